@@ -1,0 +1,7 @@
+import neostandard from 'neostandard'
+
+export default [
+  ...neostandard({ ts: true, ignores: ['.tap/**', 'coverage/**'] }),
+  // A schema and its Static type share a name; TypeScript itself reports a real redeclaration.
+  { files: ['**/*.ts'], rules: { '@typescript-eslint/no-redeclare': 'off' } }
+]
