@@ -41,6 +41,11 @@ export type ErrorDetails = {
   retryAfterSeconds?: number
   /** Sent as `x-should-retry: false`: the SDKs retry 408, 409, 429 and 5xx unless told otherwise. */
   retryCannotHelp?: boolean
+  /** Upstream may have minted, and we cannot know. */
+  mayHaveMinted?: boolean
+  upstreamRequestId?: string | null
+  /** The methods that the address does answer. */
+  allow?: string
   cause?: unknown
 }
 
@@ -51,6 +56,9 @@ export class ApiError extends Error {
   readonly reason: string | undefined
   readonly retryAfterSeconds: number | undefined
   readonly retryCannotHelp: boolean
+  readonly mayHaveMinted: boolean
+  readonly upstreamRequestId: string | null
+  readonly allow: string | undefined
 
   constructor (code: ErrorCode, details: ErrorDetails = {}) {
     super(CATALOGUE[code][2], { cause: details.cause })
@@ -60,6 +68,9 @@ export class ApiError extends Error {
     this.reason = details.reason
     this.retryAfterSeconds = details.retryAfterSeconds
     this.retryCannotHelp = details.retryCannotHelp ?? false
+    this.mayHaveMinted = details.mayHaveMinted ?? false
+    this.upstreamRequestId = details.upstreamRequestId ?? null
+    this.allow = details.allow
   }
 }
 

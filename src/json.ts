@@ -28,6 +28,14 @@ export function setIn (target: JsonObject, path: Path, value: Json): void {
   at[path.at(-1) as string] = value
 }
 
+/** A copy of `value` with `inner` at `path`; shares everything off the path. */
+export function withIn (value: JsonObject, path: Path, inner: Json): JsonObject {
+  const [key, ...rest] = path as [string, ...string[]]
+  if (rest.length === 0) return { ...value, [key]: inner }
+  const next = Object.hasOwn(value, key) ? value[key] : undefined
+  return { ...value, [key]: withIn(isObject(next) ? next : {}, rest, inner) }
+}
+
 /** A copy of `value` without what stands at `path`; shares everything off the path. */
 export function omitIn (value: JsonObject, path: Path): JsonObject {
   const [key, ...rest] = path

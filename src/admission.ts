@@ -1,0 +1,38 @@
+// Who comes in: address limit, authentication, blocking and the choice of a policy, in this order, from headers alone.
+
+import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import type { Caller } from './callers/caller.ts'
+import type { Callers } from './callers/authenticate.ts'
+import type { Policies, Policy } from './policy/file.ts'
+import { selectPolicy } from './policy/select.ts'
+import { safetyIdentifier } from './safety-identifier.ts'
+
+export type AdmittedCaller = Caller & Readonly<{ safetyIdentifier: string, policy: Policy }>
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Null until authenticated; without a policy where none grants this caller anything. */
+    caller: (Caller & Readonly<{ safetyIdentifier: string, policy?: Policy }>) | null
+  }
+}
+
+/** One reading of the policy file: replaced whole, and a request sees the same one from beginning to end. */
+export type Rulebook = Readonly<{ policies: Policies, callers: Callers }>
+
+export type AdmissionDeps = Readonly<{
+  rulebook: () => Rulebook
+  limitAddress: onRequestAsyncHookHandler
+  safetyIdentifierSecret: string | null
+}>
+
+export function registerAdmission (app: FastifyInstance, { rulebook, limitAddress, safetyIdentifierSecret }: AdmissionDeps): void {
+  app.addHook('onRequest', limitAddress)
+  app.addHook('onRequest', async (request: FastifyRequest) => {
+    const { callers, policies } = rulebook()
+    const caller = await callers.authenticate(request)
+    const identifier = safetyIdentifier(caller.issuer, caller.subject, safetyIdentifierSecret)
+    request.caller = { ...caller, safetyIdentifier: identifier }
+    const policy = selectPolicy(policies, caller, identifier)
+    request.caller = { ...caller, safetyIdentifier: identifier, policy }
+  })
+}

@@ -1,0 +1,79 @@
+// The audit trail: one line for each decision, never a secret. A grant depends on its line being written.
+
+import type { Kind } from './realtime/session.ts'
+import type { Lines } from './lines.ts'
+import { ApiError, type ErrorCode } from './errors.ts'
+
+export type AuditEvent = 'mint.granted' | 'mint.undelivered' | 'mint.unknown' | 'mint.refused'
+
+/** What is known of a decision; null where it was taken before that was known. */
+export type Decision = {
+  request_id: string
+  /** The safety identifier, not the subject. */
+  subject: string | null
+  issuer: string | null
+  policy: string | null
+  kind: Kind | null
+  model: string | null
+  prompt: string | null
+  session_id: string | null
+  secret_sha256: string | null
+  expires_at: number | null
+  ignored: readonly string[]
+  code: ErrorCode | null
+  reason: string | null
+  upstream_request_id: string | null
+  duration_ms: number | null
+}
+
+export type Audit = Readonly<{
+  /** Throws ApiError `audit_unavailable` where a line would not be written now: before anything is minted. */
+  assertWritable: () => void
+  /** Resolves once the line is written; throws ApiError `audit_unavailable` within a second. */
+  granted: (decision: Decision) => Promise<void>
+  record: (event: AuditEvent, decision: Decision) => void
+  /** Refusals of the unauthenticated: 10 lines a second for each code, then one line with a count. */
+  refusedAnonymous: (decision: Decision) => void
+  close: () => void
+}>
+
+const ANONYMOUS_LINES_PER_SECOND = 10
+
+export function createAudit (lines: Lines): Audit {
+  let counts = new Map<string, number>()
+  const timer = setInterval(writeCounts, 1000).unref()
+
+  function line (event: AuditEvent, decision: object): string {
+    return `${JSON.stringify({ audit: 1, time: new Date().toISOString(), event, ...decision })}\n`
+  }
+
+  function writeCounts (): void {
+    for (const [code, count] of counts) {
+      if (count > ANONYMOUS_LINES_PER_SECOND) lines.write(line('mint.refused', { code, count: count - ANONYMOUS_LINES_PER_SECOND }))
+    }
+    counts = new Map()
+  }
+
+  return {
+    assertWritable: () => {
+      if (lines.isStuck()) throw new ApiError('audit_unavailable', { retryAfterSeconds: 1 })
+    },
+    granted: async (decision) => {
+      try {
+        await lines.confirm(line('mint.granted', decision))
+      } catch (cause) {
+        throw new ApiError('audit_unavailable', { retryAfterSeconds: 1, cause })
+      }
+    },
+    record: (event, decision) => lines.write(line(event, decision)),
+    refusedAnonymous: (decision) => {
+      const count = (counts.get(String(decision.code)) ?? 0) + 1
+      counts.set(String(decision.code), count)
+      if (count <= ANONYMOUS_LINES_PER_SECOND) lines.write(line('mint.refused', decision))
+    },
+    close: () => {
+      clearInterval(timer)
+      writeCounts()
+    }
+  }
+}

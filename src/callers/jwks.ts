@@ -1,0 +1,172 @@
+// The public keys of one issuer: fetched before anyone needs them, kept while the issuer is down, and never longer than said.
+// jose finds and imports keys. Its remote set is not used: it drops keys that it holds when a refresh fails, asks an issuer
+// that is down without a pause, and goes by the wall clock.
+
+import { createLocalJWKSet, errors, type CryptoKey, type JSONWebKeySet } from 'jose'
+import { isObject, type JsonObject } from '../json.ts'
+import { unavailable } from './caller.ts'
+import { addressFault, call, OutboundError, readObject } from './outbound.ts'
+
+/** A key that leaves the set is refused within this, and the 60 s for which a verified token is remembered. */
+const REFRESH_MS = 5 * 60_000
+const MAX_STALE_MS = 60 * 60_000
+const RETRY_MS = { first: 1_000, last: 30_000 }
+/** Anyone can name a key that does not exist; that brings the issuer one fetch in this time, not one for each. */
+const UNKNOWN_KEY_COOLDOWN_MS = 30_000
+const FETCH_TIMEOUT_MS = 5_000
+const MAX_BYTES = 100 * 1024
+const MAX_KEYS = 100
+/** A token without `kid` is tried against this many keys. */
+const MAX_CANDIDATES = 5
+
+export type KeySource = Readonly<{
+  issuer: string
+  /** Where the set is; undefined where the issuer's discovery document says it. */
+  jwks: string | undefined
+  insecureHttp: boolean
+}>
+
+export type KeySet = Readonly<{
+  /** The keys that may have signed; none where the issuer has no such key. Throws ApiError `identity_unavailable`. */
+  find: (header: { alg: string, kid?: string }) => Promise<CryptoKey[]>
+  wasFetched: () => boolean
+  /** Keeps the set fresh until `close`; resolves once the issuer was asked. */
+  open: () => Promise<void>
+  close: () => void
+}>
+
+/** The sets of a process: a policy that is loaded anew finds the keys that the last one fetched. */
+export type KeySets = (source: KeySource) => KeySet
+
+export type Log = Readonly<Record<'info' | 'warn' | 'error', (facts: object, message: string) => void>>
+
+export type Clock = Readonly<{
+  /** Monotonic milliseconds: a step of the wall clock must not age keys. */
+  now: () => number
+  /** Calls back once, unless cancelled by what it returns. */
+  after: (ms: number, callback: () => void) => () => void
+}>
+
+const systemClock: Clock = {
+  now: () => performance.now(),
+  after: (ms, callback) => {
+    const timer = setTimeout(callback, ms).unref()
+    return () => clearTimeout(timer)
+  }
+}
+
+export function createKeySets ({ log, clock = systemClock }: { log: Log, clock?: Clock }): KeySets {
+  const sets = new Map<string, KeySet>()
+  return (source) => {
+    const name = JSON.stringify([source.issuer, source.jwks, source.insecureHttp])
+    const set = sets.get(name) ?? createKeySet(source, log, clock)
+    sets.set(name, set)
+    return set
+  }
+}
+
+function createKeySet (source: KeySource, log: Log, { now, after }: Clock): KeySet {
+  const { issuer } = source
+  let keys: ReturnType<typeof createLocalJWKSet> | undefined
+  let fetchedAt = -Infinity
+  let searchedAt = -Infinity
+  let retryAt = -Infinity
+  let failures = 0
+  let users = 0
+  let fetching: Promise<void> | undefined
+  let cancelNext = () => {}
+
+  /** Never rejects. Whoever asks meanwhile waits for the same fetch, so an older answer cannot replace a newer one. */
+  function refresh (): Promise<void> {
+    cancelNext()
+    fetching ??= fetchOnce()
+    return fetching
+  }
+
+  async function fetchOnce (): Promise<void> {
+    let nextMs = REFRESH_MS
+    try {
+      keys = await fetchKeys(source)
+      fetchedAt = now()
+      if (failures > 0) log.info({ issuer, failures }, 'keys fetched again')
+      failures = 0
+    } catch (error) {
+      nextMs = Math.min(RETRY_MS.last, RETRY_MS.first * 2 ** failures++) * (0.5 + Math.random() / 2)
+      retryAt = now() + nextMs
+      const reason = error instanceof OutboundError ? error.message : 'not_a_key_set'
+      log.warn({ issuer, reason, failures, hasKeys: isGood() }, 'keys could not be fetched')
+    }
+    fetching = undefined
+    if (users > 0) cancelNext = after(nextMs, refresh)
+  }
+
+  const isGood = () => now() - fetchedAt <= MAX_STALE_MS
+  const isPaused = () => now() < retryAt
+
+  return {
+    wasFetched: () => keys !== undefined,
+    open: async () => {
+      users++
+      if (keys === undefined || users === 1) await refresh()
+    },
+    close: () => {
+      users--
+      if (users === 0) cancelNext()
+    },
+    find: async (header) => {
+      if (!isGood() && !isPaused()) await refresh()
+      if (keys === undefined || !isGood()) throw unavailable('keys_unavailable', Math.max(1, Math.ceil((retryAt - now()) / 1000)))
+      const found = await candidates(keys, header)
+      if (found.length > 0) return found
+      if (fetching === undefined) {
+        if (isPaused() || now() - searchedAt < UNKNOWN_KEY_COOLDOWN_MS) return []
+        searchedAt = now()
+      }
+      await refresh()
+      return candidates(keys, header)
+    }
+  }
+}
+
+async function candidates (keys: ReturnType<typeof createLocalJWKSet>, header: { alg: string, kid?: string }): Promise<CryptoKey[]> {
+  try {
+    return [await keys(header)]
+  } catch (error) {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) return []
+    const found: CryptoKey[] = []
+    for await (const key of error) if (found.push(key) === MAX_CANDIDATES) break
+    return found
+  }
+}
+
+async function fetchKeys (source: KeySource): Promise<ReturnType<typeof createLocalJWKSet>> {
+  const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS)
+  const set = await fetchObject(source.jwks ?? await discover(source, signal), signal)
+  const { keys } = set
+  if (!Array.isArray(keys) || !keys.every((key) => isObject(key) && typeof key.kty === 'string')) throw new OutboundError('not_a_key_set')
+  if (keys.length === 0 || keys.length > MAX_KEYS) throw new OutboundError(keys.length === 0 ? 'no_keys' : 'too_many_keys')
+  if (keys.some(isSecret)) throw new OutboundError('secret_key_published')
+  return createLocalJWKSet(set as unknown as JSONWebKeySet)
+}
+
+/** Whoever publishes one of these has lost it; what else is in the set is not to be trusted either. */
+function isSecret (key: unknown): boolean {
+  return isObject(key) && (key.kty === 'oct' || ['d', 'k', 'p', 'q', 'priv'].some((member) => Object.hasOwn(key, member)))
+}
+
+/** OpenID Connect Discovery 1.0, section 4. */
+async function discover ({ issuer, insecureHttp }: KeySource, signal: AbortSignal): Promise<string> {
+  const document = await fetchObject(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, signal)
+  if (document.issuer !== issuer) throw new OutboundError('discovery_names_another_issuer')
+  const { jwks_uri: uri } = document
+  if (typeof uri !== 'string' || addressFault(uri, insecureHttp) !== undefined) throw new OutboundError('discovery_names_no_safe_jwks_uri')
+  return uri
+}
+
+async function fetchObject (url: string, signal: AbortSignal): Promise<JsonObject> {
+  const { status, body } = await call(url, { signal, maxBytes: MAX_BYTES })
+  if (status !== 200) throw new OutboundError('not_200')
+  const object = readObject(body)
+  if (object === undefined) throw new OutboundError('not_a_json_object')
+  return object
+}

@@ -1,0 +1,108 @@
+// Tokens that their issuer signed. jose verifies the signature; what a token must say is judged here, because jose accepts
+// tokens without `exp`, an `iat` in the future, `exp: 1e400`, an object as `sub`, and padding in base64url.
+
+import { hash } from 'node:crypto'
+import { compactVerify, type CryptoKey } from 'jose'
+import { LRUCache } from 'lru-cache'
+import { deepFreeze, type Json, type JsonObject } from '../json.ts'
+import { isSubject, refused, type Caller } from './caller.ts'
+import { normalizeType, type JwtRule } from './jwt-rule.ts'
+import { readObject } from './outbound.ts'
+
+const REMEMBERED = { max: 10_000, ms: 60_000 }
+/** The last second of the year 9999; what lies beyond is no date. */
+const LAST_DATE = 253_402_300_799
+
+export type Jwt = Readonly<{ token: string, header: JsonObject, claims: JsonObject }>
+
+/** The parts of a signed JWT, not verified yet; undefined where the token is anything else. */
+export function readJwt (token: string): Jwt | undefined {
+  const parts = token.split('.', 4)
+  const [header, claims, signature] = parts.map(readBase64url)
+  if (parts.length !== 3 || header === undefined || claims === undefined || signature === undefined) return undefined
+  const [headerObject, claimsObject] = [readObject(header), readObject(claims)]
+  return headerObject && claimsObject && { token, header: headerObject, claims: claimsObject }
+}
+
+/** Node decodes leniently; only what is spelled in the one right way comes out the same when encoded again. */
+function readBase64url (part: string): Buffer | undefined {
+  const bytes = Buffer.from(part, 'base64url')
+  return part !== '' && bytes.toString('base64url') === part ? bytes : undefined
+}
+
+export async function verifyJwt ({ token, header, claims }: Jwt, rule: JwtRule, nowSeconds: number): Promise<Caller> {
+  const { alg, kid, typ } = header
+  if (typeof alg !== 'string' || !rule.algorithms.has(alg)) throw refused('algorithm_not_allowed')
+  // We understand no extension, and neither compression nor a payload that is not encoded is asked for by anyone honest.
+  if (['crit', 'b64', 'zip'].some((name) => Object.hasOwn(header, name))) throw refused('header_not_understood')
+  if (kid !== undefined && typeof kid !== 'string') throw refused('kid_malformed')
+  if (rule.type !== null && (typeof typ !== 'string' || normalizeType(typ) !== rule.type)) throw refused('type_not_accepted')
+
+  const keys = alg.startsWith('HS') ? rule.secrets : await rule.keys!.find(kid === undefined ? { alg } : { alg, kid })
+  if (keys.length === 0) throw refused('key_unknown')
+  if (!await isSignedByOne(token, alg, keys)) throw refused('signature_invalid')
+
+  judgeDates(claims, rule, nowSeconds)
+  const { sub, exp } = claims
+  if (!isSubject(sub)) throw refused('subject_malformed')
+  if (rule.audiences !== null && !isFor(claims.aud, rule.audiences)) throw refused('audience_mismatch')
+  // Bound to a key that the sender would have to prove (RFC 7800): not a bearer token.
+  if (Object.hasOwn(claims, 'cnf')) throw refused('token_bound_to_key')
+  const caller: Caller = deepFreeze({ issuer: rule.issuer, subject: sub, claims, expiresAt: exp as number })
+  if (!rule.require(caller)) throw refused('required_claim_mismatch')
+  return caller
+}
+
+async function isSignedByOne (token: string, alg: string, keys: readonly (CryptoKey | Uint8Array)[]): Promise<boolean> {
+  for (const key of keys) {
+    // jose's errors say which check failed, and some hold the payload: that is nobody's business.
+    const verified = await compactVerify(token, key, { algorithms: [alg] }).then(() => true, () => false)
+    if (verified) return true
+  }
+  return false
+}
+
+function judgeDates ({ exp, nbf, iat }: JsonObject, { toleranceSeconds, maxLifetimeSeconds }: JwtRule, now: number): void {
+  if (!isDate(exp)) throw refused('exp_malformed')
+  if ((nbf !== undefined && !isDate(nbf)) || (iat !== undefined && !isDate(iat))) throw refused('date_malformed')
+  if (exp < now - toleranceSeconds) throw refused('token_expired')
+  if (nbf !== undefined && nbf > now + toleranceSeconds) throw refused('token_not_yet_valid')
+  if (iat !== undefined && iat > now + toleranceSeconds) throw refused('token_from_the_future')
+  if (iat !== undefined && exp <= iat) throw refused('expires_before_issued')
+  if (maxLifetimeSeconds !== Infinity && (iat === undefined || exp - iat > maxLifetimeSeconds)) throw refused('lifetime_too_long')
+}
+
+function isDate (value: Json | undefined): value is number {
+  return typeof value === 'number' && value >= 0 && value <= LAST_DATE
+}
+
+/** Strings alone, exactly equal. */
+export function isFor (aud: Json | undefined, audiences: readonly string[]): boolean {
+  const named = Array.isArray(aud) ? aud : [aud]
+  return named.every((one) => typeof one === 'string') && named.some((one) => audiences.includes(one))
+}
+
+export type TokenMemory = Readonly<{
+  recall: (key: string) => { caller: Caller, rule: JwtRule } | undefined
+  remember: (key: string, caller: Caller, rule: JwtRule) => void
+}>
+
+/** Under the SHA-256 of the whole token: nothing shorter may stand for it, and the token itself is not kept. */
+export function tokenKey (token: string): string {
+  return hash('sha256', token, 'base64url')
+}
+
+/** Verified tokens. `now` is the wall clock in milliseconds: where it was set back, nothing is remembered. */
+export function createTokenMemory (now: () => number): TokenMemory {
+  const known = new LRUCache<string, { caller: Caller, rule: JwtRule, since: number, until: number }>({ max: REMEMBERED.max })
+  return {
+    recall: (key) => {
+      const found = known.get(key)
+      return found !== undefined && found.since <= now() && now() < found.until ? found : undefined
+    },
+    remember: (key, caller, rule) => {
+      const since = now()
+      known.set(key, { caller, rule, since, until: Math.min(since + REMEMBERED.ms, caller.expiresAt * 1000) })
+    }
+  }
+}

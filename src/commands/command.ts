@@ -1,0 +1,19 @@
+// What the commands share: a message instead of a stack, and an exit code.
+
+import { ConfigError } from '../config.ts'
+
+export class UsageError extends Error {}
+
+export const silentLog = { info: () => {}, warn: () => {}, error: () => {} }
+
+/** Runs a command that resolves to its exit code. What it throws is a message for a person. */
+export async function run (command: () => Promise<number>): Promise<void> {
+  try {
+    process.exitCode = await command()
+  } catch (error) {
+    const usage = error instanceof UsageError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS')
+    if (!usage && !(error instanceof ConfigError)) throw error
+    console.error(`${usage ? 'usage: ' : ''}${(error as Error).message}`)
+    process.exitCode = usage ? 2 : 1
+  }
+}

@@ -1,0 +1,39 @@
+// Client addresses, and who may speak for them.
+
+import { normalizeIP } from '@fastify/rate-limit'
+import { BlockList, isIP, isIPv4 } from 'node:net'
+import type { Config } from '../config.ts'
+
+/**
+ * Whether the address at this hop (0 is the TCP peer) is a proxy whose word counts. Fastify takes a function because its
+ * own hop count trusts nobody any more. A hop count trusts whoever connects: it is for a service that only the gateway can reach.
+ */
+export type IsTrusted = (address: string | undefined, hop: number) => boolean
+
+export function trustedProxies (trustProxy: Config['trustProxy']): IsTrusted {
+  if (trustProxy === false) return () => false
+  if (typeof trustProxy === 'number') return (_address, hop) => hop < trustProxy
+  const ranges = addressRanges(trustProxy)
+  return (address) => address !== undefined && inRanges(ranges, address)
+}
+
+/** What is counted as one client: IPv6 by its /64, IPv4-mapped as IPv4. What is no address is one client, too. */
+export function clientKey (address: string): string {
+  return isIP(address) === 0 ? 'unknown' : normalizeIP(address, 64)
+}
+
+/** Addresses and CIDR ranges. Throws where one is neither. */
+export function addressRanges (list: readonly string[]): BlockList {
+  const ranges = new BlockList()
+  for (const range of list) {
+    const [address = '', bits] = range.split('/')
+    const family = isIPv4(address) ? 'ipv4' : 'ipv6'
+    if (bits === undefined) ranges.addAddress(address, family)
+    else ranges.addSubnet(address, Number(bits), family)
+  }
+  return ranges
+}
+
+export function inRanges (ranges: BlockList, address: string): boolean {
+  return isIP(address) !== 0 && ranges.check(address, isIPv4(address) ? 'ipv4' : 'ipv6')
+}

@@ -1,0 +1,38 @@
+// Browsers: which origins may call, and what they may read. CORS alone only withholds answers; a request from a foreign
+// origin would still mint, so it is refused before anything else looks at it.
+
+import cors, { type FastifyCorsOptions } from '@fastify/cors'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { ApiError } from '../errors.ts'
+
+const METHODS = ['GET', 'POST']
+const HEADERS = new Set(['authorization', 'content-type'])
+// Sent by OpenAI's SDKs. Matched by name: a literal `x-stainless-*` means nothing to a browser.
+const SDK_HEADERS = /^(x-stainless-|openai-|x-openai-)[a-z0-9-]{1,64}$/
+const EXPOSED = ['X-Realtime-Url', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset', 'X-Request-Id', 'Retry-After']
+
+export async function registerOrigin (app: FastifyInstance, { origins, credentials }: { origins: ReadonlySet<string>, credentials: () => boolean }): Promise<void> {
+  app.addHook('onRequest', async ({ headers: { origin } }) => {
+    if (origin !== undefined && !origins.has(origin)) throw new ApiError('origin_not_allowed')
+  })
+  const options = (request: FastifyRequest): FastifyCorsOptions => ({
+    // An OPTIONS that is no preflight of ours is a method like any other, and not answered.
+    origin: isAllowedPreflight(request) ? [...origins] : false,
+    credentials: credentials(),
+    methods: METHODS,
+    allowedHeaders: allowedHeaders(request),
+    exposedHeaders: EXPOSED,
+    maxAge: 600
+  })
+  await app.register(cors, { delegator: (request, callback) => callback(null, options(request)) })
+}
+
+function isAllowedPreflight ({ method, headers }: FastifyRequest): boolean {
+  return method !== 'OPTIONS' || METHODS.includes(headers['access-control-request-method'] ?? '')
+}
+
+function allowedHeaders ({ headers }: FastifyRequest): string[] {
+  const requested = headers['access-control-request-headers'] ?? ''
+  const names = requested.length > 4096 ? [] : requested.toLowerCase().split(',').map((name) => name.trim())
+  return [...HEADERS, ...names.filter((name) => SDK_HEADERS.test(name))]
+}

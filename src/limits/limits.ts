@@ -1,0 +1,40 @@
+// Mints counted per caller and per policy, over windows that open with the first mint counted in them.
+
+import type { Policy } from '../policy/file.ts'
+
+export const WINDOW_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const
+export type WindowName = keyof typeof WINDOW_MS
+
+/** Whose windows are taken from: the key is a safety identifier or the name of a policy, never a subject. */
+export type Bucket = Readonly<{ key: string, windows: Readonly<Partial<Record<WindowName, number>>> }>
+
+export type WindowState = Readonly<{ key: string, window: WindowName, limit: number, remaining: number, resetMs: number }>
+
+export type Take = Readonly<{
+  /** False where one window had nothing left: then nothing was taken from any. */
+  taken: boolean
+  /** After taking. */
+  windows: readonly WindowState[]
+  /** Gives back to the windows it came from, if they are still open. */
+  giveBack: () => Promise<void> | void
+}>
+
+/** Throws ApiError `limits_unavailable`. */
+export type LimitStore = Readonly<{
+  take: (buckets: readonly Bucket[]) => Promise<Take> | Take
+  peek: (buckets: readonly Bucket[]) => Promise<readonly WindowState[]> | readonly WindowState[]
+  close: () => Promise<void> | void
+}>
+
+export function bucketsOf (policy: Policy, caller: string): Bucket[] {
+  if (policy.limits === null) return []
+  const { caller: own, total } = policy.limits
+  return [{ key: `caller:${caller}`, windows: own }, { key: `policy:${policy.name}`, windows: total }]
+    .filter(({ windows }) => Object.keys(windows).length > 0)
+}
+
+/** The window in which the caller is nearest to the end; null without limits. What others took is not told. */
+export function tightest (windows: readonly WindowState[]): WindowState | null {
+  return windows.filter(({ key }) => key.startsWith('caller:'))
+    .sort((a, b) => a.remaining - b.remaining || b.resetMs - a.resetMs)[0] ?? null
+}

@@ -1,0 +1,147 @@
+// The policy applied to one request: what is sent upstream, or 403. effective = defaults ⊕ client ⊕ prompt ⊕ fixed.
+
+import { isDeepStrictEqual } from 'node:util'
+import { ApiError } from '../errors.ts'
+import { getIn, isObject, leafPaths, merge, omitIn, overlaps, withIn, type Json, type JsonObject, type Path } from '../json.ts'
+import { checkSession, modelPath } from '../realtime/session.ts'
+import { choosePrompt } from './prompt.ts'
+import type { RuleNode, SessionRules } from './rules.ts'
+import { MissingValue, type Scope, type Template } from './template.ts'
+
+/** What a client asks for, read as a GA session, whatever shape it came in. */
+export type Asked = Readonly<{
+  session: JsonObject
+  expiresAfter: Json | undefined
+  /** Paths that translating a legacy body added: not judged as the client's. */
+  added: readonly Path[]
+  /** A path as the client wrote it: `session.audio.output.voice`, on a legacy route `voice`. */
+  sessionParam: (path: Path) => string
+  expiresAfterParam: string
+}>
+
+export type Granted = Readonly<{
+  session: JsonObject
+  expiresAfterSeconds: number
+  model: string | null
+  prompt: string | null
+  /** Dotted paths that the client sent and the policy drops. */
+  ignored: readonly string[]
+}>
+
+/** Throws ApiError `policy_violation`. */
+export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Asked): Granted {
+  const refuse = (path: Path): never => violation(asked.sessionParam(path))
+  const { prompt: named, ...others } = asked.session
+  const prompted = rules.prompts.size > 0
+  const { prompt, variables } = choosePrompt(rules, prompted ? named : undefined, refuse)
+  const scope = { claims, variables }
+  const fixed = render(rules.fixed, scope)
+  const profile = prompt === null ? {} : render(prompt.session, scope)
+
+  const client = translateAlias(rules, prompted ? others : asked.session)
+  const judged: Judged = { accepted: [], ignored: [] }
+  judge(client, rules.client, [fixed, profile], [], { added: asked.added, refuse, judged })
+
+  let session = render(rules.defaults, scope)
+  for (const [path, value] of judged.accepted) session = withIn(session, path, value)
+  session = merge(merge(session, profile), fixed)
+  for (const path of asked.added) {
+    const beside = getIn(session, path.slice(0, -1))
+    if (isObject(beside) && getIn(session, path) === undefined) session = withIn(session, path, getIn(client, path) as Json)
+  }
+  const wrong = checkSession(rules.kind, rules.unknown.reduce(omitIn, session))
+  if (wrong !== null) {
+    const sent = deepestSent(asked.session, wrong)
+    return sent === null ? violation(null) : refuse(sent)
+  }
+  const model = getIn(session, modelPath(rules.kind))
+  return {
+    session,
+    expiresAfterSeconds: lifetime(rules, asked),
+    model: typeof model === 'string' ? model : null,
+    prompt: prompt?.name ?? null,
+    ignored: judged.ignored
+  }
+}
+
+type Judged = { accepted: [Path, Json][], ignored: string[] }
+type Judging = { added: readonly Path[], refuse: (path: Path) => never, judged: Judged }
+
+/** Walks what the client sent. `said` is what fixed and the prompt say at the same place. */
+function judge (value: Json, rule: RuleNode | undefined, said: readonly (Json | undefined)[], path: Path, judging: Judging): void {
+  const { added, refuse, judged } = judging
+  if (rule?.ignored) {
+    judged.ignored.push(path.join('.'))
+    return
+  }
+  if (rule?.accepts) {
+    if (!accepts(rule.accepts, value, path, added)) refuse(path)
+    judged.accepted.push([path, value])
+    return
+  }
+  const governed = rule !== undefined && rule.below.size > 0
+  if (isObject(value) && (path.length === 0 || governed || Object.keys(value).length > 0)) {
+    for (const [key, inner] of Object.entries(value)) {
+      judge(inner, rule?.below.get(key), said.map((at) => own(at, key)), [...path, key], judging)
+    }
+    return
+  }
+  if (said.some((at) => at !== undefined && (isDeepStrictEqual(at, value) || (isObject(at) && isObject(value))))) return
+  if (added.some((other) => isDeepStrictEqual(other, path))) return
+  refuse(path)
+}
+
+/** A schema may or may not count with what translation added to the client's value; the client cannot know. */
+function accepts (schema: (value: unknown) => boolean, value: Json, path: Path, added: readonly Path[]): boolean {
+  if (schema(value)) return true
+  const inside = added.filter((other) => other.length > path.length && overlaps(other, path))
+  return inside.length > 0 && isObject(value) &&
+    schema(inside.map((other) => other.slice(path.length)).reduce(omitIn, value))
+}
+
+/** Once, to the model path, before judging: models that old clients still name. */
+function translateAlias (rules: SessionRules, session: JsonObject): JsonObject {
+  const path = modelPath(rules.kind)
+  const asked = rules.aliases.size > 0 ? getIn(session, path) : undefined
+  const model = typeof asked === 'string' ? rules.aliases.get(asked) : undefined
+  return model === undefined ? session : withIn(session, path, model)
+}
+
+function lifetime ({ expiresAfter: { default: seconds, max } }: SessionRules, asked: Asked): number {
+  const given = asked.expiresAfter
+  if (given === undefined) return seconds
+  const at = asked.expiresAfterParam
+  if (!isObject(given)) return violation(at)
+  for (const [key, value] of Object.entries(given)) {
+    const fits = key === 'anchor'
+      ? value === 'created_at'
+      : key === 'seconds' && Number.isInteger(value) && (value as number) >= 10 && (value as number) <= max
+    if (!fits) return violation(`${at}.${key}`)
+  }
+  return given.seconds as number | undefined ?? seconds
+}
+
+function render (template: Template, scope: Scope): JsonObject {
+  try {
+    return template.render(scope)
+  } catch (error) {
+    if (error instanceof MissingValue) return violation(null)
+    throw error
+  }
+}
+
+/** The deepest path of what the client sent at `path`; null where it sent nothing there, and so is not at fault. */
+function deepestSent (session: JsonObject, path: Path): Path | null {
+  if (path.length === 0) return null
+  const sent = getIn(session, path)
+  if (!isObject(sent)) return sent === undefined ? null : path
+  return [...path, ...(leafPaths(sent)[0] ?? [])]
+}
+
+function own (value: Json | undefined, key: string): Json | undefined {
+  return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined
+}
+
+function violation (param: string | null): never {
+  throw new ApiError('policy_violation', { param })
+}

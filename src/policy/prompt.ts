@@ -1,0 +1,37 @@
+// `session.prompt` names a server-held profile by id and version. Neither id nor variables go upstream.
+
+import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
+import type { Prompt, SessionRules } from './rules.ts'
+
+export type Chosen = Readonly<{ prompt: Prompt | null, variables: JsonObject }>
+
+/** `refuse` throws; it is given the path in the session. */
+export function choosePrompt (rules: SessionRules, named: Json | undefined, refuse: (path: Path) => never): Chosen {
+  if (named === undefined) return { prompt: rules.defaultPrompt, variables: {} }
+  if (!isObject(named)) return refuse(['prompt'])
+  const { id, version, variables, ...others } = named
+  for (const key of Object.keys(others)) refuse(['prompt', key])
+
+  if (typeof id !== 'string') return refuse(id === undefined ? ['prompt'] : ['prompt', 'id'])
+  if (version !== undefined && version !== null && typeof version !== 'string') return refuse(['prompt', 'version'])
+  const prompt = rules.prompts.get(typeof version === 'string' ? `${id}@${version}` : id)
+  if (prompt === undefined || (typeof version !== 'string' && id.includes('@'))) {
+    return refuse(['prompt', typeof version === 'string' ? 'version' : 'id'])
+  }
+  if (variables === undefined || variables === null) return { prompt, variables: {} }
+  if (!isObject(variables)) return refuse(['prompt', 'variables'])
+  return {
+    prompt,
+    variables: Object.fromEntries(Object.entries(variables).map(([name, given]) => {
+      const value = plain(given)
+      if (prompt.variables.get(name)?.(value) !== true) refuse(['prompt', 'variables', name])
+      return [name, value]
+    }))
+  }
+}
+
+/** OpenAI's SDKs may wrap a text: `{ type: 'input_text', text }`. */
+function plain (given: Json): Json {
+  const wrapped = isObject(given) && given.type === 'input_text' && typeof given.text === 'string' && Object.keys(given).length === 2
+  return wrapped ? given.text as string : given
+}

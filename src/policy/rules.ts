@@ -1,0 +1,122 @@
+// One session kind of one policy, compiled once: what is fixed, defaulted, allowed and ignored, ready to be applied.
+
+import { deepFreeze, leafPaths, type Json, type JsonObject, type Path } from '../json.ts'
+import { isKnownPath, type Kind } from '../realtime/session.ts'
+import type { Accepts, CompileSchema } from './allowed-schema.ts'
+import type { PromptEntry, SessionPolicy } from './schema.ts'
+import { compileTemplate, type Template } from './template.ts'
+
+/** What a client may say at a path, and below it. */
+export type RuleNode = { accepts?: Accepts, ignored?: true, below: Map<string, RuleNode> }
+
+export type Prompt = Readonly<{
+  name: string
+  variables: ReadonlyMap<string, Accepts>
+  variableSchemas: JsonObject
+  session: Template
+}>
+
+export type SessionRules = Readonly<{
+  kind: Kind
+  fixed: Template
+  defaults: Template
+  client: RuleNode
+  /** Dotted path → schema, as written: what `GET /v1/realtime/policy` tells. */
+  allowed: JsonObject
+  aliases: ReadonlyMap<string, string>
+  /** By the name a client gives: `id`, or `id@version`. */
+  prompts: ReadonlyMap<string, Prompt>
+  defaultPrompt: Prompt | null
+  expiresAfter: Readonly<{ default: number, max: number }>
+  hide: readonly Path[]
+  /** What the policy says at paths that our types do not know: its author vouches for them. */
+  unknown: readonly Path[]
+}>
+
+/** What compiling tells the author of the policy. Paths are those of the file, values are never said. */
+export type Report = Readonly<{
+  problem: (path: string, problem: string) => void
+  warning: (path: string, warning: string) => void
+}>
+
+/** What compiling shares. Sessions come with their secrets already in place of `$env` and `$file`. */
+export type Context = Readonly<{
+  compileSchema: CompileSchema
+  report: Report
+  secrets: ReadonlySet<string>
+}>
+
+export function compilePrompt (name: string, entry: PromptEntry, { compileSchema, report, secrets }: Context): Prompt {
+  const variableSchemas = (entry.variables ?? {}) as JsonObject
+  return deepFreeze({
+    name,
+    variables: new Map(Object.entries(variableSchemas).map(([variable, schema]) =>
+      [variable, compileAllowed(schema, `prompts.${name}.variables.${variable}`, compileSchema, report)])),
+    variableSchemas,
+    session: compileTemplate(entry.session as JsonObject, secrets)
+  })
+}
+
+/** `at` is the path of this session kind in the file, for what is reported. */
+export function compileRules (
+  kind: Kind, policy: SessionPolicy, at: string, context: Context & { prompts: ReadonlyMap<string, Prompt> }
+): SessionRules {
+  const { prompts, compileSchema, report, secrets } = context
+  const allowed = (policy.allow ?? {}) as JsonObject
+  const client: RuleNode = { below: new Map() }
+  for (const [path, schema] of Object.entries(allowed)) {
+    nodeAt(client, splitPath(path)).accepts = compileAllowed(schema, `${at}.allow.${path}`, compileSchema, report)
+  }
+  for (const path of policy.ignore ?? []) nodeAt(client, splitPath(path)).ignored = true
+
+  const named = (name: string, where: string): Prompt[] => {
+    const prompt = prompts.get(name)
+    if (prompt === undefined) report.problem(where, 'names a prompt that is not under prompts:')
+    return prompt === undefined ? [] : [prompt]
+  }
+  const fixed = compileTemplate((policy.fixed ?? {}) as JsonObject, secrets)
+  const defaults = compileTemplate((policy.defaults ?? {}) as JsonObject, secrets)
+  const nameable = (policy.prompts ?? []).flatMap((name, i) => named(name, `${at}.prompts.${i}`))
+  const [defaultPrompt = null] = policy.default_prompt === undefined ? [] : named(policy.default_prompt, `${at}.default_prompt`)
+  const templates = [fixed, defaults, ...[...nameable, defaultPrompt].flatMap((prompt) => prompt?.session ?? [])]
+  const said = [...templates.flatMap(({ source }) => leafPaths(source)), ...Object.keys(allowed).map(splitPath)]
+  const max = policy.expires_after?.max
+  const seconds = policy.expires_after?.default ?? Math.min(60, max ?? 60)
+  return deepFreeze({
+    kind,
+    fixed,
+    defaults,
+    client,
+    allowed,
+    aliases: new Map(Object.entries(policy.aliases ?? {})),
+    prompts: new Map(nameable.map((prompt) => [prompt.name, prompt])),
+    defaultPrompt,
+    expiresAfter: { default: seconds, max: max ?? seconds },
+    hide: (policy.hide ?? []).map(splitPath),
+    unknown: said.filter((path) => !isKnownPath(kind, path))
+  })
+}
+
+export function splitPath (dotted: string): Path {
+  return dotted.split('.')
+}
+
+function nodeAt (root: RuleNode, path: Path): RuleNode {
+  let node = root
+  for (const key of path) {
+    let next = node.below.get(key)
+    if (next === undefined) node.below.set(key, next = { below: new Map() })
+    node = next
+  }
+  return node
+}
+
+function compileAllowed (schema: Json, path: string, compileSchema: CompileSchema, report: Report): Accepts {
+  try {
+    return compileSchema(schema as boolean | JsonObject)
+  } catch (error) {
+    // Ajv says what is wrong with the author's schema; it is not a value of theirs but a keyword or a reference.
+    report.problem(path, `is not a JSON Schema (2020-12): ${(error as Error).message}`)
+    return () => false
+  }
+}

@@ -1,0 +1,44 @@
+// Which policy rules a caller: the first whose `when` matches. No match is a refusal, never a default.
+
+import { GUEST_ISSUER, type Caller } from '../callers/caller.ts'
+import { ApiError } from '../errors.ts'
+import type { Json } from '../json.ts'
+import { claimReader } from './claims.ts'
+import type { Policies, Policy } from './file.ts'
+import type { PolicyEntry } from './schema.ts'
+
+export type Matches = (caller: Caller) => boolean
+
+/** `safetyIdentifier` is the caller's. Throws ApiError `caller_blocked` or `no_policy`. */
+export function selectPolicy (policies: Policies, caller: Caller, safetyIdentifier: string): Policy {
+  if (policies.isBlocked(caller, safetyIdentifier)) throw new ApiError('caller_blocked')
+  const policy = policies.policies.find(({ matches }) => matches(caller))
+  if (policy === undefined || policy.denies) throw new ApiError('no_policy', { reason: policy?.name ?? 'none_matches' })
+  return policy
+}
+
+export function compileWhen (when: PolicyEntry['when']): Matches {
+  if (when === 'guest') return ({ issuer }) => issuer === GUEST_ISSUER
+  if (when === 'any') return ({ issuer }) => issuer !== GUEST_ISSUER
+  const conditions = Object.entries(when).map(([reference, expected]) => {
+    const read = claimReader(reference)
+    if (expected === null) return ({ claims }: Caller) => (read(claims) ?? null) === null
+    const accepted: ReadonlySet<Json> = new Set([expected].flat())
+    return ({ claims }: Caller) => {
+      const claim = read(claims)
+      return claim !== undefined && (Array.isArray(claim) ? claim.some((one) => accepted.has(one)) : accepted.has(claim))
+    }
+  })
+  return (caller) => caller.issuer !== GUEST_ISSUER && conditions.every((matches) => matches(caller))
+}
+
+export type Blocked = readonly Readonly<{ issuer?: string | undefined, subject?: string | undefined, safety_identifier?: string | undefined }>[]
+
+/** Cost does not grow with the list. */
+export function compileBlocked (blocked: Blocked): (caller: Caller, safetyIdentifier: string) => boolean {
+  // A NUL cannot stand in a subject, so no pair can be mistaken for another.
+  const callers = new Set(blocked.flatMap(({ issuer, subject }) => subject === undefined ? [] : [`${issuer ?? ''}\0${subject}`]))
+  const identifiers = new Set(blocked.flatMap(({ safety_identifier: identifier }) => identifier ?? []))
+  return ({ issuer, subject }, safetyIdentifier) =>
+    callers.has(`\0${subject}`) || callers.has(`${issuer}\0${subject}`) || identifiers.has(safetyIdentifier)
+}

@@ -1,0 +1,82 @@
+// The kinds of session, and whether a config is one. Objects are closed: what our types do not know does not pass.
+
+import type { TSchema } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { Check } from 'typebox/value'
+import { isObject, type JsonObject, type Path } from '../json.ts'
+import { RealtimeSession, TranscriptionSession, TranslationSession } from './parameters.ts'
+
+export { RealtimeSession, TranscriptionSession, TranslationSession }
+
+export const KINDS = ['realtime', 'transcription', 'translation'] as const
+export type Kind = typeof KINDS[number]
+
+export const sessionSchemas: Readonly<Record<Kind, TSchema>> = {
+  realtime: RealtimeSession,
+  transcription: TranscriptionSession,
+  translation: TranslationSession
+}
+
+const validators = {
+  realtime: Compile(RealtimeSession),
+  transcription: Compile(TranscriptionSession),
+  translation: Compile(TranslationSession)
+}
+
+/** Where the name of a session's model stands. */
+export function modelPath (kind: Kind): Path {
+  return kind === 'transcription' ? ['audio', 'input', 'transcription', 'model'] : ['model']
+}
+
+/** Null where `session` is one of its kind; else the deepest object path at which it is not (`[]`: something is missing). */
+export function checkSession (kind: Kind, session: JsonObject): Path | null {
+  return validators[kind].Check(session) ? null : fault(sessionSchemas[kind], session, []) as Path
+}
+
+/** Whether a parameter stands at `path`, or leads to one. Everything inside an array or a free-form value is known. */
+export function isKnownPath (kind: Kind, path: Path): boolean {
+  return knows(sessionSchemas[kind], path)
+}
+
+/** The part of JSON Schema that the session schemas are written in. */
+type Node = TSchema & {
+  type?: string
+  const?: unknown
+  enum?: unknown[]
+  anyOf?: Node[]
+  required?: string[]
+  properties?: Record<string, Node>
+  patternProperties?: Record<string, Node>
+}
+
+function knows (node: Node, [key, ...rest]: Path): boolean {
+  if (key === undefined) return true
+  if (node.anyOf) return node.anyOf.some((variant) => knows(variant, [key, ...rest]))
+  if (node.properties) return Object.hasOwn(node.properties, key) && knows(node.properties[key] as Node, rest)
+  return node.enum === undefined && [undefined, 'object', 'array'].includes(node.type)
+}
+
+/** `value` is unknown rather than Json: `Check` would narrow it to nothing. */
+function fault (node: Node, value: unknown, path: Path): Path | null {
+  if (Check(node, value)) return null
+  const variants = (node.anyOf ?? [node]).filter((variant) => variant.properties ?? variant.patternProperties)
+  if (!isObject(value) || variants.length === 0) return path
+  // Of several variants, the one that the value names says what is wrong with it.
+  const variant = variants.length === 1 ? variants[0] : variants.find((one) => isNamed(one, value))
+  if (variant === undefined) return Object.hasOwn(value, 'type') ? [...path, 'type'] : path
+  for (const [key, inner] of Object.entries(value)) {
+    const member = memberOf(variant, key)
+    const found = member === undefined ? [...path, key] : fault(member, inner, [...path, key])
+    if (found !== null) return found
+  }
+  return path
+}
+
+function isNamed ({ properties, required = [] }: Node, value: JsonObject): boolean {
+  return Object.hasOwn(value, 'type') ? properties?.type?.const === value.type : !required.includes('type')
+}
+
+function memberOf ({ properties, patternProperties }: Node, key: string): Node | undefined {
+  if (patternProperties) return Object.values(patternProperties)[0]
+  return properties && Object.hasOwn(properties, key) ? properties[key] : undefined
+}

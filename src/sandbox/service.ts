@@ -1,0 +1,55 @@
+// Ephemint as it runs in production: a process of its own that is told everything by its environment.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { parse, readable } from './readable.ts'
+
+const SERVER = fileURLToPath(new URL('../server.ts', import.meta.url))
+const KILL_AFTER_MS = 10_000
+
+export type Service = Readonly<{
+  url: string
+  opsUrl: string
+  /** Resolves when the process has ended, asked or not. */
+  ended: Promise<string>
+  stop: () => Promise<void>
+}>
+
+/** Resolves once it is ready. Rejects where it ends before, having said why. */
+export async function startService ({ env, print }: { env: Record<string, string>, print: (line: string) => void }): Promise<Service> {
+  // Nothing of this shell but PATH: what production would not have is not there.
+  const child = spawn(process.execPath, [SERVER], { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
+  process.once('exit', () => child.kill('SIGKILL'))
+  const ended = once(child, 'exit').then(([code, signal]) => signal === null ? `with exit code ${code}` : `by ${signal}`)
+  let stopping = false
+
+  const listening = new Promise<{ url: string, opsUrl: string }>((resolve) => {
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      const entry = parse(line)
+      if (entry?.msg === 'listening') resolve({ url: String(entry.url), opsUrl: String(entry.ops_url) })
+      const text = stopping ? null : readable(line)
+      if (text !== null) print(text)
+    })
+  })
+  const { url, opsUrl } = await Promise.race([
+    listening,
+    ended.then((how) => { throw new Error(`Ephemint ended ${how} before it was ready.`) })
+  ])
+  const { status } = await fetch(new URL('/readyz', url))
+  if (status !== 200) throw new Error(`Ephemint listens, but GET /readyz answers ${status}.`)
+
+  return {
+    url,
+    opsUrl,
+    ended,
+    stop: async () => {
+      stopping = true
+      child.kill('SIGTERM')
+      const timer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS)
+      await ended
+      clearTimeout(timer)
+    }
+  }
+}

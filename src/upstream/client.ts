@@ -1,0 +1,176 @@
+// The one call made with the key. Fixed origin, no redirect, total deadline, capped answer, at most one retry.
+
+import { setTimeout as wait } from 'node:timers/promises'
+import { Pool, type Dispatcher } from 'undici'
+import type { Config } from '../config.ts'
+import { ApiError } from '../errors.ts'
+import { isObject, type Json, type JsonObject } from '../json.ts'
+import type { Key } from './key.ts'
+
+const MAX_ANSWER_BYTES = 256 * 1024
+const CONNECT_TIMEOUT_MS = 3000
+
+export type Call = Readonly<{
+  /** Below the base URL: `/realtime/client_secrets`. */
+  path: string
+  body: JsonObject
+  safetyIdentifier: string
+  requestId: string
+  /** The total deadline, retry included. */
+  signal: AbortSignal
+}>
+
+export type Answer = Readonly<{ status: number, requestId: string | null, retryAfterMs: number | null, body: Json | undefined }>
+
+export type Client = Readonly<{
+  /** Any answer with a status, a usable one or not. Throws ApiError where there is none. */
+  call: (call: Call) => Promise<Answer>
+  /** Opens a connection before the first mint needs it. */
+  warm: () => Promise<void>
+  close: () => Promise<void>
+}>
+
+export function createClient (config: Config['upstream'], key: Key): Client {
+  const pool = new Pool(config.baseUrl.origin, {
+    connections: config.concurrency,
+    connect: { timeout: CONNECT_TIMEOUT_MS },
+    headersTimeout: config.timeoutMs,
+    bodyTimeout: config.timeoutMs,
+    maxResponseSize: MAX_ANSWER_BYTES,
+    keepAliveTimeout: 60_000,
+    // A response to a POST is never to be mistaken for another's.
+    pipelining: 1
+  })
+  const basePath = config.baseUrl.pathname.replace(/\/$/, '')
+  const fixedHeaders = {
+    'content-type': 'application/json',
+    accept: 'application/json',
+    ...(config.organization === null ? {} : { 'openai-organization': config.organization }),
+    ...(config.project === null ? {} : { 'openai-project': config.project })
+  }
+  let inFlight = 0
+
+  async function attempt ({ path, safetyIdentifier, requestId, signal }: Call, body: string): Promise<Answer> {
+    try {
+      const response = await pool.request({
+        method: 'POST',
+        path: basePath + path,
+        headers: { ...fixedHeaders, ...key.headers(), 'openai-safety-identifier': safetyIdentifier, 'x-client-request-id': requestId },
+        body,
+        signal
+      })
+      return await readAnswer(response)
+    } catch (cause) {
+      throw cause instanceof ApiError ? cause : failure(cause, signal)
+    }
+  }
+
+  return {
+    call: async (call) => {
+      if (inFlight >= config.concurrency) throw new ApiError('overloaded', { reason: 'upstream_concurrency', retryAfterSeconds: 1 })
+      inFlight++
+      try {
+        const body = JSON.stringify(call.body)
+        const first = await attempt(call, body).catch((error: ApiError) => error)
+        const pauseMs = retryPause(first)
+        if (pauseMs === null) return orThrow(first)
+        try {
+          await wait(pauseMs, undefined, { signal: call.signal })
+        } catch {
+          return orThrow(first)
+        }
+        return await attempt(call, body)
+      } finally {
+        inFlight--
+      }
+    },
+    warm: async () => {
+      // Any answer will do: what counts is the connection that it leaves behind.
+      await pool.request({ method: 'GET', path: `${basePath}/`, headersTimeout: CONNECT_TIMEOUT_MS }).then(({ body }) => body.dump(), () => {})
+    },
+    close: () => pool.close()
+  }
+}
+
+async function readAnswer ({ statusCode, headers, body }: Dispatcher.ResponseData): Promise<Answer> {
+  const requestId = plainHeader(headers['x-request-id'])
+  let text: string
+  try {
+    text = await body.text()
+  } catch (cause) {
+    if (cause instanceof Error && cause.name === 'TimeoutError') throw cause
+    // Cut short, or larger than anything that we asked for. A 200 may have minted.
+    throw new ApiError('upstream_error', { reason: 'answer_cut', mayHaveMinted: statusCode === 200, upstreamRequestId: requestId, cause })
+  }
+  return { status: statusCode, requestId, retryAfterMs: retryAfter(headers), body: headers['content-encoding'] === undefined ? parse(text) : undefined }
+}
+
+/** Why there was no answer. Only a request that never left cannot have minted. */
+function failure (cause: unknown, signal: AbortSignal): ApiError {
+  const code = codeOf(cause)
+  if (signal.aborted) return new ApiError('upstream_timeout', { reason: 'deadline', mayHaveMinted: true, cause })
+  if (code === 'UND_ERR_CONNECT_TIMEOUT') return new ApiError('upstream_timeout', { reason: 'connect_timeout', cause })
+  if (code.includes('TIMEOUT')) return new ApiError('upstream_timeout', { reason: 'deadline', mayHaveMinted: true, cause })
+  if (UNREACHABLE.has(code)) return new ApiError('upstream_unavailable', { reason: code.toLowerCase(), retryAfterSeconds: 1, cause })
+  if (code === 'ECONNRESET' || code === 'EPIPE' || code === 'UND_ERR_SOCKET') {
+    return new ApiError('upstream_error', { reason: 'connection_reset', mayHaveMinted: true, cause })
+  }
+  const tls = /^(ERR_TLS|CERT_|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/.test(code)
+  return new ApiError('upstream_error', { reason: tls ? 'tls' : 'unreadable', mayHaveMinted: !tls, cause })
+}
+
+const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'ETIMEDOUT'])
+const RETRIED = new Set([408, 409, 500, 502, 503, 504])
+const BILLING = /^(insufficient_quota|credit_balance_exhausted|.*_spend_limit_exceeded|organization_usage_limit_exceeded)$/
+
+/** How long to wait before the one retry, or null where none is safe (a duplicate mint is harmless, but each is one more credential). */
+function retryPause (outcome: Answer | ApiError): number | null {
+  if (outcome instanceof ApiError) {
+    return outcome.reason === 'econnrefused' || outcome.reason === 'connection_reset' ? 50 : null
+  }
+  if (outcome.status === 429) return isBilling(outcome) ? null : outcome.retryAfterMs ?? 500
+  return RETRIED.has(outcome.status) ? outcome.retryAfterMs ?? 50 : null
+}
+
+export function isBilling (answer: Answer): boolean {
+  return BILLING.test(String(errorOf(answer)?.code))
+}
+
+/** OpenAI's error object, where the answer has one. Its message is never relayed: it may quote the key. */
+export function errorOf ({ body }: Answer): JsonObject | null {
+  return isObject(body) && isObject(body.error) ? body.error : null
+}
+
+function orThrow (outcome: Answer | ApiError): Answer {
+  if (outcome instanceof ApiError) throw outcome
+  return outcome
+}
+
+/** `retry-after-ms`, or `retry-after` in seconds or as a date. Null where it says nothing usable. */
+function retryAfter (headers: Dispatcher.ResponseData['headers']): number | null {
+  const ms = plainHeader(headers['retry-after-ms'])
+  const after = plainHeader(headers['retry-after'])
+  const pause = ms !== null && /^\d+(\.\d+)?$/.test(ms)
+    ? Number(ms)
+    : after === null ? NaN : /^\d+(\.\d+)?$/.test(after) ? Number(after) * 1000 : Date.parse(after) - Date.now()
+  return Number.isFinite(pause) ? Math.max(0, pause) : null
+}
+
+function plainHeader (value: string | string[] | undefined): string | null {
+  return typeof value === 'string' && /^[\x20-\x7e]{1,200}$/.test(value) ? value : null
+}
+
+function parse (text: string): Json | undefined {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function codeOf (cause: unknown): string {
+  const { code, errors } = cause as { code?: unknown, errors?: unknown }
+  // Connecting to several addresses fails with all their errors.
+  if (Array.isArray(errors) && errors.length > 0) return codeOf(errors[0])
+  return typeof code === 'string' ? code : ''
+}

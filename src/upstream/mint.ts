@@ -1,0 +1,144 @@
+// Which upstream route mints, and what came of it. OpenAI retired the legacy routes in May 2026; other servers still
+// speak nothing else.
+
+import type { Config } from '../config.ts'
+import { ApiError } from '../errors.ts'
+import { isObject, leafPaths, type Json, type JsonObject, type Path } from '../json.ts'
+import { legacyCanCarry, writeLegacy } from '../realtime/legacy.ts'
+import { sessionFromLegacy } from '../realtime/legacy-answer.ts'
+import type { Kind } from '../realtime/session.ts'
+import { errorOf, isBilling, type Answer, type Call, type Client } from './client.ts'
+
+export type MintRequest = Readonly<{
+  kind: Kind
+  session: JsonObject
+  expiresAfterSeconds: number
+  /** The client came by a legacy route. */
+  legacy: boolean
+  /** The client's own name for a path that upstream complains of; null where the client sent nothing there. */
+  clientParam: (path: Path, legacy: boolean) => string | null
+}>
+
+export type Minted = Readonly<{
+  value: string
+  /** Unix seconds. */
+  expiresAt: number
+  /** In GA shape, as upstream told it. */
+  session: JsonObject
+  upstreamRequestId: string | null
+}>
+
+/** What is asked of upstream, and in which of the two shapes. */
+export type Route = Readonly<{ path: string, body: JsonObject, legacy: boolean }>
+type Context = Omit<Call, 'path' | 'body'>
+
+export type Mint = (request: MintRequest, context: Context) => Promise<Minted>
+
+const LEGACY_PATHS = { realtime: '/realtime/sessions', transcription: '/realtime/transcription_sessions' } as const
+const GONE_REMEMBERED_MS = 3_600_000
+const MAX_LIFETIME_SECONDS = 7200
+const CLOCK_SLACK_SECONDS = 300
+
+/** Throws ApiError. `now` is the wall clock, in milliseconds. */
+export function createMint (client: Client, mintApi: Config['upstream']['mintApi'], now: () => number = Date.now): Mint {
+  const goneUntil = new Map<string, number>()
+
+  return async (request, context) => {
+    const ask = (route: Route) => client.call({ ...context, path: route.path, body: route.body })
+    const [first, second] = upstreamRoutes(request, mintApi)
+    if (second === undefined) return read(await ask(first), first, request)
+    if ((goneUntil.get(first.path) ?? 0) <= now()) {
+      const answer = await ask(first)
+      if (!isGone(answer)) return read(answer, first, request)
+    }
+    const minted = read(await ask(second), second, request)
+    // Only now: an upstream that is down altogether has not shown that the route is gone.
+    if ((goneUntil.get(first.path) ?? 0) <= now()) goneUntil.set(first.path, now() + GONE_REMEMBERED_MS)
+    return minted
+  }
+
+  function read (answer: Answer, route: Route, request: MintRequest): Minted {
+    if (answer.status !== 200) throw refusal(answer, route, request)
+    const minted = route.legacy ? readLegacyAnswer(answer.body, request.kind) : readAnswer(answer.body)
+    if (minted === null || !isUsable(minted, now())) {
+      throw new ApiError('upstream_error', { reason: 'unusable_answer', mayHaveMinted: true, upstreamRequestId: answer.requestId })
+    }
+    return { ...minted, upstreamRequestId: answer.requestId }
+  }
+}
+
+/** Where to mint; a second route is for when the first turns out to be gone. */
+export function upstreamRoutes (request: Pick<MintRequest, 'kind' | 'session' | 'expiresAfterSeconds' | 'legacy'>, mintApi: Config['upstream']['mintApi']): [Route, Route?] {
+  const { kind, session, expiresAfterSeconds: seconds, legacy } = request
+  // GA has no temperature: judged by the policy all the same, then left out.
+  const { temperature, ...ga } = session
+  const current: Route = {
+    path: kind === 'translation' ? '/realtime/translations/client_secrets' : '/realtime/client_secrets',
+    body: { expires_after: { anchor: 'created_at', seconds }, session: kind === 'translation' ? ga : { ...ga, type: kind } },
+    legacy: false
+  }
+  if (kind === 'translation' || mintApi === 'client_secrets') return [current]
+  const old = (): Route => ({ path: LEGACY_PATHS[kind], body: writeLegacy(kind, session, seconds), legacy: true })
+  if (mintApi === 'sessions') return [old()]
+  // `auto`: the legacy route for those who came by one, unless the policy says what it could not carry.
+  return legacy && leafPaths(session).every((path) => legacyCanCarry(kind, path)) ? [old(), current] : [current]
+}
+
+function isGone (answer: Answer): boolean {
+  const code = errorOf(answer)?.code
+  return answer.status === 405 || answer.status === 501 ||
+    (answer.status === 404 && code !== 'model_not_found') ||
+    (answer.status === 400 && code === 'beta_api_shape_disabled')
+}
+
+type Read = Omit<Minted, 'upstreamRequestId'>
+
+function readAnswer (body: Json | undefined): Read | null {
+  if (!isObject(body) || !isObject(body.session)) return null
+  return { value: body.value as string, expiresAt: body.expires_at as number, session: body.session }
+}
+
+function readLegacyAnswer (body: Json | undefined, kind: Kind): Read | null {
+  if (!isObject(body) || !isObject(body.client_secret)) return null
+  const { value, expires_at: expiresAt } = body.client_secret
+  return { value: value as string, expiresAt: expiresAt as number, session: sessionFromLegacy(kind as 'realtime' | 'transcription', body) }
+}
+
+/** A secret goes into a header and has a future: anything else is not handed on. */
+function isUsable ({ value, expiresAt }: Read, nowMs: number): boolean {
+  const seconds = nowMs / 1000
+  return typeof value === 'string' && /^[\x21-\x7e]{1,4096}$/.test(value) && Number.isInteger(expiresAt) &&
+    expiresAt > seconds && expiresAt <= seconds + MAX_LIFETIME_SECONDS + CLOCK_SLACK_SECONDS
+}
+
+/** An upstream 401 or 403 is our fault and never the user's; a 400 is the user's only where it names what they sent. */
+function refusal (answer: Answer, route: Route, request: MintRequest): ApiError {
+  const { status, requestId: upstreamRequestId } = answer
+  const retryAfterSeconds = clampSeconds(answer.retryAfterMs)
+  if (status === 429) {
+    return new ApiError('upstream_rate_limited', isBilling(answer)
+      ? { reason: 'billing', retryCannotHelp: true, upstreamRequestId }
+      : { reason: 'upstream_429', retryAfterSeconds, upstreamRequestId })
+  }
+  if (status === 400) {
+    const param = complaint(answer, route, request)
+    if (param !== null) return new ApiError('invalid_request', { param, reason: 'upstream_400', upstreamRequestId })
+  }
+  const reason = `upstream_${status}`
+  if (status === 503 && answer.retryAfterMs !== null) return new ApiError('upstream_unavailable', { reason, retryAfterSeconds, upstreamRequestId })
+  const rejected = status >= 400 && status < 500 && status !== 408 && status !== 409
+  return new ApiError(rejected ? 'upstream_rejected' : 'upstream_error', { reason, retryCannotHelp: rejected, upstreamRequestId })
+}
+
+function complaint (answer: Answer, route: Route, { clientParam }: MintRequest): string | null {
+  const param = errorOf(answer)?.param
+  if (typeof param !== 'string') return null
+  // `session.tools[0].name` complains of `session.tools`.
+  const path = param.replace(/\[.*$/, '').split('.')
+  if (route.legacy) return clientParam(path, true)
+  return path[0] === 'session' && path.length > 1 ? clientParam(path.slice(1), false) : null
+}
+
+function clampSeconds (ms: number | null): number {
+  return Math.min(60, Math.max(1, Math.ceil((ms ?? 1000) / 1000)))
+}
