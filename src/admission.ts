@@ -2,9 +2,9 @@
 
 import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import type { Caller } from './callers/caller.ts'
-import type { Callers } from './callers/authenticate.ts'
-import type { Policies, Policy } from './policy/file.ts'
+import type { Policy } from './policy/file.ts'
 import { selectPolicy } from './policy/select.ts'
+import type { Rulebook } from './rulebook.ts'
 import { safetyIdentifier } from './safety-identifier.ts'
 
 export type AdmittedCaller = Caller & Readonly<{ safetyIdentifier: string, policy: Policy }>
@@ -15,9 +15,6 @@ declare module 'fastify' {
     caller: (Caller & Readonly<{ safetyIdentifier: string, policy?: Policy }>) | null
   }
 }
-
-/** One reading of the policy file: replaced whole, and a request sees the same one from beginning to end. */
-export type Rulebook = Readonly<{ policies: Policies, callers: Callers }>
 
 export type AdmissionDeps = Readonly<{
   rulebook: () => Rulebook

@@ -1,19 +1,24 @@
 // The list: every hook and route of the public listener, in the order they run. Here the order is the security.
 
-import { fastify, type FastifyInstance } from 'fastify'
-import { registerAdmission, type Rulebook } from './admission.ts'
+import { fastify, LogController, type FastifyInstance } from 'fastify'
+import { registerAdmission } from './admission.ts'
 import type { Audit } from './audit.ts'
 import type { Config } from './config.ts'
 import { createAddressLimit } from './http/address-limit.ts'
 import { trustedProxies } from './http/address.ts'
-import { registerAnswers, requestIdOf } from './http/answers.ts'
+import { refuse, registerAnswers, requestIdOf, toApiError } from './http/answers.ts'
+import { answerMalformed } from './http/malformed.ts'
 import { registerOrigin } from './http/origin.ts'
+import { registerDrain } from './http/drain.ts'
+import { registerOverload } from './http/overload.ts'
 import { projector } from './http/project.ts'
 import { BODY_LIMIT_BYTES, registerStrictJson } from './http/strict-json.ts'
 import type { LimitStore } from './limits/limits.ts'
 import type { Log } from './logging.ts'
-import { registerHealth, type Readiness } from './routes/health.ts'
+import { registerHealth } from './routes/health.ts'
+import type { Rulebook } from './rulebook.ts'
 import { decisionOf, MINT_ROUTES, registerMint } from './routes/mint.ts'
+import { registerPolicy } from './routes/policy.ts'
 import type { Mint } from './upstream/mint.ts'
 
 export type AppDeps = Readonly<{
@@ -23,23 +28,32 @@ export type AppDeps = Readonly<{
   rulebook: () => Rulebook
   limits: LimitStore
   mint: Mint
-  readiness: () => Readiness
+  isDraining: () => boolean
+  /** Parts that are not there yet, by name. */
+  waitingFor: () => readonly string[]
 }>
 
+/** Requests that may be under way beside those that upstream is minting. */
+const BEFORE_UPSTREAM = 1000
 const MINT_URLS = new Set(MINT_ROUTES.map(({ url }) => url))
 
-export async function buildApp ({ config, log, audit, rulebook, limits, mint, readiness }: AppDeps): Promise<FastifyInstance> {
+export async function buildApp ({ config, log, audit, rulebook, limits, mint, isDraining, waitingFor }: AppDeps): Promise<FastifyInstance> {
   const isTrusted = trustedProxies(config.trustProxy)
   const app = fastify({
     loggerInstance: log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
     genReqId: requestIdOf(isTrusted),
     trustProxy: isTrusted,
     keepAliveTimeout: config.keepAliveMs,
+    // Idle sockets are closed by the drain; Node would wait for their keep-alive to run out.
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
     requestTimeout: 15_000,
     http: { headersTimeout: 10_000, connectionsCheckingInterval: 1000 },
-    exposeHeadRoutes: false
+    exposeHeadRoutes: false,
+    frameworkErrors: (error, request, reply) => refuse(reply, toApiError(error)),
+    clientErrorHandler: answerMalformed
   }) as unknown as FastifyInstance
   app.decorateRequest('caller', null)
   // What a schema does not name does not leave. (Fastify's own serializer throws or coerces where a value departs from its type.)
@@ -48,6 +62,7 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, re
     return (value) => JSON.stringify(project(value))
   })
 
+  registerDrain(app, isDraining)
   registerAnswers(app, (error, request, reply) => {
     const facts = { request_id: request.id, code: error.code, reason: error.reason, err: error.cause }
     if (error.statusCode >= 500) log.error(facts, 'refused')
@@ -61,10 +76,12 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, re
   await registerOrigin(app, { origins: config.origins, credentials: () => rulebook().callers.usesCookies })
   registerStrictJson(app)
 
-  registerHealth(app, readiness)
+  registerHealth(app, () => isDraining() ? ['drain'] : waitingFor())
   const limitAddress = await createAddressLimit(app, config.addressLimitPerMinute)
   await app.register(async (admitted) => {
+    await registerOverload(admitted, config.upstream.concurrency + BEFORE_UPSTREAM)
     registerAdmission(admitted, { rulebook, limitAddress, safetyIdentifierSecret: config.safetyIdentifierSecret })
+    registerPolicy(admitted, limits)
     registerMint(admitted, { mint, limits, audit, realtimePublicUrl: config.realtimePublicUrl, timeoutMs: config.upstream.timeoutMs })
   })
   return app

@@ -1,13 +1,16 @@
-// The policy file read into what a request is judged by.
+// The policy file read into what a request is judged by, and read again when it changes: whole, or not at all.
 
 import { readFileSync } from 'node:fs'
-import type { Rulebook } from './admission.ts'
-import { compileCallers } from './callers/authenticate.ts'
+import { compileCallers, type Callers } from './callers/authenticate.ts'
 import type { SecretSource } from './callers/entries.ts'
 import type { KeySets } from './callers/jwks.ts'
 import { ConfigError, type Config } from './config.ts'
 import type { Log } from './logging.ts'
-import { readPolicies, type Fault } from './policy/file.ts'
+import { readPolicies, type Fault, type Policies } from './policy/file.ts'
+import { watchText } from './watch.ts'
+
+/** One reading of the file. A request sees the same one from beginning to end. */
+export type Rulebook = Readonly<{ policies: Policies, callers: Callers }>
 
 export type RulebookSources = Readonly<{
   secrets: SecretSource
@@ -25,12 +28,76 @@ export type RulebookReading = Readonly<{ rulebook: Rulebook | null, problems: re
 export function readRulebook (text: string, { secrets, mintApi, hasSafetyIdentifierSecret, origins, log, keySets }: RulebookSources): RulebookReading {
   const reading = readPolicies(text, { secrets, legacyOnly: mintApi === 'sessions', hasSafetyIdentifierSecret })
   if (reading.callers === null) return { ...reading, rulebook: null }
-  const compiled = compileCallers([...reading.callers], { secrets, log, keySets, allowedOrigins: origins })
+  const compiled = compileCallers(reading.callers, { secrets, log, keySets, allowedOrigins: origins })
   const problems = [...reading.problems, ...compiled.problems]
   return {
     rulebook: problems.length > 0 || reading.policies === null ? null : { policies: reading.policies, callers: compiled.callers },
     problems,
     warnings: [...reading.warnings, ...compiled.warnings]
+  }
+}
+
+export type LiveRulebook = Readonly<{
+  current: () => Rulebook
+  /** How often the file was taken over, and how often a change was refused. */
+  generation: () => number
+  failedReloads: () => number
+  start: () => Promise<void>
+  close: () => void
+}>
+
+/** Throws ConfigError with every problem at once. */
+export function openRulebook (path: string, sources: RulebookSources): LiveRulebook {
+  const { log } = sources
+  const text = readPolicyFile(path)
+  const { rulebook, problems, warnings } = readRulebook(text, sources)
+  if (rulebook === null) throw new ConfigError(problems.map((fault) => `${path}: ${fault.path} ${fault.problem}`))
+  warn(warnings)
+
+  let current = rulebook
+  let generation = 1
+  let failedReloads = 0
+  let newest = text
+  let stopWatching = () => {}
+
+  function warn (faults: readonly Fault[]): void {
+    for (const { path, problem } of faults) log.warn({ path }, `policy file: ${problem}`)
+  }
+
+  /** What cannot be used is refused loudly, and the last good reading stays: a lost file is never "no policy". */
+  function refuse (problems: readonly Fault[]): void {
+    failedReloads++
+    for (const { path, problem } of problems) log.error({ path }, `policy file refused: ${problem}`)
+  }
+
+  async function reload (text: string | null): Promise<void> {
+    if (text === null) return refuse([{ path, problem: 'it cannot be read' }])
+    newest = text
+    const reading = readRulebook(text, sources)
+    if (reading.rulebook === null) return refuse(reading.problems)
+    warn(reading.warnings)
+    // Keys of a new issuer are fetched first, so that nobody is turned away for a change of the file.
+    await reading.rulebook.callers.start()
+    if (newest !== text) return reading.rulebook.callers.close()
+    const old = current
+    current = reading.rulebook
+    old.callers.close()
+    generation++
+    log.info({ generation }, 'policy file taken over')
+  }
+
+  return {
+    current: () => current,
+    generation: () => generation,
+    failedReloads: () => failedReloads,
+    start: async () => {
+      stopWatching = watchText(path, text, reload)
+      await current.callers.start()
+    },
+    close: () => {
+      stopWatching()
+      current.callers.close()
+    }
   }
 }
 

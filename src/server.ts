@@ -1,7 +1,7 @@
 // The process: configuration, listeners, signals, drain.
 
 import closeWithGrace from 'close-with-grace'
-import type { FastifyInstance } from 'fastify'
+import { setTimeout as wait } from 'node:timers/promises'
 import { buildApp } from './app.ts'
 import { createAudit } from './audit.ts'
 import { createKeySets } from './callers/jwks.ts'
@@ -9,10 +9,13 @@ import { ConfigError, policyEnvironment, readConfig } from './config.ts'
 import { createMemoryStore } from './limits/memory.ts'
 import { openLines } from './lines.ts'
 import { createLogger } from './logging.ts'
-import { readPolicyFile, readRulebook } from './rulebook.ts'
+import { openRulebook } from './rulebook.ts'
 import { createClient } from './upstream/client.ts'
 import { openKey } from './upstream/key.ts'
 import { createMint } from './upstream/mint.ts'
+
+/** Kubernetes kills after 30 s. */
+const EXIT_WITHIN_MS = 25_000
 
 try {
   await start()
@@ -24,53 +27,51 @@ try {
 }
 
 async function start (): Promise<void> {
-  const env = process.env
-  const config = readConfig(env)
+  const config = readConfig(process.env)
   const stdout = await openLines(null)
-  const log = createLogger(config.logLevel, stdout)
   const auditLines = config.auditFile === null ? stdout : await openLines(config.auditFile)
+  const log = createLogger(config.logLevel, stdout)
   const audit = createAudit(auditLines)
 
-  const { rulebook, problems, warnings } = readRulebook(readPolicyFile(config.policyFile), {
-    ...policyEnvironment(env, config.policyFile),
+  const rulebook = openRulebook(config.policyFile, {
+    ...policyEnvironment(process.env, config.policyFile),
     log,
     keySets: createKeySets({ log })
   })
-  if (rulebook === null) throw new ConfigError(problems.map(({ path, problem }) => `${config.policyFile}: ${path} ${problem}`))
-  for (const { path, problem } of warnings) log.warn({ path }, `policy file: ${problem}`)
-  const client = createClient(config.upstream, openKey(config.upstream))
+  const key = openKey(config.upstream, log)
+  const client = createClient(config.upstream, key, log)
+  if (config.safetyIdentifierSecret === null) log.warn('SAFETY_IDENTIFIER_SECRET is not set: safety identifiers are plain hashes')
+  if (config.drainMs + config.upstream.timeoutMs > EXIT_WITHIN_MS) log.warn('DRAIN_SECONDS and UPSTREAM_TIMEOUT_MS together exceed 25 s: a mint in flight may be cut off at a stop')
+
   let draining = false
   const app = await buildApp({
     config,
     log,
     audit,
-    rulebook: () => rulebook,
+    rulebook: rulebook.current,
     limits: createMemoryStore(),
     mint: createMint(client, config.upstream.mintApi),
-    readiness: () => {
-      const waitingFor = [...(draining ? ['drain'] : []), ...rulebook.callers.waitingFor().map(() => 'identity')]
-      return { ready: waitingFor.length === 0, waitingFor: [...new Set(waitingFor)] }
-    }
+    isDraining: () => draining,
+    waitingFor: () => rulebook.current().callers.waitingFor().length > 0 ? ['identity'] : []
   })
-  if (config.safetyIdentifierSecret === null) log.warn('SAFETY_IDENTIFIER_SECRET is not set: safety identifiers are plain hashes')
+  const listening = app.listen(config.listen)
+  await Promise.all([rulebook.start(), client.warm()])
+  log.info({ url: await listening }, 'listening')
 
-  await Promise.all([rulebook.callers.start(), client.warm()])
-  const url = await app.listen(config.listen)
-  log.info({ url }, 'listening')
-
-  closeWithGrace({ delay: 25_000, logger: false }, async ({ signal, err }) => {
+  process.on('SIGHUP', () => { auditLines.reopen().catch((err) => log.error({ err }, 'audit file could not be opened anew')) })
+  // Node's answer to this signal is to open a debugger port.
+  process.on('SIGUSR1', () => {})
+  closeWithGrace({ delay: EXIT_WITHIN_MS, logger: false, skip: ['SIGHUP'] }, async ({ signal, err }) => {
     if (err !== undefined) log.fatal({ err }, 'failed')
+    // Readiness fails first and answers say `Connection: close`; then the gateway has this long to go elsewhere.
     draining = true
     log.info({ signal }, 'draining')
-    await drain(app, config.drainMs)
-    rulebook.callers.close()
+    await wait(config.drainMs)
+    await app.close()
+    rulebook.close()
+    key.close()
     audit.close()
     await client.close()
     await Promise.all([stdout.close(), auditLines.close()])
   })
-}
-
-async function drain (app: FastifyInstance, ms: number): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, ms))
-  await app.close()
 }

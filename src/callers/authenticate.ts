@@ -1,15 +1,18 @@
 // Who is asking. What a request presents decides which entry is responsible, and that entry decides alone: nothing falls
 // through to another one after a failure, and two credentials at once are none.
 
-import type { FastifyRequest } from 'fastify'
 import type { Fault } from '../policy/file.ts'
 import type { Report } from '../policy/rules.ts'
-import { GUEST_ISSUER, refused, type Authenticate, type Caller } from './caller.ts'
-import type { CallerEntry, SecretSource } from './entries.ts'
-import type { KeySets, Log } from './jwks.ts'
+import { GUEST_ISSUER, refused, type Authenticate } from './caller.ts'
+import type { CallerEntry } from './entries.ts'
+import { compileForward } from './forward.ts'
+import { compileGateway } from './gateway.ts'
+import { compileGuest, type ReadGuest } from './guest.ts'
+import { compileIntrospection, type Introspection } from './introspection.ts'
 import { compileJwt, type JwtRule } from './jwt-rule.ts'
-import { createTokenMemory, readJwt, tokenKey, verifyJwt } from './jwt.ts'
-import { assertOwnPage, readBearer, readCookie } from './presented.ts'
+import { assertOwnPage, readCookie, readHeader, type Credential } from './presented.ts'
+import { systemClock, type Compiling, type Surroundings } from './surroundings.ts'
+import { createTokenJudge, readBearer } from './tokens.ts'
 
 export type Callers = Readonly<{
   /** Throws ApiError `invalid_credentials` with a reason, `origin_not_allowed`, or `identity_unavailable`. */
@@ -18,109 +21,96 @@ export type Callers = Readonly<{
   usesCookies: boolean
   /** Issuers whose keys have not been fetched yet: not ready while there are any. */
   waitingFor: () => string[]
-  /** Begins fetching keys in the background; resolves once every issuer was tried once. */
+  /** Begins fetching keys in the background; resolves once every issuer was asked. */
   start: () => Promise<void>
   close: () => void
 }>
 
-export type Surroundings = Readonly<{
-  secrets: SecretSource
-  log: Log
-  allowedOrigins: ReadonlySet<string>
-  /** Outlives a policy: the next one finds the keys that this one fetched. */
-  keySets: KeySets
-  /** Wall clock, milliseconds. */
-  now?: () => number
-}>
-
-/** One place of a request where a credential may stand, and who judges what is found there. */
-type Place = Readonly<{
-  name: string
-  read: (request: FastifyRequest) => string | undefined
-  judge: (presented: string, request: FastifyRequest) => Caller | Promise<Caller>
-}>
-
 /** `callers` is good only where there are no problems. */
 export function compileCallers (entries: readonly CallerEntry[], surroundings: Surroundings): { callers: Callers, problems: Fault[], warnings: Fault[] } {
-  const { secrets, keySets, allowedOrigins, now = Date.now } = surroundings
   const problems: Fault[] = []
   const warnings: Fault[] = []
-  const report: Report = {
-    problem: (path, problem) => problems.push({ path, problem }),
-    warning: (path, problem) => warnings.push({ path, problem })
+  const compiling: Compiling = {
+    clock: systemClock,
+    ...surroundings,
+    report: {
+      problem: (path, problem) => problems.push({ path, problem }),
+      warning: (path, problem) => warnings.push({ path, problem })
+    }
   }
-  reviewIssuers(entries, report)
 
   const rules = new Map<string, JwtRule>()
-  for (const [i, { jwt }] of entries.entries()) {
-    if (jwt !== undefined) rules.set(jwt.issuer, compileJwt(jwt, `callers.${i}.jwt`, { secrets, report, keySets }))
+  const introspections: Introspection[] = []
+  const credentials: Credential[] = []
+  const guests: ReadGuest[] = []
+  for (const [i, entry] of entries.entries()) {
+    const at = `callers.${i}.${Object.keys(entry)[0]}`
+    const { jwt, introspection, forward, gateway, guest } = entry
+    if (jwt !== undefined) rules.set(jwt.issuer, compileJwt(jwt, at, compiling))
+    if (introspection !== undefined) introspections.push(compileIntrospection(introspection, at, compiling))
+    if (forward !== undefined) credentials.push(compileForward(forward, at, compiling))
+    if (gateway !== undefined) credentials.push(compileGateway(gateway, at, compiling))
+    if (guest !== undefined) guests.push(compileGuest(at, compiling))
   }
-  const keys = [...rules.values()].flatMap((rule) => rule.keys === null ? [] : { issuer: rule.issuer, keys: rule.keys })
-
-  const memory = createTokenMemory(now)
-  const judgeToken = (token: string, cookie: string | null): Caller | Promise<Caller> => {
-    const key = tokenKey(token)
-    const known = memory.recall(key)
-    if (known !== undefined && (cookie === null || known.rule.cookie === cookie)) return known.caller
-    const jwt = readJwt(token)
-    if (jwt === undefined) throw refused('token_malformed')
-    const rule = rules.get(jwt.claims.iss as string)
-    if (rule === undefined || (cookie !== null && rule.cookie !== cookie)) throw refused('issuer_unknown')
-    return verifyJwt(jwt, rule, Math.floor(now() / 1000)).then((caller) => {
-      memory.remember(key, caller, rule)
-      return caller
-    })
-  }
-
-  const places: Place[] = []
-  if (rules.size > 0) places.push({ name: 'authorization', read: readBearer, judge: (token) => judgeToken(token, null) })
+  const [introspection] = introspections
   const cookies = new Set([...rules.values()].flatMap(({ cookie }) => cookie ?? []))
-  for (const cookie of cookies) {
-    places.push({
-      name: cookie,
-      read: (request) => readCookie(request, cookie),
-      judge: (token, request) => {
-        assertOwnPage(request, allowedOrigins)
-        return judgeToken(token, cookie)
-      }
-    })
+  const judgeToken = createTokenJudge({ rules, introspection, clock: compiling.clock })
+  if (rules.size + introspections.length > 0) credentials.push({ place: { header: 'authorization' }, judge: (value) => judgeToken(readBearer(value)) })
+  for (const cookie of cookies) credentials.push({ place: { cookie }, judge: (token) => judgeToken(token, cookie) })
+
+  const usesCookies = credentials.some(({ place }) => 'cookie' in place)
+
+  reviewIssuers(entries, compiling.report)
+  if (usesCookies && compiling.allowedOrigins.size === 0) compiling.report.warning('callers', 'take cookies, but CORS_ORIGINS names no page that may send them')
+  if (introspections.length > 1) compiling.report.problem('callers', 'has two introspection entries: an opaque token does not say whose it is')
+  for (const place of duplicates(credentials.map(({ place }) => Object.entries(place).join()))) {
+    compiling.report.problem('callers', `has two entries that are responsible for the ${place.replace(',', ' ')}`)
   }
 
+  const keySets = [...rules.values()].flatMap(({ keys }) => keys ?? [])
   return {
     callers: {
-      authenticate: authenticateAt(places),
-      usesCookies: cookies.size > 0,
-      waitingFor: () => keys.filter(({ keys }) => !keys.wasFetched()).map(({ issuer }) => issuer),
-      start: async () => { await Promise.all(keys.map(({ keys }) => keys.open())) },
-      close: () => { for (const { keys: set } of keys) set.close() }
+      authenticate: authenticateBy(credentials, guests[0], compiling.allowedOrigins),
+      usesCookies,
+      waitingFor: () => keySets.filter((keys) => !keys.wasFetched()).map(({ issuer }) => issuer),
+      start: async () => { await Promise.all(keySets.map((keys) => keys.open())) },
+      close: () => { for (const keys of keySets) keys.close() }
     },
     problems,
     warnings
   }
 }
 
-function authenticateAt (places: readonly Place[]): Authenticate {
+function authenticateBy (credentials: readonly Credential[], readGuest: ReadGuest | undefined, allowedOrigins: ReadonlySet<string>): Authenticate {
   return (request) => {
-    let found: { place: Place, presented: string } | undefined
-    for (const place of places) {
-      const presented = place.read(request)
+    let found: { credential: Credential, presented: string } | undefined
+    for (const credential of credentials) {
+      const { place } = credential
+      const presented = 'cookie' in place ? readCookie(request, place.cookie) : readHeader(request, place.header)
       if (presented === undefined) continue
       if (found !== undefined) throw refused('two_credentials')
-      found = { place, presented }
+      found = { credential, presented }
     }
-    if (found === undefined) throw refused('no_credentials')
-    return found.place.judge(found.presented, request)
+    if (found === undefined) {
+      if (readGuest === undefined) throw refused('no_credentials')
+      return readGuest(request)
+    }
+    if ('cookie' in found.credential.place) assertOwnPage(request, allowedOrigins)
+    return found.credential.judge(found.presented, request)
   }
 }
 
 /** Callers are counted, blocked and told apart by issuer and subject. */
-function reviewIssuers (entries: readonly CallerEntry[], report: Report): void {
-  const seen = new Set<string>([GUEST_ISSUER])
+function reviewIssuers (entries: readonly CallerEntry[], { problem }: Report): void {
+  const seen = new Set<string>()
   for (const [i, entry] of entries.entries()) {
-    for (const [kind, { issuer }] of Object.entries(entry) as [string, { issuer?: string }][]) {
-      if (issuer === undefined) continue
-      if (seen.has(issuer)) report.problem(`callers.${i}.${kind}.issuer`, issuer === GUEST_ISSUER ? 'is reserved for guests' : 'is the issuer of another entry too')
-      seen.add(issuer)
-    }
+    const [kind, { issuer = GUEST_ISSUER }] = Object.entries(entry)[0] as [string, { issuer?: string }]
+    if (issuer === GUEST_ISSUER && kind !== 'guest') problem(`callers.${i}.${kind}.issuer`, 'is reserved for guests')
+    if (seen.has(issuer)) problem(`callers.${i}.${kind}.issuer`, 'is the issuer of another entry too')
+    seen.add(issuer)
   }
+}
+
+function duplicates (names: readonly string[]): Set<string> {
+  return new Set(names.filter((name, i) => names.indexOf(name) < i))
 }

@@ -4,6 +4,8 @@ import Type, { type Static } from 'typebox'
 
 const closed = { additionalProperties: false }
 const name = Type.String({ minLength: 1, maxLength: 255 })
+// RFC 6265, section 4.1.1.
+const cookieName = Type.String({ pattern: '^[\\w!#$%&\'*+.^`|~-]{1,255}$' })
 const oneOrMore = <T extends Type.TSchema>(item: T) => Type.Union([item, Type.Array(item, { minItems: 1, uniqueItems: true })])
 
 export const ALGORITHMS = [
@@ -19,7 +21,7 @@ export const JwtEntry = Type.Object({
   algorithms: Type.Optional(Type.Array(Type.Enum([...ALGORITHMS]), { minItems: 1, uniqueItems: true })),
   require: Type.Optional(Type.Record(Type.String(), oneOrMore(Type.Union([Type.String(), Type.Number(), Type.Boolean()])), { minProperties: 1 })),
   type: Type.Optional(name),
-  cookie: Type.Optional(name),
+  cookie: Type.Optional(cookieName),
   clock_tolerance: Type.Optional(Type.Integer({ minimum: 0, maximum: 300 })),
   max_lifetime: Type.Optional(Type.Integer({ minimum: 1 })),
   insecure_http: Type.Optional(Type.Boolean())
@@ -29,7 +31,7 @@ export type JwtEntry = Static<typeof JwtEntry>
 export const ForwardEntry = Type.Object({
   issuer: name,
   url: name,
-  cookie: Type.Optional(name),
+  cookie: Type.Optional(cookieName),
   header: Type.Optional(name),
   pass: Type.Array(name, { minItems: 1, uniqueItems: true }),
   subject: Type.String({ pattern: '^/' }),

@@ -4,19 +4,20 @@ import { deepFreeze } from '../json.ts'
 import { claimReader } from '../policy/claims.ts'
 import { isSubject, NO_EXPIRY, refused, type Caller } from './caller.ts'
 import type { ForwardEntry } from './entries.ts'
-import type { Inquire } from './inquiry.ts'
+import { createInquiry } from './inquiry.ts'
 import { addressFault, call, OutboundError, readObject } from './outbound.ts'
-import { HEADER_NAME, readHeader, type Credential } from './presented.ts'
-import type { Report } from '../policy/rules.ts'
+import { HEADER_NAME, type Credential } from './presented.ts'
+import type { Compiling } from './surroundings.ts'
 
 const MAX_BYTES = 64 * 1024
 /** They speak of this connection and this body, not of who is asking. */
 const NEVER_PASSED = new Set([
-  'host', 'connection', 'keep-alive', 'transfer-encoding', 'content-length', 'content-type', 'content-encoding', 'te', 'trailer', 'upgrade', 'expect',
+  'host', 'connection', 'keep-alive', 'transfer-encoding', 'content-length', 'content-type', 'content-encoding', 'accept-encoding', 'te', 'trailer', 'upgrade', 'expect',
   'proxy-authorization', 'proxy-connection'
 ])
 
-export function compileForward (entry: ForwardEntry, at: string, { report, inquire }: { report: Report, inquire: Inquire }): Credential {
+export function compileForward (entry: ForwardEntry, at: string, compiling: Compiling): Credential {
+  const { report } = compiling
   const { issuer, url, cookie, header, insecure_http: insecureHttp } = entry
   const names = entry.pass.map((name) => name.toLowerCase())
   const readSubject = claimReader(entry.subject)
@@ -31,6 +32,8 @@ export function compileForward (entry: ForwardEntry, at: string, { report, inqui
     if (NEVER_PASSED.has(name) || !HEADER_NAME.test(name)) report.problem(`${at}.pass.${i}`, 'is not a header that may be passed')
     if (name === 'cookie' && cookie === undefined) report.problem(`${at}.pass.${i}`, 'passes only the cookie that cookie: names')
   }
+
+  const inquire = createInquiry(issuer, compiling)
 
   async function ask (headers: Record<string, string>, signal: AbortSignal): Promise<Caller> {
     const { status, body } = await call(url, { headers, signal, maxBytes: MAX_BYTES })
@@ -49,8 +52,8 @@ export function compileForward (entry: ForwardEntry, at: string, { report, inqui
       const headers: Record<string, string> = {}
       for (const name of names) {
         // Of the cookies only the one that is named: the endpoint needs no other, and neither do we.
-        const value = name === carrier ? (cookie === undefined ? presented : `${cookie}=${presented}`) : readHeader(request, name)
-        if (value !== undefined) headers[name] = value
+        const value = name === carrier ? (cookie === undefined ? presented : `${cookie}=${presented}`) : request.headers[name]
+        if (value !== undefined) headers[name] = String(value)
       }
       return inquire(JSON.stringify(headers), (signal) => ask(headers, signal))
     }

@@ -6,6 +6,7 @@ import { createLocalJWKSet, errors, type CryptoKey, type JSONWebKeySet } from 'j
 import { isObject, type JsonObject } from '../json.ts'
 import { unavailable } from './caller.ts'
 import { addressFault, call, OutboundError, readObject } from './outbound.ts'
+import { systemClock, type Clock, type Log } from './surroundings.ts'
 
 /** A key that leaves the set is refused within this, and the 60 s for which a verified token is remembered. */
 const REFRESH_MS = 5 * 60_000
@@ -27,6 +28,7 @@ export type KeySource = Readonly<{
 }>
 
 export type KeySet = Readonly<{
+  issuer: string
   /** The keys that may have signed; none where the issuer has no such key. Throws ApiError `identity_unavailable`. */
   find: (header: { alg: string, kid?: string }) => Promise<CryptoKey[]>
   wasFetched: () => boolean
@@ -38,23 +40,6 @@ export type KeySet = Readonly<{
 /** The sets of a process: a policy that is loaded anew finds the keys that the last one fetched. */
 export type KeySets = (source: KeySource) => KeySet
 
-export type Log = Readonly<Record<'info' | 'warn' | 'error', (facts: object, message: string) => void>>
-
-export type Clock = Readonly<{
-  /** Monotonic milliseconds: a step of the wall clock must not age keys. */
-  now: () => number
-  /** Calls back once, unless cancelled by what it returns. */
-  after: (ms: number, callback: () => void) => () => void
-}>
-
-const systemClock: Clock = {
-  now: () => performance.now(),
-  after: (ms, callback) => {
-    const timer = setTimeout(callback, ms).unref()
-    return () => clearTimeout(timer)
-  }
-}
-
 export function createKeySets ({ log, clock = systemClock }: { log: Log, clock?: Clock }): KeySets {
   const sets = new Map<string, KeySet>()
   return (source) => {
@@ -65,7 +50,7 @@ export function createKeySets ({ log, clock = systemClock }: { log: Log, clock?:
   }
 }
 
-function createKeySet (source: KeySource, log: Log, { now, after }: Clock): KeySet {
+function createKeySet (source: KeySource, log: Log, { monotonicMs: now, after }: Clock): KeySet {
   const { issuer } = source
   let keys: ReturnType<typeof createLocalJWKSet> | undefined
   let fetchedAt = -Infinity
@@ -104,6 +89,7 @@ function createKeySet (source: KeySource, log: Log, { now, after }: Clock): KeyS
   const isPaused = () => now() < retryAt
 
   return {
+    issuer,
     wasFetched: () => keys !== undefined,
     open: async () => {
       users++

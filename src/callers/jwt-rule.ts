@@ -2,9 +2,9 @@
 
 import { compileWhen, type Matches } from '../policy/select.ts'
 import type { JwtEntry } from './entries.ts'
-import type { KeySet, KeySets } from './jwks.ts'
+import type { KeySet } from './jwks.ts'
 import { addressFault } from './outbound.ts'
-import { readSecrets, type Compiling } from './secrets.ts'
+import { readSecrets, type Compiling } from './surroundings.ts'
 
 export type JwtRule = Readonly<{
   issuer: string
@@ -24,8 +24,8 @@ export type JwtRule = Readonly<{
 const PUBLIC_KEY_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA']
 const isSymmetric = (algorithm: string) => algorithm.startsWith('HS')
 
-export function compileJwt (entry: JwtEntry, at: string, deps: Compiling & { keySets: KeySets }): JwtRule {
-  const { keySets, report } = deps
+export function compileJwt (entry: JwtEntry, at: string, compiling: Compiling): JwtRule {
+  const { keySets, report } = compiling
   const { issuer, insecure_http: insecureHttp = false } = entry
   const hasSecrets = entry.secret_env !== undefined || entry.secret_file !== undefined
   const hasKeys = entry.jwks !== undefined || !hasSecrets
@@ -42,7 +42,7 @@ export function compileJwt (entry: JwtEntry, at: string, deps: Compiling & { key
     audiences: entry.audience === undefined ? null : [entry.audience].flat(),
     algorithms: new Set(algorithms),
     keys: hasKeys ? keySets({ issuer, jwks: entry.jwks, insecureHttp }) : null,
-    secrets: hmacSecrets(entry, algorithms, at, deps),
+    secrets: hmacSecrets(entry, algorithms, at, compiling),
     require: compileWhen(entry.require ?? {}),
     type: entry.type === undefined ? null : normalizeType(entry.type),
     cookie: entry.cookie ?? null,
@@ -56,14 +56,14 @@ export function normalizeType (type: string): string {
   return type.toLowerCase().replace(/^application\//, '')
 }
 
-function hmacSecrets (entry: JwtEntry, algorithms: readonly string[], at: string, deps: Compiling): Uint8Array[] {
+function hmacSecrets (entry: JwtEntry, algorithms: readonly string[], at: string, compiling: Compiling): Uint8Array[] {
   // As long as the hash at least (RFC 7518, section 3.2).
   const minBytes = Math.max(32, ...algorithms.filter(isSymmetric).map((algorithm) => Number(algorithm.slice(2)) / 8))
-  return readSecrets(entry, 'secret', at, deps).map(({ path, name, value }) => {
+  return readSecrets(entry, 'secret', at, compiling).map(({ path, name, value }) => {
     const bytes = Buffer.from(value)
-    if (bytes.length < minBytes) deps.report.problem(path, `names ${name}, which must be ${minBytes} bytes or longer`)
+    if (bytes.length < minBytes) compiling.report.problem(path, `names ${name}, which must be ${minBytes} bytes or longer`)
     // With a public key as the secret, everybody could sign.
-    if (/-----BEGIN |"kty"|^ssh-/.test(value)) deps.report.problem(path, `names ${name}, which holds a key, not a secret: name it by jwks:`)
+    if (/-----BEGIN |"kty"|^ssh-/.test(value)) compiling.report.problem(path, `names ${name}, which holds a key, not a secret: name it by jwks:`)
     return bytes
   })
 }

@@ -1,15 +1,13 @@
 // Tokens that their issuer signed. jose verifies the signature; what a token must say is judged here, because jose accepts
 // tokens without `exp`, an `iat` in the future, `exp: 1e400`, an object as `sub`, and padding in base64url.
 
-import { hash } from 'node:crypto'
 import { compactVerify, type CryptoKey } from 'jose'
-import { LRUCache } from 'lru-cache'
 import { deepFreeze, type Json, type JsonObject } from '../json.ts'
 import { isSubject, refused, type Caller } from './caller.ts'
+import type { KeySet } from './jwks.ts'
 import { normalizeType, type JwtRule } from './jwt-rule.ts'
 import { readObject } from './outbound.ts'
 
-const REMEMBERED = { max: 10_000, ms: 60_000 }
 /** The last second of the year 9999; what lies beyond is no date. */
 const LAST_DATE = 253_402_300_799
 
@@ -38,7 +36,7 @@ export async function verifyJwt ({ token, header, claims }: Jwt, rule: JwtRule, 
   if (kid !== undefined && typeof kid !== 'string') throw refused('kid_malformed')
   if (rule.type !== null && (typeof typ !== 'string' || normalizeType(typ) !== rule.type)) throw refused('type_not_accepted')
 
-  const keys = alg.startsWith('HS') ? rule.secrets : await rule.keys!.find(kid === undefined ? { alg } : { alg, kid })
+  const keys = alg.startsWith('HS') ? rule.secrets : await (rule.keys as KeySet).find(kid === undefined ? { alg } : { alg, kid })
   if (keys.length === 0) throw refused('key_unknown')
   if (!await isSignedByOne(token, alg, keys)) throw refused('signature_invalid')
 
@@ -72,7 +70,7 @@ function judgeDates ({ exp, nbf, iat }: JsonObject, { toleranceSeconds, maxLifet
   if (maxLifetimeSeconds !== Infinity && (iat === undefined || exp - iat > maxLifetimeSeconds)) throw refused('lifetime_too_long')
 }
 
-function isDate (value: Json | undefined): value is number {
+export function isDate (value: Json | undefined): value is number {
   return typeof value === 'number' && value >= 0 && value <= LAST_DATE
 }
 
@@ -80,29 +78,4 @@ function isDate (value: Json | undefined): value is number {
 export function isFor (aud: Json | undefined, audiences: readonly string[]): boolean {
   const named = Array.isArray(aud) ? aud : [aud]
   return named.every((one) => typeof one === 'string') && named.some((one) => audiences.includes(one))
-}
-
-export type TokenMemory = Readonly<{
-  recall: (key: string) => { caller: Caller, rule: JwtRule } | undefined
-  remember: (key: string, caller: Caller, rule: JwtRule) => void
-}>
-
-/** Under the SHA-256 of the whole token: nothing shorter may stand for it, and the token itself is not kept. */
-export function tokenKey (token: string): string {
-  return hash('sha256', token, 'base64url')
-}
-
-/** Verified tokens. `now` is the wall clock in milliseconds: where it was set back, nothing is remembered. */
-export function createTokenMemory (now: () => number): TokenMemory {
-  const known = new LRUCache<string, { caller: Caller, rule: JwtRule, since: number, until: number }>({ max: REMEMBERED.max })
-  return {
-    recall: (key) => {
-      const found = known.get(key)
-      return found !== undefined && found.since <= now() && now() < found.until ? found : undefined
-    },
-    remember: (key, caller, rule) => {
-      const since = now()
-      known.set(key, { caller, rule, since, until: Math.min(since + REMEMBERED.ms, caller.expiresAt * 1000) })
-    }
-  }
 }

@@ -5,9 +5,17 @@ import { isLoopback } from '../config.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
 
 /** What goes wrong on the way; the message is a code, fit for a log. */
-export class OutboundError extends Error {}
+export class OutboundError extends Error {
+  /** Nobody answered in time, or at all. */
+  readonly isSilence: boolean
 
-export type Answer = Readonly<{ status: number, contentType: string, body: Buffer }>
+  constructor (code: string, isSilence = false) {
+    super(code)
+    this.isSilence = isSilence
+  }
+}
+
+export type Answer = Readonly<{ status: number, body: Buffer }>
 
 type Call = Readonly<{
   method?: Dispatcher.HttpMethod
@@ -19,7 +27,7 @@ type Call = Readonly<{
 
 export async function call (url: string, { method = 'GET', headers = {}, body, signal, maxBytes }: Call): Promise<Answer> {
   try {
-    const answer = await request(url, { method, headers: { accept: 'application/json', ...headers }, body: body ?? null, signal })
+    const answer = await request(url, { method, headers: { accept: 'application/json', 'user-agent': 'ephemint', ...headers }, body: body ?? null, signal })
     const chunks: Buffer[] = []
     let size = 0
     // Leaving the loop destroys the body, and with it the connection.
@@ -28,11 +36,11 @@ export async function call (url: string, { method = 'GET', headers = {}, body, s
       if (size > maxBytes) throw new OutboundError('too_large')
       chunks.push(chunk)
     }
-    return { status: answer.statusCode, contentType: String(answer.headers['content-type'] ?? ''), body: Buffer.concat(chunks) }
+    return { status: answer.statusCode, body: Buffer.concat(chunks) }
   } catch (error) {
     if (error instanceof OutboundError) throw error
     // Of an error made elsewhere only the kind is told: its message may quote what was sent.
-    throw new OutboundError(signal.aborted ? 'timeout' : 'unreachable')
+    throw new OutboundError(signal.aborted ? 'timeout' : 'unreachable', true)
   }
 }
 

@@ -1,42 +1,41 @@
-// What a request presents, read strictly. Node keeps the first of two Authorization headers and joins others with commas,
-// so presence and number are judged by the raw headers.
+// What a request presents, read strictly. Node keeps the first of two Authorization headers and joins others with commas, and
+// some gateways take `X_User` for `X-User`: so presence and number are judged by the raw headers.
 
 import type { FastifyRequest } from 'fastify'
 import { ApiError } from '../errors.ts'
-import { refused } from './caller.ts'
+import { refused, type Caller } from './caller.ts'
 
-const MAX_TOKEN_BYTES = 8 * 1024
-/** RFC 6750, section 2.1: the scheme in any case, one space, a token68. */
-const BEARER = /^bearer ([\w\-.~+/]+=*)$/i
+/** One place of a request where a credential may stand, and who judges what is found there. */
+export type Credential = Readonly<{
+  /** Names of headers are in lower case. */
+  place: Readonly<{ header: string } | { cookie: string }>
+  judge: (presented: string, request: FastifyRequest) => Caller | Promise<Caller>
+}>
 
-/** Every value of the header, as sent. `name` is in lower case. */
-export function headerValues ({ raw: { rawHeaders } }: FastifyRequest, name: string): string[] {
-  const values: string[] = []
+/** Without underscores: a gateway that strips the one spelling may let the other one pass. */
+export const HEADER_NAME = /^[a-z0-9-]+$/i
+
+/** The value of the one header of this name, undefined where there is none. Throws where it is sent twice, empty or in a variant of its name. */
+export function readHeader ({ raw: { rawHeaders } }: FastifyRequest, name: string): string | undefined {
+  let value: string | undefined
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const found = rawHeaders[i] as string
-    if (found.length === name.length && found.toLowerCase() === name) values.push(rawHeaders[i + 1] as string)
+    if (found.length !== name.length) continue
+    const lower = found.toLowerCase()
+    if (lower.replaceAll('_', '-') !== name) continue
+    if (value !== undefined || lower !== name) throw refused('header_ambiguous')
+    value = rawHeaders[i + 1]
   }
-  return values
+  if (value === '') throw refused('header_empty')
+  return value
 }
 
-/** The token of the one Authorization header, undefined where there is no such header. */
-export function readBearer (request: FastifyRequest): string | undefined {
-  const values = headerValues(request, 'authorization')
-  if (values.length === 0) return undefined
-  const [value = '', second] = values
-  if (second !== undefined) throw refused('two_credentials')
-  if (value.length > 'Bearer '.length + MAX_TOKEN_BYTES) throw refused('token_too_large')
-  const token = BEARER.exec(value)?.[1]
-  if (token === undefined) throw refused('authorization_malformed')
-  return token
-}
-
-/** The value of the one cookie of this name, undefined where there is none; of two nobody can say which one the app would read. */
-export function readCookie ({ headers: { cookie } }: FastifyRequest, name: string): string | undefined {
-  if (cookie === undefined || !cookie.includes(name)) return undefined
+/** The value of the one cookie of this name, undefined where there is none; of two nobody can say which one the app would take. */
+export function readCookie ({ headers: { cookie = '' } }: FastifyRequest, name: string): string | undefined {
+  if (!cookie.includes(name)) return undefined
   const values = cookie.split(';').map((pair) => pair.trim()).filter((pair) => pair.startsWith(`${name}=`)).map((pair) => pair.slice(name.length + 1))
-  if (values.length > 1) throw refused('cookie_sent_twice')
-  if (values[0] !== undefined && !/^[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]{1,8192}$/.test(values[0])) throw refused('cookie_malformed')
+  if (values.length > 1) throw refused('cookie_ambiguous')
+  if (values[0] !== undefined && !/^[\x21-\x7e]+$/.test(values[0])) throw refused('cookie_malformed')
   return values[0]
 }
 

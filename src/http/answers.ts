@@ -42,7 +42,7 @@ export function toApiError (cause: unknown): ApiError {
   return new ApiError(statusCode < 500 ? 'invalid_request' : 'internal_error', { cause })
 }
 
-function refuse (reply: FastifyReply, { code, statusCode, param, retryAfterSeconds, retryCannotHelp, allow }: ApiError): FastifyReply {
+export function refuse (reply: FastifyReply, { code, statusCode, param, retryAfterSeconds, retryCannotHelp, allow }: ApiError): FastifyReply {
   if (statusCode === 401) reply.header('www-authenticate', 'Bearer')
   if (allow !== undefined) reply.header('allow', allow)
   if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds)

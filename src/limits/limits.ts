@@ -33,8 +33,13 @@ export function bucketsOf (policy: Policy, caller: string): Bucket[] {
     .filter(({ windows }) => Object.keys(windows).length > 0)
 }
 
-/** The window in which the caller is nearest to the end; null without limits. What others took is not told. */
+/** What others took of a policy's total is not told. */
+export function isCallers ({ key }: { key: string }): boolean {
+  return key.startsWith('caller:')
+}
+
+/** The window in which the caller is nearest to the end; null without limits. */
 export function tightest (windows: readonly WindowState[]): WindowState | null {
-  return windows.filter(({ key }) => key.startsWith('caller:'))
+  return windows.filter(isCallers)
     .sort((a, b) => a.remaining - b.remaining || b.resetMs - a.resetMs)[0] ?? null
 }

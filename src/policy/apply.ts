@@ -46,8 +46,10 @@ export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Ask
   for (const [path, value] of judged.accepted) session = withIn(session, path, value)
   session = merge(merge(session, profile), fixed)
   for (const path of asked.added) {
-    const beside = getIn(session, path.slice(0, -1))
-    if (isObject(beside) && getIn(session, path) === undefined) session = withIn(session, path, getIn(client, path) as Json)
+    // Only to what the client's value became: what the policy says is sent as written.
+    const beside = path.slice(0, -1)
+    const taken = isObject(getIn(session, beside)) && judged.accepted.some(([accepted]) => overlaps(accepted, beside))
+    if (taken && getIn(session, path) === undefined) session = withIn(session, path, getIn(client, path) as Json)
   }
   const wrong = checkSession(rules.kind, rules.unknown.reduce(omitIn, session))
   if (wrong !== null) {

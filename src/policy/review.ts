@@ -31,10 +31,13 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
   }
   const said = [
     ...saidIn(rules.fixed, `${at}.fixed`), ...saidIn(rules.defaults, `${at}.defaults`),
-    ...allowed.map((path) => [path, `${at}.allow.${dotted(path)}`] as const),
+    ...allowed.map((path) => ({ path, where: `${at}.allow.${dotted(path)}`, value: undefined })),
     ...prompts.flatMap((prompt) => saidIn(prompt.session, `prompts.${prompt.name}.session`))
   ]
-  for (const [path, where] of said) reviewPath(rules, path, where, report, legacyOnly)
+  for (const { path, where, value } of said) {
+    reviewPath(rules, path, where, report)
+    if (legacyOnly && !legacyCanCarry(rules.kind, path, value)) report.problem(where, 'cannot be said to an upstream of OPENAI_MINT_API=sessions')
+  }
   for (const path of rules.hide) {
     if (!isKnownPath(rules.kind, path)) report.warning(`${at}.hide`, `${dotted(path)} is no path that this version knows`)
   }
@@ -63,11 +66,10 @@ function reviewSchema (schema: Json, path: Path, where: string, report: Report):
   }
 }
 
-function reviewPath (rules: SessionRules, path: Path, where: string, report: Report, legacyOnly: boolean): void {
+function reviewPath (rules: SessionRules, path: Path, where: string, report: Report): void {
   if (path[0] === 'type') return report.problem(where, 'is said by the kind of session already')
   if (path[0] === 'prompt' && rules.prompts.size > 0) return report.problem(where, 'is what prompts: is for: leave out one of them')
   if (!isKnownPath(rules.kind, path)) report.warning(where, 'is no path that this version knows: it is sent as written')
-  if (legacyOnly && !legacyCanCarry(rules.kind, path)) report.problem(where, 'cannot be said to an upstream of OPENAI_MINT_API=sessions')
 }
 
 function reviewAliases (rules: SessionRules, at: string, report: Report, prompts: Prompt[]): void {
@@ -103,8 +105,8 @@ function ignoredPaths (rules: SessionRules): Path[] {
   return walk(rules.client, [])
 }
 
-function saidIn (template: Template, at: string): (readonly [Path, string])[] {
-  return leafPaths(template.source).map((path) => [path, `${at}.${dotted(path)}`] as const)
+function saidIn ({ source }: Template, at: string): { path: Path, where: string, value: Json | undefined }[] {
+  return leafPaths(source).map((path) => ({ path, where: `${at}.${dotted(path)}`, value: getIn(source, path) }))
 }
 
 function leafStrings (value: Json, path: Path = []): { path: Path, text: string }[] {

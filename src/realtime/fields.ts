@@ -50,6 +50,7 @@ const modalities: Partial<Field> = {
 
 const toolChoice: Partial<Field> = {
   flat: true,
+  gaOnly: ['server_label'],
   read: (value) => typeof value !== 'string' || ['auto', 'none', 'required'].includes(value) ? value : { type: 'function', name: value },
   write: (value) => isObject(value) ? value.name : value
 }

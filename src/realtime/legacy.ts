@@ -3,7 +3,7 @@
 import { ApiError, type ErrorCode } from '../errors.ts'
 import { getIn, isObject, leafPaths, overlaps, setIn, type Json, type JsonObject, type Path } from '../json.ts'
 import { FIELDS, type Field, type LegacyKind } from './fields.ts'
-import { sessionSchemas, type Kind } from './session.ts'
+import { KINDS, isKnownPath, type Kind } from './session.ts'
 
 export type { LegacyKind }
 
@@ -18,12 +18,11 @@ export type LegacyRequest = {
 }
 
 const TURN_DETECTION_TYPE: Path = ['audio', 'input', 'turn_detection', 'type']
+/** What GA asks for and a legacy client cannot say, or need not. */
+const ADDED: readonly Path[] = [TURN_DETECTION_TYPE, ['audio', 'input', 'format', 'rate'], ['audio', 'output', 'format', 'rate']]
 
 /** The name under which each kind is sent a lifetime; both are read on both routes. */
 const LIFETIME: Readonly<Record<LegacyKind, string>> = { realtime: 'expires_after', transcription: 'expires_at' }
-
-const GA_NAMES = new Set(['type', ...Object.values(sessionSchemas).flatMap((schema) =>
-  Object.keys((schema as { properties?: object }).properties ?? {}))])
 
 /**
  * Names that neither API knows keep their name, for the policy to refuse, ignore or allow; names that only GA knows
@@ -32,7 +31,7 @@ const GA_NAMES = new Set(['type', ...Object.values(sessionSchemas).flatMap((sche
 export function readLegacy (kind: LegacyKind, { client_secret: secret, ...body }: JsonObject): LegacyRequest {
   const names = new Set(FIELDS[kind].map(({ name }) => name))
   const others = Object.entries(body).filter(([name]) => !names.has(name))
-  const misplaced = others.filter(([name]) => GA_NAMES.has(name))
+  const misplaced = others.filter(([name]) => isGaName(name))
   if (misplaced.length > 0) refuse('policy_violation', deepest(Object.fromEntries(misplaced)))
 
   const session: JsonObject = Object.fromEntries(others)
@@ -43,14 +42,15 @@ export function readLegacy (kind: LegacyKind, { client_secret: secret, ...body }
     if (path !== null) setIn(session, path, value)
   }
   const { turn_detection: detection } = body
-  const added = isObject(detection) && !Object.hasOwn(detection, 'type') ? [TURN_DETECTION_TYPE] : []
+  const added = ADDED.filter((path) => getIn(session, path) !== undefined &&
+    (path !== TURN_DETECTION_TYPE || (isObject(detection) && !Object.hasOwn(detection, 'type'))))
   return { session, ...readLifetime(kind, secret), added }
 }
 
 /** What the legacy API has no words for is left out: see `legacyCanCarry`. */
 export function writeLegacy (kind: LegacyKind, session: JsonObject, seconds: number): JsonObject {
   return {
-    ...Object.fromEntries(Object.entries(session).filter(([name]) => !GA_NAMES.has(name))),
+    ...Object.fromEntries(Object.entries(session).filter(([name]) => !isGaName(name))),
     ...writeFields(kind, session),
     client_secret: { [LIFETIME[kind]]: { anchor: 'created_at', seconds } }
   }
@@ -74,12 +74,19 @@ export function legacyParam (kind: LegacyKind, path: Path): string {
   return (field.flat ? [field.name] : [field.name, ...below(field, path)]).join('.')
 }
 
-/** Whether the legacy API can say what stands at this GA path. Names that no API knows are sent as written. */
-export function legacyCanCarry (kind: Kind, path: Path): boolean {
+/** Whether the legacy API can say `value` at a GA path. Names that no API knows are sent as written. */
+export function legacyCanCarry (kind: Kind, path: Path, value?: Json): boolean {
   if (kind === 'translation') return false
   const field = fieldAt(kind, path)
-  if (field !== undefined) return !field.gaOnly.includes(below(field, path)[0] ?? '')
-  return FIELDS[kind].some((other) => other.path !== null && overlaps(other.path, path)) || !GA_NAMES.has(path[0] ?? '')
+  if (field === undefined) return FIELDS[kind].some((other) => other.path !== null && overlaps(other.path, path)) || !path.slice(0, 1).some(isGaName)
+  // It knows function tools only, and an MCP tool carries credentials.
+  if (field.name === 'tools' && Array.isArray(value)) return value.every((tool) => isObject(tool) && (tool.type ?? 'function') === 'function')
+  return !below(field, path).slice(0, 1).some((member) => field.gaOnly.includes(member))
+}
+
+/** Whether GA has a parameter of this name for any kind of session. */
+function isGaName (name: string): boolean {
+  return name === 'type' || KINDS.some((kind) => isKnownPath(kind, [name]))
 }
 
 function fieldAt (kind: LegacyKind, path: Path): Field | undefined {

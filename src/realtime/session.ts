@@ -45,6 +45,7 @@ type Node = TSchema & {
   enum?: unknown[]
   anyOf?: Node[]
   required?: string[]
+  additionalProperties?: boolean
   properties?: Record<string, Node>
   patternProperties?: Record<string, Node>
 }
@@ -66,7 +67,8 @@ function fault (node: Node, value: unknown, path: Path): Path | null {
   if (variant === undefined) return Object.hasOwn(value, 'type') ? [...path, 'type'] : path
   for (const [key, inner] of Object.entries(value)) {
     const member = memberOf(variant, key)
-    const found = member === undefined ? [...path, key] : fault(member, inner, [...path, key])
+    const open = variant.additionalProperties !== false
+    const found = member ? fault(member, inner, [...path, key]) : open ? null : [...path, key]
     if (found !== null) return found
   }
   return path

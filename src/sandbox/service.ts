@@ -11,7 +11,8 @@ const KILL_AFTER_MS = 10_000
 
 export type Service = Readonly<{
   url: string
-  opsUrl: string
+  /** Null where it serves none. */
+  opsUrl: string | null
   /** Resolves when the process has ended, asked or not. */
   ended: Promise<string>
   stop: () => Promise<void>
@@ -25,10 +26,10 @@ export async function startService ({ env, print }: { env: Record<string, string
   const ended = once(child, 'exit').then(([code, signal]) => signal === null ? `with exit code ${code}` : `by ${signal}`)
   let stopping = false
 
-  const listening = new Promise<{ url: string, opsUrl: string }>((resolve) => {
+  const listening = new Promise<{ url: string, opsUrl: string | null }>((resolve) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
       const entry = parse(line)
-      if (entry?.msg === 'listening') resolve({ url: String(entry.url), opsUrl: String(entry.ops_url) })
+      if (entry?.msg === 'listening') resolve({ url: String(entry.url), opsUrl: typeof entry.ops_url === 'string' ? entry.ops_url : null })
       const text = stopping ? null : readable(line)
       if (text !== null) print(text)
     })

@@ -29,7 +29,6 @@ export async function startUpstream ({ port = 0, apiKey, legacy = false, now = D
   const store = createSessionStore(now)
 
   app.addHook('onSend', async (_request, reply) => { reply.headers(openaiHeaders(reply.elapsedTime)) })
-  app.addHook('onResponse', async ({ method, url }, reply) => log(`${method} ${url} ${reply.statusCode}`))
   app.setNotFoundHandler(({ method, url }) => { throw new OpenaiError(404, `Invalid URL (${method} ${url})`) })
   app.setErrorHandler((error: FastifyError | OpenaiError, _request, reply) => {
     const refusal = error instanceof OpenaiError ? error : new OpenaiError(error.statusCode ?? 500, 'We could not parse the JSON body of your request.')
@@ -37,6 +36,7 @@ export async function startUpstream ({ port = 0, apiKey, legacy = false, now = D
   })
 
   app.register(async (api) => {
+    api.addHook('onResponse', async ({ method, url }, reply) => log(`${method} ${url} ${reply.statusCode}`))
     api.addHook('onRequest', async ({ headers }) => checkKey(headers.authorization, apiKey))
     serveMints(api)
     legacy ? serveLegacyMints(api) : retireLegacyMints(api)

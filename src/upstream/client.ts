@@ -5,6 +5,8 @@ import { Pool, type Dispatcher } from 'undici'
 import type { Config } from '../config.ts'
 import { ApiError } from '../errors.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
+import type { Log } from '../logging.ts'
+import { createBreaker } from './breaker.ts'
 import type { Key } from './key.ts'
 
 const MAX_ANSWER_BYTES = 256 * 1024
@@ -30,7 +32,7 @@ export type Client = Readonly<{
   close: () => Promise<void>
 }>
 
-export function createClient (config: Config['upstream'], key: Key): Client {
+export function createClient (config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn'>): Client {
   const pool = new Pool(config.baseUrl.origin, {
     connections: config.concurrency,
     connect: { timeout: CONNECT_TIMEOUT_MS },
@@ -49,8 +51,15 @@ export function createClient (config: Config['upstream'], key: Key): Client {
     ...(config.project === null ? {} : { 'openai-project': config.project })
   }
   let inFlight = 0
+  const breaker = createBreaker(log)
 
-  async function attempt ({ path, safetyIdentifier, requestId, signal }: Call, body: string): Promise<Answer> {
+  async function guarded (call: Call, body: string): Promise<Answer | ApiError> {
+    const outcome = await breaker(() => attempt(call, body))
+    if (rejectsKey(outcome)) log.error({ code: 'upstream_rejected', upstream_request_id: (outcome as Answer).requestId }, 'upstream rejects the key')
+    return outcome
+  }
+
+  async function attempt ({ path, safetyIdentifier, requestId, signal }: Call, body: string): Promise<Answer | ApiError> {
     try {
       const response = await pool.request({
         method: 'POST',
@@ -61,7 +70,7 @@ export function createClient (config: Config['upstream'], key: Key): Client {
       })
       return await readAnswer(response)
     } catch (cause) {
-      throw cause instanceof ApiError ? cause : failure(cause, signal)
+      return cause instanceof ApiError ? cause : failure(cause, signal)
     }
   }
 
@@ -71,15 +80,10 @@ export function createClient (config: Config['upstream'], key: Key): Client {
       inFlight++
       try {
         const body = JSON.stringify(call.body)
-        const first = await attempt(call, body).catch((error: ApiError) => error)
-        const pauseMs = retryPause(first)
-        if (pauseMs === null) return orThrow(first)
-        try {
-          await wait(pauseMs, undefined, { signal: call.signal })
-        } catch {
-          return orThrow(first)
-        }
-        return await attempt(call, body)
+        const first = await guarded(call, body)
+        const pauseMs = rejectsKey(first) ? await key.reread() ? 0 : null : retryPause(first)
+        if (pauseMs === null || !await slept(pauseMs, call.signal)) return orThrow(first)
+        return orThrow(await guarded(call, body))
       } finally {
         inFlight--
       }
@@ -130,6 +134,15 @@ function retryPause (outcome: Answer | ApiError): number | null {
   }
   if (outcome.status === 429) return isBilling(outcome) ? null : outcome.retryAfterMs ?? 500
   return RETRIED.has(outcome.status) ? outcome.retryAfterMs ?? 50 : null
+}
+
+function rejectsKey (outcome: Answer | ApiError): boolean {
+  return !(outcome instanceof ApiError) && outcome.status === 401
+}
+
+/** False where the deadline comes first. */
+async function slept (ms: number, signal: AbortSignal): Promise<boolean> {
+  return wait(ms, true, { signal }).catch(() => false)
 }
 
 export function isBilling (answer: Answer): boolean {

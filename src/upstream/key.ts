@@ -1,42 +1,59 @@
 // The OpenAI key: the one thing that a browser must never hold, held in this one place.
 
 import { readFileSync } from 'node:fs'
-import type { Config } from '../config.ts'
+import { readFile } from 'node:fs/promises'
+import { ConfigError, type Config } from '../config.ts'
+import type { Log } from '../logging.ts'
+import { watchText } from '../watch.ts'
 
 export type Key = Readonly<{
   /** The headers that carry it. */
   headers: () => Readonly<Record<string, string>>
-  /** Reads the file again, if there is one. True where that changed the key. */
-  reread: () => boolean
+  /** Reads the file again, if there is one. True where that brought another key. */
+  reread: () => Promise<boolean>
+  close: () => void
 }>
 
-/** Throws an Error that names no value where the file holds no usable key. */
-export function openKey ({ key, authScheme }: Config['upstream']): Key {
-  let headers: Readonly<Record<string, string>>
-  let current = ''
-  const use = (value: string) => {
-    current = value
-    headers = authScheme === 'api-key' ? { 'api-key': value } : { authorization: `Bearer ${value}` }
+/** Throws ConfigError where the file holds no key. */
+export function openKey ({ key, authScheme }: Config['upstream'], log: Pick<Log, 'info' | 'error'>): Key {
+  const headersFor = (value: string) => authScheme === 'api-key' ? { 'api-key': value } : { authorization: `Bearer ${value}` }
+  if ('value' in key) {
+    const headers = headersFor(key.value)
+    return { headers: () => headers, reread: async () => false, close: () => {} }
   }
-  use('value' in key ? key.value : readKeyFile(key.file))
+  const text = readText(key.file)
+  let current = keyIn(text)
+  if (current === null) throw new ConfigError(['OPENAI_API_KEY_FILE cannot be read, is empty, or holds more than a key'])
+  let headers = headersFor(current)
+
+  /** An empty, missing or mangled file keeps the key that was good until now. */
+  function use (text: string | null): boolean {
+    const value = keyIn(text)
+    if (value === null) log.error({}, 'OPENAI_API_KEY_FILE cannot be read, is empty, or holds more than a key: the old key stays')
+    if (value === null || value === current) return false
+    current = value
+    headers = headersFor(value)
+    log.info({}, 'OPENAI_API_KEY_FILE was read anew')
+    return true
+  }
+
   return {
     headers: () => headers,
-    reread: () => {
-      if ('value' in key) return false
-      const before = current
-      use(readKeyFile(key.file))
-      return current !== before
-    }
+    reread: async () => use(await readFile(key.file, 'utf8').catch(() => null)),
+    close: watchText(key.file, text ?? '', use)
   }
 }
 
-function readKeyFile (path: string): string {
-  let text = ''
+function readText (path: string): string | null {
   try {
-    text = readFileSync(path, 'utf8').trim()
+    return readFileSync(path, 'utf8')
   } catch {
-    throw new Error('OPENAI_API_KEY_FILE cannot be read')
+    return null
   }
-  if (!/^[\x21-\x7e]+$/.test(text)) throw new Error('OPENAI_API_KEY_FILE is empty, or holds more than a key')
-  return text
+}
+
+/** A trailing newline is no part of it. */
+function keyIn (text: string | null): string | null {
+  const value = text?.trim() ?? ''
+  return /^[\x21-\x7e]+$/.test(value) ? value : null
 }

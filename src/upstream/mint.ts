@@ -3,7 +3,7 @@
 
 import type { Config } from '../config.ts'
 import { ApiError } from '../errors.ts'
-import { isObject, leafPaths, type Json, type JsonObject, type Path } from '../json.ts'
+import { getIn, isObject, leafPaths, type Json, type JsonObject, type Path } from '../json.ts'
 import { legacyCanCarry, writeLegacy } from '../realtime/legacy.ts'
 import { sessionFromLegacy } from '../realtime/legacy-answer.ts'
 import type { Kind } from '../realtime/session.ts'
@@ -81,7 +81,8 @@ export function upstreamRoutes (request: Pick<MintRequest, 'kind' | 'session' | 
   const old = (): Route => ({ path: LEGACY_PATHS[kind], body: writeLegacy(kind, session, seconds), legacy: true })
   if (mintApi === 'sessions') return [old()]
   // `auto`: the legacy route for those who came by one, unless the policy says what it could not carry.
-  return legacy && leafPaths(session).every((path) => legacyCanCarry(kind, path)) ? [old(), current] : [current]
+  const carried = leafPaths(session).every((path) => legacyCanCarry(kind, path, getIn(session, path)))
+  return legacy && carried ? [old(), current] : [current]
 }
 
 function isGone (answer: Answer): boolean {

@@ -80,4 +80,3 @@ t.test('the names that the types are held against are those of the table', async
     t.strictSame(FIELDS[kind].map(({ name }) => name).sort(), [...NAMES[kind]].sort())
   }
 })
-

@@ -1,0 +1,47 @@
+// Tokens, wherever they were found: a JWT is judged by the entry of its `iss`, another token by the introspection endpoint.
+
+import { createMemory, memoryKey } from './memory.ts'
+import { refused, type Caller } from './caller.ts'
+import type { Introspection } from './introspection.ts'
+import { readJwt, verifyJwt } from './jwt.ts'
+import type { JwtRule } from './jwt-rule.ts'
+import type { Clock } from './surroundings.ts'
+
+const REMEMBER_MS = 60_000
+const MAX_TOKEN_BYTES = 8 * 1024
+/** RFC 6750, section 2.1: the scheme in any case, one space, a token68. */
+const BEARER = /^bearer ([\w\-.~+/]+=*)$/i
+
+/** `cookie` is where the token was found; undefined where it is a bearer token. */
+export type JudgeToken = (token: string, cookie?: string) => Caller | Promise<Caller>
+
+export function createTokenJudge (
+  { rules, introspection, clock }: { rules: ReadonlyMap<string, JwtRule>, introspection: Introspection | undefined, clock: Clock }
+): JudgeToken {
+  const memory = createMemory(REMEMBER_MS, clock.wallMs)
+  return (token, cookie) => {
+    if (token.length > MAX_TOKEN_BYTES) throw refused('token_too_large')
+    const key = memoryKey(token)
+    const known = memory.recall(key)
+    if (known !== undefined && (cookie === undefined || rules.get(known.issuer)?.cookie === cookie)) return known
+
+    // Where no entry is for JWTs, a token that looks like one is opaque like any other.
+    const jwt = rules.size > 0 ? readJwt(token) : undefined
+    const issuer = jwt?.claims.iss
+    if (introspection !== undefined && cookie === undefined && (jwt === undefined || issuer === introspection.issuer)) return introspection.judge(token)
+    if (jwt === undefined) throw refused('token_malformed')
+    const rule = typeof issuer === 'string' ? rules.get(issuer) : undefined
+    if (rule === undefined || (cookie !== undefined && rule.cookie !== cookie)) throw refused('issuer_unknown')
+    return verifyJwt(jwt, rule, Math.floor(clock.wallMs() / 1000)).then((caller) => {
+      memory.remember(key, caller)
+      return caller
+    })
+  }
+}
+
+/** The token of an Authorization header. */
+export function readBearer (authorization: string): string {
+  const token = BEARER.exec(authorization)?.[1]
+  if (token === undefined) throw refused('authorization_malformed')
+  return token
+}

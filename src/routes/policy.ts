@@ -1,0 +1,56 @@
+// What this caller may ask for: paths with their schemas, prompts, lifetimes, what remains. Never a fixed value.
+
+import type { FastifyInstance } from 'fastify'
+import Type from 'typebox'
+import type { AdmittedCaller } from '../admission.ts'
+import type { JsonObject } from '../json.ts'
+import { bucketsOf, isCallers, type LimitStore } from '../limits/limits.ts'
+import type { Prompt, SessionRules } from '../policy/rules.ts'
+import { KINDS } from '../realtime/session.ts'
+
+const Schemas = Type.Record(Type.String(), Type.Unknown())
+
+const SessionView = Type.Object({
+  allow: Schemas,
+  prompts: Type.Array(Type.Object({ id: Type.String(), version: Type.Optional(Type.String()), variables: Schemas })),
+  /** Models that old clients still name and that are understood. */
+  models: Type.Array(Type.String()),
+  expires_after: Type.Object({ default: Type.Integer(), max: Type.Integer() })
+})
+
+const WindowView = Type.Object({ limit: Type.Integer(), remaining: Type.Integer(), reset: Type.Integer({ description: 'seconds' }) })
+
+export const PolicyAnswer = Type.Object({
+  sessions: Type.Partial(Type.Object({ realtime: SessionView, transcription: SessionView, translation: SessionView })),
+  limits: Type.Record(Type.String(), WindowView)
+})
+
+export function registerPolicy (app: FastifyInstance, limits: LimitStore): void {
+  app.get('/v1/realtime/policy', { schema: { response: { 200: PolicyAnswer } } }, async (request) => {
+    const { policy, safetyIdentifier } = request.caller as AdmittedCaller
+    const windows = await limits.peek(bucketsOf(policy, safetyIdentifier).filter(isCallers))
+    return {
+      sessions: Object.fromEntries(KINDS.flatMap((kind) => {
+        const rules = policy.sessions[kind]
+        return rules === undefined ? [] : [[kind, viewOf(rules)]]
+      })),
+      limits: Object.fromEntries(windows.map(({ window, limit, remaining, resetMs }) =>
+        [window, { limit, remaining, reset: Math.ceil(resetMs / 1000) }]))
+    }
+  })
+}
+
+function viewOf ({ allowed, prompts, aliases, expiresAfter }: SessionRules): JsonObject {
+  return {
+    allow: allowed,
+    prompts: [...prompts.values()].map(promptView),
+    models: [...aliases.keys()],
+    expires_after: { ...expiresAfter }
+  }
+}
+
+/** An entry `id@version` is named by the two. */
+function promptView ({ name, variableSchemas }: Prompt): JsonObject {
+  const [id = name, version] = name.split(/@(?=[^@]*$)/)
+  return { id, ...(version === undefined ? {} : { version }), variables: variableSchemas }
+}

@@ -1,0 +1,39 @@
+// What `npm run dev` says when everything stands: what to open, and lines that mint when they are pasted as they are.
+
+export type Places = Readonly<{
+  ephemint: string
+  ops: string | null
+  playground: string
+  identityProvider: string
+  upstream: string
+  real: boolean
+  policyFile: string
+}>
+
+export function welcome ({ ephemint, ops, playground, identityProvider, upstream, real, policyFile }: Places): string {
+  return `
+Ephemint's sandbox is ready. Ctrl-C stops all of it.
+
+  Playground   ${playground}
+  Ephemint     ${ephemint}/v1${ops === null ? '' : `   operations: ${ops}`}
+  Upstream     ${upstream}   ${real ? 'the real one: your key is charged' : 'emulated: no key, no bill'}
+  Sign-in      ${identityProvider}/token?user=…   fred (plan free), paula (plan pro)
+  Policy       ${policyFile}
+
+Mint a client secret:
+
+  ${curl(`${ephemint}/v1/realtime/client_secrets`, `${identityProvider}/token?user=paula`, {})}
+
+The same as a client of the beta asks for it:
+
+  ${curl(`${ephemint}/v1/realtime/sessions`, `${identityProvider}/token?user=paula`, { model: 'gpt-4o-realtime-preview', modalities: ['audio', 'text'], voice: 'verse', temperature: 0.8 })}
+
+And one that the policy refuses:
+
+  ${curl(`${ephemint}/v1/realtime/client_secrets`, `${identityProvider}/token?user=fred`, { session: { type: 'realtime', model: 'gpt-realtime-2.1' } })}
+`
+}
+
+function curl (url: string, tokenUrl: string, body: object): string {
+  return `curl -sS -X POST ${url} -H "Authorization: Bearer $(curl -sS '${tokenUrl}')" -H 'Content-Type: application/json' -d '${JSON.stringify(body)}'`
+}

@@ -1,0 +1,33 @@
+// Sheds load while upstream is down: after a run of failures nothing is asked of it but a probe now and then.
+
+import { BrokenCircuitError, circuitBreaker, ConsecutiveBreaker, handleWhenResult } from 'cockatiel'
+import { ApiError } from '../errors.ts'
+import type { Log } from '../logging.ts'
+import type { Answer } from './client.ts'
+
+const FAILURES_IN_A_ROW = 10
+const PROBE_AFTER_MS = 2000
+
+export type Breaker = (attempt: () => Promise<Answer | ApiError>) => Promise<Answer | ApiError>
+
+export function createBreaker (log: Pick<Log, 'error' | 'warn'>): Breaker {
+  const circuit = circuitBreaker(handleWhenResult((outcome) => isFailure(outcome as Answer | ApiError)), {
+    halfOpenAfter: PROBE_AFTER_MS,
+    breaker: new ConsecutiveBreaker(FAILURES_IN_A_ROW)
+  })
+  circuit.onBreak(() => log.error({ code: 'upstream_unavailable' }, 'upstream is failing: mints are refused but for a probe'))
+  circuit.onReset(() => log.warn({}, 'upstream answers again'))
+  return async (attempt) => {
+    try {
+      return await circuit.execute(attempt)
+    } catch (cause) {
+      if (!(cause instanceof BrokenCircuitError)) throw cause
+      return new ApiError('upstream_unavailable', { reason: 'breaker_open', retryAfterSeconds: Math.ceil(PROBE_AFTER_MS / 1000), cause })
+    }
+  }
+}
+
+/** What upstream does to everyone; a 429 or a 400 is not its being down. */
+function isFailure (outcome: Answer | ApiError): boolean {
+  return outcome instanceof ApiError || outcome.status >= 500
+}
