@@ -21,6 +21,7 @@ export const JwtEntry = Type.Object({
   algorithms: Type.Optional(Type.Array(Type.Enum([...ALGORITHMS]), { minItems: 1, uniqueItems: true })),
   require: Type.Optional(Type.Record(Type.String(), oneOrMore(Type.Union([Type.String(), Type.Number(), Type.Boolean()])), { minProperties: 1 })),
   type: Type.Optional(name),
+  /** Where the token may be found besides the Authorization header. */
   cookie: Type.Optional(cookieName),
   clock_tolerance: Type.Optional(Type.Integer({ minimum: 0, maximum: 300 })),
   max_lifetime: Type.Optional(Type.Integer({ minimum: 1 })),
@@ -31,8 +32,10 @@ export type JwtEntry = Static<typeof JwtEntry>
 export const ForwardEntry = Type.Object({
   issuer: name,
   url: name,
+  /** Exactly one of the two: whoever sends it is asked about. */
   cookie: Type.Optional(cookieName),
   header: Type.Optional(name),
+  /** Names of headers; of the cookies only the one above is passed. */
   pass: Type.Array(name, { minItems: 1, uniqueItems: true }),
   subject: Type.String({ pattern: '^/' }),
   insecure_http: Type.Optional(Type.Boolean())
@@ -45,6 +48,7 @@ export const IntrospectionEntry = Type.Object({
   client_id: name,
   client_secret_env: Type.Optional(name),
   client_secret_file: Type.Optional(name),
+  /** Must then be in the answer. Unset: an answer that names an audience must name our client_id. */
   audience: Type.Optional(oneOrMore(name)),
   insecure_http: Type.Optional(Type.Boolean())
 }, closed)

@@ -78,8 +78,7 @@ function createKeySet (source: KeySource, log: Log, { monotonicMs: now, after }:
     } catch (error) {
       nextMs = Math.min(RETRY_MS.last, RETRY_MS.first * 2 ** failures++) * (0.5 + Math.random() / 2)
       retryAt = now() + nextMs
-      const reason = error instanceof OutboundError ? error.message : 'not_a_key_set'
-      log.warn({ issuer, reason, failures, hasKeys: isGood() }, 'keys could not be fetched')
+      log.warn({ issuer, reason: (error as OutboundError).message, failures, hasKeys: isGood() }, 'keys could not be fetched')
     }
     fetching = undefined
     if (users > 0) cancelNext = after(nextMs, refresh)

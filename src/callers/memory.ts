@@ -4,7 +4,9 @@ import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Caller } from './caller.ts'
 
-const MAX_REMEMBERED = 10_000
+const MAX_CALLERS = 10_000
+/** Of their claims, written as JSON: an app may say a lot of its users. */
+const MAX_CHARACTERS = 8 * 1024 * 1024
 
 export type Memory = Readonly<{
   recall: (key: string) => Caller | undefined
@@ -18,7 +20,11 @@ export function memoryKey (credential: string): string {
 
 /** For `maxMs`, and never longer than the caller is good. `now` is the wall clock in milliseconds; where it was set back, nothing is remembered. */
 export function createMemory (maxMs: number, now: () => number): Memory {
-  const known = new LRUCache<string, { caller: Caller, since: number, until: number }>({ max: MAX_REMEMBERED })
+  const known = new LRUCache<string, { caller: Caller, since: number, until: number }>({
+    max: MAX_CALLERS,
+    maxSize: MAX_CHARACTERS,
+    sizeCalculation: ({ caller }) => JSON.stringify(caller.claims).length
+  })
   return {
     recall: (key) => {
       const found = known.get(key)

@@ -36,9 +36,9 @@ export type Surroundings = Readonly<{
 /** What compiling one entry needs: `report` takes what is wrong with it, by its path in the file. */
 export type Compiling = Required<Surroundings> & Readonly<{ report: Report }>
 
-/** The value behind `<key>_env` or `<key>_file` of an entry; one that cannot be read is reported. */
 export type NamedSecret = Readonly<{ path: string, name: string, value: string }>
 
+/** The values behind `<key>_env` and `<key>_file` of an entry; one that cannot be read is reported. */
 export function readSecrets (entry: object, key: 'secret' | 'client_secret', at: string, { secrets, report }: Compiling): NamedSecret[] {
   return (['env', 'file'] as const).flatMap((where) => {
     const named = (entry as Record<string, string | string[] | undefined>)[`${key}_${where}`] ?? []
@@ -54,9 +54,9 @@ export function readSecrets (entry: object, key: 'secret' | 'client_secret', at:
   })
 }
 
-/** Of an entry that takes exactly one. */
+/** The same of an entry that takes exactly one. */
 export function readSecret (entry: object, key: 'secret' | 'client_secret', at: string, compiling: Compiling): string {
-  const named = [`${key}_env`, `${key}_file`].filter((name) => Object.hasOwn(entry, name))
-  if (named.length !== 1) compiling.report.problem(`${at}.${key}_env`, `must be given by exactly one of ${key}_env and ${key}_file`)
+  const { [`${key}_env`]: name, [`${key}_file`]: file } = entry as Record<string, unknown>
+  if ((name === undefined) === (file === undefined)) compiling.report.problem(`${at}.${key}_env`, `must be given by exactly one of ${key}_env and ${key}_file`)
   return readSecrets(entry, key, at, compiling)[0]?.value ?? ''
 }

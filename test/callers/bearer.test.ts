@@ -1,0 +1,117 @@
+// Group "Tokens" of the threats, where it takes more than one request, or a place other than the header.
+
+import t from 'tap'
+import { answers, startHostileIssuer } from '../fakes/hostile-issuer.ts'
+import { forge, forgeHmac } from './forge.ts'
+import { assertPassed, assertRefused, bearer, NOW, ORIGIN, serve, type Sent } from './harness.ts'
+import { attacker, base, ISSUER, rsa, signed, start, tampered } from './issuers.ts'
+
+t.test('A6 an address in the token is never asked', async (t) => {
+  const { ask, keys } = await start(t)
+  const trap = await startHostileIssuer(t, answers({ keys: [attacker.jwk] }))
+  const before = keys.asked.length
+  for (const url of [trap.url, 'http://169.254.169.254/', 'file:///etc/passwd']) {
+    for (const name of ['jku', 'x5u']) assertRefused(t, await ask(bearer(forge(attacker, base(), { [name]: url, kid: rsa.kid }))), 'signature_invalid')
+  }
+  t.equal(trap.asked.length + keys.asked.length, before)
+})
+
+t.test('A9 keys that do not exist bring the issuer one fetch, not one each', async (t) => {
+  const { callers, keys, clock } = await start(t)
+  const before = keys.asked.length
+  const flood = async (times: number) => {
+    for (let i = 0; i < times; i++) {
+      const tokens = Array.from({ length: 500 }, (_, k) => forgeHmac('x', base(), { alg: 'RS256', kid: `key-${i}-${k}` }))
+      const outcomes = await Promise.allSettled(tokens.map(async (token) => callers.authenticate({ raw: { rawHeaders: ['authorization', `Bearer ${token}`] }, headers: {} } as never)))
+      t.ok(outcomes.every((outcome) => outcome.status === 'rejected' && outcome.reason.reason === 'key_unknown'))
+    }
+  }
+  await flood(20)
+  t.equal(keys.asked.length, before + 1)
+  await clock.advance(29_000)
+  await flood(1)
+  t.equal(keys.asked.length, before + 1)
+  await clock.advance(1000)
+  await flood(1)
+  t.equal(keys.asked.length, before + 2)
+})
+
+t.test('A25 what does not fit into the headers', async (t) => {
+  const { ask } = await start(t)
+  for (const token of ['a'.repeat(1_000_000), '.'.repeat(100_000), signed(Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`c${i}`, i])))]) t.equal((await ask(bearer(token)).catch(() => ({ status: 431 }))).status, 431)
+})
+
+t.test('A35 a token elsewhere is no token', async (t) => {
+  const { ask, entries } = await start(t)
+  const strict = await serve(t, entries.slice(0, 1))
+  const elsewhere: [Sent, object][] = [
+    [[['proxy-authorization', `Bearer ${signed()}`]], {}], [[['cookie', `access_token=${signed()}`], ['origin', ORIGIN]], {}],
+    [[['x-authorization', `Bearer ${signed()}`]], {}], [[], { path: `/?access_token=${signed()}`, method: 'GET' }],
+    [[['content-type', 'application/json']], { body: JSON.stringify({ access_token: signed() }) }]
+  ]
+  for (const [sent, options] of elsewhere) {
+    assertRefused(t, await strict.ask(sent, options), 'no_credentials')
+    assertPassed(t, await ask(sent, options), { issuer: 'guest' })
+  }
+})
+
+t.test('A35 the named cookie takes only tokens of the issuer that names it', async (t) => {
+  const { ask } = await start(t)
+  const cookie = (token: string): Sent => [['cookie', `token=${token}`], ['origin', ORIGIN]]
+  const token = signed()
+  assertRefused(t, await ask(cookie(token)), 'issuer_unknown')
+  assertPassed(t, await ask(bearer(token)), { issuer: ISSUER })
+  assertRefused(t, await ask(cookie(token)), 'issuer_unknown', 'not even when it is remembered')
+  assertRefused(t, await ask(cookie('opaque')), 'token_malformed')
+})
+
+t.test('A36 a failure does not make a guest', async (t) => {
+  const { ask } = await start(t)
+  assertRefused(t, await ask(bearer('expired')), 'token_malformed')
+  assertPassed(t, await ask(), { issuer: 'guest', subject: '127.0.0.1' })
+})
+
+t.test('A45 nothing that a request says of itself skips the check', async (t) => {
+  const { entries } = await start(t)
+  const { ask } = await serve(t, entries.slice(0, 1))
+  for (const header of ['user-agent', 'x-forwarded-uri', 'x-original-url', 'x-rewrite-url', 'x-forwarded-for', 'x-real-ip', 'x-forwarded-user', 'x-http-method-override']) {
+    for (const value of ['/livez', 'kube-probe/1.30', '127.0.0.1', 'GET']) assertRefused(t, await ask([[header, value]]), 'no_credentials')
+  }
+})
+
+t.test('a verified token is remembered', async (t) => {
+  const { callers, clock, ask } = await start(t)
+  const authenticate = (token: string) => callers.authenticate({ raw: { rawHeaders: ['authorization', `Bearer ${token}`] }, headers: {} } as never)
+  const token = signed({ exp: NOW + 90 })
+
+  await t.test('for a minute, without a wait', async (t) => {
+    const first = authenticate(token)
+    t.ok(first instanceof Promise)
+    const caller = await first
+    t.equal(authenticate(token), caller)
+    await clock.advance(59_999)
+    t.equal(authenticate(token), caller)
+    await clock.advance(1)
+    t.ok(authenticate(token) instanceof Promise)
+  })
+  await t.test('not under less than the whole of it', async (t) => {
+    assertRefused(t, await ask(bearer(token.slice(0, -1) + (token.endsWith('A') ? 'Q' : 'A'))), 'signature_invalid')
+    assertRefused(t, await ask(bearer(tampered(token))), 'signature_invalid')
+  })
+  await t.test('and never longer than it is good', async (t) => {
+    await authenticate(token)
+    await clock.advance(29_999)
+    t.notOk(authenticate(token) instanceof Promise)
+    await clock.advance(1)
+    t.ok(authenticate(token) instanceof Promise, 'within the tolerance it is verified each time')
+    await clock.advance(31_000)
+    await t.rejects(async () => authenticate(token), { code: 'invalid_credentials', reason: 'token_expired' })
+  })
+  await t.test('but not where the clock was set back', async (t) => {
+    const late = signed({ exp: NOW + 86_400 })
+    await authenticate(late)
+    t.notOk(authenticate(late) instanceof Promise)
+    clock.setWall(clock.wallMs() - 1)
+    t.ok(authenticate(late) instanceof Promise)
+  })
+})

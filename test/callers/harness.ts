@@ -1,0 +1,164 @@
+// A small app that authenticates and does nothing else, over a real socket, with a clock that is set by hand.
+
+import { fastify } from 'fastify'
+import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { text } from 'node:stream/consumers'
+import type { Test } from 'tap'
+import { compileCallers, type Callers } from '../../src/callers/authenticate.ts'
+import type { Caller } from '../../src/callers/caller.ts'
+import type { CallerEntry, SecretSource } from '../../src/callers/entries.ts'
+import { createKeySets, type KeySets } from '../../src/callers/jwks.ts'
+import type { Clock, Log } from '../../src/callers/surroundings.ts'
+import { registerAnswers } from '../../src/http/answers.ts'
+import { registerStrictJson } from '../../src/http/strict-json.ts'
+
+export const ORIGIN = 'https://app.example.com'
+export const START_MS = Date.UTC(2026, 5, 1, 12)
+export const NOW = START_MS / 1000
+
+const REFUSAL = '{"error":{"message":"The request presents no valid credential.","type":"authentication_error","code":"invalid_credentials","param":null}}'
+
+export type TestClock = Clock & Readonly<{
+  /** Runs what falls due, and waits for it. */
+  advance: (ms: number) => Promise<void>
+  setWall: (ms: number) => void
+  /** When the next callback is due, in milliseconds from now. */
+  nextInMs: () => number
+}>
+
+export function createClock (): TestClock {
+  let monotonic = 0
+  let wall = START_MS
+  const waiting = new Set<{ at: number, callback: () => unknown }>()
+  return {
+    wallMs: () => wall,
+    monotonicMs: () => monotonic,
+    after: (ms, callback) => {
+      const entry = { at: monotonic + ms, callback }
+      waiting.add(entry)
+      return () => waiting.delete(entry)
+    },
+    advance: async (ms) => {
+      monotonic += ms
+      wall += ms
+      for (const entry of [...waiting].filter(({ at }) => at <= monotonic)) {
+        waiting.delete(entry)
+        await entry.callback()
+      }
+    },
+    setWall: (ms) => { wall = ms },
+    nextInMs: () => Math.min(...[...waiting].map(({ at }) => at)) - monotonic
+  }
+}
+
+export type Sent = readonly (readonly [name: string, value: string])[]
+export type Answer = Readonly<{ status: number, headers: IncomingHttpHeaders, body: string, reason: string | undefined, caller: Caller | undefined }>
+export type LogLine = Readonly<{ level: string, message: string } & Record<string, unknown>>
+
+export function createLog (): Log & { lines: LogLine[] } {
+  const lines: LogLine[] = []
+  const at = (level: string) => (facts: object, message: string) => { lines.push({ level, message, ...facts }) }
+  return { info: at('info'), warn: at('warn'), error: at('error'), lines }
+}
+
+export function secretSource (secrets: Record<string, string>): SecretSource {
+  const read = (name: string): string => {
+    const value = secrets[name]
+    if (value === undefined) throw new Error(`names ${name}, which is not there`)
+    return value
+  }
+  return { env: read, file: read }
+}
+
+export type Service = Readonly<{
+  callers: Callers
+  clock: TestClock
+  log: ReturnType<typeof createLog>
+  url: string
+  ask: (sent?: Sent, options?: { method?: string, path?: string, body?: string }) => Promise<Answer>
+}>
+
+export async function serve (t: Test, entries: CallerEntry[], options: {
+  secrets?: Record<string, string>, origins?: string[], trustProxy?: boolean, clock?: TestClock, keySets?: KeySets, host?: string
+} = {}): Promise<Service> {
+  const { secrets = {}, origins = [ORIGIN], trustProxy = false, clock = createClock(), host = '127.0.0.1' } = options
+  const log = createLog()
+  const { keySets = createKeySets({ log, clock }) } = options
+  const { callers, problems } = compileCallers(entries, { secrets: secretSource(secrets), log, clock, keySets, allowedOrigins: new Set(origins) })
+  t.same(problems, [])
+  await callers.start()
+  t.teardown(callers.close)
+
+  let reason: string | undefined
+  let caller: Caller | undefined
+  const app = fastify({ trustProxy, forceCloseConnections: true })
+  registerAnswers(app, (error) => { reason = error.reason ?? error.code })
+  registerStrictJson(app)
+  app.addHook('onRequest', async (request) => { caller = await callers.authenticate(request) })
+  app.post('/', async () => ({}))
+  app.get('/*', async () => ({}))
+  const url = await app.listen({ port: 0, host })
+  const agent = new Agent({ keepAlive: true })
+  t.teardown(async () => {
+    agent.destroy()
+    await app.close()
+  })
+
+  return {
+    callers,
+    clock,
+    log,
+    url,
+    ask: async (sent = [], { method = 'POST', path = '/', body = '' } = {}) => {
+      reason = caller = undefined
+      const answer = await new Promise<Omit<Answer, 'reason' | 'caller'>>((resolve, reject) => {
+        const headers = ['host', 'mint.example.com', ...(body === '' ? ['content-length', '0'] : ['transfer-encoding', 'chunked']), ...sent.flat()]
+        httpRequest(url, { method, path, headers, agent, insecureHTTPParser: false }, async (response) => {
+          resolve({ status: response.statusCode as number, headers: response.headers, body: await text(response) })
+        }).on('error', reject).end(body)
+      })
+      assertSilent(t, sent, answer.body + JSON.stringify(log.lines))
+      return { ...answer, reason, caller }
+    }
+  }
+}
+
+/** What a request presented comes back neither in the answer nor in the log. */
+function assertSilent (t: Test, sent: Sent, told: string): void {
+  const secrets = sent.filter(([name]) => /^(authorization|cookie)$/i.test(name)).map(([, value]) => value.replace(/^\S+?[ =]/, ''))
+  const leaked = secrets.filter((secret) => secret.length > 16 && told.includes(secret))
+  if (leaked.length > 0) t.fail('a credential leaked', { leaked })
+}
+
+/** The one 401: the same for every fault of every credential. */
+export function assertRefused (t: Test, answer: Answer, reason: string, name = reason): void {
+  const { status, body, headers } = answer
+  t.same({
+    reason: answer.reason, status, body, type: headers['content-type'], challenge: headers['www-authenticate'], cache: headers['cache-control'], sniff: headers['x-content-type-options']
+  }, {
+    reason, status: 401, body: REFUSAL, type: 'application/json; charset=utf-8', challenge: 'Bearer', cache: 'no-store', sniff: 'nosniff'
+  }, name)
+  t.equal(answer.caller, undefined)
+}
+
+/** The one 503 of identities, with a time to come back. */
+export function assertUnavailable (t: Test, answer: Answer, reason: string, name = reason): void {
+  t.equal(answer.reason, reason, name)
+  t.equal(answer.status, 503)
+  t.match(answer.body, '"code":"identity_unavailable"')
+  t.match(answer.headers['retry-after'], /^[1-9]\d*$/)
+}
+
+export function assertPassed (t: Test, answer: Answer, caller: Partial<Caller>, name?: string): void {
+  t.equal(answer.reason, undefined, name ?? 'passed')
+  t.equal(answer.status, 200)
+  t.match(answer.caller, caller)
+}
+
+export const bearer = (token: string): Sent => [['authorization', `Bearer ${token}`]]
+
+/** Silence without the wait: deadlines are over a hundred times as soon. */
+export function hurry (t: Test): void {
+  const { timeout } = AbortSignal
+  t.intercept(AbortSignal, 'timeout', { value: (ms: number) => timeout(ms / 100) })
+}

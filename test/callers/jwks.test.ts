@@ -1,0 +1,232 @@
+// Keys that survive their issuer: faults 16 to 23 of the threats, and the attacks on a key set.
+
+import type { ServerResponse } from 'node:http'
+import t, { type Test } from 'tap'
+import { compileCallers } from '../../src/callers/authenticate.ts'
+import { createKeySets, type KeySource } from '../../src/callers/jwks.ts'
+import { answers, floods, hangsUp, startHostileIssuer, type HostileIssuer } from '../fakes/hostile-issuer.ts'
+import { createSigner, forge, forgeHmac } from './forge.ts'
+import { assertPassed, assertRefused, assertUnavailable, bearer, createClock, createLog, hurry, NOW, secretSource, serve } from './harness.ts'
+
+const MINUTE = 60_000
+const ISSUER = 'https://auth.example.com/'
+const [first, second, shared] = [createSigner('ES256', 'first'), createSigner('ES256', 'second'), createSigner('ES256', 'first')]
+const setOf = (...signers: { jwk: object }[]) => answers({ keys: signers.map(({ jwk }) => jwk) })
+
+function open (t: Test, issuer: HostileIssuer, source: Partial<KeySource> = {}) {
+  const [clock, log] = [createClock(), createLog()]
+  const keySets = createKeySets({ clock, log })
+  const keys = keySets({ issuer: ISSUER, jwks: `${issuer.url}/keys`, insecureHttp: false, ...source })
+  t.teardown(keys.close)
+  const find = (kid?: string) => keys.find(kid === undefined ? { alg: 'ES256' } : { alg: 'ES256', kid })
+  return { keySets, keys, find, clock, log, reason: () => log.lines.at(-1)?.reason }
+}
+
+const jwtEntry = (issuer: HostileIssuer) => ({ jwt: { issuer: ISSUER, audience: 'voice-app', jwks: `${issuer.url}/keys` } })
+const tokenOf = (signer: typeof first) => forge(signer, { iss: ISSUER, sub: 'u', aud: 'voice-app', exp: NOW + 7 * 86_400 })
+
+t.test('a key set that is not one is refused whole, and the last good one stays (fault 21, A11)', async (t) => {
+  const issuer = await startHostileIssuer(t, setOf(first))
+  const { find, clock, reason } = open(t, issuer)
+  await find('first')
+  const bad: [string, Parameters<HostileIssuer['behave']>[0]][] = [
+    ['not_a_json_object', answers('<html>Sign in</html>', 200, { 'content-type': 'text/html' })],
+    ['not_a_json_object', answers('')], ['not_a_json_object', answers('[]')], ['not_a_json_object', answers('{"keys":[')], ['not_a_json_object', answers('null')],
+    ['not_a_key_set', answers({})], ['not_a_key_set', answers({ keys: {} })], ['not_a_key_set', answers({ keys: [null] })], ['not_a_key_set', answers({ keys: [{ kid: 'first' }] })],
+    ['no_keys', answers({ keys: [] })], ['too_many_keys', answers({ keys: Array(101).fill(second.jwk) })],
+    ['too_large', answers({ keys: Array(500).fill({ ...second.jwk, x5c: ['x'.repeat(1000)] }) })], ['too_large', floods],
+    ['secret_key_published', answers({ keys: [second.jwk, { ...first.privateKey.export({ format: 'jwk' }), kid: 'private' }] })],
+    ['secret_key_published', answers({ keys: [second.jwk, { kty: 'oct', k: 'c2VjcmV0', kid: 'oct' }] })], ['secret_key_published', answers({ keys: [second.jwk, { kty: 'oct' }] })],
+    ['secret_key_published', answers({ keys: [second.jwk, { kty: 'AKP', priv: 'AAAA' }] })],
+    ['not_200', answers({ keys: [second.jwk] }, 302, { location: `${issuer.url}/elsewhere` })], ['not_200', answers({ keys: [second.jwk] }, 404)],
+    ['not_200', answers({ keys: [second.jwk] }, 206)], ['not_200', answers('', 304)], ['not_200', answers('oops', 500)],
+    ['unreachable', hangsUp]
+  ]
+  for (const [expected, behaviour] of bad) {
+    issuer.behave(behaviour)
+    await clock.advance(MINUTE)
+    t.same(await find('second'), [], expected)
+    t.equal(reason(), expected)
+    t.equal((await find('first')).length, 1)
+  }
+  t.notOk(issuer.asked.some(({ path }) => path === '/elsewhere'))
+  issuer.behave(setOf(second))
+  await clock.advance(MINUTE)
+  t.equal((await find('second')).length, 1)
+  t.same(await find('first'), [])
+})
+
+t.test('an issuer that never ends is left alone after a while', async (t) => {
+  hurry(t)
+  const issuer = await startHostileIssuer(t, () => {})
+  const { find, clock, reason } = open(t, issuer)
+  for (const behaviour of [() => {}, (response: ServerResponse) => { response.write('{"keys":') }]) {
+    issuer.behave(behaviour)
+    await t.rejects(find('first'), { code: 'identity_unavailable', reason: 'keys_unavailable' })
+    t.equal(reason(), 'timeout')
+    await clock.advance(MINUTE)
+  }
+})
+
+t.test('what the discovery document must say', async (t) => {
+  const trap = await startHostileIssuer(t, setOf(first))
+  const issuer = await startHostileIssuer(t)
+  const discovery = (document: object) => issuer.behave((response, request) => {
+    const isKeys = request.url === '/keys'
+    answers(isKeys ? { keys: [first.jwk] } : document)(response, request)
+  })
+  const { find, clock, reason } = open(t, issuer, { issuer: `${issuer.url}/tenant/`, jwks: undefined })
+  const good = { issuer: `${issuer.url}/tenant/`, jwks_uri: `${issuer.url}/keys` }
+  const bad: [string, object][] = [
+    ['discovery_names_another_issuer', { ...good, issuer: `${issuer.url}/tenant` }], ['discovery_names_another_issuer', { ...good, issuer: undefined }],
+    ['discovery_names_another_issuer', { ...good, issuer: [good.issuer] }], ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: undefined }],
+    ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: 'http://keys.example.com/' }], ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: 'file:///etc/passwd' }],
+    ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: trap.url.replace('127.0.0.1', 'user:pw@127.0.0.1') }], ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: '/keys' }]
+  ]
+  for (const [expected, document] of bad) {
+    discovery(document)
+    await t.rejects(find('first'), { code: 'identity_unavailable', reason: 'keys_unavailable' })
+    t.equal(reason(), expected)
+    await clock.advance(MINUTE)
+  }
+  discovery(good)
+  t.equal((await find('first')).length, 1)
+  t.equal(trap.asked.length, 0)
+  t.same(issuer.asked.slice(-2).map(({ path }) => path), ['/tenant/.well-known/openid-configuration', '/keys'])
+})
+
+t.test('an issuer that is down is asked again after 1 to 30 seconds, not by every request (fault 16)', async (t) => {
+  const issuer = await startHostileIssuer(t, answers('down', 503))
+  const { ask, callers, clock, log } = await serve(t, [jwtEntry(issuer), { guest: {} }])
+  const token = tokenOf(first)
+  t.same(callers.waitingFor(), [ISSUER])
+  assertPassed(t, await ask(), { issuer: 'guest' }, 'other ways keep working')
+  t.equal(issuer.asked.length, 1)
+  for (const [i, longest] of [1, 2, 4, 8, 16, 30, 30, 30].entries()) {
+    const dueMs = clock.nextInMs()
+    t.ok(dueMs >= longest * 500 && dueMs <= longest * 1000, `waits ${dueMs} ms`)
+    const answer = await ask(bearer(token))
+    assertUnavailable(t, answer, 'keys_unavailable')
+    t.equal(answer.headers['retry-after'], String(Math.ceil(dueMs / 1000)))
+    await clock.advance(dueMs)
+    t.equal(issuer.asked.length, i + 2)
+  }
+  issuer.behave(setOf(first))
+  await clock.advance(30_000)
+  t.same(callers.waitingFor(), [])
+  assertPassed(t, await ask(bearer(token)), { subject: 'u' })
+  t.same(log.lines.map(({ level, message }) => `${level} ${message}`).slice(-2), ['warn keys could not be fetched', 'info keys fetched again'])
+  t.same(log.lines.at(-2), { level: 'warn', message: 'keys could not be fetched', issuer: ISSUER, reason: 'not_200', failures: 9, hasKeys: false })
+})
+
+t.test('an issuer that goes away is not noticed for an hour, then it is us who cannot tell (faults 17 and 18)', async (t) => {
+  const issuer = await startHostileIssuer(t, setOf(first))
+  const { ask, clock } = await serve(t, [jwtEntry(issuer)])
+  issuer.behave(hangsUp)
+  for (let minute = 5; minute <= 60; minute += 5) {
+    await clock.advance(5 * MINUTE)
+    assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' }, `after ${minute} minutes`)
+  }
+  assertRefused(t, await ask(bearer(tokenOf(second))), 'key_unknown', 'a key that it never had stays unknown')
+  await clock.advance(MINUTE + 1)
+  assertUnavailable(t, await ask(bearer(tokenOf(first))), 'keys_unavailable')
+  issuer.behave(setOf(first))
+  await clock.advance(30_000)
+  assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' })
+})
+
+t.test('a step of the wall clock does not age keys (fault 41)', async (t) => {
+  const issuer = await startHostileIssuer(t, setOf(first))
+  const { ask, clock } = await serve(t, [jwtEntry(issuer)])
+  clock.setWall(clock.wallMs() + 2 * 60 * MINUTE)
+  issuer.behave(hangsUp)
+  assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' })
+})
+
+t.test('a new key is accepted after one fetch, the old one while it is published (fault 19)', async (t) => {
+  const issuer = await startHostileIssuer(t, setOf(first))
+  const { ask } = await serve(t, [jwtEntry(issuer)])
+  issuer.behave(setOf(first, second))
+  assertPassed(t, await ask(bearer(tokenOf(second))), { subject: 'u' })
+  assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' })
+  t.equal(issuer.asked.length, 2)
+})
+
+t.test('a key that left is refused within ten minutes, even for a token that was just verified (fault 20, A38)', async (t) => {
+  const issuer = await startHostileIssuer(t, setOf(first, second))
+  const { ask, clock } = await serve(t, [jwtEntry(issuer)])
+  issuer.behave(setOf(second))
+  await clock.advance(clock.nextInMs() - 1)
+  const token = tokenOf(first)
+  assertPassed(t, await ask(bearer(token)), { subject: 'u' })
+  await clock.advance(1)
+  assertPassed(t, await ask(bearer(token)), { subject: 'u' }, 'remembered')
+  assertRefused(t, await ask(bearer(forge(first, { iss: ISSUER, sub: 'v', aud: 'voice-app', exp: NOW + 86_400 }))), 'key_unknown')
+  await clock.advance(MINUTE)
+  assertRefused(t, await ask(bearer(token)), 'key_unknown')
+  t.ok(clock.wallMs() - NOW * 1000 <= 10 * MINUTE)
+})
+
+t.test('a slow issuer is asked once, and holds up nobody whose key is known (faults 22 and 23)', async (t) => {
+  const issuer = await startHostileIssuer(t, setOf(first))
+  const { ask, clock } = await serve(t, [jwtEntry(issuer)])
+  let release = () => {}
+  issuer.behave((response, request) => { release = () => setOf(first, second)(response, request) })
+  const waiting = Array.from({ length: 20 }, () => ask(bearer(tokenOf(second))))
+  assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' })
+  const refreshing = clock.advance(5 * MINUTE)
+  while (issuer.asked.length < 2) await new Promise(setImmediate)
+  issuer.behave(setOf(shared))
+  release()
+  for (const answer of await Promise.all(waiting)) t.equal(answer.status, 200)
+  await refreshing
+  t.equal(issuer.asked.length, 2)
+})
+
+t.test('tokens without kid are tried against the keys that fit, and not against many', async (t) => {
+  const issuer = await startHostileIssuer(t, setOf(first, second))
+  const { ask, clock } = await serve(t, [jwtEntry(issuer)])
+  const anonymous = (signer: typeof first, sub: string) => forge(signer, { iss: ISSUER, sub, aud: 'voice-app', exp: NOW + 86_400 }, { kid: undefined })
+  assertPassed(t, await ask(bearer(anonymous(second, 'second'))), { subject: 'second' })
+  assertRefused(t, await ask(bearer(anonymous(shared, 'shared'))), 'signature_invalid')
+  issuer.behave(setOf(...Array.from({ length: 6 }, (_, i) => createSigner('ES256', `k${i}`)), second))
+  await clock.advance(5 * MINUTE)
+  assertRefused(t, await ask(bearer(anonymous(second, 'late'))), 'signature_invalid')
+})
+
+t.test('a key that cannot be used is as good as none', async (t) => {
+  const issuer = await startHostileIssuer(t, answers({ keys: [{ ...first.jwk, x: 'AAAA' }, { ...second.jwk, use: 'enc' }, { kty: 'RSA', kid: 'weak', n: 'AQAB', e: 'AQAB' }] }))
+  const { find } = open(t, issuer)
+  t.same(await find('first'), [])
+  t.same(await find('second'), [])
+})
+
+t.test('a policy that is loaded anew finds the keys of the last one', async (t) => {
+  const issuer = await startHostileIssuer(t, setOf(first))
+  const [clock, log] = [createClock(), createLog()]
+  const keySets = createKeySets({ clock, log })
+  const old = await serve(t, [jwtEntry(issuer)], { clock, keySets })
+  issuer.behave(hangsUp)
+  const anew = await serve(t, [jwtEntry(issuer)], { clock, keySets })
+  old.callers.close()
+  t.same(anew.callers.waitingFor(), [])
+  assertPassed(t, await anew.ask(bearer(tokenOf(first))), { subject: 'u' })
+  t.equal(issuer.asked.length, 1)
+  await clock.advance(5 * MINUTE)
+  t.equal(issuer.asked.length, 2, 'and they are still refreshed')
+  anew.callers.close()
+  t.equal(clock.nextInMs(), Infinity, 'until nobody needs them')
+})
+
+t.test('by the clock of the system', async (t) => {
+  const issuer = await startHostileIssuer(t, setOf(first))
+  const log = createLog()
+  const SECRETS = { KEY: 'k'.repeat(32) }
+  const entries = [jwtEntry(issuer), { jwt: { issuer: 'hmac', audience: 'voice-app', secret_env: 'KEY' } }]
+  const { callers } = compileCallers(entries, { secrets: secretSource(SECRETS), log, keySets: createKeySets({ log }), allowedOrigins: new Set() })
+  await callers.start()
+  t.same(callers.waitingFor(), [])
+  const token = forgeHmac(SECRETS.KEY, { iss: 'hmac', sub: 'u', aud: 'voice-app', exp: Date.now() / 1000 + 60 })
+  t.match(await callers.authenticate({ raw: { rawHeaders: ['Authorization', `Bearer ${token}`] }, headers: {} } as never), { subject: 'u' })
+  callers.close()
+})

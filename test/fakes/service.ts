@@ -1,0 +1,146 @@
+// The service as a process of its own, as an operator starts it: for signals, pipes, files and limits of the system.
+
+import { spawn, type ChildProcess, type SpawnOptions, type StdioOptions } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { SignJWT, type JWTPayload } from 'jose'
+import type { JsonObject } from '../../src/json.ts'
+import { CANARIES, ISSUER, POLICY } from './app.ts'
+import type { Owner } from './fault-proxy.ts'
+import { until } from './until.ts'
+
+export const SERVER = join(import.meta.dirname, '../../src/server.ts')
+
+export type ServiceOptions = Readonly<{
+  upstreamUrl: string
+  policy?: string
+  env?: Readonly<Record<string, string>>
+  /** Of Node.js. */
+  args?: readonly string[]
+  /** Before Node.js: `['prlimit', '--nofile=64']`. */
+  command?: readonly string[]
+  /** Where the lines go; a pipe that is read, otherwise. */
+  stdout?: number
+  spawning?: SpawnOptions
+}>
+
+export type Service = Readonly<{
+  url: string
+  port: number
+  pid: number
+  child: ChildProcess
+  folder: string
+  policyFile: string
+  /** What came over stdout so far, audit lines apart from log lines. */
+  audit: JsonObject[]
+  log: JsonObject[]
+  stderr: () => string
+  exited: Promise<Readonly<{ code: number | null, signal: string | null, afterMs: number }>>
+  kill: (signal: NodeJS.Signals) => void
+  ask: (path: string, init?: RequestInit) => Promise<Asked>
+  mint: (init?: RequestInit) => Promise<Asked>
+}>
+
+export type Asked = Readonly<{ status: number, headers: Headers, body: JsonObject, code: string | null, tookMs: number }>
+
+export async function startService (owner: Owner, options: ServiceOptions): Promise<Service> {
+  const service = await spawnService(owner, options)
+  await until('the service to be ready', async () => {
+    if (service.child.exitCode !== null) throw new Error(`the service ended: ${service.stderr()}`)
+    return service.ask('/readyz').then(({ status }) => status === 200, () => false)
+  }, 20_000)
+  return service
+}
+
+/** Without waiting for it to listen. */
+export async function spawnService (owner: Owner, { upstreamUrl, policy = POLICY, env = {}, args = [], command = [], stdout, spawning }: ServiceOptions): Promise<Service> {
+  const folder = mkdtempSync(join(tmpdir(), 'ephemint-'))
+  const policyFile = env.EPHEMINT_CONFIG ?? join(folder, 'ephemint.yaml')
+  if (env.EPHEMINT_CONFIG === undefined) writeFileSync(policyFile, policy)
+  const port = await freePort()
+  const [program = process.execPath, ...rest] = [...command, process.execPath, ...args, SERVER]
+  const stdio: StdioOptions = ['ignore', stdout ?? 'pipe', 'pipe']
+  const child = spawn(program, rest, {
+    stdio,
+    cwd: folder,
+    env: {
+      PATH: process.env.PATH,
+      ...CANARIES,
+      OPENAI_BASE_URL: upstreamUrl,
+      EPHEMINT_CONFIG: policyFile,
+      HOST: '127.0.0.1',
+      PORT: String(port),
+      OPS_PORT: '',
+      ADDRESS_LIMIT_PER_MINUTE: '0',
+      DRAIN_SECONDS: '0',
+      ...env
+    },
+    ...spawning
+  })
+  const [audit, log]: [JsonObject[], JsonObject[]] = [[], []]
+  let stderr = ''
+  child.stderr?.on('data', (chunk) => { stderr += chunk })
+  if (child.stdout !== null) {
+    createInterface(child.stdout).on('line', (text) => {
+      const line = JSON.parse(text)
+      const kind = line.audit === 1 ? audit : log
+      kind.push(line)
+    })
+  }
+  let killedAt = performance.now()
+  const exited = once(child, 'exit').then(([code, signal]) => ({ code, signal, afterMs: performance.now() - killedAt }))
+  owner.teardown(async () => {
+    child.kill('SIGKILL')
+    await exited
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  const url = `http://127.0.0.1:${port}`
+  const ask = async (path: string, init: RequestInit = {}): Promise<Asked> => {
+    const startedAt = performance.now()
+    const response = await fetch(url + path, init)
+    const text = await response.text()
+    const tookMs = performance.now() - startedAt
+    const body = text === '' ? {} : JSON.parse(text)
+    return { status: response.status, headers: response.headers, body, code: body.error?.code ?? null, tookMs }
+  }
+  return {
+    url,
+    port,
+    pid: child.pid as number,
+    child,
+    folder,
+    policyFile,
+    audit,
+    log,
+    stderr: () => stderr,
+    exited,
+    kill: (signal) => {
+      killedAt = performance.now()
+      child.kill(signal)
+    },
+    ask,
+    mint: async (init = {}) => ask('/v1/realtime/client_secrets', { method: 'POST', headers: { authorization: `Bearer ${await tokenOf()}` }, ...init })
+  }
+}
+
+/** Of a user of the plan `pro`, but for these claims. */
+export async function tokenOf (claims: JWTPayload = {}): Promise<string> {
+  return new SignJWT({ iss: ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', exp: Math.floor(Date.now() / 1000) + 300, ...claims })
+    .setProtectedHeader({ alg: 'HS256' })
+    .sign(Buffer.from(CANARIES.TOKEN_SECRET))
+}
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
