@@ -63,6 +63,11 @@ export function leafPaths (value: JsonObject, prefix: Path = []): Path[] {
       : [[...prefix, key]])
 }
 
+/** `path`, where `value` stands, or on to the first leaf inside it. */
+export function deepestPath (path: Path, value: Json | undefined): Path {
+  return isObject(value) ? [...path, ...leafPaths(value)[0] ?? []] : path
+}
+
 /** True where one path is the other, or leads into it. */
 export function overlaps (a: Path, b: Path): boolean {
   return a.every((key, i) => i >= b.length || key === b[i])

@@ -7,8 +7,8 @@ import { readPolicyFile, readRulebook } from '../rulebook.ts'
 import { run, silentLog, UsageError } from './command.ts'
 
 await run(async () => {
-  const { positionals: [file] } = parseArgs({ allowPositionals: true })
-  if (file === undefined) throw new UsageError('npm run check-config -- FILE')
+  const { positionals: [file, ...more] } = parseArgs({ allowPositionals: true })
+  if (file === undefined || more.length > 0) throw new UsageError('npm run check-config -- FILE')
 
   const { problems, warnings } = readRulebook(readPolicyFile(file), {
     ...policyEnvironment(process.env, file),

@@ -35,11 +35,11 @@ await run(async () => {
     for (const { path, problem } of problems) console.log(`problem  ${path} ${problem}`)
     return 1
   }
+  const caller = callerOf(claims)
   try {
-    const caller = callerOf(claims)
     const policy = selectPolicy(policies, caller, safetyIdentifier(caller.issuer, caller.subject, readSafetyIdentifierSecret(process.env)))
     console.log(`policy         ${policy.name}`)
-    const { kind, asked } = route.read(parseStrictly(Buffer.from(body)))
+    const { kind, asked } = route.read(body === '' ? undefined : parseStrictly(Buffer.from(body)))
     console.log(`kind           ${kind}`)
     const rules = policy.sessions[kind]
     if (rules === undefined) throw new ApiError('policy_violation')
@@ -58,10 +58,19 @@ await run(async () => {
 })
 
 function callerOf (claims: string): Caller {
-  const parsed = claims === 'guest' ? { iss: GUEST_ISSUER, sub: 'guest' } : parseStrictly(Buffer.from(claims))
+  const parsed = claims === 'guest' ? { iss: GUEST_ISSUER, sub: 'guest' } : readClaims(claims)
   if (!isObject(parsed)) throw new UsageError(USAGE)
   const { iss: issuer = 'https://issuer.example/', sub: subject = 'someone' } = parsed
   return { issuer: String(issuer), subject: String(subject), claims: { ...parsed, iss: issuer, sub: subject }, expiresAt: Infinity }
+}
+
+/** Undefined where they are no JSON. */
+function readClaims (text: string): Json | undefined {
+  try {
+    return parseStrictly(Buffer.from(text))
+  } catch {
+    return undefined
+  }
 }
 
 /** What a tool authenticates with is a secret also where the file spells it out. */

@@ -1,7 +1,7 @@
 // The JSON Schemas that a policy author writes: compiled by Ajv (2020-12), and held to say what objects may contain.
 
 import { Ajv2020 } from 'ajv/dist/2020.js'
-import { isObject, type Json } from '../json.ts'
+import { isObject, leafPaths, type Json, type JsonObject, type Path } from '../json.ts'
 
 /** Tells whether a client's value meets the schema. */
 export type Accepts = (value: unknown) => boolean
@@ -22,49 +22,75 @@ export function schemaCompiler (): CompileSchema {
     logger: false
   })
   return (schema) => {
-    const validate = ajv.compile(schema)
-    return (value) => validate(value) === true
+    if (!ajv.validateSchema(schema)) {
+      throw new Error(ajv.errors?.map(({ instancePath, message }) => `${instancePath} ${message}`.trim()).join(', '))
+    }
+    try {
+      const validate = ajv.compile(schema)
+      return (value) => validate(value) === true
+    } catch (error) {
+      throw new Error(complaint(error as Error))
+    }
   }
+}
+
+/** Ajv quotes patterns, formats and references; keywords it may quote, those are no values. */
+function complaint (error: Error): string {
+  if (error instanceof Ajv2020.MissingRefError) return 'refers to what is not in it'
+  if (error.message.startsWith('strict mode: ')) return error.message
+  return error.message.startsWith('unknown format') ? 'names a format, and formats are not checked' : 'has a keyword whose value is none for it, such as an empty enum or a broken pattern'
 }
 
 /**
  * What a schema leaves open without saying so, or null. A schema that admits objects must say `additionalProperties`
- * itself and one that admits arrays `items`, at every depth, because their defaults admit anything.
+ * itself and one that admits arrays `items`, at every depth, because their defaults admit anything. `followed`: what came
+ * of the references so far; while one is looked into it may refer to itself.
  */
-export function openness (schema: Json, root: Json = schema, depth = 0): string | null {
-  if (typeof schema === 'boolean' || !isObject(schema) || 'enum' in schema || 'const' in schema) return null
-  // A schema that refers to itself was looked into on the way here.
-  if (depth > 32) return null
-  const below = (inner: Json | undefined) => inner === undefined ? null : openness(inner, root, depth + 1)
+export function openness (schema: Json, root: Json = schema, followed = new Map<string, string | null>()): string | null {
+  if (!isObject(schema) || 'enum' in schema || 'const' in schema) return null
+  const below = (inner: Json | undefined) => inner === undefined ? null : openness(inner, root, followed)
 
   if (typeof schema.$ref === 'string' && Object.keys(schema).every((key) => key === '$ref' || key === '$defs')) {
-    return below(resolve(schema.$ref, root))
+    const { $ref: reference } = schema
+    if (!followed.has(reference)) {
+      followed.set(reference, null)
+      followed.set(reference, below(resolve(reference, root)))
+    }
+    return followed.get(reference) as string | null
   }
   const inside = [
     ...values(schema.properties), ...values(schema.patternProperties), ...list(schema.prefixItems),
-    schema.additionalProperties, schema.items, schema.unevaluatedProperties, schema.unevaluatedItems
+    schema.additionalProperties, schema.items
   ].map(below).find((found) => found !== null)
   if (inside !== undefined) return inside
 
   const types = schema.type === undefined ? undefined : [schema.type].flat()
-  const alternatives = [schema.anyOf, schema.oneOf].filter(Array.isArray)
-  if (types === undefined && alternatives.length > 0) {
-    return alternatives.map((branches) => branches.map(below).find((found) => found !== null) ?? null)
-      .find((found) => found === null) === null
-      ? null
-      : 'a branch of anyOf or oneOf admits objects or arrays: say additionalProperties or items there'
+  if (types === undefined) {
+    // One closed alternative, or one closed part of allOf, closes the whole.
+    const alternatives = [schema.anyOf, schema.oneOf].filter(Array.isArray)
+    if (alternatives.some((branches) => branches.every((branch) => below(branch) === null))) return null
+    if (list(schema.allOf).some((branch) => below(branch) === null)) return null
+    if (alternatives.length > 0) return 'a branch of anyOf or oneOf admits objects or arrays: say additionalProperties or items there'
   }
-  if (types === undefined && list(schema.allOf).some((branch) => below(branch) === null)) return null
   const admits = (type: string) => types === undefined || types.includes(type)
-  if (admits('object') && schema.additionalProperties === undefined && schema.unevaluatedProperties === undefined) {
+  if (admits('object') && schema.additionalProperties === undefined) {
     return types === undefined
       ? 'say its type, or additionalProperties (an object would pass)'
       : 'a schema that admits objects says additionalProperties (false, or true for anything)'
   }
-  if (admits('array') && schema.items === undefined && schema.unevaluatedItems === undefined) {
+  if (admits('array') && schema.items === undefined) {
     return 'a schema that admits arrays says items'
   }
   return null
+}
+
+/** `path`, and those inside it that the schema names. */
+export function pathsIn (schema: Json, path: Path): Path[] {
+  if (!isObject(schema)) return [path]
+  const named = isObject(schema.properties) ? Object.entries(schema.properties).flatMap(([key, inner]) => pathsIn(inner, [...path, key])) : []
+  const branches = [schema.anyOf, schema.oneOf, schema.allOf].flatMap(list).flatMap((branch) => pathsIn(branch, path).slice(1))
+  const values = [...list(schema.enum), schema.const].flatMap((value) => isObject(value) ? leafPaths(value, path) : [])
+  return [path, ...named, ...branches, ...values]
 }
 
 /** True where every item of an admitted `tools` array has its `type` fixed by const or enum. */
@@ -90,10 +116,11 @@ export function fixesToolTypes (schema: Json): boolean {
   return everyTool(schema)
 }
 
-/** Follows a reference into the schema itself; one that leads elsewhere does not compile, and admits anything here. */
+/** Follows a reference into the schema itself; what it leads to elsewhere is not known to be closed: `{}`. */
 function resolve (reference: string, root: Json): Json {
-  return reference.split('/').slice(1).reduce<Json>((at, key) =>
-    isObject(at) ? at[key.replaceAll('~1', '/').replaceAll('~0', '~')] ?? true : true, root)
+  if (reference !== '#' && !reference.startsWith('#/')) return {}
+  const keys = reference.split('/').slice(1).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
+  return keys.reduce<Json>((at, key) => typeof at === 'object' && at !== null && Object.hasOwn(at, key) ? (at as JsonObject)[key] as Json : {}, root)
 }
 
 function values (members: Json | undefined): Json[] {

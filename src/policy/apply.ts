@@ -2,11 +2,14 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { ApiError } from '../errors.ts'
-import { getIn, isObject, leafPaths, merge, omitIn, overlaps, withIn, type Json, type JsonObject, type Path } from '../json.ts'
+import { deepestPath, getIn, isObject, merge, omitIn, overlaps, withIn, type Json, type JsonObject, type Path } from '../json.ts'
 import { checkSession, modelPath } from '../realtime/session.ts'
 import { choosePrompt } from './prompt.ts'
 import type { RuleNode, SessionRules } from './rules.ts'
 import { MissingValue, type Scope, type Template } from './template.ts'
+
+/** Names in a `param` are the client's own, and of any length. */
+export const MAX_PARAM = 256
 
 /** What a client asks for, read as a GA session, whatever shape it came in. */
 export type Asked = Readonly<{
@@ -14,7 +17,7 @@ export type Asked = Readonly<{
   expiresAfter: Json | undefined
   /** Paths that translating a legacy body added: not judged as the client's. */
   added: readonly Path[]
-  /** A path as the client wrote it: `session.audio.output.voice`, on a legacy route `voice`. */
+  /** A path in the session as the client wrote it: `session.audio.output.voice`, on a legacy route `voice`. */
   sessionParam: (path: Path) => string
   expiresAfterParam: string
 }>
@@ -53,8 +56,9 @@ export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Ask
   }
   const wrong = checkSession(rules.kind, rules.unknown.reduce(omitIn, session))
   if (wrong !== null) {
-    const sent = deepestSent(asked.session, wrong)
-    return sent === null ? violation(null) : refuse(sent)
+    // Null where the client sent nothing there, and so is not at fault.
+    const sent = wrong.length === 0 ? undefined : getIn(asked.added.reduce(omitIn, asked.session), wrong)
+    return sent === undefined ? violation(null) : refuse(deepestPath(wrong, sent))
   }
   const model = getIn(session, modelPath(rules.kind))
   return {
@@ -72,6 +76,7 @@ type Judging = { added: readonly Path[], refuse: (path: Path) => never, judged: 
 /** Walks what the client sent. `said` is what fixed and the prompt say at the same place. */
 function judge (value: Json, rule: RuleNode | undefined, said: readonly (Json | undefined)[], path: Path, judging: Judging): void {
   const { added, refuse, judged } = judging
+  if (added.some((other) => isDeepStrictEqual(other, path))) return
   if (rule?.ignored) {
     judged.ignored.push(path.join('.'))
     return
@@ -89,16 +94,22 @@ function judge (value: Json, rule: RuleNode | undefined, said: readonly (Json | 
     return
   }
   if (said.some((at) => at !== undefined && (isDeepStrictEqual(at, value) || (isObject(at) && isObject(value))))) return
-  if (added.some((other) => isDeepStrictEqual(other, path))) return
   refuse(path)
 }
 
 /** A schema may or may not count with what translation added to the client's value; the client cannot know. */
 function accepts (schema: (value: unknown) => boolean, value: Json, path: Path, added: readonly Path[]): boolean {
+  if (!isFiniteThroughout(value)) return false
   if (schema(value)) return true
   const inside = added.filter((other) => other.length > path.length && overlaps(other, path))
   return inside.length > 0 && isObject(value) &&
     schema(inside.map((other) => other.slice(path.length)).reduce(omitIn, value))
+}
+
+/** `1e400` is read as Infinity and would be sent as null: what is checked would not be what is sent. */
+function isFiniteThroughout (value: Json): boolean {
+  if (typeof value === 'object' && value !== null) return Object.values(value).every(isFiniteThroughout)
+  return typeof value !== 'number' || Number.isFinite(value)
 }
 
 /** Once, to the model path, before judging: models that old clients still name. */
@@ -118,7 +129,7 @@ function lifetime ({ expiresAfter: { default: seconds, max } }: SessionRules, as
     const fits = key === 'anchor'
       ? value === 'created_at'
       : key === 'seconds' && Number.isInteger(value) && (value as number) >= 10 && (value as number) <= max
-    if (!fits) return violation(`${at}.${key}`)
+    if (!fits) return violation([at, ...deepestPath([key], value)].join('.').slice(0, MAX_PARAM))
   }
   return given.seconds as number | undefined ?? seconds
 }
@@ -130,14 +141,6 @@ function render (template: Template, scope: Scope): JsonObject {
     if (error instanceof MissingValue) return violation(null)
     throw error
   }
-}
-
-/** The deepest path of what the client sent at `path`; null where it sent nothing there, and so is not at fault. */
-function deepestSent (session: JsonObject, path: Path): Path | null {
-  if (path.length === 0) return null
-  const sent = getIn(session, path)
-  if (!isObject(sent)) return sent === undefined ? null : path
-  return [...path, ...(leafPaths(sent)[0] ?? [])]
 }
 
 function own (value: Json | undefined, key: string): Json | undefined {

@@ -7,8 +7,9 @@ import { deepFreeze, isObject, type Json, type JsonObject } from '../json.ts'
 import { KINDS, type Kind } from '../realtime/session.ts'
 import { schemaCompiler } from './allowed-schema.ts'
 import { isUserWritable } from './claims.ts'
-import { reviewRules, reviewTemplate } from './review.ts'
+import { promptsOf, reviewRules, reviewTemplate } from './review.ts'
 import { compilePrompt, compileRules, type Report, type SessionRules } from './rules.ts'
+import { withoutFaults } from './salvage.ts'
 import { PolicyFile, type PolicyEntry } from './schema.ts'
 import { compileBlocked, compileWhen, type Matches } from './select.ts'
 import { inlineSecrets } from './secrets.ts'
@@ -61,12 +62,14 @@ export function readPolicies (text: string, surroundings: Surroundings): Reading
   }
   const raw = parse(text, report)
   if (problems.length > 0) return { policies: null, callers: null, problems, warnings }
-  if (!validate(raw)) {
-    for (const error of validate.errors as ErrorObject[]) report.problem(...describe(error))
-    return { policies: null, callers: null, problems, warnings }
-  }
-  const policies = compile(raw, surroundings, report)
-  return { policies: problems.length > 0 ? null : policies, callers: raw.callers, problems, warnings }
+  const faults = validate(raw) ? [] : telling(validate.errors as ErrorObject[])
+  for (const fault of faults) report.problem(...describe(fault))
+  // A slip in one place does not keep back what is wrong in another.
+  const file = faults.length === 0 ? raw as PolicyFile : withoutFaults(raw as Json, faults.map((fault) => ({ ...fault, path: pathOf(fault) })))
+  if (!validate(file)) return { policies: null, callers: null, problems, warnings }
+  const policies = compile(file, surroundings, report)
+  const callers = faults.some((fault) => [undefined, 'callers'].includes(pathOf(fault)[0])) ? null : file.callers
+  return { policies: problems.length > 0 ? null : policies, callers, problems, warnings }
 }
 
 function compile (file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIdentifierSecret }: Surroundings, report: Report): Policies {
@@ -93,8 +96,9 @@ function compile (file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIden
         fixed: inlined(policy.fixed, `${at}.${kind}.fixed`),
         defaults: inlined(policy.defaults, `${at}.${kind}.defaults`)
       }, `${at}.${kind}`, { ...context, prompts })
-      reviewTemplate(rules.fixed, `${at}.${kind}.fixed`, report, null)
-      reviewTemplate(rules.defaults, `${at}.${kind}.defaults`, report, null)
+      const variables = promptsOf(rules).flatMap((prompt) => [...prompt.variables.keys()])
+      reviewTemplate(rules.fixed, `${at}.${kind}.fixed`, report, variables)
+      reviewTemplate(rules.defaults, `${at}.${kind}.defaults`, report, variables)
       reviewRules(rules, `${at}.${kind}`, report, legacyOnly)
       sessions[kind] = rules
     }
@@ -110,8 +114,8 @@ function compile (file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIden
   const names = policies.map(({ name }) => name)
   for (const [i, name] of names.entries()) if (names.indexOf(name) < i) report.problem(`policies.${i}.name`, 'is the name of another policy too')
 
-  if (file.callers.some((entry) => entry.guest !== undefined) && !hasSafetyIdentifierSecret) {
-    report.problem('callers', 'guest needs SAFETY_IDENTIFIER_SECRET: the plain hash of an address can be reversed')
+  for (const [i, { guest }] of file.callers.entries()) {
+    if (guest !== undefined && !hasSafetyIdentifierSecret) report.problem(`callers.${i}.guest`, 'needs SAFETY_IDENTIFIER_SECRET: the plain hash of an address can be reversed')
   }
   return deepFreeze({ policies, isBlocked: compileBlocked(file.blocked ?? []), secrets })
 }
@@ -133,38 +137,59 @@ function reviewPolicy (entry: PolicyEntry, at: string, file: PolicyFile, report:
 }
 
 function parse (text: string, report: Report): unknown {
-  // Without pretty errors: they quote the file, which may hold what nobody should read in a log.
-  const document = parseDocument(text, { merge: true, prettyErrors: false, logLevel: 'error' })
-  for (const { code, pos } of document.errors) report.problem(`line ${text.slice(0, pos[0]).split('\n').length}`, `is not YAML: ${code}`)
-  if (document.errors.length > 0) return undefined
   let value: unknown
   try {
+    // Without pretty errors: they quote the file, which may hold what nobody should read in a log.
+    const document = parseDocument(text, { merge: true, prettyErrors: false, logLevel: 'silent' })
+    // Of a tag that nobody knows YAML only warns, and reads on without it.
+    const faults = [...document.errors, ...document.warnings]
+    for (const { code, pos } of faults) report.problem(`line ${text.slice(0, pos[0]).split('\n').length}`, `is not YAML: ${code}`)
+    if (faults.length > 0) return undefined
     // Aliases are counted: a few lines can otherwise expand to gigabytes.
     value = document.toJS({ maxAliasCount: 100 })
+    // Throws where an anchor stands inside itself.
+    JSON.stringify(value)
   } catch {
-    report.problem('', 'has an alias without an anchor, or far too many of them')
+    report.problem('', 'has an alias that leads nowhere or into itself, far too many of them, or is far too deep')
+    return undefined
   }
-  reviewKeys(value as Json, '', report)
+  reviewValues(value as Json, '', report)
   return value
 }
 
-/** Names that would reach a prototype have no place in a policy. */
-function reviewKeys (value: Json, at: string, report: Report): void {
+/** Names that would reach a prototype have no place in a policy, nor have numbers that JSON has no words for. */
+function reviewValues (value: Json, at: string, report: Report): void {
+  if (typeof value === 'number' && !Number.isFinite(value)) report.problem(at, 'is not a number that JSON can write')
   if (typeof value !== 'object' || value === null) return
   for (const [key, inner] of Object.entries(value)) {
     const path = at === '' ? key : `${at}.${key}`
     if (['__proto__', 'constructor', 'prototype'].includes(key)) report.problem(path, 'is not a name that may be used')
-    else reviewKeys(inner, path, report)
+    else reviewValues(inner, path, report)
   }
 }
 
-function describe ({ instancePath, keyword, params, message }: ErrorObject): [path: string, problem: string] {
-  const path = instancePath.slice(1).split('/').filter(Boolean).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
-  switch (keyword) {
-    case 'additionalProperties': return [[...path, params.additionalProperty].join('.'), 'is not a known key']
-    case 'required': return [[...path, params.missingProperty].join('.'), 'is missing']
-    case 'const': return [path.join('.'), `must be ${JSON.stringify(params.allowedValue)}`]
-    case 'enum': return [path.join('.'), `must be one of ${params.allowedValues.join(', ')}`]
-    default: return [path.join('.'), message as string]
-  }
+/** Of a union that nothing fits, each variant complains: only what lies deeper than the choice among them is of use. */
+function telling (errors: readonly ErrorObject[]): ErrorObject[] {
+  const unions = errors.filter(({ keyword }) => keyword === 'anyOf')
+  const isInside = (error: ErrorObject, union: ErrorObject) => error !== union && error.schemaPath.startsWith(`${union.schemaPath}/`)
+  const deeper = errors.filter((error) => !unions.some((union) => isInside(error, union) &&
+    error.instancePath === union.instancePath && ['const', 'type', 'anyOf'].includes(error.keyword)))
+  return deeper.filter((error) => error.keyword !== 'anyOf' || !deeper.some((other) => isInside(other, error)))
+}
+
+function describe (error: ErrorObject): [path: string, problem: string] {
+  const { keyword, params, message } = error
+  return [pathOf(error).join('.'), {
+    additionalProperties: 'is not a known key',
+    required: 'is missing',
+    anyOf: 'has none of the forms that it may have',
+    const: `must be ${JSON.stringify(params.allowedValue)}`,
+    enum: `must be one of ${params.allowedValues?.join(', ')}`
+  }[keyword] ?? message as string]
+}
+
+function pathOf ({ instancePath, params }: ErrorObject): string[] {
+  const path = instancePath.split('/').slice(1).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
+  const name = params.additionalProperty ?? params.missingProperty
+  return name === undefined ? path : [...path, name]
 }

@@ -1,6 +1,6 @@
 // `session.prompt` names a server-held profile by id and version. Neither id nor variables go upstream.
 
-import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
+import { deepestPath, isObject, type Json, type JsonObject, type Path } from '../json.ts'
 import type { Prompt, SessionRules } from './rules.ts'
 
 export type Chosen = Readonly<{ prompt: Prompt | null, variables: JsonObject }>
@@ -10,13 +10,16 @@ export function choosePrompt (rules: SessionRules, named: Json | undefined, refu
   if (named === undefined) return { prompt: rules.defaultPrompt, variables: {} }
   if (!isObject(named)) return refuse(['prompt'])
   const { id, version, variables, ...others } = named
-  for (const key of Object.keys(others)) refuse(['prompt', key])
+  for (const [key, value] of Object.entries(others)) refuse(deepestPath(['prompt', key], value))
 
-  if (typeof id !== 'string') return refuse(id === undefined ? ['prompt'] : ['prompt', 'id'])
-  if (version !== undefined && version !== null && typeof version !== 'string') return refuse(['prompt', 'version'])
-  const prompt = rules.prompts.get(typeof version === 'string' ? `${id}@${version}` : id)
-  if (prompt === undefined || (typeof version !== 'string' && id.includes('@'))) {
-    return refuse(['prompt', typeof version === 'string' ? 'version' : 'id'])
+  if (typeof id !== 'string') return refuse(id === undefined ? ['prompt'] : deepestPath(['prompt', 'id'], id))
+  if (version !== undefined && version !== null && typeof version !== 'string') return refuse(deepestPath(['prompt', 'version'], version))
+  // An `@` is for entries of this file; a client says a version by its own name.
+  const name = typeof version === 'string' ? `${id}@${version}` : id
+  const prompt = id.includes('@') ? undefined : rules.prompts.get(name)
+  if (prompt === undefined) {
+    const known = [...rules.prompts.keys()].some((other) => other.split('@')[0] === id)
+    return refuse(['prompt', known && typeof version === 'string' ? 'version' : 'id'])
   }
   if (variables === undefined || variables === null) return { prompt, variables: {} }
   if (!isObject(variables)) return refuse(['prompt', 'variables'])

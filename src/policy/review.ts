@@ -1,13 +1,13 @@
 // What JSON Schema cannot say about a policy: contradictions, rules that cannot be met, values that would be refused
 // at every request. Found when the file is read, all at once.
 
-import { getIn, isObject, leafPaths, merge, omitIn, overlaps, type Json, type Path } from '../json.ts'
+import { getIn, leafPaths, merge, omitIn, overlaps, type Json, type Path } from '../json.ts'
 import { legacyCanCarry } from '../realtime/legacy.ts'
 import { checkSession, isKnownPath, modelPath } from '../realtime/session.ts'
-import { fixesToolTypes, openness } from './allowed-schema.ts'
+import { fixesToolTypes, openness, pathsIn } from './allowed-schema.ts'
 import { isUserWritable } from './claims.ts'
 import { splitPath, type Prompt, type Report, type SessionRules } from './rules.ts'
-import { isMalformed, type Template } from './template.ts'
+import type { Template } from './template.ts'
 
 const dotted = (path: Path) => path.join('.')
 
@@ -15,7 +15,7 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
   const allowed = Object.keys(rules.allowed).map(splitPath)
   const fixed = leafPaths(rules.fixed.source)
   const ignored = ignoredPaths(rules)
-  const prompts = [...new Set([...rules.prompts.values(), rules.defaultPrompt])].filter((prompt) => prompt !== null)
+  const prompts = promptsOf(rules)
 
   for (const [i, path] of allowed.entries()) {
     const where = `${at}.allow.${dotted(path)}`
@@ -36,24 +36,41 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
   ]
   for (const { path, where, value } of said) {
     reviewPath(rules, path, where, report)
-    if (legacyOnly && !legacyCanCarry(rules.kind, path, value)) report.problem(where, 'cannot be said to an upstream of OPENAI_MINT_API=sessions')
+    if (legacyOnly && !legacyCanCarry(rules.kind, path, value)) report.problem(where, NOT_CARRIED)
   }
+  for (const path of allowed) {
+    const inner = pathsIn(rules.allowed[dotted(path)] as Json, path).slice(1)
+    if (legacyOnly && inner.some((below) => !legacyCanCarry(rules.kind, below))) report.problem(`${at}.allow.${dotted(path)}`, NOT_CARRIED)
+  }
+  if (rules.prompts.size > 0 && ignored.some(([key]) => key === 'prompt')) report.problem(`${at}.ignore`, 'names prompt, which is what prompts: is for')
   for (const path of rules.hide) {
     if (!isKnownPath(rules.kind, path)) report.warning(`${at}.hide`, `${dotted(path)} is no path that this version knows`)
   }
   reviewAliases(rules, at, report, prompts)
   if (rules.expiresAfter.default > rules.expiresAfter.max) report.problem(`${at}.expires_after.default`, 'is above max')
-  for (const prompt of [null, ...prompts]) reviewResult(rules, prompt, at, allowed, report)
+  const told = new Set<string>()
+  const problem = (path: string, text: string) => {
+    if (!told.has(path)) report.problem(path, text)
+    told.add(path)
+  }
+  // With a default prompt there is no session without one.
+  for (const prompt of new Set([rules.defaultPrompt, ...prompts])) reviewResult(rules, prompt, at, { ...report, problem })
+}
+
+const NOT_CARRIED = 'cannot be said to an upstream of OPENAI_MINT_API=sessions'
+
+export function promptsOf ({ prompts, defaultPrompt }: Pick<SessionRules, 'prompts' | 'defaultPrompt'>): Prompt[] {
+  return [...new Set([...prompts.values(), ...defaultPrompt === null ? [] : [defaultPrompt]])]
 }
 
 /** Templates are judged wherever they stand, prompts that no policy takes included. */
-export function reviewTemplate (template: Template, at: string, report: Report, variables: string[] | null): void {
-  for (const path of leafStrings(template.source)) {
-    if (isMalformed(path.text)) report.problem(`${at}.${dotted(path.path)}`, 'has {{ or }} that is no template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default')
+export function reviewTemplate (template: Template, at: string, report: Report, variables: readonly string[]): void {
+  for (const path of template.malformed) {
+    report.problem(`${at}.${dotted(path)}`, 'has {{ that begins no template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default')
   }
   for (const reference of template.references) {
     const variable = /^variables\.(.+)$/.exec(reference)?.[1]
-    if (variable !== undefined && variables !== null && !variables.includes(variable)) report.problem(at, `reads variables.${variable}, which the prompt does not declare under variables:`)
+    if (variable !== undefined && !variables.includes(variable)) report.problem(at, `reads variables.${variable}, which no prompt here declares under variables:`)
     if (variable === undefined && isUserWritable(reference)) report.warning(at, `reads ${reference}, which users can write themselves`)
   }
 }
@@ -77,7 +94,7 @@ function reviewAliases (rules: SessionRules, at: string, report: Report, prompts
   const accepts = path.reduce<SessionRules['client'] | undefined>((node, key) => node?.below.get(key), rules.client)?.accepts
   // Where an outer path is allowed, or the model is a template, what is reachable shows only at a request.
   const open = path.some((_, i) => Object.hasOwn(rules.allowed, dotted(path.slice(0, i)))) ||
-    rules.fixed.paths.some((templated) => overlaps(templated, path))
+    [rules.fixed, ...prompts.map((prompt) => prompt.session)].some(({ paths }) => paths.some((templated) => overlaps(templated, path)))
   if (open) return
   const said = [rules.fixed, ...prompts.map((prompt) => prompt.session)].map(({ source }) => getIn(source, path))
   for (const [alias, model] of rules.aliases) {
@@ -86,15 +103,26 @@ function reviewAliases (rules: SessionRules, at: string, report: Report, prompts
 }
 
 /** What the policy says alone must meet our types, but for what a client or a template may still make of it. */
-function reviewResult (rules: SessionRules, prompt: Prompt | null, at: string, allowed: Path[], report: Report): void {
-  const said = merge(merge(rules.defaults.source, prompt?.session.source ?? {}), rules.fixed.source)
-  const known = rules.unknown.reduce(omitIn, said)
-  const path = checkSession(rules.kind, known)
-  if (path === null) return
-  const templated = [rules.fixed, rules.defaults, ...(prompt === null ? [] : [prompt.session])].flatMap((template) => template.paths)
-  if ([...allowed, ...templated].some((open) => overlaps(open, path))) return
-  const whose = prompt === null ? at : `${at} with prompts.${prompt.name}`
-  report.problem(whose, path.length === 0 ? 'is not a complete session config' : `${dotted(path)} is not what the realtime API takes there`)
+function reviewResult (rules: SessionRules, prompt: Prompt | null, at: string, report: Report): void {
+  const parts: [Template, string][] = [
+    [rules.fixed, `${at}.fixed`],
+    ...prompt === null ? [] : [[prompt.session, `prompts.${prompt.name}.session`] as [Template, string]],
+    [rules.defaults, `${at}.defaults`]
+  ]
+  const open: Path[] = [...Object.keys(rules.allowed).map(splitPath), ...parts.flatMap(([{ paths }]) => paths)]
+  let said = rules.unknown.reduce(omitIn, parts.reduceRight((under, [{ source }]) => merge(under, source), {}))
+  // One fault hides the next: each is taken out in turn, and what then lacks it is no fault of its own.
+  for (let path = checkSession(rules.kind, said); path !== null; path = checkSession(rules.kind, said)) {
+    const fault = path
+    const where = parts.find(([{ source }]) => getIn(source, fault) !== undefined)?.[1]
+    if (!open.some((other) => overlaps(other, fault))) {
+      if (fault.length > 0) report.problem(`${where}.${dotted(fault)}`, 'is not what the realtime API takes there')
+      else report.problem(prompt === null ? at : `prompts.${prompt.name}.session`, `is not a complete session config${prompt === null ? '' : ` in ${at}`}`)
+    }
+    if (fault.length === 0) return
+    open.push(fault)
+    said = omitIn(said, fault)
+  }
 }
 
 function ignoredPaths (rules: SessionRules): Path[] {
@@ -107,10 +135,4 @@ function ignoredPaths (rules: SessionRules): Path[] {
 
 function saidIn ({ source }: Template, at: string): { path: Path, where: string, value: Json | undefined }[] {
   return leafPaths(source).map((path) => ({ path, where: `${at}.${dotted(path)}`, value: getIn(source, path) }))
-}
-
-function leafStrings (value: Json, path: Path = []): { path: Path, text: string }[] {
-  if (typeof value === 'string') return [{ path, text: value }]
-  if (Array.isArray(value)) return value.flatMap((item, i) => leafStrings(item, [...path, String(i)]))
-  return isObject(value) ? Object.entries(value).flatMap(([key, inner]) => leafStrings(inner, [...path, key])) : []
 }

@@ -29,7 +29,7 @@ export type SessionRules = Readonly<{
   defaultPrompt: Prompt | null
   expiresAfter: Readonly<{ default: number, max: number }>
   hide: readonly Path[]
-  /** What the policy says at paths that our types do not know: its author vouches for them. */
+  /** Where the paths of the policy leave what our types know: its author vouches for all that is there. */
   unknown: readonly Path[]
 }>
 
@@ -94,6 +94,7 @@ export function compileRules (
     expiresAfter: { default: seconds, max: max ?? seconds },
     hide: (policy.hide ?? []).map(splitPath),
     unknown: said.filter((path) => !isKnownPath(kind, path))
+      .map((path) => path.slice(0, path.findIndex((_, i) => !isKnownPath(kind, path.slice(0, i + 1))) + 1))
   })
 }
 
@@ -115,7 +116,6 @@ function compileAllowed (schema: Json, path: string, compileSchema: CompileSchem
   try {
     return compileSchema(schema as boolean | JsonObject)
   } catch (error) {
-    // Ajv says what is wrong with the author's schema; it is not a value of theirs but a keyword or a reference.
     report.problem(path, `is not a JSON Schema (2020-12): ${(error as Error).message}`)
     return () => false
   }

@@ -15,36 +15,33 @@ export type Template = Readonly<{
   source: JsonObject
   /** Where nothing is a template this is `source` itself: shared by all requests, free at each. */
   render: (scope: Scope) => JsonObject
-  /** Where strings are templates. Paths end at an array. */
+  /** Where strings are templates, indices of arrays included. */
   paths: Path[]
+  /** Where braces are left over that no placeholder explains: a slip of the pen, not a text. */
+  malformed: Path[]
   references: string[]
 }>
 
-const PLACEHOLDER = /\{\{([^{}|]+)(?:\|([^{}]*))?\}\}/g
+const PLACEHOLDER = /\{\{([^{}|]*[^{}|\s][^{}|]*)(?:\|([^{}]*))?\}\}/g
 // Control characters, bidirectional overrides and line separators: what could break out of the sentence it is put into.
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u
 const MAX_LENGTH = 256
 
-/** True for a string with braces that no placeholder explains: a slip of the pen, not a text. */
-export function isMalformed (text: string): boolean {
-  return /\{\{|\}\}/.test(text.replaceAll(PLACEHOLDER, ''))
-}
-
 /** `secrets` are strings that stand for themselves, whatever is in them. */
 export function compileTemplate (source: JsonObject, secrets: ReadonlySet<string>): Template {
-  const found: Found = { paths: [], references: [], secrets }
+  const found: Found = { paths: [], malformed: [], references: [], secrets }
   const render = compileValue(source, [], found) ?? (() => source)
-  return { source, render: render as (scope: Scope) => JsonObject, paths: found.paths, references: found.references }
+  return { source, render: render as (scope: Scope) => JsonObject, paths: found.paths, malformed: found.malformed, references: found.references }
 }
 
 type Render = (scope: Scope) => Json
-type Found = { paths: Path[], references: string[], secrets: ReadonlySet<string> }
+type Found = { paths: Path[], malformed: Path[], references: string[], secrets: ReadonlySet<string> }
 
 /** Null where nothing below is a template: such values are shared by all requests, not copied. */
 function compileValue (value: Json, path: Path, found: Found): Render | null {
   if (typeof value === 'string') return found.secrets.has(value) ? null : compileString(value, path, found)
   if (Array.isArray(value)) {
-    const items = value.map((item) => compileValue(item, path, found))
+    const items = value.map((item, i) => compileValue(item, [...path, String(i)], found))
     return items.some(Boolean) ? (scope) => value.map((item, i) => items[i]?.(scope) ?? item) : null
   }
   if (!isObject(value)) return null
@@ -53,7 +50,9 @@ function compileValue (value: Json, path: Path, found: Found): Render | null {
   return (scope) => Object.fromEntries(members.map(([key, inner, render]) => [key, render?.(scope) ?? inner]))
 }
 
-function compileString (text: string, path: Path, { paths, references }: Found): Render | null {
+function compileString (text: string, path: Path, { paths, malformed, references }: Found): Render | null {
+  // `}}` alone is how JSON in a text ends.
+  if (text.replaceAll(PLACEHOLDER, '').includes('{{')) malformed.push(path)
   const parts: Render[] = []
   let end = 0
   for (const match of text.matchAll(PLACEHOLDER)) {

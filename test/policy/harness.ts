@@ -1,0 +1,70 @@
+// One session policy, compiled as the only one of a policy file, and asked for a session.
+
+import { ApiError } from '../../src/errors.ts'
+import type { JsonObject } from '../../src/json.ts'
+import { applyPolicy, type Granted } from '../../src/policy/apply.ts'
+import { readPolicies, type Fault, type Reading, type Surroundings } from '../../src/policy/file.ts'
+import type { SessionRules } from '../../src/policy/rules.ts'
+import { readGa, readLegacyBody } from '../../src/routes/read.ts'
+import type { Kind } from '../../src/realtime/session.ts'
+
+/** How many cases a property is tried on: 10,000 or more where CI=true. */
+export const CASES = Math.max(Number(process.env.FAST_CHECK_RUNS ?? 1000), process.env.CI === 'true' ? 10_000 : 1)
+
+const CALLERS = [{ jwt: { issuer: 'https://auth.example.com/', audience: 'voice-app' } }, { guest: {} }]
+
+export type Written = Readonly<{
+  kind?: Kind
+  /** The session policy, as in the file. */
+  session?: unknown
+  prompts?: unknown
+  /** Members of the policy entry, or those that replace them. */
+  entry?: JsonObject
+}>
+
+export function fileWith ({ kind = 'realtime', session = {}, prompts, entry = {} }: Written): string {
+  return JSON.stringify({ callers: CALLERS, prompts, policies: [{ name: 'only', when: 'any', limits: 'none', [kind]: session, ...entry }] })
+}
+
+export function read (text: string, surroundings: Partial<Surroundings> = {}): Reading {
+  const secrets = { env: (name: string) => `secret of ${name}`, file: (path: string) => `secret in ${path}` }
+  return readPolicies(text, { secrets, legacyOnly: false, hasSafetyIdentifierSecret: true, ...surroundings })
+}
+
+/** What is wrong, as one would see it on a line. */
+export function lines (faults: readonly Fault[]): string[] {
+  return faults.map(({ path, problem }) => `${path} ${problem}`)
+}
+
+export function problemsOf (written: Written, surroundings?: Partial<Surroundings>): string[] {
+  return lines(read(fileWith(written), surroundings).problems)
+}
+
+/** Throws where the policy does not load. */
+export function rulesOf (written: Written, surroundings?: Partial<Surroundings>): SessionRules {
+  const { policies, problems } = read(fileWith(written), surroundings)
+  if (policies === null) throw new Error(lines(problems).join('\n'))
+  return policies.policies[0]?.sessions[written.kind ?? 'realtime'] as SessionRules
+}
+
+export type How = Readonly<{ legacy?: boolean, claims?: JsonObject }>
+
+export function ask (rules: SessionRules, body: unknown, { legacy = false, claims = {} }: How = {}): Granted {
+  const { kind } = rules
+  const reader = legacy
+    ? readLegacyBody(kind as 'realtime' | 'transcription')
+    : readGa(kind === 'translation' ? ['translation'] : ['realtime', 'transcription'])
+  const { kind: asked, asked: request } = reader(body)
+  if (asked !== kind) throw new Error(`asked for ${asked}, where the test is about ${kind}`)
+  return applyPolicy(rules, { iss: 'https://auth.example.com/', sub: 'u1', ...claims }, request)
+}
+
+/** What is granted, or the refusal as `403 policy_violation session.model`. Anything else that is thrown stays thrown. */
+export function outcome (rules: SessionRules, body: unknown, how?: How): Granted | string {
+  try {
+    return ask(rules, body, how)
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error
+    return `${error.statusCode} ${error.code} ${error.param}`
+  }
+}
