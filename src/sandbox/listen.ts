@@ -1,15 +1,24 @@
 // Everything of the sandbox listens on this machine only.
 
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { promisify } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 
 export const HOST = '127.0.0.1'
 
 /** On the port that is wanted, or on any free one where that is taken. Resolves to the origin. */
 export async function listen (app: FastifyInstance, port: number): Promise<string> {
+  return app.listen({ host: HOST, port: await isFree(port) ? port : 0 })
+}
+
+export async function isFree (port: number): Promise<boolean> {
+  const server = createServer().listen(port, HOST)
   try {
-    return await app.listen({ host: HOST, port })
-  } catch (error) {
-    if (port === 0 || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
-    return app.listen({ host: HOST, port: 0 })
+    await once(server, 'listening')
+  } catch {
+    return false
   }
+  await promisify(server.close).call(server)
+  return true
 }

@@ -1,12 +1,10 @@
 // `npm run dev`: an upstream, an identity provider, Ephemint as in production, and a page that uses it. No key, no bill.
 
 import { randomBytes } from 'node:crypto'
-import { createServer } from 'node:net'
-import { relative } from 'node:path'
 import { parseArgs } from 'node:util'
 import { MINT_APIS } from '../config.ts'
 import { startIdentityProvider } from './identity-provider.ts'
-import { HOST } from './listen.ts'
+import { HOST, isFree } from './listen.ts'
 import { startPlayground, type PlaygroundConfig } from './playground.ts'
 import { preparePolicyFile } from './policy-file.ts'
 import { startService } from './service.ts'
@@ -19,7 +17,7 @@ const USAGE = `npm run dev -- [--port N] [--mint-api ${MINT_APIS.join('|')}] [--
 type Options = { port: number | null, mintApi: typeof MINT_APIS[number], real: boolean }
 
 const say = (line: string) => { process.stdout.write(`${line}\n`) }
-/** What has been started, to be stopped in the other order. */
+/** How to end what has been started. */
 const started: (() => Promise<void>)[] = []
 let stopped: Promise<never> | undefined
 
@@ -32,6 +30,7 @@ try {
 }
 
 async function run ({ port, mintApi, real }: Options): Promise<void> {
+  if (port !== null && !await isFree(port)) throw new Error(`Port ${port} is taken.`)
   const upstream = real ? realUpstream() : await emulatedUpstream(mintApi === 'sessions')
   const identityProvider = await startIdentityProvider({ port: PORTS.identityProvider })
   started.push(identityProvider.close)
@@ -50,9 +49,9 @@ async function run ({ port, mintApi, real }: Options): Promise<void> {
       CORS_ORIGINS: playground.origin,
       SAFETY_IDENTIFIER_SECRET: randomBytes(32).toString('hex'),
       HOST,
-      PORT: String(port ?? await freePort(PORTS.ephemint)),
+      PORT: String(port ?? await freeOrAny(PORTS.ephemint)),
       OPS_HOST: HOST,
-      OPS_PORT: String(await freePort(PORTS.ops)),
+      OPS_PORT: String(await freeOrAny(PORTS.ops)),
       DRAIN_SECONDS: '0'
     }
   })
@@ -72,7 +71,7 @@ async function run ({ port, mintApi, real }: Options): Promise<void> {
     identityProvider: identityProvider.issuer,
     upstream: upstream.url,
     real,
-    policyFile: relative('', policyFile.path)
+    policyFile: policyFile.path
   }))
   service.ended.then(async (how) => {
     if (stopped === undefined) say(`Ephemint ended ${how}.`)
@@ -114,13 +113,8 @@ function readOptions (): Options {
   }
 }
 
-/** The one that is wanted; 0, any, where it is taken. */
-async function freePort (port: number): Promise<number> {
-  const server = createServer()
-  const isFree = await new Promise<boolean>((resolve) => server.once('error', () => resolve(false)).listen(port, HOST, () => resolve(true)))
-  if (!isFree) return 0
-  await new Promise((resolve) => server.close(resolve))
-  return port
+async function freeOrAny (port: number): Promise<number> {
+  return await isFree(port) ? port : 0
 }
 
 function sayWhatMoved (places: (readonly [name: string, wanted: number, url: string])[]): void {
@@ -132,6 +126,6 @@ function sayWhatMoved (places: (readonly [name: string, wanted: number, url: str
 
 /** Once, however often it is asked: npm and the terminal both pass Ctrl-C on. */
 function stop (exitCode: number): Promise<never> {
-  stopped ??= Promise.allSettled(started.reverse().map((end) => end())).then(() => process.exit(exitCode))
+  stopped ??= Promise.allSettled(started.map((end) => end())).then(() => process.exit(exitCode))
   return stopped
 }

@@ -1,4 +1,5 @@
-// The policy file that Ephemint is given: the one beside this, or a copy where it has to say something else.
+// The policy file that Ephemint is given: the one beside this, so that editing it shows at once, or a copy where it
+// has to say something else.
 
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -2,16 +2,18 @@
 
 import { isObject, type Json, type JsonObject } from '../json.ts'
 
-const LEVELS: Readonly<Record<number, string>> = { 40: 'warning', 50: 'error', 60: 'fatal' }
+const LEVELS: Readonly<Record<number, string>> = { 30: 'info', 40: 'warning', 50: 'error', 60: 'fatal' }
 const NOT_SAID = ['level', 'time', 'msg', 'v']
+/** What the sandbox says itself, and the refusal that its audit line tells better. */
+const SAID_ALREADY = /^(Server listening|listening|draining|refused)/
 
-/** Null for what need not be shown: whatever is neither a decision nor a warning or worse. */
+/** Null for what need not be shown. */
 export function readable (line: string): string | null {
   const entry = parse(line)
   if (entry === null) return line
   if (entry.audit === 1) return decision(entry)
   const level = LEVELS[entry.level as number]
-  if (level === undefined) return null
+  if (level === undefined || (level === 'info' && SAID_ALREADY.test(String(entry.msg)))) return null
   const facts = Object.entries(entry).filter(([key, value]) => !NOT_SAID.includes(key) && value !== null)
   return [`${level}:`, entry.msg, ...facts.map(([key, value]) => `${key}=${plain(value)}`)].join(' ')
 }

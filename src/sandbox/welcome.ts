@@ -18,7 +18,7 @@ Ephemint's sandbox is ready. Ctrl-C stops all of it.
   Ephemint     ${ephemint}/v1${ops === null ? '' : `   operations: ${ops}`}
   Upstream     ${upstream}   ${real ? 'the real one: your key is charged' : 'emulated: no key, no bill'}
   Sign-in      ${identityProvider}/token?user=…   fred (plan free), paula (plan pro)
-  Policy       ${policyFile}
+  Policy       ${policyFile}   edit it: a change is taken at once
 
 Mint a client secret:
 

@@ -1,0 +1,89 @@
+// `npm run dev` as its user meets it: a process, what it prints, and what comes of pasting that.
+
+import { execFile, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
+
+const hasCurl = spawnSync('curl', ['--version']).status === 0
+
+/** `ended` resolves to the exit code; `ready` to what was printed until Ephemint could be used. */
+function dev (t: Test, ...args: string[]) {
+  const child = spawn(process.execPath, ['src/sandbox/main.ts', ...args], { env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const ended = once(child, 'close').then(([code]) => code)
+  let printed = ''
+  const ready = new Promise<string>((resolve, reject) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => {
+        printed += text
+        if (printed.includes('a client of the beta') && printed.endsWith('\n')) resolve(printed)
+      })
+    }
+    ended.then(() => reject(new Error(printed)))
+  })
+  ready.catch(() => {})
+  t.teardown(async () => {
+    child.kill('SIGTERM')
+    await ended
+  })
+  return { ready, ended, printed: () => printed, interrupt: () => child.kill('SIGINT') }
+}
+
+const curlLines = (printed: string) => printed.split('\n').filter((line) => line.startsWith('  curl'))
+
+async function paste (line: string): Promise<any> {
+  return JSON.parse((await promisify(execFile)('sh', ['-c', line])).stdout)
+}
+
+t.test('an option that means nothing stops it, and the usage is shown', async (t) => {
+  for (const args of [['--nonsense'], ['--port', 'x'], ['--port', '65536'], ['--mint-api', 'beta']]) {
+    const { ended, printed } = dev(t, ...args)
+    t.equal(await ended, 1, args.join(' '))
+    t.match(printed(), /Usage: npm run dev/)
+  }
+})
+
+t.test('the real upstream is not used without a key', async (t) => {
+  const { ended, printed } = dev(t, '--real')
+  t.equal(await ended, 1)
+  t.match(printed(), 'needs OPENAI_API_KEY')
+})
+
+t.test('a port that was asked for and is taken stops it', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { ended, printed } = dev(t, '--port', String((server.address() as AddressInfo).port))
+  t.equal(await ended, 1)
+  t.match(printed(), /^Port \d+ is taken/)
+})
+
+t.test('what it prints mints as it stands, or is refused where it says so', { skip: hasCurl ? false : 'there is no curl on this machine' }, async (t) => {
+  const { ready, interrupt, ended } = dev(t, '--port', '0')
+  const printed = await ready
+  const [mint, beta, refused] = await Promise.all(curlLines(printed).map(paste))
+  t.match(mint, { value: /^ek_/, session: { model: 'gpt-realtime-2.1', instructions: /Paula & Partners/ } })
+  t.match(beta, { client_secret: { value: /^ek_/ }, voice: 'verse', modalities: ['audio', 'text'] })
+  t.match(refused, { error: { code: 'policy_violation', param: 'session.model' } })
+
+  const [, upstream = ''] = /Upstream +(\S+)/.exec(printed) ?? []
+  const socket = new WebSocket(`${upstream}/realtime`, { headers: { authorization: `Bearer ${beta.client_secret.value}` } })
+  const [created] = await once(socket, 'message')
+  t.match(JSON.parse(created), { type: 'session.created', session: { model: 'gpt-realtime-2.1', instructions: /Paula & Partners/, audio: { output: { voice: 'verse' } } } })
+
+  interrupt()
+  t.equal(await ended, 0, 'Ctrl-C is no failure, and a session in progress does not hold it up')
+})
+
+t.test('with an upstream of the beta it mints at the route of the beta', { skip: hasCurl ? false : 'there is no curl on this machine' }, async (t) => {
+  const { ready, printed, interrupt, ended } = dev(t, '--port', '0', '--mint-api', 'sessions')
+  const [mint, beta] = await Promise.all(curlLines(await ready).slice(0, 2).map(paste))
+  t.match(mint, { value: /^ek_/, session: { audio: { output: { voice: 'cedar' } } } })
+  t.match(beta, { client_secret: { value: /^ek_/ }, temperature: 0.8 }, 'which knows a temperature')
+  interrupt()
+  t.equal(await ended, 0)
+  t.match(printed(), /upstream +POST \/v1\/realtime\/sessions 200/)
+  t.notMatch(printed(), /client_secrets 200/)
+})
