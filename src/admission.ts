@@ -23,13 +23,24 @@ export type AdmissionDeps = Readonly<{
 }>
 
 export function registerAdmission (app: FastifyInstance, { rulebook, limitAddress, safetyIdentifierSecret }: AdmissionDeps): void {
-  app.addHook('onRequest', limitAddress)
-  app.addHook('onRequest', async (request: FastifyRequest) => {
-    const { callers, policies } = rulebook()
-    const caller = await callers.authenticate(request)
+  // A remembered token brings the same caller each time: by one rulebook it is admitted once.
+  const admitted = new WeakMap<Rulebook, WeakMap<Caller, AdmittedCaller>>()
+
+  function admit (caller: Caller, by: Rulebook, request: FastifyRequest): AdmittedCaller {
     const identifier = safetyIdentifier(caller.issuer, caller.subject, safetyIdentifierSecret)
     request.caller = { ...caller, safetyIdentifier: identifier }
-    const policy = selectPolicy(policies, caller, identifier)
-    request.caller = { ...caller, safetyIdentifier: identifier, policy }
+    const policy = selectPolicy(by.policies, caller, identifier)
+    return { ...caller, safetyIdentifier: identifier, policy }
+  }
+
+  app.addHook('onRequest', limitAddress)
+  app.addHook('onRequest', async (request: FastifyRequest) => {
+    const current = rulebook()
+    const caller = await current.callers.authenticate(request)
+    let known = admitted.get(current)
+    if (known === undefined) admitted.set(current, known = new WeakMap())
+    let admission = known.get(caller)
+    if (admission === undefined) known.set(caller, admission = admit(caller, current, request))
+    request.caller = admission
   })
 }

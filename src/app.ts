@@ -13,11 +13,13 @@ import { registerDrain } from './http/drain.ts'
 import { registerOverload } from './http/overload.ts'
 import { projector } from './http/project.ts'
 import { BODY_LIMIT_BYTES, registerStrictJson } from './http/strict-json.ts'
+import { registerWire } from './http/wire.ts'
 import type { LimitStore } from './limits/limits.ts'
 import type { Log } from './logging.ts'
 import { registerHealth } from './routes/health.ts'
 import type { Rulebook } from './rulebook.ts'
-import { decisionOf, MINT_ROUTES, registerMint } from './routes/mint.ts'
+import { refusedDecision } from './routes/decision.ts'
+import { MINT_ROUTES, registerMint } from './routes/mint.ts'
 import { registerPolicy } from './routes/policy.ts'
 import type { Mint } from './upstream/mint.ts'
 
@@ -42,6 +44,8 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, is
   const app = fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
+    // Nothing is logged by way of a request, so none needs a logger of its own.
+    childLoggerFactory: (logger) => logger,
     bodyLimit: BODY_LIMIT_BYTES,
     genReqId: requestIdOf(isTrusted),
     trustProxy: isTrusted,
@@ -50,7 +54,7 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, is
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     requestTimeout: 15_000,
-    http: { headersTimeout: 10_000, connectionsCheckingInterval: 1000 },
+    http: { headersTimeout: 10_000, connectionsCheckingInterval: 1000, requireHostHeader: false },
     exposeHeadRoutes: false,
     frameworkErrors: (error, request, reply) => refuse(reply, toApiError(error)),
     clientErrorHandler: answerMalformed
@@ -62,18 +66,19 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, is
     return (value) => JSON.stringify(project(value))
   })
 
-  registerDrain(app, isDraining)
   registerAnswers(app, (error, request, reply) => {
     const facts = { request_id: request.id, code: error.code, reason: error.reason, err: error.cause }
     if (error.statusCode >= 500) log.error(facts, 'refused')
     else log.info({ ...facts, err: undefined }, 'refused')
     if (!MINT_URLS.has(request.routeOptions.url ?? '')) return
-    const decision = decisionOf(request, reply, error)
+    const decision = refusedDecision(request, reply, error)
     if (error.mayHaveMinted) audit.record('mint.unknown', decision)
     else if (request.caller === null) audit.refusedAnonymous(decision)
     else audit.record('mint.refused', decision)
   })
+  registerWire(app)
   await registerOrigin(app, { origins: config.origins, credentials: () => rulebook().callers.usesCookies })
+  registerDrain(app, isDraining)
   registerStrictJson(app)
 
   registerHealth(app, () => isDraining() ? ['drain'] : waitingFor())

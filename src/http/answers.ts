@@ -15,13 +15,11 @@ export function requestIdOf (isTrusted: IsTrusted): (request: IncomingMessage) =
 }
 
 export function registerAnswers (app: FastifyInstance, onError: (error: ApiError, request: FastifyRequest, reply: FastifyReply) => void): void {
-  app.addHook('onRequest', async (request, reply) => {
-    reply.headers({
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-      vary: 'Authorization, Origin',
-      'x-request-id': request.id
-    })
+  const methods = new Map<string, string[]>()
+  app.addHook('onRoute', ({ method, url }) => { methods.set(url, [...methods.get(url) ?? [], ...[method].flat()]) })
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.headers(headersOf(reply))
+    done()
   })
   app.setErrorHandler((cause, request, reply) => {
     const error = toApiError(cause)
@@ -29,9 +27,13 @@ export function registerAnswers (app: FastifyInstance, onError: (error: ApiError
     return refuse(reply, error)
   })
   app.setNotFoundHandler((request) => {
-    const answered = ['GET', 'POST'].filter((method) => app.hasRoute({ method: method as 'GET', url: request.url.split('?', 1)[0] as string }))
-    throw answered.length > 0 ? new ApiError('method_not_allowed', { allow: answered.join(', ') }) : new ApiError('not_found')
+    const answered = methods.get(request.url.split('?', 1)[0] as string)
+    throw answered === undefined ? new ApiError('not_found') : new ApiError('method_not_allowed', { allow: answered.join(', ') })
   })
+}
+
+function headersOf ({ request }: FastifyReply): Record<string, string> {
+  return { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', vary: 'Authorization, Origin', 'x-request-id': request.id }
 }
 
 export function toApiError (cause: unknown): ApiError {
@@ -43,6 +45,8 @@ export function toApiError (cause: unknown): ApiError {
 }
 
 export function refuse (reply: FastifyReply, { code, statusCode, param, retryAfterSeconds, retryCannotHelp, allow }: ApiError): FastifyReply {
+  // A URL that cannot be read is refused before any hook has run.
+  reply.headers(headersOf(reply))
   if (statusCode === 401) reply.header('www-authenticate', 'Bearer')
   if (allow !== undefined) reply.header('allow', allow)
   if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds)

@@ -10,7 +10,10 @@ const STATUS: Readonly<Record<string, number>> = {
   ERR_HTTP_REQUEST_TIMEOUT: 408
 }
 
-export function answerMalformed (error: NodeJS.ErrnoException, socket: Socket): void {
+/** For the answer to arrive: a connection that is torn down at once may take it along. */
+const LINGER_MS = 1000
+
+export function answerMalformed (error: { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
     return
@@ -27,4 +30,6 @@ export function answerMalformed (error: NodeJS.ErrnoException, socket: Socket): 
     '',
     body
   ].join('\r\n'))
+  // Whoever sends such things need not be waited for until they hang up, too.
+  setTimeout(() => socket.destroy(), LINGER_MS).unref()
 }

@@ -9,18 +9,19 @@ const METHODS = ['GET', 'POST']
 const HEADERS = new Set(['authorization', 'content-type'])
 // Sent by OpenAI's SDKs. Matched by name: a literal `x-stainless-*` means nothing to a browser.
 const SDK_HEADERS = /^(x-stainless-|openai-|x-openai-)[a-z0-9-]{1,64}$/
-const EXPOSED = ['X-Realtime-Url', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset', 'X-Request-Id', 'Retry-After']
+const EXPOSED = ['X-Realtime-Url', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset', 'X-Request-Id', 'Retry-After'].join(', ')
 
 export async function registerOrigin (app: FastifyInstance, { origins, credentials }: { origins: ReadonlySet<string>, credentials: () => boolean }): Promise<void> {
-  app.addHook('onRequest', async ({ headers: { origin } }) => {
-    if (origin !== undefined && !origins.has(origin)) throw new ApiError('origin_not_allowed')
+  app.addHook('onRequest', ({ headers: { origin, 'sec-fetch-site': site } }, _reply, done) => {
+    const isForeign = origin === undefined ? site === 'cross-site' : !origins.has(origin)
+    done(isForeign ? new ApiError('origin_not_allowed') : undefined)
   })
   const options = (request: FastifyRequest): FastifyCorsOptions => ({
-    // An OPTIONS that is no preflight of ours is a method like any other, and not answered.
-    origin: isAllowedPreflight(request) ? [...origins] : false,
+    // Whoever comes here has an allowed origin, or none. An OPTIONS that is no preflight of ours is a method like any other.
+    origin: isAllowedPreflight(request) ? request.headers.origin ?? false : false,
     credentials: credentials(),
     methods: METHODS,
-    allowedHeaders: allowedHeaders(request),
+    allowedHeaders: request.method === 'OPTIONS' ? allowedHeaders(request) : [],
     exposedHeaders: EXPOSED,
     maxAge: 600
   })
@@ -28,7 +29,7 @@ export async function registerOrigin (app: FastifyInstance, { origins, credentia
 }
 
 function isAllowedPreflight ({ method, headers }: FastifyRequest): boolean {
-  return method !== 'OPTIONS' || METHODS.includes(headers['access-control-request-method'] ?? '')
+  return method !== 'OPTIONS' || (headers.origin !== undefined && METHODS.includes(headers['access-control-request-method'] ?? ''))
 }
 
 function allowedHeaders ({ headers }: FastifyRequest): string[] {

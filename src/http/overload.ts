@@ -11,10 +11,11 @@ const MAX_HEAP_SHARE = 0.85
 /** `maxInFlight` bounds the requests that are being answered. */
 export async function registerOverload (app: FastifyInstance, maxInFlight: number): Promise<void> {
   let inFlight = 0
-  app.addHook('onRequest', async (_request, reply) => {
-    if (inFlight >= maxInFlight) throw new ApiError('overloaded', { reason: 'in_flight', retryAfterSeconds: 1 })
+  app.addHook('onRequest', (_request, reply, done) => {
+    if (inFlight >= maxInFlight) return done(new ApiError('overloaded', { reason: 'in_flight', retryAfterSeconds: 1 }))
     inFlight++
     reply.raw.once('close', () => { inFlight-- })
+    done()
   })
   await app.register(underPressure, {
     maxEventLoopDelay: MAX_EVENT_LOOP_DELAY_MS,

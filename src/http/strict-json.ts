@@ -16,7 +16,7 @@ export function registerStrictJson (app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: BODY_LIMIT_BYTES }, async (request: FastifyRequest, body: Buffer) => {
     const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = request.headers
-    if (encoding !== 'identity' || !/^application\/json\s*(;\s*charset="?utf-8"?\s*)?;?\s*$/i.test(type)) throw new ApiError('unsupported_media_type')
+    if (encoding !== 'identity' || !/^application\/json\s*(;\s*charset="?utf-?8"?\s*)?;?\s*$/i.test(type)) throw new ApiError('unsupported_media_type')
     return body.length === 0 ? {} : parseStrictly(body)
   })
 }

@@ -1,7 +1,8 @@
 // Limits of one process. Bounded: the least recently seen are forgotten first, an exhausted caller never.
 
+import { LRUCache } from 'lru-cache'
 import { ApiError } from '../errors.ts'
-import { WINDOW_MS, type Bucket, type LimitStore, type WindowName, type WindowState } from './limits.ts'
+import { isCallers, WINDOW_MS, type Bucket, type LimitStore, type WindowName, type WindowState } from './limits.ts'
 
 type Open = { count: number, endsAt: number }
 type Entry = Map<WindowName, Open>
@@ -10,15 +11,16 @@ const MAX_ENTRIES = 400_000
 
 /** `now` is monotonic, in milliseconds: a step of the wall clock opens no window. */
 export function createMemoryStore ({ now = () => performance.now(), maxEntries = MAX_ENTRIES } = {}): LimitStore {
-  // Insertion order is order of use. An entry stands in one of the two.
-  const evictable = new Map<string, Entry>()
-  const exhausted = new Map<string, Entry>()
+  // An entry stands in one of the two. Policies' totals are few, and held like those that are exhausted.
+  const evictable = new LRUCache<string, Entry>({ max: maxEntries })
+  const held = new Map<string, { entry: Entry, until: number }>()
+  let nothingFreeUntil = -Infinity
 
+  /** Windows that have ended are gone from it. */
   function find (key: string): Entry | undefined {
-    const entry = evictable.get(key) ?? exhausted.get(key)
-    if (entry === undefined) return undefined
+    const entry = evictable.get(key) ?? held.get(key)?.entry
     const at = now()
-    for (const [window, { endsAt }] of entry) if (endsAt <= at) entry.delete(window)
+    for (const [window, { endsAt }] of entry ?? []) if (endsAt <= at) entry?.delete(window)
     return entry
   }
 
@@ -33,39 +35,46 @@ export function createMemoryStore ({ now = () => performance.now(), maxEntries =
 
   function keep (bucket: Bucket, entry: Entry): void {
     evictable.delete(bucket.key)
-    exhausted.delete(bucket.key)
+    held.delete(bucket.key)
     if (entry.size === 0) return
-    const full = state(bucket, entry).some(({ remaining }) => remaining === 0)
-    ;(full ? exhausted : evictable).set(bucket.key, entry)
+    const at = now()
+    const holding = state(bucket, entry).filter(({ remaining }) => remaining === 0 || !isCallers(bucket))
+    if (holding.length === 0) evictable.set(bucket.key, entry)
+    else held.set(bucket.key, { entry, until: at + Math.max(...holding.map(({ resetMs }) => resetMs)) })
   }
 
-  function makeRoom (): void {
-    if (evictable.size + exhausted.size < maxEntries) return
-    const [oldest] = evictable.keys()
-    if (oldest !== undefined) {
-      evictable.delete(oldest)
-      return
+  /** For so many new entries. Throws where everything else is exhausted. */
+  function makeRoom (entries: number): void {
+    const missing = () => evictable.size + held.size + entries - maxEntries
+    if (missing() > evictable.size && now() >= nothingFreeUntil) releaseHeld()
+    if (missing() > evictable.size) throw new ApiError('limits_unavailable', { reason: 'store_full', retryAfterSeconds: 60 })
+    while (missing() > 0) evictable.pop()
+  }
+
+  /** Whoever is exhausted no longer may be forgotten; looking again before the next one is free would be work for nothing. */
+  function releaseHeld (): void {
+    const at = now()
+    nothingFreeUntil = Infinity
+    for (const [key, { entry, until }] of held) {
+      if (until > at) {
+        nothingFreeUntil = Math.min(nothingFreeUntil, until)
+        continue
+      }
+      held.delete(key)
+      evictable.set(key, entry)
     }
-    for (const [key, entry] of exhausted) {
-      const at = now()
-      if ([...entry.values()].every(({ endsAt }) => endsAt <= at)) exhausted.delete(key)
-    }
-    if (exhausted.size >= maxEntries) throw new ApiError('limits_unavailable', { reason: 'store_full', retryAfterSeconds: 60 })
   }
 
   return {
     take: (buckets) => {
-      const before = buckets.flatMap((bucket) => state(bucket, find(bucket.key)))
+      const found = buckets.map((bucket) => ({ bucket, entry: find(bucket.key) }))
+      const before = found.flatMap(({ bucket, entry }) => state(bucket, entry))
       if (before.some(({ remaining }) => remaining === 0)) return { taken: false, windows: before, giveBack: () => {} }
 
-      const at = now()
       // Room is made before anything is counted: all windows are taken, or none.
-      const entries = buckets.map((bucket) => {
-        const entry = find(bucket.key)
-        if (entry === undefined) makeRoom()
-        return { bucket, entry: entry ?? new Map<WindowName, Open>() }
-      })
-      const counted = entries.map(({ bucket, entry }) => {
+      makeRoom(found.filter(({ entry }) => entry === undefined).length)
+      const at = now()
+      const counted = found.map(({ bucket, entry = new Map<WindowName, Open>() }) => {
         const opened = (Object.keys(bucket.windows) as WindowName[]).map((window) => {
           const open = entry.get(window) ?? { count: 0, endsAt: at + WINDOW_MS[window] }
           open.count++
@@ -82,7 +91,7 @@ export function createMemoryStore ({ now = () => performance.now(), maxEntries =
           for (const { bucket, entry, opened } of counted) {
             for (const open of opened) open.count--
             for (const [window, { count }] of entry) if (count === 0) entry.delete(window)
-            // A window that has ended since, or an entry that was forgotten, has nothing to be given back to.
+            // An entry that was forgotten since has nothing to be given back to.
             if (find(bucket.key) === entry) keep(bucket, entry)
           }
         }

@@ -1,19 +1,21 @@
 // The story of a mint: read, apply the policy, take from the limits, mint upstream, audit, answer.
 
-import { hash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type Type from 'typebox'
 import type { AdmittedCaller } from '../admission.ts'
 import type { Audit, Decision } from '../audit.ts'
 import { ApiError } from '../errors.ts'
+import { toApiError } from '../http/answers.ts'
 import { getIn, omitIn, type JsonObject, type Path } from '../json.ts'
 import { bucketsOf, tightest, type LimitStore, type Take } from '../limits/limits.ts'
 import { applyPolicy, type Asked, type Granted } from '../policy/apply.ts'
 import { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../realtime/answer.ts'
 import { sessionToLegacy } from '../realtime/legacy-answer.ts'
 import type { Kind } from '../realtime/session.ts'
+import { deadlineIn, type Deadline } from '../upstream/client.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
-import { readGa, readLegacyBody, type Read } from './read.ts'
+import { grantedDecision, grantedFacts, mintedFacts, refusedAfter } from './decision.ts'
+import { bodyObject, readGa, readLegacyBody, type Read } from './read.ts'
 
 export type MintDeps = Readonly<{
   mint: Mint
@@ -33,34 +35,40 @@ export const MINT_ROUTES: readonly Route[] = [
   { url: '/v1/realtime/transcription_sessions', legacy: true, read: readLegacyBody('transcription'), shape: shapeLegacy, answer: LegacyTranscriptionAnswer }
 ]
 
-/** What has been decided so far, for the audit line of whoever ends the request. */
-const decisions = new WeakMap<FastifyRequest, Partial<Decision>>()
-
 export function registerMint (app: FastifyInstance, deps: MintDeps): void {
   for (const route of MINT_ROUTES) {
     app.post(route.url, { schema: { response: { 200: route.answer } } }, async (request, reply) => {
-      const caller = request.caller as AdmittedCaller
       const decided: Partial<Decision> = {}
-      decisions.set(request, decided)
-
-      const { kind, asked } = route.read(request.body)
-      decided.kind = kind
-      const granted = grant(caller, kind, asked)
-      Object.assign(decided, { model: granted.model, prompt: granted.prompt, ignored: granted.ignored })
-
-      const taken = await takeLimits(deps.limits, caller, reply)
       try {
-        const minted = await mintUpstream(deps, request, caller, { route, kind, asked, granted })
-        Object.assign(decided, factsOf(minted))
-        await deps.audit.granted(decisionOf(request, reply))
-        watchDelivery(deps.audit, request, reply)
-        reply.header('x-realtime-url', deps.realtimePublicUrl + (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
-        return route.shape(kind, minted, visible(minted.session, caller, kind), granted)
-      } catch (error) {
-        await taken.giveBack()
-        throw error
+        return await mintFor(route, deps, request, reply, decided)
+      } catch (cause) {
+        throw refusedAfter(decided, toApiError(cause))
       }
     })
+  }
+}
+
+async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, reply: FastifyReply, decided: Partial<Decision>): Promise<JsonObject> {
+  const caller = request.caller as AdmittedCaller
+  const { kind, asked } = route.read(request.body)
+  decided.kind = kind
+  const granted = grant(caller, kind, asked)
+  Object.assign(decided, grantedFacts(kind, granted))
+
+  const taken = await takeLimits(deps.limits, caller, reply)
+  const deadline = deadlineIn(deps.timeoutMs)
+  try {
+    const minted = await mintUpstream(deps, request, { route, kind, asked, granted, deadline })
+    Object.assign(decided, mintedFacts(minted))
+    await deps.audit.granted(grantedDecision(request, reply, decided), deadline.atMs)
+    watchDelivery(deps.audit, request, reply, decided)
+    reply.header('x-realtime-url', deps.realtimePublicUrl + (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
+    return route.shape(kind, minted, visible(minted.session, caller, kind), granted)
+  } catch (error) {
+    await taken.giveBack()
+    throw error
+  } finally {
+    deadline.clear()
   }
 }
 
@@ -87,9 +95,9 @@ async function takeLimits (limits: LimitStore, { policy, safetyIdentifier }: Adm
   })
 }
 
-type Asking = Readonly<{ route: Route, kind: Kind, asked: Asked, granted: Granted }>
+type Asking = Readonly<{ route: Route, kind: Kind, asked: Asked, granted: Granted, deadline: Deadline }>
 
-async function mintUpstream ({ mint, audit, timeoutMs }: MintDeps, request: FastifyRequest, caller: AdmittedCaller, { route, kind, asked, granted }: Asking): Promise<Minted> {
+async function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, { route, kind, asked, granted, deadline }: Asking): Promise<Minted> {
   audit.assertWritable()
   // Nobody is there to receive it: nothing is minted, and the error is answered to no one.
   if (isGone(request)) throw new ApiError('invalid_request', { reason: 'client_gone' })
@@ -100,53 +108,25 @@ async function mintUpstream ({ mint, audit, timeoutMs }: MintDeps, request: Fast
     legacy: route.legacy,
     clientParam: (path, legacy) => clientParam(request, route, asked, path, legacy)
   }, {
-    safetyIdentifier: caller.safetyIdentifier,
+    safetyIdentifier: (request.caller as AdmittedCaller).safetyIdentifier,
     requestId: request.id,
-    signal: AbortSignal.timeout(timeoutMs)
+    deadline
   })
 }
 
 /** What upstream complains of, as the client wrote it; null where the client wrote nothing there. */
 function clientParam (request: FastifyRequest, route: Route, asked: Asked, path: Path, legacy: boolean): string | null {
-  if (!legacy) return getIn(asked.session, path) === undefined ? null : asked.sessionParam(path)
-  return route.legacy && getIn(request.body as JsonObject ?? {}, path) !== undefined ? path.join('.') : null
-}
-
-function factsOf ({ value, expiresAt, session, upstreamRequestId }: Minted): Partial<Decision> {
-  return {
-    session_id: typeof session.id === 'string' ? session.id : null,
-    secret_sha256: hash('sha256', value),
-    expires_at: expiresAt,
-    upstream_request_id: upstreamRequestId
-  }
-}
-
-/** For the audit line; also of requests that were refused before they reached the handler. */
-export function decisionOf (request: FastifyRequest, reply: FastifyReply, error?: ApiError): Decision {
-  const { caller } = request
-  return {
-    request_id: request.id,
-    subject: caller?.safetyIdentifier ?? null,
-    issuer: caller?.issuer ?? null,
-    policy: caller?.policy?.name ?? null,
-    kind: null,
-    model: null,
-    prompt: null,
-    session_id: null,
-    secret_sha256: null,
-    expires_at: null,
-    ignored: [],
-    upstream_request_id: error?.upstreamRequestId ?? null,
-    ...decisions.get(request),
-    code: error?.code ?? null,
-    reason: error?.reason ?? null,
-    duration_ms: Math.round(reply.elapsedTime * 1000) / 1000
-  }
+  if (legacy) return route.legacy && getIn(bodyObject(request.body), path) !== undefined ? path.join('.') : null
+  const [top, ...rest] = path
+  const [sent, param] = top === 'session'
+    ? [rest.length > 0 ? getIn(asked.session, rest) : undefined, asked.sessionParam(rest)]
+    : [top === 'expires_after' ? getIn(asked.expiresAfter ?? null, rest) ?? undefined : undefined, [asked.expiresAfterParam, ...rest].join('.')]
+  return sent === undefined ? null : param
 }
 
 /** Granted, audited, and then nobody there to read it: written down, because the secret exists. */
-function watchDelivery (audit: Audit, request: FastifyRequest, reply: FastifyReply): void {
-  const undelivered = () => audit.record('mint.undelivered', decisionOf(request, reply))
+function watchDelivery (audit: Audit, request: FastifyRequest, reply: FastifyReply, decided: Partial<Decision>): void {
+  const undelivered = () => audit.record('mint.undelivered', grantedDecision(request, reply, decided))
   if (isGone(request)) return undelivered()
   reply.raw.once('close', () => { if (!reply.raw.writableFinished) undelivered() })
 }

@@ -1,9 +1,9 @@
 // A request body read as what is asked: a kind, a GA session and a lifetime. The route alone decides the shape.
 
 import { ApiError } from '../errors.ts'
-import { isObject, leafPaths, type JsonObject, type Path } from '../json.ts'
-import type { Asked } from '../policy/apply.ts'
-import { legacyParam, readLegacy } from '../realtime/legacy.ts'
+import { deepestPath, getIn, isObject, leafPaths, omitIn, type JsonObject, type Path } from '../json.ts'
+import { MAX_PARAM, type Asked } from '../policy/apply.ts'
+import { legacyParam, readLegacy, type LegacyKind } from '../realtime/legacy.ts'
 import type { Kind } from '../realtime/session.ts'
 
 export type Read = (body: unknown) => Readonly<{ kind: Kind, asked: Asked }>
@@ -24,14 +24,23 @@ export function readGa (kinds: readonly [Kind, ...Kind[]]): Read {
   }
 }
 
-export function readLegacyBody (kind: 'realtime' | 'transcription'): Read {
+export function readLegacyBody (kind: LegacyKind): Read {
   return (body) => {
     const { session, expiresAfter, expiresAfterPath, added } = readLegacy(kind, bodyObject(body))
+    const sent = added.reduce(omitIn, session)
+    const nameOf = (path: Path) => legacyName(kind, sent, path)
     return {
       kind,
-      asked: { session, expiresAfter, added, sessionParam: (path) => legacyParam(kind, path).slice(0, MAX_PARAM), expiresAfterParam: dotted(expiresAfterPath) }
+      asked: { session, expiresAfter, added, sessionParam: (path) => nameOf(path).slice(0, MAX_PARAM), expiresAfterParam: dotted(expiresAfterPath) }
     }
   }
+}
+
+/** A GA path that a legacy body has no name for, such as `audio.output`, is told by the first of what was `sent` there. */
+function legacyName (kind: LegacyKind, sent: JsonObject, path: Path): string {
+  const name = legacyParam(kind, path)
+  const isNested = path[0] === 'audio' && name === dotted(path)
+  return isNested ? legacyParam(kind, deepestPath(path, getIn(sent, path))) : name
 }
 
 /** No body is `{}`. */
@@ -40,8 +49,6 @@ export function bodyObject (body: unknown): JsonObject {
   if (!isObject(body)) throw new ApiError('invalid_request')
   return body
 }
-
-const MAX_PARAM = 256
 
 function firstPath (value: JsonObject): string {
   return dotted(leafPaths(value)[0] as Path)

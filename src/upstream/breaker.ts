@@ -1,6 +1,6 @@
 // Sheds load while upstream is down: after a run of failures nothing is asked of it but a probe now and then.
 
-import { BrokenCircuitError, circuitBreaker, ConsecutiveBreaker, handleWhenResult } from 'cockatiel'
+import { BrokenCircuitError, circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhenResult } from 'cockatiel'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../logging.ts'
 import type { Answer } from './client.ts'
@@ -10,21 +10,38 @@ const PROBE_AFTER_MS = 2000
 
 export type Breaker = (attempt: () => Promise<Answer | ApiError>) => Promise<Answer | ApiError>
 
-export function createBreaker (log: Pick<Log, 'error' | 'warn'>): Breaker {
+/** `now` is monotonic, in milliseconds. */
+export function createBreaker (log: Pick<Log, 'error' | 'warn'>, now: () => number = () => performance.now()): Breaker {
+  let openedAt = 0
   const circuit = circuitBreaker(handleWhenResult((outcome) => isFailure(outcome as Answer | ApiError)), {
-    halfOpenAfter: PROBE_AFTER_MS,
+    halfOpenAfter: { next: halfOpenAfter },
     breaker: new ConsecutiveBreaker(FAILURES_IN_A_ROW)
   })
-  circuit.onBreak(() => log.error({ code: 'upstream_unavailable' }, 'upstream is failing: mints are refused but for a probe'))
+  circuit.onBreak(() => {
+    openedAt = now()
+    log.error({ code: 'upstream_unavailable' }, 'upstream is failing: mints are refused but for a probe')
+  })
   circuit.onReset(() => log.warn({}, 'upstream answers again'))
+
+  /** The library asks the wall clock, which may be set back by an hour: what it compares with is made to say yes or no. */
+  function halfOpenAfter () {
+    return { get duration () { return now() - openedAt >= PROBE_AFTER_MS ? -Infinity : Infinity }, next: halfOpenAfter }
+  }
+
   return async (attempt) => {
+    // The library lets others wait for the probe, which may take until the deadline.
+    if (circuit.state === CircuitState.HalfOpen) return refusal()
     try {
       return await circuit.execute(attempt)
     } catch (cause) {
       if (!(cause instanceof BrokenCircuitError)) throw cause
-      return new ApiError('upstream_unavailable', { reason: 'breaker_open', retryAfterSeconds: Math.ceil(PROBE_AFTER_MS / 1000), cause })
+      return refusal(cause)
     }
   }
+}
+
+function refusal (cause?: unknown): ApiError {
+  return new ApiError('upstream_unavailable', { reason: 'breaker_open', retryAfterSeconds: Math.ceil(PROBE_AFTER_MS / 1000), cause })
 }
 
 /** What upstream does to everyone; a 429 or a 400 is not its being down. */

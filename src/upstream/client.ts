@@ -10,6 +10,7 @@ import { createBreaker } from './breaker.ts'
 import type { Key } from './key.ts'
 
 const MAX_ANSWER_BYTES = 256 * 1024
+const MAX_ANSWER_HEADERS = 200
 const CONNECT_TIMEOUT_MS = 3000
 
 export type Call = Readonly<{
@@ -18,11 +19,28 @@ export type Call = Readonly<{
   body: JsonObject
   safetyIdentifier: string
   requestId: string
-  /** The total deadline, retry included. */
-  signal: AbortSignal
+  /** Of the whole mint, retry and second route included. */
+  deadline: Deadline
 }>
 
-export type Answer = Readonly<{ status: number, requestId: string | null, retryAfterMs: number | null, body: Json | undefined }>
+/** `atMs` is by the monotonic clock. */
+export type Deadline = Readonly<{ signal: AbortSignal, atMs: number, clear: () => void }>
+
+/** To be cleared once met: unlike this, `AbortSignal.timeout` holds on to a mint for all its time. */
+export function deadlineIn (ms: number): Deadline {
+  const controller = new AbortController()
+  const timer = setTimeout(() => controller.abort(new DOMException('deadline', 'TimeoutError')), ms)
+  return { signal: controller.signal, atMs: performance.now() + ms, clear: () => clearTimeout(timer) }
+}
+
+export type Answer = Readonly<{
+  status: number
+  requestId: string | null
+  /** Null where nothing is said. */
+  retryAfterMs: number | null
+  /** Undefined where it is not plain JSON. */
+  body: Json | undefined
+}>
 
 export type Client = Readonly<{
   /** Any answer with a status, a usable one or not. Throws ApiError where there is none. */
@@ -36,8 +54,9 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
   const pool = new Pool(config.baseUrl.origin, {
     connections: config.concurrency,
     connect: { timeout: CONNECT_TIMEOUT_MS },
-    headersTimeout: config.timeoutMs,
-    bodyTimeout: config.timeoutMs,
+    // The deadline is a signal: these are renewed by each byte that drips in.
+    headersTimeout: 0,
+    bodyTimeout: 0,
     maxResponseSize: MAX_ANSWER_BYTES,
     keepAliveTimeout: 60_000,
     // A response to a POST is never to be mistaken for another's.
@@ -53,20 +72,24 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
   let inFlight = 0
   const breaker = createBreaker(log)
 
-  async function guarded (call: Call, body: string): Promise<Answer | ApiError> {
-    const outcome = await breaker(() => attempt(call, body))
+  const guarded = (call: Call, body: string): Promise<Answer | ApiError> => breaker(() => attempt(call, body))
+
+  /** What came of it in the end. A key that was rejected, and is the one that we have, is somebody's to replace. */
+  function conclude (outcome: Answer | ApiError): Answer {
     if (rejectsKey(outcome)) log.error({ code: 'upstream_rejected', upstream_request_id: (outcome as Answer).requestId }, 'upstream rejects the key')
-    return outcome
+    return orThrow(outcome)
   }
 
-  async function attempt ({ path, safetyIdentifier, requestId, signal }: Call, body: string): Promise<Answer | ApiError> {
+  async function attempt ({ path, safetyIdentifier, requestId, deadline: { signal } }: Call, body: string): Promise<Answer | ApiError> {
     try {
       const response = await pool.request({
         method: 'POST',
         path: basePath + path,
         headers: { ...fixedHeaders, ...key.headers(), 'openai-safety-identifier': safetyIdentifier, 'x-client-request-id': requestId },
         body,
-        signal
+        signal,
+        // We expect no 100 and take no 103: whatever sends one is not the API.
+        onInfo: () => { throw new ApiError('upstream_error', { reason: 'informational', mayHaveMinted: true }) }
       })
       return await readAnswer(response)
     } catch (cause) {
@@ -80,17 +103,21 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
       inFlight++
       try {
         const body = JSON.stringify(call.body)
+        const sent = key.headers()
         const first = await guarded(call, body)
-        const pauseMs = rejectsKey(first) ? await key.reread() ? 0 : null : retryPause(first)
-        if (pauseMs === null || !await slept(pauseMs, call.signal)) return orThrow(first)
-        return orThrow(await guarded(call, body))
+        const pauseMs = rejectsKey(first) ? await key.reread(sent) ? 0 : null : retryPause(first)
+        if (pauseMs === null || performance.now() + pauseMs >= call.deadline.atMs) return conclude(first)
+        await wait(pauseMs)
+        const second = await guarded(call, body)
+        // What may have been minted by the first attempt stays unknown, unless the second one did mint.
+        return conclude(mayHaveMinted(first) && !hasMinted(second) ? first : second)
       } finally {
         inFlight--
       }
     },
     warm: async () => {
       // Any answer will do: what counts is the connection that it leaves behind.
-      await pool.request({ method: 'GET', path: `${basePath}/`, headersTimeout: CONNECT_TIMEOUT_MS }).then(({ body }) => body.dump(), () => {})
+      await pool.request({ method: 'GET', path: `${basePath}/`, signal: AbortSignal.timeout(CONNECT_TIMEOUT_MS) }).then(({ body }) => body.dump(), () => {})
     },
     close: () => pool.close()
   }
@@ -106,7 +133,8 @@ async function readAnswer ({ statusCode, headers, body }: Dispatcher.ResponseDat
     // Cut short, or larger than anything that we asked for. A 200 may have minted.
     throw new ApiError('upstream_error', { reason: 'answer_cut', mayHaveMinted: statusCode === 200, upstreamRequestId: requestId, cause })
   }
-  return { status: statusCode, requestId, retryAfterMs: retryAfter(headers), body: headers['content-encoding'] === undefined ? parse(text) : undefined }
+  const plain = headers['content-encoding'] === undefined && Object.keys(headers).length <= MAX_ANSWER_HEADERS
+  return { status: statusCode, requestId, retryAfterMs: retryAfter(headers), body: plain ? parse(text) : undefined }
 }
 
 /** Why there was no answer. Only a request that never left cannot have minted. */
@@ -114,7 +142,6 @@ function failure (cause: unknown, signal: AbortSignal): ApiError {
   const code = codeOf(cause)
   if (signal.aborted) return new ApiError('upstream_timeout', { reason: 'deadline', mayHaveMinted: true, cause })
   if (code === 'UND_ERR_CONNECT_TIMEOUT') return new ApiError('upstream_timeout', { reason: 'connect_timeout', cause })
-  if (code.includes('TIMEOUT')) return new ApiError('upstream_timeout', { reason: 'deadline', mayHaveMinted: true, cause })
   if (UNREACHABLE.has(code)) return new ApiError('upstream_unavailable', { reason: code.toLowerCase(), retryAfterSeconds: 1, cause })
   if (code === 'ECONNRESET' || code === 'EPIPE' || code === 'UND_ERR_SOCKET') {
     return new ApiError('upstream_error', { reason: 'connection_reset', mayHaveMinted: true, cause })
@@ -123,7 +150,7 @@ function failure (cause: unknown, signal: AbortSignal): ApiError {
   return new ApiError('upstream_error', { reason: tls ? 'tls' : 'unreadable', mayHaveMinted: !tls, cause })
 }
 
-const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'ETIMEDOUT'])
+const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'ETIMEDOUT', 'EMFILE', 'ENFILE', 'ENOBUFS', 'EACCES', 'EPERM'])
 const RETRIED = new Set([408, 409, 500, 502, 503, 504])
 const BILLING = /^(insufficient_quota|credit_balance_exhausted|.*_spend_limit_exceeded|organization_usage_limit_exceeded)$/
 
@@ -140,9 +167,12 @@ function rejectsKey (outcome: Answer | ApiError): boolean {
   return !(outcome instanceof ApiError) && outcome.status === 401
 }
 
-/** False where the deadline comes first. */
-async function slept (ms: number, signal: AbortSignal): Promise<boolean> {
-  return wait(ms, true, { signal }).catch(() => false)
+function mayHaveMinted (outcome: Answer | ApiError): boolean {
+  return outcome instanceof ApiError && outcome.mayHaveMinted
+}
+
+function hasMinted (outcome: Answer | ApiError): boolean {
+  return !(outcome instanceof ApiError) && outcome.status === 200
 }
 
 export function isBilling (answer: Answer): boolean {
@@ -159,14 +189,12 @@ function orThrow (outcome: Answer | ApiError): Answer {
   return outcome
 }
 
-/** `retry-after-ms`, or `retry-after` in seconds or as a date. Null where it says nothing usable. */
-function retryAfter (headers: Dispatcher.ResponseData['headers']): number | null {
-  const ms = plainHeader(headers['retry-after-ms'])
-  const after = plainHeader(headers['retry-after'])
-  const pause = ms !== null && /^\d+(\.\d+)?$/.test(ms)
-    ? Number(ms)
-    : after === null ? NaN : /^\d+(\.\d+)?$/.test(after) ? Number(after) * 1000 : Date.parse(after) - Date.now()
-  return Number.isFinite(pause) ? Math.max(0, pause) : null
+/** `retry-after-ms`, or `retry-after` in seconds or as a date. Null where neither is there, a second where they say nothing usable. */
+function retryAfter ({ 'retry-after-ms': ms, 'retry-after': after }: Dispatcher.ResponseData['headers']): number | null {
+  if (ms === undefined && after === undefined) return null
+  const [inMs, inSeconds] = [ms, after].map((value) => /^\d+(\.\d+)?$/.test(String(value)) ? Number(value) : NaN) as [number, number]
+  const pause = [inMs, inSeconds * 1000, Date.parse(String(after)) - Date.now()].find((found) => found >= 0 && found < Infinity)
+  return pause ?? 1000
 }
 
 function plainHeader (value: string | string[] | undefined): string | null {

@@ -6,11 +6,13 @@ import { ConfigError, type Config } from '../config.ts'
 import type { Log } from '../logging.ts'
 import { watchText } from '../watch.ts'
 
+type Headers = Readonly<Record<string, string>>
+
 export type Key = Readonly<{
   /** The headers that carry it. */
-  headers: () => Readonly<Record<string, string>>
-  /** Reads the file again, if there is one. True where that brought another key. */
-  reread: () => Promise<boolean>
+  headers: () => Headers
+  /** Reads the file again, if there is one. True where the key is another one than `sent`, whoever has read it. */
+  reread: (sent: Headers) => Promise<boolean>
   close: () => void
 }>
 
@@ -27,20 +29,22 @@ export function openKey ({ key, authScheme }: Config['upstream'], log: Pick<Log,
   let headers = headersFor(current)
 
   /** An empty, missing or mangled file keeps the key that was good until now. */
-  function use (text: string | null): boolean {
+  function use (text: string | null): void {
     const value = keyIn(text)
-    if (value === null) log.error({}, 'OPENAI_API_KEY_FILE cannot be read, is empty, or holds more than a key: the old key stays')
-    if (value === null || value === current) return false
+    if (value === null) return log.error({}, 'OPENAI_API_KEY_FILE cannot be read, is empty, or holds more than a key: the old key stays')
+    if (value === current) return
     current = value
     headers = headersFor(value)
     log.info({}, 'OPENAI_API_KEY_FILE was read anew')
-    return true
   }
 
   return {
     headers: () => headers,
-    reread: async () => use(await readFile(key.file, 'utf8').catch(() => null)),
-    close: watchText(key.file, text ?? '', use)
+    reread: async (sent) => {
+      use(await readFile(key.file, 'utf8').catch(() => null))
+      return headers !== sent
+    },
+    close: watchText(key.file, text, use)
   }
 }
 

@@ -15,7 +15,7 @@ export type MintRequest = Readonly<{
   expiresAfterSeconds: number
   /** The client came by a legacy route. */
   legacy: boolean
-  /** The client's own name for a path that upstream complains of; null where the client sent nothing there. */
+  /** The client's own name for a path of the upstream body that upstream complains of; null where the client sent nothing there. */
   clientParam: (path: Path, legacy: boolean) => string | null
 }>
 
@@ -128,16 +128,20 @@ function refusal (answer: Answer, route: Route, request: MintRequest): ApiError 
   const reason = `upstream_${status}`
   if (status === 503 && answer.retryAfterMs !== null) return new ApiError('upstream_unavailable', { reason, retryAfterSeconds, upstreamRequestId })
   const rejected = status >= 400 && status < 500 && status !== 408 && status !== 409
-  return new ApiError(rejected ? 'upstream_rejected' : 'upstream_error', { reason, retryCannotHelp: rejected, upstreamRequestId })
+  return new ApiError(rejected ? 'upstream_rejected' : 'upstream_error', {
+    reason,
+    retryCannotHelp: rejected,
+    // A success that is not ours to read may have minted all the same.
+    mayHaveMinted: status < 300,
+    upstreamRequestId
+  })
 }
 
 function complaint (answer: Answer, route: Route, { clientParam }: MintRequest): string | null {
   const param = errorOf(answer)?.param
   if (typeof param !== 'string') return null
   // `session.tools[0].name` complains of `session.tools`.
-  const path = param.replace(/\[.*$/, '').split('.')
-  if (route.legacy) return clientParam(path, true)
-  return path[0] === 'session' && path.length > 1 ? clientParam(path.slice(1), false) : null
+  return clientParam(param.replace(/\[.*$/, '').split('.'), route.legacy)
 }
 
 function clampSeconds (ms: number | null): number {

@@ -1,0 +1,84 @@
+// THREATS E1 to E4: so many requests a minute from one address, whoever else is named in a header.
+
+import t from 'tap'
+import { addressRanges, clientKey, inRanges, trustedProxies } from '../../src/http/address.ts'
+import { POLICY, startApp, type App } from '../fakes/app.ts'
+
+const LIMITED = { ADDRESS_LIMIT_PER_MINUTE: '2' }
+const from = (app: App, forwarded: string) => app.mint('client_secrets', {}, { 'x-forwarded-for': forwarded })
+
+t.test('beyond the limit of an address no token is looked at', async (t) => {
+  const app = await startApp(t, { env: LIMITED })
+  for (const expected of [401, 401, 429, 429]) {
+    const { status, headers, body } = await app.mint('client_secrets', {}, { authorization: 'Bearer nonsense' })
+    t.equal(status, expected)
+    if (status === 429) {
+      t.match(body.error, { code: 'rate_limit_exceeded', type: 'rate_limit_error' })
+      t.match(headers.get('retry-after'), /^[1-6]?\d$/)
+    }
+  }
+  t.match(app.auditLines().at(-1), { event: 'mint.refused', code: 'rate_limit_exceeded', reason: 'address', subject: null })
+})
+
+t.test('headers that name another address change nothing where no proxy is trusted', async (t) => {
+  const app = await startApp(t, { env: LIMITED })
+  const statuses = []
+  for (const [i, name] of ['x-forwarded-for', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'true-client-ip', 'x-client-ip'].entries()) {
+    statuses.push((await app.mint('client_secrets', {}, { [name]: `192.0.2.${i}` })).status)
+  }
+  t.same(statuses, [200, 200, 429, 429, 429, 429])
+})
+
+t.test('behind a trusted proxy each client is counted for itself', async (t) => {
+  for (const trust of ['1', '127.0.0.1', '127.0.0.0/8, 10.0.0.0/8']) {
+    const app = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: trust } })
+    for (const address of ['192.0.2.1', '192.0.2.2', '::ffff:192.0.2.3']) t.equal((await from(app, address)).status, 200, address)
+    t.equal((await from(app, '192.0.2.1')).status, 200)
+    t.equal((await from(app, '192.0.2.1')).status, 429)
+    t.equal((await from(app, '198.51.100.7, 192.0.2.1')).status, 429, 'what a client wrote before the proxy did does not count')
+    t.equal((await from(app, '192.0.2.3')).status, 200, 'an IPv4 address is the same, mapped or not')
+    t.equal((await from(app, '192.0.2.3')).status, 429)
+  }
+})
+
+t.test('an IPv6 client is its /64', async (t) => {
+  const app = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: '1' } })
+  t.same(await Promise.all(['2001:db8::1', '2001:db8::2', '2001:db8:0:0:ffff::'].map(async (address) => (await from(app, address)).status)).then((all) => all.sort()), [200, 200, 429])
+  t.equal((await from(app, '2001:db8:0:1::1')).status, 200)
+})
+
+t.test('what is no address is one client', async (t) => {
+  const app = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: '1' } })
+  const statuses = []
+  for (const junk of ['unknown', 'canary', '_hidden', '1.2.3.4.5']) statuses.push((await from(app, junk)).status)
+  t.same(statuses, [200, 200, 429, 429])
+})
+
+t.test('health is asked as often as anyone likes, and zero is off', async (t) => {
+  const app = await startApp(t, { env: LIMITED })
+  for (let i = 0; i < 5; i++) t.equal((await app.request('/livez')).status, 200)
+  const free = await startApp(t, { policy: POLICY, env: { ADDRESS_LIMIT_PER_MINUTE: '0' } })
+  for (let i = 0; i < 5; i++) t.equal((await free.mint('client_secrets')).status, 200)
+})
+
+t.test('a client is known by its address', async (t) => {
+  for (const [address, key] of [
+    ['192.0.2.1', '192.0.2.1'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['::ffff:c000:201', '192.0.2.1'],
+    ['canary', 'unknown'],
+    ['', 'unknown']
+  ] as const) t.equal(clientKey(address), key, address)
+  t.equal(clientKey('2001:db8::1'), clientKey('2001:db8::ffff:1'))
+  t.not(clientKey('2001:db8::1'), clientKey('2001:db8:0:1::1'))
+})
+
+t.test('whose word counts', async (t) => {
+  t.notOk(trustedProxies(false)('127.0.0.1', 0))
+  t.same([0, 1, 2].map((hop) => trustedProxies(2)('192.0.2.1', hop)), [true, true, false])
+  const listed = trustedProxies(['10.0.0.0/8', '2001:db8::/32', '192.0.2.7'])
+  for (const address of ['10.1.2.3', '::ffff:10.1.2.3', '2001:db8::1', '192.0.2.7']) t.ok(listed(address, 0), address)
+  for (const address of ['11.0.0.1', '192.0.2.8', '2001:db9::1', 'canary', '', undefined]) t.notOk(listed(address, 0), String(address))
+  t.throws(() => addressRanges(['canary']))
+  t.notOk(inRanges(addressRanges([]), '10.0.0.1'))
+})

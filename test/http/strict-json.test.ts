@@ -1,0 +1,123 @@
+// THREATS B11 to B20: bodies are JSON in UTF-8 and nothing else; what is malformed gets its code and mints nothing.
+
+import { gzipSync } from 'node:zlib'
+import t from 'tap'
+import { startApp } from '../fakes/app.ts'
+import { exchange } from '../fakes/raw-http.ts'
+
+const json = { 'content-type': 'application/json' }
+const ROUTES = ['sessions', 'transcription_sessions', 'client_secrets', 'translations/client_secrets']
+
+t.test('a body that is not a JSON object is 400', async (t) => {
+  const app = await startApp(t)
+  const rows: [name: string, body: string | Uint8Array, code: string][] = [
+    ['an array', '[]', 'invalid_request'],
+    ['an array of objects', '[{}]', 'invalid_request'],
+    ['a string', '"session"', 'invalid_request'],
+    ['a number', '7', 'invalid_request'],
+    ['null', 'null', 'invalid_request'],
+    ['true', 'true', 'invalid_request'],
+    ['half an object', '{"session":', 'invalid_json'],
+    ['two objects', '{}{}', 'invalid_json'],
+    ['a trailing comma', '{"a":1,}', 'invalid_json'],
+    ['a comment', '{} // canary', 'invalid_json'],
+    ['single quotes', "{'a':1}", 'invalid_json'],
+    ['NaN', '{"a":NaN}', 'invalid_json'],
+    ['white space', '  ', 'invalid_json'],
+    ['a byte order mark', '\ufeff{}', 'invalid_json'],
+    ['UTF-16', Buffer.from('{}', 'utf16le'), 'invalid_json'],
+    ['UTF-16 with its mark', Buffer.from('\ufeff{}', 'utf16le'), 'invalid_json'],
+    ['bytes that are not UTF-8', Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), 'invalid_json'],
+    ['an overlong NUL', Buffer.from([0x7b, 0x22, 0xc0, 0x80, 0x22, 0x3a, 0x31, 0x7d]), 'invalid_json'],
+    ['a lone surrogate in a value', '{"session":{"a":"\\ud800"}}', 'invalid_json'],
+    ['a lone surrogate in a name', '{"\\udfff":1}', 'invalid_json'],
+    ['a NUL in a value', '{"session":{"a":["\\u0000"]}}', 'invalid_json'],
+    ['a NUL in a name', '{"a\\u0000b":1}', 'invalid_json'],
+    ['__proto__', '{"__proto__":{}}', 'invalid_request'],
+    ['__proto__, escaped', '{"\\u005f_proto__":{}}', 'invalid_request'],
+    ['__proto__ in the depth', '{"session":{"tools":[{"__proto__":null}]}}', 'invalid_request'],
+    ['constructor.prototype', '{"constructor":{"prototype":{"x":1}}}', 'invalid_request'],
+    ['constructor with a string', '{"session":{"constructor":"x"}}', 'invalid_request'],
+    ['prototype', '{"session":{"audio":{"prototype":1}}}', 'invalid_request'],
+    ['33 levels', `{"session":${'{"a":'.repeat(32)}1${'}'.repeat(33)}`, 'invalid_request'],
+    ['5000 levels of arrays', '['.repeat(5000) + ']'.repeat(5000), 'invalid_request'],
+    ['16000 levels of objects, cut', '{"a":'.repeat(6000), 'invalid_json'],
+    ['session that is an array', '{"session":[]}', 'invalid_request'],
+    ['session that is null', '{"session":null}', 'invalid_request'],
+    ['session that is a string', '{"session":"realtime"}', 'invalid_request'],
+    ['an unknown session.type', '{"session":{"type":"video"}}', 'invalid_request']
+  ]
+  for (const [name, body, code] of rows) {
+    const begun = performance.now()
+    const { status, body: { error } } = await app.mint('client_secrets', body, json)
+    t.match({ status, error }, { status: 400, error: { code, type: 'invalid_request_error' } }, name)
+    t.ok(performance.now() - begun < 500)
+  }
+})
+
+t.test('a body that is not an object is 400 on every route', async (t) => {
+  const app = await startApp(t)
+  for (const route of ROUTES) {
+    for (const body of ['[]', '"a"', '1', 'null']) t.match(await app.mint(route, body, json), { status: 400, body: { error: { code: 'invalid_request', param: null } } }, `${route} ${body}`)
+  }
+})
+
+t.test('other names of Object.prototype are unknown fields like any other', async (t) => {
+  const app = await startApp(t)
+  for (const name of ['toString', 'hasOwnProperty', 'valueOf', '__defineGetter__']) {
+    t.match((await app.mint('client_secrets', { session: { [name]: 'x' } })).body.error, { code: 'policy_violation', param: `session.${name}` })
+    t.match((await app.mint('sessions', { [name]: 'x' })).body.error, { code: 'policy_violation', param: name })
+    t.match((await app.mint('client_secrets', { [name]: 'x' })).body.error, { code: 'policy_violation', param: name })
+  }
+})
+
+t.test('a body over 32 KiB is 413, however it says how long it is', async (t) => {
+  const app = await startApp(t)
+  const body = JSON.stringify({ session: { instructions: 'x'.repeat(33_000) } })
+  for (const sent of [body, '{"a":1,'.padEnd(100_000), `[${'1,'.repeat(1_000_000)}1]`, '['.repeat(450_000)]) {
+    t.match(await app.mint('client_secrets', sent, json), { status: 413, body: { error: { code: 'body_too_large' } } })
+  }
+  const head = `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: mint.test\r\nAuthorization: Bearer ${await app.token()}\r\nContent-Type: application/json\r\n`
+  const [chunked] = await exchange(app, `${head}Transfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`, 1)
+  t.equal(chunked?.status, 413)
+  const [announced] = await exchange(app, `${head}Content-Length: 99999999\r\n\r\n`, 1)
+  t.equal(announced?.status, 413, 'before any of it is sent')
+  t.equal(app.upstream.requests.length, 0)
+})
+
+t.test('a body of 32 KiB is read', async (t) => {
+  const app = await startApp(t)
+  const body = JSON.stringify({ session: {} }).padEnd(32 * 1024)
+  t.equal((await app.mint('client_secrets', body, json)).status, 200)
+})
+
+t.test('anything but application/json in UTF-8, not compressed, is 415', async (t) => {
+  const app = await startApp(t)
+  const types = [
+    'text/plain', 'text/plain;charset=utf-8', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'text/plain, application/json',
+    'application/json, text/plain', 'application/jsonp', 'application/json-patch+json', 'application/vnd.api+json', 'application/json; charset=utf-16',
+    'application/json; charset=latin1', 'application/json; boundary=x', 'text/json', 'application/octet-stream', '*/*', 'json', ''
+  ]
+  for (const type of types) t.match(await app.mint('client_secrets', '{}', { 'content-type': type }), { status: 415, body: { error: { code: 'unsupported_media_type' } } }, type)
+  t.equal((await app.mint('client_secrets', Buffer.from('{}'), { 'content-type': undefined })).status, 415, 'no type at all')
+  for (const encoding of ['gzip', 'br', 'deflate', 'zstd', 'gzip, gzip', 'x-unknown', Array(1000).fill('gzip').join(', ')]) {
+    t.equal((await app.mint('client_secrets', gzipSync('{}'), { ...json, 'content-encoding': encoding })).status, 415, encoding.slice(0, 20))
+  }
+  t.equal((await app.mint('client_secrets', gzipSync('x'.repeat(10_000_000)), { ...json, 'content-encoding': 'gzip' })).status, 415, 'nothing is decompressed')
+})
+
+t.test('application/json is read however it is spelled', async (t) => {
+  const app = await startApp(t)
+  for (const type of ['application/json', 'application/json; charset=utf-8', 'application/json;charset="UTF-8"', 'Application/JSON', 'application/json; charset=utf8', 'application/json;']) {
+    t.equal((await app.mint('client_secrets', '{}', { 'content-type': type })).status, 200, type)
+  }
+  t.equal((await app.mint('client_secrets', '{}', { ...json, 'content-encoding': 'identity' })).status, 200)
+})
+
+t.test('whoever is not admitted is told so whatever the body is', async (t) => {
+  const app = await startApp(t)
+  for (const [body, type] of [['{', 'application/json'], ['x'.repeat(100_000), 'application/json'], ['a=b', 'text/plain']] as const) {
+    t.equal((await app.mint('client_secrets', body, { authorization: undefined, 'content-type': type })).status, 401)
+    t.equal((await app.mint('client_secrets', body, { authorization: `Bearer ${await app.token({ plan: 'free' })}`, 'content-type': type })).status, 403)
+  }
+})

@@ -1,0 +1,123 @@
+// A client that goes away: before the mint nothing is minted, afterwards it is written down that nobody got the secret.
+
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import t from 'tap'
+import { startApp, type App } from '../fakes/app.ts'
+import { exchange, open } from '../fakes/raw-http.ts'
+import { failure, GA, json, inSeconds, type Reply } from '../fakes/upstream.ts'
+import { createMemoryStore } from '../../src/limits/memory.ts'
+
+const minted: Reply = json(200, { value: 'ek_canary_late', expires_at: inSeconds(60), session: { type: 'realtime', id: 'sess_late' } })
+
+async function request (app: App): Promise<string> {
+  return `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await app.token()}\r\nContent-Length: 0\r\n\r\n`
+}
+
+/** A client that has sent its request, and how to make it go, as seen by the service. */
+async function ask (app: App): Promise<{ leave: () => Promise<void> }> {
+  const accepted = once(app.server, 'connection') as Promise<[Socket]>
+  const client = await open(app)
+  const [socket] = await accepted
+  client.write(await request(app))
+  return {
+    leave: async () => {
+      const closed = once(socket, 'close')
+      client.resetAndDestroy()
+      await closed.catch(() => {})
+    }
+  }
+}
+
+t.test('a client that is gone before the mint has nothing minted for it, and pays nothing', async (t) => {
+  const memory = createMemoryStore()
+  const [asked, gone] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const app = await startApp(t, {
+    limits: {
+      ...memory,
+      take: async (buckets) => {
+        asked.resolve()
+        await gone.promise
+        return memory.take(buckets)
+      }
+    }
+  })
+  const { leave } = await ask(app)
+  await asked.promise
+  await leave()
+  gone.resolve()
+  await app.audit.wrote(1)
+  t.match(app.auditLines(), [{ event: 'mint.refused', reason: 'client_gone', kind: 'realtime', policy: 'pro' }])
+  t.equal(app.upstream.requests.length, 0)
+  t.equal((await app.mint('client_secrets')).headers.get('ratelimit-remaining'), '49')
+})
+
+t.test('a client that goes during the mint: granted, and then undelivered, under one request id', async (t) => {
+  const app = await startApp(t)
+  const gone = Promise.withResolvers<void>()
+  app.upstream.answer(GA, async (received, response) => {
+    await gone.promise
+    minted(received, response)
+  })
+  const { leave } = await ask(app)
+  await app.upstream.arrived(1)
+  await leave()
+  gone.resolve()
+  await app.audit.wrote(2)
+  const [granted, undelivered] = app.auditLines()
+  t.match(granted, { event: 'mint.granted', session_id: 'sess_late', code: null })
+  t.match(undelivered, { event: 'mint.undelivered', session_id: 'sess_late', request_id: granted?.request_id, secret_sha256: granted?.secret_sha256 })
+  t.notMatch(app.audit.kept.join(), 'ek_canary')
+})
+
+t.test('a client that goes while its grant is written down: undelivered', async (t) => {
+  const app = await startApp(t)
+  app.upstream.answer(GA, minted)
+  const confirm = app.audit.confirm
+  const gone = Promise.withResolvers<void>()
+  const confirming = Promise.withResolvers<void>()
+  Object.assign(app.audit, {
+    confirm: async (line: string) => {
+      await confirm(line)
+      confirming.resolve()
+      await gone.promise
+    }
+  })
+  const { leave } = await ask(app)
+  await confirming.promise
+  await leave()
+  gone.resolve()
+  await app.audit.wrote(2)
+  t.same(app.auditLines().map(({ event }) => event), ['mint.granted', 'mint.undelivered'])
+})
+
+t.test('a client that goes while upstream fails is refused like any other', async (t) => {
+  const app = await startApp(t)
+  const gone = Promise.withResolvers<void>()
+  app.upstream.answer(GA, async (received, response) => {
+    await gone.promise
+    failure(400)(received, response)
+  })
+  const { leave } = await ask(app)
+  await app.upstream.arrived(1)
+  await leave()
+  gone.resolve()
+  await app.audit.wrote(1)
+  t.match(app.auditLines(), [{ event: 'mint.refused', code: 'upstream_rejected' }])
+})
+
+t.test('a client that half closes its connection is gone: Node ends the other half', async (t) => {
+  const app = await startApp(t)
+  const client = await open(app)
+  client.end(await request(app))
+  await app.audit.wrote(1)
+  t.match(app.auditLines(), [{ event: 'mint.refused', reason: 'client_gone' }])
+  t.equal(app.upstream.requests.length, 0)
+})
+
+t.test('a client that got its answer is not called undelivered', async (t) => {
+  const app = await startApp(t)
+  await exchange(app, await request(app), 1)
+  await app.close()
+  t.same(app.auditLines().map(({ event }) => event), ['mint.granted'])
+})

@@ -1,0 +1,66 @@
+import t from 'tap'
+import { CALLERS, POLICY, startApp } from '../fakes/app.ts'
+import { assertAnswerHeaders, assertNoCanary } from '../fakes/invariants.ts'
+
+const WITH_PROMPTS = `${CALLERS}
+prompts:
+  support: { variables: { product: { type: string, maxLength: 40 } }, session: { instructions: 'canary {{variables.product}}' } }
+  pmpt_68ab@2: { session: { instructions: canary } }
+policies:
+  - name: pro
+    when: { plan: pro }
+    limits: { minute: 10, day: 20, total: { day: 5 } }
+    realtime:
+      fixed: { model: gpt-realtime-2.1, tools: [{ type: mcp, server_label: crm, server_url: 'https://mcp.test', headers: { X-Key: { $env: MCP_KEY } } }] }
+      defaults: { audio: { output: { voice: cedar } } }
+      allow: { audio.output.voice: { enum: [marin, cedar] } }
+      aliases: { gpt-4o-realtime-preview: gpt-realtime-2.1 }
+      prompts: [support, pmpt_68ab@2]
+      expires_after: { default: 30, max: 120 }
+      hide: [instructions]
+  - { name: rest, when: any, limits: none, translation: { fixed: { model: m } } }
+`
+
+t.test('whoever has no policy is told none', async (t) => {
+  const app = await startApp(t)
+  for (const [claims, status] of [[{ plan: 'free' }, 403], [{ status: 'suspended' }, 403], [{ sub: 'blocked' }, 403], [{ aud: 'other' }, 401]] as const) {
+    const answer = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token(claims)}` } })
+    t.equal(answer.status, status)
+    assertAnswerHeaders(answer)
+  }
+  t.equal((await app.request('/v1/realtime/policy')).status, 401)
+})
+
+t.test('a caller is told what may be asked for, and nothing that is fixed', async (t) => {
+  const app = await startApp(t, { policy: WITH_PROMPTS })
+  await app.mint('client_secrets', { session: { prompt: { id: 'support', variables: { product: 'x' } } } })
+  const answer = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token()}` } })
+  t.equal(answer.status, 200)
+  const { limits, sessions } = answer.body
+  t.same(sessions, {
+    realtime: {
+      allow: { 'audio.output.voice': { enum: ['marin', 'cedar'] } },
+      prompts: [{ id: 'support', variables: { product: { type: 'string', maxLength: 40 } } }, { id: 'pmpt_68ab', version: '2', variables: {} }],
+      models: ['gpt-4o-realtime-preview'],
+      expires_after: { default: 30, max: 120 }
+    }
+  })
+  t.match(limits, { minute: { limit: 10, remaining: 9, reset: Number }, day: { limit: 20, remaining: 19 } })
+  t.same(Object.keys(limits as object), ['minute', 'day'], 'nothing of what all callers have taken')
+  t.notMatch(answer.text, /crm|mcp|gpt-realtime-2/)
+  assertAnswerHeaders(answer)
+  assertNoCanary(app, answer)
+})
+
+t.test('who has no limits and no choices is told so', async (t) => {
+  const app = await startApp(t, { policy: WITH_PROMPTS })
+  const { body } = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token({ plan: 'free' })}` } })
+  t.same(body, { sessions: { translation: { allow: {}, prompts: [], models: [], expires_after: { default: 60, max: 60 } } }, limits: {} })
+})
+
+t.test('looking costs nothing', async (t) => {
+  const app = await startApp(t, { policy: POLICY })
+  const headers = { authorization: `Bearer ${await app.token()}` }
+  for (let i = 0; i < 3; i++) t.match((await app.request('/v1/realtime/policy', { headers })).body.limits, { minute: { remaining: 50, reset: 60 } })
+  t.equal(app.audit.kept.length, 0)
+})

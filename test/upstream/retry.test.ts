@@ -1,0 +1,122 @@
+// UPSTREAM.md, "Errors and retries": at most one retry, only where it is safe, and only within the deadline.
+
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import t from 'tap'
+import { startApp } from '../fakes/app.ts'
+import { failure, GA, hang, json, reset, inSeconds } from '../fakes/upstream.ts'
+
+const minted = (value: string) => json(200, { value, expires_at: inSeconds(60), session: { type: 'realtime' } })
+
+t.test('an outcome that is safe to retry is retried once, and the second answer counts', async (t) => {
+  const app = await startApp(t)
+  const again = { headers: { 'retry-after-ms': '1' } }
+  for (const [name, first] of [
+    ['408', failure(408)], ['409', failure(409)], ['500', failure(500)], ['502', failure(502)], ['503', failure(503)], ['504', failure(504)],
+    ['429', failure(429, 'rate_limit_exceeded', again)], ['429 slow_down', failure(429, 'slow_down', again)], ['429 without a code', failure(429, null, again)],
+    ['a reset', reset()]
+  ] as const) {
+    app.upstream.requests.length = 0
+    app.upstream.answer(GA, first, minted('ek_canary_second'))
+    app.upstream.secrets[0] = 'ek_canary_second'
+    const { status, body } = await app.mint('client_secrets')
+    t.match({ status, value: body.value }, { status: 200, value: 'ek_canary_second' }, name)
+    t.equal(app.upstream.requests.length, 2)
+    t.same(app.upstream.requests[0]?.body, app.upstream.requests[1]?.body)
+    t.equal(app.upstream.requests[0]?.headers['x-client-request-id'], app.upstream.requests[1]?.headers['x-client-request-id'])
+  }
+})
+
+t.test('a pause that does not fit the deadline is not waited for', async (t) => {
+  const app = await startApp(t)
+  for (const status of [429, 503]) {
+    app.upstream.requests.length = 0
+    app.upstream.answer(GA, failure(status, null, { headers: { 'retry-after': '30' } }))
+    const begun = performance.now()
+    const { headers } = await app.mint('client_secrets')
+    t.ok(performance.now() - begun < 2500, 'answered at once')
+    t.equal(headers.get('retry-after'), '30')
+    t.equal(app.upstream.requests.length, 1)
+  }
+})
+
+t.test('a retry does not outlive the deadline of the first attempt', async (t) => {
+  const app = await startApp(t, { env: { UPSTREAM_TIMEOUT_MS: '300' } })
+  app.upstream.answer(GA, failure(500), hang)
+  const { status } = await app.mint('client_secrets')
+  t.equal(status, 504)
+  t.equal(app.upstream.requests.length, 2)
+})
+
+t.test('what the first attempt may have minted stays unknown, unless the second one minted', async (t) => {
+  const app = await startApp(t)
+  for (const second of [failure(400), failure(429, 'insufficient_quota'), failure(503), reset()]) {
+    app.upstream.answer(GA, reset(), second)
+    const { body } = await app.mint('client_secrets')
+    t.match(body.error, { code: 'upstream_error' })
+    t.match(app.auditLines().at(-1), { event: 'mint.unknown', reason: 'connection_reset' })
+  }
+})
+
+t.test('an upstream that refuses the connection is 503 within a second', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  const app = await startApp(t, { env: { OPENAI_BASE_URL: `http://127.0.0.1:${port}/v1` } })
+  const begun = performance.now()
+  const { status, headers, body } = await app.mint('client_secrets')
+  t.equal(status, 503)
+  t.ok(performance.now() - begun < 1000)
+  t.match(body.error, { code: 'upstream_unavailable' })
+  t.equal(headers.get('retry-after'), '1')
+  t.match(app.auditLines(), [{ event: 'mint.refused', reason: 'econnrefused' }], 'nothing can have been minted')
+})
+
+t.test('a name that does not resolve is 503', async (t) => {
+  const app = await startApp(t, { env: { OPENAI_BASE_URL: 'https://upstream.invalid/v1' } })
+  t.match((await app.mint('client_secrets')).body.error, { code: 'upstream_unavailable' })
+  t.match(app.auditLines(), [{ event: 'mint.refused', reason: /^(enotfound|eai_again)$/ }])
+})
+
+t.test('a server that speaks no TLS is 502, and is not asked again', async (t) => {
+  let connections = 0
+  const server = createServer((socket) => {
+    connections++
+    socket.on('error', () => {})
+    socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const app = await startApp(t, { env: { OPENAI_BASE_URL: `https://127.0.0.1:${(server.address() as { port: number }).port}/v1` } })
+  t.match((await app.mint('client_secrets')).body.error, { code: 'upstream_error' })
+  t.match(app.auditLines(), [{ event: 'mint.refused', reason: 'tls' }])
+  t.equal(connections, 1)
+})
+
+t.test('mints in flight are bounded, and the rest are told so at once', async (t) => {
+  const app = await startApp(t, { env: { UPSTREAM_CONCURRENCY: '2' } })
+  const release: (() => void)[] = []
+  app.upstream.answer(GA, (received, response) => { release.push(() => minted('ek_canary_held')(received, response)) })
+  app.upstream.secrets.push('ek_canary_held')
+  const held = [app.request('/v1/realtime/client_secrets', await post(app)), app.request('/v1/realtime/client_secrets', await post(app))]
+  await app.upstream.arrived(2)
+
+  const { status, headers, body } = await app.mint('client_secrets')
+  t.equal(status, 503)
+  t.match(body.error, { code: 'overloaded' })
+  t.equal(headers.get('retry-after'), '1')
+  t.match(app.auditLines().at(-1), { event: 'mint.refused', reason: 'upstream_concurrency' })
+
+  for (const answer of release) answer()
+  t.same((await Promise.all(held)).map((answer) => answer.status), [200, 200])
+  app.upstream.reset(GA)
+  const after = await app.mint('client_secrets')
+  t.equal(after.status, 200)
+  t.equal(after.headers.get('ratelimit-remaining'), '47', 'the refused one was given back')
+})
+
+async function post (app: { token: () => Promise<string> }): Promise<RequestInit> {
+  return { method: 'POST', headers: { authorization: `Bearer ${await app.token()}` } }
+}
