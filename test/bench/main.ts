@@ -1,0 +1,125 @@
+// npm run bench [-- --quick] [--json]: what a mint costs, beside what people use instead. Loopback only, bounded.
+// npm run bench -- --extremes: that cost does not grow with the work.
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { ephemint, mintRequest, peer, policyFile, requestsFile, TOKEN_REQUEST, type Contender } from './contenders.ts'
+import { measureExtremes } from './extremes.ts'
+import { startIdentity } from './identity.ts'
+import type { LoadOrder, LoadReport } from './load.ts'
+import { freePort, start, type Running } from './processes.ts'
+import { printReport, summarize, type Report, type Sample } from './report.ts'
+import { startRedis } from './redis.ts'
+
+const flag = { type: 'boolean', default: false } as const
+const { values: { quick, json, extremes } } = parseArgs({ options: { quick: flag, json: flag, extremes: flag } })
+
+const USERS = quick ? 500 : 2000
+const ROUNDS = quick ? 3 : 5
+const MINTS = quick ? 1500 : 4000
+/** Until the compiler has done its work: what is measured is a service that has run for a while. */
+const WARM_UP_MINTS = quick ? 4000 : 16_000
+const CONNECTIONS = 64
+const UPSTREAM_DELAY_MS = 20
+const RATE = quick ? 500 : 1000
+const OPEN_LOOP_MINTS = RATE * (quick ? 1 : 2)
+
+const cores = availableParallelism()
+const folder = mkdtempSync(join(tmpdir(), 'ephemint-bench-'))
+const running: Running[] = []
+const say = (text: string) => { if (!json) process.stderr.write(`${text}\n`) }
+
+try {
+  const report = extremes ? await measureExtremes(folder, begin, say) : await measureContenders()
+  if (json) console.log(JSON.stringify(report, null, 2))
+  else printReport(report)
+  process.exitCode = report.bars.every(({ met }) => met) ? 0 : 1
+} finally {
+  await Promise.all(running.map(({ stop }) => stop()))
+  rmSync(folder, { recursive: true })
+}
+
+async function measureContenders (): Promise<Report> {
+  const identity = await startIdentity()
+  const upstreamPort = await freePort()
+  const upstream = await begin('./upstream.ts', { PORT: String(upstreamPort) })
+  const load = await begin('./load.ts', {})
+  const redis = await startRedis()
+  const url = `http://127.0.0.1:${upstreamPort}`
+
+  say('signing tokens')
+  const users = requestsFile(folder, 'users', Array.from({ length: USERS }, (_, i) => mintRequest(identity.token(`user-${i}`))))
+  const strangers = requestsFile(folder, 'strangers', Array.from({ length: WARM_UP_MINTS + RATE + ROUNDS * (MINTS + OPEN_LOOP_MINTS) }, (_, i) => mintRequest(identity.token(`user-${i % USERS}`))))
+  const bare = requestsFile(folder, 'bare', [mintRequest(null)])
+  const policy = policyFile(folder, 'policy', identity)
+  const contenders: Contender[] = [
+    peer('floor', 'floor.ts', url, bare),
+    peer('console', 'console.ts', url, requestsFile(folder, 'token', [TOKEN_REQUEST])),
+    peer('naive fastify', 'naive-fastify.ts', url, bare),
+    ephemint('ephemint', folder, policy, url, users),
+    ephemint('ephemint, all tokens new', folder, policy, url, strangers),
+    ...(redis === null ? [] : [ephemint('ephemint, Redis', folder, policy, url, users, { REDIS_URL: redis.url })])
+  ]
+  if (redis === null) say('ephemint, Redis: skipped, no redis-server or valkey-server on the PATH')
+
+  const started = new Map<string, { process: Running, port: number, from: number }>()
+  for (const { name, file, env } of contenders) {
+    const port = await freePort()
+    started.set(name, { process: await begin(file, { ...env, PORT: String(port) }), port, from: 0 })
+  }
+  const order = async (name: string, requests: string, count: number, rate: number | null): Promise<LoadReport> => {
+    const target = started.get(name)
+    const report = await load.ask<LoadReport>({
+      port: target?.port ?? upstreamPort, requestsFile: requests, from: target?.from ?? 0, count, connections: CONNECTIONS * (rate === null ? 1 : 4), rate
+    } satisfies LoadOrder)
+    if (target !== undefined) target.from += count
+    const wrong = Object.keys(report.statuses).filter((status) => status !== '200')
+    if (wrong.length > 0) throw new Error(`${name} answered ${JSON.stringify(report.statuses)}`)
+    return report
+  }
+
+  const samples: Sample[] = []
+  for (let round = 0; round <= ROUNDS; round++) {
+    say(round === 0 ? 'warming up' : `round ${round} of ${ROUNDS}`)
+    for (const { name, requestsFile: requests } of contenders) {
+      const { process: contender } = started.get(name) as { process: Running }
+      await upstream.ask({ delayMs: 0 })
+      const before = await contender.account()
+      const closed = await order(name, requests, round === 0 ? WARM_UP_MINTS : MINTS, null)
+      const after = await contender.account()
+      await upstream.ask({ delayMs: UPSTREAM_DELAY_MS })
+      const open = await order(name, requests, round === 0 ? RATE / 4 : OPEN_LOOP_MINTS, RATE)
+      if (round === 0) continue
+      samples.push({
+        name,
+        cpuMicros: (after.cpuMicros - before.cpuMicros) / MINTS,
+        // On a core of its own: what is waited for upstream or for the load generator is not the contender's.
+        mintsPerCore: 1e6 * MINTS / (after.cpuMicros - before.cpuMicros),
+        mintsPerSecond: MINTS / closed.seconds,
+        p50: quantile(open.latencies, 0.5),
+        p99: quantile(open.latencies, 0.99),
+        rssBytes: (await contender.account()).rssBytes,
+        loadCpuShare: closed.cpuMicros / 1e6 / closed.seconds
+      })
+    }
+    if (round > 0) {
+      const direct = await order('upstream itself', bare, OPEN_LOOP_MINTS, RATE)
+      samples.push({ name: 'upstream itself', p50: quantile(direct.latencies, 0.5), p99: quantile(direct.latencies, 0.99) })
+    }
+  }
+  identity.close()
+  await redis?.stop()
+  return summarize(samples, { cores, rounds: ROUNDS, quick })
+}
+
+async function begin (file: string, env: Record<string, string>): Promise<Running> {
+  const begun = await start(file, env)
+  running.push(begun)
+  return begun
+}
+
+function quantile (sorted: number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] as number
+}

@@ -1,0 +1,60 @@
+// Processes that the benchmark starts, asks for their own accounts and ends.
+
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { fileURLToPath } from 'node:url'
+
+const ACCOUNTING = new URL('./accounting.ts', import.meta.url).href
+
+export type Account = Readonly<{ cpuMicros: number, rssBytes: number }>
+export type Running = Readonly<{
+  child: ChildProcess
+  ask: <T>(message: object | string) => Promise<T>
+  account: () => Promise<Account>
+  stop: () => Promise<void>
+}>
+
+/** Resolves once the process says that it listens: by a message, or by Ephemint's own log line. */
+export async function start (file: string, env: Record<string, string>, execArgv: string[] = []): Promise<Running> {
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), {
+    env: { PATH: process.env.PATH, ...env },
+    execArgv: ['--import', ACCOUNTING, ...execArgv],
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc']
+  })
+  let head = ''
+  child.stdout?.setEncoding('utf8').on('data', (text) => { head = (head + text).slice(0, 65_536) })
+  const listening = new Promise<void>((resolve, reject) => {
+    child.once('message', () => resolve())
+    child.stdout?.on('data', () => { if (head.includes('"msg":"listening"')) resolve() })
+    child.once('exit', (code) => reject(new Error(`${file} exited with ${code}: ${head}`)))
+  })
+  if (!file.endsWith('load.ts')) await listening
+  else listening.catch(() => {})
+  child.removeAllListeners('message')
+  const ask = async <T>(message: object | string): Promise<T> => {
+    const answer = once(child, 'message')
+    child.send(message)
+    return (await answer)[0] as T
+  }
+  return {
+    child,
+    ask,
+    account: () => ask<Account>('account'),
+    stop: async () => {
+      if (child.exitCode !== null) return
+      const gone = once(child, 'exit')
+      child.kill('SIGKILL')
+      await gone
+    }
+  }
+}
+
+export async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}

@@ -1,0 +1,82 @@
+// Medians with minimum and maximum, the ratios that the README quotes, and the bars.
+
+export type Sample = Readonly<{
+  name: string
+  /** CPU of the contender's own process for one mint. */
+  cpuMicros?: number
+  mintsPerCore?: number
+  mintsPerSecond?: number
+  p50: number
+  p99: number
+  rssBytes?: number
+  /** Of one core: near 1 the load generator was what was measured. */
+  loadCpuShare?: number
+}>
+
+export type Bar = Readonly<{ text: string, value: number, atMost: number, met: boolean }>
+export type Report = Readonly<{ title: string, rows: readonly (readonly string[])[], notes: readonly string[], bars: readonly Bar[] }>
+
+type Column = Exclude<keyof Sample, 'name'>
+const COLUMNS: readonly [Column, string, (value: number) => string][] = [
+  ['cpuMicros', 'CPU µs a mint', (value) => value.toFixed(0)],
+  ['mintsPerCore', 'mints/s one core', (value) => value.toFixed(0)],
+  ['mintsPerSecond', 'mints/s here', (value) => value.toFixed(0)],
+  ['p50', 'p50 ms', (value) => value.toFixed(1)],
+  ['p99', 'p99 ms', (value) => value.toFixed(1)],
+  ['rssBytes', 'resident MiB', (value) => (value / 2 ** 20).toFixed(0)],
+  ['loadCpuShare', 'generator\'s core', (value) => `${(100 * value).toFixed(0)} %`]
+]
+
+export function bar (text: string, value: number, atMost: number): Bar {
+  return { text, value, atMost, met: value <= atMost }
+}
+
+export function median (values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const half = Math.floor(sorted.length / 2)
+  return sorted.length % 2 === 1 ? sorted[half] as number : ((sorted[half - 1] as number) + (sorted[half] as number)) / 2
+}
+
+export function summarize (samples: readonly Sample[], { cores, rounds, quick }: { cores: number, rounds: number, quick: boolean }): Report {
+  const names = [...new Set(samples.map(({ name }) => name))]
+  const of = (name: string, column: Column) => samples.filter((sample) => sample.name === name).flatMap((sample) => sample[column] ?? [])
+  const cpu = (name: string) => median(of(name, 'cpuMicros'))
+  const cell = (name: string, [column, , format]: typeof COLUMNS[number]) => {
+    const values = of(name, column)
+    return values.length === 0 ? '' : `${format(median(values))} (${format(Math.min(...values))}–${format(Math.max(...values))})`
+  }
+  // A quick run on a busy machine fails only where something is far off.
+  const slack = quick ? 2 : 1
+  const busiest = Math.max(...names.flatMap((name) => of(name, 'loadCpuShare')))
+  return {
+    title: `${rounds} rounds, ${cores} cores, Node.js ${process.version}: median (minimum–maximum)`,
+    rows: [['', ...COLUMNS.map(([, head]) => head)], ...names.map((name) => [name, ...COLUMNS.map((column) => cell(name, column))])],
+    notes: busiest > 0.9 ? [`The load generator used ${(100 * busiest).toFixed(0)} % of a core: mints/s here may be its limit.`] : [],
+    bars: [
+      bar('ephemint : floor, CPU', cpu('ephemint') / cpu('floor'), 1.9 * slack),
+      bar('ephemint : console, CPU', cpu('ephemint') / cpu('console'), 0.5 * slack),
+      bar('ephemint, all tokens new : floor, CPU', cpu('ephemint, all tokens new') / cpu('floor'), 3.2 * slack),
+      ...(quick
+        ? []
+        : [
+            bar('added delay at the median, ms', median(of('ephemint', 'p50')) - median(of('upstream itself', 'p50')), 1),
+            bar('added delay at p99, ms', median(of('ephemint', 'p99')) - median(of('upstream itself', 'p99')), 5)
+          ]),
+      ...(names.includes('ephemint, Redis')
+        ? [bar('Redis\'s own delay at the median, ms', median(of('ephemint, Redis', 'p50')) - median(of('ephemint', 'p50')), quick ? 5 : 1)]
+        : [])
+    ]
+  }
+}
+
+export function printReport ({ title, rows, notes, bars }: Report): void {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => (row[i] ?? '').length)))
+  console.log(`\n${title}\n`)
+  for (const [i, row] of rows.entries()) {
+    console.log(`| ${row.map((cell, j) => cell.padEnd(widths[j] ?? 0)).join(' | ')} |`)
+    if (i === 0) console.log(`|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`)
+  }
+  for (const note of notes) console.log(`\n${note}`)
+  console.log('')
+  for (const { text, value, atMost, met } of bars) console.log(`${met ? 'met   ' : 'MISSED'} ${text}: ${value.toFixed(2)} (at most ${atMost})`)
+}
