@@ -1,0 +1,26 @@
+# docker build -t ephemint .
+# docker run --read-only --cap-drop ALL --security-opt no-new-privileges --ulimit core=0 --env-file .env \
+#   -v ./ephemint.yaml:/app/ephemint.yaml:ro -p 8080:8080 --stop-timeout 30 ephemint
+#
+# Core dumps cannot be turned off from in here: --ulimit core=0 does it, or the same in compose and Kubernetes.
+
+FROM node:24.21-trixie-slim AS dependencies
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+# No dependency of production needs an install script. The development dependency `node` stays behind: the image has its own.
+RUN npm ci --omit=dev --ignore-scripts
+
+FROM node:24.21-trixie-slim
+ENV NODE_ENV=production
+WORKDIR /app
+COPY --from=dependencies /app/node_modules node_modules
+COPY package.json LICENSE ./
+COPY src src
+# The image's user `node`, by number: Kubernetes' runAsNonRoot asks for one.
+USER 1000:1000
+EXPOSE 8080
+# As long as the process answers; whether it is ready to mint is for the load balancer to ask at /readyz.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
+  CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.PORT || 8080) + '/livez').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+# No npm and no shell between: SIGTERM arrives.
+CMD ["node", "src/server.ts"]
