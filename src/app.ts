@@ -68,7 +68,8 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, is
 
   registerAnswers(app, (error, request, reply) => {
     const facts = { request_id: request.id, code: error.code, reason: error.reason, err: error.cause }
-    if (error.statusCode >= 500) log.error(facts, 'refused')
+    // Nobody but the operator can pay OpenAI's bill.
+    if (error.statusCode >= 500 || error.reason === 'billing') log.error(facts, 'refused')
     else log.info({ ...facts, err: undefined }, 'refused')
     if (!MINT_URLS.has(request.routeOptions.url ?? '')) return
     const decision = refusedDecision(request, reply, error)
@@ -84,7 +85,7 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, is
   registerHealth(app, () => isDraining() ? ['drain'] : waitingFor())
   const limitAddress = await createAddressLimit(app, config.addressLimitPerMinute)
   await app.register(async (admitted) => {
-    await registerOverload(admitted, config.upstream.concurrency + BEFORE_UPSTREAM)
+    registerOverload(admitted, config.upstream.concurrency + BEFORE_UPSTREAM)
     registerAdmission(admitted, { rulebook, limitAddress, safetyIdentifierSecret: config.safetyIdentifierSecret })
     registerPolicy(admitted, limits)
     registerMint(admitted, { mint, limits, audit, realtimePublicUrl: config.realtimePublicUrl, timeoutMs: config.upstream.timeoutMs })

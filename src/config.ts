@@ -8,6 +8,7 @@ import type { SecretSource } from './callers/entries.ts'
 export type Environment = Readonly<Record<string, string | undefined>>
 
 export const MINT_APIS = ['auto', 'client_secrets', 'sessions'] as const
+export const REDIS_LOSSES = ['deny', 'local'] as const
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
 export type Config = Readonly<{
@@ -32,11 +33,17 @@ export type Config = Readonly<{
   trustProxy: number | string[] | false
   keepAliveMs: number
   addressLimitPerMinute: number
+  /** Null: limits are held in memory. */
+  redis: RedisAddress | null
+  onRedisLoss: typeof REDIS_LOSSES[number]
   safetyIdentifierSecret: string | null
   auditFile: string | null
   drainMs: number
   logLevel: typeof LOG_LEVELS[number]
 }>
+
+/** `username` and `password` are empty where the URL has none. */
+export type RedisAddress = Readonly<{ host: string, port: number, tls: boolean, username: string, password: string, database: number }>
 
 /** Throws an Error whose message has one line for each problem. */
 export class ConfigError extends Error {
@@ -74,17 +81,17 @@ export function readConfig (env: Environment): Config {
   for (const fault of urlFaults(baseUrl, allowHttp)) problem('OPENAI_BASE_URL', fault)
   const key = readSecret(env, 'OPENAI_API_KEY', problems)
   if (key === null && text('OPENAI_API_KEY_FILE') === null) problem('OPENAI_API_KEY', 'or OPENAI_API_KEY_FILE must be set')
-  if (key !== null && !/^[\x21-\x7e]+$/.test(key)) problem('OPENAI_API_KEY', 'has characters that no key has: a space, a quote mark or a comment behind it?')
+  if (key !== null && !/^[\x21-\x7e]+$/.test(key)) problem(text('OPENAI_API_KEY') === null ? 'OPENAI_API_KEY_FILE' : 'OPENAI_API_KEY', 'has characters that no key has: a space, a quote mark or a comment behind it?')
   for (const name of ['OPENAI_ORG_ID', 'OPENAI_PROJECT_ID']) {
     if (!/^[\x21-\x7e]*$/.test(text(name) ?? '')) problem(name, 'has characters that no header may have')
   }
   const publicUrl = url('REALTIME_PUBLIC_URL', baseUrl)
-  for (const fault of urlFaults(publicUrl, allowHttp)) problem('REALTIME_PUBLIC_URL', fault)
+  if (text('REALTIME_PUBLIC_URL') !== null) for (const fault of urlFaults(publicUrl, allowHttp)) problem('REALTIME_PUBLIC_URL', fault)
   if (text('NODE_TLS_REJECT_UNAUTHORIZED') === '0') problem('NODE_TLS_REJECT_UNAUTHORIZED', 'must not be 0: it turns off the check of every certificate')
 
-  const origins = (text('CORS_ORIGINS') ?? '').split(',').map((origin) => origin.trim()).filter(Boolean)
+  const origins = readOrigins(env)
   for (const [i, origin] of origins.entries()) {
-    if (URL.parse(origin)?.origin !== origin) problem('CORS_ORIGINS', `entry ${i + 1} is no exact origin such as https://app.example.com (no path, no wildcard, no default port)`)
+    if (URL.parse(origin)?.origin !== origin || origin.includes('*')) problem('CORS_ORIGINS', `entry ${i + 1} is no exact origin such as https://app.example.com (no path, no wildcard, no default port)`)
   }
   const safetyIdentifierSecret = safetyIdentifierSecretOf(env, problems)
   const opsPort = env.OPS_PORT === '' ? null : whole('OPS_PORT', 9090, 0, 65_535)
@@ -108,6 +115,8 @@ export function readConfig (env: Environment): Config {
     trustProxy: readTrustProxy(text('TRUST_PROXY'), problem),
     keepAliveMs: whole('KEEP_ALIVE_SECONDS', 75, 1, 3600) * 1000,
     addressLimitPerMinute: whole('ADDRESS_LIMIT_PER_MINUTE', 60, 0, 1_000_000),
+    redis: readRedis(env, problems),
+    onRedisLoss: oneOf('ON_REDIS_LOSS', REDIS_LOSSES, 'deny'),
     safetyIdentifierSecret,
     auditFile: text('AUDIT_FILE'),
     drainMs: whole('DRAIN_SECONDS', 5, 0, 20) * 1000,
@@ -160,15 +169,41 @@ function readSecret (env: Environment, name: string, problems: string[]): string
   }
 }
 
+/** Part by part: a client library would take options of its own from a query. */
+function readRedis (env: Environment, problems: string[]): RedisAddress | null {
+  const given = readSecret(env, 'REDIS_URL', problems)
+  if (given === null) return null
+  const url = URL.parse(given)
+  const [, tls, database = '0'] = /^redis(s?):\/\/[^/]+\/?(\d{1,5})?$/.exec(given) ?? []
+  try {
+    if (url === null || tls === undefined || url.hostname === '' || url.search !== '' || url.hash !== '') throw new Error('no such URL')
+    return {
+      host: url.hostname.replace(/^\[|\]$/g, ''),
+      port: Number(url.port || 6379),
+      tls: tls === 's',
+      username: decodeURIComponent(url.username),
+      password: decodeURIComponent(url.password),
+      database: Number(database)
+    }
+  } catch {
+    problems.push(`${env.REDIS_URL ? 'REDIS_URL' : 'REDIS_URL_FILE'} must be redis:// or rediss://, a host, and where needed user:password@, a port and /database; no query`)
+    return null
+  }
+}
+
 /** What reading a policy file needs of the environment, also where the rest of it is not set: for the commands. */
 export function policyEnvironment (env: Environment, policyFile: string) {
   const mintApi = MINT_APIS.find((known) => known === env.OPENAI_MINT_API) ?? 'auto'
   return {
     secrets: secretSource(env, dirname(resolve(policyFile))),
     mintApi,
-    hasSafetyIdentifierSecret: Boolean(env.SAFETY_IDENTIFIER_SECRET ?? env.SAFETY_IDENTIFIER_SECRET_FILE),
-    origins: new Set((env.CORS_ORIGINS ?? '').split(',').filter(Boolean))
+    hasSafetyIdentifierSecret: Boolean(env.SAFETY_IDENTIFIER_SECRET || env.SAFETY_IDENTIFIER_SECRET_FILE),
+    origins: new Set(readOrigins(env))
   }
+}
+
+function readOrigins ({ CORS_ORIGINS: list = '' }: Environment): string[] {
+  return list.split(',').map((origin) => origin.trim()).filter(Boolean)
 }
 
 function readText (path: string): string {
@@ -182,7 +217,7 @@ function readText (path: string): string {
 function * urlFaults (url: URL, allowHttp: boolean): Generator<string> {
   if (url.username !== '' || url.password !== '') yield 'must not carry a user or a password'
   if (url.search !== '' || url.hash !== '') yield 'must not carry a query or a fragment'
-  const host = url.hostname.replace(/^\[|\]$/g, '')
+  const host = url.hostname.replace(/^\[|\]$|\.$/g, '')
   if (METADATA_HOSTS.has(host)) yield 'is the address of a cloud\'s metadata service'
   if (url.protocol === 'https:' || (url.protocol === 'http:' && (isLoopback(host) || allowHttp))) return
   yield 'must be https; http is for loopback, or with OPENAI_ALLOW_HTTP=true'

@@ -33,6 +33,8 @@ const CATALOGUE = {
 
 export type ErrorCode = keyof typeof CATALOGUE
 
+export const ERROR_CODES = Object.keys(CATALOGUE) as ErrorCode[]
+
 export type ErrorDetails = {
   /** The object path that the client sent, dotted; null where the fault has none. */
   param?: string | null

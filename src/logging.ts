@@ -23,6 +23,6 @@ export function describeError (error: unknown): { type: string, code: string | u
     type: error.constructor.name,
     code: typeof code === 'string' ? code.slice(0, 64) : undefined,
     // The first frame of our own, without the message that stands above it.
-    at: /\n {4}at (.*src\/.*)/.exec(error.stack ?? '')?.[1]?.replace(/^.*\/(src\/.*?)\)?$/, '$1')
+    at: /\n {4}at (.*src\/.*)/.exec((error.stack ?? '').replace(error.message, ''))?.[1]?.replace(/^.*\/(src\/.*?)\)?$/, '$1')
   }
 }

@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import { CALLERS, startApp } from './fakes/app.ts'
-import { failure, GA, SESSIONS, TRANSCRIPTIONS, TRANSLATIONS } from './fakes/upstream.ts'
+import { failure, GA, inSeconds, json, SESSIONS, TRANSCRIPTIONS, TRANSLATIONS } from './fakes/upstream.ts'
 
 const ROUTES = ['sessions', 'transcription_sessions', 'client_secrets', 'translations/client_secrets'] as const
 
@@ -114,6 +114,18 @@ t.test('auto sends GA requests to GA alone', async (t) => {
   t.same(app.upstream.requests.map(({ path }) => path), [GA, TRANSLATIONS])
 })
 
+t.test('sessions: an answer without a client secret is no mint', async (t) => {
+  const app = await startApp(t, {
+    env: { OPENAI_MINT_API: 'sessions' }, policy: `${CALLERS}
+policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m } } }]`
+  })
+  for (const answer of [{}, [], null, { client_secret: 'ek_canary' }, { client_secret: {} }, { value: 'ek_canary', expires_at: inSeconds(60), session: {} }]) {
+    app.upstream.answer(SESSIONS, json(200, answer))
+    t.match((await app.mint('sessions')).body.error, { code: 'upstream_error' })
+    t.match(app.auditLines().at(-1), { event: 'mint.unknown', reason: 'unusable_answer' })
+  }
+})
+
 t.test('temperature goes to a legacy upstream alone, and is echoed where the policy let it through', async (t) => {
   const policy = `${CALLERS}
 policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m }, allow: { temperature: { type: number, maximum: 1 } } } }]`
@@ -137,6 +149,8 @@ t.test('an upstream 400 is the client\'s where it names what the client sent, by
     ['client_secrets', { expires_after: { seconds: 30 } }, 'expires_after.seconds', 'expires_after.seconds'],
     ['client_secrets', { expires_after: { seconds: 30 } }, 'expires_after', 'expires_after'],
     ['sessions', { voice: 'cedar' }, 'session.audio.output.voice', 'voice'],
+    ['sessions', { turn_detection: { threshold: 0.4 } }, 'session.audio.input.turn_detection.threshold', 'turn_detection.threshold'],
+    ['sessions', { turn_detection: { threshold: 0.4 } }, 'session.audio.input', 'turn_detection.threshold'],
     ['sessions', { client_secret: { expires_after: { seconds: 30 } } }, 'expires_after.seconds', 'client_secret.expires_after.seconds']
   ] as const) {
     app.upstream.answer(GA, failure(400, 'invalid_value', { param: complaint }))

@@ -57,6 +57,12 @@ t.test('each route mints what its policy says, in the shape that the route promi
   }
 })
 
+t.test('a token that its issuer signed with a key of its own mints, too', async (t) => {
+  const app = await startApp(t, { signing: 'ES256', policy: POLICY.replace('secret_env: TOKEN_SECRET', "jwks: 'JWKS_URL'") })
+  t.equal((await app.mint('sessions')).status, 200)
+  t.equal((await app.mint('sessions', {}, { authorization: `Bearer ${(await app.token()).slice(0, -8)}AAAAAAAA` })).status, 401)
+})
+
 t.test('no body, an empty one and {} mint with the policy\'s own configuration on every route', async (t) => {
   const app = await startApp(t)
   for (const route of ['sessions', 'transcription_sessions', 'client_secrets', 'translations/client_secrets']) {

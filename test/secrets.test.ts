@@ -123,8 +123,10 @@ t.test('a granted mint tells its client secret to its client, and nothing else',
 })
 
 t.test('a server that echoes everything is told nothing that comes back', async (t) => {
-  const app = await startApp(t, { policy: `${CALLERS}
-policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m } } }]` })
+  const app = await startApp(t, {
+    policy: `${CALLERS}
+policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m } } }]`
+  })
   app.upstream.answer(SESSIONS, (received, response) => json(200, {
     ...received.body, headers: received.headers, client_secret: { value: 'ek_canary_echo', expires_at: Math.floor(Date.now() / 1000) + 60, key: received.headers.authorization }, key: received.headers.authorization
   })(received, response))

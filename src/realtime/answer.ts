@@ -9,6 +9,7 @@ const flag = Type.Optional(Type.Boolean())
 const texts = Type.Optional(Type.Array(Type.String()))
 const optional = <T extends TProperties>(members: T) => Type.Optional(Type.Object(members))
 const nullable = <T extends TSchema[]>(...variants: [...T]) => Type.Optional(Type.Union([...variants, Type.Null()]))
+const Include = nullable(Type.Array(Type.String()))
 
 const Format = optional({ type: text, rate: count })
 const Transcription = nullable(Type.Object({ model: text, language: text, languages: texts, prompt: text, keywords: texts, delay: text }))
@@ -73,10 +74,10 @@ const RealtimeAnswer = Type.Object({
   prompt: Prompt,
   tracing: Tracing,
   truncation: Truncation,
-  include: texts
+  include: Include
 })
 
-const TranscriptionAnswer = Type.Object({ type: Type.Literal('transcription'), ...identity, audio: optional({ input }), include: texts })
+const TranscriptionAnswer = Type.Object({ type: Type.Literal('transcription'), ...identity, audio: optional({ input }), include: Include })
 
 const secret = { value: Type.String(), expires_at: Type.Number({ description: 'Unix time in seconds' }) }
 
@@ -102,7 +103,7 @@ const legacyInput = {
   input_audio_transcription: Transcription,
   input_audio_noise_reduction: NoiseReduction,
   turn_detection: TurnDetection,
-  include: texts,
+  include: Include,
   modalities: texts
 }
 

@@ -32,6 +32,8 @@ const FORMATS: readonly [string, JsonObject][] = [
   ['g711_alaw', { type: 'audio/pcma' }]
 ]
 
+export const FORMAT_NAMES = FORMATS.map(([name]) => name)
+
 const format: Partial<Field> = {
   flat: true,
   read: (name) => structuredClone(FORMATS.find(([known]) => known === name)?.[1]),

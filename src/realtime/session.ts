@@ -38,6 +38,11 @@ export function isKnownPath (kind: Kind, path: Path): boolean {
   return knows(sessionSchemas[kind], path)
 }
 
+/** What may stand at a known path. */
+export function schemaAt (kind: Kind, path: Path): TSchema {
+  return path.reduce<Node>((node, key) => ({ anyOf: variantsOf(node).flatMap((variant) => memberOf(variant, key) ?? []) }), sessionSchemas[kind])
+}
+
 /** The part of JSON Schema that the session schemas are written in. */
 type Node = TSchema & {
   type?: string
@@ -72,6 +77,10 @@ function fault (node: Node, value: unknown, path: Path): Path | null {
     if (found !== null) return found
   }
   return path
+}
+
+function variantsOf (node: Node): Node[] {
+  return node.anyOf?.flatMap(variantsOf) ?? [node]
 }
 
 function isNamed ({ properties, required = [] }: Node, value: JsonObject): boolean {

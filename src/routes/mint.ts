@@ -7,8 +7,9 @@ import type { Audit, Decision } from '../audit.ts'
 import { ApiError } from '../errors.ts'
 import { toApiError } from '../http/answers.ts'
 import { getIn, omitIn, type JsonObject, type Path } from '../json.ts'
-import { bucketsOf, tightest, type LimitStore, type Take } from '../limits/limits.ts'
+import { bucketsOf, isCallers, tightest, type LimitStore, type Take, type WindowState } from '../limits/limits.ts'
 import { applyPolicy, type Asked, type Granted } from '../policy/apply.ts'
+import type { SessionRules } from '../policy/rules.ts'
 import { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../realtime/answer.ts'
 import { sessionToLegacy } from '../realtime/legacy-answer.ts'
 import type { Kind } from '../realtime/session.ts'
@@ -58,7 +59,7 @@ async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, r
   const taken = await takeLimits(deps.limits, caller, reply)
   const deadline = deadlineIn(deps.timeoutMs)
   try {
-    const minted = await mintUpstream(deps, request, { route, kind, asked, granted, deadline })
+    const minted = await mintUpstream(deps, request, { route, kind, asked, granted, deadline }).finally(deadline.clear)
     Object.assign(decided, mintedFacts(minted))
     await deps.audit.granted(grantedDecision(request, reply, decided), deadline.atMs)
     watchDelivery(deps.audit, request, reply, decided)
@@ -67,8 +68,6 @@ async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, r
   } catch (error) {
     await taken.giveBack()
     throw error
-  } finally {
-    deadline.clear()
   }
 }
 
@@ -86,12 +85,12 @@ async function takeLimits (limits: LimitStore, { policy, safetyIdentifier }: Adm
     reply.headers({ 'ratelimit-limit': own.limit, 'ratelimit-remaining': own.remaining, 'ratelimit-reset': seconds(own.resetMs) })
   }
   if (take.taken) return take
-  const empty = take.windows.filter(({ remaining }) => remaining === 0).sort((a, b) => b.resetMs - a.resetMs)[0]
+  const empty = take.windows.filter(({ remaining }) => remaining === 0).sort((a, b) => b.resetMs - a.resetMs)[0] as WindowState
   throw new ApiError('rate_limit_exceeded', {
-    reason: `${empty?.key.startsWith('policy:') ? 'total_' : ''}${empty?.window}`,
-    retryAfterSeconds: seconds(empty?.resetMs ?? 0),
+    reason: isCallers(empty) ? empty.window : `total_${empty.window}`,
+    retryAfterSeconds: seconds(empty.resetMs),
     // Within a minute an SDK may wait for it; hours it should not.
-    retryCannotHelp: empty?.window !== 'minute'
+    retryCannotHelp: empty.window !== 'minute'
   })
 }
 
@@ -136,7 +135,7 @@ function isGone ({ raw: { socket } }: FastifyRequest): boolean {
 }
 
 function visible (session: JsonObject, { policy }: AdmittedCaller, kind: Kind): JsonObject {
-  return (policy.sessions[kind]?.hide ?? []).reduce(omitIn, session)
+  return (policy.sessions[kind] as SessionRules).hide.reduce(omitIn, session)
 }
 
 function shapeGa (_kind: Kind, { value, expiresAt }: Minted, session: JsonObject): JsonObject {

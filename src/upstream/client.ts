@@ -12,6 +12,7 @@ import type { Key } from './key.ts'
 const MAX_ANSWER_BYTES = 256 * 1024
 const MAX_ANSWER_HEADERS = 200
 const CONNECT_TIMEOUT_MS = 3000
+const MAX_PAUSE_MS = 60_000
 
 export type Call = Readonly<{
   /** Below the base URL: `/realtime/client_secrets`. */
@@ -70,6 +71,7 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
     ...(config.project === null ? {} : { 'openai-project': config.project })
   }
   let inFlight = 0
+  let pausedUntilMs = -Infinity
   const breaker = createBreaker(log)
 
   const guarded = (call: Call, body: string): Promise<Answer | ApiError> => breaker(() => attempt(call, body))
@@ -77,6 +79,8 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
   /** What came of it in the end. A key that was rejected, and is the one that we have, is somebody's to replace. */
   function conclude (outcome: Answer | ApiError): Answer {
     if (rejectsKey(outcome)) log.error({ code: 'upstream_rejected', upstream_request_id: (outcome as Answer).requestId }, 'upstream rejects the key')
+    // Upstream counts all our mints together: whoever comes next need not ask to be told the same.
+    if (isLimited(outcome)) pausedUntilMs = performance.now() + Math.min(MAX_PAUSE_MS, outcome.retryAfterMs ?? 0)
     return orThrow(outcome)
   }
 
@@ -100,6 +104,8 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
   return {
     call: async (call) => {
       if (inFlight >= config.concurrency) throw new ApiError('overloaded', { reason: 'upstream_concurrency', retryAfterSeconds: 1 })
+      const pausedMs = pausedUntilMs - performance.now()
+      if (pausedMs > 0) throw new ApiError('upstream_rate_limited', { reason: 'upstream_pause', retryAfterSeconds: Math.ceil(pausedMs / 1000) })
       inFlight++
       try {
         const body = JSON.stringify(call.body)
@@ -163,8 +169,12 @@ function retryPause (outcome: Answer | ApiError): number | null {
   return RETRIED.has(outcome.status) ? outcome.retryAfterMs ?? 50 : null
 }
 
+function isLimited (outcome: Answer | ApiError): outcome is Answer {
+  return !(outcome instanceof ApiError) && outcome.status === 429 && !isBilling(outcome)
+}
+
 function rejectsKey (outcome: Answer | ApiError): boolean {
-  return !(outcome instanceof ApiError) && outcome.status === 401
+  return !(outcome instanceof ApiError) && (outcome.status === 401 || outcome.status === 403)
 }
 
 function mayHaveMinted (outcome: Answer | ApiError): boolean {

@@ -44,7 +44,7 @@ export function openKey ({ key, authScheme }: Config['upstream'], log: Pick<Log,
       use(await readFile(key.file, 'utf8').catch(() => null))
       return headers !== sent
     },
-    close: watchText(key.file, text, use)
+    close: watchText(key.file, text, { onText: use, isUsable: (text) => keyIn(text) !== null })
   }
 }
 

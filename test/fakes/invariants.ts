@@ -1,4 +1,4 @@
-// THREATS I1 to I5, held against every answer that a test gets.
+// The invariants, held against every answer that a test gets.
 
 import assert from 'node:assert/strict'
 import type { Answer } from './app.ts'

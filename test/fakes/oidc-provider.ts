@@ -46,8 +46,8 @@ export async function startOidcProvider (t: Test): Promise<OidcProvider> {
   let generation = 0
   let keys: JsonWebKey[] = []
   const rotate = (keep: boolean): void => {
-    const { privateKey } = createSigner('RS256')
-    keys = [{ ...privateKey.export({ format: 'jwk' }), kid: `rotation-${generation++}`, alg: 'RS256', use: 'sig' }, ...(keep ? keys : [])]
+    const { privateKey } = createSigner('ES256')
+    keys = [{ ...privateKey.export({ format: 'jwk' }), kid: `rotation-${generation++}`, alg: 'ES256', use: 'sig' }, ...(keep ? keys : [])]
     handle = new Provider(issuer, configure(keys)).callback()
   }
   rotate(false)
@@ -112,6 +112,7 @@ function configure (keys: JsonWebKey[]): Configuration {
       { client_id: APP.id, client_secret: APP.secret, grant_types: ['authorization_code', 'client_credentials'], redirect_uris: [APP.redirect] },
       { client_id: RESOURCE_SERVER.id, client_secret: RESOURCE_SERVER.secret, grant_types: [], response_types: [], redirect_uris: [] }
     ],
+    clientDefaults: { id_token_signed_response_alg: 'ES256' },
     findAccount: (_context, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     extraTokenClaims: () => ({ plan: 'pro' }),
     features: {
@@ -122,7 +123,7 @@ function configure (keys: JsonWebKey[]): Configuration {
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo: (_context, resource) => ({
-          scope: '', audience: resource, accessTokenFormat: resource === JWT_API ? 'jwt' : 'opaque', jwt: { sign: { alg: 'RS256' } }
+          scope: '', audience: resource, accessTokenFormat: resource === JWT_API ? 'jwt' : 'opaque', jwt: { sign: { alg: 'ES256' } }
         })
       }
     }

@@ -91,6 +91,17 @@ t.test('a client that goes while its grant is written down: undelivered', async 
   t.same(app.auditLines().map(({ event }) => event), ['mint.granted', 'mint.undelivered'])
 })
 
+t.test('a client that goes while its answer is sent: undelivered', async (t) => {
+  const app = await startApp(t)
+  app.upstream.answer(GA, minted)
+  app.server.once('connection', (socket: Socket) => socket.cork())
+  const { leave } = await ask(app)
+  await app.audit.wrote(1)
+  await leave()
+  await app.audit.wrote(2)
+  t.same(app.auditLines().map(({ event }) => event), ['mint.granted', 'mint.undelivered'])
+})
+
 t.test('a client that goes while upstream fails is refused like any other', async (t) => {
   const app = await startApp(t)
   const gone = Promise.withResolvers<void>()

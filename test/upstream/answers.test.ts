@@ -55,7 +55,7 @@ t.test('the key is sent to no other host', async (t) => {
 
 t.test('Retry-After is told between 1 and 60 seconds, and x-should-retry where no retry can help', async (t) => {
   // Short enough for no retry to fit.
-  const app = await startApp(t, { env: { UPSTREAM_TIMEOUT_MS: '900' } })
+  const env = { UPSTREAM_TIMEOUT_MS: '900' }
   const date = new Date(Date.now() + 30_000).toUTCString()
   const rows: [headers: Record<string, string>, expected: RegExp][] = [
     [{ 'retry-after': '45' }, /^45$/],
@@ -69,6 +69,8 @@ t.test('Retry-After is told between 1 and 60 seconds, and x-should-retry where n
   ]
   for (const [headers, expected] of rows) {
     for (const [status, code] of [[429, 'upstream_rate_limited'], [503, 'upstream_unavailable']] as const) {
+      // Each its own: what one is told to wait, all wait.
+      const app = await startApp(t, { env })
       app.upstream.answer(GA, failure(status, null, { headers }))
       const answer = await app.mint('client_secrets')
       t.equal(answer.status, status, JSON.stringify(headers))
@@ -77,6 +79,7 @@ t.test('Retry-After is told between 1 and 60 seconds, and x-should-retry where n
       t.equal(answer.headers.get('x-should-retry'), null)
     }
   }
+  const app = await startApp(t, { env })
   for (const reply of [failure(429, 'insufficient_quota'), failure(401)]) {
     app.upstream.answer(GA, reply)
     const { headers } = await app.mint('client_secrets')

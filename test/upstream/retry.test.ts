@@ -1,9 +1,11 @@
-// UPSTREAM.md, "Errors and retries": at most one retry, only where it is safe, and only within the deadline.
+// At most one retry, only where it is safe, and only within the deadline.
 
+import dns from 'node:dns'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import t from 'tap'
 import { startApp } from '../fakes/app.ts'
+import { until } from '../fakes/until.ts'
 import { failure, GA, hang, json, reset, inSeconds } from '../fakes/upstream.ts'
 
 const minted = (value: string) => json(200, { value, expires_at: inSeconds(60), session: { type: 'realtime' } })
@@ -13,7 +15,7 @@ t.test('an outcome that is safe to retry is retried once, and the second answer 
   const again = { headers: { 'retry-after-ms': '1' } }
   for (const [name, first] of [
     ['408', failure(408)], ['409', failure(409)], ['500', failure(500)], ['502', failure(502)], ['503', failure(503)], ['504', failure(504)],
-    ['429', failure(429, 'rate_limit_exceeded', again)], ['429 slow_down', failure(429, 'slow_down', again)], ['429 without a code', failure(429, null, again)],
+    ['429', failure(429, 'rate_limit_exceeded', again)], ['429 slow_down', failure(429, 'slow_down', again)], ['429 without a code', failure(429, null, again)], ['429 that says no time', failure(429)],
     ['a reset', reset()]
   ] as const) {
     app.upstream.requests.length = 0
@@ -28,9 +30,8 @@ t.test('an outcome that is safe to retry is retried once, and the second answer 
 })
 
 t.test('a pause that does not fit the deadline is not waited for', async (t) => {
-  const app = await startApp(t)
   for (const status of [429, 503]) {
-    app.upstream.requests.length = 0
+    const app = await startApp(t)
     app.upstream.answer(GA, failure(status, null, { headers: { 'retry-after': '30' } }))
     const begun = performance.now()
     const { headers } = await app.mint('client_secrets')
@@ -38,6 +39,19 @@ t.test('a pause that does not fit the deadline is not waited for', async (t) => 
     t.equal(headers.get('retry-after'), '30')
     t.equal(app.upstream.requests.length, 1)
   }
+})
+
+t.test('while upstream limits us nobody asks it again, and then all may', async (t) => {
+  const app = await startApp(t, { env: { UPSTREAM_TIMEOUT_MS: '500' } })
+  app.upstream.answer(GA, failure(429, null, { headers: { 'retry-after-ms': '700' } }), minted('ek_later'))
+  t.equal((await app.mint('client_secrets')).status, 429)
+  const { status, body, headers } = await app.mint('client_secrets')
+  t.equal(status, 429)
+  t.match(body.error, { code: 'upstream_rate_limited' })
+  t.equal(headers.get('retry-after'), '1')
+  t.equal(app.upstream.requests.length, 1)
+  await until('upstream is asked again', async () => (await app.mint('client_secrets')).status === 200)
+  t.equal(app.upstream.requests.length, 2)
 })
 
 t.test('a retry does not outlive the deadline of the first attempt', async (t) => {
@@ -64,14 +78,20 @@ t.test('an upstream that refuses the connection is 503 within a second', async (
   const { port } = server.address() as { port: number }
   server.close()
   await once(server, 'close')
-  const app = await startApp(t, { env: { OPENAI_BASE_URL: `http://127.0.0.1:${port}/v1` } })
-  const begun = performance.now()
-  const { status, headers, body } = await app.mint('client_secrets')
-  t.equal(status, 503)
-  t.ok(performance.now() - begun < 1000)
-  t.match(body.error, { code: 'upstream_unavailable' })
-  t.equal(headers.get('retry-after'), '1')
-  t.match(app.auditLines(), [{ event: 'mint.refused', reason: 'econnrefused' }], 'nothing can have been minted')
+  // A name with several addresses fails with an error for each of them.
+  const { lookup } = dns
+  const both = ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 }))
+  t.intercept(dns, 'lookup', { value: (name: string, options: object, done: (...answer: unknown[]) => void) => name === 'two.test' ? done(null, both) : lookup(name, options, done as never) })
+  for (const host of ['127.0.0.1', 'two.test']) {
+    const app = await startApp(t, { env: { OPENAI_BASE_URL: `http://${host}:${port}/v1`, OPENAI_ALLOW_HTTP: 'true' } })
+    const begun = performance.now()
+    const { status, headers, body } = await app.mint('client_secrets')
+    t.equal(status, 503)
+    t.ok(performance.now() - begun < 1000)
+    t.match(body.error, { code: 'upstream_unavailable' })
+    t.equal(headers.get('retry-after'), '1')
+    t.match(app.auditLines(), [{ event: 'mint.refused', reason: 'econnrefused' }], 'nothing can have been minted')
+  }
 })
 
 t.test('a name that does not resolve is 503', async (t) => {

@@ -1,0 +1,86 @@
+// The process as it starts: what cannot work does not, and says why; what can, mints, and goes when it is told to.
+
+import { mkdtempSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { CALLERS, CANARIES } from './fakes/app.ts'
+import { spawnService, startService } from './fakes/service.ts'
+import { GA, startUpstream } from './fakes/upstream.ts'
+
+/** So that what the child runs counts as covered. */
+const INSTRUMENTED = Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(NODE_OPTIONS|NODE_V8_COVERAGE|TAP.*|_TAP.*)$/.test(name))) as Record<string, string>
+
+/** Runs the service and then tells what it took of the processor: the clock on the wall says more of its neighbours. */
+const TIMED = ['/bin/sh', '-c', '"$@"; code=$?; times >&2; exit $code', 'sh']
+
+function processorSeconds (stderr: string): number {
+  const [, ...times] = /(\d+)m([\d.]+)s (\d+)m([\d.]+)s\n$/.exec(stderr) as RegExpExecArray
+  const [minutes = 0, seconds = 0, systemMinutes = 0, systemSeconds = 0] = times.map(Number)
+  return 60 * (minutes + systemMinutes) + seconds + systemSeconds
+}
+
+t.setTimeout(120_000)
+
+const REFUSED: { name: string, isCounted?: true, env: Record<string, string>, policy?: string, says: RegExp[] }[] = [
+  {
+    name: 'an environment with faults',
+    isCounted: true,
+    env: { OPENAI_API_KEY: 'canary key', OPENAI_BASE_URL: 'http://canary.test', PORT: 'canary', LOG_LEVEL: 'canary' },
+    says: [/OPENAI_API_KEY/, /OPENAI_BASE_URL/, /PORT/, /LOG_LEVEL/]
+  },
+  {
+    name: 'a policy file with faults',
+    env: {},
+    policy: `${CALLERS}\npolicies:\n  - { name: a, limits: none, realtime: {} }\n  - { name: b, when: {}, limits: none, canary: 1 }`,
+    says: [/policies\.0\.when is missing/, /policies\.1\.when/, /policies\.1\.canary/]
+  },
+  { name: 'a secret of the policy file that is missing', env: { TOKEN_SECRET: '' }, says: [/callers\.0\.jwt\.secret_env/, /TOKEN_SECRET/] },
+  { name: 'a secret that is too short', env: { TOKEN_SECRET: 'canary' }, says: [/callers\.0\.jwt\.secret_env .*TOKEN_SECRET/] },
+  { name: 'a policy file that is not there', env: { EPHEMINT_CONFIG: '/nowhere/ephemint.yaml' }, says: [/\/nowhere\/ephemint\.yaml cannot be read/] },
+  { name: 'a file without a key', env: { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: '/dev/null' }, says: [/OPENAI_API_KEY_FILE/] },
+  { name: 'an audit file that cannot be written', isCounted: true, env: { AUDIT_FILE: '/nowhere/canary' }, says: [/AUDIT_FILE/] },
+  { name: 'checks of certificates that are turned off', env: { NODE_TLS_REJECT_UNAUTHORIZED: '0' }, says: [/NODE_TLS_REJECT_UNAUTHORIZED/] }
+]
+
+for (const { name, isCounted, env, policy, says } of REFUSED) {
+  t.test(`${name} stops the start, told by name and without a value`, async (t) => {
+    const service = await spawnService(t, { upstreamUrl: 'http://127.0.0.1:9/v1', command: TIMED, env: { ...(isCounted ? INSTRUMENTED : {}), ...env }, ...(policy === undefined ? {} : { policy }) })
+    const { code } = await service.exited
+    const told = service.stderr()
+    t.equal(code, 1)
+    t.ok(processorSeconds(told) < 2, `within 2 s: ${processorSeconds(told)} s`)
+    for (const problem of says) t.match(told, problem)
+    t.same(told.split('\n').filter((line) => line !== '' && !/^(ephemint: |\(|\d+m)/.test(line)), [], 'no stack')
+    t.notMatch(told.replaceAll('policies.1.canary', ''), /canary/)
+    t.same(service.log, [])
+  })
+}
+
+t.test('a good configuration becomes ready, mints, and leaves on SIGTERM', async (t) => {
+  const upstream = await startUpstream(t)
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { ...INSTRUMENTED, LOG_LEVEL: 'trace' } })
+  t.match(await service.ask('/livez'), { status: 200, body: { status: 'ok' } })
+  const { status, body } = await service.mint()
+  t.equal(status, 200)
+  t.equal(body.value, upstream.secrets[0])
+  t.equal(upstream.requests[0]?.headers.authorization, `Bearer ${CANARIES.OPENAI_API_KEY}`)
+  t.equal(upstream.requests[0]?.path, GA)
+  service.kill('SIGTERM')
+  t.match(await service.exited, { code: 0, signal: null })
+  t.match(service.audit, [{ event: 'mint.granted' }])
+  t.equal(service.stderr(), '')
+  const written = JSON.stringify([service.log, service.audit])
+  for (const secret of [...Object.values(CANARIES), ...upstream.secrets]) t.notOk(written.includes(secret))
+})
+
+t.test('the audit trail goes to its own file, where one is named', async (t) => {
+  const upstream = await startUpstream(t)
+  const file = join(mkdtempSync(join(tmpdir(), 'ephemint-')), 'audit.jsonl')
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { ...INSTRUMENTED, AUDIT_FILE: file } })
+  await service.mint()
+  t.match(JSON.parse(readFileSync(file, 'utf8')), { audit: 1, event: 'mint.granted' })
+  t.same(service.audit, [])
+  service.kill('SIGTERM')
+  t.match(await service.exited, { code: 0 })
+})

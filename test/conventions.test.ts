@@ -1,0 +1,81 @@
+// Laws of the code itself: what STYLE says once and every later change must keep.
+
+import { globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+
+const ROOT = join(import.meta.dirname, '..')
+const SOURCES = globSync('src/**/*.ts', { cwd: ROOT }).sort()
+const text = new Map(SOURCES.map((path) => [path, readFileSync(join(ROOT, path), 'utf8')]))
+
+/** Without comments: what is talked about is not done. */
+function code (path: string): string {
+  return (text.get(path) as string).replace(/\/\*[^]*?\*\/|(?<=^|\s)\/\/.*$/gm, '')
+}
+
+function withMatch (pattern: RegExp, within: (path: string) => boolean = () => true): string[] {
+  return SOURCES.filter((path) => within(path) && pattern.test(code(path)))
+}
+
+function imports (path: string): string[] {
+  return [...code(path).matchAll(/(?:from|import)\s*\(?'([^']+)'/g)].map(([, name]) => name as string)
+}
+
+const isProduction = (path: string) => !path.startsWith('src/sandbox/')
+
+t.test('one module reads the environment; entry points alone hand it over', async (t) => {
+  const entryPoints = (path: string) => path === 'src/server.ts' || path.startsWith('src/commands/')
+  t.same(withMatch(/process\.env|from 'node:process'|\bloadEnvFile\b/, (path) => isProduction(path) && !entryPoints(path)), [])
+  for (const path of SOURCES.filter(entryPoints)) t.notMatch(code(path), /process\.env[.[]/, `${path} picks nothing out of it`)
+})
+
+t.test('production code cannot reach the sandbox', async (t) => {
+  t.same(SOURCES.filter(isProduction).filter((path) => imports(path).some((name) => name.includes('sandbox'))), [])
+})
+
+t.test('production code imports nothing but what is installed for production', async (t) => {
+  const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  for (const path of SOURCES.filter(isProduction)) {
+    const packages = imports(path).filter((name) => !name.startsWith('.') && !name.startsWith('node:')).map((name) => name.split('/', name.startsWith('@') ? 2 : 1).join('/'))
+    t.same(packages.filter((name) => !Object.hasOwn(dependencies, name)), [], path)
+  }
+})
+
+t.test('the policy is judged without a server and without a network, the vocabulary without anything', async (t) => {
+  for (const path of SOURCES.filter((path) => path.startsWith('src/policy/'))) {
+    t.same(imports(path).filter((name) => /fastify|undici|jose|node:(net|http|https|fs|child_process)|\/upstream\/|\/http\//.test(name)), [], path)
+  }
+  for (const path of SOURCES.filter((path) => path.startsWith('src/realtime/'))) {
+    t.same(imports(path).filter((name) => !/^(typebox|\.\/|\.\.\/(json|errors)\.ts$)/.test(name)), [], path)
+  }
+})
+
+t.test('only the client of upstream knows the key, and only it calls upstream', async (t) => {
+  t.same(withMatch(/\bopenKey\b|\bkey\.headers\b|\bKey\b.*\/key\.ts/, isProduction), ['src/server.ts', 'src/upstream/client.ts', 'src/upstream/key.ts'])
+  t.same(withMatch(/from 'undici'/, isProduction), ['src/callers/outbound.ts', 'src/upstream/client.ts'])
+  t.same(withMatch(/(?<![\w.])fetch\s*\(|node:https?'.*\b(request|get)\b/, isProduction), [])
+})
+
+t.test('no class but errors, no enum, no default export, no any', async (t) => {
+  t.same(withMatch(/\bclass\s+\w+\s+(?!extends\s+(\w*Error|Error)\b)/, isProduction), [])
+  t.same(withMatch(/^\s*(export )?(declare )?(const )?enum\s+\w+\s*\{/m), [])
+  t.same(withMatch(/\bexport default\b/), [])
+  t.same(withMatch(/:\s*any\b|\bas any\b|@ts-(ignore|nocheck|expect-error)/), [])
+})
+
+t.test('every refusal is thrown out of the one catalogue', async (t) => {
+  const byHand = ['src/errors.ts', 'src/http/answers.ts', 'src/http/malformed.ts', 'src/http/wire.ts']
+  t.same(withMatch(/(send|end|stringify)\(\s*envelope\s*\(/, isProduction).filter((path) => !byHand.includes(path)), [])
+  t.same(withMatch(/\bconsole\./, (path) => isProduction(path) && !path.startsWith('src/commands/')), [])
+})
+
+t.test('what coverage does not count says why', async (t) => {
+  for (const path of SOURCES) {
+    for (const [comment] of (text.get(path) as string).matchAll(/\/[/*] *(?:c8|v8|istanbul) ignore[^\n]*/g)) t.match(comment, /ignore \w+( \d+)? ?(\*\/)?.*\w{4}/, path)
+  }
+})
+
+t.test('files are named by a noun in kebab case', async (t) => {
+  t.same(SOURCES.filter((path) => !/^src\/([a-z]+\/)*[a-z]+(-[a-z]+)*\.ts$/.test(path)), [])
+  t.same(SOURCES.filter((path) => /manager|service\.ts|utils|helper/.test(path) && isProduction(path)), [])
+})

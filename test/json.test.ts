@@ -1,0 +1,79 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { deepestPath, deepFreeze, getIn, isObject, leafPaths, merge, omitIn, overlaps, setIn, withIn, type Json, type JsonObject } from '../src/json.ts'
+
+const json = fc.jsonValue({ maxDepth: 4 }) as fc.Arbitrary<Json>
+const object = fc.dictionary(fc.constantFrom('a', 'b', 'c', 'toString'), json) as fc.Arbitrary<JsonObject>
+const path = fc.array(fc.constantFrom('a', 'b', 'c', 'toString'), { minLength: 1, maxLength: 3 })
+
+t.test('what an object inherits is not in it', async (t) => {
+  for (const name of ['toString', 'constructor', '__proto__', 'hasOwnProperty']) {
+    t.equal(getIn({}, [name]), undefined)
+    t.equal(getIn({ a: 'text' }, ['a', name]), undefined)
+    t.strictSame(omitIn({ a: 1 }, [name]), { a: 1 })
+    t.strictSame(Object.keys(withIn({}, [name, 'x'], 1)), [name])
+    t.strictSame(getIn(withIn({}, [name, 'x'], 1), [name, 'x']), 1)
+  }
+  t.equal(getIn({ a: [1] }, ['a', '0']), undefined, 'arrays are values, not ways')
+  t.equal(getIn([1], ['length']), undefined)
+})
+
+t.test('names that reach a prototype reach none', async (t) => {
+  const hostile = JSON.parse('{"__proto__": {"polluted": 1}, "constructor": {"prototype": {"polluted": 1}}}')
+  merge({}, hostile)
+  merge(hostile, hostile)
+  withIn({}, ['__proto__', 'polluted'], 1)
+  setIn({}, ['__proto__', 'polluted'], 1)
+  omitIn(hostile, ['__proto__', 'polluted'])
+  t.equal(({} as JsonObject).polluted, undefined)
+})
+
+t.test('objects are those with members', async (t) => {
+  for (const value of [null, undefined, [], 'text', 7, true]) t.equal(isObject(value), false)
+  t.equal(isObject({}), true)
+})
+
+t.test('setIn replaces what stands in the way', async (t) => {
+  const target: JsonObject = { a: 'text', list: [1] }
+  setIn(target, ['a', 'b'], 1)
+  setIn(target, ['list', '0'], 2)
+  setIn(target, ['a', 'c', 'd'], null)
+  t.strictSame(target, { a: { b: 1, c: { d: null } }, list: { 0: 2 } })
+})
+
+t.test('merged objects keep both, anything else is replaced', async (t) => {
+  t.strictSame(merge({ a: { x: 1, y: [1, 2] }, b: null, c: 7 }, { a: { y: [3], z: {} }, b: { n: 1 }, c: null }),
+    { a: { x: 1, y: [3], z: {} }, b: { n: 1 }, c: null })
+})
+
+t.test('leaf paths end at whatever is no object with members', async (t) => {
+  t.strictSame(leafPaths({ a: { b: null, c: [{ d: 1 }] }, e: {}, f: 1 }), [['a', 'b'], ['a', 'c'], ['e'], ['f']])
+  t.strictSame(leafPaths({}), [])
+  t.strictSame(deepestPath(['x'], { a: { b: 1 }, c: 2 }), ['x', 'a', 'b'])
+  for (const value of [undefined, null, [], {}, 'text']) t.strictSame(deepestPath(['x'], value), ['x'])
+})
+
+t.test('paths overlap where one leads to the other', async (t) => {
+  for (const [a, b, expected] of [['a.b', 'a.b.c', true], ['a.b.c', 'a', true], ['a', 'a', true], ['a.b', 'a.c', false], ['a', 'ab', false]] as const) {
+    t.equal(overlaps(a.split('.'), b.split('.')), expected, `${a} ${b}`)
+    t.equal(overlaps(b.split('.'), a.split('.')), expected)
+  }
+})
+
+t.test('a frozen value is frozen to its leaves', async (t) => {
+  const value = deepFreeze({ a: [{ b: {} }] })
+  t.ok(Object.isFrozen(value.a[0]?.b))
+  t.equal(deepFreeze(null), null)
+})
+
+t.test('what is written can be read, what is left out cannot, and nothing else moves', async () => {
+  fc.assert(fc.property(object, path, json, (value, path, inner) => {
+    const before = JSON.stringify(value)
+    const written = withIn(value, path, inner)
+    const without = omitIn(written, path)
+    const others = leafPaths(value).filter((other) => !overlaps(other, path))
+    return JSON.stringify(getIn(written, path)) === JSON.stringify(inner) && getIn(without, path) === undefined &&
+      others.every((other) => getIn(written, other) === getIn(value, other) && getIn(without, other) === getIn(value, other)) &&
+      JSON.stringify(value) === before
+  }))
+})

@@ -1,0 +1,94 @@
+// Limits as a caller sees them.
+
+import t from 'tap'
+import { POLICY, startApp } from '../fakes/app.ts'
+import { failure, GA } from '../fakes/upstream.ts'
+import { createMemoryStore } from '../../src/limits/memory.ts'
+
+const limited = (limits: string) => POLICY.replace('limits: { minute: 50, day: 500 }', `limits: ${limits}`)
+
+t.test('beyond the limit it is 429, with the window to wait for and no upstream call', async (t) => {
+  const rows = [
+    ['{ minute: 1 }', 'minute', /^(60|59)$/, null],
+    ['{ hour: 1 }', 'hour', /^(3600|3599)$/, 'false'],
+    ['{ day: 1 }', 'day', /^(86400|86399)$/, 'false'],
+    ['{ minute: 1, day: 1 }', 'day', /^(86400|86399)$/, 'false'],
+    ['{ minute: 9, total: { day: 1 } }', 'total_day', /^(86400|86399)$/, 'false'],
+    ['{ minute: 9, total: { minute: 1 } }', 'total_minute', /^(60|59)$/, null]
+  ] as const
+  for (const [limits, reason, wait, shouldRetry] of rows) {
+    const app = await startApp(t, { policy: limited(limits) })
+    t.equal((await app.mint('client_secrets')).status, 200)
+    const { status, headers, body } = await app.mint('client_secrets')
+    t.equal(status, 429, limits)
+    t.match(body.error, { code: 'rate_limit_exceeded', type: 'rate_limit_error', param: null })
+    t.match(headers.get('retry-after'), wait)
+    t.equal(headers.get('x-should-retry'), shouldRetry)
+    t.match(app.auditLines().at(-1), { event: 'mint.refused', policy: 'pro', kind: 'realtime', reason })
+  }
+})
+
+t.test('the headers are those of the caller\'s tightest window, on a 429 too', async (t) => {
+  const app = await startApp(t, { policy: limited('{ minute: 5, day: 2, total: { day: 1000 } }') })
+  for (const [status, remaining] of [[200, '1'], [200, '0'], [429, '0']] as const) {
+    const { status: answered, headers } = await app.mint('client_secrets')
+    t.equal(answered, status)
+    t.equal(headers.get('ratelimit-limit'), '2')
+    t.equal(headers.get('ratelimit-remaining'), remaining)
+    t.match(headers.get('ratelimit-reset'), /^863\d\d|86400$/)
+  }
+})
+
+t.test('without limits, or with a total alone, nothing is told', async (t) => {
+  for (const limits of ['none', '{ total: { day: 5 } }']) {
+    const app = await startApp(t, { policy: limited(limits) })
+    const { status, headers } = await app.mint('client_secrets')
+    t.equal(status, 200)
+    for (const name of ['limit', 'remaining', 'reset']) t.equal(headers.get(`ratelimit-${name}`), null)
+  }
+})
+
+t.test('a refused request costs nothing, and a failed mint is given back', async (t) => {
+  const app = await startApp(t, { policy: limited('{ day: 2, total: { day: 2 } }') })
+  for (let i = 0; i < 3; i++) {
+    t.equal((await app.mint('client_secrets', [])).status, 400)
+    t.equal((await app.mint('client_secrets', { session: { model: 'other' } })).status, 403)
+    app.upstream.answer(GA, failure(401))
+    t.equal((await app.mint('client_secrets')).status, 502)
+  }
+  app.upstream.reset(GA)
+  t.equal((await app.mint('client_secrets')).headers.get('ratelimit-remaining'), '1')
+})
+
+t.test('all routes and kinds and tokens of a caller count together, and no other caller\'s', async (t) => {
+  const app = await startApp(t, { policy: limited('{ day: 4 }') })
+  for (const route of ['sessions', 'transcription_sessions', 'client_secrets', 'translations/client_secrets']) {
+    t.equal((await app.mint(route, {}, { authorization: `Bearer ${await app.token({ jti: route })}` })).status, 200)
+  }
+  t.equal((await app.mint('sessions')).status, 429)
+  for (const sub of ['Ada', 'ada.', 'bob', 'adá', 'ada\u0301']) t.equal((await app.mint('sessions', {}, { authorization: `Bearer ${await app.token({ sub })}` })).status, 200, sub)
+})
+
+t.test('a total is shared by all callers of the policy', async (t) => {
+  const app = await startApp(t, { policy: limited('{ day: 9, total: { day: 3 } }') })
+  const statuses = []
+  for (const sub of ['a', 'b', 'c', 'd']) statuses.push((await app.mint('sessions', {}, { authorization: `Bearer ${await app.token({ sub })}` })).status)
+  t.same(statuses, [200, 200, 200, 429])
+})
+
+t.test('a parallel burst gets exactly the limit', async (t) => {
+  const app = await startApp(t, { policy: limited('{ minute: 10 }') })
+  const answers = await Promise.all(Array.from({ length: 100 }, () => app.mint('client_secrets')))
+  t.equal(answers.filter(({ status }) => status === 200).length, 10)
+  t.equal(answers.filter(({ status }) => status === 429).length, 90)
+  t.equal(app.upstream.requests.length, 10)
+})
+
+t.test('a store that is full of exhausted callers is 503', async (t) => {
+  const app = await startApp(t, { policy: limited('{ day: 1 }'), limits: createMemoryStore({ maxEntries: 1 }) })
+  t.equal((await app.mint('client_secrets')).status, 200)
+  const { status, headers, body } = await app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ sub: 'bob' })}` })
+  t.equal(status, 503)
+  t.match(body.error, { code: 'limits_unavailable' })
+  t.equal(headers.get('retry-after'), '60')
+})

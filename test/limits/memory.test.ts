@@ -1,0 +1,177 @@
+// The memory store, held against a model that is simple and slow, and against what a bound may cost.
+
+import fc from 'fast-check'
+import t from 'tap'
+import { WINDOW_MS, tightest, type Bucket, type Take, type WindowName } from '../../src/limits/limits.ts'
+import { createMemoryStore } from '../../src/limits/memory.ts'
+
+const caller = (name: string, windows: Bucket['windows']): Bucket => ({ key: `caller:${name}`, windows })
+
+function store (maxEntries = 1000) {
+  const clock = { ms: 0 }
+  const limits = createMemoryStore({ now: () => clock.ms, maxEntries })
+  return { clock, take: limits.take as (buckets: readonly Bucket[]) => Take, peek: limits.peek, close: limits.close }
+}
+
+/** Each mint that counts, by itself. A window opens with the first one that is counted in it. */
+function model () {
+  const windows = new Map<string, { endsAt: number, count: number }>()
+  const open = (at: number, { key }: Bucket, window: WindowName) => {
+    const found = windows.get(`${key} ${window}`)
+    return found !== undefined && found.endsAt > at && found.count > 0 ? found : undefined
+  }
+  const each = (buckets: readonly Bucket[]) => buckets.flatMap((bucket) => (Object.entries(bucket.windows) as [WindowName, number][]).map(([window, limit]) => ({ bucket, window, limit })))
+  return {
+    take: (at: number, buckets: readonly Bucket[]): null | (() => void) => {
+      if (each(buckets).some(({ bucket, window, limit }) => (open(at, bucket, window)?.count ?? 0) >= limit)) return null
+      const counted = each(buckets).map(({ bucket, window }) => {
+        const found = open(at, bucket, window) ?? { endsAt: at + WINDOW_MS[window], count: 0 }
+        found.count++
+        windows.set(`${bucket.key} ${window}`, found)
+        return found
+      })
+      return () => { for (const found of counted) found.count-- }
+    },
+    remaining: (at: number, buckets: readonly Bucket[]) => each(buckets).map(({ bucket, window, limit }) => limit - (open(at, bucket, window)?.count ?? 0))
+  }
+}
+
+const windows = fc.record({ minute: fc.integer({ min: 1, max: 3 }), hour: fc.integer({ min: 1, max: 5 }), day: fc.integer({ min: 1, max: 8 }) }, { requiredKeys: [] })
+const step = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('take' as const), who: fc.nat(2) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('giveBack' as const), which: fc.nat(20) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(1, 59_999, 60_000, 3_600_000, 86_400_000) }) }
+)
+
+t.test('it takes, refuses and gives back as the model does', async (t) => {
+  fc.assert(fc.property(fc.tuple(windows, windows), windows, fc.array(step, { maxLength: 60 }), ([first, second], total, steps) => {
+    const { clock, take, peek } = store()
+    const expected = model()
+    const taken: [() => unknown, () => void][] = []
+    const bucketsOf = (who: number): Bucket[] => [caller(String(who), who === 0 ? first : second), { key: 'policy:p', windows: total }]
+    for (const next of steps) {
+      if (next.do === 'wait') clock.ms += next.ms
+      if (next.do === 'giveBack') {
+        const [back] = taken.splice(next.which % (taken.length || 1), 1)
+        back?.forEach((giveBack) => giveBack())
+      }
+      if (next.do === 'take') {
+        const buckets = bucketsOf(next.who)
+        const before = expected.remaining(clock.ms, buckets)
+        const [one, other] = [take(buckets), expected.take(clock.ms, buckets)]
+        if (one.taken !== (other !== null)) throw new Error('taken by one alone')
+        if (other !== null) taken.push([one.giveBack, other])
+        else if (expected.remaining(clock.ms, buckets).join() !== before.join()) throw new Error('a refusal cost something')
+      }
+      for (const who of [0, 1, 2]) {
+        const seen = (peek(bucketsOf(who)) as Take['windows']).map(({ remaining }) => remaining)
+        if (seen.join() !== expected.remaining(clock.ms, bucketsOf(who)).join()) throw new Error(`${seen.join()} remain`)
+      }
+    }
+  }), { numRuns: 2000 })
+  t.pass('2000 runs')
+})
+
+t.test('all windows are taken, or none', async (t) => {
+  const { take, peek } = store()
+  const buckets = [caller('a', { minute: 5, day: 5 }), { key: 'policy:p', windows: { day: 2 } }]
+  t.ok(take(buckets).taken)
+  t.ok(take(buckets).taken)
+  const refused = take(buckets)
+  t.notOk(refused.taken)
+  refused.giveBack()
+  t.same((await peek(buckets)).map(({ window, remaining }) => [window, remaining]), [['minute', 3], ['day', 3], ['day', 0]])
+})
+
+t.test('what was taken from a window that has ended is not given to the next one', async (t) => {
+  const { clock, take, peek } = store()
+  const buckets = [caller('a', { minute: 2, day: 9 })]
+  const first = take(buckets)
+  clock.ms = 60_000
+  take(buckets)
+  first.giveBack()
+  t.same((await peek(buckets)).map(({ remaining }) => remaining), [1, 8])
+})
+
+t.test('a window opens with its first mint, and is closed again where that is given back', async (t) => {
+  const { clock, take, peek } = store()
+  const buckets = [caller('a', { minute: 1 })]
+  t.match(await peek(buckets), [{ remaining: 1, resetMs: 60_000 }])
+  const first = take(buckets)
+  clock.ms = 30_000
+  t.match(await peek(buckets), [{ remaining: 0, resetMs: 30_000 }])
+  first.giveBack()
+  t.match(take(buckets).windows, [{ remaining: 0, resetMs: 60_000 }])
+  clock.ms = 89_999
+  t.notOk(take(buckets).taken)
+  clock.ms = 90_000
+  t.ok(take(buckets).taken)
+})
+
+t.test('a limit that was lowered meanwhile leaves nothing rather than less', async (t) => {
+  const { take } = store()
+  for (let i = 0; i < 3; i++) take([caller('a', { day: 5 })])
+  t.match(take([caller('a', { day: 2 })]), { taken: false, windows: [{ remaining: 0 }] })
+})
+
+t.test('an exhausted caller is not forgotten, whoever comes after', async (t) => {
+  const { take } = store(100)
+  const exhausted = caller('exhausted', { day: 1 })
+  t.ok(take([exhausted]).taken)
+  const others = Array.from({ length: 10_000 }, (_, i) => take([caller(`one of many ${i}`, { day: 2 })]).taken)
+  t.ok(others.every(Boolean))
+  t.notOk(take([exhausted]).taken)
+})
+
+t.test('nor is what all callers of a policy have taken', async (t) => {
+  const { take, peek } = store(100)
+  const total = { key: 'policy:rare', windows: { day: 1000 } }
+  take([caller('a', { day: 9 }), total])
+  for (let i = 0; i < 1000; i++) take([caller(`one of many ${i}`, { day: 2 })])
+  t.match(await peek([total]), [{ remaining: 999 }])
+})
+
+t.test('the least recently seen is forgotten first', async (t) => {
+  const { take, peek } = store(3)
+  for (const name of ['a', 'b', 'c', 'a', 'd']) take([caller(name, { day: 9 })])
+  const used = await Promise.all(['a', 'b', 'c', 'd'].map(async (name) => 9 - ((await peek([caller(name, { day: 9 })]))[0]?.remaining ?? 9)))
+  t.same(used, [2, 0, 1, 1])
+})
+
+t.test('where only exhausted callers are left a new one is refused, until one of them is free', async (t) => {
+  const { clock, take } = store(3)
+  for (const name of ['a', 'b', 'c']) t.ok(take([caller(name, name === 'a' ? { minute: 1, day: 9 } : { day: 1 })]).taken)
+  const newcomer = [caller('d', { day: 9 })]
+  for (const attempt of [1, 2]) t.throws(() => take(newcomer), { code: 'limits_unavailable', reason: 'store_full', retryAfterSeconds: 60 }, String(attempt))
+  t.notOk(take([caller('b', { day: 1 })]).taken, 'who is known is answered as ever')
+  clock.ms = 60_000
+  t.ok(take(newcomer).taken)
+  clock.ms += 1
+  t.match(take([caller('a', { minute: 1, day: 9 })]), { taken: true }, 'who is free again may be forgotten')
+  t.notOk(take([caller('b', { day: 1 })]).taken)
+})
+
+t.test('a caller and a total that find no room are refused together', async (t) => {
+  const { take } = store(2)
+  t.ok(take([caller('a', { day: 1 })]).taken)
+  const both = [caller('b', { day: 1 }), { key: 'policy:p', windows: { day: 5 } }]
+  t.throws(() => take(both), { code: 'limits_unavailable' })
+  t.ok(take([caller('b', { day: 1 })]).taken, 'nothing of it was counted')
+})
+
+t.test('one that gives back makes room', async (t) => {
+  const { take } = store(1)
+  const first = take([caller('a', { day: 1 })])
+  t.throws(() => take([caller('b', { day: 1 })]))
+  first.giveBack()
+  t.ok(take([caller('b', { day: 1 })]).taken)
+  first.giveBack()
+})
+
+t.test('the tightest window is the caller\'s own that is nearest to its end', async (t) => {
+  const { take, close } = store()
+  const { windows } = take([caller('a', { minute: 3, hour: 5, day: 3 }), { key: 'policy:p', windows: { day: 1 } }])
+  t.match(tightest(windows), { window: 'day', limit: 3, remaining: 2 })
+  t.equal(tightest([]), null)
+  close()
+})

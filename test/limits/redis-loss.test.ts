@@ -1,0 +1,204 @@
+import t from 'tap'
+import { createMemoryStore } from '../../src/limits/memory.ts'
+import { startApp } from '../fakes/app.ts'
+import { startFaultProxy } from '../fakes/fault-proxy.ts'
+import { addressOf, NO_REDIS, startRedis } from '../fakes/redis.ts'
+import { startRefusingRedis } from '../fakes/resp.ts'
+import { until } from '../fakes/until.ts'
+import { ADA, connectStore, openStore, type OpenedStore } from './store.ts'
+
+/** 250 ms, and what a busy machine adds. */
+const IN_TIME_MS = 1000
+const BACK_WITHIN_MS = 5000
+const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503, retryAfterSeconds: 1 }
+
+t.test('26: where Redis is down at the start nothing is minted, and the replica is ready as soon as Redis is there', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  await redis.kill()
+  const store = openStore(t, redis)
+  await t.rejects(async () => store.take([ADA]), UNAVAILABLE)
+  await t.rejects(async () => store.peek([ADA]), UNAVAILABLE)
+  t.notOk(store.isReady())
+  await redis.start()
+  await until('the store to be ready', store.isReady, BACK_WITHIN_MS)
+  t.equal((await store.take([ADA])).taken, true)
+})
+
+t.test('26: where replicas may count alone they are ready without Redis, and say that they do', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  await redis.kill()
+  const store = openStore(t, redis, { local: createMemoryStore() })
+  t.ok(store.isReady())
+  t.same(await takeUntilRefused(store), 2)
+  t.match(await store.peek([ADA]), [{ remaining: 0 }, { remaining: 8 }])
+  t.notOk(store.isUp())
+  t.equal(store.counts().local, 3)
+  await until('the loss to be told', () => store.messages().includes('Redis is lost: each replica counts alone'))
+})
+
+t.test('27: where Redis dies under load every mint is answered in time, and it is said once', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  const began = performance.now()
+  const asked = Array.from({ length: 200 }, async () => store.take([{ key: 'caller:many', windows: { minute: 1000 } }]))
+  await redis.kill()
+  const settled = await Promise.allSettled([...asked, ...Array.from({ length: 200 }, async () => store.take([ADA]))])
+  t.ok(performance.now() - began < IN_TIME_MS)
+  for (const { reason } of settled.filter((one) => one.status === 'rejected')) t.match(reason, UNAVAILABLE)
+  t.ok(settled.slice(200).every(({ status }) => status === 'rejected'))
+  t.equal(store.messages().filter((message) => message === 'Redis is lost: mints are refused').length, 1)
+})
+
+t.test('28: a Redis that hangs is waited for once, and then by nobody', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  redis.pause()
+  t.teardown(() => redis.resume())
+  const first = await timed(async () => store.take([ADA]))
+  t.match(first.error, { ...UNAVAILABLE, reason: 'redis_timeout' })
+  t.ok(first.tookMs < IN_TIME_MS)
+  const next = await timed(async () => store.take([ADA]))
+  t.match(next.error, UNAVAILABLE)
+  t.ok(next.tookMs < 100)
+})
+
+t.test('28: a Redis that answers a second late is as good as none', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const proxy = await startFaultProxy(t, redis.address)
+  const store = await connectStore(t, { address: addressOf(proxy.port) }, { local: createMemoryStore() })
+  await proxy.inject({ slow: 1000 })
+  t.equal(await takeUntilRefused(store), 2)
+  t.ok(store.counts().local > 0)
+  await proxy.inject('pass')
+  await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
+})
+
+t.test('28: what was taken by an answer that came too late is given back', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  await store.take([ADA])
+  redis.pause()
+  await t.rejects(async () => store.take([ADA]), UNAVAILABLE)
+  redis.resume()
+  await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
+  await until('it to be given back', async () => (await store.peek([ADA]))[0]?.remaining === 1)
+})
+
+t.test('28: a connection on which nothing comes back is replaced', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const proxy = await startFaultProxy(t, redis.address)
+  for (const address of [addressOf(proxy.port), { ...addressOf(proxy.port), password: 'unasked', database: 3 }]) {
+    await proxy.inject('hang')
+    const before = proxy.connections()
+    const store = openStore(t, { address })
+    await until('another connection', () => proxy.connections() >= before + 2)
+    await proxy.inject('pass')
+    await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
+    store.close()
+  }
+})
+
+t.test('28: errors of the whole server are its loss', async (t) => {
+  for (const error of ['LOADING Redis is loading the dataset in memory', 'MOVED 4242 127.0.0.1:7001', 'NOAUTH Authentication required.', 'ERR unknown command']) {
+    const store = openStore(t, await startRefusingRedis(t, error))
+    await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
+    await t.rejects(async () => store.take([ADA]), UNAVAILABLE, error)
+    t.notOk(store.isReady())
+  }
+})
+
+t.test('28: a Redis that takes no writes is lost until it does', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  const rows: [string, () => Promise<unknown>, () => Promise<unknown>][] = [
+    ['redis_oom', () => redis.control.config('SET', 'maxmemory', '1'), () => redis.control.config('SET', 'maxmemory', '0')],
+    ['redis_readonly', () => redis.control.replicaof('127.0.0.1', 1), () => redis.control.replicaof('NO', 'ONE')]
+  ]
+  for (const [reason, spoil, mend] of rows) {
+    await spoil()
+    await t.rejects(async () => store.take([ADA]), { ...UNAVAILABLE, reason })
+    t.notOk(store.isUp())
+    await mend()
+    await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
+  }
+  t.equal((await store.take([ADA])).taken, true)
+})
+
+t.test('28: a Redis that a script of somebody else blocks is lost until that ends', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t, '--lua-time-limit', '10')
+  const store = await connectStore(t, redis)
+  const blocking = redis.control.eval('while true do end', 0).catch(() => {})
+  await until('Redis to be lost', () => Promise.resolve(store.take([ADA])).then(() => false, () => !store.isUp()))
+  const killer = redis.control.duplicate()
+  await killer.script('KILL')
+  killer.disconnect()
+  await blocking
+  await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
+})
+
+t.test('28: a database that cannot be selected is not quietly another one', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = openStore(t, { address: { ...redis.address, database: 4242 } })
+  await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
+  await t.rejects(async () => store.take([ADA]), UNAVAILABLE)
+  t.equal(await redis.control.dbsize(), 0)
+})
+
+t.test('29: Redis returns, counts go on where they were, and within five seconds', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t, '--appendonly', 'yes', '--appendfsync', 'always')
+  const store = await connectStore(t, redis)
+  await store.take([ADA])
+  await redis.kill()
+  await until('the loss to be seen', () => !store.isUp())
+  await t.rejects(async () => store.take([ADA]), UNAVAILABLE)
+  await redis.start()
+  await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
+  t.equal(await takeUntilRefused(store), 1)
+  t.equal(store.counts().dataLosses, 0)
+  t.ok(store.messages().includes('Redis is back'))
+})
+
+t.test('29: a mint that fails while Redis is lost keeps its own error, stays counted, and that is counted', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  const [one, two] = [await store.take([ADA]), await store.take([ADA])]
+  await redis.kill()
+  await Promise.all([one.giveBack(), two.giveBack()])
+  await until('the loss to be seen', () => !store.isUp())
+  await one.giveBack()
+  t.equal(store.counts().notGivenBack, 3)
+})
+
+t.test('30: replicas that count alone mint no more than the limit each, and one of them no more for having lost Redis twice', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const replicas = await Promise.all([1, 2, 3].map(() => connectStore(t, redis, { local: createMemoryStore() })))
+  for (let loss = 0; loss < 2; loss++) {
+    await redis.kill()
+    const minted = await Promise.all(replicas.map(takeUntilRefused))
+    t.same(minted, loss === 0 ? [2, 2, 2] : [0, 0, 0])
+    await redis.start()
+    for (const replica of replicas) await until('Redis to be up', replica.isUp, BACK_WITHIN_MS)
+  }
+})
+
+t.test('E13: without Redis a mint is 503 with Retry-After and reaches no upstream; where replicas may count alone, it is minted', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  await redis.kill()
+  const refusing = await startApp(t, { limits: openStore(t, redis) })
+  const { status, headers, body } = await refusing.mint('client_secrets')
+  t.equal(status, 503)
+  t.equal(headers.get('retry-after'), '1')
+  t.match(body, { error: { code: 'limits_unavailable' } })
+  const alone = await startApp(t, { limits: openStore(t, redis, { local: createMemoryStore() }) })
+  t.equal((await alone.mint('client_secrets')).status, 200)
+})
+
+async function takeUntilRefused (store: OpenedStore): Promise<number> {
+  for (let taken = 0; ; taken++) if (!(await store.take([ADA])).taken) return taken
+}
+
+async function timed (ask: () => Promise<unknown>): Promise<{ error: unknown, tookMs: number }> {
+  const began = performance.now()
+  const error = await ask().catch((cause) => cause)
+  return { error, tookMs: performance.now() - began }
+}

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import type { Redis } from 'ioredis'
+import t from 'tap'
+import { WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowState } from '../../src/limits/limits.ts'
+import { createMemoryStore } from '../../src/limits/memory.ts'
+import { NO_REDIS, startRedis } from '../fakes/redis.ts'
+import { connectStore } from './store.ts'
+
+/** Real time passes too, while a run lasts: windows end and are compared in steps that are far longer. */
+const STEP_MS = 10_000
+
+const windows = fc.record({ minute: fc.integer({ min: 1, max: 3 }), hour: fc.integer({ min: 1, max: 5 }), day: fc.integer({ min: 1, max: 6 }) }, { requiredKeys: [] })
+const limits = fc.record({ ada: windows, bob: windows, total: windows })
+const step = fc.oneof(
+  { weight: 5, arbitrary: fc.record({ do: fc.constant('take' as const), who: fc.constantFrom('ada', 'bob') }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('give back' as const), which: fc.nat({ max: 9 }) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), steps: fc.constantFrom(1, 3, 6, 360, 8640) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('peek' as const), who: fc.constantFrom('ada', 'bob') }) }
+)
+
+t.test('whatever is taken, given back and waited for, Redis counts as the memory store does', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const shared = await connectStore(t, redis)
+  await fc.assert(fc.asyncProperty(limits, fc.array(step, { maxLength: 30 }), async (limits, steps) => {
+    await letTimePass(redis.control, 2 * WINDOW_MS.day)
+    let now = 0
+    const model = createMemoryStore({ now: () => now })
+    const taken: { model: Take, shared: Take }[] = []
+    for (const step of steps) {
+      if (step.do === 'wait') {
+        now += step.steps * STEP_MS
+        await letTimePass(redis.control, step.steps * STEP_MS)
+      } else if (step.do === 'give back') {
+        const both = taken.splice(step.which, 1)[0]
+        await both?.model.giveBack()
+        await both?.shared.giveBack()
+      } else {
+        const buckets = bucketsOf(step.who, limits[step.who as 'ada' | 'bob'], limits.total)
+        if (step.do === 'take') taken.push(await takeFromBoth(model, shared, buckets))
+        assert.deepEqual(seen(await shared.peek(buckets)), seen(await model.peek(buckets)))
+      }
+    }
+  }), { numRuns: 150 })
+  t.same(shared.messages().filter((message) => message.startsWith('Redis is lost')), [])
+})
+
+async function takeFromBoth (model: LimitStore, shared: LimitStore, buckets: Bucket[]): Promise<{ model: Take, shared: Take }> {
+  const both = { model: await model.take(buckets), shared: await shared.take(buckets) }
+  assert.equal(both.shared.taken, both.model.taken)
+  assert.deepEqual(seen(both.shared.windows), seen(both.model.windows))
+  return both
+}
+
+function bucketsOf (who: string, own: Bucket['windows'], total: Bucket['windows']): Bucket[] {
+  return [{ key: `caller:${who}`, windows: own }, { key: 'policy:pro', windows: total }]
+}
+
+function seen (states: readonly WindowState[]) {
+  return states.map(({ key, window, limit, remaining, resetMs }) => ({ key, window, limit, remaining, steps: Math.ceil(resetMs / STEP_MS) }))
+}
+
+/** Every window is brought so much nearer to its end. */
+async function letTimePass (control: Redis, ms: number): Promise<void> {
+  await control.eval(`
+    for _, key in ipairs(redis.call('KEYS', '{ephemint}:*:*')) do
+      local left = redis.call('PTTL', key) - tonumber(ARGV[1])
+      if left > 0 then redis.call('PEXPIRE', key, left) else redis.call('DEL', key) end
+    end`, 0, ms)
+}

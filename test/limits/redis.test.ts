@@ -1,0 +1,76 @@
+import t from 'tap'
+import { startFaultProxy } from '../fakes/fault-proxy.ts'
+import { addressOf, NO_REDIS, startRedis } from '../fakes/redis.ts'
+import { ADA, connectStore, openStore } from './store.ts'
+
+t.test('a window with nothing left refuses, and then nothing is taken from any', { skip: NO_REDIS }, async (t) => {
+  const store = await connectStore(t, await startRedis(t))
+  const total = { key: 'policy:pro', windows: { hour: 1 } }
+  t.equal((await store.take([ADA, total])).taken, true)
+  const refused = await store.take([ADA, total])
+  t.match(refused, { taken: false, windows: [{ window: 'minute', remaining: 1 }, { window: 'day', remaining: 9 }, { key: 'policy:pro', remaining: 0 }] })
+  await refused.giveBack()
+  t.match(await store.peek([ADA, total]), [{ remaining: 1 }, { remaining: 9 }, { remaining: 0 }])
+})
+
+t.test('a window that has ended gets nothing back that was taken in it, nor does the one that followed', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  const old = await store.take([ADA])
+  await redis.control.del('{ephemint}:caller:ada:minute')
+  await old.giveBack()
+  t.equal(await redis.control.exists('{ephemint}:caller:ada:minute'), 0, 'and none is opened by it')
+  await store.take([ADA])
+  await old.giveBack()
+  t.match(await store.peek([ADA]), [{ window: 'minute', remaining: 1 }, { window: 'day', remaining: 9 }])
+})
+
+t.test('a mint that is given back can be taken again', { skip: NO_REDIS }, async (t) => {
+  const store = await connectStore(t, await startRedis(t))
+  await store.take([ADA])
+  const second = await store.take([ADA])
+  t.equal((await store.take([ADA])).taken, false)
+  await second.giveBack()
+  t.equal((await store.take([ADA])).taken, true)
+})
+
+t.test('who has no limits needs no Redis', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  await redis.kill()
+  const store = openStore(t, redis)
+  const take = await store.take([])
+  await take.giveBack()
+  t.match(take, { taken: true, windows: [] })
+  t.same(await store.peek([]), [])
+})
+
+t.test('keys begin with one hash tag, carry nothing but what the bucket is called, and end by themselves', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  await store.take([ADA, { key: 'policy:a {b}:c', windows: { hour: 5 } }])
+  const keys = (await redis.control.keys('*')).sort()
+  t.same(keys, ['{ephemint}:caller:ada:day', '{ephemint}:caller:ada:minute', '{ephemint}:marker', '{ephemint}:policy:a {b}:c:hour'])
+  for (const key of keys) t.ok(await redis.control.pttl(key) > 50_000, key)
+  const slots = await Promise.all(keys.map((key) => redis.control.cluster('KEYSLOT', key).catch(() => 0)))
+  t.equal(new Set(slots).size, 1)
+})
+
+t.test('a mint is one round trip, and so is a look', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const proxy = await startFaultProxy(t, redis.address)
+  const store = await connectStore(t, { address: addressOf(proxy.port) })
+  await store.take([ADA])
+  const before = proxy.exchanges()
+  await store.take([ADA, { key: 'policy:pro', windows: { minute: 9, hour: 9, day: 9 } }])
+  t.equal(proxy.exchanges() - before, 1)
+  await store.peek([ADA])
+  t.equal(proxy.exchanges() - before, 2)
+})
+
+t.test('scripts that Redis has forgotten are sent again', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  await store.take([ADA])
+  await redis.control.script('FLUSH')
+  t.equal((await store.take([ADA])).taken, true)
+})

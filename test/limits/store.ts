@@ -1,0 +1,28 @@
+// The Redis store as the tests of it begin: connected, and closed with the test.
+
+import type { Test } from 'tap'
+import type { Bucket, LimitStore } from '../../src/limits/limits.ts'
+import { createRedisStore, type RedisStore, type RedisStoreDeps } from '../../src/limits/redis.ts'
+import { createLogger } from '../../src/logging.ts'
+import { keepLines, type KeptLines } from '../fakes/lines.ts'
+import type { RedisServer } from '../fakes/redis.ts'
+import { until } from '../fakes/until.ts'
+
+export type StoreOptions = Partial<RedisStoreDeps> & Readonly<{ local?: LimitStore | null }>
+export type OpenedStore = RedisStore & Readonly<{ log: KeptLines, messages: () => string[] }>
+
+export const ADA: Bucket = { key: 'caller:ada', windows: { minute: 2, day: 10 } }
+
+/** Without waiting for Redis. */
+export function openStore (t: Test, redis: Pick<RedisServer, 'address'>, options: StoreOptions = {}): OpenedStore {
+  const log = keepLines()
+  const store = createRedisStore({ address: redis.address, log: createLogger('trace', log), local: null, ...options })
+  t.teardown(() => store.close())
+  return { ...store, log, messages: () => log.kept.map((line) => JSON.parse(line).msg) }
+}
+
+export async function connectStore (t: Test, redis: Pick<RedisServer, 'address'>, options: StoreOptions = {}): Promise<OpenedStore> {
+  const store = openStore(t, redis, options)
+  await until('Redis to be up', store.isUp)
+  return store
+}
