@@ -149,7 +149,7 @@ async function discover ({ issuer, insecureHttp }: KeySource, signal: AbortSigna
 }
 
 async function fetchObject (url: string, signal: AbortSignal): Promise<JsonObject> {
-  const { status, body } = await call(url, { signal, maxBytes: MAX_BYTES })
+  const { status, body } = await call(url, { signal, maxBytes: MAX_BYTES, closes: true })
   if (status !== 200) throw new OutboundError('not_200')
   const object = readObject(body)
   if (object === undefined) throw new OutboundError('not_a_json_object')

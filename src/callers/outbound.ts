@@ -23,11 +23,13 @@ type Call = Readonly<{
   body?: string
   signal: AbortSignal
   maxBytes: number
+  /** For calls so rare that a connection kept for the next one would be found dead. */
+  closes?: boolean
 }>
 
-export async function call (url: string, { method = 'GET', headers = {}, body, signal, maxBytes }: Call): Promise<Answer> {
+export async function call (url: string, { method = 'GET', headers = {}, body, signal, maxBytes, closes = false }: Call): Promise<Answer> {
   try {
-    const answer = await request(url, { method, headers: { accept: 'application/json', 'user-agent': 'ephemint', ...headers }, body: body ?? null, signal })
+    const answer = await request(url, { method, headers: { accept: 'application/json', 'user-agent': 'ephemint', ...headers }, body: body ?? null, signal, reset: closes })
     const chunks: Buffer[] = []
     let size = 0
     // Leaving the loop destroys the body, and with it the connection.
