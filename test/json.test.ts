@@ -53,6 +53,12 @@ t.test('leaf paths end at whatever is no object with members', async (t) => {
   for (const value of [undefined, null, [], {}, 'text']) t.strictSame(deepestPath(['x'], value), ['x'])
 })
 
+t.test('what is left out is gone, and nothing where there is none', async (t) => {
+  t.strictSame(omitIn({ a: { b: 1, c: 2 }, d: 3 }, ['a', 'b']), { a: { c: 2 }, d: 3 })
+  t.strictSame(omitIn({ a: 1 }, ['a', 'b']), { a: 1 })
+  t.strictSame(omitIn({ a: 1 }, []), { a: 1 })
+})
+
 t.test('paths overlap where one leads to the other', async (t) => {
   for (const [a, b, expected] of [['a.b', 'a.b.c', true], ['a.b.c', 'a', true], ['a', 'a', true], ['a.b', 'a.c', false], ['a', 'ab', false]] as const) {
     t.equal(overlaps(a.split('.'), b.split('.')), expected, `${a} ${b}`)

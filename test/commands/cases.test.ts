@@ -1,0 +1,126 @@
+// `npm run check-config -- FILE --cases CASES`: an operator's own table in an operator's own CI.
+
+import t, { type Test } from 'tap'
+import { readCases } from '../../src/commands/cases.ts'
+import { runCommand } from '../fakes/command.ts'
+
+const POLICY = `
+callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice } }]
+prompts: { support: { session: { instructions: You help. } } }
+policies:
+  - name: pro
+    when: { plan: pro }
+    limits: { day: 5 }
+    realtime:
+      fixed:
+        model: gpt-realtime-2.1
+        tools: [{ type: mcp, server_label: crm, server_url: 'https://mcp.test', headers: { X-Key: { $env: MCP_KEY } }, authorization: canary-spelled-out }]
+      allow: { audio.output.voice: { enum: [marin, cedar] } }
+      ignore: [temperature]
+      prompts: [support]
+      expires_after: { default: 60, max: 120 }
+blocked: [{ subject: mallory }]
+`
+const ENV = { MCP_KEY: 'canary-mcp-key' }
+
+function check (t: Test, cases: string) {
+  const dir = t.testdir({ 'policy.yaml': POLICY, 'cases.yaml': cases })
+  return runCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/cases.yaml`], ENV)
+}
+
+t.test('the example that is kept holds for the policy that is kept', async (t) => {
+  const { code, out } = await runCommand('check-config', ['ephemint.example.yaml', '--cases', 'deploy/cases.example.yaml'])
+  t.match(out, /^10 cases hold$/m)
+  t.equal(code, 0)
+})
+
+t.test('a case that fails is told with what was expected and what came of it, and no secret with it', async (t) => {
+  const { code, out, err } = await check(t, `
+- { name: wrong policy, claims: { plan: pro }, route: realtime/client_secrets, expect: { policy: free, kind: transcription } }
+- { name: not refused, claims: { plan: pro }, route: realtime/client_secrets, expect: { refused: policy_violation, param: session.model } }
+- { name: refused, claims: { plan: none }, route: realtime/client_secrets, expect: { policy: pro } }
+- name: another param
+  claims: { plan: pro }
+  route: realtime/client_secrets
+  body: { session: { model: x } }
+  expect: { refused: policy_violation, param: null }
+- name: another code
+  claims: { plan: pro, sub: mallory }
+  route: realtime/client_secrets
+  expect: { refused: no_policy }
+- name: other values
+  claims: { plan: pro }
+  route: realtime/sessions
+  body: { temperature: 0.8 }
+  expect: { ignored: [], prompt: support, expires_after: 30, upstream: { model: x, instructions: y, tools: [] } }
+- { name: this one holds, claims: guest, route: realtime/client_secrets, expect: { refused: no_policy } }
+`)
+  t.equal(code, 1)
+  t.equal(err, '')
+  const [, told] = out.split('policy.yaml is in order\n')
+  t.same(told?.split('\n'), [
+    'failed   wrong policy',
+    '           policy: expected "free", got "pro"',
+    '           kind: expected "transcription", got "realtime"',
+    'failed   not refused',
+    '           outcome: expected refused policy_violation at session.model, got a grant',
+    'failed   refused',
+    '           policy: expected "pro", got null',
+    '           outcome: expected a grant, got refused no_policy',
+    'failed   another param',
+    '           outcome: expected refused policy_violation at no param, got refused policy_violation at session.model',
+    'failed   another code',
+    '           outcome: expected refused no_policy, got refused caller_blocked',
+    'failed   other values',
+    '           prompt: expected "support", got null',
+    '           ignored: expected [], got ["temperature"]',
+    '           expires_after: expected 30, got 60',
+    '           upstream model: expected "x", got "gpt-realtime-2.1"',
+    '           upstream instructions: expected "y", got nothing',
+    '           upstream tools: expected [], got [{"type":"mcp","server_label":"crm","server_url":"https://mcp.test","headers":{"X-Key":"(secret)"},"authorization":"(secret)"}]',
+    '6 of 7 cases failed',
+    ''
+  ])
+})
+
+t.test('cases that hold are counted', async (t) => {
+  const { code, out } = await check(t, `
+- { name: one, claims: { plan: pro, iss: 'https://auth.test/', sub: ada }, route: realtime/client_secrets, body: { session: { prompt: { id: support } } }, expect: { prompt: support, upstream: { instructions: You help. } } }
+`)
+  t.match(out, /^1 case holds$/m)
+  t.equal(code, 0)
+})
+
+t.test('a table that is none runs nothing, and every problem of it is told at once', async (t) => {
+  const { code, out } = await check(t, `
+- { name: a, claims: nobody, route: realtime/nonsense, expect: { refused: nonsense }, extra: 1 }
+- { name: b, claims: {}, route: realtime/client_secrets, expect: {} }
+`)
+  t.equal(code, 1)
+  t.notMatch(out, /in order|hold|failed/)
+  for (const said of [/0\.extra is not a known key: here may stand name, claims, route, body, expect/, /0\.claims .*"guest"/, /0\.route must be one of/, /0\.expect\.refused must be one of/, /1\.expect must not be empty/]) t.match(out, said)
+})
+
+t.test('what contradicts itself is no case', async (t) => {
+  const one = (expect: string, name = 'a') => `- { name: ${name}, claims: guest, route: realtime/client_secrets, expect: ${expect} }\n`
+  const rows: [text: string, problem: object][] = [
+    [one('{ param: x }'), { path: '0.expect.param', problem: 'means nothing without refused' }],
+    [one('{ refused: no_policy, upstream: {} }'), { path: '0.expect.upstream', problem: 'means nothing beside refused' }],
+    [one('{ refused: no_policy }') + one('{ refused: no_policy }'), { path: '1.name', problem: 'is the name of another case too' }],
+    ['- {', { path: 'line 1' }],
+    ['[]', { path: '' }],
+    ['- { name: a, claims: { __proto__: 1 }, route: realtime/sessions, expect: {} }', { problem: 'is not a name that may be used' }]
+  ]
+  for (const [text, problem] of rows) t.match(readCases(text).problems[0], problem, text)
+})
+
+t.test('a policy file with problems runs no case, and a table that is not there is said to be missing', async (t) => {
+  const dir = t.testdir({ 'policy.yaml': POLICY, 'cases.yaml': '[]' })
+  const unset = await runCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/cases.yaml`])
+  t.match(unset.out, /MCP_KEY/)
+  t.match(unset.out, /cases\.yaml: /)
+  t.equal(unset.code, 1)
+  const missing = await runCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/nothing.yaml`], ENV)
+  t.match(missing.err, /nothing\.yaml cannot be read/)
+  t.equal(missing.code, 1)
+})

@@ -1,0 +1,69 @@
+import t from 'tap'
+import { runCommand } from '../fakes/command.ts'
+
+const GOOD = `
+callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice } }]
+policies:
+  - name: all
+    when: any
+    limits: none
+    realtime: { fixed: { tools: [{ type: mcp, server_label: crm, headers: { X-Key: { $env: MCP_KEY } } }] } }
+`
+
+// Each run is a process, and a machine may have other work.
+t.setTimeout(120_000)
+
+t.test('without a file, or with two, its usage is told', async (t) => {
+  for (const args of [[], ['a.yaml', 'b.yaml'], ['a.yaml', '--surprise']]) {
+    const { code, out, err } = await runCommand('check-config', args)
+    t.equal(code, 2, args.join(' '))
+    t.equal(out, '')
+    t.match(err, /^usage: /)
+  }
+})
+
+t.test('a file that cannot be read is no good', async (t) => {
+  const { code, err } = await runCommand('check-config', ['/nowhere/policy.yaml'])
+  t.equal(code, 1)
+  t.match(err, /^\/nowhere\/policy\.yaml cannot be read/)
+})
+
+t.test('every problem is told at once, those of callers too, and no value', async (t) => {
+  const dir = t.testdir({
+    'policy.yaml': `
+callers: [{ jwt: { issuer: 'http://canary.test/' } }]
+polices: []
+policies:
+  - name: one
+    when: any
+    realtime: { fixed: { model: canary }, allow: { model: { enum: [canary] } }, prompts: [canary] }
+  - { name: two, when: { plan: [] }, deny: true }
+`
+  })
+  const { code, out, err } = await runCommand('check-config', [`${dir}/policy.yaml`])
+  t.equal(code, 1)
+  t.equal(err, '')
+  t.strictSame(out.trimEnd().split('\n').map((line) => line.split(' ').slice(0, 4).join(' ')).sort(), [
+    'problem  callers.0.jwt.audience is',
+    'problem  callers.0.jwt.issuer must',
+    'problem  polices is',
+    'problem  policies.0 needs',
+    'problem  policies.0.realtime.allow.model is',
+    'problem  policies.0.realtime.prompts.0 names',
+    'problem  policies.1.when.plan must'
+  ])
+  t.notMatch(out, 'canary')
+})
+
+t.test('a secret that is not there is a problem, one that is there is not told', async (t) => {
+  const dir = t.testdir({ 'policy.yaml': GOOD })
+  const without = await runCommand('check-config', [`${dir}/policy.yaml`])
+  t.equal(without.code, 1)
+  t.match(without.out, /^problem {2}policies\.0\.realtime\.fixed\.tools\.0\.headers\.X-Key names MCP_KEY, which is not set/m)
+
+  const { code, out } = await runCommand('check-config', [`${dir}/policy.yaml`], { MCP_KEY: 'canary-mcp-key' })
+  t.equal(code, 0)
+  t.match(out, /^warning {2}policies\.0\.realtime\.fixed\.tools\.0\.headers is left out/)
+  t.match(out, /policy\.yaml is in order\n$/)
+  t.notMatch(out, 'canary')
+})

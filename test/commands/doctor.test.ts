@@ -1,0 +1,85 @@
+// `npm run doctor` as an operator runs it.
+
+import t, { type Test } from 'tap'
+import { runCommand } from '../fakes/command.ts'
+import { answers, startHostileIssuer } from '../fakes/hostile-issuer.ts'
+import { NO_REDIS, startRedis } from '../fakes/redis.ts'
+import { GA, startUpstream } from '../fakes/upstream.ts'
+
+t.setTimeout(60_000)
+
+const CANARIES = { OPENAI_API_KEY: 'sk-canary-key', SAFETY_IDENTIFIER_SECRET: 'canary-safety-secret-'.padEnd(40, 'x'), TOKEN_SECRET: 'canary-token-secret-'.padEnd(40, 'x') }
+const CALLERS = `
+callers:
+  - jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET }
+  - forward: { issuer: app, url: 'APP/me', cookie: sid, pass: [cookie], subject: /id }
+  - gateway: { issuer: gateway, header: x-user, from: [10.0.0.0/8], secret_header: x-secret, secret_env: TOKEN_SECRET }
+`
+const POLICIES = 'policies: [{ name: p, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1, instructions: canary } } }]\n'
+
+async function doctor (t: Test, { policy = CALLERS + POLICIES, env = {}, args = [] }: { policy?: string, env?: Record<string, string>, args?: string[] }) {
+  const app = await startHostileIssuer(t, answers({}, 401))
+  const dir = t.testdir({ 'ephemint.yaml': policy.replace('APP', app.url) })
+  const ran = await runCommand('doctor', args, { ...CANARIES, EPHEMINT_CONFIG: `${dir}/ephemint.yaml`, ...env })
+  t.notMatch(ran.out + ran.err, 'canary', 'no secret is printed')
+  return ran
+}
+
+t.test('where all is well each thing says so on a line, nothing is minted, and it ends with 0', { skip: NO_REDIS }, async (t) => {
+  const upstream = await startUpstream(t)
+  const redis = await startRedis(t)
+  const { code, out, err } = await doctor(t, { env: { OPENAI_BASE_URL: upstream.url, REDIS_URL: redis.url, CORS_ORIGINS: 'https://app.test' } })
+  t.match(out.split('\n').map((line) => line.replace(/:.*/, '')), ['ok     environment', 'ok     policy file', 'ok     upstream', 'ok     callers.0.jwt', 'ok     callers.1.forward', 'ok     redis', 'ok     audit', 'ok     clock'])
+  t.equal(err, '', 'in a pipe there is no progress')
+  t.equal(code, 0)
+  t.equal(upstream.requests.length, 0)
+})
+
+t.test('asked to mint it mints one, and says so', async (t) => {
+  const upstream = await startUpstream(t)
+  const { code, out } = await doctor(t, { env: { OPENAI_BASE_URL: upstream.url }, args: ['--mint'] })
+  t.match(out, /^ok {5}mint: one secret was minted by policy p/m)
+  t.match(upstream.requests, [{ path: GA }])
+  t.equal(upstream.requests.length, 1)
+  t.equal(code, 0)
+})
+
+t.test('what is wrong is told with what to do, and does not hide the rest', async (t) => {
+  const upstream = await startHostileIssuer(t, answers({}, 401))
+  const { code, out } = await doctor(t, {
+    policy: CALLERS.replace('gateway:', 'gatway:') + POLICIES,
+    env: { OPENAI_BASE_URL: upstream.url, SAFETY_IDENTIFIER_SECRET: '', AUDIT_FILE: '/nowhere/audit.jsonl' },
+    args: ['--mint']
+  })
+  t.equal(code, 1)
+  t.match(out, /^note {3}environment: .*SAFETY_IDENTIFIER_SECRET is not set\n +→ set it/m)
+  t.match(out, /^wrong {2}policy file: callers\.2\.gatway is not a known key/m)
+  t.match(out, /^wrong {2}upstream: .*401.*\n +→ put a key that is good/m)
+  t.match(out, /^note {3}mint: was not tried/m)
+  t.match(out, /^wrong {2}audit: /m)
+})
+
+t.test('an entry of the file that is wrong as it stands is not asked, the others are', async (t) => {
+  const upstream = await startUpstream(t)
+  const { code, out } = await doctor(t, { env: { OPENAI_BASE_URL: upstream.url, TOKEN_SECRET: 'short' } })
+  t.equal(code, 1)
+  t.match(out, /^wrong {2}policy file: callers\.0\.jwt\.secret_env .*32 bytes/m)
+  t.notMatch(out, /callers\.0\.jwt:/)
+  t.match(out, /^ok {5}callers\.1\.forward/m)
+})
+
+t.test('where the environment or the file cannot be used, what is left is looked at', async (t) => {
+  const { code, out } = await runCommand('doctor', [], { EPHEMINT_CONFIG: '/nowhere.yaml', PORT: 'x' })
+  t.equal(code, 1)
+  t.match(out, /^wrong {2}environment: OPENAI_API_KEY or OPENAI_API_KEY_FILE must be set$/m)
+  t.match(out, /^wrong {2}environment: PORT must be/m)
+  t.match(out, /^wrong {2}policy file: \/nowhere\.yaml cannot be read/m)
+  t.match(out, /^note {3}upstream: was not asked/m)
+  t.match(out, /^note {3}clock/m)
+})
+
+t.test('an option that it does not know is an error, and the usage', async (t) => {
+  const { code, err } = await runCommand('doctor', ['--nonsense'])
+  t.equal(code, 2)
+  t.match(err, /^usage: /)
+})

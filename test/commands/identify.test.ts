@@ -1,0 +1,42 @@
+import { createHash, createHmac } from 'node:crypto'
+import t from 'tap'
+import { runCommand } from '../fakes/command.ts'
+
+const SECRET = 'canary-secret-of-32-bytes-or-more'
+const TEXT = 'https://auth.test/\nauth0|123'
+
+// Each run is a process, and a machine may have other work.
+t.setTimeout(120_000)
+
+t.test('without an issuer and a subject its usage is told', async (t) => {
+  for (const args of [[], ['https://auth.test/'], ['a', 'b', 'c']]) {
+    const { code, out, err } = await runCommand('identify', args, { SAFETY_IDENTIFIER_SECRET: SECRET })
+    t.equal(code, 2)
+    t.equal(out, '')
+    t.match(err, /^usage: /)
+  }
+})
+
+t.test('a secret that is too short is refused, and not told', async (t) => {
+  const { code, out, err } = await runCommand('identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET: 'canary' })
+  t.equal(code, 1)
+  t.equal(out, '')
+  t.match(err, /^SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer/)
+  t.notMatch(err, 'canary')
+})
+
+t.test('it is the HMAC-SHA-256 of issuer, newline, subject, in hex', async (t) => {
+  const { code, out, err } = await runCommand('identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET: SECRET })
+  t.equal(out, `${createHmac('sha256', SECRET).update(TEXT).digest('hex')}\n`)
+  t.equal(err, '')
+  t.equal(code, 0)
+  const file = `${t.testdir({ secret: `${SECRET}\n` })}/secret`
+  t.equal((await runCommand('identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET_FILE: file })).out, out)
+})
+
+t.test('without a secret it is the plain hash, and says so', async (t) => {
+  const { code, out, err } = await runCommand('identify', ['https://auth.test/', 'auth0|123'])
+  t.equal(out, `${createHash('sha256').update(TEXT).digest('hex')}\n`)
+  t.match(err, /SAFETY_IDENTIFIER_SECRET is not set/)
+  t.equal(code, 0)
+})

@@ -1,0 +1,17 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { runCommand } from '../fakes/command.ts'
+
+t.test('it writes what is kept in the repository', async (t) => {
+  const dir = t.testdir({})
+  const { code, out } = await runCommand('schema', [`${dir}/schema.json`])
+  t.equal(code, 0)
+  t.match(out, 'is written')
+  t.equal(readFileSync(`${dir}/schema.json`, 'utf8'), readFileSync(new URL('../../deploy/ephemint.schema.json', import.meta.url), 'utf8'))
+})
+
+t.test('two files are one too many', async (t) => {
+  const { code, err } = await runCommand('schema', ['a', 'b'])
+  t.equal(code, 2)
+  t.match(err, /^usage: npm run schema/)
+})
