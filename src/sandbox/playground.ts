@@ -1,6 +1,7 @@
-// The playground: a page on an origin of its own, so that CORS is as real as it will be in an app.
+// The playground: a page on an origin of its own, so that CORS is as real as it will be in an app. Plain files, no build.
 
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
+import { extname } from 'node:path'
 import { fastify } from 'fastify'
 import { listen } from './listen.ts'
 
@@ -8,17 +9,35 @@ export type PlaygroundConfig = Readonly<{
   /** Where Ephemint mints, `/v1` included. */
   mintUrl: string
   identityProviderUrl: string
+  /** Minted with a real key: sessions cost money. */
+  isReal: boolean
 }>
 
 export type Playground = Readonly<{ origin: string, close: () => Promise<void> }>
 
-const PAGE = new URL('./playground.html', import.meta.url)
+const FOLDER = new URL('./playground/', import.meta.url)
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.svg': 'image/svg+xml'
+}
+const HEADERS = {
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff',
+  // It holds secrets for a while: nothing runs that is not one of these files.
+  'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; connect-src *; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
 
 /** `config` is asked at each request: Ephemint must know this page's origin before it listens itself. */
 export async function startPlayground ({ port = 0, config }: { port?: number, config: () => PlaygroundConfig | null }): Promise<Playground> {
   const app = fastify({ forceCloseConnections: true })
-  app.addHook('onSend', async (_request, reply) => { reply.header('cache-control', 'no-store') })
-  app.get('/', async (_request, reply) => reply.type('text/html; charset=utf-8').send(await readFile(PAGE)))
+  app.addHook('onSend', async (_request, reply) => { reply.headers(HEADERS) })
+  for (const name of await readdir(FOLDER)) {
+    const type = TYPES[extname(name)]
+    if (type === undefined) continue
+    app.get(name === 'index.html' ? '/' : `/${name}`, async (_request, reply) => reply.type(type).send(await readFile(new URL(name, FOLDER))))
+  }
   app.get('/config.json', (_request, reply) => reply.send(config()))
 
   const origin = await listen(app, port)

@@ -3,9 +3,10 @@
 import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
+import { admit, bearerOf } from './admit.ts'
 import { startConversation } from './conversation.ts'
-import { incorrectKey, OpenaiError, openaiEnvelope } from './openai-error.ts'
-import type { SessionConfig, SessionStore } from './session-store.ts'
+import { OpenaiError, openaiEnvelope } from './openai-error.ts'
+import type { SessionStore } from './session-store.ts'
 
 const BROWSER_KEY = 'openai-insecure-api-key.'
 const PATHS = ['/v1/realtime', '/v1/realtime/translations']
@@ -20,9 +21,11 @@ export function serveRealtimeSockets (server: Server, store: SessionStore, log: 
 
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => {})
+    const path = pathOf(request)
     try {
-      const config = admit(request, store)
-      log(`${pathOf(request)} opened, ${config.kind} ${String(config.session.id)}`)
+      if (!PATHS.includes(path)) throw new OpenaiError(404, `Invalid URL (${request.method} ${path})`)
+      const config = admit(store, secretOf(request), path)
+      log(`${path} opened, ${config.kind} ${String(config.session.id)}`)
       sockets.handleUpgrade(request, socket, head, (webSocket) => {
         const receive = startConversation(config, (event) => webSocket.send(JSON.stringify(event)))
         webSocket.on('message', (data) => receive(data.toString()))
@@ -30,7 +33,7 @@ export function serveRealtimeSockets (server: Server, store: SessionStore, log: 
       })
     } catch (error) {
       if (!(error instanceof OpenaiError)) throw error
-      log(`${pathOf(request)} refused: ${error.code ?? error.statusCode}`)
+      log(`${path} refused: ${error.code ?? error.statusCode}`)
       refuse(socket, error)
     }
   })
@@ -39,23 +42,9 @@ export function serveRealtimeSockets (server: Server, store: SessionStore, log: 
   }
 }
 
-/** The `model` of the URL is not asked: a secret opens the model that it was minted for. */
-function admit (request: IncomingMessage, store: SessionStore): SessionConfig {
-  const path = pathOf(request)
-  if (!PATHS.includes(path)) throw new OpenaiError(404, `Invalid URL (${request.method} ${path})`)
-  const secret = secretOf(request)
-  if (secret === undefined) throw new OpenaiError(401, 'Missing bearer authentication in header')
-  const config = store.open(secret)
-  if (config === null) throw incorrectKey(secret)
-  if ((config.kind === 'translation') !== (path === '/v1/realtime/translations')) {
-    throw new OpenaiError(400, `A ${config.kind} secret does not open ${path}.`, 'invalid_value')
-  }
-  return config
-}
-
 function secretOf ({ headers }: IncomingMessage): string | undefined {
   const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((protocol) => protocol.trim())
-  return /^Bearer (.+)$/i.exec(headers.authorization ?? '')?.[1] ??
+  return bearerOf(headers.authorization) ??
     offered.find((protocol) => protocol.startsWith(BROWSER_KEY))?.slice(BROWSER_KEY.length)
 }
 

@@ -10,6 +10,7 @@ import { completeSession } from './session-object.ts'
 import { createSessionStore, newId } from './session-store.ts'
 import { checkMint, checkTranslationMint } from './upstream-checks.ts'
 import { checkLegacyMint, completeLegacySession } from './upstream-legacy.ts'
+import { createCalls } from './webrtc.ts'
 
 export type UpstreamOptions = {
   /** The one that is wanted; another if it is taken. By default any. */
@@ -42,12 +43,15 @@ export async function startUpstream ({ port = 0, apiKey, legacy = false, now = D
     legacy ? serveLegacyMints(api) : retireLegacyMints(api)
   }, { prefix: '/v1/realtime' })
 
+  const calls = createCalls(store, log)
+  app.register(calls.routes)
   const endSessions = serveRealtimeSockets(app.server, store, log)
   const origin = await listen(app, port)
   return {
     url: `${origin}/v1`,
     close: async () => {
       endSessions()
+      await calls.end()
       await app.close()
     }
   }

@@ -17,7 +17,7 @@ Ephemint's sandbox is ready. Ctrl-C stops all of it.
   Playground   ${playground}
   Ephemint     ${ephemint}/v1${ops === null ? '' : `   operations: ${ops}`}
   Upstream     ${upstream}   ${real ? 'the real one: your key is charged' : 'emulated: no key, no bill'}
-  Sign-in      ${identityProvider}/token?user=…   fred (plan free), paula (plan pro)
+  Sign-in      ${identityProvider}/token?user=…   fred (plan free), paula (plan pro); &form=opaque for a token that is no JWT
   Policy       ${policyFile}   edit it: a change is taken at once
 
 Mint a client secret:

@@ -38,8 +38,42 @@ t.test('a user is found by plan too, and any page may ask who there is', async (
   t.teardown(close)
   t.equal(await subjectOf(`${issuer}/token?user=free`), 'fred')
   const users = await fetch(`${issuer}/users`, { headers: { origin: 'http://page.test' } })
-  t.equal(users.headers.get('access-control-allow-origin'), '*')
+  t.equal(users.headers.get('access-control-allow-origin'), 'http://page.test')
   t.match(await users.json(), [{ sub: 'fred', plan: 'free' }, { sub: 'paula', plan: 'pro' }])
+})
+
+t.test('an opaque token is told about to who knows the secret, and to nobody else', async (t) => {
+  const { issuer, introspectionSecret, close } = await startIdentityProvider()
+  t.teardown(close)
+  const token = await (await fetch(`${issuer}/token?user=paula&form=opaque`)).text()
+  t.match(token, /^[0-9a-f]{48}$/)
+  const introspect = async (secret: string, token: string) => {
+    const response = await fetch(`${issuer}/introspect`, { method: 'POST', headers: { authorization: `Basic ${btoa(`ephemint%2Dsandbox:${secret}`)}` }, body: new URLSearchParams({ token }) })
+    return { status: response.status, body: await response.json() }
+  }
+  t.equal((await introspect('wrong', token)).status, 401)
+  t.equal((await fetch(`${issuer}/introspect`, { method: 'POST', body: new URLSearchParams({ token }) })).status, 401)
+  t.same((await introspect(introspectionSecret, 'no-token')).body, { active: false })
+  t.match((await introspect(introspectionSecret, token)).body, { active: true, sub: 'paula', plan: 'pro' })
+})
+
+t.test('a session is a cookie that no script reads; without it nobody is signed in', async (t) => {
+  const { issuer, close } = await startIdentityProvider()
+  t.teardown(close)
+  const me = async (cookie: string) => {
+    const response = await fetch(`${issuer}/api/me`, { headers: { cookie } })
+    return { status: response.status, body: await response.json() }
+  }
+  for (const cookie of ['', 'sid=', 'sid=0123', 'other=1']) t.equal((await me(cookie)).status, 401, cookie)
+  t.equal((await fetch(`${issuer}/login?user=mallory`, { method: 'POST' })).status, 404)
+  t.equal((await fetch(`${issuer}/login?user=paula`)).status, 404, 'a link signs nobody in')
+
+  const login = await fetch(`${issuer}/login?user=paula`, { method: 'POST', headers: { origin: 'http://page.test' } })
+  const [, sid = '', rest] = /^(sid=\w+)(.*)$/.exec(login.headers.get('set-cookie') ?? '') ?? []
+  t.equal(rest, '; Path=/; HttpOnly; SameSite=Lax')
+  t.equal(login.headers.get('access-control-allow-credentials'), 'true')
+  t.same(await me(`theme=dark; ${sid}`), { status: 200, body: { id: 'paula', plan: 'pro', org: { name: 'Paula & Partners' } } })
+  t.match((await fetch(`${issuer}/logout`, { method: 'POST' })).headers.get('set-cookie'), 'Max-Age=0')
 })
 
 async function subjectOf (url: string): Promise<unknown> {

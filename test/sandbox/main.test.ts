@@ -38,7 +38,7 @@ async function paste (line: string): Promise<any> {
 }
 
 t.test('an option that means nothing stops it, and the usage is shown', async (t) => {
-  for (const args of [['--nonsense'], ['--port', 'x'], ['--port', '65536'], ['--mint-api', 'beta']]) {
+  for (const args of [['--nonsense'], ['--port', 'x'], ['--port', '65536'], ['--mint-api', 'beta'], ['--origin', 'localhost:5173'], ['--origin', 'http://localhost:5173/']]) {
     const { ended, printed } = dev(t, ...args)
     t.equal(await ended, 1, args.join(' '))
     t.match(printed(), /Usage: npm run dev/)
@@ -75,6 +75,25 @@ t.test('what it prints mints as it stands, or is refused where it says so', { sk
 
   interrupt()
   t.equal(await ended, 0, 'Ctrl-C is no failure, and a session in progress does not hold it up')
+})
+
+t.test('a page that somebody is writing may call too, where it is named; a user may come in any way that a browser can use', async (t) => {
+  const { ready } = dev(t, '--port', '0', '--origin', 'http://localhost:5173')
+  const printed = await ready
+  const [, mintUrl = ''] = /Ephemint +(\S+)/.exec(printed) ?? []
+  const [, identityProvider = ''] = /Sign-in +(\S+)\/token/.exec(printed) ?? []
+  const mint = async (headers: Record<string, string>) => {
+    const response = await fetch(`${mintUrl}/realtime/client_secrets`, { method: 'POST', headers: { origin: 'http://localhost:5173', 'content-type': 'application/json', ...headers }, body: '{}' })
+    return { status: response.status, model: (await response.json() as any).session?.model }
+  }
+  t.equal((await mint({ origin: 'http://localhost:5174' })).status, 403)
+  t.same(await mint({}), { status: 200, model: 'gpt-realtime-2.1-mini' }, 'a guest')
+
+  const opaque = await (await fetch(`${identityProvider}/token?user=paula&form=opaque`)).text()
+  t.same(await mint({ authorization: `Bearer ${opaque}` }), { status: 200, model: 'gpt-realtime-2.1' }, 'an opaque token')
+  const login = await fetch(`${identityProvider}/login?user=paula`, { method: 'POST' })
+  t.same(await mint({ cookie: login.headers.get('set-cookie')?.split(';')[0] ?? '' }), { status: 200, model: 'gpt-realtime-2.1' }, 'a cookie')
+  t.equal((await mint({ cookie: 'sid=0123' })).status, 401)
 })
 
 t.test('with an upstream of the beta it mints at the route of the beta', { skip: hasCurl ? false : 'there is no curl on this machine' }, async (t) => {

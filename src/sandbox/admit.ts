@@ -1,0 +1,19 @@
+// A minted secret, shown by whoever connects, whatever carries the session.
+
+import { incorrectKey, OpenaiError } from './openai-error.ts'
+import type { SessionConfig, SessionStore } from './session-store.ts'
+
+/** The `model` of a URL is not asked: a secret opens the model that it was minted for. Throws OpenaiError. */
+export function admit (store: SessionStore, secret: string | undefined, path: string): SessionConfig {
+  if (secret === undefined) throw new OpenaiError(401, 'Missing bearer authentication in header')
+  const config = store.open(secret)
+  if (config === null) throw incorrectKey(secret)
+  if ((config.kind === 'translation') !== path.startsWith('/v1/realtime/translations')) {
+    throw new OpenaiError(400, `A ${config.kind} secret does not open ${path}.`, 'invalid_value')
+  }
+  return config
+}
+
+export function bearerOf (authorization: string | undefined): string | undefined {
+  return /^Bearer (.+)$/i.exec(authorization ?? '')?.[1]
+}

@@ -1,0 +1,99 @@
+// With a minted secret from the playground to the Realtime API of the sandbox, as browsers do it.
+
+import { until } from '../fakes/until.ts'
+import { browserTest } from './chromium.ts'
+import { sandboxFor, shared, visit } from './harness.ts'
+import { mint, outcome, signInAs } from './playground.ts'
+
+browserTest('a secret that nobody knows any more is refused by both ways, in words', async (t) => {
+  const { playground } = await shared()
+  await visit(t, playground, {}, async (page) => {
+    await page.route('**/realtime/client_secrets', async (route) => {
+      const answer = await route.fetch()
+      await route.fulfill({ response: answer, json: { ...await answer.json(), value: 'ek_nobody_minted_this_one' } })
+    })
+    await signInAs(page, 'Paula')
+    await mint(page)
+    await page.getByRole('button', { name: 'Connect by WebRTC' }).click()
+    await outcome(page).getByText('The call was refused with 401: the secret has expired.').waitFor()
+    await page.getByRole('button', { name: 'Connect by WebSocket' }).click()
+    await outcome(page).getByText('The connection was refused: the secret may have expired.').waitFor()
+  })
+})
+
+browserTest('where nobody answers, that is said', async (t) => {
+  const { playground } = await shared()
+  await visit(t, playground, {}, async (page) => {
+    await signInAs(page, 'Paula')
+    await mint(page)
+    await outcome(page).getByText('Minted', { exact: true }).waitFor()
+    await page.route('**/realtime/calls', (route) => route.abort('connectionrefused'))
+    await page.getByRole('button', { name: 'Connect by WebRTC' }).click()
+    await outcome(page).getByText('Nobody answers at http://127.0.0.1:').waitFor()
+    t.ok(await page.getByRole('button', { name: 'Connect by WebRTC' }).isEnabled(), 'and it can be tried again')
+  })
+})
+
+for (const name of ['WebRTC', 'WebSocket'] as const) {
+  for (const microphone of name === 'WebRTC' ? [false, true] : [false]) {
+    browserTest(`connected by ${name}${microphone ? ' with the microphone' : ''}, the session is the minted one and answers`, async (t) => {
+      const { playground } = await shared()
+      await visit(t, playground, {}, async (page) => {
+        await signInAs(page, 'Paula')
+        await mint(page)
+        if (microphone) await page.getByLabel('with my microphone').check()
+        await page.getByRole('button', { name: `Connect by ${name}` }).click()
+        await outcome(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
+        const events = page.getByRole('log')
+        t.match(await events.getByRole('listitem').first().textContent(), /session\.created gpt-realtime-2\.1 · cedar · You are Ada, the voice agent of Paula & Partners/)
+
+        await page.getByLabel('Something to say').fill('Who are you?')
+        await page.getByRole('button', { name: 'Send' }).click()
+        await events.getByText('This is the sandbox. Your session runs with the model gpt-realtime-2.1.').first().waitFor()
+        await events.getByText('response.done', { exact: true }).waitFor()
+
+        await page.getByRole('button', { name: 'Hang up' }).click()
+        await outcome(page).getByText(name === 'WebRTC' ? 'The call is over.' : 'The connection is closed.').waitFor()
+        await page.getByRole('button', { name: `Connect by ${name}` }).click()
+        await outcome(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
+      })
+    })
+  }
+}
+
+for (const kind of ['Transcription', 'Translation'] as const) {
+  browserTest(`a ${kind.toLowerCase()} connects by both`, async (t) => {
+    const { playground } = await shared()
+    await visit(t, playground, {}, async (page) => {
+      await signInAs(page, 'Paula')
+      await page.locator('#kinds label', { hasText: kind }).click()
+      await mint(page)
+      for (const name of ['WebRTC', 'WebSocket']) {
+        await page.getByRole('button', { name: `Connect by ${name}` }).click()
+        await outcome(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
+        await page.getByRole('log').getByText('session.created', { exact: true }).waitFor()
+        await page.getByRole('button', { name: 'Hang up' }).click()
+      }
+    })
+  })
+}
+
+browserTest('a call that the page hangs up, or whose page is closed, is over for the other side too', async (t) => {
+  const lines: string[] = []
+  const { playground } = await sandboxFor(t, { say: (line) => lines.push(line) })
+  const ended = () => lines.filter((line) => /rtc_\w+ ended/.test(line)).length
+  await visit(t, playground, {}, async (page) => {
+    await mint(page)
+    const call = async () => {
+      await page.getByRole('button', { name: 'Connect by WebRTC' }).click()
+      await page.getByRole('log').getByText('session.created', { exact: true }).waitFor()
+    }
+    await call()
+    await page.getByRole('button', { name: 'Hang up' }).click()
+    await until('the end of the first call', () => ended() === 1)
+    await call()
+    await page.goto('about:blank')
+    await until('the end of the second call', () => ended() === 2)
+  })
+  t.equal(ended(), 2)
+})

@@ -1,0 +1,176 @@
+// The browser code of the README, as it stands in its files, against the sandbox: what is shown works.
+
+import tap, { type Test } from 'tap'
+import type { Page } from 'playwright-core'
+import { browserTest } from './chromium.ts'
+import { sandboxFor, visit } from './harness.ts'
+import { servePages } from './pages.ts'
+
+type App = Readonly<{
+  page: Page
+  identityProvider: string
+  stopEphemint: () => Promise<void>
+  /** Imports `names` from an example and evaluates an expression with them; `mintUrl`, `userToken` and `mintPlain` are there. */
+  run: (names: string, file: string, expression: string) => Promise<any>
+}>
+
+let common: ReturnType<typeof begin> | undefined
+
+async function begin (t: Test) {
+  const origin = await servePages(t)
+  return { origin, ...await sandboxFor(t, { origins: [origin] }) }
+}
+
+/** In an app of its own where something is used up or broken; else in the one of the file. */
+async function inApp (t: Test, body: (app: App) => Promise<void>, ofItsOwn = false): Promise<void> {
+  const { origin, ephemint, identityProvider, stopEphemint } = await (ofItsOwn ? begin(t) : common ??= begin(tap))
+  await visit(t, origin, {}, async (page) => {
+    const prologue = `
+      const mintUrl = '${ephemint}/v1'
+      const userToken = await (await fetch('${identityProvider}/token?user=paula')).text()
+      const mintPlain = (await import('/test/browser/examples/mint.js')).mint
+      const waitFor = (events, type) => new Promise((resolve) => {
+        const look = () => { const event = events.find((one) => one.type === type); event === undefined ? setTimeout(look, 10) : resolve(event) }
+        look()
+      })`
+    const run = (names: string, file: string, expression: string) =>
+      page.evaluate(`(async () => { ${prologue}\nconst ${names} = await import('/test/browser/examples/${file}'); return ${expression} })()`)
+    await body({ run, page, identityProvider, stopEphemint })
+  })
+}
+
+browserTest('plain fetch: a refusal throws with what one needs to handle it, and a mint answers', async (t) => {
+  await inApp(t, async ({ run }) => {
+    const caught = 'error => ({ status: error.status, code: error.code, param: error.param, message: error.message })'
+    t.same(await run('{ mint }', 'mint.js', `mint(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } }).catch(${caught})`), {
+      status: 403, code: 'policy_violation', param: 'session.instructions', message: 'The policy does not permit what this request asks for.'
+    })
+    t.match(await run('{ mint }', 'mint.js', `mint(mintUrl, 'nonsense').catch(${caught})`), { status: 401, code: 'invalid_credentials' })
+    t.match(await run('{ mint }', 'mint.js', 'mint(mintUrl, userToken)'), { value: /^ek_/, expires_at: Number, session: { model: 'gpt-realtime-2.1' }, realtimeUrl: /\/realtime\/calls$/ })
+  })
+})
+
+browserTest('by cookie: only who is signed in', async (t) => {
+  await inApp(t, async ({ run, page, identityProvider }) => {
+    t.match(await run('{ mintByCookie }', 'mint-by-cookie.js', 'mintByCookie(mintUrl)'), { session: { model: 'gpt-realtime-2.1-mini' } }, 'a guest, before')
+    await page.evaluate(`fetch('${identityProvider}/login?user=paula', { method: 'POST', credentials: 'include' })`)
+    t.match(await run('{ mintByCookie }', 'mint-by-cookie.js', 'mintByCookie(mintUrl)'), { value: /^ek_/, session: { model: 'gpt-realtime-2.1', instructions: /Paula/ } })
+  })
+})
+
+browserTest('the openai package mints in a page, and gives the address to connect to', async (t) => {
+  await inApp(t, async ({ run }) => {
+    t.match(await run('{ mint }', 'mint-with-openai.js', "mint(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } }).catch(({ status, param, constructor }) => ({ status, param, name: constructor.name }))"),
+      { status: 403, param: 'session.instructions', name: 'PermissionDeniedError' })
+    t.match(await run('{ mint }', 'mint-with-openai.js', "mint(mintUrl, userToken, { session: { type: 'realtime', audio: { output: { voice: 'verse' } } } })"),
+      { value: /^ek_/, session: { audio: { output: { voice: 'verse' } } }, realtimeUrl: /^http:\/\/127\.0\.0\.1:\d+\/v1\/realtime\/calls$/ })
+  })
+})
+
+for (const file of ['webrtc.js', 'websocket.js']) {
+  browserTest(`${file} opens the session that was minted, and it answers`, async (t) => {
+    await inApp(t, async ({ run }) => {
+      const { created, done } = await run('{ connect }', file, `(async () => {
+        const events = []
+        const line = await connect(await mintPlain(mintUrl, userToken), (event) => events.push(event))
+        const created = await waitFor(events, 'session.created')
+        line.send({ type: 'response.create' })
+        const done = await waitFor(events, 'response.done')
+        line.close()
+        return { created, done }
+      })()`)
+      t.match(created, { session: { model: 'gpt-realtime-2.1', instructions: /Paula & Partners/, audio: { output: { voice: 'cedar' } } } })
+      t.match(done, { response: { status: 'completed' } })
+    })
+  })
+}
+
+browserTest('webrtc.js says why a call is not taken', async (t) => {
+  await inApp(t, async ({ run }) => {
+    const message = await run('{ connect }', 'webrtc.js', `(async () => {
+      const minted = await mintPlain(mintUrl, userToken)
+      return connect({ ...minted, value: 'ek_expired' }, () => {}).catch((error) => error.message)
+    })()`)
+    t.equal(message, 'The call was refused with 401.')
+  })
+})
+
+for (const by of ['connectByWebRtc', 'connectByWebSocket']) {
+  browserTest(`agents: after ${by} the minted persona, voice and tools are in force`, async (t) => {
+    await inApp(t, async ({ run }) => {
+      const { minted, updated } = await run(`{ ${by} }`, 'agents.js', `(async () => {
+        const { RealtimeAgent } = await import('@openai/agents-realtime')
+        const minted = await mintPlain(mintUrl, userToken, { session: { type: 'realtime', prompt: { id: 'support' }, audio: { output: { voice: 'verse' } } } })
+        const events = []
+        const agent = new RealtimeAgent({ name: 'Bob', instructions: 'You are Bob.', voice: 'ash' })
+        const realtime = await ${by}(agent, minted)
+        realtime.transport.on('*', (event) => events.push(event))
+        realtime.transport.sendEvent({ type: 'session.update', session: { type: 'realtime' } })
+        const updated = await waitFor(events, 'session.updated')
+        realtime.close()
+        return { minted: minted.session, updated: updated.session }
+      })()`)
+      t.match(minted, { instructions: /^You help the customers of Paula & Partners/, tools: [{ name: 'find_order' }], audio: { output: { voice: 'verse' } } })
+      for (const key of ['model', 'instructions', 'tools', 'audio', 'output_modalities', 'max_output_tokens', 'tracing']) t.same(updated[key], minted[key], key)
+    })
+  })
+}
+
+browserTest('agents: without the overridden transport the library erases the persona, which is why it is there', async (t) => {
+  await inApp(t, async ({ run }) => {
+    const updated = await run('{ }', 'agents.js', `(async () => {
+      const { OpenAIRealtimeWebSocket, RealtimeAgent, RealtimeSession } = await import('@openai/agents-realtime')
+      const { value, session, realtimeUrl } = await mintPlain(mintUrl, userToken)
+      const transport = new OpenAIRealtimeWebSocket()
+      const events = []
+      transport.on('*', (event) => events.push(event))
+      const realtime = new RealtimeSession(new RealtimeAgent({ name: 'Bob' }), { transport, model: session.model })
+      await realtime.connect({ apiKey: value, url: realtimeUrl.replace(/^http/, 'ws').replace(/\\/calls$/, '') })
+      const updated = await waitFor(events, 'session.updated')
+      realtime.close()
+      return updated.session
+    })()`)
+    t.equal(updated.instructions, '')
+  })
+})
+
+browserTest('a cached secret is shared until shortly before it expires', async (t) => {
+  await inApp(t, async ({ run, page }) => {
+    await page.clock.install()
+    const [first, together, later, afterwards, failed, again] = await run('{ cached }', 'cached.js', `(async () => {
+      let mints = 0
+      const secret = cached(async () => {
+        mints += 1
+        if (mints === 3) throw new Error('down')
+        return { value: 'ek_' + mints, expires_at: Date.now() / 1000 + 60 }
+      })
+      const start = Date.now()
+      const [first, together] = await Promise.all([secret(), secret()])
+      const at = async (seconds) => { const real = Date.now; Date.now = () => start + seconds * 1000; try { return (await secret()).value } catch (error) { return error.message } finally { Date.now = real } }
+      return [first.value, together.value, await at(49), await at(51), await at(120), await at(121)]
+    })()`)
+    t.same([first, together, later, afterwards, failed, again], ['ek_1', 'ek_1', 'ek_1', 'ek_2', 'down', 'ek_4'])
+  })
+})
+
+browserTest('what to do when refused', async (t) => {
+  await inApp(t, async ({ run, stopEphemint }) => {
+    const attempt = (mint: string) => run('{ mintOrSay }', 'when-refused.js', `(async () => {
+      const said = []
+      let token = 'expired'
+      const minted = await mintOrSay(${mint}, async () => { token = userToken }, (words) => said.push(words))
+      return { minted, said }
+    })()`)
+    t.match(await attempt('() => mintPlain(mintUrl, token)'), { minted: { value: /^ek_/ }, said: [] }, '401: signs in anew, and once more')
+    t.same(await attempt("() => mintPlain(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } })"), { minted: null, said: ['This is not for you to choose: session.instructions'] })
+    const limited = await attempt(`async () => {
+      const guest = () => fetch(mintUrl + '/realtime/client_secrets', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{}' })
+      for (let i = 0; i < 3; i++) await guest()
+      const response = await guest()
+      throw { status: response.status, param: null, retryAfter: Number(response.headers.get('Retry-After')) }
+    }`)
+    t.match(limited, { minted: null, said: [/^Not now\. Try again in (60|5\d) s\.$/] })
+    await stopEphemint()
+    t.match(await attempt('() => mintPlain(mintUrl, userToken)'), { minted: null, said: ['Failed to fetch'] })
+  }, true)
+})

@@ -1,0 +1,14 @@
+/** `userToken` is of your own sign-in; `request` is {session?, expires_after?}, and {} leaves everything to the policy. */
+export async function mint (mintUrl, userToken, request = {}) {
+  const response = await fetch(`${mintUrl}/realtime/client_secrets`, {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${userToken}`, 'Content-Type': 'application/json' },
+    body: JSON.stringify(request)
+  })
+  const answer = await response.json()
+  if (!response.ok) {
+    const { code, param, message } = answer.error
+    throw Object.assign(new Error(message), { status: response.status, code, param, retryAfter: Number(response.headers.get('Retry-After')) })
+  }
+  return { ...answer, realtimeUrl: response.headers.get('X-Realtime-Url') }
+}

@@ -1,0 +1,51 @@
+// `npm run screenshots`: the pictures of the README. Written anew when the pages change, and looked at before they are kept.
+
+import { mkdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Browser } from 'playwright-core'
+import { startSandbox } from '../../src/sandbox/start.ts'
+import { launch } from './chromium.ts'
+import { mint, outcome, signInAs } from './playground.ts'
+
+const FOLDER = join(import.meta.dirname, '../../.github')
+const PORTS = { ephemint: 8080, ops: 9090, identityProvider: 8101, playground: 8102, upstream: 8103 }
+const VIEW = { viewport: { width: 1200, height: 820 }, colorScheme: 'light', reducedMotion: 'reduce' } as const
+
+await mkdir(FOLDER, { recursive: true })
+const sandbox = await startSandbox({ ports: PORTS, mintApi: 'auto', real: null, say: () => {} })
+const browser = await launch()
+try {
+  await takePlayground(browser, sandbox.playground)
+  if (sandbox.ops === null) console.log('Ephemint serves no operations: /docs is left out')
+  else await takeDocs(browser, sandbox.ops)
+} finally {
+  await browser.close()
+  await sandbox.stop()
+}
+
+async function takePlayground (browser: Browser, url: string): Promise<void> {
+  const page = await (await browser.newContext(VIEW)).newPage()
+  await page.goto(url)
+  await page.locator('#mint:enabled').waitFor()
+  await signInAs(page, 'Paula')
+  await page.getByLabel('Voice').selectOption('marin')
+  await mint(page)
+  await page.getByRole('button', { name: 'Connect by WebRTC' }).click()
+  await outcome(page).getByText('Connected by WebRTC.', { exact: true }).waitFor()
+  await page.getByRole('log').getByText('session.created', { exact: true }).waitFor()
+  await page.evaluate('document.activeElement.blur(), scrollTo(0, 0)')
+  await keep('playground.png', (path) => page.screenshot({ path }))
+}
+
+async function takeDocs (browser: Browser, opsUrl: string): Promise<void> {
+  const page = await (await browser.newContext(VIEW)).newPage()
+  const response = await page.goto(new URL('/docs', opsUrl).href)
+  if (response?.status() !== 200) throw new Error(`/docs answers ${response?.status()}`)
+  await keep('docs.png', (path) => page.screenshot({ path }))
+}
+
+async function keep (name: string, take: (path: string) => Promise<unknown>): Promise<void> {
+  const path = join(FOLDER, name)
+  await take(path)
+  console.log(`.github/${name}: ${Math.round((await stat(path)).size / 1024)} KiB`)
+}

@@ -1,0 +1,36 @@
+// What serves the playground. What the page does is in test/browser.
+
+import t from 'tap'
+import { startPlayground, type PlaygroundConfig } from '../../src/sandbox/playground.ts'
+
+t.test('it serves its own files and nothing beside them', async (t) => {
+  const { origin, close } = await startPlayground({ config: () => null })
+  t.teardown(close)
+  for (const path of ['/index.html', '/../main.ts', '/%2e%2e/main.ts', '/playground.ts']) t.equal((await fetch(origin + path)).status, 404, path)
+  const page = await fetch(origin)
+  t.equal(page.headers.get('content-type'), 'text/html; charset=utf-8')
+  t.match(page.headers.get('content-security-policy'), /^default-src 'none'; script-src 'self';/)
+  const files = [...(await page.text()).matchAll(/(?:src|href)="([\w.]+)"/g)].map(([, name]) => name as string)
+  t.ok(files.includes('main.js') && files.includes('style.css'))
+  for (const file of new Set(files)) t.equal((await fetch(`${origin}/${file}`)).status, 200, file)
+})
+
+t.test('data never becomes markup', async (t) => {
+  const { origin, close } = await startPlayground({ config: () => null })
+  t.teardown(close)
+  for (const file of ['main', 'page', 'form', 'answer', 'connection', 'connect', 'service', 'snippets', 'refusals', 'words']) {
+    const response = await fetch(`${origin}/${file}.js`)
+    t.equal(response.headers.get('content-type'), 'text/javascript; charset=utf-8', file)
+    t.notMatch(await response.text(), /innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|localStorage|sessionStorage/, file)
+  }
+})
+
+t.test('where Ephemint is, is told as soon as it is known', async (t) => {
+  let config: PlaygroundConfig | null = null
+  const { origin, close } = await startPlayground({ config: () => config })
+  t.teardown(close)
+  const told = async () => (await fetch(`${origin}/config.json`)).json()
+  t.equal(await told(), null)
+  config = { mintUrl: 'http://127.0.0.1:1/v1', identityProviderUrl: 'http://127.0.0.1:2', isReal: false }
+  t.same(await told(), config)
+})
