@@ -13,6 +13,7 @@ import { registerDrain } from './http/drain.ts'
 import { registerOverload } from './http/overload.ts'
 import { projector } from './http/project.ts'
 import { BODY_LIMIT_BYTES, registerStrictJson } from './http/strict-json.ts'
+import { registerTrace, traceOf } from './http/trace.ts'
 import { registerWire } from './http/wire.ts'
 import type { LimitStore } from './limits/limits.ts'
 import type { Log } from './logging.ts'
@@ -21,6 +22,7 @@ import type { Rulebook } from './rulebook.ts'
 import { refusedDecision } from './routes/decision.ts'
 import { MINT_ROUTES, registerMint } from './routes/mint.ts'
 import { registerPolicy } from './routes/policy.ts'
+import { createDeadlines } from './upstream/client.ts'
 import type { Mint } from './upstream/mint.ts'
 
 export type AppDeps = Readonly<{
@@ -67,7 +69,7 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, is
   })
 
   registerAnswers(app, (error, request, reply) => {
-    const facts = { request_id: request.id, code: error.code, reason: error.reason, err: error.cause }
+    const facts = { request_id: request.id, ...traceOf(request), code: error.code, reason: error.reason, err: error.cause }
     // Nobody but the operator can pay OpenAI's bill.
     if (error.statusCode >= 500 || error.reason === 'billing') log.error(facts, 'refused')
     else log.info({ ...facts, err: undefined }, 'refused')
@@ -77,6 +79,7 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, is
     else if (request.caller === null) audit.refusedAnonymous(decision)
     else audit.record('mint.refused', decision)
   })
+  registerTrace(app, isTrusted)
   registerWire(app)
   await registerOrigin(app, { origins: config.origins, credentials: () => rulebook().callers.usesCookies })
   registerDrain(app, isDraining)
@@ -88,7 +91,7 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, is
     registerOverload(admitted, config.upstream.concurrency + BEFORE_UPSTREAM)
     registerAdmission(admitted, { rulebook, limitAddress, safetyIdentifierSecret: config.safetyIdentifierSecret })
     registerPolicy(admitted, limits)
-    registerMint(admitted, { mint, limits, audit, realtimePublicUrl: config.realtimePublicUrl, timeoutMs: config.upstream.timeoutMs })
+    registerMint(admitted, { mint, limits, audit, realtimePublicUrl: config.realtimePublicUrl, deadline: createDeadlines(config.upstream.timeoutMs) })
   })
   return app
 }

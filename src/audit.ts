@@ -3,11 +3,12 @@
 import type { Kind } from './realtime/session.ts'
 import type { Lines } from './lines.ts'
 import { ApiError, type ErrorCode } from './errors.ts'
+import type { Trace } from './http/trace.ts'
 
 export type AuditEvent = 'mint.granted' | 'mint.undelivered' | 'mint.unknown' | 'mint.refused'
 
-/** What is known of a decision; null where it was taken before that was known. */
-export type Decision = {
+/** What is known of a decision; null where it was taken before that was known. The trace is there where a gateway told one. */
+export type Decision = Trace & {
   request_id: string
   /** The safety identifier, not the subject. */
   subject: string | null
@@ -29,8 +30,8 @@ export type Decision = {
 export type Audit = Readonly<{
   /** Throws ApiError `audit_unavailable` where a line would not be written now: before anything is minted. */
   assertWritable: () => void
-  /** Resolves once the line is written; throws ApiError `audit_unavailable` within a second. */
-  granted: (decision: Decision) => Promise<void>
+  /** Resolves once the line is written; throws ApiError `audit_unavailable` within a second, and at `byMs` of the monotonic clock. */
+  granted: (decision: Decision, byMs?: number) => Promise<void>
   record: (event: AuditEvent, decision: Decision) => void
   /** Refusals of the unauthenticated: 10 lines a second for each code, then one line with a count. */
   refusedAnonymous: (decision: Decision) => void
@@ -38,6 +39,7 @@ export type Audit = Readonly<{
 }>
 
 const ANONYMOUS_LINES_PER_SECOND = 10
+const LEAST_WAIT_MS = 100
 
 export function createAudit (lines: Lines): Audit {
   let counts = new Map<string, number>()
@@ -58,9 +60,13 @@ export function createAudit (lines: Lines): Audit {
     assertWritable: () => {
       if (lines.isStuck()) throw new ApiError('audit_unavailable', { retryAfterSeconds: 1 })
     },
-    granted: async (decision) => {
+    granted: async (decision, byMs = Infinity) => {
       try {
-        await lines.confirm(line('mint.granted', decision))
+        await lines.confirm(line('mint.granted', decision), {
+          // Where upstream took all the time there was, a disk has a moment nevertheless.
+          withinMs: Math.max(LEAST_WAIT_MS, byMs - performance.now()),
+          ifLate: () => line('mint.undelivered', { ...decision, code: 'audit_unavailable' })
+        })
       } catch (cause) {
         throw new ApiError('audit_unavailable', { retryAfterSeconds: 1, cause })
       }

@@ -108,7 +108,7 @@ export function readConfig (env: Environment): Config {
       concurrency: whole('UPSTREAM_CONCURRENCY', 256, 1, 100_000)
     },
     realtimePublicUrl: publicUrl.href.replace(/\/$/, ''),
-    policyFile: resolve(text('EPHEMINT_CONFIG') ?? './ephemint.yaml'),
+    policyFile: policyFileOf(env),
     listen: { host: text('HOST') ?? '0.0.0.0', port: whole('PORT', 8080, 0, 65_535) },
     ops: opsPort === null ? null : { host: text('OPS_HOST') ?? '0.0.0.0', port: opsPort },
     origins: new Set(origins),
@@ -189,6 +189,11 @@ function readRedis (env: Environment, problems: string[]): RedisAddress | null {
     problems.push(`${env.REDIS_URL ? 'REDIS_URL' : 'REDIS_URL_FILE'} must be redis:// or rediss://, a host, and where needed user:password@, a port and /database; no query`)
     return null
   }
+}
+
+/** Where the policy file is. */
+export function policyFileOf ({ EPHEMINT_CONFIG: path }: Environment): string {
+  return resolve(path || './ephemint.yaml')
 }
 
 /** What reading a policy file needs of the environment, also where the rest of it is not set: for the commands. */

@@ -1,36 +1,50 @@
 // Lines written to a file or to stdout without ever blocking the event loop: one write in flight, the rest queued.
 // A log line may be lost, and is counted; an audit line is confirmed once the kernel has it, or refused within a second.
 
-import { close, constants, fstat, open, stat, write } from 'node:fs'
-import { promisify } from 'node:util'
+import { stat } from 'node:fs/promises'
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
+import { openFile, openStdout, type Sink } from './sink.ts'
 
 const WAIT_MS = 1000
+/** A little less: whoever was refused after a second is not to be followed by another one. */
+const STUCK_MS = 900
 const BATCH_BYTES = 64 * 1024
 const MAX_QUEUED = 10_000
+
+export type Confirming = Readonly<{
+  /** A second, where nothing shorter is said. */
+  withinMs?: number
+  /** Follows a line that was written after all, when nobody waited for it any more. */
+  ifLate?: () => string
+}>
 
 export type Lines = Readonly<{
   /** Best effort: dropped, and counted, where the destination does not keep up. */
   write: (line: string) => void
-  /** Resolves once the line is written. Rejects within a second where it cannot be. */
-  confirm: (line: string) => Promise<void>
-  /** True while a write has been under way for a second: nothing would be confirmed now. */
+  /** Resolves once the line is written. Rejects in time where it cannot be. */
+  confirm: (line: string, confirming?: Confirming) => Promise<void>
+  /** True while nothing would be confirmed: a write has been under way for almost a second, or the last one has just failed. */
   isStuck: () => boolean
   lost: () => number
   /** Opens the path anew where it was moved away (logrotate). */
   reopen: () => Promise<void>
+  /** What is queued, at once, for a process that is about to end. */
+  flushNow: () => void
   /** Waits a second at most for what is queued. */
   close: () => Promise<void>
 }>
 
 type Entry = { text: string, settle?: (error: Error | null) => void }
-type Destination = { fd: number, path: string | null }
 
 export async function openLines (path: string | null): Promise<Lines> {
-  let destination: Destination = { fd: path === null ? 1 : await openAppending(path), path }
+  let sink = path === null ? openStdout() : await openFile(path)
   let queue: Entry[] = []
-  let inFlightSince: number | null = null
+  let flushing: Promise<void> | null = null
+  let writing: Promise<void> = Promise.resolve()
+  let inFlightSince = Infinity
+  let failedAt = -Infinity
+  let isOrphaned = false
   let lost = 0
-  let idle = () => {}
 
   function enqueue (entry: Entry): void {
     if (queue.length >= MAX_QUEUED && entry.settle === undefined) {
@@ -38,85 +52,100 @@ export async function openLines (path: string | null): Promise<Lines> {
       return
     }
     queue.push(entry)
-    if (inFlightSince === null) flush()
+    flushing ??= flush()
   }
 
-  function flush (): void {
-    const batch: Entry[] = []
-    for (let bytes = 0; queue.length > 0 && bytes < BATCH_BYTES;) {
-      const entry = queue.shift() as Entry
-      bytes += entry.text.length
-      batch.push(entry)
+  async function flush (): Promise<void> {
+    while (queue.length > 0) {
+      // What is decided in one turn of the event loop shares one write.
+      await turn()
+      inFlightSince = performance.now()
+      writing = writeBatch(sink, takeBatch())
+      await writing
+      inFlightSince = Infinity
     }
-    if (batch.length === 0) {
-      inFlightSince = null
-      idle()
-      return
-    }
-    inFlightSince = performance.now()
-    writeAll(destination.fd, Buffer.from(batch.map(({ text }) => text).join(''))).then(() => null, (error: Error) => error).then((error) => {
-      if (error !== null) lost += batch.length
-      for (const { settle } of batch) settle?.(error)
-      flush()
-    })
+    flushing = null
   }
 
-  const timer = path === null ? undefined : setInterval(() => { reopenIfMoved().catch(() => {}) }, WAIT_MS).unref()
+  function takeBatch (): Entry[] {
+    let bytes = 0
+    const end = queue.findIndex(({ text }) => (bytes += text.length) > BATCH_BYTES)
+    return queue.splice(0, end === -1 ? queue.length : Math.max(1, end))
+  }
 
-  async function reopenIfMoved (): Promise<void> {
-    const [now, held] = await Promise.all([promisify(stat)(path as string).catch(() => null), promisify(fstat)(destination.fd)])
-    if (now === null || now.ino !== held.ino || now.dev !== held.dev) await reopen()
+  async function writeBatch (to: Sink, batch: readonly Entry[]): Promise<void> {
+    const { written, error } = await to.write(batch.map(({ text }) => text).join(''))
+    failedAt = error === null ? -Infinity : performance.now()
+    let end = 0
+    for (const { text, settle } of batch) {
+      end += Buffer.byteLength(text)
+      // A disk that filled up in the middle took the first of them whole.
+      const isWritten = end <= written
+      if (settle !== undefined) settle(isWritten ? null : error)
+      else if (!isWritten) lost++
+    }
   }
 
   async function reopen (): Promise<void> {
     if (path === null) return
-    const old = destination.fd
-    destination = { fd: await openAppending(path), path }
-    // Lines in flight still go to the old file: it is closed behind them.
-    await drained()
-    close(old, () => {})
+    const old = sink
+    sink = await openFile(path)
+    isOrphaned = false
+    // A write under way still goes to the old file: it is closed behind it.
+    await writing
+    old.close()
   }
 
-  function drained (): Promise<void> {
-    if (inFlightSince === null) return Promise.resolve()
-    return new Promise((resolve) => {
-      const before = idle
-      idle = () => { idle = before; before(); resolve() }
-    })
+  async function reopenIfMoved (): Promise<void> {
+    const [now, held] = await Promise.all([stat(path as string).catch(() => null), sink.stat()])
+    if (now?.ino === held.ino && now.dev === held.dev) return
+    // Lines in a file that has no name any more are lines that nobody will read.
+    await reopen().catch(() => { isOrphaned = held.nlink === 0 })
   }
+
+  /** A line that is confirmed may bring another one behind it. */
+  async function settled (): Promise<void> {
+    await turn()
+    if (flushing === null) return
+    await flushing
+    await settled()
+  }
+
+  let timer: NodeJS.Timeout | undefined
+  function lookAgain (): void {
+    timer = setTimeout(() => reopenIfMoved().catch(() => {}).then(lookAgain), WAIT_MS).unref()
+  }
+  if (path !== null) lookAgain()
 
   return {
     write: (text) => enqueue({ text }),
-    confirm: (text) => new Promise((resolve, reject) => {
-      const entry: Entry = { text, settle: (error) => { clearTimeout(timeout); error === null ? resolve() : reject(error) } }
+    confirm: (text, { withinMs = WAIT_MS, ifLate } = {}) => new Promise((resolve, reject) => {
+      let isLate = false
+      const entry: Entry = {
+        text,
+        settle: (error) => {
+          clearTimeout(timeout)
+          if (isLate && error === null && ifLate !== undefined) enqueue({ text: ifLate() })
+          return error === null ? resolve() : reject(error)
+        }
+      }
       const timeout = setTimeout(() => {
+        isLate = true
         queue = queue.filter((other) => other !== entry)
-        reject(new Error('not written within a second'))
-      }, WAIT_MS)
+        reject(new Error('not written in time'))
+      }, Math.min(withinMs, WAIT_MS))
       enqueue(entry)
     }),
-    isStuck: () => inFlightSince !== null && performance.now() - inFlightSince > WAIT_MS,
+    isStuck: () => {
+      const now = performance.now()
+      return isOrphaned || sink.isBroken() || now - inFlightSince > STUCK_MS || now - failedAt < WAIT_MS
+    },
     lost: () => lost,
     reopen,
+    flushNow: () => sink.writeNow(queue.splice(0).map(({ text }) => text).join('')),
     close: async () => {
-      clearInterval(timer)
-      await Promise.race([drained(), new Promise((resolve) => setTimeout(resolve, WAIT_MS).unref())])
-    }
-  }
-}
-
-function openAppending (path: string): Promise<number> {
-  return promisify(open)(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o640)
-}
-
-/** A short write is continued, and one that the pipe has no room for is tried again. */
-async function writeAll (fd: number, bytes: Buffer): Promise<void> {
-  for (let offset = 0; offset < bytes.length;) {
-    try {
-      offset += (await promisify(write)(fd, bytes, offset)).bytesWritten
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-      await new Promise((resolve) => setTimeout(resolve, 10))
+      clearTimeout(timer)
+      await Promise.race([settled(), wait(WAIT_MS, undefined, { ref: false })])
     }
   }
 }

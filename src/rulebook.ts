@@ -57,7 +57,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
   let current = rulebook
   let generation = 1
   let failedReloads = 0
-  let newest = text
+  let isClosed = false
   let stopWatching = () => {}
 
   function warn (faults: readonly Fault[]): void {
@@ -70,20 +70,33 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
     for (const { path, problem } of problems) log.error({ path }, `policy file refused: ${problem}`)
   }
 
+  /** Never rejects: whatever is wrong with a file, it is the file that is not taken. */
   async function reload (text: string | null): Promise<void> {
-    if (text === null) return refuse([{ path, problem: 'it cannot be read' }])
-    newest = text
-    const reading = readRulebook(text, sources)
-    if (reading.rulebook === null) return refuse(reading.problems)
-    warn(reading.warnings)
-    // Keys of a new issuer are fetched first, so that nobody is turned away for a change of the file.
-    await reading.rulebook.callers.start()
-    if (newest !== text) return reading.rulebook.callers.close()
-    const old = current
-    current = reading.rulebook
-    old.callers.close()
-    generation++
-    log.info({ generation }, 'policy file taken over')
+    try {
+      if (text === null) return refuse([{ path, problem: 'it cannot be read' }])
+      const reading = readRulebook(text, sources)
+      if (reading.rulebook === null) return refuse(reading.problems)
+      warn(reading.warnings)
+      // Keys of a new issuer are fetched first, so that nobody is turned away for a change of the file.
+      await reading.rulebook.callers.start()
+      if (isClosed) return reading.rulebook.callers.close()
+      const old = current
+      current = reading.rulebook
+      old.callers.close()
+      generation++
+      log.info({ generation }, 'policy file taken over')
+    } catch (err) {
+      log.error({ err }, 'policy file could not be taken over')
+      refuse([{ path, problem: 'it cannot be used' }])
+    }
+  }
+
+  function isUsable (text: string): boolean {
+    try {
+      return readRulebook(text, sources).rulebook !== null
+    } catch {
+      return false
+    }
   }
 
   return {
@@ -91,10 +104,11 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
     generation: () => generation,
     failedReloads: () => failedReloads,
     start: async () => {
-      stopWatching = watchText(path, text, reload)
+      stopWatching = watchText(path, text, { onText: reload, isUsable })
       await current.callers.start()
     },
     close: () => {
+      isClosed = true
       stopWatching()
       current.callers.close()
     }

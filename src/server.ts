@@ -6,9 +6,11 @@ import { buildApp } from './app.ts'
 import { createAudit } from './audit.ts'
 import { createKeySets } from './callers/jwks.ts'
 import { ConfigError, policyEnvironment, readConfig } from './config.ts'
-import { createMemoryStore } from './limits/memory.ts'
+import { openLimits } from './limits/open.ts'
 import { openLines } from './lines.ts'
 import { createLogger } from './logging.ts'
+import { createMetrics } from './metrics.ts'
+import { buildOps } from './ops.ts'
 import { openRulebook } from './rulebook.ts'
 import { createClient } from './upstream/client.ts'
 import { openKey } from './upstream/key.ts'
@@ -16,6 +18,7 @@ import { createMint } from './upstream/mint.ts'
 
 /** Kubernetes kills after 30 s. */
 const EXIT_WITHIN_MS = 25_000
+const LEFT_TO_CLOSE_MS = 3000
 
 try {
   await start()
@@ -27,11 +30,18 @@ try {
 }
 
 async function start (): Promise<void> {
+  // Node's answer to this signal is to open a debugger port.
+  process.on('SIGUSR1', () => {})
+  process.on('SIGHUP', () => reopenAudit())
+  let reopenAudit = () => {}
+
   const config = readConfig(process.env)
   const stdout = await openLines(null)
-  const auditLines = config.auditFile === null ? stdout : await openLines(config.auditFile)
+  const auditLines = config.auditFile === null ? stdout : await openLines(config.auditFile).catch(() => { throw new ConfigError(['AUDIT_FILE cannot be opened for appending']) })
   const log = createLogger(config.logLevel, stdout)
-  const audit = createAudit(auditLines)
+  const metrics = createMetrics()
+  const audit = metrics.audited(createAudit(auditLines))
+  reopenAudit = () => { auditLines.reopen().catch((err) => log.error({ err }, 'audit file could not be opened anew')) }
 
   const rulebook = openRulebook(config.policyFile, {
     ...policyEnvironment(process.env, config.policyFile),
@@ -39,39 +49,71 @@ async function start (): Promise<void> {
     keySets: createKeySets({ log })
   })
   const key = openKey(config.upstream, log)
-  const client = createClient(config.upstream, key, log)
+  const client = createClient(config.upstream, key, log, metrics)
+  const limits = await openLimits(config, log)
   if (config.safetyIdentifierSecret === null) log.warn('SAFETY_IDENTIFIER_SECRET is not set: safety identifiers are plain hashes')
-  if (config.drainMs + config.upstream.timeoutMs > EXIT_WITHIN_MS) log.warn('DRAIN_SECONDS and UPSTREAM_TIMEOUT_MS together exceed 25 s: a mint in flight may be cut off at a stop')
+  // A mint that is begun at the last moment has its own deadline yet, and its audit line.
+  const drainMs = Math.max(0, Math.min(config.drainMs, EXIT_WITHIN_MS - config.upstream.timeoutMs - LEFT_TO_CLOSE_MS))
+  if (drainMs < config.drainMs) log.warn({ drain_ms: drainMs }, 'DRAIN_SECONDS is shortened: with UPSTREAM_TIMEOUT_MS it leaves no time to finish what is in flight')
 
+  const flushNow = () => {
+    stdout.flushNow()
+    auditLines.flushNow()
+  }
   let draining = false
+  const waitingFor = () => [
+    ...rulebook.current().callers.waitingFor().length > 0 ? ['identity'] : [],
+    ...limits.isReady() ? [] : ['limits']
+  ]
+  const mint = metrics.timed(createMint(client, config.upstream.mintApi))
+  const minting = new Set<Promise<unknown>>()
   const app = await buildApp({
     config,
     log,
     audit,
     rulebook: rulebook.current,
-    limits: createMemoryStore(),
-    mint: createMint(client, config.upstream.mintApi),
+    limits: limits.store,
+    mint: (request, context) => {
+      const minted = mint(request, context)
+      minting.add(minted)
+      const done = () => { minting.delete(minted) }
+      minted.then(done, done)
+      return minted
+    },
     isDraining: () => draining,
-    waitingFor: () => rulebook.current().callers.waitingFor().length > 0 ? ['identity'] : []
+    waitingFor
   })
-  const listening = app.listen(config.listen)
-  await Promise.all([rulebook.start(), client.warm()])
-  log.info({ url: await listening }, 'listening')
-
-  process.on('SIGHUP', () => { auditLines.reopen().catch((err) => log.error({ err }, 'audit file could not be opened anew')) })
-  // Node's answer to this signal is to open a debugger port.
-  process.on('SIGUSR1', () => {})
-  closeWithGrace({ delay: EXIT_WITHIN_MS, logger: false, skip: ['SIGHUP'] }, async ({ signal, err }) => {
+  const ops = config.ops === null ? null : await buildOps({ log, metrics, waitingFor: () => draining ? ['drain'] : waitingFor() })
+  metrics.watch({
+    isReady: () => !draining && waitingFor().length === 0,
+    upstream: client.state,
+    keyAges: () => rulebook.current().callers.keyAges(),
+    policy: () => ({ generation: rulebook.generation(), failedReloads: rulebook.failedReloads() }),
+    limits: limits.state,
+    linesLost: () => ({ stdout: stdout.lost(), ...(auditLines === stdout ? {} : { audit_file: auditLines.lost() }) })
+  })
+  for (const issuer of rulebook.current().callers.waitingFor()) log.info({ issuer }, 'waiting for the keys of an issuer')
+  if (!limits.isReady()) log.info({}, 'waiting for Redis')
+  log.info({ upstream: config.upstream.baseUrl.origin }, 'waiting for a connection to upstream')
+  // Before it listens: whoever is answered while the rest is still being waited for is not cut off either.
+  closeWithGrace({ delay: EXIT_WITHIN_MS, logger: false, skip: ['SIGHUP'], onSecondSignal: flushNow, onSecondError: flushNow, onTimeout: flushNow }, async ({ signal, err }) => {
     if (err !== undefined) log.fatal({ err }, 'failed')
     // Readiness fails first and answers say `Connection: close`; then the gateway has this long to go elsewhere.
     draining = true
     log.info({ signal }, 'draining')
-    await wait(config.drainMs)
+    await wait(drainMs)
     await app.close()
+    // Also those whose client is gone: what they minted is written down.
+    await Promise.allSettled(minting)
     rulebook.close()
     key.close()
     audit.close()
+    await limits.store.close()
     await client.close()
+    await ops?.close()
     await Promise.all([stdout.close(), auditLines.close()])
   })
+
+  const [url, opsUrl] = await Promise.all([app.listen(config.listen), ops?.listen(config.ops ?? {}), rulebook.start(), client.warm()])
+  log.info({ url, ops_url: opsUrl }, 'listening')
 }

@@ -21,6 +21,8 @@ export type Callers = Readonly<{
   usesCookies: boolean
   /** Issuers whose keys have not been fetched yet: not ready while there are any. */
   waitingFor: () => string[]
+  /** How old the keys of each issuer are; Infinity before they were fetched. */
+  keyAges: () => { issuer: string, ageMs: number }[]
   /** Begins fetching keys in the background; resolves once every issuer was asked. */
   start: () => Promise<void>
   close: () => void
@@ -73,6 +75,7 @@ export function compileCallers (entries: readonly CallerEntry[], surroundings: S
       authenticate: authenticateBy(credentials, guests[0], compiling.allowedOrigins),
       usesCookies,
       waitingFor: () => keySets.filter((keys) => !keys.wasFetched()).map(({ issuer }) => issuer),
+      keyAges: () => keySets.map(({ issuer, ageMs }) => ({ issuer, ageMs: ageMs() })),
       start: async () => { await Promise.all(keySets.map((keys) => keys.open())) },
       close: () => { for (const keys of keySets) keys.close() }
     },

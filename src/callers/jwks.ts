@@ -32,6 +32,8 @@ export type KeySet = Readonly<{
   /** The keys that may have signed; none where the issuer has no such key. Throws ApiError `identity_unavailable`. */
   find: (header: { alg: string, kid?: string }) => Promise<CryptoKey[]>
   wasFetched: () => boolean
+  /** Since they were fetched; Infinity before. */
+  ageMs: () => number
   /** Keeps the set fresh until `close`; resolves once the issuer was asked. */
   open: () => Promise<void>
   close: () => void
@@ -90,6 +92,7 @@ function createKeySet (source: KeySource, log: Log, { monotonicMs: now, after }:
   return {
     issuer,
     wasFetched: () => keys !== undefined,
+    ageMs: () => now() - fetchedAt,
     open: async () => {
       users++
       if (keys === undefined || users === 1) await refresh()

@@ -9,13 +9,15 @@ export class OutboundError extends Error {
   /** Nobody answered in time, or at all. */
   readonly isSilence: boolean
 
-  constructor (code: string, isSilence = false) {
-    super(code)
+  /** `cause` is for whoever sets things up: it may quote addresses, and no log shows it. */
+  constructor (code: string, isSilence = false, cause?: unknown) {
+    super(code, { cause })
     this.isSilence = isSilence
   }
 }
 
-export type Answer = Readonly<{ status: number, body: Buffer }>
+/** `date` is what the other side's clock says. */
+export type Answer = Readonly<{ status: number, date: string, body: Buffer }>
 
 type Call = Readonly<{
   method?: Dispatcher.HttpMethod
@@ -38,11 +40,11 @@ export async function call (url: string, { method = 'GET', headers = {}, body, s
       if (size > maxBytes) throw new OutboundError('too_large')
       chunks.push(chunk)
     }
-    return { status: answer.statusCode, body: Buffer.concat(chunks) }
+    return { status: answer.statusCode, date: String(answer.headers.date), body: Buffer.concat(chunks) }
   } catch (error) {
     if (error instanceof OutboundError) throw error
     // Of an error made elsewhere only the kind is told: its message may quote what was sent.
-    throw new OutboundError(signal.aborted ? 'timeout' : 'unreachable', true)
+    throw new OutboundError(signal.aborted ? 'timeout' : 'unreachable', true, error)
   }
 }
 

@@ -26,6 +26,7 @@ export function answerMalformed (error: { code?: string }, socket: Socket): void
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Cache-Control: no-store',
     'X-Content-Type-Options: nosniff',
+    'Vary: Authorization, Origin',
     'Connection: close',
     '',
     body

@@ -10,9 +10,9 @@ import { GIVE_BACK, TAKE } from './redis-scripts.ts'
 
 const ANSWER_WITHIN_MS = 250
 const CONNECT_WITHIN_MS = 1000
-/** A connection on which nothing comes back any more is given up: after a partition TCP would wait for minutes. */
-const SILENT_FOR_MS = 1000
-const CHECK_AGAIN_MS = 250
+const CHECK_EVERY_MS = 250
+/** A connection that was silent at so many checks is given up: after a partition TCP would wait for minutes. */
+const SILENT_CHECKS = 4
 const RECONNECT_MS = { first: 100, last: 1000 }
 
 /** Each takes how many keys there are, the keys, and the arguments. */
@@ -40,19 +40,21 @@ export function connectRedis ({ host, port, tls, username, password, database }:
   let state: 'new' | 'up' | 'lost' | 'closed' = 'new'
   let wasUp = false
   let isChecking = false
+  let silentChecks = 0
   let mayEvictUnseen = false
-  let next: NodeJS.Timeout | undefined
+  let timer: NodeJS.Timeout | undefined
+  checkUntilUp()
   const redis = new Redis({
     host,
     port,
     username,
     password,
+    db: database,
     ...(tls ? { tls: { servername: isIP(host) === 0 ? host : '' } } : {}),
     // Version 3 of the protocol brings nothing here, and some proxies do not know it.
     protocol: 2,
     disableClientInfo: true,
     connectTimeout: CONNECT_WITHIN_MS,
-    socketTimeout: SILENT_FOR_MS,
     // What was sent when the connection broke may have been counted: sent again, it would be counted twice.
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
@@ -82,41 +84,55 @@ export function connectRedis ({ host, port, tls, username, password, database }:
     if (state === 'closed') return
     if (state !== 'lost') log.error({ reason }, `Redis is lost: ${consequence}`)
     state = 'lost'
-    clearTimeout(next)
-    next = setTimeout(checkNow, CHECK_AGAIN_MS).unref()
+    checkUntilUp()
+  }
+
+  function checkUntilUp (): void {
+    timer ??= setInterval(checkNow, CHECK_EVERY_MS).unref()
+  }
+
+  function rise (): void {
+    if (state === 'lost') log.warn({}, 'Redis is back')
+    state = 'up'
+    wasUp = true
+    silentChecks = 0
+    clearInterval(timer)
+    timer = undefined
   }
 
   async function checkNow (): Promise<void> {
+    // Connected, but what the library says first is not answered.
+    if (redis.status === 'connect') noteSilence()
     if (isChecking || redis.status !== 'ready') return
     isChecking = true
     try {
-      // Connecting, the library goes on in database 0 where it could not select another.
+      // Where it could not select another database, the library goes on in 0.
       if (database !== 0) await ask(() => redis.select(database))
-      await assertKeepsKeys()
       await check(ask)
+      await assertKeepsKeys()
       rise()
     } catch (cause) {
-      lose(cause instanceof ApiError ? cause.reason as string : reasonOf(cause))
-    } finally {
-      isChecking = false
+      const { reason = '' } = cause as ApiError
+      lose(reason)
+      if (reason === 'redis_timeout') noteSilence()
     }
+    isChecking = false
+  }
+
+  function noteSilence (): void {
+    if (++silentChecks < SILENT_CHECKS) return
+    silentChecks = 0
+    redis.disconnect(true)
   }
 
   /** A window that is evicted would count as one that nobody has opened. */
   async function assertKeepsKeys (): Promise<void> {
-    const memory = await ask(() => redis.info('memory').catch(() => ''))
+    const memory = await ask(() => redis.info('memory').catch(emptyIfRefused))
     const [, limit] = /^maxmemory:(\d+)/m.exec(memory) ?? []
     const [, policy] = /^maxmemory_policy:(\S+)/m.exec(memory) ?? []
     if (policy !== undefined && policy !== 'noeviction' && limit !== '0') throw new ApiError('limits_unavailable', { reason: 'redis_evicts_keys' })
     if (policy === undefined && !mayEvictUnseen) log.warn({}, 'Redis does not say its maxmemory-policy: it must be noeviction')
     mayEvictUnseen = policy === undefined
-  }
-
-  function rise (): void {
-    if (state === 'lost') log.warn({}, 'Redis is back')
-    if (state !== 'closed') state = 'up'
-    wasUp = true
-    clearTimeout(next)
   }
 
   return {
@@ -125,7 +141,7 @@ export function connectRedis ({ host, port, tls, username, password, database }:
     wasUp: () => wasUp,
     close: () => {
       state = 'closed'
-      clearTimeout(next)
+      clearInterval(timer)
       redis.disconnect()
     }
   }
@@ -150,6 +166,12 @@ function inTime<T> (answer: Promise<T>, onLate: (answer: T) => void): Promise<T>
       reject(cause)
     })
   })
+}
+
+/** Who may not ask is not told. */
+function emptyIfRefused (cause: Error): string {
+  if (cause.name !== 'ReplyError') throw cause
+  return ''
 }
 
 /** Error replies begin with a word in capitals, but for those of a script of Redis 6, where it comes later. */

@@ -58,7 +58,7 @@ export function createRedisStore ({ address, log, local, now = () => performance
 
   /** Also shows whether Redis takes writes. */
   async function adoptMarker (ask: Connection['ask']): Promise<void> {
-    const [, value] = await ask(({ take }) => take(1, MARKER, '', ids())) as [number, string]
+    const [, value] = await ask((scripts) => scripts.take(1, MARKER, '', ids())) as [number, string]
     if (expectedMarker() !== '' && value !== marker.value) noteDataLoss()
     marker = { value, seenAt: now() }
   }
@@ -73,29 +73,35 @@ export function createRedisStore ({ address, log, local, now = () => performance
   async function count (buckets: readonly Bucket[], isPeek: boolean): Promise<Counted> {
     const slots = slotsOf(buckets)
     const keys = slots.map(keyOf)
+    const expected = expectedMarker()
     const limits = slots.flatMap(({ window, limit }) => [isPeek ? 0 : limit, WINDOW_MS[window]])
     try {
-      const answer = await connection.ask(({ take }) => take(keys.length + 1, MARKER, ...keys, expectedMarker(), ids(), ...limits), (late) => {
+      const answer = await connection.ask((scripts) => scripts.take(keys.length + 1, MARKER, ...keys, expected, ids(), ...limits), (late) => {
         const { isFree, windows } = readCounted(slots, late)
-        if (isFree) giveBack(windows)
+        if (isFree) sendBack(windows)
       })
       const counted = readCounted(slots, answer)
       marker = { value: counted.marker, seenAt: now() }
       return counted
     } catch (error) {
-      if ((error as ApiError).reason === 'redis_lost') noteDataLoss()
+      if ((error as ApiError).reason === 'redis_lost' && expected === marker.value) noteDataLoss()
       throw error
     }
   }
 
   /** Never rejects: a mint that failed has its own reason, and this is not it. */
-  async function giveBack (windows: Counted['windows']): Promise<void> {
+  async function sendBack (windows: Counted['windows']): Promise<void> {
     try {
-      if (!connection.isUp()) throw new Error('lost')
-      await connection.ask(({ giveBack }) => giveBack(windows.length, ...windows.map(keyOf), ...windows.map(({ id }) => id)))
+      await connection.ask((scripts) => scripts.giveBack(windows.length, ...windows.map(keyOf), ...windows.map(({ id }) => id)))
     } catch {
       counts.notGivenBack++
     }
+  }
+
+  async function giveBack ({ isFree, windows }: Counted): Promise<void> {
+    if (!isFree) return
+    if (connection.isUp()) await sendBack(windows)
+    else counts.notGivenBack++
   }
 
   /** In Redis; or alone, where that is allowed and Redis is lost. A damaged window is neither. */
@@ -115,8 +121,8 @@ export function createRedisStore ({ address, log, local, now = () => performance
     take: async (buckets) => {
       if (buckets.length === 0) return { taken: true, windows: [], giveBack: () => {} }
       return shared<Take>(async () => {
-        const { isFree, windows } = await count(buckets, false)
-        return { taken: isFree, windows, giveBack: () => isFree ? giveBack(windows) : undefined }
+        const counted = await count(buckets, false)
+        return { taken: counted.isFree, windows: counted.windows, giveBack: () => giveBack(counted) }
       }, (store) => {
         counts.local++
         return store.take(buckets)

@@ -4,6 +4,7 @@ import { hash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Decision } from '../audit.ts'
 import type { ApiError } from '../errors.ts'
+import { traceOf } from '../http/trace.ts'
 import type { Granted } from '../policy/apply.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Minted } from '../upstream/mint.ts'
@@ -30,7 +31,7 @@ export function mintedFacts ({ value, expiresAt, session, upstreamRequestId }: M
 }
 
 export function grantedDecision (request: FastifyRequest, reply: FastifyReply, decided: Partial<Decision>): Decision {
-  return { ...beginning(request), ...decided, duration_ms: Math.round(reply.elapsedTime * 1000) / 1000 }
+  return { ...beginning(request), ...decided, duration_ms: Math.round(reply.elapsedTime * 1000) / 1000, ...traceOf(request) }
 }
 
 /** Also of requests that no handler has seen. */

@@ -13,7 +13,7 @@ import type { SessionRules } from '../policy/rules.ts'
 import { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../realtime/answer.ts'
 import { sessionToLegacy } from '../realtime/legacy-answer.ts'
 import type { Kind } from '../realtime/session.ts'
-import { deadlineIn, type Deadline } from '../upstream/client.ts'
+import type { Deadline } from '../upstream/client.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
 import { grantedDecision, grantedFacts, mintedFacts, refusedAfter } from './decision.ts'
 import { bodyObject, readGa, readLegacyBody, type Read } from './read.ts'
@@ -23,7 +23,8 @@ export type MintDeps = Readonly<{
   limits: LimitStore
   audit: Audit
   realtimePublicUrl: string
-  timeoutMs: number
+  /** Of a mint that begins now. */
+  deadline: () => Deadline
 }>
 
 type Shape = (kind: Kind, minted: Minted, session: JsonObject, granted: Granted) => JsonObject
@@ -57,9 +58,9 @@ async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, r
   Object.assign(decided, grantedFacts(kind, granted))
 
   const taken = await takeLimits(deps.limits, caller, reply)
-  const deadline = deadlineIn(deps.timeoutMs)
+  const deadline = deps.deadline()
   try {
-    const minted = await mintUpstream(deps, request, { route, kind, asked, granted, deadline }).finally(deadline.clear)
+    const minted = await mintUpstream(deps, request, { route, kind, asked, granted, deadline })
     Object.assign(decided, mintedFacts(minted))
     await deps.audit.granted(grantedDecision(request, reply, decided), deadline.atMs)
     watchDelivery(deps.audit, request, reply, decided)

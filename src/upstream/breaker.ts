@@ -8,7 +8,7 @@ import type { Answer } from './client.ts'
 const FAILURES_IN_A_ROW = 10
 const PROBE_AFTER_MS = 2000
 
-export type Breaker = (attempt: () => Promise<Answer | ApiError>) => Promise<Answer | ApiError>
+export type Breaker = ((attempt: () => Promise<Answer | ApiError>) => Promise<Answer | ApiError>) & Readonly<{ isOpen: () => boolean }>
 
 /** `now` is monotonic, in milliseconds. */
 export function createBreaker (log: Pick<Log, 'error' | 'warn'>, now: () => number = () => performance.now()): Breaker {
@@ -28,7 +28,7 @@ export function createBreaker (log: Pick<Log, 'error' | 'warn'>, now: () => numb
     return { get duration () { return now() - openedAt >= PROBE_AFTER_MS ? -Infinity : Infinity }, next: halfOpenAfter }
   }
 
-  return async (attempt) => {
+  const execute = async (attempt: () => Promise<Answer | ApiError>): Promise<Answer | ApiError> => {
     // The library lets others wait for the probe, which may take until the deadline.
     if (circuit.state === CircuitState.HalfOpen) return refusal()
     try {
@@ -38,6 +38,7 @@ export function createBreaker (log: Pick<Log, 'error' | 'warn'>, now: () => numb
       return refusal(cause)
     }
   }
+  return Object.assign(execute, { isOpen: () => circuit.state !== CircuitState.Closed })
 }
 
 function refusal (cause?: unknown): ApiError {

@@ -32,6 +32,7 @@ for (const { name, callers, when, keys, alg, header, claims, wrong } of RECIPES)
           issuer: source.issuer,
           find: async ({ alg, kid }) => alg === 'RS256' || alg === 'ES256' ? [await importJWK({ ...signers[alg].jwk, kid: kid as string }, alg) as CryptoKey] : [],
           wasFetched: () => true,
+          ageMs: () => 0,
           open: async () => {},
           close: () => {}
         }

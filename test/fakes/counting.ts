@@ -13,6 +13,8 @@ export type CountingUpstream = Readonly<{
   port: number
   /** The secrets of every 200, by their order. */
   minted: string[]
+  /** Mints that it was asked for. */
+  asked: () => number
   /** Answered with instead of 200; null mints again. */
   behave: (status: number | null) => void
 }>
@@ -43,9 +45,11 @@ const LEAVES_AFTER_MS = 5
 export async function startCountingUpstream (owner: Owner, delayMs: number): Promise<CountingUpstream> {
   const minted: string[] = []
   let status: number | null = null
+  let asked = 0
   const server = createServer(async (request, response) => {
     await request.resume().toArray()
     if (request.method === 'GET') return response.end('{}')
+    asked++
     await wait(delayMs)
     if (status !== null) return response.writeHead(status, { 'content-type': 'application/json' }).end('{"error":{"code":"of_the_fake"}}')
     const value = `ek_${randomUUID()}`
@@ -61,7 +65,7 @@ export async function startCountingUpstream (owner: Owner, delayMs: number): Pro
     server.close()
   })
   const { port } = server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}/v1`, port, minted, behave: (next) => { status = next } }
+  return { url: `http://127.0.0.1:${port}/v1`, port, minted, asked: () => asked, behave: (next) => { status = next } }
 }
 
 export function createClients (url: string, connections: number): Clients {

@@ -60,7 +60,7 @@ export async function startRedis (owner: Owner, ...options: string[]): Promise<R
   }
 
   await start()
-  const control = new Redis(port, '127.0.0.1', { lazyConnect: true, retryStrategy: () => 50 })
+  const control = new Redis(port, '127.0.0.1', { lazyConnect: true, enableReadyCheck: false, retryStrategy: () => 50 })
   control.on('error', () => {})
   owner.teardown(async () => {
     control.disconnect()

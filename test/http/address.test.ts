@@ -1,4 +1,4 @@
-// THREATS E1 to E4: so many requests a minute from one address, whoever else is named in a header.
+// So many requests a minute from one address, whoever else is named in a header.
 
 import t from 'tap'
 import { addressRanges, clientKey, inRanges, trustedProxies } from '../../src/http/address.ts'

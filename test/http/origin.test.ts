@@ -1,4 +1,4 @@
-// THREATS C: which pages may call, and what they may read.
+// Which pages may call, and what they may read.
 
 import t from 'tap'
 import { ORIGIN, POLICY, startApp } from '../fakes/app.ts'

@@ -1,4 +1,4 @@
-// THREATS B11 to B20: bodies are JSON in UTF-8 and nothing else; what is malformed gets its code and mints nothing.
+// Bodies are JSON in UTF-8 and nothing else; what is malformed gets its code and mints nothing.
 
 import { gzipSync } from 'node:zlib'
 import t from 'tap'

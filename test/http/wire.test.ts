@@ -1,4 +1,4 @@
-// THREATS B: what no honest client sends. Nothing of it mints, every answer is our envelope, and nothing is smuggled.
+// What no honest client sends. Nothing of it mints, every answer is our envelope, and nothing is smuggled.
 
 import t from 'tap'
 import { startApp, type App } from '../fakes/app.ts'
@@ -17,6 +17,7 @@ function holdEnvelope (t: Test, app: App, answer: RawAnswer, name: string): void
   t.match(headers.get('content-type'), /^application\/json/, name)
   t.equal(headers.get('cache-control'), 'no-store')
   t.equal(headers.get('x-content-type-options'), 'nosniff')
+  t.match(headers.get('vary'), /Origin/)
   t.equal(headers.get('server'), null)
   const { error } = JSON.parse(text)
   t.same(Object.keys(error), ['message', 'type', 'code', 'param'])

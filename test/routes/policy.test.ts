@@ -1,4 +1,5 @@
 import t from 'tap'
+import { ApiError } from '../../src/errors.ts'
 import { CALLERS, POLICY, startApp } from '../fakes/app.ts'
 import { assertAnswerHeaders, assertNoCanary } from '../fakes/invariants.ts'
 
@@ -63,4 +64,34 @@ t.test('looking costs nothing', async (t) => {
   const headers = { authorization: `Bearer ${await app.token()}` }
   for (let i = 0; i < 3; i++) t.match((await app.request('/v1/realtime/policy', { headers })).body.limits, { minute: { remaining: 50, reset: 60 } })
   t.equal(app.audit.kept.length, 0)
+})
+
+t.test('guests are told what guests may ask for', async (t) => {
+  const app = await startApp(t, {
+    policy: `
+callers: [{ guest: {} }]
+policies: [{ name: trial, when: guest, limits: { day: 2 }, transcription: { fixed: { audio: { input: { transcription: { model: m } } } } } }]
+`
+  })
+  await app.mint('transcription_sessions', {}, { authorization: undefined })
+  const { body } = await app.request('/v1/realtime/policy')
+  t.match(body, { sessions: { transcription: { allow: {} } }, limits: { day: { limit: 2, remaining: 1 } } })
+  t.notOk(Object.hasOwn(body.sessions as object, 'realtime'), 'a kind that is not named is not there')
+})
+
+t.test('who has used up a limit is told when it begins anew', async (t) => {
+  const app = await startApp(t, { policy: POLICY.replace('minute: 50', 'minute: 1') })
+  await app.mint('client_secrets', {})
+  const { body } = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token()}` } })
+  t.match(body.limits, { minute: { limit: 1, remaining: 0 }, day: { remaining: 499 } })
+  const { reset } = (body.limits as { minute: { reset: number } }).minute
+  t.ok(reset >= 1 && reset <= 60)
+})
+
+t.test('where nobody can say what remains, nothing is said', async (t) => {
+  const down = () => { throw new ApiError('limits_unavailable', { retryAfterSeconds: 1 }) }
+  const app = await startApp(t, { limits: { take: down, peek: down, close: () => {} } })
+  const answer = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token()}` } })
+  t.match(answer, { status: 503, body: { error: { code: 'limits_unavailable' } } })
+  t.equal(answer.headers.get('retry-after'), '1')
 })

@@ -1,0 +1,29 @@
+// Where limits are counted, as the environment says.
+
+import type { Config } from '../config.ts'
+import type { Log } from '../logging.ts'
+import type { LimitStore } from './limits.ts'
+import { createMemoryStore } from './memory.ts'
+import type { RedisCounts } from './redis.ts'
+
+export type OpenLimits = Readonly<{
+  store: LimitStore
+  isReady: () => boolean
+  state: () => RedisCounts & Readonly<{ isUp: boolean, isAlone: boolean }>
+}>
+
+export async function openLimits ({ redis, onRedisLoss }: Pick<Config, 'redis' | 'onRedisLoss'>, log: Pick<Log, 'info' | 'warn' | 'error'>): Promise<OpenLimits> {
+  const memory = createMemoryStore()
+  if (redis === null) {
+    return { store: memory, isReady: () => true, state: () => ({ isUp: true, isAlone: false, local: 0, notGivenBack: 0, dataLosses: 0 }) }
+  }
+  // The client library takes 20 MB: only where there is something to connect to.
+  const { createRedisStore } = await import('./redis.ts')
+  const isLocal = onRedisLoss === 'local'
+  const store = createRedisStore({ address: redis, log, local: isLocal ? memory : null })
+  return {
+    store,
+    isReady: store.isReady,
+    state: () => ({ ...store.counts(), isUp: store.isUp(), isAlone: isLocal && !store.isUp() })
+  }
+}

@@ -1,0 +1,172 @@
+// What is measured, as Prometheus reads it. No label has a value that a caller could add to: outcomes, codes and kinds are
+// ours, policies and issuers are configuration.
+
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Audit, AuditEvent, Decision } from './audit.ts'
+import type { Mint } from './upstream/mint.ts'
+
+export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
+
+/** Rendering takes milliseconds: however often it is asked for, mints wait for one a second. */
+const KEPT_MS = 1000
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+/** Looked up when somebody asks. */
+export type Sources = Readonly<{
+  isReady: () => boolean
+  upstream: () => Readonly<{ inFlight: number, isBreakerOpen: boolean }>
+  /** Infinity until they were fetched. */
+  keyAges: () => readonly Readonly<{ issuer: string, ageMs: number }>[]
+  policy: () => Readonly<{ generation: number, failedReloads: number }>
+  /** `isAlone`: this replica counts for itself what is meant to be counted for all. */
+  limits: () => Readonly<{ isUp: boolean, isAlone: boolean, local: number, notGivenBack: number, dataLosses: number }>
+  /** By where they were to go. */
+  linesLost: () => Readonly<Record<string, number>>
+}>
+
+export type Metrics = Readonly<{
+  /** The same audit trail and the same mint, counted and timed. */
+  audited: (audit: Audit) => Audit
+  timed: (mint: Mint) => Mint
+  attempted: (outcome: string) => void
+  retried: () => void
+  watch: (sources: Sources) => void
+  text: () => Promise<string>
+}>
+
+/** `now` is monotonic, in milliseconds. */
+export function createMetrics (now: () => number = () => performance.now()): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  const decisions = new Counter({ name: 'ephemint_decisions_total', help: 'Decisions by audit event, error code, kind of session and policy.', labelNames: ['outcome', 'code', 'kind', 'policy'], registers })
+  const duration = new Histogram({ name: 'ephemint_mint_duration_seconds', help: 'Granted mints: the time upstream took, and our own.', labelNames: ['part'], buckets: SECONDS, registers })
+  for (const part of ['own', 'upstream']) duration.zero({ part })
+  const [own, upstream] = [duration.labels('own'), duration.labels('upstream')]
+  const attempts = new Counter({ name: 'ephemint_upstream_requests_total', help: 'Attempts to mint by upstream status, or by why there was none.', labelNames: ['outcome'], registers })
+  const retries = new Counter({ name: 'ephemint_upstream_retries_total', help: 'Second attempts.', registers })
+  const auditFailures = new Counter({ name: 'ephemint_audit_failures_total', help: 'Mints refused because their audit line could not be written.', registers })
+
+  const decided = counterOf(decisions)
+  const attempted = counterOf(attempts)
+  /** Between upstream's answer and the decision that follows, by request id. */
+  const upstreamMs = new Map<string, number>()
+
+  function note (event: AuditEvent, { code, kind, policy, request_id: id }: Decision): void {
+    upstreamMs.delete(id)
+    decided(event.replace('mint.', ''), code ?? '', kind ?? '', policy ?? '')
+  }
+
+  async function noteGranted (decision: Decision, write: () => Promise<void>): Promise<void> {
+    const began = now()
+    try {
+      await write()
+    } catch (error) {
+      auditFailures.inc()
+      throw error
+    }
+    const upstreamTook = upstreamMs.get(decision.request_id) ?? 0
+    own.observe((Number(decision.duration_ms) + now() - began - upstreamTook) / 1000)
+    upstream.observe(upstreamTook / 1000)
+    note('mint.granted', decision)
+  }
+
+  let kept: { text: Promise<string>, until: number } | undefined
+
+  return {
+    audited: (audit) => ({
+      assertWritable: () => {
+        try {
+          audit.assertWritable()
+        } catch (error) {
+          auditFailures.inc()
+          throw error
+        }
+      },
+      granted: (decision, byMs) => noteGranted(decision, () => audit.granted(decision, byMs)),
+      record: (event, decision) => {
+        note(event, decision)
+        audit.record(event, decision)
+      },
+      refusedAnonymous: (decision) => {
+        note('mint.refused', decision)
+        audit.refusedAnonymous(decision)
+      },
+      close: audit.close
+    }),
+    timed: (mint) => async (request, context) => {
+      const began = now()
+      try {
+        return await mint(request, context)
+      } finally {
+        upstreamMs.set(context.requestId, now() - began)
+      }
+    },
+    attempted,
+    retried: () => retries.inc(),
+    watch: (sources) => registerSources(registers, sources),
+    text: () => {
+      if (kept === undefined || kept.until <= now()) kept = { text: registry.metrics(), until: now() + KEPT_MS }
+      return kept.text
+    }
+  }
+}
+
+/** Counts by label values; what the library needs for each combination is made once. */
+function counterOf (counter: Counter): (...values: string[]) => void {
+  const known = new Map<string, Counter.Internal>()
+  return (...values) => {
+    const key = values.join('\n')
+    const found = known.get(key) ?? counter.labels(...values)
+    known.set(key, found)
+    found.inc()
+  }
+}
+
+function registerSources (registers: Registry[], { isReady, upstream, keyAges, policy, limits, linesLost }: Sources): void {
+  const gauge = (name: string, help: string, read: () => number | boolean): void => {
+    const metric: Gauge = new Gauge({ name, help, registers, collect: () => metric.set(Number(read())) })
+  }
+  const counter = (name: string, help: string, read: () => number): void => {
+    const metric: Counter = new Counter({
+      name,
+      help,
+      registers,
+      collect: () => {
+        metric.reset()
+        metric.inc(read())
+      }
+    })
+  }
+  gauge('ephemint_ready', '1 while /readyz says so.', isReady)
+  gauge('ephemint_in_flight', 'Mints that upstream is asked for now.', () => upstream().inFlight)
+  gauge('ephemint_upstream_breaker_open', '1 while upstream is not asked but for a probe.', () => upstream().isBreakerOpen)
+  gauge('ephemint_policy_generation', 'How often the policy file was taken over, the start included.', () => policy().generation)
+  counter('ephemint_policy_failed_reloads_total', 'Changes of the policy file that were refused.', () => policy().failedReloads)
+  gauge('ephemint_limits_store_up', '1 while the store of the limits answers.', () => limits().isUp)
+  gauge('ephemint_limits_degraded', '1 while Redis is lost and this replica counts alone.', () => limits().isAlone)
+  counter('ephemint_limits_local_total', 'Limits decided by this replica alone.', () => limits().local)
+  counter('ephemint_limits_not_given_back_total', 'Failed mints that stay counted because Redis was lost.', () => limits().notGivenBack)
+  counter('ephemint_limits_data_losses_total', 'How often Redis was found to have lost its windows.', () => limits().dataLosses)
+
+  const age: Gauge = new Gauge({
+    name: 'ephemint_jwks_age_seconds',
+    help: 'Since the keys of an issuer were fetched; +Inf before.',
+    labelNames: ['issuer'],
+    registers,
+    collect: () => {
+      age.reset()
+      for (const { issuer, ageMs } of keyAges()) age.set({ issuer }, ageMs / 1000)
+    }
+  })
+  const lost: Counter = new Counter({
+    name: 'ephemint_lines_lost_total',
+    help: 'Lines that were dropped because their destination did not keep up.',
+    labelNames: ['to'],
+    registers,
+    collect: () => {
+      lost.reset()
+      for (const [to, count] of Object.entries(linesLost())) lost.inc({ to }, count)
+    }
+  })
+}

@@ -1,0 +1,92 @@
+// Where lines end up: a file, or stdout as whatever it is. None of them may hold a thread while nobody reads: a thread that
+// hangs in a write keeps the process from exiting.
+
+import { close, constants, fstat, fstatSync, open, write, writeSync, type Stats } from 'node:fs'
+import { open as openToRead } from 'node:fs/promises'
+import { Socket } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+import { promisify } from 'node:util'
+
+const FULL_PIPE_PAUSE_MS = 10
+const NEWLINE = 0x0a
+
+export type Sink = Readonly<{
+  /** Never rejects: `written` bytes were taken before the error, if there is one. */
+  write: (text: string) => Promise<{ written: number, error: Error | null }>
+  /** Without waiting: what is not taken at once is lost. */
+  writeNow: (text: string) => void
+  /** True where no write can succeed any more. */
+  isBroken: () => boolean
+  stat: () => Promise<Stats>
+  close: () => void
+}>
+
+/** Rejects where the path cannot be opened for appending. */
+export async function openFile (path: string): Promise<Sink> {
+  // Of a named pipe that nobody reads this is an error now, and not a thread that waits for a reader.
+  const fd = await promisify(open)(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK, 0o640)
+  return fileSink(fd, await endsWithinLine(path))
+}
+
+export function openStdout (): Sink {
+  const kind = fstatSync(1)
+  return kind.isFIFO() || kind.isSocket() ? streamSink(new Socket({ fd: 1, readable: false, writable: true })) : fileSink(1, false)
+}
+
+function fileSink (fd: number, isTorn: boolean): Sink {
+  return {
+    write: async (text) => {
+      // Half a line that a full disk left behind is not to spoil the next one.
+      const bytes = Buffer.from(isTorn ? `\n${text}` : text)
+      const before = isTorn ? 1 : 0
+      let offset = 0
+      let error: Error | null = null
+      while (offset < bytes.length && error === null) {
+        try {
+          offset += (await promisify(write)(fd, bytes, offset)).bytesWritten
+        } catch (cause) {
+          if ((cause as NodeJS.ErrnoException).code === 'EAGAIN') await wait(FULL_PIPE_PAUSE_MS)
+          else error = cause as Error
+        }
+      }
+      if (offset > 0) isTorn = bytes[offset - 1] !== NEWLINE
+      return { written: Math.max(0, offset - before), error }
+    },
+    writeNow: (text) => writeWhatFits(fd, text),
+    isBroken: () => false,
+    stat: () => promisify(fstat)(fd),
+    close: () => close(fd, () => {})
+  }
+}
+
+/** A pipe or a socket: libuv waits for it to be read, no thread does. */
+function streamSink (stream: Socket): Sink {
+  stream.on('error', () => {})
+  return {
+    write: (text) => new Promise((resolve) => {
+      stream.write(text, (error) => resolve({ written: error ? 0 : Buffer.byteLength(text), error: error ?? null }))
+    }),
+    writeNow: (text) => { if (stream.writableLength === 0) writeWhatFits(1, text) },
+    isBroken: () => stream.destroyed,
+    stat: () => promisify(fstat)(1),
+    close: () => {}
+  }
+}
+
+function writeWhatFits (fd: number, text: string): void {
+  try {
+    if (text !== '') writeSync(fd, text)
+  } catch {
+    // The process is about to end: there is nobody left to tell.
+  }
+}
+
+/** Whether a process that was killed, or a disk that was full, left half a line at the end. */
+async function endsWithinLine (path: string): Promise<boolean> {
+  const file = await openToRead(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => null)
+  if (file === null) return false
+  const { size, isFile } = await file.stat().then((stats) => ({ size: stats.size, isFile: stats.isFile() }))
+  const last = isFile && size > 0 ? await file.read(Buffer.alloc(1), 0, 1, size - 1) : null
+  await file.close()
+  return last?.bytesRead === 1 && last.buffer[0] !== NEWLINE
+}

@@ -1,0 +1,83 @@
+// npm run drain-test [-- --rounds N]: a service under load is told to stop, over and over. Nothing that upstream minted may be lost.
+
+import { setTimeout as wait } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { createClients, createScript, startCountingUpstream, type Counted } from './fakes/counting.ts'
+import { startService, tokenOf, type ServiceOptions } from './fakes/service.ts'
+
+const CLIENTS = 16
+const UPSTREAM_MS = 30
+const EXIT_WITHIN_MS = 25_000
+const POLICY = `callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET } }]
+policies: [{ name: any, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1 } } }]
+`
+
+export type Round = Readonly<{ minted: number, delivered: number, inFlight: number, lost: number, exitCode: number | null, exitMs: number, problems: readonly string[] }>
+
+/** One service, from its start to its exit in the middle of what it is doing. */
+export async function drainOnce (afterMs: number): Promise<Round> {
+  const script = createScript()
+  try {
+    const upstream = await startCountingUpstream(script, UPSTREAM_MS)
+    const options: ServiceOptions = { upstreamUrl: upstream.url, policy: POLICY, env: { DRAIN_SECONDS: '0' } }
+    const service = await startService(script, options)
+    const clients = createClients(service.url, CLIENTS)
+    script.teardown(clients.close)
+    const token = await tokenOf()
+
+    const answers: Counted[] = []
+    const exit = { isOver: false }
+    const working = Array.from({ length: CLIENTS }, async () => {
+      while (!exit.isOver) {
+        const answer = await clients.mint(token)
+        if (answer === null) await wait(5)
+        else answers.push(answer)
+      }
+    })
+    await wait(afterMs)
+    const [asked, answered] = [upstream.minted.length, answers.length]
+    service.kill('SIGTERM')
+    const { code, afterMs: exitMs } = await service.exited
+    exit.isOver = true
+    await Promise.all(working)
+
+    const delivered = new Set(answers.flatMap(({ secret }) => secret ?? []))
+    const lost = upstream.minted.filter((secret) => !delivered.has(secret)).length
+    const count = (event: string) => service.audit.filter((line) => line.event === event).length
+    const problems = [
+      ...(lost > 0 ? [`${lost} of ${upstream.minted.length} mints were lost`] : []),
+      ...(code !== 0 ? [`exit code ${code}`] : []),
+      ...(exitMs > EXIT_WITHIN_MS ? [`exit after ${exitMs} ms`] : []),
+      ...(count('mint.granted') !== upstream.minted.length ? [`${count('mint.granted')} audited, ${upstream.minted.length} minted`] : []),
+      ...(delivered.size !== answers.filter(({ secret }) => secret !== null).length ? ['a secret was delivered twice'] : []),
+      ...answers.filter(({ status, code }) => status !== 200 && code !== 'draining').map(({ status, code }) => `${status} ${code}`)
+    ]
+    return { minted: upstream.minted.length, delivered: delivered.size, inFlight: Math.max(0, upstream.minted.length - asked, answers.length - answered), lost, exitCode: code, exitMs, problems }
+  } finally {
+    await script.end()
+  }
+}
+
+export async function drainRounds (rounds: number, report: (line: string) => void): Promise<number> {
+  let bad = 0
+  const totals = { minted: 0, delivered: 0, inFlight: 0, lost: 0 }
+  const exits: number[] = []
+  for (let round = 1; round <= rounds; round++) {
+    // At another moment each time.
+    const { problems, ...counts } = await drainOnce(100 + (round * 37) % 200)
+    if (problems.length > 0) bad++
+    for (const name of ['minted', 'delivered', 'inFlight', 'lost'] as const) totals[name] += counts[name]
+    exits.push(counts.exitMs)
+    for (const problem of problems) report(`round ${round}: ${problem}`)
+  }
+  report(`rounds ${rounds}, without a fault ${rounds - bad}`)
+  report(`minted ${totals.minted}, delivered ${totals.delivered}, lost ${totals.lost}; finished after the signal ${totals.inFlight}`)
+  report(`exit after ${Math.round(Math.min(...exits))} to ${Math.round(Math.max(...exits))} ms`)
+  return bad
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({ options: { rounds: { type: 'string', default: '100' } } })
+  const bad = await drainRounds(Number(values.rounds), (line) => console.log(line))
+  process.exit(bad === 0 ? 0 : 1)
+}

@@ -1,0 +1,68 @@
+// nginx with the file that compose mounts. Only hosts and ports are put in: where it listens, and where the replicas are.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Owner } from './fault-proxy.ts'
+import { program } from './programs.ts'
+import { until } from './until.ts'
+
+const NGINX = program(['nginx'], 'nginx')
+export const NO_NGINX = NGINX.skip
+const CONFIG = join(import.meta.dirname, '../../deploy/nginx.conf')
+
+export type Gateway = Readonly<{
+  url: string
+  accessLog: () => string
+  /** Files below a folder of its prefix. */
+  files: (folder: string) => string[]
+}>
+
+/** `replicas` are URLs. `change` is for what the file does not say by itself. */
+export async function startNginx (owner: Owner, replicas: readonly [string, string], change: (config: string) => string = (config) => config): Promise<Gateway> {
+  const path = NGINX.path()
+  const folder = mkdtempSync(join(tmpdir(), 'ephemint-nginx-'))
+  // Started by root, its workers are somebody else.
+  chmodSync(folder, 0o755)
+  const port = await freePort()
+  const [one, two] = replicas.map((url) => new URL(url).host) as [string, string]
+  const config = change(readFileSync(CONFIG, 'utf8'))
+    .replace('ephemint-1:8080', one)
+    .replace('ephemint-2:8080', two)
+    .replace('listen 8080;', `listen 127.0.0.1:${port};`)
+  writeFileSync(join(folder, 'nginx.conf'), config)
+  const log = join(folder, 'access.log')
+  const stdout = openSync(log, 'a', 0o666)
+  const child = spawn(path, ['-e', 'stderr', '-p', `${folder}/`, '-c', join(folder, 'nginx.conf'), '-g', 'daemon off;'], { stdio: ['ignore', stdout, 'pipe'] as const })
+  closeSync(stdout)
+  let said = ''
+  child.stderr?.on('data', (chunk) => { said += chunk })
+  const exited = once(child, 'exit')
+  owner.teardown(async () => {
+    child.kill('SIGTERM')
+    await exited
+    rmSync(folder, { recursive: true, force: true })
+  })
+  const url = `http://127.0.0.1:${port}`
+  await until('nginx to listen', () => {
+    if (child.exitCode !== null) throw new Error(`nginx ended: ${said}`)
+    return fetch(`${url}/livez`).then(() => true, () => false)
+  })
+  return {
+    url,
+    accessLog: () => readFileSync(log, 'utf8'),
+    files: (name) => readdirSync(join(folder, name), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map(({ name }) => name)
+  }
+}
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}

@@ -1,0 +1,156 @@
+// Fault 45, invariant I5: a mint that cannot be written down is not handed out, and the service goes on saying so.
+
+import { existsSync, readFileSync, renameSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { createAudit, type Decision } from '../../src/audit.ts'
+import { startCountingUpstream } from '../fakes/counting.ts'
+import { keepLines } from '../fakes/lines.ts'
+import { makePipe } from '../fakes/pipe.ts'
+import { startService, tokenOf, type Asked, type Service } from '../fakes/service.ts'
+import { until } from '../fakes/until.ts'
+
+t.jobs = 3
+t.setTimeout(60_000)
+const REFUSED_WITHIN_MS = 1500
+
+function assertRefused (t: Test, { status, code, headers, body }: Asked): void {
+  t.equal(status, 503)
+  t.equal(code, 'audit_unavailable')
+  t.match(headers.get('retry-after'), /^[1-9]\d*$/)
+  t.notMatch(JSON.stringify(body), /ek_/)
+}
+
+/** Refused in time, again and again, with the process alive and upstream left alone once it is known. */
+async function assertFailsClosed (t: Test, service: Service, minted: readonly string[]): Promise<void> {
+  const first = await service.mint()
+  assertRefused(t, first)
+  t.ok(first.tookMs < REFUSED_WITHIN_MS, `${first.tookMs} ms`)
+  const before = minted.length
+  for (let i = 0; i < 3; i++) {
+    const next = await service.mint()
+    assertRefused(t, next)
+    t.ok(next.tookMs < 500, `${next.tookMs} ms`)
+  }
+  t.ok(minted.length <= before + 1, 'nothing is minted that would be refused')
+  const live = await service.ask('/livez')
+  t.equal(live.status, 200)
+  t.ok(live.tookMs < 500, `${live.tookMs} ms`)
+  t.equal((await service.mint({ headers: {} })).status, 401, 'a refusal does not depend on its line')
+}
+
+t.test('an audit pipe that nobody reads', { buffered: true }, async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const pipe = makePipe(t)
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: pipe.path } })
+  t.equal((await service.mint()).status, 200)
+  pipe.read()
+  pipe.fill()
+  await assertFailsClosed(t, service, upstream.minted)
+  let text = ''
+  await until('mints to be granted again', async () => {
+    text += pipe.read()
+    return (await service.mint()).status === 200
+  })
+  await until('the audit trail to say what came of the first one', () => {
+    text += pipe.read()
+    return text.includes('mint.undelivered')
+  })
+  const lines = text.trim().split('\n').map((line) => JSON.parse(line))
+  const late = lines.filter(({ event }) => event === 'mint.granted')[0]
+  t.match(lines.filter(({ request_id: id }) => id === late.request_id).map(({ event }) => event).sort(), ['mint.granted', 'mint.refused', 'mint.undelivered'])
+})
+
+t.test('a stdout that nobody reads, which does not keep the process from ending', { buffered: true }, async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const pipe = makePipe(t)
+  const service = await startService(t, { upstreamUrl: upstream.url, stdout: pipe.fd })
+  t.equal((await service.mint()).status, 200)
+  pipe.fill()
+  await assertFailsClosed(t, service, upstream.minted)
+  service.kill('SIGTERM')
+  const { code, afterMs } = await service.exited
+  t.equal(code, 0)
+  t.ok(afterMs < 5000, `${afterMs} ms`)
+})
+
+t.test('a stdout whose reader has gone', { buffered: true }, async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const service = await startService(t, { upstreamUrl: upstream.url })
+  t.equal((await service.mint()).status, 200)
+  service.child.stdout?.destroy()
+  await assertFailsClosed(t, service, upstream.minted)
+  service.kill('SIGTERM')
+  t.equal((await service.exited).code, 0)
+})
+
+t.test('a disk that is full', { buffered: true }, async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: '/dev/full' } })
+  await assertFailsClosed(t, service, upstream.minted)
+})
+
+t.test('a disk that is full costs no quota', { buffered: true }, async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: '/dev/full' } })
+  assertRefused(t, await service.mint())
+  const { body } = await service.ask('/v1/realtime/policy', { headers: { authorization: `Bearer ${await tokenOf()}` } })
+  t.match(body, { limits: { minute: { limit: 50, remaining: 50 } } })
+})
+
+t.test('a file that was moved away is opened anew, by itself and by SIGHUP', { buffered: true }, async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const path = join(t.testdir({}), 'audit.log')
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: path } })
+  t.equal((await service.mint()).status, 200)
+  renameSync(path, `${path}.1`)
+  await until('the file to be back by itself', () => existsSync(path), 3000)
+  t.equal((await service.mint()).status, 200)
+  renameSync(path, `${path}.2`)
+  service.kill('SIGHUP')
+  await until('the file to be back', () => existsSync(path), 3000)
+  t.equal((await service.mint()).status, 200)
+  for (const name of [`${path}.1`, `${path}.2`, path]) t.equal(readFileSync(name, 'utf8').trimEnd().split('\n').length, 1, name)
+})
+
+t.test('no answer is later than the deadline, although upstream took most of it and the disk the rest', { buffered: true }, async (t) => {
+  const upstream = await startCountingUpstream(t, 800)
+  const pipe = makePipe(t)
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: pipe.path, UPSTREAM_TIMEOUT_MS: '1000' } })
+  pipe.fill()
+  const answer = await service.mint()
+  assertRefused(t, answer)
+  t.ok(answer.tookMs < 1250, `${answer.tookMs} ms`)
+})
+
+const decision = (code: Decision['code']): Decision => ({
+  request_id: 'r', subject: null, issuer: null, policy: null, kind: null, model: null, prompt: null, session_id: null, secret_sha256: null, expires_at: null, ignored: [], code, reason: null, upstream_request_id: null, duration_ms: 1
+})
+
+t.test('a flood of anonymous refusals is ten lines a second for each code, then one with a count', { buffered: true }, async (t) => {
+  const lines = keepLines()
+  const audit = createAudit(lines)
+  for (let i = 0; i < 1000; i++) audit.refusedAnonymous(decision('invalid_credentials'))
+  for (let i = 0; i < 11; i++) audit.refusedAnonymous(decision('origin_not_allowed'))
+  for (let i = 0; i < 10; i++) audit.refusedAnonymous(decision('rate_limit_exceeded'))
+  t.equal(lines.kept.length, 30)
+  audit.close()
+  t.same(lines.kept.slice(30).map((line) => JSON.parse(line)).map(({ event, code, count }) => ({ event, code, count })), [
+    { event: 'mint.refused', code: 'invalid_credentials', count: 990 },
+    { event: 'mint.refused', code: 'origin_not_allowed', count: 1 }
+  ])
+})
+
+t.test('a flood over sockets is aggregated, and every refusal is in some line', { buffered: true }, async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const service = await startService(t, { upstreamUrl: upstream.url })
+  for (let i = 0; i < 10; i++) {
+    const answers = await Promise.all(Array.from({ length: 50 }, () => service.mint({ headers: {} })))
+    t.ok(answers.every(({ status }) => status === 401))
+  }
+  service.kill('SIGTERM')
+  await service.exited
+  const refused = service.audit.filter(({ event }) => event === 'mint.refused')
+  t.ok(refused.length < 300, `${refused.length} lines`)
+  t.equal(refused.reduce((sum, { count }) => sum + (typeof count === 'number' ? count : 1), 0), 500)
+})

@@ -1,0 +1,34 @@
+// Fault 15: a slow upstream holds a bounded number of mints, and nobody else waits for it.
+
+import t from 'tap'
+import { lastDecision, remainingOf, startBehindProxy } from '../fakes/behind-proxy.ts'
+import { until } from '../fakes/until.ts'
+
+const CONCURRENCY = 4
+const AT_ONCE_MS = 100
+
+t.test('what is more than UPSTREAM_CONCURRENCY is 503 at once, costs nothing, and the others get their secrets', async (t) => {
+  const { app, proxy, upstream } = await startBehindProxy(t, { env: { UPSTREAM_CONCURRENCY: String(CONCURRENCY) } })
+  t.equal((await app.mint('client_secrets')).status, 200)
+  const before = await remainingOf(app)
+  await proxy.inject({ slow: 1500 })
+  const held = Array.from({ length: CONCURRENCY }, () => app.mint('client_secrets'))
+  await until('upstream to be busy', () => upstream.requests.length === CONCURRENCY + 1)
+
+  const took: number[] = []
+  for (let i = 0; i < 20; i++) {
+    const startedAt = performance.now()
+    const answer = await app.mint('client_secrets')
+    took.push(performance.now() - startedAt)
+    t.equal(answer.status, 503)
+    t.equal(answer.headers.get('retry-after'), '1')
+    t.same(lastDecision(app), { event: 'mint.refused', code: 'overloaded', reason: 'upstream_concurrency' })
+  }
+  took.sort((a, b) => a - b)
+  // On a machine that others use, too, one of them may be late for reasons that are not ours.
+  t.ok(took[Math.floor(took.length / 2)] as number < AT_ONCE_MS, `${took.map(Math.round)} ms`)
+  t.same((await Promise.all(held)).map(({ status }) => status), Array(CONCURRENCY).fill(200))
+  t.equal(await remainingOf(app), before - CONCURRENCY)
+  await proxy.inject('pass')
+  t.equal((await app.mint('client_secrets')).status, 200)
+})

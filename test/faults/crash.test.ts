@@ -1,0 +1,45 @@
+// Attack F5: an error that nobody foresaw ends the process in order, and tells nothing that it knew.
+
+import t from 'tap'
+import { CANARIES } from '../fakes/app.ts'
+import { startCountingUpstream } from '../fakes/counting.ts'
+import { startService } from '../fakes/service.ts'
+import { until } from '../fakes/until.ts'
+
+t.jobs = 3
+t.setTimeout(60_000)
+
+/** Loaded before the service; SIGWINCH is a signal that nothing listens to. */
+const crashBy = (statement: string) => `data:text/javascript,process.on('SIGWINCH', () => { ${statement} })`
+const leaking = 'Object.assign(new Error(process.env.OPENAI_API_KEY), { headers: process.env })'
+
+for (const [name, statement] of [
+  ['an exception', `throw ${leaking}`],
+  ['a rejection', `Promise.reject(${leaking})`],
+  ['an exception that is no error', 'throw process.env.OPENAI_API_KEY']
+] as const) {
+  t.test(`F5: ${name} that nobody catches drains the process, exits with 1, and says no secret`, async (t) => {
+    const upstream = await startCountingUpstream(t, 1000)
+    const service = await startService(t, { upstreamUrl: upstream.url, args: ['--import', crashBy(statement)] })
+    const minting = service.mint()
+    await until('the mint to be in flight', () => upstream.asked() === 1)
+    service.kill('SIGWINCH')
+    await until('the failure to be told', () => service.log.some(({ msg }) => msg === 'failed'))
+    t.equal((await minting).status, 200, 'what was in flight is finished')
+    t.equal((await service.exited).code, 1)
+    const told = service.stderr() + JSON.stringify([service.log, service.audit])
+    for (const secret of [...Object.values(CANARIES), ...upstream.minted]) t.notOk(told.includes(secret))
+  })
+}
+
+t.test('F5: a second failure while it drains ends it at once', async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { DRAIN_SECONDS: '5' }, args: ['--import', crashBy(`throw ${leaking}`)] })
+  service.kill('SIGWINCH')
+  await until('the failure to be told', () => service.log.some(({ msg }) => msg === 'failed'))
+  service.kill('SIGWINCH')
+  const { code, afterMs } = await service.exited
+  t.equal(code, 1)
+  t.ok(afterMs < 1500, `${afterMs} ms`)
+  t.notOk(service.stderr().includes(CANARIES.OPENAI_API_KEY))
+})

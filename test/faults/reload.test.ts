@@ -1,0 +1,177 @@
+// Fault 43: the policy file changes under a running service: it is taken over whole, or not at all.
+
+import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { createKeySets } from '../../src/callers/jwks.ts'
+import { policyEnvironment } from '../../src/config.ts'
+import { createLogger } from '../../src/logging.ts'
+import { openRulebook } from '../../src/rulebook.ts'
+import { CANARIES, POLICY } from '../fakes/app.ts'
+import { answers, startHostileIssuer } from '../fakes/hostile-issuer.ts'
+import { keepLines } from '../fakes/lines.ts'
+import { until } from '../fakes/until.ts'
+
+/** The same policy, but for a name that shows which one is in force. */
+const named = (name: string) => POLICY.replace('name: pro', `name: ${name}`)
+const FIRST = named('first')
+const SECOND = named('second')
+const WITHIN_MS = 8000
+/** These tests wait for a file to be looked at, each for its own. */
+t.jobs = 8
+
+async function startReloading (t: Test, { text = FIRST, file }: { text?: string, file?: string } = {}) {
+  const path = file ?? join(t.testdir({}), 'ephemint.yaml')
+  if (file === undefined) writeFileSync(path, text)
+  const lines = keepLines()
+  const log = createLogger('info', lines)
+  const rulebook = openRulebook(path, { ...policyEnvironment(CANARIES, path), log, keySets: createKeySets({ log }) })
+  t.teardown(rulebook.close)
+  await rulebook.start()
+  const inForce = () => rulebook.current().policies.policies.at(-1)?.name
+  return { path, rulebook, inForce, log: () => lines.kept.map((line) => JSON.parse(line)), taken: (name: string) => until(`${name} to be in force`, () => inForce() === name, WITHIN_MS) }
+}
+
+const BAD: [name: string, spoil: (path: string) => void][] = [
+  ['is emptied', (path) => writeFileSync(path, '')],
+  ['is not YAML', (path) => writeFileSync(path, 'policies: [')],
+  ['is cut off in the middle', (path) => writeFileSync(path, SECOND.slice(0, SECOND.indexOf('cedar')))],
+  ['has an unknown key', (path) => writeFileSync(path, SECOND.replace('when:', 'whem:'))],
+  ['names no policies', (path) => writeFileSync(path, SECOND.replace(/policies:[^]*/, 'policies: []'))],
+  ['names no callers', (path) => writeFileSync(path, SECOND.replace(/callers:[^]*?policies:/, 'policies:'))],
+  ['names a secret that is not there', (path) => writeFileSync(path, SECOND.replace('TOKEN_SECRET', 'NO_SUCH_SECRET'))],
+  ['is deleted', (path) => rmSync(path)],
+  ['becomes a folder', (path) => { rmSync(path); mkdirSync(path) }],
+  ['becomes a symlink to nowhere', (path) => { rmSync(path); symlinkSync('nowhere', path) }]
+]
+
+for (const [name, spoil] of BAD) {
+  t.test(`a file that ${name} is refused loudly and once, and the last good one stays until there is another`, { buffered: true }, async (t) => {
+    const { path, rulebook, inForce, log, taken } = await startReloading(t)
+    const before = rulebook.current()
+    spoil(path)
+    await until('the refusal', () => rulebook.failedReloads() === 1, WITHIN_MS)
+    t.equal(rulebook.current(), before)
+    t.equal(inForce(), 'first')
+    t.ok(log().some(({ level, msg }) => level >= 50 && msg.startsWith('policy file refused')))
+
+    rmSync(path, { recursive: true, force: true })
+    writeFileSync(path, SECOND)
+    await taken('second')
+    t.equal(rulebook.generation(), 2)
+    t.equal(rulebook.failedReloads(), 1)
+  })
+}
+
+t.test('every problem of a refused file is told, and no value of it', { buffered: true }, async (t) => {
+  const { path, rulebook, log } = await startReloading(t)
+  writeFileSync(path, SECOND.replace('when:', 'whem:').replace('limits:', 'secrets: hunter2\n    limits:'))
+  await until('the refusal', () => rulebook.failedReloads() === 1, WITHIN_MS)
+  t.ok(log().filter(({ level }) => level >= 50).length >= 2)
+  t.notMatch(JSON.stringify(log()), /hunter2/)
+})
+
+t.test('a good file is taken over within seconds', { buffered: true }, async (t) => {
+  const { path, rulebook, taken } = await startReloading(t)
+  const before = rulebook.current()
+  writeFileSync(path, SECOND)
+  await taken('second')
+  t.equal(before.policies.policies.at(-1)?.name, 'first', 'a request that has begun goes on with what it began with')
+})
+
+t.test('a file that is renamed into place is taken over', { buffered: true }, async (t) => {
+  const { path, taken } = await startReloading(t)
+  writeFileSync(`${path}.new`, SECOND)
+  renameSync(`${path}.new`, path)
+  await taken('second')
+})
+
+t.test('a symlink that is swapped, as Kubernetes does, is followed', { buffered: true }, async (t) => {
+  const folder = t.testdir({ '..one': { 'ephemint.yaml': FIRST }, '..two': { 'ephemint.yaml': SECOND } })
+  symlinkSync('..one', join(folder, '..data'))
+  symlinkSync('..data/ephemint.yaml', join(folder, 'ephemint.yaml'))
+  const { taken, rulebook } = await startReloading(t, { file: join(folder, 'ephemint.yaml') })
+  symlinkSync('..two', join(folder, '..data_tmp'))
+  renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
+  rmSync(join(folder, '..one'), { recursive: true })
+  await taken('second')
+  t.equal(rulebook.failedReloads(), 0)
+})
+
+t.test('a file that is written piece by piece is looked at when it stands still', { buffered: true }, async (t) => {
+  const { path, rulebook, inForce, taken } = await startReloading(t)
+  writeFileSync(path, '')
+  const pieces = SECOND.match(/[^]{1,80}/g) as string[]
+  const seen = new Set<unknown>()
+  // Faster than it is looked at, so that it never looks the same twice before it is whole.
+  const writing = setInterval(() => {
+    seen.add(inForce())
+    const piece = pieces.shift()
+    if (piece !== undefined) appendFileSync(path, piece)
+  }, 100)
+  t.teardown(() => clearInterval(writing))
+  await until('second to be in force', () => inForce() === 'second', 10_000)
+  seen.delete('second')
+  t.same([...seen], ['first'])
+  t.equal(rulebook.failedReloads(), 0)
+  await taken('second')
+})
+
+t.test('a file that is cut off where it still makes sense is given time to be written to its end', { buffered: true }, async (t) => {
+  const { path, rulebook, inForce, taken } = await startReloading(t)
+  const withoutBlocked = SECOND.slice(0, SECOND.indexOf('\nblocked:'))
+  writeFileSync(path, withoutBlocked)
+  await until('two looks', twoLooks())
+  t.equal(inForce(), 'first')
+  writeFileSync(path, SECOND)
+  await taken('second')
+  t.equal(rulebook.failedReloads(), 0)
+})
+
+t.test('a file that is touched, or changed and changed back, is no new policy', { buffered: true }, async (t) => {
+  const { path, rulebook, taken } = await startReloading(t)
+  writeFileSync(path, FIRST)
+  writeFileSync(path, SECOND)
+  writeFileSync(path, FIRST)
+  writeFileSync(`${path}.second`, SECOND)
+  await until('two looks', twoLooks())
+  t.equal(rulebook.generation(), 1)
+  renameSync(`${path}.second`, path)
+  await taken('second')
+  t.equal(rulebook.generation(), 2)
+})
+
+function twoLooks (): () => boolean {
+  const endsAt = performance.now() + 1500
+  return () => performance.now() > endsAt
+}
+
+const withJwks = (text: string, jwks: string) => text.replace(/secret_env: \w+/, `jwks: '${jwks}'`)
+
+t.test('keys that were fetched are kept, and the issuer need not be there', { buffered: true }, async (t) => {
+  const { issuer, key } = await startIssuer(t)
+  const { path, rulebook, taken } = await startReloading(t, { text: withJwks(FIRST, `${issuer.url}/jwks`) })
+  const asked = issuer.asked.length
+  t.equal(asked, 1)
+  issuer.behave((response) => { response.destroy() })
+  writeFileSync(path, withJwks(SECOND, `${issuer.url}/jwks`))
+  await taken('second')
+  t.equal(issuer.asked.length, asked, 'not fetched again')
+  t.same(rulebook.current().callers.waitingFor(), [])
+  t.ok(key)
+})
+
+t.test('keys of a new issuer are there before its file is in force', { buffered: true }, async (t) => {
+  const { issuer } = await startIssuer(t)
+  const { path, rulebook, taken } = await startReloading(t)
+  writeFileSync(path, withJwks(SECOND, `${issuer.url}/jwks`))
+  await taken('second')
+  t.equal(issuer.asked.length, 1)
+  t.same(rulebook.current().callers.waitingFor(), [])
+})
+
+async function startIssuer (t: Test) {
+  const { createSigner } = await import('../callers/forge.ts')
+  const key = createSigner('ES256')
+  return { key, issuer: await startHostileIssuer(t, answers({ keys: [{ ...key.jwk, alg: 'ES256' }] })) }
+}

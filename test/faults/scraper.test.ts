@@ -1,0 +1,36 @@
+// Fault 46: whoever reads the metrics is slow, or asks far too often.
+
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import t from 'tap'
+import { startCountingUpstream } from '../fakes/counting.ts'
+import { startService, tokenOf } from '../fakes/service.ts'
+import { until } from '../fakes/until.ts'
+import { POLICY } from '../fakes/app.ts'
+
+const WITHIN_MS = 1000
+
+t.test('a scraper that floods and one that does not read cost no mint', async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const service = await startService(t, { upstreamUrl: upstream.url, policy: POLICY.replace(/limits: .*/, 'limits: none'), env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0' } })
+  const opsUrl = await until('the listener for operations', () => service.log.find(({ msg }) => msg === 'listening')?.ops_url as string | undefined)
+  const { port } = new URL(opsUrl)
+  for (let i = 0; i < 20; i++) {
+    const deaf = connect(Number(port), '127.0.0.1')
+    t.teardown(() => deaf.destroy())
+    await once(deaf, 'connect')
+    deaf.pause().write('GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(200))
+  }
+  const flood = { isOver: false }
+  const scraping = Array.from({ length: 5 }, async () => {
+    while (!flood.isOver) await fetch(`${opsUrl}/metrics`).then((response) => response.text())
+  })
+  const headers = { authorization: `Bearer ${await tokenOf()}` }
+  for (let i = 0; i < 20; i++) {
+    const { status, tookMs } = await service.mint({ headers })
+    t.equal(status, 200)
+    t.ok(tookMs < WITHIN_MS, `${tookMs} ms`)
+  }
+  flood.isOver = true
+  await Promise.all(scraping)
+})

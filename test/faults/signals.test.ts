@@ -1,0 +1,123 @@
+// Faults 34 to 36, 42: what an operator, a shell or a kernel tells the process.
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import t from 'tap'
+import { startCountingUpstream } from '../fakes/counting.ts'
+import { startFaultProxy } from '../fakes/fault-proxy.ts'
+import { COUNTED, spawnService, startService, tokenOf } from '../fakes/service.ts'
+import { startUpstream } from '../fakes/upstream.ts'
+import { until } from '../fakes/until.ts'
+
+t.jobs = 3
+t.setTimeout(60_000)
+
+t.test('fault 42: a configuration that cannot work ends the start, naming every problem and no value', { buffered: true }, async (t) => {
+  const env = { PORT: 'hunter3', OPENAI_MINT_API: 'hunter4', NODE_TLS_REJECT_UNAUTHORIZED: '0' }
+  const service = await spawnService(t, { upstreamUrl: 'http://hunter2.example.com/v1', env })
+  t.equal((await service.exited).code, 1)
+  for (const name of ['OPENAI_BASE_URL', 'PORT', 'OPENAI_MINT_API', 'NODE_TLS_REJECT_UNAUTHORIZED']) t.match(service.stderr(), name)
+  t.notMatch(service.stderr(), /hunter/)
+  t.equal(service.log.length, 0)
+})
+
+t.test('fault 42: a policy file that cannot work ends the start, naming every problem', { buffered: true }, async (t) => {
+  const service = await spawnService(t, { upstreamUrl: 'http://127.0.0.1:1/v1', policy: 'callers: []\npolicies: []\nsecret: hunter2\n' })
+  t.equal((await service.exited).code, 1)
+  for (const path of ['callers', 'policies', 'secret']) t.match(service.stderr(), new RegExp(`ephemint.yaml: ${path} `))
+  t.notMatch(service.stderr(), /hunter2/)
+})
+
+for (const first of ['SIGTERM', 'SIGINT'] as const) {
+  t.test(`fault 34: ${first}, then SIGINT, exits at once, although a mint is in flight`, { buffered: true }, async (t) => {
+    const upstream = await startUpstream(t)
+    const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: Number(new URL(upstream.url).port) })
+    const service = await startService(t, { upstreamUrl: `http://${proxy.host}/v1`, env: { DRAIN_SECONDS: '5' } })
+    await proxy.inject('hang')
+    const minting = service.mint().catch(() => null)
+    await until('the mint to be in flight', () => proxy.exchanges() > 1)
+    service.kill(first)
+    await until('the drain', () => service.log.some(({ msg }) => msg === 'draining'))
+    service.kill('SIGINT')
+    const { code, signal, afterMs } = await service.exited
+    t.same({ code, signal }, { code: 1, signal: null })
+    t.ok(afterMs < 1000, `${afterMs} ms`)
+    t.equal(await minting, null)
+  })
+}
+
+t.test('fault 34: what was audited is in the file when a second signal ends the process', { buffered: true }, async (t) => {
+  const upstream = await startUpstream(t)
+  const folder = t.testdir({})
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { ...COUNTED, AUDIT_FILE: `${folder}/audit.log`, DRAIN_SECONDS: '5' } })
+  const answers = await Promise.all(Array.from({ length: 20 }, () => service.mint()))
+  t.ok(answers.every(({ status }) => status === 200))
+  service.kill('SIGTERM')
+  service.kill('SIGTERM')
+  await service.exited
+  t.equal(readFileSync(`${folder}/audit.log`, 'utf8').trimEnd().split('\n').filter((line) => JSON.parse(line).event === 'mint.granted').length, 20)
+})
+
+t.test('fault 36: SIGHUP, SIGPIPE and SIGUSR1 end nothing and open no debugger', { buffered: true }, async (t) => {
+  const upstream = await startUpstream(t)
+  const service = await startService(t, { upstreamUrl: upstream.url })
+  for (const signal of ['SIGHUP', 'SIGPIPE', 'SIGUSR1', 'SIGHUP'] as const) service.kill(signal)
+  for (let i = 0; i < 3; i++) t.equal((await service.mint()).status, 200)
+  t.equal(service.child.exitCode, null)
+  t.equal(service.stderr(), '')
+})
+
+t.test('fault 36: the same signals before it listens end nothing either', { buffered: true }, async (t) => {
+  const upstream = await startUpstream(t)
+  // The start waits for the issuer's keys.
+  const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: 1 })
+  await proxy.inject('hang')
+  const policy = `callers: [{ jwt: { issuer: 'http://${proxy.host}/', audience: a } }]\npolicies: [{ name: any, when: any, limits: none, realtime: {} }]\n`
+  const service = await spawnService(t, { upstreamUrl: upstream.url, policy })
+  await until('the question for keys', () => proxy.exchanges() > 0)
+  for (const signal of ['SIGHUP', 'SIGUSR1'] as const) service.kill(signal)
+  for (let i = 0; i < 3; i++) t.equal((await service.ask('/livez')).status, 200)
+  t.equal(service.child.exitCode, null)
+  t.equal(service.stderr(), '')
+})
+
+t.test('fault 33: a stop while it still waits for its upstream finishes what has begun', { buffered: true }, async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: upstream.port })
+  await proxy.inject({ slow: 2000 })
+  const service = await startService(t, { upstreamUrl: `http://${proxy.host}/v1` })
+  const minting = service.mint()
+  await until('the mint to be in flight', () => proxy.exchanges() > 1)
+  service.kill('SIGTERM')
+  t.equal((await minting).status, 200)
+  t.equal((await service.exited).code, 0)
+})
+
+t.test('fault 35: after SIGKILL it starts clean, and the half line that was left is not in the way', { buffered: true }, async (t) => {
+  const upstream = await startUpstream(t)
+  const folder = t.testdir({ 'audit.log': '{"audit":1,"event":"mint.gra' })
+  const env = { AUDIT_FILE: `${folder}/audit.log` }
+  const first = await startService(t, { upstreamUrl: upstream.url, env })
+  t.equal((await first.mint()).status, 200)
+  first.kill('SIGKILL')
+  t.equal((await first.exited).signal, 'SIGKILL')
+
+  const second = await startService(t, { upstreamUrl: upstream.url, env })
+  t.equal((await second.mint()).status, 200)
+  const [torn, ...lines] = readFileSync(`${folder}/audit.log`, 'utf8').trimEnd().split('\n')
+  t.equal(torn, '{"audit":1,"event":"mint.gra')
+  t.same(lines.map((line) => JSON.parse(line).event), ['mint.granted', 'mint.granted'])
+})
+
+t.test('fault 43: the limits of a caller survive a reload', { buffered: true }, async (t) => {
+  const upstream = await startUpstream(t)
+  const policy = (name: string) => `callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET } }]\npolicies: [{ name: ${name}, when: any, limits: { day: 2 }, realtime: {} }]\n`
+  const service = await startService(t, { upstreamUrl: upstream.url, policy: policy('first') })
+  t.equal((await service.mint()).status, 200)
+  writeFileSync(service.policyFile, policy('second'))
+  await until('the new policy', () => service.log.some(({ msg }) => msg === 'policy file taken over'))
+  t.equal((await service.mint()).status, 200)
+  const third = await service.mint()
+  t.equal(third.status, 429)
+  t.equal((await service.mint({ headers: { authorization: `Bearer ${await tokenOf({ sub: 'bob' })}` } })).status, 200)
+  t.same(service.audit.map(({ policy }) => policy), ['first', 'second', 'second', 'second'])
+})

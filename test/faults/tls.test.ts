@@ -1,0 +1,77 @@
+// Fault 4, attack G4: an upstream that cannot prove who it is never sees the key.
+
+import { once } from 'node:events'
+import { createServer, type ServerOptions } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
+import t, { type Test } from 'tap'
+import { readConfig } from '../../src/config.ts'
+import { CANARIES, startApp } from '../fakes/app.ts'
+import { lastDecision, remainingOf } from '../fakes/behind-proxy.ts'
+import { createAuthority } from '../fakes/certificate.ts'
+import { startFaultProxy } from '../fakes/fault-proxy.ts'
+
+const authority = createAuthority()
+const stranger = createAuthority('Somebody Else')
+const before = getCACertificates()
+setDefaultCACertificates([authority.cert])
+t.teardown(() => setDefaultCACertificates(before))
+
+/** An upstream that hands a secret to whoever gets as far as asking. */
+async function startTlsUpstream (t: Test, options: ServerOptions) {
+  const asked: string[] = []
+  const server = createServer(options, (request, response) => {
+    asked.push(request.headers.authorization ?? '')
+    const expiresAt = Math.floor(Date.now() / 1000) + 60
+    response.end(JSON.stringify({ value: 'ek_1', expires_at: expiresAt, session: { type: 'realtime', id: 'sess_1', object: 'realtime.session' } }))
+  }).listen(0, '127.0.0.1')
+  server.on('tlsClientError', () => {})
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: (server.address() as AddressInfo).port })
+  return { asked, proxy, url: `https://localhost:${proxy.port}/v1` }
+}
+
+const REFUSED: [name: string, options: ServerOptions][] = [
+  ['has expired', authority.issue({ notAfter: new Date(Date.now() - 60_000) })],
+  ['names another host', authority.issue({ name: 'upstream.example.com' })],
+  ['is signed by a stranger', stranger.issue()],
+  ['signed itself', { cert: stranger.cert, key: stranger.key }],
+  ['speaks TLS 1.1 at most', { ...authority.issue(), maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' }]
+].map(([name, options]) => [name as string, options as ServerOptions])
+
+t.test('a certificate that is not checked is not allowed at start', async (t) => {
+  t.throws(() => readConfig({ ...CANARIES, NODE_TLS_REJECT_UNAUTHORIZED: '0' }), { message: /NODE_TLS_REJECT_UNAUTHORIZED must not be 0/ })
+})
+
+for (const [name, options] of REFUSED) {
+  t.test(`an upstream that ${name} is 502 without a retry, and nothing was sent`, async (t) => {
+    const { asked, proxy, url } = await startTlsUpstream(t, options)
+    const app = await startApp(t, { env: { OPENAI_BASE_URL: url } })
+    const remaining = await remainingOf(app)
+    const connections = proxy.connections()
+    const answer = await app.mint('client_secrets')
+    t.equal(answer.status, 502)
+    t.same(lastDecision(app), { event: 'mint.refused', code: 'upstream_error', reason: 'tls' })
+    t.equal(proxy.connections(), connections + 1)
+    t.same(asked, [])
+    t.equal(await remainingOf(app), remaining, 'given back')
+  })
+}
+
+t.test('an upstream whose certificate holds is asked', async (t) => {
+  const { asked, url } = await startTlsUpstream(t, authority.issue())
+  const app = await startApp(t, { env: { OPENAI_BASE_URL: url } })
+  t.equal((await app.mint('client_secrets')).status, 200)
+  t.equal(asked.at(-1), `Bearer ${CANARIES.OPENAI_API_KEY}`)
+})
+
+t.test('a connection that is reset while TLS is agreed on is retried once', async (t) => {
+  const { proxy, url } = await startTlsUpstream(t, authority.issue())
+  const app = await startApp(t, { env: { OPENAI_BASE_URL: url } })
+  await proxy.inject('reset', 1)
+  t.equal((await app.mint('client_secrets')).status, 200)
+})
