@@ -1,22 +1,63 @@
-// npm run check-config -- FILE: every problem of a policy file at once; exits 1 where there is one.
+// npm run check-config -- FILE: every problem of a policy file at once, and whether an operator's cases hold; exits 1 where
+// anything is wrong.
 
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { createKeySets } from '../callers/jwks.ts'
-import { policyEnvironment } from '../config.ts'
+import { ConfigError, policyEnvironment, readSafetyIdentifierSecret } from '../config.ts'
+import { readPolicies, type Fault, type Policies } from '../policy/file.ts'
 import { readPolicyFile, readRulebook } from '../rulebook.ts'
+import { judgeCase, readCases, type Case } from './cases.ts'
 import { run, silentLog, UsageError } from './command.ts'
+import { STAND_INS } from './decide.ts'
+import { startProgress } from './progress.ts'
 
 await run(async () => {
-  const { positionals: [file, ...more] } = parseArgs({ allowPositionals: true })
-  if (file === undefined || more.length > 0) throw new UsageError('npm run check-config -- FILE')
+  const { positionals: [file, ...more], values: { cases: casesFile } } = parseArgs({ allowPositionals: true, options: { cases: { type: 'string' } } })
+  if (file === undefined || more.length > 0) throw new UsageError('npm run check-config -- FILE [--cases CASES]')
 
-  const { problems, warnings } = readRulebook(readPolicyFile(file), {
-    ...policyEnvironment(process.env, file),
-    log: silentLog,
-    keySets: createKeySets({ log: silentLog })
-  })
-  for (const { path, problem } of warnings) console.log(`warning  ${path} ${problem}`)
-  for (const { path, problem } of problems) console.log(`problem  ${path} ${problem}`)
-  if (problems.length === 0) console.log(`${file} is in order`)
-  return problems.length === 0 ? 0 : 1
+  const environment = policyEnvironment(process.env, file)
+  const text = readPolicyFile(file)
+  const { problems, warnings } = readRulebook(text, { ...environment, log: silentLog, keySets: createKeySets({ log: silentLog }) })
+  const { cases, problems: faults } = casesFile === undefined ? { cases: [], problems: [] } : readCases(readCasesFile(casesFile))
+  say('warning', warnings)
+  say('problem', problems)
+  say('problem', faults.map(({ path, problem }) => ({ path: `${casesFile}: ${path}`, problem })))
+  if (problems.length > 0 || faults.length > 0) return 1
+  console.log(`${file} is in order`)
+  if (casesFile === undefined) return 0
+
+  // With what stands for secrets: a difference is shown.
+  const { policies } = readPolicies(text, { secrets: STAND_INS, legacyOnly: environment.mintApi === 'sessions', hasSafetyIdentifierSecret: true })
+  return runCases(policies as Policies, cases) ? 0 : 1
 })
+
+function readCasesFile (path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    throw new ConfigError([`${path} cannot be read`])
+  }
+}
+
+/** True where all of them hold. */
+function runCases (policies: Policies, cases: readonly Case[]): boolean {
+  const secret = readSafetyIdentifierSecret(process.env)
+  const progress = startProgress()
+  const failed = cases.flatMap((one, i) => {
+    progress.tell(`case ${i + 1} of ${cases.length}`)
+    const differences = judgeCase(policies, one, secret)
+    return differences.length === 0 ? [] : [{ name: one.name, differences }]
+  })
+  progress.end()
+  for (const { name, differences } of failed) {
+    console.log(`failed   ${name}`)
+    for (const { what, expected, got } of differences) console.log(`           ${what}: expected ${expected}, got ${got}`)
+  }
+  console.log(failed.length === 0 ? `${cases.length} ${cases.length === 1 ? 'case holds' : 'cases hold'}` : `${failed.length} of ${cases.length} cases failed`)
+  return failed.length === 0
+}
+
+function say (word: string, faults: readonly Fault[]): void {
+  for (const { path, problem } of faults) console.log(`${word}  ${path} ${problem}`)
+}

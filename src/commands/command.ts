@@ -4,7 +4,8 @@ import { ConfigError } from '../config.ts'
 
 export class UsageError extends Error {}
 
-export const silentLog = { info: () => {}, warn: () => {}, error: () => {} }
+const ignore = () => {}
+export const silentLog = { info: ignore, warn: ignore, error: ignore }
 
 /** Runs a command that resolves to its exit code. What it throws is a message for a person. */
 export async function run (command: () => Promise<number>): Promise<void> {

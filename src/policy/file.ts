@@ -1,12 +1,12 @@
 // The policy file: YAML or JSON, read once into a frozen value, or refused with every problem at once.
 
-import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'
-import { parseDocument } from 'yaml'
 import type { CallerEntry, SecretSource } from '../callers/entries.ts'
 import { deepFreeze, isObject, type Json, type JsonObject } from '../json.ts'
 import { KINDS, type Kind } from '../realtime/session.ts'
 import { schemaCompiler } from './allowed-schema.ts'
 import { isUserWritable } from './claims.ts'
+import { parseYaml } from './yaml.ts'
+import { faultFinder } from './faults.ts'
 import { promptsOf, reviewRules, reviewTemplate } from './review.ts'
 import { compilePrompt, compileRules, type Report, type SessionRules } from './rules.ts'
 import { withoutFaults } from './salvage.ts'
@@ -51,7 +51,7 @@ export type Surroundings = Readonly<{
   hasSafetyIdentifierSecret: boolean
 }>
 
-const validate = new Ajv2020({ allErrors: true, strict: false, logger: false }).compile<PolicyFile>(PolicyFile)
+const findFaults = faultFinder(PolicyFile)
 
 export function readPolicies (text: string, surroundings: Surroundings): Reading {
   const problems: Fault[] = []
@@ -60,15 +60,16 @@ export function readPolicies (text: string, surroundings: Surroundings): Reading
     problem: (path, problem) => problems.push({ path, problem }),
     warning: (path, problem) => warnings.push({ path, problem })
   }
-  const raw = parse(text, report)
+  const raw = parseYaml(text, report)
   if (problems.length > 0) return { policies: null, callers: null, problems, warnings }
-  const faults = validate(raw) ? [] : telling(validate.errors as ErrorObject[])
-  for (const fault of faults) report.problem(...describe(fault))
+  const faults = findFaults(raw)
+  for (const { path, problem } of faults) report.problem(path.join('.'), problem)
   // A slip in one place does not keep back what is wrong in another.
-  const file = faults.length === 0 ? raw as PolicyFile : withoutFaults(raw as Json, faults.map((fault) => ({ ...fault, path: pathOf(fault) })))
-  if (!validate(file)) return { policies: null, callers: null, problems, warnings }
+  const rest = faults.length === 0 ? raw : withoutFaults(raw as Json, faults)
+  if (findFaults(rest).length > 0) return { policies: null, callers: null, problems, warnings }
+  const file = rest as PolicyFile
   const policies = compile(file, surroundings, report)
-  const callers = faults.some((fault) => [undefined, 'callers'].includes(pathOf(fault)[0])) ? null : file.callers
+  const callers = faults.some(({ path }) => [undefined, 'callers'].includes(path[0])) ? null : file.callers
   return { policies: problems.length > 0 ? null : policies, callers, problems, warnings }
 }
 
@@ -134,62 +135,4 @@ function reviewPolicy (entry: PolicyEntry, at: string, file: PolicyFile, report:
   for (const reference of isObject(entry.when) ? Object.keys(entry.when) : []) {
     if (isUserWritable(reference)) report.warning(`${at}.when`, `asks ${reference}, which users can write themselves`)
   }
-}
-
-function parse (text: string, report: Report): unknown {
-  let value: unknown
-  try {
-    // Without pretty errors: they quote the file, which may hold what nobody should read in a log.
-    const document = parseDocument(text, { merge: true, prettyErrors: false, logLevel: 'silent' })
-    // Of a tag that nobody knows YAML only warns, and reads on without it.
-    const faults = [...document.errors, ...document.warnings]
-    for (const { code, pos } of faults) report.problem(`line ${text.slice(0, pos[0]).split('\n').length}`, `is not YAML: ${code}`)
-    if (faults.length > 0) return undefined
-    // Aliases are counted: a few lines can otherwise expand to gigabytes.
-    value = document.toJS({ maxAliasCount: 100 })
-    // Throws where an anchor stands inside itself.
-    JSON.stringify(value)
-  } catch {
-    report.problem('', 'has an alias that leads nowhere or into itself, far too many of them, or is far too deep')
-    return undefined
-  }
-  reviewValues(value as Json, '', report)
-  return value
-}
-
-/** Names that would reach a prototype have no place in a policy, nor have numbers that JSON has no words for. */
-function reviewValues (value: Json, at: string, report: Report): void {
-  if (typeof value === 'number' && !Number.isFinite(value)) report.problem(at, 'is not a number that JSON can write')
-  if (typeof value !== 'object' || value === null) return
-  for (const [key, inner] of Object.entries(value)) {
-    const path = at === '' ? key : `${at}.${key}`
-    if (['__proto__', 'constructor', 'prototype'].includes(key)) report.problem(path, 'is not a name that may be used')
-    else reviewValues(inner, path, report)
-  }
-}
-
-/** Of a union that nothing fits, each variant complains: only what lies deeper than the choice among them is of use. */
-function telling (errors: readonly ErrorObject[]): ErrorObject[] {
-  const unions = errors.filter(({ keyword }) => keyword === 'anyOf')
-  const isInside = (error: ErrorObject, union: ErrorObject) => error !== union && error.schemaPath.startsWith(`${union.schemaPath}/`)
-  const deeper = errors.filter((error) => !unions.some((union) => isInside(error, union) &&
-    error.instancePath === union.instancePath && ['const', 'type', 'anyOf'].includes(error.keyword)))
-  return deeper.filter((error) => error.keyword !== 'anyOf' || !deeper.some((other) => isInside(other, error)))
-}
-
-function describe (error: ErrorObject): [path: string, problem: string] {
-  const { keyword, params, message } = error
-  return [pathOf(error).join('.'), {
-    additionalProperties: 'is not a known key',
-    required: 'is missing',
-    anyOf: 'has none of the forms that it may have',
-    const: `must be ${JSON.stringify(params.allowedValue)}`,
-    enum: `must be one of ${params.allowedValues?.join(', ')}`
-  }[keyword] ?? message as string]
-}
-
-function pathOf ({ instancePath, params }: ErrorObject): string[] {
-  const path = instancePath.split('/').slice(1).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
-  const name = params.additionalProperty ?? params.missingProperty
-  return name === undefined ? path : [...path, name]
 }

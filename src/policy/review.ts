@@ -3,11 +3,12 @@
 
 import { getIn, leafPaths, merge, omitIn, overlaps, type Json, type Path } from '../json.ts'
 import { legacyCanCarry } from '../realtime/legacy.ts'
-import { checkSession, isKnownPath, modelPath } from '../realtime/session.ts'
+import { checkSession, isKnownPath, modelPath, schemaAt, sessionSchemas } from '../realtime/session.ts'
 import { fixesToolTypes, openness, pathsIn } from './allowed-schema.ts'
 import { isUserWritable } from './claims.ts'
 import { splitPath, type Prompt, type Report, type SessionRules } from './rules.ts'
 import type { Template } from './template.ts'
+import { wordsFor, type Node } from './words.ts'
 
 const dotted = (path: Path) => path.join('.')
 
@@ -21,7 +22,7 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
     const where = `${at}.allow.${dotted(path)}`
     if (fixed.some((other) => overlaps(path, other))) report.problem(where, 'is fixed too: allow it or fix it')
     if (ignored.some((other) => overlaps(path, other))) report.problem(where, 'is ignored too: allow it or ignore it')
-    if (allowed.slice(0, i).some((other) => overlaps(path, other))) report.problem(where, 'lies inside another allowed path, or around it')
+    if (allowed.slice(0, i).some((other) => overlaps(path, other))) report.problem(where, 'lies inside another allowed path, or around it: keep one of the two')
     reviewSchema(rules.allowed[dotted(path)] as Json, path, where, report)
   }
   for (const prompt of prompts) {
@@ -42,12 +43,12 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
     const inner = pathsIn(rules.allowed[dotted(path)] as Json, path).slice(1)
     if (legacyOnly && inner.some((below) => !legacyCanCarry(rules.kind, below))) report.problem(`${at}.allow.${dotted(path)}`, NOT_CARRIED)
   }
-  if (rules.prompts.size > 0 && ignored.some(([key]) => key === 'prompt')) report.problem(`${at}.ignore`, 'names prompt, which is what prompts: is for')
+  if (rules.prompts.size > 0 && ignored.some(([key]) => key === 'prompt')) report.problem(`${at}.ignore`, 'names prompt, which is what prompts: is for: leave it out')
   for (const path of rules.hide) {
     if (!isKnownPath(rules.kind, path)) report.warning(`${at}.hide`, `${dotted(path)} is no path that this version knows`)
   }
   reviewAliases(rules, at, report, prompts)
-  if (rules.expiresAfter.default > rules.expiresAfter.max) report.problem(`${at}.expires_after.default`, 'is above max')
+  if (rules.expiresAfter.default > rules.expiresAfter.max) report.problem(`${at}.expires_after.default`, 'is above max: lower it, or raise max')
   const told = new Set<string>()
   const problem = (path: string, text: string) => {
     if (!told.has(path)) report.problem(path, text)
@@ -57,7 +58,7 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
   for (const prompt of new Set([rules.defaultPrompt, ...prompts])) reviewResult(rules, prompt, at, { ...report, problem })
 }
 
-const NOT_CARRIED = 'cannot be said to an upstream of OPENAI_MINT_API=sessions'
+const NOT_CARRIED = 'cannot be said to an upstream of OPENAI_MINT_API=sessions: leave it out'
 
 export function promptsOf ({ prompts, defaultPrompt }: Pick<SessionRules, 'prompts' | 'defaultPrompt'>): Prompt[] {
   return [...new Set([...prompts.values(), ...defaultPrompt === null ? [] : [defaultPrompt]])]
@@ -84,7 +85,7 @@ function reviewSchema (schema: Json, path: Path, where: string, report: Report):
 }
 
 function reviewPath (rules: SessionRules, path: Path, where: string, report: Report): void {
-  if (path[0] === 'type') return report.problem(where, 'is said by the kind of session already')
+  if (path[0] === 'type') return report.problem(where, 'is said by the kind of session already: leave it out')
   if (path[0] === 'prompt' && rules.prompts.size > 0) return report.problem(where, 'is what prompts: is for: leave out one of them')
   if (!isKnownPath(rules.kind, path)) report.warning(where, 'is no path that this version knows: it is sent as written')
 }
@@ -98,7 +99,7 @@ function reviewAliases (rules: SessionRules, at: string, report: Report, prompts
   if (open) return
   const said = [rules.fixed, ...prompts.map((prompt) => prompt.session)].map(({ source }) => getIn(source, path))
   for (const [alias, model] of rules.aliases) {
-    if (!said.includes(model) && accepts?.(model) !== true) report.problem(`${at}.aliases.${alias}`, 'leads to a model that is neither fixed nor allowed')
+    if (!said.includes(model) && accepts?.(model) !== true) report.problem(`${at}.aliases.${alias}`, 'leads to a model that is neither fixed nor allowed: allow that model, or name one that is')
   }
 }
 
@@ -116,8 +117,8 @@ function reviewResult (rules: SessionRules, prompt: Prompt | null, at: string, r
     const fault = path
     const where = parts.find(([{ source }]) => getIn(source, fault) !== undefined)?.[1]
     if (!open.some((other) => overlaps(other, fault))) {
-      if (fault.length > 0) report.problem(`${where}.${dotted(fault)}`, 'is not what the realtime API takes there')
-      else report.problem(prompt === null ? at : `prompts.${prompt.name}.session`, `is not a complete session config${prompt === null ? '' : ` in ${at}`}`)
+      if (fault.length > 0) report.problem(`${where}.${dotted(fault)}`, `is not what the realtime API takes there: it takes ${wordsFor(schemaAt(rules.kind, fault))}`)
+      else report.problem(prompt === null ? at : `prompts.${prompt.name}.session`, `is not a complete session config${prompt === null ? '' : ` in ${at}`}: it needs ${(sessionSchemas[rules.kind] as Node).required?.join(', ')}`)
     }
     if (fault.length === 0) return
     open.push(fault)

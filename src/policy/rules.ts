@@ -59,7 +59,7 @@ export function compilePrompt (name: string, entry: PromptEntry, { compileSchema
 
 /** `at` is the path of this session kind in the file, for what is reported. */
 export function compileRules (
-  kind: Kind, policy: SessionPolicy, at: string, context: Context & { prompts: ReadonlyMap<string, Prompt> }
+  kind: Kind, policy: SessionPolicy & { fixed: JsonObject, defaults: JsonObject }, at: string, context: Context & { prompts: ReadonlyMap<string, Prompt> }
 ): SessionRules {
   const { prompts, compileSchema, report, secrets } = context
   const allowed = (policy.allow ?? {}) as JsonObject
@@ -74,8 +74,8 @@ export function compileRules (
     if (prompt === undefined) report.problem(where, 'names a prompt that is not under prompts:')
     return prompt === undefined ? [] : [prompt]
   }
-  const fixed = compileTemplate((policy.fixed ?? {}) as JsonObject, secrets)
-  const defaults = compileTemplate((policy.defaults ?? {}) as JsonObject, secrets)
+  const fixed = compileTemplate(policy.fixed, secrets)
+  const defaults = compileTemplate(policy.defaults, secrets)
   const nameable = (policy.prompts ?? []).flatMap((name, i) => named(name, `${at}.prompts.${i}`))
   const [defaultPrompt = null] = policy.default_prompt === undefined ? [] : named(policy.default_prompt, `${at}.default_prompt`)
   const templates = [fixed, defaults, ...[...nameable, defaultPrompt].flatMap((prompt) => prompt?.session ?? [])]

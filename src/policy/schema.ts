@@ -1,67 +1,76 @@
-// The policy file's schema. What JSON Schema cannot say (contradictions, reachability) is checked in file.ts.
+// The policy file's schema, with what an editor shows of each key. What JSON Schema cannot say (contradictions, reachability)
+// is checked in file.ts.
 
 import Type, { type Static } from 'typebox'
 import { CallerEntry } from '../callers/entries.ts'
+import { maybe, told } from '../described.ts'
 
 const closed = { additionalProperties: false }
 const name = Type.String({ minLength: 1, maxLength: 255 })
 const names = Type.Array(name, { minItems: 1, uniqueItems: true })
-const path = Type.String({ pattern: '^[^.]+(\\.[^.]+)*$' })
+const path = Type.String({ pattern: '^[^.]+(\\.[^.]+)*$', description: 'A dotted path such as audio.output.voice.' })
 const scalar = Type.Union([Type.String(), Type.Number(), Type.Boolean()])
 const jsonObject = Type.Record(Type.String(), Type.Unknown())
 const jsonSchema = Type.Union([Type.Boolean(), jsonObject])
 const secretSeconds = Type.Integer({ minimum: 10, maximum: 7200 })
 
 const When = Type.Union([
-  Type.Literal('any'),
-  Type.Literal('guest'),
-  Type.Record(name, Type.Union([scalar, Type.Null(), Type.Array(scalar, { minItems: 1 })]), { minProperties: 1 })
+  told('Every authenticated caller.', Type.Literal('any')),
+  told('Nobody authenticated; needs guest: {} under callers.', Type.Literal('guest')),
+  told('Claim name or JSON Pointer: the value it must equal, a list of which it must be one, or null where it must be absent. All must match.',
+    Type.Record(name, Type.Union([scalar, Type.Null(), Type.Array(scalar, { minItems: 1 })]), { minProperties: 1 }))
 ])
 
-const mints = Type.Optional(Type.Integer({ minimum: 1 }))
-const Windows = { minute: mints, hour: mints, day: mints }
+const mints = Type.Integer({ minimum: 1 })
+const Windows = { minute: maybe('Mints in a minute.', mints), hour: maybe('Mints in an hour.', mints), day: maybe('Mints in a day.', mints) }
 
 export const SessionPolicy = Type.Object({
-  fixed: Type.Optional(jsonObject),
-  defaults: Type.Optional(jsonObject),
-  allow: Type.Optional(Type.Record(path, jsonSchema, { minProperties: 1 })),
-  ignore: Type.Optional(Type.Array(path, { minItems: 1, uniqueItems: true })),
-  aliases: Type.Optional(Type.Record(name, name, { minProperties: 1 })),
-  prompts: Type.Optional(names),
-  default_prompt: Type.Optional(name),
-  expires_after: Type.Optional(Type.Object({ default: Type.Optional(secretSeconds), max: Type.Optional(secretSeconds) }, { ...closed, minProperties: 1 })),
-  hide: Type.Optional(Type.Array(path, { minItems: 1, uniqueItems: true }))
+  fixed: maybe('The session config that is always sent; a different value of the client is refused. May hold {{templates}} and { $env: NAME }.', jsonObject),
+  defaults: maybe('Sent unless the client says something else, where that is allowed.', jsonObject),
+  allow: maybe('What a client may say: dotted path to a JSON Schema (2020-12) that its value must meet.', Type.Record(path, jsonSchema, { ...closed, minProperties: 1 })),
+  ignore: maybe('Dotted paths that are dropped from what a client sends, and counted.', Type.Array(path, { minItems: 1, uniqueItems: true })),
+  aliases: maybe('Models that old clients still name, each with the one that is meant.', Type.Record(name, name, { minProperties: 1 })),
+  prompts: maybe('Entries of prompts: that a client may name by session.prompt.', names),
+  default_prompt: maybe('The entry that is taken where the client names none.', name),
+  expires_after: maybe('For how long the secret opens sessions; a session then lasts up to 60 minutes.', Type.Object({
+    default: maybe('Seconds, 10 to 7200, where the client says nothing. Left out: 60.', secretSeconds),
+    max: maybe('The most that a client may ask for. Left out: the default.', secretSeconds)
+  }, { ...closed, minProperties: 1 })),
+  hide: maybe('Dotted paths that are left out of the session in the answer.', Type.Array(path, { minItems: 1, uniqueItems: true }))
 }, closed)
 export type SessionPolicy = Static<typeof SessionPolicy>
 
 export const PolicyEntry = Type.Object({
-  name,
-  when: When,
-  deny: Type.Optional(Type.Literal(true)),
-  limits: Type.Optional(Type.Union([
-    Type.Literal('none'),
-    Type.Object({ ...Windows, total: Type.Optional(Type.Object(Windows, { ...closed, minProperties: 1 })) }, { ...closed, minProperties: 1 })
+  name: told('Stands in the log, in the audit lines and in the metrics.', name),
+  when: told('Whom this policy is for.', When),
+  deny: maybe('Refuses whom it matches.', Type.Literal(true)),
+  limits: maybe('Mints per caller, over all kinds and routes.', Type.Union([
+    told('Says in writing that there are none.', Type.Literal('none')),
+    Type.Object({
+      ...Windows,
+      total: maybe('Mints by all callers of this policy together.', Type.Object(Windows, { ...closed, minProperties: 1 }))
+    }, { ...closed, minProperties: 1 })
   ])),
-  realtime: Type.Optional(SessionPolicy),
-  transcription: Type.Optional(SessionPolicy),
-  translation: Type.Optional(SessionPolicy)
+  realtime: maybe('Voice sessions. Left out: refused.', SessionPolicy),
+  transcription: maybe('Transcription sessions. Left out: refused.', SessionPolicy),
+  translation: maybe('Translation sessions. Left out: refused.', SessionPolicy)
 }, closed)
 export type PolicyEntry = Static<typeof PolicyEntry>
 
 export const PromptEntry = Type.Object({
-  variables: Type.Optional(Type.Record(name, jsonSchema, { minProperties: 1 })),
-  session: jsonObject
+  variables: maybe('Name to the JSON Schema of what a client may say for {{variables.NAME}}.', Type.Record(name, jsonSchema, { minProperties: 1 })),
+  session: told('The session config that naming it means.', jsonObject)
 }, closed)
 export type PromptEntry = Static<typeof PromptEntry>
 
 export const PolicyFile = Type.Object({
-  callers: Type.Array(CallerEntry, { minItems: 1 }),
-  prompts: Type.Optional(Type.Record(name, PromptEntry, { minProperties: 1 })),
-  policies: Type.Array(PolicyEntry, { minItems: 1 }),
-  blocked: Type.Optional(Type.Array(Type.Object({
-    issuer: Type.Optional(name),
-    subject: Type.Optional(name),
-    safety_identifier: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$' }))
+  callers: told('Who may call. A request is judged by the credential that it presents.', Type.Array(CallerEntry, { minItems: 1 })),
+  prompts: maybe('Profiles held by the server: id, or id@version.', Type.Record(name, PromptEntry, { minProperties: 1 })),
+  policies: told('What they get. The first whose when matches rules; where none does, the request is refused.', Type.Array(PolicyEntry, { minItems: 1 })),
+  blocked: maybe('Whom to refuse whatever their claims are.', Type.Array(Type.Object({
+    issuer: maybe('Only together with subject: of this issuer alone.', name),
+    subject: maybe('Of any issuer, unless one is named.', name),
+    safety_identifier: maybe('What npm run identify prints.', Type.String({ pattern: '^[0-9a-f]{64}$' }))
   }, { ...closed, minProperties: 1, dependentRequired: { issuer: ['subject'] } }), { minItems: 1 }))
 }, closed)
 export type PolicyFile = Static<typeof PolicyFile>

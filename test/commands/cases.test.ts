@@ -2,6 +2,8 @@
 
 import t, { type Test } from 'tap'
 import { readCases } from '../../src/commands/cases.ts'
+import { callerOf, decide, routeNamed, type Route } from '../../src/commands/decide.ts'
+import type { Caller } from '../../src/callers/caller.ts'
 import { runCommand } from '../fakes/command.ts'
 
 const POLICY = `
@@ -14,7 +16,7 @@ policies:
     realtime:
       fixed:
         model: gpt-realtime-2.1
-        tools: [{ type: mcp, server_label: crm, server_url: 'https://mcp.test', headers: { X-Key: { $env: MCP_KEY } }, authorization: canary-spelled-out }]
+        tools: [{ type: mcp, server_label: crm, server_url: 'https://mcp.test', server_description: { $file: persona.txt }, headers: { X-Key: { $env: MCP_KEY } }, authorization: canary-spelled-out }]
       allow: { audio.output.voice: { enum: [marin, cedar] } }
       ignore: [temperature]
       prompts: [support]
@@ -24,7 +26,7 @@ blocked: [{ subject: mallory }]
 const ENV = { MCP_KEY: 'canary-mcp-key' }
 
 function check (t: Test, cases: string) {
-  const dir = t.testdir({ 'policy.yaml': POLICY, 'cases.yaml': cases })
+  const dir = t.testdir({ 'policy.yaml': POLICY, 'persona.txt': 'canary persona', 'cases.yaml': cases })
   return runCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/cases.yaml`], ENV)
 }
 
@@ -77,7 +79,7 @@ t.test('a case that fails is told with what was expected and what came of it, an
     '           expires_after: expected 30, got 60',
     '           upstream model: expected "x", got "gpt-realtime-2.1"',
     '           upstream instructions: expected "y", got nothing',
-    '           upstream tools: expected [], got [{"type":"mcp","server_label":"crm","server_url":"https://mcp.test","headers":{"X-Key":"(secret)"},"authorization":"(secret)"}]',
+    '           upstream tools: expected [], got [{"type":"mcp","server_label":"crm","server_url":"https://mcp.test","server_description":"($file persona.txt)","headers":{"X-Key":"(secret)"},"authorization":"(secret)"}]',
     '6 of 7 cases failed',
     ''
   ])
@@ -123,4 +125,10 @@ t.test('a policy file with problems runs no case, and a table that is not there 
   const missing = await runCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/nothing.yaml`], ENV)
   t.match(missing.err, /nothing\.yaml cannot be read/)
   t.equal(missing.code, 1)
+})
+
+t.test('a fault of ours is not taken for a refusal', async (t) => {
+  const route = routeNamed('/v1/realtime/sessions') as Route
+  const request = { caller: callerOf({}) as Caller, route, body: '', safetyIdentifierSecret: null }
+  t.throws(() => decide({ isBlocked: () => { throw new TypeError('ours') }, policies: [], secrets: new Set() }, request), { message: 'ours' })
 })

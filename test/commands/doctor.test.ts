@@ -68,6 +68,17 @@ t.test('an entry of the file that is wrong as it stands is not asked, the others
   t.match(out, /^ok {5}callers\.1\.forward/m)
 })
 
+t.test('entries that contradict each other are not asked', async (t) => {
+  const introspection = '  - introspection: { issuer: ISSUER, url: \'http://127.0.0.1:9/\', client_id: mint, client_secret_env: TOKEN_SECRET }\n'
+  const { code, out } = await doctor(t, {
+    policy: `callers:\n${introspection.replace('ISSUER', 'one')}${introspection.replace('ISSUER', 'two')}${POLICIES}`,
+    env: { OPENAI_API_KEY: '' }
+  })
+  t.equal(code, 1)
+  t.match(out, /^wrong {2}policy file: callers has two introspection entries/m)
+  t.notMatch(out, /callers\.\d/)
+})
+
 t.test('where the environment or the file cannot be used, what is left is looked at', async (t) => {
   const { code, out } = await runCommand('doctor', [], { EPHEMINT_CONFIG: '/nowhere.yaml', PORT: 'x' })
   t.equal(code, 1)

@@ -10,6 +10,12 @@ t.test('it writes what is kept in the repository', async (t) => {
   t.equal(readFileSync(`${dir}/schema.json`, 'utf8'), readFileSync(new URL('../../deploy/ephemint.schema.json', import.meta.url), 'utf8'))
 })
 
+t.test('a place where nothing can be written is told', async (t) => {
+  const { code, err } = await runCommand('schema', ['/nowhere/schema.json'])
+  t.equal(code, 1)
+  t.equal(err, '/nowhere/schema.json cannot be written\n')
+})
+
 t.test('two files are one too many', async (t) => {
   const { code, err } = await runCommand('schema', ['a', 'b'])
   t.equal(code, 2)

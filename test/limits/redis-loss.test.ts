@@ -3,9 +3,11 @@ import { createMemoryStore } from '../../src/limits/memory.ts'
 import { startApp } from '../fakes/app.ts'
 import { startFaultProxy } from '../fakes/fault-proxy.ts'
 import { addressOf, NO_REDIS, startRedis } from '../fakes/redis.ts'
-import { startRefusingRedis } from '../fakes/resp.ts'
+import { startFakeRedis, startRefusingRedis } from '../fakes/resp.ts'
 import { until } from '../fakes/until.ts'
 import { ADA, connectStore, openStore, type OpenedStore } from './store.ts'
+
+t.setTimeout(120_000)
 
 /** 250 ms, and what a busy machine adds. */
 const IN_TIME_MS = 1000
@@ -107,6 +109,13 @@ t.test('28: errors of the whole server are its loss', async (t) => {
   }
 })
 
+t.test('28: a connection that breaks while it is checked is no server that keeps its policy to itself', async (t) => {
+  const taken = '*2\r\n:1\r\n$1\r\na\r\n'
+  const store = openStore(t, await startFakeRedis(t, (name) => name === 'INFO' ? null : taken))
+  await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
+  t.notMatch(store.messages().join(), 'maxmemory-policy')
+})
+
 t.test('28: a Redis that takes no writes is lost until it does', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
@@ -127,11 +136,12 @@ t.test('28: a Redis that takes no writes is lost until it does', { skip: NO_REDI
 t.test('28: a Redis that a script of somebody else blocks is lost until that ends', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t, '--lua-time-limit', '10')
   const store = await connectStore(t, redis)
+  const killer = redis.control.duplicate()
+  t.teardown(() => killer.disconnect())
+  await killer.ping()
   const blocking = redis.control.eval('while true do end', 0).catch(() => {})
   await until('Redis to be lost', () => Promise.resolve(store.take([ADA])).then(() => false, () => !store.isUp()))
-  const killer = redis.control.duplicate()
   await killer.script('KILL')
-  killer.disconnect()
   await blocking
   await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
 })

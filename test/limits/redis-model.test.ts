@@ -14,9 +14,8 @@ const windows = fc.record({ minute: fc.integer({ min: 1, max: 3 }), hour: fc.int
 const limits = fc.record({ ada: windows, bob: windows, total: windows })
 const step = fc.oneof(
   { weight: 5, arbitrary: fc.record({ do: fc.constant('take' as const), who: fc.constantFrom('ada', 'bob') }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('give back' as const), which: fc.nat({ max: 9 }) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), steps: fc.constantFrom(1, 3, 6, 360, 8640) }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('peek' as const), who: fc.constantFrom('ada', 'bob') }) }
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('give back' as const), which: fc.nat({ max: 3 }) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), steps: fc.constantFrom(1, 3, 6, 360, 8640) }) }
 )
 
 t.test('whatever is taken, given back and waited for, Redis counts as the memory store does', { skip: NO_REDIS }, async (t) => {
@@ -36,10 +35,10 @@ t.test('whatever is taken, given back and waited for, Redis counts as the memory
         await both?.model.giveBack()
         await both?.shared.giveBack()
       } else {
-        const buckets = bucketsOf(step.who, limits[step.who as 'ada' | 'bob'], limits.total)
-        if (step.do === 'take') taken.push(await takeFromBoth(model, shared, buckets))
-        assert.deepEqual(seen(await shared.peek(buckets)), seen(await model.peek(buckets)))
+        taken.push(await takeFromBoth(model, shared, bucketsOf(step.who, limits[step.who as 'ada' | 'bob'], limits.total)))
       }
+      const all = [...bucketsOf('ada', limits.ada, limits.total), ...bucketsOf('bob', limits.bob, {})]
+      assert.deepEqual(seen(await shared.peek(all)), seen(await model.peek(all)))
     }
   }), { numRuns: 150 })
   t.same(shared.messages().filter((message) => message.startsWith('Redis is lost')), [])

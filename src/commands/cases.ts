@@ -1,0 +1,109 @@
+// An operator's own table: who asks for what, and what must come of it. Judged without a key and without a network.
+
+import { isDeepStrictEqual } from 'node:util'
+import Type, { type Static } from 'typebox'
+import type { ApiError, ErrorCode } from '../errors.ts'
+import { getIn, leafPaths, type Json, type JsonObject } from '../json.ts'
+import { faultFinder } from '../policy/faults.ts'
+import type { Fault, Policies } from '../policy/file.ts'
+import { parseYaml } from '../policy/yaml.ts'
+import { KINDS } from '../realtime/session.ts'
+import { callerOf, decide, masked, ROUTE_NAMES, routeNamed, type Decided, type Route } from './decide.ts'
+import type { Caller } from '../callers/caller.ts'
+
+const closed = { additionalProperties: false }
+const anyObject = Type.Record(Type.String(), Type.Unknown())
+/** What a policy can answer; what is wrong with a token is no case. */
+const REFUSALS = ['no_policy', 'caller_blocked', 'policy_violation', 'invalid_request', 'invalid_json'] as const satisfies readonly ErrorCode[]
+
+const Expect = Type.Object({
+  policy: Type.Optional(Type.String()),
+  refused: Type.Optional(Type.Enum([...REFUSALS])),
+  param: Type.Optional(Type.Union([Type.String(), Type.Null()])),
+  kind: Type.Optional(Type.Enum([...KINDS])),
+  prompt: Type.Optional(Type.Union([Type.String(), Type.Null()])),
+  ignored: Type.Optional(Type.Array(Type.String())),
+  expires_after: Type.Optional(Type.Integer()),
+  upstream: Type.Optional(anyObject)
+}, { ...closed, minProperties: 1 })
+type Expect = Static<typeof Expect>
+
+const Cases = Type.Array(Type.Object({
+  name: Type.String({ minLength: 1 }),
+  claims: Type.Union([Type.Literal('guest'), anyObject]),
+  route: Type.Enum(ROUTE_NAMES),
+  body: Type.Optional(Type.Unknown()),
+  expect: Expect
+}, closed), { minItems: 1 })
+
+export type Case = Readonly<{ name: string, caller: Caller, route: Route, body: string, expect: Expect }>
+
+const findFaults = faultFinder(Cases)
+const OF_A_GRANT = ['prompt', 'ignored', 'expires_after', 'upstream'] as const
+
+/** `cases` are good only where there are no problems. */
+export function readCases (text: string): { cases: Case[], problems: Fault[] } {
+  const problems: Fault[] = []
+  const problem = (path: string, problem: string) => { problems.push({ path, problem }) }
+  const raw = parseYaml(text, { problem, warning: problem })
+  if (problems.length > 0) return { cases: [], problems }
+  for (const fault of findFaults(raw)) problem(fault.path.join('.'), fault.problem)
+  if (problems.length > 0) return { cases: [], problems }
+
+  const cases = raw as Static<typeof Cases>
+  const names = cases.map(({ name }) => name)
+  for (const [i, { name, expect }] of cases.entries()) {
+    if (names.indexOf(name) < i) problem(`${i}.name`, 'is the name of another case too')
+    if (expect.refused === undefined && expect.param !== undefined) problem(`${i}.expect.param`, 'means nothing without refused')
+    for (const key of OF_A_GRANT) if (expect.refused !== undefined && expect[key] !== undefined) problem(`${i}.expect.${key}`, 'means nothing beside refused')
+  }
+  return {
+    cases: cases.map(({ name, claims, route, body, expect }) => ({
+      name,
+      caller: callerOf(claims as Json) as Caller,
+      route: routeNamed(route) as Route,
+      body: body === undefined ? '' : JSON.stringify(body),
+      expect
+    })),
+    problems
+  }
+}
+
+export type Difference = Readonly<{ what: string, expected: string, got: string }>
+
+/** None where the case holds. */
+export function judgeCase (policies: Policies, { caller, route, body, expect }: Case, safetyIdentifierSecret: string | null): Difference[] {
+  const decided = decide(policies, { caller, route, body, safetyIdentifierSecret })
+  const { policy, kind, granted } = decided
+  const differences: Difference[] = []
+  const compare = (what: string, expected: Json | undefined, got: Json | undefined) => {
+    if (expected !== undefined && !isDeepStrictEqual(expected, got)) differences.push({ what, expected: written(expected), got: written(got) })
+  }
+  compare('policy', expect.policy, policy)
+  compare('kind', expect.kind, kind)
+  const outcome = expect.refused === undefined ? 'a grant' : refusalIn(expect.refused, expect.param)
+  const got = outcomeOf(decided, expect.param !== undefined)
+  if (outcome !== got) differences.push({ what: 'outcome', expected: outcome, got })
+  if (granted === null || expect.refused !== undefined) return differences
+
+  compare('prompt', expect.prompt, granted.prompt)
+  compare('ignored', expect.ignored?.toSorted(), granted.ignored.toSorted())
+  compare('expires_after', expect.expires_after, granted.expiresAfterSeconds)
+  const upstream = (expect.upstream ?? {}) as JsonObject
+  for (const path of leafPaths(upstream)) compare(`upstream ${path.join('.')}`, getIn(upstream, path), getIn(granted.session, path))
+  return differences
+}
+
+function outcomeOf ({ granted, refusal }: Decided, withParam: boolean): string {
+  if (granted !== null) return 'a grant'
+  const { code, param } = refusal as ApiError
+  return refusalIn(code, withParam ? param : undefined)
+}
+
+function refusalIn (code: ErrorCode, param: string | null | undefined): string {
+  return `refused ${code}${param === undefined ? '' : ` at ${param ?? 'no param'}`}`
+}
+
+function written (value: Json | undefined): string {
+  return value === undefined ? 'nothing' : JSON.stringify(value, masked)
+}

@@ -1,0 +1,12 @@
+// Schemas with what an editor shows of them.
+
+import Type, { type TSchema } from 'typebox'
+
+export function told<T extends TSchema> (description: string, schema: T): T {
+  return { ...schema, description }
+}
+
+/** The same of a key that may be left out. */
+export function maybe<T extends TSchema> (description: string, schema: T) {
+  return Type.Optional(told(description, schema))
+}

@@ -1,0 +1,104 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import t, { type Test } from 'tap'
+import { createLogger } from '../src/logging.ts'
+import { createMetrics } from '../src/metrics.ts'
+import { buildOps } from '../src/ops.ts'
+import { keepLines } from './fakes/lines.ts'
+import { startService, tokenOf } from './fakes/service.ts'
+import { currentAnswer, GA, json, startUpstream } from './fakes/upstream.ts'
+import { until } from './fakes/until.ts'
+
+t.test('nothing of it is on the public port but the probes', async (t) => {
+  const { service } = await startWithOps(t)
+  for (const path of ['/metrics', '/openapi.json', '/docs', '/v1/metrics']) t.equal((await service.ask(path)).status, 404, path)
+  for (const path of ['/livez', '/readyz']) t.equal((await service.ask(path)).status, 200, path)
+})
+
+t.test('what it does not have is 404, another method 405, a body is not read, and what is no HTTP is 400', async (t) => {
+  const { opsUrl } = await startWithOps(t)
+  t.equal((await fetch(`${opsUrl}/v1/realtime/client_secrets`)).status, 404)
+  t.equal((await fetch(`${opsUrl}/metrics`, { method: 'DELETE' })).status, 405)
+  t.equal((await fetch(`${opsUrl}/metrics`, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } })).status, 405)
+  const socket = connect(Number(new URL(opsUrl).port), '127.0.0.1')
+  socket.end('garbage\r\n\r\n')
+  const [answer] = await once(socket, 'data')
+  t.match(String(answer), /^HTTP\/1\.1 400 /)
+})
+
+t.test('readiness names the part that is waited for, and no address', async (t) => {
+  for (const [waitingFor, status] of [[['limits'], 503], [[], 200]] as const) {
+    const ops = await buildOps({ log: createLogger('silent', keepLines()), metrics: createMetrics(), waitingFor: () => waitingFor })
+    const answer = await ops.inject('/readyz')
+    t.equal(answer.statusCode, status)
+    t.same(answer.json().waiting_for, waitingFor)
+    t.equal((await ops.inject('/livez')).statusCode, 200)
+    await ops.close()
+  }
+})
+
+t.test('metrics that cannot be had are a 500 of the catalogue, and the log says which class of error', async (t) => {
+  const log = keepLines()
+  const metrics = { ...createMetrics(), text: async () => { throw new TypeError('canary') } }
+  const ops = await buildOps({ log: createLogger('info', log), metrics, waitingFor: () => [] })
+  const answer = await ops.inject('/metrics')
+  t.equal(answer.statusCode, 500)
+  t.equal(answer.json().error.code, 'internal_error')
+  t.match(log.kept.join(''), '"type":"TypeError"')
+  t.notMatch(answer.body + log.kept.join(''), 'canary')
+  await ops.close()
+})
+
+t.test('F6: no label has a value that a caller chose, however many callers there are', async (t) => {
+  const { service, opsUrl } = await startWithOps(t)
+  const seriesOf = (text: string) => text.split('\n').filter((line) => line.startsWith('ephemint_')).length
+  const ask = async (i: number) => {
+    const authorization = `Bearer ${await tokenOf({ sub: `canary-${i}`, email: `canary-${i}@example.com`, plan: i % 2 === 0 ? 'pro' : `canary-${i}` })}`
+    await service.mint({ headers: { authorization, 'content-type': 'application/json', 'user-agent': 'canary' }, body: JSON.stringify({ session: { model: `canary-${i}` } }) })
+    await service.ask(`/v1/realtime/canary-${i}`)
+  }
+  for (let i = 0; i < 4; i++) await ask(i)
+  const before = await until('the metrics', () => metricsOf(opsUrl))
+  for (let i = 4; i < 60; i++) await ask(i)
+  const after = await until('newer metrics', async () => {
+    const text = await metricsOf(opsUrl)
+    return /code="policy_violation"[^}]*} 30/.test(text) ? text : null
+  })
+  t.equal(seriesOf(after), seriesOf(before))
+  t.notMatch(after, 'canary')
+  t.notMatch(after, 'sk-')
+})
+
+t.test('it answers until the end of a stop, when the public port takes nobody any more', async (t) => {
+  const { service, opsUrl, upstream } = await startWithOps(t, { DRAIN_SECONDS: '1' })
+  let answer = () => {}
+  upstream.answer(GA, (received, response) => { answer = () => json(200, currentAnswer(received, 'ek_canary_late'))(received, response) })
+  const minted = service.mint()
+  await upstream.arrived(1)
+  service.kill('SIGTERM')
+  t.same(await until('the drain', () => unreadyParts(opsUrl)), ['drain'])
+  await until('the public port to close', () => service.ask('/livez').then(() => false, () => true))
+  t.same(await unreadyParts(opsUrl), ['drain'])
+  t.match(await metricsOf(opsUrl), 'ephemint_in_flight 1')
+  answer()
+  t.equal((await minted).status, 200)
+  t.match(await service.exited, { code: 0 })
+  await t.rejects(fetch(`${opsUrl}/livez`))
+})
+
+async function startWithOps (t: Test, env: Record<string, string> = {}) {
+  const upstream = await startUpstream(t)
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0', ...env } })
+  const line = await until('it to say where it listens', () => service.log.find(({ msg }) => msg === 'listening'))
+  return { service, upstream, opsUrl: String(line.ops_url) }
+}
+
+async function metricsOf (opsUrl: string): Promise<string> {
+  return (await fetch(`${opsUrl}/metrics`)).text()
+}
+
+async function unreadyParts (opsUrl: string): Promise<string[] | null> {
+  const response = await fetch(`${opsUrl}/readyz`)
+  const { waiting_for: parts } = await response.json() as { waiting_for: string[] }
+  return response.status === 503 ? parts : null
+}

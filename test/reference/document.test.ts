@@ -1,0 +1,176 @@
+// The reference against those who judge OpenAPI, and against what the app does.
+
+import { Validator } from '@seriousme/openapi-schema-validator'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { FastifyInstance, RouteOptions } from 'fastify'
+import t, { type Test } from 'tap'
+import { ApiError, ERROR_CODES, envelope } from '../../src/errors.ts'
+import { openapiDocument } from '../../src/reference/document.ts'
+import { OPERATIONS } from '../../src/reference/operations.ts'
+import { startApp, type Answer, type AppOptions } from '../fakes/app.ts'
+import { failure, GA, hang, json } from '../fakes/upstream.ts'
+import { exchangeExamples } from './exchanges.ts'
+
+const document = openapiDocument() as Record<string, any>
+
+const ajv = new Ajv2020({ strict: false, allErrors: true, formats: { uri: true } })
+ajv.addSchema(document, 'openapi')
+const pointer = (...keys: string[]) => keys.map((key) => `/${encodeURIComponent(key.replaceAll('~', '~0').replaceAll('/', '~1'))}`).join('')
+
+/** What is wrong with `value` by the schema at a place of the document. */
+function faults (value: unknown, ...at: string[]): unknown {
+  const validate = ajv.compile({ $ref: `openapi#${pointer(...at)}` })
+  return validate(value) ? [] : validate.errors?.map(({ instancePath, message }) => `${instancePath} ${message}`)
+}
+
+t.test('it is OpenAPI 3.1 to an independent validator', async (t) => {
+  const { valid, errors } = await new Validator().validate(structuredClone(document))
+  t.same(errors ?? [], [])
+  t.ok(valid)
+  t.equal(document.openapi, '3.1.0')
+})
+
+t.test('no reference leads nowhere, and nothing is kept that nothing refers to', async (t) => {
+  const references = new Set([...JSON.stringify(document).matchAll(/"\$ref":"#([^"]+)"/g)].map(([, path]) => path as string))
+  for (const reference of references) {
+    const found = reference.split('/').slice(1).reduce((at, key) => at?.[key], document)
+    t.ok(found, reference)
+  }
+  const schemas = Object.keys(document.components.schemas)
+  t.same(schemas.filter((name) => !references.has(`/components/schemas/${name}`)), [])
+  const headers = Object.keys(document.components.headers)
+  t.same(headers.filter((name) => !references.has(`/components/headers/${name}`)), [])
+})
+
+t.test('every code of the catalogue appears, with its status', async (t) => {
+  const told = JSON.stringify([document.paths, document.components.responses])
+  for (const code of ERROR_CODES) t.match(told, JSON.stringify(envelope(code).error.message), code)
+  t.same(document.components.schemas.Error.properties.error.properties.code.enum, ERROR_CODES)
+  for (const { path, method, refusals } of OPERATIONS) {
+    const { 200: _granted, ...responses } = document.paths[path][method].responses
+    const codes = Object.values<any>(responses).flatMap(({ content }) => {
+      const { schema } = content['application/json']
+      return (schema.anyOf?.at(-1) ?? schema).properties.error.properties.code.enum
+    })
+    t.same(codes.toSorted(), [...refusals].sort(), path)
+  }
+})
+
+t.test('every route of the app appears, and no other', async (t) => {
+  const routes: string[] = []
+  const watch = (message: unknown) => {
+    const { fastify } = message as { fastify: FastifyInstance }
+    fastify.addHook('onRoute', ({ method, url }: RouteOptions) => { routes.push(`${[method].flat().join()} ${url}`) })
+  }
+  subscribe('fastify.initialization', watch)
+  await startApp(t)
+  unsubscribe('fastify.initialization', watch)
+  const told = OPERATIONS.map(({ method, path }) => `${method.toUpperCase()} ${path}`)
+  t.same(routes.filter((route) => !route.startsWith('OPTIONS ')).sort(), told.sort())
+})
+
+t.test('the examples meet their schemas', async (t) => {
+  for (const { path, method } of OPERATIONS) {
+    const { requestBody, responses } = document.paths[path][method]
+    const at = ['paths', path, method]
+    for (const [name, { value }] of Object.entries<any>(requestBody?.content['application/json'].examples ?? {})) {
+      t.same(faults(value, ...at, 'requestBody', 'content', 'application/json', 'schema'), [], `${path} ${name}`)
+    }
+    for (const [status, { content }] of Object.entries<any>(responses)) {
+      for (const [name, { value }] of Object.entries<any>(content['application/json'].examples)) {
+        t.same(faults(value, ...at, 'responses', status, 'content', 'application/json', 'schema'), [], `${path} ${status} ${name}`)
+      }
+    }
+  }
+  for (const [name, { content }] of Object.entries<any>(document.components.responses)) {
+    for (const { value } of Object.values<any>(content['application/json'].examples)) t.same(faults(value, 'components', 'responses', name, 'content', 'application/json', 'schema'), [])
+  }
+})
+
+/** Secrets, ids and times are new each time. */
+function timeless (value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value, (_key, inner) => {
+    if (typeof inner === 'string') return inner.replace(/^(ek|sess)_[0-9a-f]+$/, '$1_…')
+    return typeof inner === 'number' && inner > 1_000_000_000 ? 'a time' : inner
+  }))
+}
+
+t.test('the examples are what is asked and answered', async (t) => {
+  const exchanges = await exchangeExamples(t)
+  for (const { id, name, answer, expected } of exchanges) {
+    t.equal(answer.status, 200, `${id} ${name}`)
+    t.same(timeless(answer.body), timeless(expected))
+    const { path, method } = OPERATIONS.find((operation) => operation.id === id) as typeof OPERATIONS[number]
+    assertTold(t, answer, path, method)
+  }
+})
+
+/** What the app answered is what the document says of this status: the body's schema, and each header. */
+function assertTold (t: Test, { status, headers, body }: Answer, path: string, method = 'post'): void {
+  const told = document.paths[path][method].responses[status]
+  if (!t.ok(told, `${status} of ${path} is told`)) return
+  t.same(faults(body, 'paths', path, method, 'responses', String(status), 'content', 'application/json', 'schema'), [], `${path} ${status}`)
+  const names = Object.keys(told.headers).map((name) => name.toLowerCase())
+  const sent = ['x-request-id', 'x-realtime-url', 'ratelimit-limit', 'retry-after', 'x-should-retry', 'www-authenticate', 'allow'].filter((name) => headers.has(name))
+  t.same(sent.filter((name) => !names.includes(name)), [], 'no header that is not told')
+}
+
+const MINT = '/v1/realtime/client_secrets'
+
+t.test('what the app refuses is told, with its headers', async (t) => {
+  const app = await startApp(t, { env: { UPSTREAM_TIMEOUT_MS: '100' } })
+  const rows: [code: string, () => Promise<Answer>][] = [
+    ['invalid_json', () => app.mint('client_secrets', '{')],
+    ['invalid_request', () => app.mint('client_secrets', { session: 7 })],
+    ['invalid_credentials', () => app.mint('client_secrets', {}, { authorization: undefined })],
+    ['origin_not_allowed', () => app.mint('client_secrets', {}, { origin: 'https://evil.test' })],
+    ['no_policy', async () => app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ plan: 'none' })}` })],
+    ['caller_blocked', async () => app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ sub: 'blocked' })}` })],
+    ['policy_violation', () => app.mint('client_secrets', { session: { model: 'x' } })],
+    ['body_too_large', () => app.mint('client_secrets', { session: { instructions: 'x'.repeat(40_000) } })],
+    ['unsupported_media_type', () => app.mint('client_secrets', 'x', { 'content-type': 'text/plain' })],
+    ['upstream_rate_limited', () => answering(failure(429, 'insufficient_quota'))],
+    ['upstream_rejected', () => answering(failure(401))],
+    ['upstream_error', () => answering(json(200, {}))],
+    ['upstream_unavailable', () => answering(failure(503, null, { headers: { 'retry-after': '9' } }))],
+    ['upstream_timeout', () => answering(hang)]
+  ]
+  function answering (reply: ReturnType<typeof json>): Promise<Answer> {
+    app.upstream.answer(GA, reply)
+    return app.mint('client_secrets', {})
+  }
+  for (const [code, ask] of rows) {
+    const answer = await ask()
+    t.match(answer.body, { error: { code } })
+    assertTold(t, answer, MINT)
+  }
+})
+
+t.test('so is what the service cannot do at the moment', async (t) => {
+  const cases: [code: string, options: AppOptions][] = [
+    ['rate_limit_exceeded', { env: { ADDRESS_LIMIT_PER_MINUTE: '1' } }],
+    ['limits_unavailable', { limits: brokenLimits() }],
+    ['audit_unavailable', {}]
+  ]
+  for (const [code, options] of cases) {
+    const app = await startApp(t, options)
+    if (code === 'rate_limit_exceeded') await app.mint('client_secrets', {})
+    if (code === 'audit_unavailable') app.audit.stick()
+    const answer = await app.request(MINT, { method: 'POST', headers: { authorization: `Bearer ${await app.token()}` } })
+    t.match(answer.body, { error: { code } })
+    assertTold(t, answer, MINT)
+  }
+})
+
+function brokenLimits (): NonNullable<AppOptions['limits']> {
+  const fail = () => { throw new ApiError('limits_unavailable', { retryAfterSeconds: 1 }) }
+  return { take: fail, peek: fail, close: () => {} }
+}
+
+t.test('not being ready is told, and what it waits for', async (t) => {
+  const app = await startApp(t, { waitingFor: () => ['identity'] })
+  const answer = await app.request('/readyz')
+  t.same(answer.body, { status: 'unavailable', waiting_for: ['identity'] })
+  assertTold(t, answer, '/readyz', 'get')
+})

@@ -1,0 +1,56 @@
+// The examples of the reference, asked for real: by a user of the plan `pro`, of an upstream as the sandbox has it.
+
+import type { Test } from 'tap'
+import type { JsonObject } from '../../src/json.ts'
+import { OPERATIONS } from '../../src/reference/operations.ts'
+import { startUpstream } from '../../src/sandbox/upstream.ts'
+import { CALLERS, startApp, type Answer } from '../fakes/app.ts'
+
+const POLICY = `${CALLERS}
+prompts:
+  support:
+    variables: { product: { type: string, maxLength: 40 } }
+    session: { instructions: 'You help with {{variables.product|our products}}.' }
+policies:
+  - name: pro
+    when: { plan: pro }
+    limits: { minute: 10, day: 500 }
+    realtime:
+      fixed: { model: gpt-realtime-2.1, max_output_tokens: 2048 }
+      defaults: { instructions: You are Ada., audio: { output: { voice: marin } } }
+      allow: { audio.output.voice: { enum: [marin, cedar] }, output_modalities: { enum: [[audio], [text]] } }
+      aliases: { gpt-4o-realtime-preview: gpt-realtime-2.1 }
+      prompts: [support]
+      expires_after: { default: 60, max: 300 }
+      hide: [instructions]
+    transcription:
+      fixed: { audio: { input: { transcription: { model: gpt-live-transcribe } } } }
+      allow: { audio.input.transcription.language: { enum: [de, en] } }
+    translation:
+      fixed: { model: gpt-realtime-translate }
+      allow: { audio.output.language: { enum: [de, en] } }
+`
+
+export type Exchange = Readonly<{ id: string, name: string, answer: Answer, expected: JsonObject | undefined }>
+
+/** What each example of a request is answered, beside what the reference says that it is. */
+export async function exchangeExamples (t: Test): Promise<Exchange[]> {
+  const apiKey = 'sk-canary-reference-5d2f8a'
+  const upstream = await startUpstream({ apiKey })
+  t.teardown(upstream.close)
+  const app = await startApp(t, { policy: POLICY, env: { OPENAI_API_KEY: apiKey, OPENAI_BASE_URL: upstream.url, REALTIME_PUBLIC_URL: 'https://api.openai.com/v1' } })
+  const authorization = `Bearer ${await app.token()}`
+  const exchanges: Exchange[] = []
+  for (const { method, path, id, request, answer: { examples } } of OPERATIONS.toReversed()) {
+    const asked = request === null ? Object.keys(examples).map((name) => [name, undefined] as const) : Object.entries(request.examples).map(([name, { value }]) => [name, value] as const)
+    for (const [name, body] of asked) {
+      const answer = await app.request(path, {
+        method: method.toUpperCase(),
+        headers: { authorization, ...body !== undefined && { 'content-type': 'application/json' } },
+        ...body !== undefined && { body: JSON.stringify(body) }
+      })
+      exchanges.push({ id, name, answer, expected: examples[name]?.value })
+    }
+  }
+  return exchanges
+}
