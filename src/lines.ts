@@ -87,6 +87,7 @@ export async function openLines (path: string | null): Promise<Lines> {
   }
 
   async function reopen (): Promise<void> {
+    /* c8 ignore next -- SIGHUP where the audit goes to stdout: test/faults/signals.test.ts */
     if (path === null) return
     const old = sink
     sink = await openFile(path)

@@ -85,6 +85,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
       old.callers.close()
       generation++
       log.info({ generation }, 'policy file taken over')
+    /* c8 ignore next 4 -- a fault of ours is not to end the process */
     } catch (err) {
       log.error({ err }, 'policy file could not be taken over')
       refuse([{ path, problem: 'it cannot be used' }])
@@ -94,6 +95,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
   function isUsable (text: string): boolean {
     try {
       return readRulebook(text, sources).rulebook !== null
+    /* c8 ignore next 3 -- likewise */
     } catch {
       return false
     }

@@ -29,6 +29,7 @@ try {
   process.exit(1)
 }
 
+/* c8 ignore start -- what a process does at signals and at its end is done by processes that test/boot.test.ts and test/faults start */
 async function start (): Promise<void> {
   // Node's answer to this signal is to open a debugger port.
   process.on('SIGUSR1', () => {})

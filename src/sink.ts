@@ -66,8 +66,10 @@ function streamSink (stream: Socket): Sink {
     write: (text) => new Promise((resolve) => {
       stream.write(text, (error) => resolve({ written: error ? 0 : Buffer.byteLength(text), error: error ?? null }))
     }),
+    /* c8 ignore next -- only in a process that ends at once: test/faults/signals.test.ts */
     writeNow: (text) => { if (stream.writableLength === 0) writeWhatFits(1, text) },
     isBroken: () => stream.destroyed,
+    /* c8 ignore next 2 -- stdout is neither moved nor closed */
     stat: () => promisify(fstat)(1),
     close: () => {}
   }
@@ -76,6 +78,7 @@ function streamSink (stream: Socket): Sink {
 function writeWhatFits (fd: number, text: string): void {
   try {
     if (text !== '') writeSync(fd, text)
+  /* c8 ignore next 3 -- only in a process whose destination is gone: test/faults/audit.test.ts */
   } catch {
     // The process is about to end: there is nobody left to tell.
   }

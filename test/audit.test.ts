@@ -73,3 +73,12 @@ t.test('each refusal says what was known of it by then', async (t) => {
     t.match(app.auditLines().at(-1), { audit: 1, event: 'mint.refused', secret_sha256: null, session_id: null, expires_at: null, ...line })
   }
 })
+
+t.test('a grant that is written too late is followed by what became of it', async (t) => {
+  const late: string[] = []
+  const lines = keepLines()
+  const audit = createAudit({ ...lines, confirm: async (_line, { ifLate } = {}) => { late.push(ifLate?.() ?? '') } })
+  await audit.granted(decision)
+  t.match(JSON.parse(late[0] ?? ''), { event: 'mint.undelivered', code: 'audit_unavailable', request_id: 'r' })
+  audit.close()
+})

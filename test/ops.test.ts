@@ -5,7 +5,7 @@ import { createLogger } from '../src/logging.ts'
 import { createMetrics } from '../src/metrics.ts'
 import { buildOps } from '../src/ops.ts'
 import { keepLines } from './fakes/lines.ts'
-import { startService, tokenOf } from './fakes/service.ts'
+import { spawnService, startService, tokenOf, type Service } from './fakes/service.ts'
 import { currentAnswer, GA, json, startUpstream } from './fakes/upstream.ts'
 import { until } from './fakes/until.ts'
 
@@ -35,6 +35,22 @@ t.test('readiness names the part that is waited for, and no address', async (t) 
     t.equal((await ops.inject('/livez')).statusCode, 200)
     await ops.close()
   }
+})
+
+t.test('26: where Redis is not there the replica says `limits`, and neither where it looked nor with what', async (t) => {
+  const upstream = await startUpstream(t)
+  const env = { REDIS_URL: 'redis://mint:canary-password@127.0.0.1:1', OPS_HOST: '127.0.0.1', OPS_PORT: '0' }
+  const denying = await spawnService(t, { upstreamUrl: upstream.url, env })
+  const opsUrl = await opsUrlOf(denying)
+  t.same(await unreadyParts(opsUrl), ['limits'])
+  t.equal((await denying.ask('/readyz')).status, 503)
+  t.match(await denying.mint(), { status: 503, code: 'limits_unavailable' })
+  t.match(denying.log.find(({ msg }) => msg === 'Redis is lost: mints are refused'), { reason: 'redis_econnrefused' })
+  t.notMatch(JSON.stringify([denying.log, denying.audit]) + denying.stderr() + await metricsOf(opsUrl), /canary|127\.0\.0\.1:1\b/)
+
+  const alone = await startService(t, { upstreamUrl: upstream.url, env: { ...env, ON_REDIS_LOSS: 'local' } })
+  t.equal((await alone.mint()).status, 200)
+  t.match(await metricsOf(await opsUrlOf(alone)), /ephemint_limits_degraded 1\n[^]*ephemint_limits_local_total 1\n/)
 })
 
 t.test('metrics that cannot be had are a 500 of the catalogue, and the log says which class of error', async (t) => {
@@ -89,8 +105,11 @@ t.test('it answers until the end of a stop, when the public port takes nobody an
 async function startWithOps (t: Test, env: Record<string, string> = {}) {
   const upstream = await startUpstream(t)
   const service = await startService(t, { upstreamUrl: upstream.url, env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0', ...env } })
-  const line = await until('it to say where it listens', () => service.log.find(({ msg }) => msg === 'listening'))
-  return { service, upstream, opsUrl: String(line.ops_url) }
+  return { service, upstream, opsUrl: await opsUrlOf(service) }
+}
+
+async function opsUrlOf ({ log }: Service): Promise<string> {
+  return String((await until('it to say where it listens', () => log.find(({ msg }) => msg === 'listening'))).ops_url)
 }
 
 async function metricsOf (opsUrl: string): Promise<string> {

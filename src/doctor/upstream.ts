@@ -53,6 +53,7 @@ export async function tryMint ({ upstream, safetyIdentifierSecret }: Config, cli
   const failure: unknown = await minted.then(() => null, (error) => error)
   clearTimeout(timer)
   if (failure === null) return ok('mint', `one secret was minted ${by}; it opens sessions for ${LIFETIME_SECONDS} s, and nobody has it`)
+  /* c8 ignore next -- a fault of ours, not of upstream */
   if (!(failure instanceof ApiError)) throw failure
   return wrong('mint', `a session ${by} was not minted: ${failure.code} (${failure.reason})`, ADVICE[failure.code] ?? 'look at upstream\'s status page, or its log')
 }

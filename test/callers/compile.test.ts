@@ -96,3 +96,7 @@ t.test('warnings', async (t) => {
   t.same(paths([jwt({ cookie: 'token' })], []), ['callers'])
   t.same(paths([jwt({})], []), [])
 })
+
+t.test('keys that were never fetched have no age', async (t) => {
+  t.same(compile([jwt({ issuer: 'a', jwks: 'http://127.0.0.1:9/keys' })]).callers.keyAges(), [{ issuer: 'a', ageMs: Infinity }])
+})

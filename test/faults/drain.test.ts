@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { createClients, startCountingUpstream } from '../fakes/counting.ts'
 import { startFaultProxy } from '../fakes/fault-proxy.ts'
-import { COUNTED, startService, tokenOf, type Service } from '../fakes/service.ts'
+import { startService, tokenOf, type Service } from '../fakes/service.ts'
 import { until } from '../fakes/until.ts'
 
 t.jobs = 3
@@ -127,7 +127,7 @@ t.test('a mint that upstream never answers is over at its deadline, and the drai
 })
 
 t.test('a DRAIN_SECONDS that would leave no time to finish is shortened, and says so', { buffered: true }, async (t) => {
-  const { service } = await startDraining(t, { ...COUNTED, DRAIN_SECONDS: '20', UPSTREAM_TIMEOUT_MS: '21000' })
+  const { service } = await startDraining(t, { DRAIN_SECONDS: '20', UPSTREAM_TIMEOUT_MS: '21000' })
   const warning = service.log.find(({ msg }) => String(msg).startsWith('DRAIN_SECONDS is shortened'))
   t.equal(warning?.drain_ms, 1000)
   service.kill('SIGTERM')

@@ -183,3 +183,12 @@ t.test('what is queued is written at once where the process is about to end', { 
   await until('the first', () => text().includes('first'))
   t.match(text(), 'second')
 })
+
+t.test('what does not fit into one write goes into the next', async (t) => {
+  const path = `${t.testdir({})}/lines`
+  const lines = await openLines(path)
+  const long = `${'x'.repeat(70_000)}\n`
+  await Promise.all([lines.confirm(long), lines.confirm(long), lines.confirm('short\n')])
+  t.equal(readFileSync(path, 'utf8'), `${long}${long}short\n`)
+  await lines.close()
+})

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { startCountingUpstream } from '../fakes/counting.ts'
 import { startFaultProxy } from '../fakes/fault-proxy.ts'
-import { COUNTED, spawnService, startService, tokenOf } from '../fakes/service.ts'
+import { spawnService, startService, tokenOf } from '../fakes/service.ts'
 import { startUpstream } from '../fakes/upstream.ts'
 import { until } from '../fakes/until.ts'
 
@@ -48,7 +48,7 @@ for (const first of ['SIGTERM', 'SIGINT'] as const) {
 t.test('fault 34: what was audited is in the file when a second signal ends the process', { buffered: true }, async (t) => {
   const upstream = await startUpstream(t)
   const folder = t.testdir({})
-  const service = await startService(t, { upstreamUrl: upstream.url, env: { ...COUNTED, AUDIT_FILE: `${folder}/audit.log`, DRAIN_SECONDS: '5' } })
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: `${folder}/audit.log`, DRAIN_SECONDS: '5' } })
   const answers = await Promise.all(Array.from({ length: 20 }, () => service.mint()))
   t.ok(answers.every(({ status }) => status === 200))
   service.kill('SIGTERM')

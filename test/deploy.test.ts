@@ -1,0 +1,52 @@
+// The compose file and the gateway's file must agree: no engine checks that before somebody's first `docker compose up`.
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { parse } from 'yaml'
+import { readConfig } from '../src/config.ts'
+
+const read = (path: string) => readFileSync(join(import.meta.dirname, '..', path), 'utf8')
+type Service = { environment: Record<string, string>, image: string, build?: string, ports?: string[], user?: string, read_only?: boolean, cap_drop?: string[], command?: string[], healthcheck: { test: string[] }, stop_grace_period: string, secrets: string[] }
+
+const compose = parse(read('docker-compose.yml'), { merge: true }) as { services: Record<string, Service>, secrets: Record<string, { file: string }> }
+const nginx = read('deploy/nginx.conf').replace(/#.*$/gm, '')
+const replicas = Object.entries(compose.services).filter(([, { image }]) => image === 'ephemint')
+
+function secondsOf (directive: string, within = nginx): number {
+  return Number(new RegExp(`${directive}[ =](\\d+)s`).exec(within)?.[1])
+}
+
+t.test('nothing but the gateway is reachable from outside, and nothing runs with more rights than it needs', async (t) => {
+  for (const [name, { ports, read_only: readOnly, cap_drop: dropped }] of Object.entries(compose.services)) {
+    t.equal(ports !== undefined, name === 'gateway', name)
+    t.equal(readOnly, true, name)
+    t.same(dropped, ['ALL'], name)
+  }
+})
+
+t.test('the key is a file, in each replica', async (t) => {
+  t.equal(replicas.length, 2)
+  for (const [, { environment, secrets }] of replicas) {
+    t.match(environment, { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: `/run/secrets/${secrets[0]}` })
+    t.equal(compose.secrets[secrets[0] as string]?.file, './deploy/secrets/openai_api_key')
+    const config = readConfig({ ...environment, OPENAI_API_KEY_FILE: '', OPENAI_API_KEY: 'sk-in-the-place-of-the-file' })
+    t.match(config, { trustProxy: 1, redis: { host: 'valkey', port: 6379, tls: false }, ops: { port: 9090 } })
+  }
+})
+
+t.test('the gateway asks the replicas that there are, and its times fit theirs', async (t) => {
+  t.same([...nginx.matchAll(/server (\S+):8080/g)].map(([, host]) => host), replicas.map(([name]) => name))
+  for (const [, { environment, stop_grace_period: grace }] of replicas) {
+    const upstream = /upstream ephemint \{[^}]*\}/.exec(nginx)?.[0] as string
+    t.ok(secondsOf('keepalive_timeout', upstream) < Number(environment.KEEP_ALIVE_SECONDS))
+    t.ok(secondsOf('fail_timeout') > Number(environment.DRAIN_SECONDS))
+    t.ok(secondsOf('proxy_read_timeout') > 10)
+    t.ok(Number.parseInt(grace) > 25)
+  }
+  t.match(compose.services.gateway?.healthcheck.test.join(' '), '/readyz')
+})
+
+t.test('Valkey evicts nothing and keeps what it counted', async (t) => {
+  t.match(compose.services.valkey?.command?.join(' '), '--maxmemory-policy noeviction --appendonly yes')
+})

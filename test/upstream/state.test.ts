@@ -1,0 +1,24 @@
+import t from 'tap'
+import { createBreaker } from '../../src/upstream/breaker.ts'
+import { createClient } from '../../src/upstream/client.ts'
+import { openKey } from '../../src/upstream/key.ts'
+import { readConfig } from '../../src/config.ts'
+
+const log = { info: () => {}, warn: () => {}, error: () => {} }
+const env = { OPENAI_API_KEY: 'sk-test', OPENAI_BASE_URL: 'http://127.0.0.1:9/v1' }
+
+t.test('a key file that is not there stops the start', async (t) => {
+  const { upstream } = readConfig({ ...env, OPENAI_API_KEY: undefined, OPENAI_API_KEY_FILE: import.meta.filename })
+  t.throws(() => openKey({ ...upstream, key: { file: `${t.testdirName}/nowhere` } }, log), { message: /OPENAI_API_KEY_FILE/ })
+})
+
+t.test('the breaker does not take a fault of ours for one of upstream', async (t) => {
+  await t.rejects(createBreaker(log)(async () => { throw new TypeError('ours') }), { message: 'ours' })
+})
+
+t.test('a client that has asked nothing yet is at rest', async (t) => {
+  const { upstream } = readConfig(env)
+  const client = createClient(upstream, openKey(upstream, log), log)
+  t.same(client.state(), { inFlight: 0, isBreakerOpen: false })
+  await client.close()
+})
