@@ -24,7 +24,7 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
   const plain = policyFile(folder, 'plain', identity)
 
   const order = async (port: number, count: number, more: Partial<LoadOrder> = {}): Promise<void> => {
-    const { statuses } = await load.ask<LoadReport>({ port, requestsFile: users, from: 0, count, connections: 64, rate: null, ...more } satisfies LoadOrder)
+    const { statuses } = await load.ask<LoadReport>({ ports: [port], requestsFile: users, from: 0, count, connections: 64, rate: null, ...more } satisfies LoadOrder)
     if (statuses['200'] !== count) throw new Error(`answered ${JSON.stringify(statuses)}`)
   }
   const cpuPerMint = async (running: Running, port: number, count: number, more: Partial<LoadOrder> = {}): Promise<number> => {

@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 
 export type LoadOrder = Readonly<{
-  port: number
+  /** Connections are spread over them. */
+  ports: readonly number[]
   /** A file with one JSON array of request texts, used in turn from `from` on; or one text in which {n} is the number. */
   requestsFile: string | null
   template?: string
@@ -40,10 +41,10 @@ function requestsOf ({ requestsFile: file, template = '' }: LoadOrder): RequestA
   return (n) => requests[n % requests.length] as Buffer
 }
 
-async function run ({ port, from, count, connections, rate }: LoadOrder, requestAt: RequestAt): Promise<LoadReport> {
+async function run ({ ports, from, count, connections, rate }: LoadOrder, requestAt: RequestAt): Promise<LoadReport> {
   const statuses: Record<string, number> = {}
   const latencies: number[] = []
-  const idle: Connection[] = await Promise.all(Array.from({ length: connections }, () => open(port)))
+  const idle: Connection[] = await Promise.all(Array.from({ length: connections }, (_, i) => open(ports[i % ports.length] as number)))
   const all = [...idle]
   const cpuBefore = process.cpuUsage()
   const startedAt = performance.now()

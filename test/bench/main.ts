@@ -10,7 +10,7 @@ import { measureExtremes } from './extremes.ts'
 import { startIdentity } from './identity.ts'
 import type { LoadOrder, LoadReport } from './load.ts'
 import { freePort, start, type Running } from './processes.ts'
-import { printReport, summarize, type Report, type Sample } from './report.ts'
+import { median, printReport, summarize, type Report, type Sample } from './report.ts'
 import { startRedis } from './redis.ts'
 
 const flag = { type: 'boolean', default: false } as const
@@ -72,7 +72,7 @@ async function measureContenders (): Promise<Report> {
   const order = async (name: string, requests: string, count: number, rate: number | null): Promise<LoadReport> => {
     const target = started.get(name)
     const report = await load.ask<LoadReport>({
-      port: target?.port ?? upstreamPort, requestsFile: requests, from: target?.from ?? 0, count, connections: CONNECTIONS * (rate === null ? 1 : 4), rate
+      ports: [target?.port ?? upstreamPort], requestsFile: requests, from: target?.from ?? 0, count, connections: CONNECTIONS * (rate === null ? 1 : 4), rate
     } satisfies LoadOrder)
     if (target !== undefined) target.from += count
     const wrong = Object.keys(report.statuses).filter((status) => status !== '200')
@@ -109,9 +109,31 @@ async function measureContenders (): Promise<Report> {
       samples.push({ name: 'upstream itself', p50: quantile(direct.latencies, 0.5), p99: quantile(direct.latencies, 0.99) })
     }
   }
+  const notes: string[] = []
+  if (redis !== null) {
+    say('one replica, then two')
+    const ports: number[] = []
+    for (const n of [1, 2]) {
+      const port = await freePort()
+      const { file, env } = ephemint(`replica ${n}`, folder, policy, url, users, { REDIS_URL: redis.url })
+      await begin(file, { ...env, PORT: String(port) })
+      ports.push(port)
+    }
+    await upstream.ask({ delayMs: 0 })
+    const perSecond = async (asked: readonly number[]) => {
+      const times: number[] = []
+      for (let round = 0; round <= ROUNDS; round++) {
+        const { seconds } = await load.ask<LoadReport>({ ports: asked, requestsFile: users, from: 0, count: MINTS, connections: CONNECTIONS, rate: null } satisfies LoadOrder)
+        if (round > 0) times.push(MINTS / seconds)
+      }
+      return median(times)
+    }
+    const [one, two] = [await perSecond(ports.slice(0, 1)), await perSecond(ports)]
+    notes.push(`Two replicas on one Redis: ${(two / one).toFixed(2)} times the mints of one. They share ${cores} cores with Redis, the upstream and the generator; five would be enough for 1.8.`)
+  }
   identity.close()
   await redis?.stop()
-  return summarize(samples, { cores, rounds: ROUNDS, quick })
+  return summarize(samples, { cores, rounds: ROUNDS, quick, notes })
 }
 
 async function begin (file: string, env: Record<string, string>): Promise<Running> {

@@ -37,7 +37,7 @@ export function median (values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[half] as number : ((sorted[half - 1] as number) + (sorted[half] as number)) / 2
 }
 
-export function summarize (samples: readonly Sample[], { cores, rounds, quick }: { cores: number, rounds: number, quick: boolean }): Report {
+export function summarize (samples: readonly Sample[], { cores, rounds, quick, notes }: { cores: number, rounds: number, quick: boolean, notes: readonly string[] }): Report {
   const names = [...new Set(samples.map(({ name }) => name))]
   const of = (name: string, column: Column) => samples.filter((sample) => sample.name === name).flatMap((sample) => sample[column] ?? [])
   const cpu = (name: string) => median(of(name, 'cpuMicros'))
@@ -51,7 +51,7 @@ export function summarize (samples: readonly Sample[], { cores, rounds, quick }:
   return {
     title: `${rounds} rounds, ${cores} cores, Node.js ${process.version}: median (minimum–maximum)`,
     rows: [['', ...COLUMNS.map(([, head]) => head)], ...names.map((name) => [name, ...COLUMNS.map((column) => cell(name, column))])],
-    notes: busiest > 0.9 ? [`The load generator used ${(100 * busiest).toFixed(0)} % of a core: mints/s here may be its limit.`] : [],
+    notes: [...notes, ...(busiest > 0.9 ? [`The load generator used ${(100 * busiest).toFixed(0)} % of a core: mints/s here may be its limit.`] : [])],
     bars: [
       bar('ephemint : floor, CPU', cpu('ephemint') / cpu('floor'), 1.9 * slack),
       bar('ephemint : console, CPU', cpu('ephemint') / cpu('console'), 0.5 * slack),
