@@ -19,7 +19,7 @@ export const SERVER = join(import.meta.dirname, '../../src/server.ts')
 /** A start costs half as much where tap keeps no count of what runs. */
 const COMPILE_CACHE = join(import.meta.dirname, '../../.tap/compile-cache')
 /** With this tap keeps count. */
-const COUNTED = Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(NODE_OPTIONS|NODE_V8_COVERAGE|_?TAP.*)$/.test(name))) as Record<string, string>
+const COUNTED: Record<string, string | undefined> = Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(NODE_OPTIONS|NODE_V8_COVERAGE|_?TAP.*)$/.test(name)))
 
 export type ServiceOptions = Readonly<{
   upstreamUrl: string
@@ -32,6 +32,8 @@ export type ServiceOptions = Readonly<{
   /** Where the lines go; a pipe that is read, otherwise. */
   stdout?: number
   spawning?: SpawnOptions
+  /** False where it can write nothing, not even what tap counts. */
+  isCounted?: boolean
 }>
 
 export type Service = Readonly<{
@@ -63,19 +65,20 @@ export async function startService (owner: Owner, options: ServiceOptions): Prom
 }
 
 /** Without waiting for it to listen. */
-export async function spawnService (owner: Owner, { upstreamUrl, policy = POLICY, env = {}, args = [], command = [], stdout, spawning }: ServiceOptions): Promise<Service> {
+export async function spawnService (owner: Owner, { upstreamUrl, policy = POLICY, env = {}, args = [], command = [], stdout, spawning, isCounted = true }: ServiceOptions): Promise<Service> {
+  const counted = isCounted ? COUNTED : {}
   const folder = mkdtempSync(join(tmpdir(), 'ephemint-'))
   const policyFile = env.EPHEMINT_CONFIG ?? join(folder, 'ephemint.yaml')
   if (env.EPHEMINT_CONFIG === undefined) writeFileSync(policyFile, policy)
   const port = await freePort()
-  const [program = process.execPath, ...rest] = [...command, ...(COUNTED.NODE_OPTIONS === undefined ? ['env', '-u', 'NODE_OPTIONS'] : []), process.execPath, ...args, SERVER]
+  const [program = process.execPath, ...rest] = [...command, ...(counted.NODE_OPTIONS === undefined ? ['env', '-u', 'NODE_OPTIONS'] : []), process.execPath, ...args, SERVER]
   const stdio: StdioOptions = ['ignore', stdout ?? 'pipe', 'pipe']
   const child = spawn(program, rest, {
     stdio,
     cwd: folder,
     env: {
       PATH: process.env.PATH,
-      ...(COUNTED.NODE_OPTIONS === undefined ? { NODE_COMPILE_CACHE: COMPILE_CACHE } : {}),
+      ...(counted.NODE_OPTIONS === undefined ? { NODE_COMPILE_CACHE: COMPILE_CACHE } : {}),
       ...CANARIES,
       OPENAI_BASE_URL: upstreamUrl,
       EPHEMINT_CONFIG: policyFile,
@@ -84,7 +87,7 @@ export async function spawnService (owner: Owner, { upstreamUrl, policy = POLICY
       OPS_PORT: '',
       ADDRESS_LIMIT_PER_MINUTE: '0',
       DRAIN_SECONDS: '0',
-      ...COUNTED,
+      ...counted,
       ...env
     },
     ...spawning
