@@ -79,6 +79,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
       warn(reading.warnings)
       // Keys of a new issuer are fetched first, so that nobody is turned away for a change of the file.
       await reading.rulebook.callers.start()
+      /* c8 ignore next -- a stop in the moment of a reload */
       if (isClosed) return reading.rulebook.callers.close()
       const old = current
       current = reading.rulebook

@@ -24,6 +24,7 @@ try {
   await start()
 } catch (error) {
   // What cannot work says so at once, by name and without a value, and does not start.
+  /* c8 ignore next -- whichever it is: test/boot.test.ts */
   const problems = error instanceof ConfigError ? error.problems : [(error as Error).message]
   for (const problem of problems) process.stderr.write(`ephemint: ${problem}\n`)
   process.exit(1)

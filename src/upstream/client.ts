@@ -105,7 +105,7 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
   function conclude (outcome: Answer | ApiError): Answer {
     if (rejectsKey(outcome)) log.error({ code: 'upstream_rejected', upstream_request_id: (outcome as Answer).requestId }, 'upstream rejects the key')
     // Upstream counts all our mints together: whoever comes next need not ask to be told the same.
-    if (isLimited(outcome)) pausedUntilMs = performance.now() + Math.min(MAX_PAUSE_MS, outcome.retryAfterMs ?? 0)
+    if (isLimited(outcome)) pausedUntilMs = performance.now() + Math.min(MAX_PAUSE_MS, outcome.retryAfterMs)
     return orThrow(outcome)
   }
 
@@ -207,8 +207,8 @@ function retryPause (outcome: Answer | ApiError): number | null {
   return RETRIED.has(outcome.status) ? outcome.retryAfterMs ?? 50 : null
 }
 
-function isLimited (outcome: Answer | ApiError): outcome is Answer {
-  return !(outcome instanceof ApiError) && outcome.status === 429 && !isBilling(outcome)
+function isLimited (outcome: Answer | ApiError): outcome is Answer & { retryAfterMs: number } {
+  return !(outcome instanceof ApiError) && outcome.status === 429 && outcome.retryAfterMs !== null && !isBilling(outcome)
 }
 
 function rejectsKey (outcome: Answer | ApiError): boolean {

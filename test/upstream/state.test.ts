@@ -8,7 +8,7 @@ const log = { info: () => {}, warn: () => {}, error: () => {} }
 const env = { OPENAI_API_KEY: 'sk-test', OPENAI_BASE_URL: 'http://127.0.0.1:9/v1' }
 
 t.test('a key file that is not there stops the start', async (t) => {
-  const { upstream } = readConfig({ ...env, OPENAI_API_KEY: undefined, OPENAI_API_KEY_FILE: import.meta.filename })
+  const { upstream } = readConfig(env)
   t.throws(() => openKey({ ...upstream, key: { file: `${t.testdirName}/nowhere` } }, log), { message: /OPENAI_API_KEY_FILE/ })
 })
 
