@@ -7,6 +7,9 @@ import type { SecretSource } from './callers/entries.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
+/** This process' own; everything else takes an environment as an argument. */
+export const processEnv: Environment = process.env
+
 export const MINT_APIS = ['auto', 'client_secrets', 'sessions'] as const
 export const REDIS_LOSSES = ['deny', 'local'] as const
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const

@@ -5,7 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { buildApp } from './app.ts'
 import { createAudit } from './audit.ts'
 import { createKeySets } from './callers/jwks.ts'
-import { ConfigError, policyEnvironment, readConfig } from './config.ts'
+import { ConfigError, policyEnvironment, processEnv, readConfig } from './config.ts'
 import { openLimits } from './limits/open.ts'
 import { openLines } from './lines.ts'
 import { createLogger } from './logging.ts'
@@ -37,7 +37,7 @@ async function start (): Promise<void> {
   process.on('SIGHUP', () => reopenAudit())
   let reopenAudit = () => {}
 
-  const config = readConfig(process.env)
+  const config = readConfig(processEnv)
   const stdout = await openLines(null)
   const auditLines = config.auditFile === null ? stdout : await openLines(config.auditFile).catch(() => { throw new ConfigError(['AUDIT_FILE cannot be opened for appending']) })
   const log = createLogger(config.logLevel, stdout)
@@ -46,7 +46,7 @@ async function start (): Promise<void> {
   reopenAudit = () => { auditLines.reopen().catch((err) => log.error({ err }, 'audit file could not be opened anew')) }
 
   const rulebook = openRulebook(config.policyFile, {
-    ...policyEnvironment(process.env, config.policyFile),
+    ...policyEnvironment(processEnv, config.policyFile),
     log,
     keySets: createKeySets({ log })
   })

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { createKeySets } from '../callers/jwks.ts'
-import { ConfigError, policyEnvironment, readSafetyIdentifierSecret } from '../config.ts'
+import { ConfigError, policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config.ts'
 import { readPolicies, type Fault, type Policies } from '../policy/file.ts'
 import { readPolicyFile, readRulebook } from '../rulebook.ts'
 import { judgeCase, readCases, type Case } from './cases.ts'
@@ -16,7 +16,7 @@ await run(async () => {
   const { positionals: [file, ...more], values: { cases: casesFile } } = parseArgs({ allowPositionals: true, options: { cases: { type: 'string' } } })
   if (file === undefined || more.length > 0) throw new UsageError('npm run check-config -- FILE [--cases CASES]')
 
-  const environment = policyEnvironment(process.env, file)
+  const environment = policyEnvironment(processEnv, file)
   const text = readPolicyFile(file)
   const { problems, warnings } = readRulebook(text, { ...environment, log: silentLog, keySets: createKeySets({ log: silentLog }) })
   const { cases, problems: faults } = casesFile === undefined ? { cases: [], problems: [] } : readCases(readCasesFile(casesFile))
@@ -42,7 +42,7 @@ function readCasesFile (path: string): string {
 
 /** True where all of them hold. */
 function runCases (policies: Policies, cases: readonly Case[]): boolean {
-  const secret = readSafetyIdentifierSecret(process.env)
+  const secret = readSafetyIdentifierSecret(processEnv)
   const progress = startProgress()
   const failed = cases.flatMap((one, i) => {
     progress.tell(`case ${i + 1} of ${cases.length}`)

@@ -3,7 +3,7 @@
 
 import { parseArgs } from 'node:util'
 import { createKeySets } from '../callers/jwks.ts'
-import { ConfigError, policyEnvironment, policyFileOf, readConfig, type Config } from '../config.ts'
+import { type Config, ConfigError, policyEnvironment, policyFileOf, processEnv, readConfig } from '../config.ts'
 import { compareClocks } from '../doctor/clock.ts'
 import { note, ok, wrong, type Finding } from '../doctor/finding.ts'
 import { examineCaller } from '../doctor/identity.ts'
@@ -60,7 +60,7 @@ await run(async () => {
 /** Null where the service would not start with it. */
 function examineEnvironment (tell: Tell): Config | null {
   try {
-    const config = readConfig(process.env)
+    const config = readConfig(processEnv)
     tell(config.safetyIdentifierSecret === null
       ? note('environment', 'can be used, but SAFETY_IDENTIFIER_SECRET is not set', 'set it, 32 bytes or more: without it, safety identifiers are plain hashes')
       : ok('environment', 'can be used'))
@@ -75,8 +75,8 @@ type Read = Readonly<{ policies: Policies | null, callers: readonly (readonly [p
 
 /** Callers without the entries that are wrong as they stand. */
 function examinePolicyFile (tell: Tell): Read {
-  const path = policyFileOf(process.env)
-  const environment = policyEnvironment(process.env, path)
+  const path = policyFileOf(processEnv)
+  const environment = policyEnvironment(processEnv, path)
   const { secrets } = environment
   try {
     const text = readPolicyFile(path)

@@ -1,7 +1,7 @@
 // npm run explain: which policy rules a request, and what would be sent upstream; or the refusal and its path.
 
 import { parseArgs } from 'node:util'
-import { policyEnvironment, readSafetyIdentifierSecret } from '../config.ts'
+import { policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config.ts'
 import { parseStrictly } from '../http/strict-json.ts'
 import type { Json } from '../json.ts'
 import { readPolicies } from '../policy/file.ts'
@@ -21,7 +21,7 @@ await run(async () => {
   const caller = callerOf(claims === 'guest' ? claims : readClaims(claims))
   if (route === undefined || caller === undefined) throw new UsageError(USAGE)
 
-  const environment = policyEnvironment(process.env, file)
+  const environment = policyEnvironment(processEnv, file)
   const { policies, problems } = readPolicies(readPolicyFile(file), {
     secrets: STAND_INS, legacyOnly: environment.mintApi === 'sessions', hasSafetyIdentifierSecret: true
   })
@@ -29,7 +29,7 @@ await run(async () => {
     for (const { path, problem } of problems) console.log(`problem  ${path} ${problem}`)
     return 1
   }
-  const { policy, kind, granted, refusal } = decide(policies, { caller, route, body, safetyIdentifierSecret: readSafetyIdentifierSecret(process.env) })
+  const { policy, kind, granted, refusal } = decide(policies, { caller, route, body, safetyIdentifierSecret: readSafetyIdentifierSecret(processEnv) })
   if (policy !== null) console.log(`policy         ${policy}`)
   if (kind !== null) console.log(`kind           ${kind}`)
   if (refusal !== null) console.log(`refused        ${refusal.statusCode} ${refusal.code}${refusal.param === null ? '' : ` at ${refusal.param}`}`)
