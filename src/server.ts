@@ -2,6 +2,7 @@
 
 import closeWithGrace from 'close-with-grace'
 import { setTimeout as wait } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
 import { buildApp } from './app.ts'
 import { createAudit } from './audit.ts'
 import { createKeySets } from './callers/jwks.ts'
@@ -19,6 +20,10 @@ import { createMint } from './upstream/mint.ts'
 /** Kubernetes kills after 30 s. */
 const EXIT_WITHIN_MS = 25_000
 const LEFT_TO_CLOSE_MS = 3000
+
+// V8 learns at the start which objects live long, and then makes such objects old from birth. What a request leaves behind is
+// held by them until the next full collection: a fifth of the processor for collecting, and twice the memory.
+setFlagsFromString('--no-allocation-site-pretenuring')
 
 try {
   await start()
