@@ -1,7 +1,8 @@
 // Calls to those who vouch for users: no redirects, one deadline for the whole of it, nothing read beyond a cap.
 
-import { request, type Dispatcher } from 'undici'
+import { Agent, request, type Dispatcher } from 'undici'
 import { isLoopback } from '../config.ts'
+import { CONNECTING, untilOver } from '../connecting.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
 
 /** What goes wrong on the way; the message is a code, fit for a log. */
@@ -29,9 +30,12 @@ type Call = Readonly<{
   closes?: boolean
 }>
 
+const dispatcher = new Agent(CONNECTING)
+
 export async function call (url: string, { method = 'GET', headers = {}, body, signal, maxBytes, closes = false }: Call): Promise<Answer> {
   try {
-    const answer = await request(url, { method, headers: { accept: 'application/json', 'user-agent': 'ephemint', ...headers }, body: body ?? null, signal, reset: closes })
+    const asked = request(url, { dispatcher, method, headers: { accept: 'application/json', 'user-agent': 'ephemint', ...headers }, body: body ?? null, signal, reset: closes })
+    const answer = await untilOver(signal, asked)
     const chunks: Buffer[] = []
     let size = 0
     // Leaving the loop destroys the body, and with it the connection.

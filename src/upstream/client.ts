@@ -4,6 +4,7 @@ import { setMaxListeners } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { Pool, type Dispatcher } from 'undici'
 import type { Config } from '../config.ts'
+import { CONNECT_TIMEOUT_MS, CONNECTING, untilOver } from '../connecting.ts'
 import { ApiError } from '../errors.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
 import type { Log } from '../logging.ts'
@@ -12,7 +13,6 @@ import type { Key } from './key.ts'
 
 const MAX_ANSWER_BYTES = 256 * 1024
 const MAX_ANSWER_HEADERS = 200
-const CONNECT_TIMEOUT_MS = 3000
 const MAX_PAUSE_MS = 60_000
 
 export type Call = Readonly<{
@@ -75,7 +75,7 @@ const UNWATCHED: Watch = { attempted: () => {}, retried: () => {} }
 export function createClient (config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn'>, watch = UNWATCHED): Client {
   const pool = new Pool(config.baseUrl.origin, {
     connections: config.concurrency,
-    connect: { timeout: CONNECT_TIMEOUT_MS },
+    ...CONNECTING,
     // The deadline is a signal: these are renewed by each byte that drips in.
     headersTimeout: 0,
     bodyTimeout: 0,
@@ -111,7 +111,7 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
 
   async function attempt ({ path, safetyIdentifier, requestId, deadline: { signal } }: Call, body: string): Promise<Answer | ApiError> {
     try {
-      const response = await pool.request({
+      const response = await untilOver(signal, pool.request({
         method: 'POST',
         path: basePath + path,
         headers: { ...fixedHeaders, ...key.headers(), 'openai-safety-identifier': safetyIdentifier, 'x-client-request-id': requestId },
@@ -119,7 +119,7 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
         signal,
         // We expect no 100 and take no 103: whatever sends one is not the API.
         onInfo: () => { throw new ApiError('upstream_error', { reason: 'informational', mayHaveMinted: true }) }
-      })
+      }))
       return await readAnswer(response)
     } catch (cause) {
       return cause instanceof ApiError ? cause : failure(cause, signal)
@@ -177,7 +177,8 @@ async function readAnswer ({ statusCode, headers, body }: Dispatcher.ResponseDat
     // Cut short, or larger than anything that we asked for. A 200 may have minted.
     throw new ApiError('upstream_error', { reason: 'answer_cut', mayHaveMinted: statusCode === 200, upstreamRequestId: requestId, cause })
   }
-  const plain = headers['content-encoding'] === undefined && Object.keys(headers).length <= MAX_ANSWER_HEADERS
+  const plain = headers['content-encoding'] === undefined && [undefined, 'chunked'].includes(headers['transfer-encoding'] as string) &&
+    Object.keys(headers).length <= MAX_ANSWER_HEADERS
   return { status: statusCode, requestId, retryAfterMs: retryAfter(headers), body: plain ? parse(text) : undefined }
 }
 
@@ -187,14 +188,15 @@ function failure (cause: unknown, signal: AbortSignal): ApiError {
   if (signal.aborted) return new ApiError('upstream_timeout', { reason: 'deadline', mayHaveMinted: true, cause })
   if (code === 'UND_ERR_CONNECT_TIMEOUT') return new ApiError('upstream_timeout', { reason: 'connect_timeout', cause })
   if (UNREACHABLE.has(code)) return new ApiError('upstream_unavailable', { reason: code.toLowerCase(), retryAfterSeconds: 1, cause })
-  if (code === 'ECONNRESET' || code === 'EPIPE' || code === 'UND_ERR_SOCKET') {
+  // A 100 or 101 that nobody asked for is a bad answer and no reset, though it comes as the same error.
+  if (code === 'ECONNRESET' || code === 'EPIPE' || (code === 'UND_ERR_SOCKET' && !(cause as Error).message.startsWith('bad '))) {
     return new ApiError('upstream_error', { reason: 'connection_reset', mayHaveMinted: true, cause })
   }
   const tls = /^(ERR_TLS|CERT_|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/.test(code)
   return new ApiError('upstream_error', { reason: tls ? 'tls' : 'unreadable', mayHaveMinted: !tls, cause })
 }
 
-const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'ETIMEDOUT', 'EMFILE', 'ENFILE', 'ENOBUFS', 'EACCES', 'EPERM'])
+const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'ETIMEDOUT', 'EMFILE', 'ENFILE', 'ENOBUFS', 'EACCES', 'EPERM'])
 const RETRIED = new Set([408, 409, 500, 502, 503, 504])
 const BILLING = /^(insufficient_quota|credit_balance_exhausted|.*_spend_limit_exceeded|organization_usage_limit_exceeded)$/
 

@@ -4,6 +4,7 @@ import type { ServerResponse } from 'node:http'
 import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import type { ForwardEntry } from '../../src/callers/entries.ts'
+import { startSilence } from '../fakes/black-hole.ts'
 import { answers, floods, hangsUp, startHostileIssuer, type HostileIssuer } from '../fakes/hostile-issuer.ts'
 import { assertPassed, assertRefused, assertUnavailable, hurry, ORIGIN, serve, type Sent } from './harness.ts'
 
@@ -16,7 +17,7 @@ async function start (t: Test, entry: Partial<ForwardEntry> = {}) {
   return { app, ...await serve(t, [{ forward }, { guest: {} }]) }
 }
 
-t.test('what the app refuses is refused', async (t) => {
+t.test('A43: what the app refuses is refused', async (t) => {
   const { app, ask } = await start(t)
   const refusals: [string, Parameters<HostileIssuer['behave']>[0]][] = [
     ...[300, 301, 302, 303, 304, 307, 308, 401, 403].map((status) => ['app_refused', answers({ id: 'user-1' }, status, { location: `${app.url}/login` })] as const),
@@ -31,7 +32,7 @@ t.test('what the app refuses is refused', async (t) => {
   assertPassed(t, await ask(cookie()), { subject: 'user-1' }, 'a refusal is not remembered')
 })
 
-t.test('what is no verdict is our failure, not a pass and not a refusal', async (t) => {
+t.test('A43, fault 25: what is no verdict of the app is our failure, not a pass and not a refusal', async (t) => {
   const { app, ask } = await start(t)
   const failures: [string, Parameters<HostileIssuer['behave']>[0]][] = [
     ...[201, 202, 204, 206, 400, 404, 429, 500, 502, 503].map((status) => ['checker_not_200', answers(status === 204 ? '' : { id: 'user-1' }, status)] as const),
@@ -46,16 +47,20 @@ t.test('what is no verdict is our failure, not a pass and not a refusal', async 
   }
 })
 
-t.test('an app that never ends its answer is our failure, too', async (t) => {
+t.test('fault 25: an app that never ends its answer, or is silent before its TLS, is our failure, too, and in time', async (t) => {
   hurry(t)
   const { app, ask } = await start(t)
   for (const behaviour of [() => {}, (response: ServerResponse) => { response.write('{"id":') }]) {
     app.behave(behaviour)
     assertUnavailable(t, await ask(cookie()), 'checker_timeout')
   }
+  const { ask: askSilence } = await start(t, { url: `https://127.0.0.1:${(await startSilence(t)).port}/` })
+  const startedAt = performance.now()
+  assertUnavailable(t, await askSilence(cookie()), 'checker_timeout')
+  t.ok(performance.now() - startedAt < 1000)
 })
 
-t.test('only what is named goes out', async (t) => {
+t.test('A43: only what is named goes out', async (t) => {
   const { app, ask } = await start(t, { pass: ['Cookie', 'accept-language', 'X-Forwarded-For'] })
   const sent: Sent = [
     ...cookie(), ['accept-language', 'de'], ['authorization', 'Bearer other'], ['x-user', 'root'], ['x-forwarded-host', 'evil'], ['content-type', 'application/json'],
@@ -92,7 +97,7 @@ t.test('a header instead of a cookie', async (t) => {
   t.same(app.asked.map(({ headers: { authorization, cookie } }) => ({ authorization, cookie })), [{ authorization: 'Token of-the-app-itself', cookie: undefined }])
 })
 
-t.test('an answer is remembered for half a minute, under the whole of what was passed', async (t) => {
+t.test('A42: an answer is remembered for half a minute, under the whole of what was passed', async (t) => {
   const { app, ask, clock } = await start(t, { pass: ['cookie', 'x-tenant'] })
   assertPassed(t, await ask(cookie()), { subject: 'user-1' })
   app.behave(answers({}, 401))
@@ -118,7 +123,7 @@ t.test('many who ask the same at once are one question', async (t) => {
   t.equal(app.asked.length, 1)
 })
 
-t.test('where nobody answers, the asking pauses', async (t) => {
+t.test('fault 24, fault 25: where nobody answers, the asking pauses', async (t) => {
   mock.timers.enable({ apis: ['Date'] })
   t.teardown(() => mock.timers.reset())
   const { app, ask, log } = await start(t)

@@ -2,9 +2,10 @@
 
 import t, { type Test } from 'tap'
 import type { CallerEntry, IntrospectionEntry } from '../../src/callers/entries.ts'
+import { startSilence } from '../fakes/black-hole.ts'
 import { answers, floods, hangsUp, startHostileIssuer, type HostileIssuer } from '../fakes/hostile-issuer.ts'
 import { forgeHmac } from './forge.ts'
-import { assertPassed, assertRefused, assertUnavailable, bearer, NOW, serve } from './harness.ts'
+import { assertPassed, assertRefused, assertUnavailable, bearer, hurry, NOW, serve } from './harness.ts'
 
 const ISSUER = 'https://auth.example.com/'
 const SECRETS = { CLIENT: 'sécret / +:%', HMAC: 'h'.repeat(32) }
@@ -17,7 +18,7 @@ async function start (t: Test, entry: Partial<IntrospectionEntry> = {}, others: 
   return { server, ...await serve(t, [{ introspection }, { guest: {} }, ...others], { secrets: SECRETS }) }
 }
 
-t.test('a token that is not vouched for is refused, and the refusal is not remembered', async (t) => {
+t.test('A41: a token that is not vouched for is refused, and the refusal is not remembered', async (t) => {
   const { server, ask } = await start(t)
   const bad: Record<string, object[]> = {
     token_not_active: [{}, { sub: 'user-1' }, ...['true', 1, 'active', null, [true], { true: true }, false].map((active) => ({ ...good, active }))],
@@ -39,7 +40,7 @@ t.test('a token that is not vouched for is refused, and the refusal is not remem
   assertPassed(t, await ask(bearer(TOKEN)), { issuer: ISSUER, subject: 'user-1', expiresAt: NOW + 600, claims: { plan: 'pro', iss: ISSUER, sub: 'user-1' } })
 })
 
-t.test('no answer, or one that is none, is not a pass and not a refusal', async (t) => {
+t.test('fault 24: an authorization server that is down, or does not take our own credentials, is no pass and no refusal', async (t) => {
   const { server, ask } = await start(t)
   const failures: [string, Parameters<HostileIssuer['behave']>[0]][] = [
     ...['<html></html>', '', '[]', '[{"active":true,"sub":"user-1"}]', 'true', '{"active":true'].map((body) => ['checker_not_a_json_object', answers(body)] as const),
@@ -49,6 +50,20 @@ t.test('no answer, or one that is none, is not a pass and not a refusal', async 
   for (const [reason, behaviour] of failures) {
     server.behave(behaviour)
     assertUnavailable(t, await ask(bearer(TOKEN)), reason)
+  }
+  server.behave(answers(good))
+  assertPassed(t, await ask(bearer(TOKEN)), { subject: 'user-1' })
+})
+
+t.test('fault 24: one that is slow, or silent before its TLS, is waited for in time, by everyone at once, and then by nobody', async (t) => {
+  hurry(t)
+  for (const url of [undefined, `https://127.0.0.1:${(await startSilence(t)).port}/introspect`]) {
+    const { server, ask } = await start(t, url === undefined ? {} : { url })
+    server.behave(() => {})
+    const startedAt = performance.now()
+    await Promise.all(Array.from({ length: 5 }, (_, i) => ask(bearer(`token-${i}`))))
+    assertUnavailable(t, await ask(bearer(TOKEN)), 'checker_paused')
+    t.ok(performance.now() - startedAt < 1000, `${performance.now() - startedAt} ms`)
   }
 })
 
@@ -81,7 +96,7 @@ t.test('an audience that is configured must be there', async (t) => {
   assertPassed(t, await ask(bearer(TOKEN)), { subject: 'user-1' })
 })
 
-t.test('a pass is remembered for half a minute, under the whole token, and not beyond its end', async (t) => {
+t.test('A42, fault 24: a pass is remembered for half a minute, under the whole token, and not beyond its end', async (t) => {
   const { server, ask, clock } = await start(t)
   server.behave(answers({ ...good, exp: NOW + 40 }))
   assertPassed(t, await ask(bearer(TOKEN)), { subject: 'user-1' })

@@ -4,6 +4,7 @@ import type { ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
 import { compileCallers } from '../../src/callers/authenticate.ts'
 import { createKeySets, type KeySource } from '../../src/callers/jwks.ts'
+import { startSilence } from '../fakes/black-hole.ts'
 import { answers, floods, hangsUp, startHostileIssuer, type HostileIssuer } from '../fakes/hostile-issuer.ts'
 import { createSigner, forge, forgeHmac } from './forge.ts'
 import { assertPassed, assertRefused, assertUnavailable, bearer, createClock, createLog, hurry, NOW, secretSource, serve } from './harness.ts'
@@ -25,7 +26,7 @@ function open (t: Test, issuer: HostileIssuer, source: Partial<KeySource> = {}) 
 const jwtEntry = (issuer: HostileIssuer) => ({ jwt: { issuer: ISSUER, audience: 'voice-app', jwks: `${issuer.url}/keys` } })
 const tokenOf = (signer: typeof first) => forge(signer, { iss: ISSUER, sub: 'u', aud: 'voice-app', exp: NOW + 7 * 86_400 })
 
-t.test('a key set that is not one is refused whole, and the last good one stays (fault 21, A11)', async (t) => {
+t.test('fault 21, A11: a key set that is not one is refused whole, and the last good one stays', async (t) => {
   const issuer = await startHostileIssuer(t, setOf(first))
   const { find, clock, reason } = open(t, issuer)
   await find('first')
@@ -56,7 +57,7 @@ t.test('a key set that is not one is refused whole, and the last good one stays 
   t.same(await find('first'), [])
 })
 
-t.test('an issuer that never ends is left alone after a while', async (t) => {
+t.test('fault 16, fault 22: an issuer that never ends, or is silent before its TLS, is left alone after a while', async (t) => {
   hurry(t)
   const issuer = await startHostileIssuer(t, () => {})
   const { find, clock, reason } = open(t, issuer)
@@ -66,6 +67,11 @@ t.test('an issuer that never ends is left alone after a while', async (t) => {
     t.equal(reason(), 'timeout')
     await clock.advance(MINUTE)
   }
+  const silent = open(t, issuer, { jwks: `https://127.0.0.1:${(await startSilence(t)).port}/keys` })
+  const startedAt = performance.now()
+  await t.rejects(silent.find('first'), { code: 'identity_unavailable', reason: 'keys_unavailable' })
+  t.equal(silent.reason(), 'timeout')
+  t.ok(performance.now() - startedAt < 1000)
 })
 
 t.test('what the discovery document must say', async (t) => {
@@ -95,7 +101,7 @@ t.test('what the discovery document must say', async (t) => {
   t.same(issuer.asked.slice(-2).map(({ path }) => path), ['/tenant/.well-known/openid-configuration', '/keys'])
 })
 
-t.test('an issuer that is down is asked again after 1 to 30 seconds, not by every request (fault 16)', async (t) => {
+t.test('fault 16: an issuer that is down at the start is asked again after 1 to 30 seconds, not by every request', async (t) => {
   const issuer = await startHostileIssuer(t, answers('down', 503))
   const { ask, callers, clock, log } = await serve(t, [jwtEntry(issuer), { guest: {} }])
   const token = tokenOf(first)
@@ -119,15 +125,17 @@ t.test('an issuer that is down is asked again after 1 to 30 seconds, not by ever
   t.same(log.lines.at(-2), { level: 'warn', message: 'keys could not be fetched', issuer: ISSUER, reason: 'not_200', failures: 9, hasKeys: false })
 })
 
-t.test('an issuer that goes away is not noticed for an hour, then it is us who cannot tell (faults 17 and 18)', async (t) => {
+t.test('fault 17, fault 18: an issuer that goes away is not noticed for an hour, but by the log and by the age of its keys; then it is us who cannot tell', async (t) => {
   const issuer = await startHostileIssuer(t, setOf(first))
-  const { ask, clock } = await serve(t, [jwtEntry(issuer)])
+  const { ask, callers, clock, log } = await serve(t, [jwtEntry(issuer)])
   issuer.behave(hangsUp)
   for (let minute = 5; minute <= 60; minute += 5) {
     await clock.advance(5 * MINUTE)
     assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' }, `after ${minute} minutes`)
   }
   assertRefused(t, await ask(bearer(tokenOf(second))), 'key_unknown', 'a key that it never had stays unknown')
+  t.same(callers.keyAges(), [{ issuer: ISSUER, ageMs: 60 * MINUTE }])
+  t.match(log.lines.at(-1), { level: 'warn', message: 'keys could not be fetched', hasKeys: true })
   await clock.advance(MINUTE + 1)
   assertUnavailable(t, await ask(bearer(tokenOf(first))), 'keys_unavailable')
   issuer.behave(setOf(first))
@@ -135,7 +143,7 @@ t.test('an issuer that goes away is not noticed for an hour, then it is us who c
   assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' })
 })
 
-t.test('a step of the wall clock does not age keys (fault 41)', async (t) => {
+t.test('fault 41: a step of the wall clock does not age keys', async (t) => {
   const issuer = await startHostileIssuer(t, setOf(first))
   const { ask, clock } = await serve(t, [jwtEntry(issuer)])
   clock.setWall(clock.wallMs() + 2 * 60 * MINUTE)
@@ -143,7 +151,7 @@ t.test('a step of the wall clock does not age keys (fault 41)', async (t) => {
   assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' })
 })
 
-t.test('a new key is accepted after one fetch, the old one while it is published (fault 19)', async (t) => {
+t.test('fault 19: a new key is accepted after one fetch, the old one while it is published', async (t) => {
   const issuer = await startHostileIssuer(t, setOf(first))
   const { ask } = await serve(t, [jwtEntry(issuer)])
   issuer.behave(setOf(first, second))
@@ -152,7 +160,7 @@ t.test('a new key is accepted after one fetch, the old one while it is published
   t.equal(issuer.asked.length, 2)
 })
 
-t.test('a key that left is refused within ten minutes, even for a token that was just verified (fault 20, A38)', async (t) => {
+t.test('fault 20, A38: a key that left is refused within ten minutes, even for a token that was just verified', async (t) => {
   const issuer = await startHostileIssuer(t, setOf(first, second))
   const { ask, clock } = await serve(t, [jwtEntry(issuer)])
   issuer.behave(setOf(second))
@@ -167,7 +175,7 @@ t.test('a key that left is refused within ten minutes, even for a token that was
   t.ok(clock.wallMs() - NOW * 1000 <= 10 * MINUTE)
 })
 
-t.test('a slow issuer is asked once, and holds up nobody whose key is known (faults 22 and 23)', async (t) => {
+t.test('fault 22, fault 23: a slow issuer is asked once, so that no older answer comes behind a newer one, and holds up nobody whose key is known', async (t) => {
   const issuer = await startHostileIssuer(t, setOf(first))
   const { ask, clock } = await serve(t, [jwtEntry(issuer)])
   let release = () => {}

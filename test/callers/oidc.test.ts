@@ -62,7 +62,7 @@ t.test('opaque tokens, introspected and revoked', async (t) => {
   assertUnavailable(t, await ask(bearer((await provider.logIn('jane', JWT_API)).accessToken)), 'checker_not_200', 'this provider does not introspect its JWTs')
 })
 
-t.test('a secret that the provider does not know is our failure (fault 24)', async (t) => {
+t.test('fault 24: a secret that the provider does not know is our failure', async (t) => {
   const { provider, ask } = await start(t, (issuer, url) => [{ introspection: { issuer, url, client_id: RESOURCE_SERVER.id, client_secret_env: 'KEY' } }], 'wrong')
   assertUnavailable(t, await ask(bearer((await provider.logIn('jane', OPAQUE_API)).accessToken)), 'checker_not_200')
 })

@@ -85,6 +85,8 @@ export type App = Watched & Readonly<{
   audit: KeptLines
   log: KeptLines
   auditLines: () => JsonObject[]
+  /** What is counted of the calls to upstream, in order: statuses, reasons, and `retry`. */
+  attempts: string[]
   logLines: () => JsonObject[]
   /** A token of a user of the plan `pro`, but for these claims. */
   token: (claims?: JWTPayload) => Promise<string>
@@ -117,7 +119,8 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
   if (rulebook === null) throw new Error(JSON.stringify(problems))
   await rulebook.callers.start()
   const key = openKey(config.upstream, logger)
-  const client = createClient(config.upstream, key, logger)
+  const attempts: string[] = []
+  const client = createClient(config.upstream, key, logger, { attempted: (outcome) => attempts.push(outcome), retried: () => attempts.push('retry') })
   const auditTrail = createAudit(audit)
   const app = await buildApp({ config, log: logger, audit: auditTrail, rulebook: () => rulebook, limits, mint: createMint(client, config.upstream.mintApi, wallMs), isDraining, waitingFor })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
@@ -143,6 +146,7 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
     upstream,
     audit,
     log,
+    attempts,
     auditLines: () => audit.kept.map((line) => JSON.parse(line)),
     logLines: () => log.kept.map((line) => JSON.parse(line)),
     canaries: Object.keys(CANARIES).map((name) => env[name] as string),

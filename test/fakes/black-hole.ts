@@ -1,22 +1,36 @@
-// An address where nobody answers a SYN: its process is stopped, and the kernel's queue for it is full.
+// An address where nobody answers a SYN: its process is stopped, and the kernel's queue for it is full. Once it goes on, it mints.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, createServer, type AddressInfo } from 'node:net'
 import { until } from './until.ts'
 import type { Owner } from './fault-proxy.ts'
 
-const LISTEN = 'require("net").createServer().listen({ port: 0, host: "127.0.0.1", backlog: 1 }, function () { console.log(this.address().port) })'
+const LISTEN = `require('http').createServer((_request, response) => {
+  response.end(JSON.stringify({ value: 'ek_1', expires_at: Math.floor(Date.now() / 1000) + 60, session: { type: 'realtime' } }))
+}).listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () { console.log(this.address().port) })`
 const CONNECTED_WITHIN_MS = 300
 
-export async function startBlackHole (owner: Owner): Promise<{ url: string }> {
+/** Somebody who takes connections, and says nothing. */
+export async function startSilence (owner: Owner): Promise<{ port: number }> {
+  const server = createServer((socket) => {
+    owner.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  owner.teardown(() => server.close())
+  return { port: (server.address() as AddressInfo).port }
+}
+
+export async function startBlackHole (owner: Owner): Promise<{ url: string, resume: () => void }> {
   const child = spawn(process.execPath, ['-e', LISTEN], { stdio: ['ignore', 'pipe', 'inherit'] })
   const [line] = await once(child.stdout, 'data')
   child.kill('SIGSTOP')
   const port = Number(line)
   const fillers = new Set<ReturnType<typeof connect>>()
+  const drain = () => { for (const filler of fillers) filler.destroy() }
   owner.teardown(() => {
-    for (const filler of fillers) filler.destroy()
+    drain()
     child.kill('SIGKILL')
   })
   await until('a connection that is not answered', async () => {
@@ -26,5 +40,11 @@ export async function startBlackHole (owner: Owner): Promise<{ url: string }> {
     const connected = await Promise.race([once(filler, 'connect').then(() => true), new Promise((resolve) => setTimeout(resolve, CONNECTED_WITHIN_MS, false))])
     return !connected
   })
-  return { url: `http://127.0.0.1:${port}/v1` }
+  return {
+    url: `http://127.0.0.1:${port}/v1`,
+    resume: () => {
+      drain()
+      child.kill('SIGCONT')
+    }
+  }
 }

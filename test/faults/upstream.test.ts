@@ -2,10 +2,13 @@
 
 import dns from 'node:dns'
 import t, { type Test } from 'tap'
+import { CONNECT_TIMEOUT_MS } from '../../src/connecting.ts'
 import { startApp, type App, type Answer } from '../fakes/app.ts'
 import { lastDecision, remainingOf, startBehindProxy, type BehindProxy } from '../fakes/behind-proxy.ts'
-import { startBlackHole } from '../fakes/black-hole.ts'
+import { startBlackHole, startSilence } from '../fakes/black-hole.ts'
 import type { Fault } from '../fakes/fault-proxy.ts'
+import { until } from '../fakes/until.ts'
+import { startUpstream } from '../fakes/upstream.ts'
 
 t.jobs = 4
 
@@ -13,12 +16,16 @@ const DEADLINE_MS = 600
 const GRACE_MS = 250
 /** Mints that begin together share a deadline. */
 const EARLY_MS = 70
+/** By how much undici's timers are late. */
+const LATE_MS = 1500
 /** No prompt answer takes this long, on whatever machine this runs. */
 const PROMPT_MS = 1000
 
 const env = { UPSTREAM_TIMEOUT_MS: String(DEADLINE_MS) }
 
-async function timed (ask: () => Promise<Answer>): Promise<Answer & { tookMs: number, code: unknown }> {
+type Timed = Answer & { tookMs: number, code: unknown }
+
+async function timed (ask: () => Promise<Answer>): Promise<Timed> {
   const startedAt = performance.now()
   const answer = await ask()
   return { ...answer, tookMs: performance.now() - startedAt, code: (answer.body.error as { code?: string } | undefined)?.code }
@@ -46,49 +53,91 @@ t.test('fault 1: an upstream that refuses connections is 503 within a second, an
   t.match(answer.headers.get('retry-after'), /^[1-9]\d*$/)
   t.ok(answer.tookMs < PROMPT_MS, `${answer.tookMs} ms`)
   t.same(lastDecision(app), { event: 'mint.refused', code: 'upstream_unavailable', reason: 'econnrefused' })
+  t.same(app.attempts.slice(1), ['econnrefused', 'retry', 'econnrefused'])
   t.equal(await remainingOf(app), before, 'given back')
   t.equal((await app.request('/readyz')).status, 200)
   await assertRecovered(t, behind)
 })
 
-type Done = (error: Error) => void
+type Done = (error: Error | null, addresses?: { address: string, family: number }[]) => void
 
-/** What the resolver says of `upstream.test`; of other names it says the truth. */
-function resolveTo (t: Test, answer: (done: Done) => void): void {
+/** What the resolver says of `upstream.test`, until it knows; of other names it says the truth. */
+function resolveTo (t: Test, answer: (done: Done) => void) {
   const { lookup } = dns
-  const told = (name: string, options: dns.LookupOptions, done: Done) => name === 'upstream.test' ? answer(done) : lookup(name, options, done as never)
-  t.intercept(dns, 'lookup', { value: told })
+  let asked = 0
+  let isKnown = false
+  t.intercept(dns, 'lookup', {
+    value: (name: string, options: dns.LookupOptions, done: Done) => {
+      if (name !== 'upstream.test') return lookup(name, options, done as never)
+      asked++
+      return isKnown ? done(null, [{ address: '127.0.0.1', family: 4 }]) : answer(done)
+    }
+  })
+  return { asked: () => asked, recover: () => { isKnown = true } }
 }
 
-for (const [name, code] of [['does not exist', 'ENOTFOUND'], ['cannot be looked up', 'EAI_AGAIN']] as const) {
-  t.test(`fault 2: a name that ${name} is 503 at once`, { buffered: false }, async (t) => {
-    resolveTo(t, (done) => done(Object.assign(new Error(), { code })))
-    const app = await startApp(t, { env: { ...env, OPENAI_BASE_URL: 'https://upstream.test/v1' } })
-    const answer = await timed(() => app.mint('client_secrets'))
-    t.equal(answer.status, 503)
-    t.ok(answer.tookMs < PROMPT_MS, `${answer.tookMs} ms`)
-    t.equal(lastDecision(app).reason, code.toLowerCase())
+async function startNamed (t: Test): Promise<App> {
+  const upstream = await startUpstream(t)
+  return startApp(t, { upstream, env: { OPENAI_BASE_URL: upstream.url.replace('127.0.0.1', 'upstream.test'), OPENAI_ALLOW_HTTP: 'true' } })
+}
+
+function assertUnreachable (t: Test, app: App, { status, headers, tookMs }: Timed, reason: string, withinMs: number): void {
+  t.equal(status, 503)
+  t.match(headers.get('retry-after'), /^[1-9]\d*$/)
+  t.ok(tookMs < withinMs, `${tookMs} ms`)
+  t.same(lastDecision(app), { event: 'mint.refused', code: 'upstream_unavailable', reason })
+}
+
+for (const [name, code] of [['does not exist', 'ENOTFOUND'], ['cannot be looked up', 'EAI_AGAIN'], ['is not to be looked up', 'EAI_FAIL']] as const) {
+  t.test(`fault 2: a name that ${name} is 503 at once, and is looked up again by the next mint`, { buffered: false }, async (t) => {
+    const { recover } = resolveTo(t, (done) => done(Object.assign(new Error(), { code })))
+    const app = await startNamed(t)
+    assertUnreachable(t, app, await timed(() => app.mint('client_secrets')), code.toLowerCase(), PROMPT_MS)
+    recover()
+    t.equal((await app.mint('client_secrets')).status, 200)
   })
 }
 
-t.test('fault 2: a name server that does not answer is 504 at the connect timeout, and nothing was minted', { buffered: false }, async (t) => {
-  resolveTo(t, () => {})
-  const app = await startApp(t, { env: { OPENAI_BASE_URL: 'https://upstream.test/v1' } })
-  const answer = await timed(() => app.mint('client_secrets'))
-  assertConnectTimeout(t, app, answer)
+t.test('fault 2: a name server that does not answer is asked once at a time, and is 503 within the connect timeout', { buffered: false }, async (t) => {
+  const silent: Done[] = []
+  const { asked, recover } = resolveTo(t, (done) => silent.push(done))
+  const app = await startNamed(t)
+  const answers = await Promise.all(Array.from({ length: 5 }, () => timed(() => app.mint('client_secrets'))))
+  for (const answer of answers) assertUnreachable(t, app, answer, 'eai_again', CONNECT_TIMEOUT_MS)
+  t.equal(asked(), 1, 'each lookup holds a thread')
+  recover()
+  for (const done of silent) done(Object.assign(new Error(), { code: 'EAI_AGAIN' }))
+  t.equal((await app.mint('client_secrets')).status, 200)
 })
 
-t.test('fault 3: an upstream that drops every SYN is 504 at the connect timeout, and nothing was minted', { buffered: true }, async (t) => {
-  const { url } = await startBlackHole(t)
-  const app = await startApp(t, { env: { OPENAI_BASE_URL: url } })
-  const answer = await timed(() => app.mint('client_secrets'))
-  assertConnectTimeout(t, app, answer)
+t.test('fault 3: an upstream that drops every SYN is 504 at the connect timeout, or at an earlier deadline, however many ask it', { buffered: true }, async (t) => {
+  const { url, resume } = await startBlackHole(t)
+  const rows: [base: string, ms: number, timeoutMs: string][] = [[url, CONNECT_TIMEOUT_MS, '5000'], [url.replace('http:', 'https:'), CONNECT_TIMEOUT_MS, '5000'], [url, DEADLINE_MS, String(DEADLINE_MS)]]
+  const [app] = await Promise.all(rows.map(async ([base, ms, timeoutMs]) => {
+    const app = await startApp(t, { env: { OPENAI_BASE_URL: base, UPSTREAM_TIMEOUT_MS: timeoutMs } })
+    await assertConnectTimeout(t, app, ms)
+    return app
+  }))
+  resume()
+  await until('a mint', async () => (await app?.mint('client_secrets'))?.status === 200)
 })
 
-function assertConnectTimeout (t: Test, app: App, { status, tookMs }: { status: number, tookMs: number }): void {
-  t.equal(status, 504)
-  t.ok(tookMs > 2000 && tookMs < 4500, `${tookMs} ms`)
-  t.same(lastDecision(app), { event: 'mint.refused', code: 'upstream_timeout', reason: 'connect_timeout' })
+t.test('fault 3, fault 4: an upstream that is silent when TLS is agreed on is 504 at the connect timeout, however many ask it', { buffered: true }, async (t) => {
+  const { port } = await startSilence(t)
+  const app = await startApp(t, { env: { OPENAI_BASE_URL: `https://127.0.0.1:${port}/v1` } })
+  await assertConnectTimeout(t, app, CONNECT_TIMEOUT_MS)
+})
+
+async function assertConnectTimeout (t: Test, app: App, ms: number): Promise<void> {
+  const before = await remainingOf(app)
+  for (const { status, tookMs } of await Promise.all(Array.from({ length: 3 }, () => timed(() => app.mint('client_secrets'))))) {
+    t.equal(status, 504)
+    t.ok(tookMs > ms - EARLY_MS && tookMs < ms + (ms === DEADLINE_MS ? GRACE_MS : LATE_MS), `${tookMs} ms`)
+  }
+  // Before its time a connection may be there, and the request on its way.
+  const [event, reason] = ms === DEADLINE_MS ? ['mint.unknown', 'deadline'] : ['mint.refused', 'connect_timeout']
+  t.same(lastDecision(app), { event, code: 'upstream_timeout', reason })
+  t.equal(await remainingOf(app), before, 'given back')
 }
 
 const UNTIL_DEADLINE: [name: string, fault: Fault][] = [
@@ -118,7 +167,7 @@ for (const [name, fault] of UNTIL_DEADLINE) {
 
 const NO_RETRY: [name: string, fault: Fault, reason: string][] = [
   ['fault 8: an answer that is cut in its body', { cut: 500 }, 'answer_cut'],
-  ['fault 13: bytes that are no HTTP', 'garbage', 'unreadable']
+  ['G11, fault 13: bytes that are no HTTP', 'garbage', 'unreadable']
 ]
 
 for (const [name, fault, reason] of NO_RETRY) {
@@ -138,14 +187,16 @@ for (const [name, fault, reason] of NO_RETRY) {
 }
 
 for (const [name, fault] of [['reset', 'reset'], ['cut', { cut: 9 }]] as [string, Fault][]) {
-  t.test(`fault 7: a connection that is ${name} before the headers is retried once, then 502`, { buffered: true }, async (t) => {
+  t.test(`G19, fault 7: a connection that is ${name} before the headers is retried once, then 502`, { buffered: true }, async (t) => {
     const behind = await startConnected(t)
     const { app, proxy } = behind
     const [before, exchanges] = [await remainingOf(app), proxy.exchanges()]
     await proxy.inject(fault)
     const answer = await timed(() => app.mint('client_secrets'))
     t.equal(answer.status, 502)
+    t.ok(answer.tookMs < DEADLINE_MS + GRACE_MS, `${answer.tookMs} ms`)
     t.equal(proxy.exchanges(), exchanges + 2)
+    t.same(app.attempts.slice(1), ['connection_reset', 'retry', 'connection_reset'])
     t.same(lastDecision(app), { event: 'mint.unknown', code: 'upstream_error', reason: 'connection_reset' })
     t.equal(await remainingOf(app), before, 'given back')
 
@@ -156,7 +207,7 @@ for (const [name, fault] of [['reset', 'reset'], ['cut', { cut: 9 }]] as [string
   })
 }
 
-t.test('a retry that has hung is over at the same deadline', { buffered: true }, async (t) => {
+t.test('G14, G19, fault 7: a retry that has hung is over at the same deadline', { buffered: true }, async (t) => {
   const { app, proxy } = await startConnected(t)
   await proxy.inject('reset', 1)
   const minting = timed(() => app.mint('client_secrets'))
