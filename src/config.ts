@@ -226,12 +226,17 @@ function * urlFaults (url: URL, allowHttp: boolean): Generator<string> {
   if (url.username !== '' || url.password !== '') yield 'must not carry a user or a password'
   if (url.search !== '' || url.hash !== '') yield 'must not carry a query or a fragment'
   const host = url.hostname.replace(/^\[|\]$|\.$/g, '')
-  if (METADATA_HOSTS.has(host)) yield 'is the address of a cloud\'s metadata service'
+  if (METADATA_HOSTS.has(host) || LINK_LOCAL.test(host)) yield 'is the address of a cloud\'s metadata service'
   if (url.protocol === 'https:' || (url.protocol === 'http:' && (isLoopback(host) || allowHttp))) return
   yield 'must be https; http is for loopback, or with OPENAI_ALLOW_HTTP=true'
 }
 
-const METADATA_HOSTS = new Set(['169.254.169.254', 'metadata.google.internal', 'metadata', '100.100.100.200', 'fd00:ec2::254', '169.254.170.2', '168.63.129.16', '::ffff:a9fe:a9fe'])
+const METADATA_HOSTS = new Set([
+  'metadata', 'metadata.google.internal', 'metadata.goog', 'metadata.azure.internal', 'instance-data', 'instance-data.ec2.internal',
+  '100.100.100.200', '168.63.129.16', '192.0.0.192', 'fd00:ec2::254', 'fd00:ec2::23', 'fd20:ce::254'
+])
+/** Also as the end of an IPv6 address. Nobody else lives there. */
+const LINK_LOCAL = /^169\.254\.|:a9fe:[\da-f]+$/
 
 export function isLoopback (host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))

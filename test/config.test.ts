@@ -3,7 +3,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { ConfigError, policyEnvironment, readConfig, readSafetyIdentifierSecret, secretSource, type Environment } from '../src/config.ts'
 
 const LEAST = { OPENAI_API_KEY: 'sk-canary' }
@@ -23,6 +23,27 @@ function problemsOf (env: Environment): readonly string[] {
   return []
 }
 
+const METADATA = [
+  '169.254.169.254', '169.254.170.2', '169.254.170.23', '2852039166', '0xa9fea9fe', '0251.0376.0251.0376', '169.254.43518', '[::ffff:169.254.169.254]', '[::ffff:a9fe:a9fe]', '[64:ff9b::a9fe:a9fe]', '[fe80::a9fe:a9fe]',
+  '[fd00:ec2::254]', '[fd00:0ec2:0::0254]', '[fd00:ec2::23]', '[fd20:ce::254]', '100.100.100.200', '168.63.129.16', '192.0.0.192',
+  'metadata', 'metadata.google.internal', 'METADATA.google.internal.', 'metadata.goog', 'metadata.azure.internal', 'instance-data', '%6detadata.goog'
+]
+const WRONG_BASE_URL: [env: Environment, problem: RegExp][] = [
+  [{ OPENAI_BASE_URL: 'canary' }, /^OPENAI_BASE_URL must be a URL$/],
+  [{ OPENAI_BASE_URL: 'http://canary.test/v1' }, /^OPENAI_BASE_URL must be https/],
+  [{ OPENAI_BASE_URL: 'http://10.0.0.1/v1' }, /^OPENAI_BASE_URL must be https/],
+  [{ OPENAI_BASE_URL: 'http://127.0.0.1.canary.test/v1' }, /^OPENAI_BASE_URL must be https/],
+  [{ OPENAI_BASE_URL: 'ftp://127.0.0.1/', OPENAI_ALLOW_HTTP: 'true' }, /^OPENAI_BASE_URL must be https/],
+  [{ OPENAI_BASE_URL: 'https://canary@api.test/v1' }, /^OPENAI_BASE_URL must not carry a user/],
+  [{ OPENAI_BASE_URL: 'https://:canary@api.test/v1' }, /^OPENAI_BASE_URL must not carry a user/],
+  [{ OPENAI_BASE_URL: 'https://api.test/v1?canary' }, /^OPENAI_BASE_URL must not carry a query/],
+  [{ OPENAI_BASE_URL: 'https://api.test/v1#canary' }, /^OPENAI_BASE_URL must not carry a query/],
+  [{ OPENAI_BASE_URL: 'https://canary:canary@10.0.0.1/v1' }, /^OPENAI_BASE_URL must not carry a user/],
+  ...['http://192.168.0.1/v1', 'http://172.16.0.1', 'http://[fd00::1]/v1', 'http://0.0.0.0/v1', 'http://canary.localhost.test', 'http://canary', 'ws://canary.test', 'file:///canary'].map((url): [Environment, RegExp] => [{ OPENAI_BASE_URL: url }, /^OPENAI_BASE_URL must be https/]),
+  ...METADATA.flatMap((host) => ['http', 'https'].map((scheme): [Environment, RegExp] =>
+    [{ OPENAI_BASE_URL: `${scheme}://${host}/v1`, OPENAI_ALLOW_HTTP: 'true' }, /^OPENAI_BASE_URL is the address of a cloud's metadata service$/]))
+]
+
 const WRONG: [env: Environment, problem: RegExp][] = [
   [{ OPENAI_API_KEY: undefined }, /^OPENAI_API_KEY or OPENAI_API_KEY_FILE must be set$/],
   [{ OPENAI_API_KEY: '' }, /^OPENAI_API_KEY or OPENAI_API_KEY_FILE must be set$/],
@@ -34,17 +55,6 @@ const WRONG: [env: Environment, problem: RegExp][] = [
   [{ OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: join(folder, 'canary') }, /^OPENAI_API_KEY_FILE cannot be read, or is empty$/],
   [{ OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: file('empty', ' \n') }, /^OPENAI_API_KEY_FILE cannot be read, or is empty$/],
   [{ OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: file('two', 'sk-canary\nsk-canary') }, /^OPENAI_API_KEY_FILE has characters/],
-  [{ OPENAI_BASE_URL: 'canary' }, /^OPENAI_BASE_URL must be a URL$/],
-  [{ OPENAI_BASE_URL: 'http://canary.test/v1' }, /^OPENAI_BASE_URL must be https/],
-  [{ OPENAI_BASE_URL: 'http://10.0.0.1/v1' }, /^OPENAI_BASE_URL must be https/],
-  [{ OPENAI_BASE_URL: 'http://127.0.0.1.canary.test/v1' }, /^OPENAI_BASE_URL must be https/],
-  [{ OPENAI_BASE_URL: 'ftp://127.0.0.1/', OPENAI_ALLOW_HTTP: 'true' }, /^OPENAI_BASE_URL must be https/],
-  [{ OPENAI_BASE_URL: 'https://canary@api.test/v1' }, /^OPENAI_BASE_URL must not carry a user/],
-  [{ OPENAI_BASE_URL: 'https://:canary@api.test/v1' }, /^OPENAI_BASE_URL must not carry a user/],
-  [{ OPENAI_BASE_URL: 'https://api.test/v1?canary' }, /^OPENAI_BASE_URL must not carry a query/],
-  [{ OPENAI_BASE_URL: 'https://api.test/v1#canary' }, /^OPENAI_BASE_URL must not carry a query/],
-  ...['169.254.169.254', '2852039166', '[::ffff:169.254.169.254]', '[fd00:ec2::254]', 'metadata.google.internal', 'METADATA.google.internal.', '100.100.100.200'].map((host): [Environment, RegExp] =>
-    [{ OPENAI_BASE_URL: `http://${host}/v1`, OPENAI_ALLOW_HTTP: 'true' }, /^OPENAI_BASE_URL is the address of a cloud's metadata service$/]),
   [{ REALTIME_PUBLIC_URL: 'http://canary.test' }, /^REALTIME_PUBLIC_URL must be https/],
   [{ OPENAI_ALLOW_HTTP: 'canary' }, /^OPENAI_ALLOW_HTTP must be one of false, true$/],
   [{ OPENAI_AUTH_SCHEME: 'canary' }, /^OPENAI_AUTH_SCHEME must be one of bearer, api-key$/],
@@ -70,16 +80,26 @@ const WRONG: [env: Environment, problem: RegExp][] = [
   [{ SAFETY_IDENTIFIER_SECRET_FILE: join(folder, 'canary') }, /^SAFETY_IDENTIFIER_SECRET_FILE cannot be read, or is empty$/]
 ]
 
-t.test('what is wrong is told by name, and never by value', async (t) => {
-  for (const [env, problem] of WRONG) {
-    const problems = problemsOf({ ...LEAST, ...env })
-    t.equal(problems.length, 1, JSON.stringify(env))
-    t.match(problems[0], problem)
-    t.notMatch(problems[0], /canary/)
+t.test('G1: a base URL that could hand the key to somebody else stops the start; a private one is allowed over https, or where it is said', async (t) => {
+  for (const [env, problem] of WRONG_BASE_URL) assertProblem(t, env, problem)
+  for (const host of ['10.0.0.1', '192.168.0.1', '[fd00::1]', 'gateway.svc']) {
+    t.same(problemsOf({ ...LEAST, OPENAI_BASE_URL: `https://${host}/v1` }), [])
+    t.same(problemsOf({ ...LEAST, OPENAI_BASE_URL: `http://${host}/v1`, OPENAI_ALLOW_HTTP: 'true' }), [])
   }
 })
 
-t.test('all that is wrong is told at once', async (t) => {
+function assertProblem (t: Test, env: Environment, problem: RegExp): void {
+  const problems = problemsOf({ ...LEAST, ...env })
+  t.equal(problems.length, 1, JSON.stringify(env))
+  t.match(problems[0], problem)
+  t.notMatch(problems[0], /canary/)
+}
+
+t.test('fault 42: what is wrong is told by name, and never by value', async (t) => {
+  for (const [env, problem] of WRONG) assertProblem(t, env, problem)
+})
+
+t.test('fault 42: all that is wrong is told at once', async (t) => {
   const problems = problemsOf({ OPENAI_BASE_URL: 'http://canary@canary.test/?canary', OPENAI_MINT_API: 'canary', PORT: 'canary', CORS_ORIGINS: '*,canary', TRUST_PROXY: 'canary,canary' })
   t.same(problems.map((problem) => problem.split(' ')[0]), [
     'OPENAI_BASE_URL', 'OPENAI_BASE_URL', 'OPENAI_BASE_URL', 'OPENAI_API_KEY', 'CORS_ORIGINS', 'CORS_ORIGINS', 'OPENAI_MINT_API', 'PORT', 'TRUST_PROXY'

@@ -22,7 +22,7 @@ t.test('without a file, or with two, its usage is told', async (t) => {
   }
 })
 
-t.test('a file that cannot be read is no good', async (t) => {
+t.test('fault 42: a file that cannot be read is no good', async (t) => {
   const { code, err } = await runCommand('check-config', ['/nowhere/policy.yaml'])
   t.equal(code, 1)
   t.match(err, /^\/nowhere\/policy\.yaml cannot be read/)

@@ -39,7 +39,7 @@ async function assertFailsClosed (t: Test, service: Service, minted: readonly st
   t.equal((await service.mint({ headers: {} })).status, 401, 'a refusal does not depend on its line')
 }
 
-t.test('an audit pipe that nobody reads', { buffered: true }, async (t) => {
+t.test('fault 45: an audit pipe that nobody reads', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const pipe = makePipe(t)
   const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: pipe.path } })
@@ -61,7 +61,7 @@ t.test('an audit pipe that nobody reads', { buffered: true }, async (t) => {
   t.match(lines.filter(({ request_id: id }) => id === late.request_id).map(({ event }) => event).sort(), ['mint.granted', 'mint.refused', 'mint.undelivered'])
 })
 
-t.test('a stdout that nobody reads, which does not keep the process from ending', { buffered: true }, async (t) => {
+t.test('fault 45: a stdout that nobody reads, which does not keep the process from ending', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const pipe = makePipe(t)
   const service = await startService(t, { upstreamUrl: upstream.url, stdout: pipe.fd })
@@ -74,7 +74,7 @@ t.test('a stdout that nobody reads, which does not keep the process from ending'
   t.ok(afterMs < 5000, `${afterMs} ms`)
 })
 
-t.test('a stdout whose reader has gone', { buffered: true }, async (t) => {
+t.test('fault 45: a stdout whose reader has gone', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const service = await startService(t, { upstreamUrl: upstream.url })
   t.equal((await service.mint()).status, 200)
@@ -84,13 +84,13 @@ t.test('a stdout whose reader has gone', { buffered: true }, async (t) => {
   t.equal((await service.exited).code, 0)
 })
 
-t.test('a disk that is full', { buffered: true }, async (t) => {
+t.test('fault 45: a disk that is full', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: '/dev/full' } })
   await assertFailsClosed(t, service, upstream.minted)
 })
 
-t.test('a disk that is full costs no quota', { buffered: true }, async (t) => {
+t.test('fault 45: a disk that is full costs no quota', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: '/dev/full' } })
   assertRefused(t, await service.mint())
@@ -98,7 +98,7 @@ t.test('a disk that is full costs no quota', { buffered: true }, async (t) => {
   t.match(body, { limits: { minute: { limit: 50, remaining: 50 } } })
 })
 
-t.test('a file that was moved away is opened anew, by itself and by SIGHUP', { buffered: true }, async (t) => {
+t.test('fault 45: a file that was moved away is opened anew, by itself and by SIGHUP', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const path = join(t.testdir({}), 'audit.log')
   const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: path } })
@@ -113,7 +113,7 @@ t.test('a file that was moved away is opened anew, by itself and by SIGHUP', { b
   for (const name of [`${path}.1`, `${path}.2`, path]) t.equal(readFileSync(name, 'utf8').trimEnd().split('\n').length, 1, name)
 })
 
-t.test('no answer is later than the deadline, although upstream took most of it and the disk the rest', { buffered: true }, async (t) => {
+t.test('fault 45: no answer is later than the deadline, although upstream took most of it and the disk the rest', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 800)
   const pipe = makePipe(t)
   const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: pipe.path, UPSTREAM_TIMEOUT_MS: '1000' } })
@@ -127,7 +127,7 @@ const decision = (code: Decision['code']): Decision => ({
   request_id: 'r', subject: null, issuer: null, policy: null, kind: null, model: null, prompt: null, session_id: null, secret_sha256: null, expires_at: null, ignored: [], code, reason: null, upstream_request_id: null, duration_ms: 1
 })
 
-t.test('a flood of anonymous refusals is ten lines a second for each code, then one with a count', { buffered: true }, async (t) => {
+t.test('I5: a flood of anonymous refusals is ten lines a second for each code, then one with a count', { buffered: true }, async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
   for (let i = 0; i < 1000; i++) audit.refusedAnonymous(decision('invalid_credentials'))
@@ -141,7 +141,7 @@ t.test('a flood of anonymous refusals is ten lines a second for each code, then 
   ])
 })
 
-t.test('a flood over sockets is aggregated, and every refusal is in some line', { buffered: true }, async (t) => {
+t.test('I5: a flood over sockets is aggregated, and every refusal is in some line', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const service = await startService(t, { upstreamUrl: upstream.url })
   for (let i = 0; i < 10; i++) {

@@ -33,7 +33,7 @@ function assertShed (t: Test, outcome: unknown): void {
   t.match(outcome, { code: 'upstream_unavailable', reason: 'breaker_open', retryAfterSeconds: 2, mayHaveMinted: false })
 }
 
-t.test('an open breaker asks nothing of upstream before it is time to probe', async (t) => {
+t.test('fault 1: an open breaker asks nothing of upstream before it is time to probe', async (t) => {
   const { clock, told, ask, asked } = createTested()
   await open(ask)
   clock.ms = PROBE_AFTER_MS - 1
@@ -42,7 +42,7 @@ t.test('an open breaker asks nothing of upstream before it is time to probe', as
   t.equal(told.length, 1, 'says so once')
 })
 
-t.test('while a probe is under way, nobody waits for it', async (t) => {
+t.test('fault 1: while a probe is under way, nobody waits for it', async (t) => {
   const { clock, ask, asked } = createTested()
   await open(ask)
   clock.ms = PROBE_AFTER_MS
@@ -55,7 +55,7 @@ t.test('while a probe is under way, nobody waits for it', async (t) => {
   t.same(await ask(well), well, 'closed by a probe that succeeded')
 })
 
-t.test('a probe that fails opens it anew, and for as long', async (t) => {
+t.test('fault 1: a probe that fails opens it anew, and for as long', async (t) => {
   const { clock, ask, asked } = createTested()
   await open(ask)
   clock.ms = PROBE_AFTER_MS
@@ -80,7 +80,7 @@ t.test('fault 41: a wall clock that is set back or forward neither holds it open
   t.same(await ask(well), well)
 })
 
-t.test('what is not the fault of upstream as a whole does not open it', async (t) => {
+t.test('fault 1: what is not the fault of upstream as a whole does not open it', async (t) => {
   for (const status of [400, 401, 404, 429]) {
     const { ask, asked } = createTested()
     for (let i = 0; i < 3 * FAILURES; i++) await ask({ ...well, status })
@@ -88,7 +88,7 @@ t.test('what is not the fault of upstream as a whole does not open it', async (t
   }
 })
 
-t.test('a success in between starts the run of failures anew', async (t) => {
+t.test('fault 1: a success in between starts the run of failures anew', async (t) => {
   const { ask, asked } = createTested()
   for (let i = 0; i < FAILURES - 1; i++) await ask(down)
   await ask(well)
@@ -97,13 +97,15 @@ t.test('a success in between starts the run of failures anew', async (t) => {
   t.equal(asked(), 2 * FAILURES)
 })
 
-t.test('fault 1: an upstream that is gone is asked no more, then probed, then used again', async (t) => {
+t.test('fault 1: an upstream that is gone is asked no more, while the service stays ready, then probed, then used again', async (t) => {
   const { app, proxy, upstream } = await startBehindProxy(t)
   await proxy.inject('refuse')
   await until('the breaker to open', async () => {
     t.equal((await app.mint('client_secrets')).status, 503)
     return lastDecision(app).reason === 'breaker_open'
   })
+  t.same(app.attempts.filter((outcome) => outcome === 'econnrefused').length, FAILURES)
+  t.equal((await app.request('/readyz')).status, 200)
   await proxy.inject('pass')
   const answer = await app.mint('client_secrets')
   t.equal(answer.status, 503, 'not asked before it is time')

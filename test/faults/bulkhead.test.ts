@@ -7,7 +7,7 @@ import { until } from '../fakes/until.ts'
 const CONCURRENCY = 4
 const AT_ONCE_MS = 100
 
-t.test('what is more than UPSTREAM_CONCURRENCY is 503 at once, costs nothing, and the others get their secrets', async (t) => {
+t.test('fault 15: what is more than UPSTREAM_CONCURRENCY is 503 at once, costs nothing, and the others get their secrets', async (t) => {
   const { app, proxy, upstream } = await startBehindProxy(t, { env: { UPSTREAM_CONCURRENCY: String(CONCURRENCY) } })
   t.equal((await app.mint('client_secrets')).status, 200)
   const before = await remainingOf(app)

@@ -23,7 +23,7 @@ async function ask (t: Test, app: App, { length = 2, body = '{}' } = {}): Promis
 const events = (app: App) => app.auditLines().map(({ event }) => event)
 
 for (const [how, leave] of [['hangs up', (socket: Socket) => socket.destroy()], ['resets the connection', (socket: Socket) => socket.resetAndDestroy()]] as const) {
-  t.test(`a client that ${how} before its body has ended is not minted for`, async (t) => {
+  t.test(`fault 31: a client that ${how} before its body has ended is not minted for`, async (t) => {
     const { app, upstream } = await startBehindProxy(t)
     const before = await remainingOf(app)
     const socket = await ask(t, app, { length: 2, body: '{' })
@@ -36,7 +36,7 @@ for (const [how, leave] of [['hangs up', (socket: Socket) => socket.destroy()], 
     t.equal(await remainingOf(app), before - 1)
   })
 
-  t.test(`a client that ${how} before the mint is not minted for`, async (t) => {
+  t.test(`fault 31: a client that ${how} before the mint is not minted for`, async (t) => {
     const store = createMemoryStore()
     const { promise: isGone, resolve: goOn } = Promise.withResolvers<void>()
     let isTaking = false
@@ -62,7 +62,7 @@ for (const [how, leave] of [['hangs up', (socket: Socket) => socket.destroy()], 
     t.equal(await remainingOf(app), before, 'given back')
   })
 
-  t.test(`a client that ${how} during the mint is granted and undelivered, under one request id`, async (t) => {
+  t.test(`G17, fault 31: a client that ${how} during the mint is granted and undelivered, under one request id`, async (t) => {
     const { app, proxy, upstream } = await startBehindProxy(t)
     await proxy.inject({ slow: 300 })
     const socket = await ask(t, app)
@@ -76,7 +76,7 @@ for (const [how, leave] of [['hangs up', (socket: Socket) => socket.destroy()], 
   })
 }
 
-t.test('a client that hangs up after its answer was delivered', async (t) => {
+t.test('fault 31: a client that hangs up after its answer was delivered', async (t) => {
   const { app } = await startBehindProxy(t)
   const socket = await ask(t, app)
   await once(socket, 'data')
@@ -85,7 +85,7 @@ t.test('a client that hangs up after its answer was delivered', async (t) => {
   t.same(events(app), ['mint.granted'])
 })
 
-t.test('a client that sends garbage behind its request gets no answer that is not its own, and its secret is not lost in silence', async (t) => {
+t.test('G17, fault 31: a client that sends garbage behind its request gets no answer that is not its own, and its secret is not lost in silence', async (t) => {
   const { app, proxy, upstream } = await startBehindProxy(t)
   await proxy.inject({ slow: 300 })
   const socket = await ask(t, app)

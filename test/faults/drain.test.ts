@@ -30,7 +30,7 @@ async function open (t: Test, { port }: Service, text = ''): Promise<Socket> {
 
 const answered = async (socket: Socket) => String((await once(socket, 'data'))[0])
 
-t.test('readiness fails at once, while mints are answered for DRAIN_SECONDS with Connection: close', { buffered: true }, async (t) => {
+t.test('fault 33: readiness fails at once, while mints are answered for DRAIN_SECONDS with Connection: close', { buffered: true }, async (t) => {
   const { service } = await startDraining(t, { DRAIN_SECONDS: '2' })
   const clients = createClients(service.url, 1)
   t.teardown(clients.close)
@@ -51,7 +51,7 @@ t.test('readiness fails at once, while mints are answered for DRAIN_SECONDS with
   t.ok(afterMs >= 2000 && afterMs < 4000, `${afterMs} ms`)
 })
 
-t.test('a mint in flight gets its answer, and new ones on open connections are refused', { buffered: true }, async (t) => {
+t.test('fault 33: a mint in flight gets its answer, and new ones on open connections are refused', { buffered: true }, async (t) => {
   const { proxy, service } = await startDraining(t)
   const idle = await open(t, service, 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n')
   t.match(await answered(idle), /^HTTP\/1.1 200/)
@@ -76,7 +76,7 @@ t.test('a mint in flight gets its answer, and new ones on open connections are r
   t.equal((await service.exited).code, 0)
 })
 
-t.test('connections that are idle, silent, half-said or unread are not waited for', { buffered: true }, async (t) => {
+t.test('fault 33: connections that are idle, silent, half-said or unread are not waited for', { buffered: true }, async (t) => {
   const { service } = await startDraining(t, { KEEP_ALIVE_SECONDS: '75' })
   const idle = await open(t, service, 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n')
   await answered(idle)
@@ -95,7 +95,7 @@ t.test('connections that are idle, silent, half-said or unread are not waited fo
   t.ok(afterMs < 3000, `${afterMs} ms`)
 })
 
-t.test('a mint in flight whose client has gone is written down before the process ends', { buffered: true }, async (t) => {
+t.test('fault 33: a mint in flight whose client has gone is written down before the process ends', { buffered: true }, async (t) => {
   const { upstream, proxy, service } = await startDraining(t)
   await proxy.inject({ slow: 700 })
   const exchanges = proxy.exchanges()
@@ -110,7 +110,7 @@ t.test('a mint in flight whose client has gone is written down before the proces
   t.equal(service.audit[0]?.request_id, service.audit[1]?.request_id)
 })
 
-t.test('a mint that upstream never answers is over at its deadline, and the drain with it', { buffered: true }, async (t) => {
+t.test('fault 33: a mint that upstream never answers is over at its deadline, and the drain with it', { buffered: true }, async (t) => {
   const { proxy, service } = await startDraining(t, { UPSTREAM_TIMEOUT_MS: '1500' })
   await proxy.inject('hang')
   const clients = createClients(service.url, 1)
@@ -126,7 +126,7 @@ t.test('a mint that upstream never answers is over at its deadline, and the drai
   t.ok(afterMs < 4000, `${afterMs} ms`)
 })
 
-t.test('a DRAIN_SECONDS that would leave no time to finish is shortened, and says so', { buffered: true }, async (t) => {
+t.test('fault 33: a DRAIN_SECONDS that would leave no time to finish is shortened, and says so', { buffered: true }, async (t) => {
   const { service } = await startDraining(t, { DRAIN_SECONDS: '20', UPSTREAM_TIMEOUT_MS: '21000' })
   const warning = service.log.find(({ msg }) => String(msg).startsWith('DRAIN_SECONDS is shortened'))
   t.equal(warning?.drain_ms, 1000)
@@ -136,7 +136,7 @@ t.test('a DRAIN_SECONDS that would leave no time to finish is shortened, and say
   t.ok(afterMs < 4000, `${afterMs} ms`)
 })
 
-t.test('KEEP_ALIVE_SECONDS is what clients are told', { buffered: true }, async (t) => {
+t.test('fault 33: KEEP_ALIVE_SECONDS is what clients are told', { buffered: true }, async (t) => {
   const { service } = await startDraining(t, { KEEP_ALIVE_SECONDS: '77' })
   const [response] = await once(httpRequest(`${service.url}/livez`).end(), 'response') as [IncomingMessage]
   response.resume()

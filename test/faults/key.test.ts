@@ -43,7 +43,7 @@ const LOST: [name: string, lose: (file: string) => void][] = [
 ]
 
 for (const [name, lose] of LOST) {
-  t.test(`a key file that ${name} keeps the old key and raises an alarm, once`, { buffered: true }, async (t) => {
+  t.test(`fault 44: a key file that ${name} keeps the old key and raises an alarm, once`, { buffered: true }, async (t) => {
     const { file, call, sent, alarms, lines } = await startWithKeyFile(t)
     lose(file)
     await until('the alarm', () => alarms().length > 0)
@@ -60,7 +60,7 @@ for (const [name, lose] of LOST) {
   })
 }
 
-t.test('a new key is used within two seconds, without what ends its line', { buffered: true }, async (t) => {
+t.test('fault 44: a new key is used within two seconds, without what ends its line', { buffered: true }, async (t) => {
   const { file, key, call, sent } = await startWithKeyFile(t)
   writeFileSync(file, `${NEW}\r\n`)
   const writtenAt = performance.now()
@@ -70,7 +70,7 @@ t.test('a new key is used within two seconds, without what ends its line', { buf
   t.equal(sent().at(-1), `Bearer ${NEW}`)
 })
 
-t.test('a symlink that is swapped, as Kubernetes does, is followed', { buffered: true }, async (t) => {
+t.test('fault 44: a symlink that is swapped, as Kubernetes does, is followed', { buffered: true }, async (t) => {
   const folder = t.testdir({ '..one': { key: OLD }, '..two': { key: `${NEW}\n` } })
   symlinkSync('..one', join(folder, '..data'))
   symlinkSync('..data/key', join(folder, 'key'))
@@ -82,13 +82,13 @@ t.test('a symlink that is swapped, as Kubernetes does, is followed', { buffered:
   await until('the new key', () => key.headers().authorization === `Bearer ${NEW}`)
 })
 
-t.test('the header of the scheme carries the new key', { buffered: true }, async (t) => {
+t.test('fault 44: the header of the scheme carries the new key', { buffered: true }, async (t) => {
   const { file, key } = await startWithKeyFile(t, { env: { OPENAI_AUTH_SCHEME: 'api-key' } })
   writeFileSync(file, `${NEW}\n`)
   await until('the new key', () => key.headers()['api-key'] === NEW)
 })
 
-t.test('a mint that is under way ends with the key that it was begun with', { buffered: true }, async (t) => {
+t.test('fault 44: a mint that is under way ends with the key that it was begun with', { buffered: true }, async (t) => {
   const { file, upstream, key, call, sent } = await startWithKeyFile(t)
   let answer = () => {}
   upstream.answer(GA, (received, response) => { answer = () => json(200, {})(received, response) })
@@ -101,7 +101,7 @@ t.test('a mint that is under way ends with the key that it was begun with', { bu
   t.same(sent(), [`Bearer ${OLD}`])
 })
 
-t.test('an upstream that rejects the key, which is the one in the file, is asked once, and an alarm is raised', { buffered: true }, async (t) => {
+t.test('fault 11, fault 44: an upstream that rejects the key, which is the one in the file, is asked once, and an alarm is raised', { buffered: true }, async (t) => {
   const { upstream, call, sent, alarms } = await startWithKeyFile(t)
   upstream.answer(GA, failure(401, 'invalid_api_key'))
   t.equal((await call()).status, 401)
@@ -109,7 +109,7 @@ t.test('an upstream that rejects the key, which is the one in the file, is asked
   t.same(alarms(), ['error: upstream rejects the key'])
 })
 
-t.test('an upstream that rejects the old key and the new one is asked twice, and an alarm is raised', { buffered: true }, async (t) => {
+t.test('fault 11, fault 44: an upstream that rejects the old key and the new one is asked twice, and an alarm is raised', { buffered: true }, async (t) => {
   const { file, upstream, call, sent, alarms } = await startWithKeyFile(t)
   upstream.answer(GA, failure(401, 'invalid_api_key'))
   writeFileSync(file, `${NEW}\n`)
@@ -118,7 +118,7 @@ t.test('an upstream that rejects the old key and the new one is asked twice, and
   t.same(alarms(), ['error: upstream rejects the key'])
 })
 
-t.test('where the old key dies first, the new one is read at once, for everyone whose mint was rejected, and nobody is alarmed', { buffered: true }, async (t) => {
+t.test('fault 11, fault 44: where the old key dies first, the new one is read at once, for everyone whose mint was rejected, and nobody is alarmed', { buffered: true }, async (t) => {
   const { file, upstream, call, sent, alarms } = await startWithKeyFile(t)
   upstream.answer(GA, (received, response) => received.headers.authorization === `Bearer ${NEW}`
     ? json(200, {})(received, response)
@@ -130,7 +130,7 @@ t.test('where the old key dies first, the new one is read at once, for everyone 
   t.same(alarms(), [])
 })
 
-t.test('an empty file at the time of a rejection keeps the old key', { buffered: true }, async (t) => {
+t.test('fault 44: an empty file at the time of a rejection keeps the old key', { buffered: true }, async (t) => {
   const { file, upstream, call, sent, alarms } = await startWithKeyFile(t)
   upstream.answer(GA, failure(401, 'invalid_api_key'))
   writeFileSync(file, '')
@@ -139,7 +139,7 @@ t.test('an empty file at the time of a rejection keeps the old key', { buffered:
   t.match(alarms(), [/the old key stays/, /upstream rejects the key/])
 })
 
-t.test('half a key is given time to be written to its end', { buffered: true }, async (t) => {
+t.test('fault 44: half a key is given time to be written to its end', { buffered: true }, async (t) => {
   const { file, key } = await startWithKeyFile(t)
   const seen = new Set<unknown>()
   const looking = setInterval(() => seen.add(key.headers().authorization), 20)

@@ -37,13 +37,13 @@ async function timed (confirming: Promise<unknown>): Promise<number> {
   return performance.now() - startedAt
 }
 
-t.test('what cannot be opened for appending is an error at start', { buffered: true }, async (t) => {
+t.test('fault 45: what cannot be opened for appending is an error at start', { buffered: true }, async (t) => {
   const folder = t.testdir({ taken: {} })
   await t.rejects(openLines(join(folder, 'no', 'such', 'folder')))
   await t.rejects(openLines(join(folder, 'taken')))
 })
 
-t.test('a named pipe that nobody reads is an error at start, not a thread that waits', { buffered: true }, async (t) => {
+t.test('fault 45: a named pipe that nobody reads is an error at start, not a thread that waits', { buffered: true }, async (t) => {
   const path = join(t.testdir({}), 'pipe')
   execFileSync('mkfifo', [path])
   await t.rejects(openLines(path), { code: 'ENXIO' })
@@ -95,20 +95,20 @@ t.test('fault 45: a reader that has gone is known at once', { buffered: true }, 
   await t.rejects(lines.confirm('line\n'), { code: 'EPIPE' })
 })
 
-t.test('log lines that a full pipe does not take are dropped beyond a bound, and counted', { buffered: true }, async (t) => {
+t.test('fault 45: log lines that a full pipe does not take are dropped beyond a bound, and counted', { buffered: true }, async (t) => {
   const { lines } = await openFullPipe(t)
   for (let i = 0; i < 10_100; i++) lines.write('line\n')
   t.ok(lines.lost() >= 99 && lines.lost() <= 101, String(lines.lost()))
 })
 
-t.test('half a line that was left is ended before the next one', { buffered: true }, async (t) => {
+t.test('fault 45: half a line that was left is ended before the next one', { buffered: true }, async (t) => {
   const path = join(t.testdir({ 'audit.log': 'half' }), 'audit.log')
   const lines = await open(t, path)
   await lines.confirm('whole\n')
   t.equal(readFileSync(path, 'utf8'), 'half\nwhole\n')
 })
 
-t.test('a file that was moved away is opened anew within two seconds, and no line is lost', { buffered: true }, async (t) => {
+t.test('fault 45: a file that was moved away is opened anew within two seconds, and no line is lost', { buffered: true }, async (t) => {
   const { path, lines, text } = await openInFolder(t)
   await lines.confirm('before\n')
   renameSync(path, `${path}.1`)
@@ -122,7 +122,7 @@ t.test('a file that was moved away is opened anew within two seconds, and no lin
   t.equal(readFileSync(`${path}.1`, 'utf8') + text(), sent)
 })
 
-t.test('a file that another one took the place of is left for it', { buffered: true }, async (t) => {
+t.test('fault 45: a file that another one took the place of is left for it', { buffered: true }, async (t) => {
   const { path, lines, text } = await openInFolder(t)
   renameSync(path, `${path}.1`)
   closeSync(openSync(path, 'w'))
@@ -134,7 +134,7 @@ t.test('a file that another one took the place of is left for it', { buffered: t
   t.equal(statSync(path).ino, ino)
 })
 
-t.test('a file that is moved away under load loses no line', { buffered: true }, async (t) => {
+t.test('fault 45: a file that is moved away under load loses no line', { buffered: true }, async (t) => {
   const { path, lines, text } = await openInFolder(t)
   let [sent, isMoved] = [0, false]
   await until('lines in the new file', async () => {
@@ -147,7 +147,7 @@ t.test('a file that is moved away under load loses no line', { buffered: true },
   t.same(numbers, Array.from({ length: sent }, (_, i) => i))
 })
 
-t.test('it is opened anew at once when told', { buffered: true }, async (t) => {
+t.test('fault 45: it is opened anew at once when told', { buffered: true }, async (t) => {
   const { path, lines, text } = await openInFolder(t)
   renameSync(path, `${path}.1`)
   await lines.reopen()
@@ -155,7 +155,7 @@ t.test('it is opened anew at once when told', { buffered: true }, async (t) => {
   t.equal(text(), 'line\n')
 })
 
-t.test('a file that is gone with its folder is written to no more, until there is a folder again', { buffered: true }, async (t) => {
+t.test('fault 45: a file that is gone with its folder is written to no more, until there is a folder again', { buffered: true }, async (t) => {
   const folder = join(t.testdir({}), 'logs')
   mkdirSync(folder)
   const path = join(folder, 'audit.log')
@@ -168,14 +168,14 @@ t.test('a file that is gone with its folder is written to no more, until there i
   t.equal(readFileSync(path, 'utf8'), 'line\n')
 })
 
-t.test('what is queued is written before it closes', { buffered: true }, async (t) => {
+t.test('fault 45: what is queued is written before it closes', { buffered: true }, async (t) => {
   const { lines, text } = await openInFolder(t)
   for (let i = 0; i < 1000; i++) lines.write(`${i}\n`)
   await lines.close()
   t.equal(text().split('\n').length, 1001)
 })
 
-t.test('what is queued is written at once where the process is about to end', { buffered: true }, async (t) => {
+t.test('fault 45: what is queued is written at once where the process is about to end', { buffered: true }, async (t) => {
   const { lines, text } = await openInFolder(t)
   lines.write('first\n')
   lines.write('second\n')
@@ -184,7 +184,7 @@ t.test('what is queued is written at once where the process is about to end', { 
   t.match(text(), 'second')
 })
 
-t.test('what does not fit into one write goes into the next', async (t) => {
+t.test('fault 45: what does not fit into one write goes into the next', async (t) => {
   const path = `${t.testdir({})}/lines`
   const lines = await openLines(path)
   const long = `${'x'.repeat(70_000)}\n`

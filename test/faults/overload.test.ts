@@ -29,7 +29,7 @@ async function startBounded (t: Test, maxInFlight: number) {
   return { get, reasons, waiting }
 }
 
-t.test('more requests at a time than the bound are 503 at once, and health is not among them', async (t) => {
+t.test('fault 15, fault 38: more requests at a time than the bound are 503 at once, and health is not among them', async (t) => {
   const { get, reasons, waiting } = await startBounded(t, 2)
   const held = [get('/held'), get('/held')]
   await until('the bound', () => waiting.length === 2)
@@ -44,7 +44,7 @@ t.test('more requests at a time than the bound are 503 at once, and health is no
   t.equal((await get('/')).status, 200)
 })
 
-t.test('whoever hangs up is counted no more', async (t) => {
+t.test('fault 31, fault 48: whoever hangs up is counted no more', async (t) => {
   const { get, waiting } = await startBounded(t, 2)
   const leaving = new AbortController()
   const held = [get('/held', leaving), get('/held', leaving)]

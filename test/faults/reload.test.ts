@@ -46,7 +46,7 @@ const BAD: [name: string, spoil: (path: string) => void][] = [
 ]
 
 for (const [name, spoil] of BAD) {
-  t.test(`a file that ${name} is refused loudly and once, and the last good one stays until there is another`, { buffered: true }, async (t) => {
+  t.test(`fault 43: a file that ${name} is refused loudly and once, and the last good one stays until there is another`, { buffered: true }, async (t) => {
     const { path, rulebook, inForce, log, taken } = await startReloading(t)
     const before = rulebook.current()
     spoil(path)
@@ -63,7 +63,7 @@ for (const [name, spoil] of BAD) {
   })
 }
 
-t.test('every problem of a refused file is told, and no value of it', { buffered: true }, async (t) => {
+t.test('fault 43: every problem of a refused file is told, and no value of it', { buffered: true }, async (t) => {
   const { path, rulebook, log } = await startReloading(t)
   writeFileSync(path, SECOND.replace('when:', 'whem:').replace('limits:', 'secrets: hunter2\n    limits:'))
   await until('the refusal', () => rulebook.failedReloads() === 1, WITHIN_MS)
@@ -71,7 +71,7 @@ t.test('every problem of a refused file is told, and no value of it', { buffered
   t.notMatch(JSON.stringify(log()), /hunter2/)
 })
 
-t.test('a good file is taken over within seconds', { buffered: true }, async (t) => {
+t.test('fault 43: a good file is taken over within seconds', { buffered: true }, async (t) => {
   const { path, rulebook, taken } = await startReloading(t)
   const before = rulebook.current()
   writeFileSync(path, SECOND)
@@ -79,14 +79,14 @@ t.test('a good file is taken over within seconds', { buffered: true }, async (t)
   t.equal(before.policies.policies.at(-1)?.name, 'first', 'a request that has begun goes on with what it began with')
 })
 
-t.test('a file that is renamed into place is taken over', { buffered: true }, async (t) => {
+t.test('fault 43: a file that is renamed into place is taken over', { buffered: true }, async (t) => {
   const { path, taken } = await startReloading(t)
   writeFileSync(`${path}.new`, SECOND)
   renameSync(`${path}.new`, path)
   await taken('second')
 })
 
-t.test('a symlink that is swapped, as Kubernetes does, is followed', { buffered: true }, async (t) => {
+t.test('fault 43: a symlink that is swapped, as Kubernetes does, is followed', { buffered: true }, async (t) => {
   const folder = t.testdir({ '..one': { 'ephemint.yaml': FIRST }, '..two': { 'ephemint.yaml': SECOND } })
   symlinkSync('..one', join(folder, '..data'))
   symlinkSync('..data/ephemint.yaml', join(folder, 'ephemint.yaml'))
@@ -98,7 +98,7 @@ t.test('a symlink that is swapped, as Kubernetes does, is followed', { buffered:
   t.equal(rulebook.failedReloads(), 0)
 })
 
-t.test('a file that is written piece by piece is looked at when it stands still', { buffered: true }, async (t) => {
+t.test('fault 43: a file that is written piece by piece is looked at when it stands still', { buffered: true }, async (t) => {
   const { path, rulebook, inForce, taken } = await startReloading(t)
   writeFileSync(path, '')
   const pieces = SECOND.match(/[^]{1,80}/g) as string[]
@@ -117,7 +117,7 @@ t.test('a file that is written piece by piece is looked at when it stands still'
   await taken('second')
 })
 
-t.test('a file that is cut off where it still makes sense is given time to be written to its end', { buffered: true }, async (t) => {
+t.test('fault 43: a file that is cut off where it still makes sense is given time to be written to its end', { buffered: true }, async (t) => {
   const { path, rulebook, inForce, taken } = await startReloading(t)
   const withoutBlocked = SECOND.slice(0, SECOND.indexOf('\nblocked:'))
   writeFileSync(path, withoutBlocked)
@@ -128,7 +128,7 @@ t.test('a file that is cut off where it still makes sense is given time to be wr
   t.equal(rulebook.failedReloads(), 0)
 })
 
-t.test('a file that is touched, or changed and changed back, is no new policy', { buffered: true }, async (t) => {
+t.test('fault 43: a file that is touched, or changed and changed back, is no new policy', { buffered: true }, async (t) => {
   const { path, rulebook, taken } = await startReloading(t)
   writeFileSync(path, FIRST)
   writeFileSync(path, SECOND)
@@ -148,7 +148,7 @@ function twoLooks (): () => boolean {
 
 const withJwks = (text: string, jwks: string) => text.replace(/secret_env: \w+/, `jwks: '${jwks}'`)
 
-t.test('keys that were fetched are kept, and the issuer need not be there', { buffered: true }, async (t) => {
+t.test('fault 43: keys that were fetched are kept, and the issuer need not be there', { buffered: true }, async (t) => {
   const { issuer, key } = await startIssuer(t)
   const { path, rulebook, taken } = await startReloading(t, { text: withJwks(FIRST, `${issuer.url}/jwks`) })
   const asked = issuer.asked.length
@@ -161,7 +161,7 @@ t.test('keys that were fetched are kept, and the issuer need not be there', { bu
   t.ok(key)
 })
 
-t.test('keys of a new issuer are there before its file is in force', { buffered: true }, async (t) => {
+t.test('fault 43: keys of a new issuer are there before its file is in force', { buffered: true }, async (t) => {
   const { issuer } = await startIssuer(t)
   const { path, rulebook, taken } = await startReloading(t)
   writeFileSync(path, withJwks(SECOND, `${issuer.url}/jwks`))

@@ -10,7 +10,7 @@ import { POLICY } from '../fakes/app.ts'
 
 const WITHIN_MS = 1000
 
-t.test('a scraper that floods and one that does not read cost no mint', async (t) => {
+t.test('fault 46: a scraper that floods and one that does not read cost no mint', async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const service = await startService(t, { upstreamUrl: upstream.url, policy: POLICY.replace(/limits: .*/, 'limits: none'), env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0' } })
   const opsUrl = await until('the listener for operations', () => service.log.find(({ msg }) => msg === 'listening')?.ops_url as string | undefined)

@@ -27,8 +27,8 @@ t.test('fault 42: a policy file that cannot work ends the start, naming every pr
   t.notMatch(service.stderr(), /hunter2/)
 })
 
-for (const first of ['SIGTERM', 'SIGINT'] as const) {
-  t.test(`fault 34: ${first}, then SIGINT, exits at once, although a mint is in flight`, { buffered: true }, async (t) => {
+for (const [first, second] of [['SIGTERM', 'SIGINT'], ['SIGINT', 'SIGTERM'], ['SIGTERM', 'SIGTERM']] as const) {
+  t.test(`fault 34: ${first}, then ${second}, exits at once, although a mint is in flight`, { buffered: true }, async (t) => {
     const upstream = await startUpstream(t)
     const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: Number(new URL(upstream.url).port) })
     const service = await startService(t, { upstreamUrl: `http://${proxy.host}/v1`, env: { DRAIN_SECONDS: '5' } })
@@ -37,7 +37,7 @@ for (const first of ['SIGTERM', 'SIGINT'] as const) {
     await until('the mint to be in flight', () => proxy.exchanges() > 1)
     service.kill(first)
     await until('the drain', () => service.log.some(({ msg }) => msg === 'draining'))
-    service.kill('SIGINT')
+    service.kill(second)
     const { code, signal, afterMs } = await service.exited
     t.same({ code, signal }, { code: 1, signal: null })
     t.ok(afterMs < 1000, `${afterMs} ms`)
@@ -52,8 +52,9 @@ t.test('fault 34: what was audited is in the file when a second signal ends the 
   const answers = await Promise.all(Array.from({ length: 20 }, () => service.mint()))
   t.ok(answers.every(({ status }) => status === 200))
   service.kill('SIGTERM')
+  await until('the drain', () => service.log.some(({ msg }) => msg === 'draining'))
   service.kill('SIGTERM')
-  await service.exited
+  t.equal((await service.exited).code, 1)
   t.equal(readFileSync(`${folder}/audit.log`, 'utf8').trimEnd().split('\n').filter((line) => JSON.parse(line).event === 'mint.granted').length, 20)
 })
 

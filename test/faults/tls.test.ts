@@ -32,24 +32,25 @@ async function startTlsUpstream (t: Test, options: ServerOptions) {
     server.close()
   })
   const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: (server.address() as AddressInfo).port })
-  return { asked, proxy, url: `https://localhost:${proxy.port}/v1` }
+  return { asked, server, proxy, url: `https://localhost:${proxy.port}/v1` }
 }
 
 const REFUSED: [name: string, options: ServerOptions][] = [
   ['has expired', authority.issue({ notAfter: new Date(Date.now() - 60_000) })],
+  ['is not valid yet', authority.issue({ notAfter: new Date(Date.now() + 3 * 86_400_000) })],
   ['names another host', authority.issue({ name: 'upstream.example.com' })],
   ['is signed by a stranger', stranger.issue()],
   ['signed itself', { cert: stranger.cert, key: stranger.key }],
   ['speaks TLS 1.1 at most', { ...authority.issue(), maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' }]
 ].map(([name, options]) => [name as string, options as ServerOptions])
 
-t.test('a certificate that is not checked is not allowed at start', async (t) => {
+t.test('G4: a certificate that is not checked is not allowed at start', async (t) => {
   t.throws(() => readConfig({ ...CANARIES, NODE_TLS_REJECT_UNAUTHORIZED: '0' }), { message: /NODE_TLS_REJECT_UNAUTHORIZED must not be 0/ })
 })
 
 for (const [name, options] of REFUSED) {
-  t.test(`an upstream that ${name} is 502 without a retry, and nothing was sent`, async (t) => {
-    const { asked, proxy, url } = await startTlsUpstream(t, options)
+  t.test(`G4, fault 4: an upstream that ${name} is 502 without a retry, nothing was sent, and it is asked once it proves who it is`, async (t) => {
+    const { asked, server, proxy, url } = await startTlsUpstream(t, options)
     const app = await startApp(t, { env: { OPENAI_BASE_URL: url } })
     const remaining = await remainingOf(app)
     const connections = proxy.connections()
@@ -58,18 +59,21 @@ for (const [name, options] of REFUSED) {
     t.same(lastDecision(app), { event: 'mint.refused', code: 'upstream_error', reason: 'tls' })
     t.equal(proxy.connections(), connections + 1)
     t.same(asked, [])
+    t.same(app.attempts, ['tls'], 'counted apart')
     t.equal(await remainingOf(app), remaining, 'given back')
+    server.setSecureContext({ ...authority.issue(), minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3' })
+    t.equal((await app.mint('client_secrets')).status, 200)
   })
 }
 
-t.test('an upstream whose certificate holds is asked', async (t) => {
+t.test('G4: an upstream whose certificate holds is asked', async (t) => {
   const { asked, url } = await startTlsUpstream(t, authority.issue())
   const app = await startApp(t, { env: { OPENAI_BASE_URL: url } })
   t.equal((await app.mint('client_secrets')).status, 200)
   t.equal(asked.at(-1), `Bearer ${CANARIES.OPENAI_API_KEY}`)
 })
 
-t.test('a connection that is reset while TLS is agreed on is retried once', async (t) => {
+t.test('fault 7: a connection that is reset while TLS is agreed on is retried once', async (t) => {
   const { proxy, url } = await startTlsUpstream(t, authority.issue())
   const app = await startApp(t, { env: { OPENAI_BASE_URL: url } })
   await proxy.inject('reset', 1)

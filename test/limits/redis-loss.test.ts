@@ -3,7 +3,7 @@ import { createMemoryStore } from '../../src/limits/memory.ts'
 import { startApp } from '../fakes/app.ts'
 import { startFaultProxy } from '../fakes/fault-proxy.ts'
 import { addressOf, NO_REDIS, startRedis } from '../fakes/redis.ts'
-import { startFakeRedis, startRefusingRedis } from '../fakes/resp.ts'
+import { startFakeRedis } from '../fakes/resp.ts'
 import { until } from '../fakes/until.ts'
 import { ADA, connectStore, openStore, type OpenedStore } from './store.ts'
 
@@ -14,7 +14,7 @@ const IN_TIME_MS = 1000
 const BACK_WITHIN_MS = 5000
 const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503, retryAfterSeconds: 1 }
 
-t.test('26: where Redis is down at the start nothing is minted, and the replica is ready as soon as Redis is there', { skip: NO_REDIS }, async (t) => {
+t.test('fault 26: where Redis is down at the start nothing is minted, and the replica is ready as soon as Redis is there', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   await redis.kill()
   const store = openStore(t, redis)
@@ -26,7 +26,7 @@ t.test('26: where Redis is down at the start nothing is minted, and the replica 
   t.equal((await store.take([ADA])).taken, true)
 })
 
-t.test('26: where replicas may count alone they are ready without Redis, and say that they do', { skip: NO_REDIS }, async (t) => {
+t.test('fault 26: where replicas may count alone they are ready without Redis, and say that they do', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   await redis.kill()
   const store = openStore(t, redis, { local: createMemoryStore() })
@@ -38,7 +38,7 @@ t.test('26: where replicas may count alone they are ready without Redis, and say
   await until('the loss to be told', () => store.messages().includes('Redis is lost: each replica counts alone'))
 })
 
-t.test('27: where Redis dies under load every mint is answered in time, and it is said once', { skip: NO_REDIS }, async (t) => {
+t.test('fault 27: where Redis dies under load every mint is answered in time, and it is said once', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   const began = performance.now()
@@ -51,7 +51,7 @@ t.test('27: where Redis dies under load every mint is answered in time, and it i
   t.equal(store.messages().filter((message) => message === 'Redis is lost: mints are refused').length, 1)
 })
 
-t.test('28: a Redis that hangs is waited for once, and then by nobody', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a Redis that hangs is waited for once, and then by nobody', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   redis.pause()
@@ -64,7 +64,7 @@ t.test('28: a Redis that hangs is waited for once, and then by nobody', { skip: 
   t.ok(next.tookMs < 100)
 })
 
-t.test('28: a Redis that answers a second late is as good as none', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a Redis that answers a second late is as good as none', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const proxy = await startFaultProxy(t, redis.address)
   const store = await connectStore(t, { address: addressOf(proxy.port) }, { local: createMemoryStore() })
@@ -75,7 +75,7 @@ t.test('28: a Redis that answers a second late is as good as none', { skip: NO_R
   await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
 })
 
-t.test('28: what was taken by an answer that came too late is given back', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: what was taken by an answer that came too late is given back', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   await store.take([ADA])
@@ -86,7 +86,7 @@ t.test('28: what was taken by an answer that came too late is given back', { ski
   await until('it to be given back', async () => (await store.peek([ADA]))[0]?.remaining === 1)
 })
 
-t.test('28: a connection on which nothing comes back is replaced', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a connection on which nothing comes back is replaced', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const proxy = await startFaultProxy(t, redis.address)
   for (const address of [addressOf(proxy.port), { ...addressOf(proxy.port), password: 'unasked', database: 3 }]) {
@@ -100,23 +100,31 @@ t.test('28: a connection on which nothing comes back is replaced', { skip: NO_RE
   }
 })
 
-t.test('28: errors of the whole server are its loss', async (t) => {
-  for (const error of ['LOADING Redis is loading the dataset in memory', 'MOVED 4242 127.0.0.1:7001', 'NOAUTH Authentication required.', 'ERR unknown command']) {
-    const store = openStore(t, await startRefusingRedis(t, error))
+t.test('fault 28: errors of the whole server are its loss', async (t) => {
+  const errors = ['LOADING Redis is loading the dataset in memory', 'MOVED 4242 127.0.0.1:7001', 'READONLY You can\'t write against a read only replica.', 'OOM command not allowed', 'BUSY Redis is busy', 'CLUSTERDOWN The cluster is down', 'MASTERDOWN Link with MASTER is down', 'MISCONF Errors writing to the AOF file', 'NOAUTH Authentication required.', 'ERR unknown command']
+  await Promise.all(errors.map(async (error) => {
+    let isWell = false
+    const redis = await startFakeRedis(t, (name) => isWell ? (name === 'INFO' ? '$0\r\n\r\n' : '*2\r\n:1\r\n$1\r\na\r\n') : `-${error}\r\n`)
+    const store = openStore(t, redis)
     await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
     await t.rejects(async () => store.take([ADA]), UNAVAILABLE, error)
     t.notOk(store.isReady())
-  }
+    isWell = true
+    await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
+    isWell = false
+    await t.rejects(async () => store.take([ADA]), UNAVAILABLE, error)
+    t.notOk(store.isUp(), error)
+  }))
 })
 
-t.test('28: a connection that breaks while it is checked is no server that keeps its policy to itself', async (t) => {
+t.test('fault 28: a connection that breaks while it is checked is no server that keeps its policy to itself', async (t) => {
   const taken = '*2\r\n:1\r\n$1\r\na\r\n'
   const store = openStore(t, await startFakeRedis(t, (name) => name === 'INFO' ? null : taken))
   await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
   t.notMatch(store.messages().join(), 'maxmemory-policy')
 })
 
-t.test('28: a Redis that takes no writes is lost until it does', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a Redis that takes no writes is lost until it does', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   const rows: [string, () => Promise<unknown>, () => Promise<unknown>][] = [
@@ -133,7 +141,7 @@ t.test('28: a Redis that takes no writes is lost until it does', { skip: NO_REDI
   t.equal((await store.take([ADA])).taken, true)
 })
 
-t.test('28: a Redis that a script of somebody else blocks is lost until that ends', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a Redis that a script of somebody else blocks is lost until that ends', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t, '--lua-time-limit', '10')
   const store = await connectStore(t, redis)
   const killer = redis.control.duplicate()
@@ -146,7 +154,7 @@ t.test('28: a Redis that a script of somebody else blocks is lost until that end
   await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
 })
 
-t.test('28: a database that cannot be selected is not quietly another one', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a database that cannot be selected is not quietly another one', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const store = openStore(t, { address: { ...redis.address, database: 4242 } })
   await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
@@ -154,7 +162,7 @@ t.test('28: a database that cannot be selected is not quietly another one', { sk
   t.equal(await redis.control.dbsize(), 0)
 })
 
-t.test('29: Redis returns, counts go on where they were, and within five seconds', { skip: NO_REDIS }, async (t) => {
+t.test('fault 29: Redis returns, counts go on where they were, and within five seconds', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t, '--appendonly', 'yes', '--appendfsync', 'always')
   const store = await connectStore(t, redis)
   await store.take([ADA])
@@ -168,7 +176,7 @@ t.test('29: Redis returns, counts go on where they were, and within five seconds
   t.ok(store.messages().includes('Redis is back'))
 })
 
-t.test('29: a mint that fails while Redis is lost keeps its own error, stays counted, and that is counted', { skip: NO_REDIS }, async (t) => {
+t.test('fault 29: a mint that fails while Redis is lost keeps its own error, stays counted, and that is counted', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   const [one, two] = [await store.take([ADA]), await store.take([ADA])]
@@ -179,7 +187,7 @@ t.test('29: a mint that fails while Redis is lost keeps its own error, stays cou
   t.equal(store.counts().notGivenBack, 3)
 })
 
-t.test('30: replicas that count alone mint no more than the limit each, and one of them no more for having lost Redis twice', { skip: NO_REDIS }, async (t) => {
+t.test('fault 30: replicas that count alone mint no more than the limit each, and one of them no more for having lost Redis twice', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const replicas = await Promise.all([1, 2, 3].map(() => connectStore(t, redis, { local: createMemoryStore() })))
   for (let loss = 0; loss < 2; loss++) {

@@ -44,7 +44,7 @@ t.test('who has no limits needs no Redis', { skip: NO_REDIS }, async (t) => {
   t.same(await store.peek([]), [])
 })
 
-t.test('keys begin with one hash tag, carry nothing but what the bucket is called, and end by themselves', { skip: NO_REDIS }, async (t) => {
+t.test('fault 35: keys begin with one hash tag, carry nothing but what the bucket is called, and end by themselves', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   await store.take([ADA, { key: 'policy:a {b}:c', windows: { hour: 5 } }])

@@ -14,12 +14,13 @@ async function hold (t: Test, app: App, { name, reply, code, event, attempts }: 
   app.upstream.answer(GA, failure(400))
   await app.mint('client_secrets')
   app.upstream.answer(GA, reply)
-  const before = app.upstream.requests.length
+  const [before, counted] = [app.upstream.requests.length, app.attempts.length]
   const startedAt = performance.now()
   const { status, body } = await app.mint('client_secrets')
   const tookMs = performance.now() - startedAt
   t.match({ status, code: (body.error as { code: string }).code }, { status: STATUS[code], code }, name)
   t.equal(app.upstream.requests.length - before, attempts, `${name}: attempts`)
+  t.equal(app.attempts.length - counted, 2 * attempts - 1, 'each is counted, and the retry')
   t.match(app.auditLines().at(-1), { event, code, reason: String }, name)
   await app.upstream.requests.at(-1)?.ended
   return tookMs

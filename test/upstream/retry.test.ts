@@ -10,7 +10,7 @@ import { failure, GA, hang, json, reset, inSeconds } from '../fakes/upstream.ts'
 
 const minted = (value: string) => json(200, { value, expires_at: inSeconds(60), session: { type: 'realtime' } })
 
-t.test('an outcome that is safe to retry is retried once, and the second answer counts', async (t) => {
+t.test('G19: an outcome that is safe to retry is retried once, and the second answer counts', async (t) => {
   const app = await startApp(t)
   const again = { headers: { 'retry-after-ms': '1' } }
   for (const [name, first] of [
@@ -29,7 +29,7 @@ t.test('an outcome that is safe to retry is retried once, and the second answer 
   }
 })
 
-t.test('a pause that does not fit the deadline is not waited for', async (t) => {
+t.test('G18, G19, fault 10: a pause that does not fit the deadline is not waited for', async (t) => {
   for (const status of [429, 503]) {
     const app = await startApp(t)
     app.upstream.answer(GA, failure(status, null, { headers: { 'retry-after': '30' } }))
@@ -41,7 +41,7 @@ t.test('a pause that does not fit the deadline is not waited for', async (t) => 
   }
 })
 
-t.test('while upstream limits us nobody asks it again, and then all may', async (t) => {
+t.test('fault 10: while upstream limits us nobody asks it again, and then all may', async (t) => {
   const app = await startApp(t, { env: { UPSTREAM_TIMEOUT_MS: '500' } })
   app.upstream.answer(GA, failure(429, null, { headers: { 'retry-after-ms': '700' } }), minted('ek_later'))
   t.equal((await app.mint('client_secrets')).status, 429)
@@ -54,7 +54,7 @@ t.test('while upstream limits us nobody asks it again, and then all may', async 
   t.equal(app.upstream.requests.length, 2)
 })
 
-t.test('a retry does not outlive the deadline of the first attempt', async (t) => {
+t.test('G14, G19: a retry does not outlive the deadline of the first attempt', async (t) => {
   const app = await startApp(t, { env: { UPSTREAM_TIMEOUT_MS: '300' } })
   app.upstream.answer(GA, failure(500), hang)
   const { status } = await app.mint('client_secrets')
@@ -62,7 +62,7 @@ t.test('a retry does not outlive the deadline of the first attempt', async (t) =
   t.equal(app.upstream.requests.length, 2)
 })
 
-t.test('what the first attempt may have minted stays unknown, unless the second one minted', async (t) => {
+t.test('G19: what the first attempt may have minted stays unknown, unless the second one minted', async (t) => {
   const app = await startApp(t)
   for (const second of [failure(400), failure(429, 'insufficient_quota'), failure(503), reset()]) {
     app.upstream.answer(GA, reset(), second)
@@ -72,7 +72,7 @@ t.test('what the first attempt may have minted stays unknown, unless the second 
   }
 })
 
-t.test('an upstream that refuses the connection is 503 within a second', async (t) => {
+t.test('fault 1: an upstream that refuses the connection is 503 within a second', async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as { port: number }
@@ -94,13 +94,13 @@ t.test('an upstream that refuses the connection is 503 within a second', async (
   }
 })
 
-t.test('a name that does not resolve is 503', async (t) => {
+t.test('fault 2: a name that does not resolve is 503', async (t) => {
   const app = await startApp(t, { env: { OPENAI_BASE_URL: 'https://upstream.invalid/v1' } })
   t.match((await app.mint('client_secrets')).body.error, { code: 'upstream_unavailable' })
   t.match(app.auditLines(), [{ event: 'mint.refused', reason: /^(enotfound|eai_again)$/ }])
 })
 
-t.test('a server that speaks no TLS is 502, and is not asked again', async (t) => {
+t.test('fault 4: a server that speaks no TLS is 502, and is not asked again', async (t) => {
   let connections = 0
   const server = createServer((socket) => {
     connections++
@@ -115,7 +115,7 @@ t.test('a server that speaks no TLS is 502, and is not asked again', async (t) =
   t.equal(connections, 1)
 })
 
-t.test('mints in flight are bounded, and the rest are told so at once', async (t) => {
+t.test('fault 15: mints in flight are bounded, and the rest are told so at once', async (t) => {
   const app = await startApp(t, { env: { UPSTREAM_CONCURRENCY: '2' } })
   const release: (() => void)[] = []
   app.upstream.answer(GA, (received, response) => { release.push(() => minted('ek_canary_held')(received, response)) })

@@ -7,7 +7,7 @@ import { readConfig } from '../../src/config.ts'
 const log = { info: () => {}, warn: () => {}, error: () => {} }
 const env = { OPENAI_API_KEY: 'sk-test', OPENAI_BASE_URL: 'http://127.0.0.1:9/v1' }
 
-t.test('a key file that is not there stops the start', async (t) => {
+t.test('fault 44: a key file that is not there stops the start', async (t) => {
   const { upstream } = readConfig(env)
   t.throws(() => openKey({ ...upstream, key: { file: `${t.testdirName}/nowhere` } }, log), { message: /OPENAI_API_KEY_FILE/ })
 })
