@@ -26,10 +26,13 @@ export function registerAnswers (app: FastifyInstance, onError: (error: ApiError
     onError(error, request, reply)
     return refuse(reply, error)
   })
-  app.setNotFoundHandler((request) => {
-    const answered = methods.get(request.url.split('?', 1)[0] as string)
-    throw answered === undefined ? new ApiError('not_found') : new ApiError('method_not_allowed', { allow: answered.join(', ') })
-  })
+  const unanswered = ({ url }: FastifyRequest) => {
+    const answered = methods.get(url.split('?', 1)[0] as string)
+    return answered === undefined ? new ApiError('not_found') : new ApiError('method_not_allowed', { allow: answered.join(', ') })
+  }
+  // Before the body: Fastify would parse it, whoever sent it, and then say that nobody wants it.
+  app.addHook('preParsing', (request, _reply, _payload, done) => done(request.is404 ? unanswered(request) : null))
+  app.setNotFoundHandler((request) => { throw unanswered(request) })
 }
 
 function headersOf ({ request }: FastifyReply): Record<string, string> {

@@ -6,21 +6,33 @@ import { envelope } from '../errors.ts'
 
 const STATUS: Readonly<Record<string, number>> = {
   HPE_HEADER_OVERFLOW: 431,
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
   ERR_HTTP_REQUEST_TIMEOUT: 408
 }
 
 /** For the answer to arrive: a connection that is torn down at once may take it along. */
 const LINGER_MS = 1000
 
+const answered = new WeakSet<Socket>()
+
+/** It gets its last answer elsewhere, whatever the parser makes of the rest. */
+export function answersNoMore (socket: Socket): void {
+  answered.add(socket)
+}
+
 export function answerMalformed (error: { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
     return
   }
+  socket.end(answered.has(socket) ? '' : answerTo(error))
+  // Whoever sends such things need not be waited for until they hang up, too.
+  setTimeout(() => socket.destroy(), LINGER_MS).unref()
+}
+
+function answerTo (error: { code?: string }): string {
   const status = STATUS[error.code ?? ''] ?? 400
   const body = JSON.stringify(envelope('invalid_request'))
-  socket.end([
+  return [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
     'Content-Type: application/json; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
@@ -30,7 +42,5 @@ export function answerMalformed (error: { code?: string }, socket: Socket): void
     'Connection: close',
     '',
     body
-  ].join('\r\n'))
-  // Whoever sends such things need not be waited for until they hang up, too.
-  setTimeout(() => socket.destroy(), LINGER_MS).unref()
+  ].join('\r\n')
 }

@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { envelope } from '../errors.ts'
-import { answerMalformed } from './malformed.ts'
+import { answerMalformed, answersNoMore } from './malformed.ts'
 
 /** Node drops headers beyond its own limit in silence, a second Authorization among them. */
 const MAX_HEADERS = 200
@@ -17,19 +17,29 @@ export function registerWire (app: FastifyInstance): void {
 
   app.addHook('onRequest', async ({ raw }, reply) => {
     const status = faultOf(raw)
+    if (status === null) return
+    answersNoMore(raw.socket)
     // Like what the parser refuses: no code of the catalogue has these statuses, and it is no decision about a caller.
-    return status === null ? undefined : reply.code(status).header('connection', 'close').send(envelope('invalid_request'))
+    return reply.code(status).header('connection', 'close').send(envelope('invalid_request'))
   })
-  app.addHook('preParsing', async ({ caller, headers: { expect } }, reply) => {
-    // A body is asked for once it is known whose it is.
-    if (expect !== undefined && caller !== null) reply.raw.writeContinue()
+  app.addHook('preParsing', async ({ caller, raw: { httpVersion, headers: { expect } } }, reply) => {
+    // A body is asked for once it is known whose it is. HTTP/1.0 knows no such answer.
+    if (expect !== undefined && caller !== null && httpVersion === '1.1') reply.raw.writeContinue()
   })
 }
 
-function faultOf ({ url = '', headers, rawHeaders }: IncomingMessage): number | null {
+function faultOf ({ url = '', httpVersion, headers, rawHeaders }: IncomingMessage): number | null {
   if (rawHeaders.length > 2 * MAX_HEADERS) return 431
-  const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host').length
+  const names = rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase())
+  const times = (wanted: string) => names.filter((name) => name === wanted).length
+  // Node keeps the first of two types; what stands before us may have judged the other one.
+  if (times('host') !== 1 || times('content-type') > 1) return 400
   // A URL with a host of its own (RFC 9112, section 3.2.2) is for proxies, and we are none.
-  if (hosts !== 1 || !url.startsWith('/')) return 400
+  if (!url.startsWith('/') || !isFramedPlainly(httpVersion, headers['transfer-encoding'])) return 400
   return headers.expect === undefined || headers.expect.toLowerCase() === '100-continue' ? null : 417
+}
+
+/** Node's parser takes any coding before `chunked` (RFC 9112, section 6.1), chunks in HTTP/1.0, and the versions 0.9 and 2.0. */
+function isFramedPlainly (httpVersion: string, coding: string | undefined): boolean {
+  return coding === undefined ? /^1\.[01]$/.test(httpVersion) : httpVersion === '1.1' && coding.toLowerCase() === 'chunked'
 }

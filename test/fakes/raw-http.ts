@@ -20,6 +20,17 @@ export async function exchange (app: Pick<App, 'port'>, bytes: string | readonly
   return parse(text)
 }
 
+/** Sends `bytes` and closes its half of the connection: what is not complete stays so. */
+export async function exchangeAndLeave (app: Pick<App, 'port'>, bytes: string): Promise<RawAnswer[]> {
+  const socket = await open(app)
+  let text = ''
+  socket.setEncoding('latin1').on('data', (chunk) => { text += chunk })
+  const closed = once(socket, 'close')
+  socket.end(bytes, 'latin1')
+  await closed
+  return parse(text)
+}
+
 export async function open ({ port }: Pick<App, 'port'>): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1' })
   // What is refused may be reset while we still write.
