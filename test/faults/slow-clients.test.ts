@@ -46,13 +46,13 @@ async function assertClosed (t: Test, socket: Socket & { received: () => string 
 
 const HEAD = 'POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\n'
 
-t.test('ten seconds for the headers, fifteen for the request', { buffered: true }, async (t) => {
+t.test('B9: ten seconds for the headers, fifteen for the request', { buffered: true }, async (t) => {
   const { server } = await startApp(t)
   t.equal(server.headersTimeout, 10_000)
   t.equal(server.requestTimeout, 15_000)
 })
 
-t.test('headers that drip in are closed, and a good client is served meanwhile', { buffered: true }, async (t) => {
+t.test('B9: headers that drip in are closed, and a good client is served meanwhile', { buffered: true }, async (t) => {
   const app = await startShort(t)
   const slow = await Promise.all(Array.from({ length: 50 }, () => open(t, app)))
   for (const socket of slow) drip(t, socket, HEAD + 'X: '.padEnd(1000, 'x'))
@@ -61,24 +61,27 @@ t.test('headers that drip in are closed, and a good client is served meanwhile',
   t.equal((await app.mint('client_secrets')).status, 200)
 })
 
-t.test('a connection that says nothing is closed', { buffered: true }, async (t) => {
+t.test('B9: a connection that says nothing is closed', { buffered: true }, async (t) => {
   const app = await startShort(t)
   const silent = await open(t, app)
   await until('the connection to be closed', () => silent.readableEnded || silent.destroyed, CLOSED_WITHIN_MS)
   t.match(silent.received(), /^(HTTP\/1.1 408 [^]*)?$/)
 })
 
-t.test('a body that drips in is closed, whoever sends it, and nothing is minted', { buffered: true }, async (t) => {
+t.test('B9: a body that drips in is closed, whoever sends it, and nothing is minted', { buffered: true }, async (t) => {
   const app = await startShort(t)
-  const slow = await open(t, app)
-  slow.write(`${HEAD}Authorization: Bearer ${await app.token()}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n`)
-  drip(t, slow, '{"session":{}'.padEnd(1000))
+  const [caller, nobody] = await Promise.all([open(t, app), open(t, app)])
+  for (const [slow, authorization] of [[caller, `Authorization: Bearer ${await app.token()}\r\n`], [nobody, '']] as const) {
+    slow.write(`${HEAD}${authorization}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n`)
+    drip(t, slow, '{"session":{}'.padEnd(1000))
+  }
   t.equal((await app.mint('client_secrets')).status, 200)
-  await assertClosed(t, slow)
+  await assertClosed(t, caller)
+  await assertClosed(t, nobody, '401')
   t.equal(app.upstream.requests.length, 1)
 })
 
-t.test('whoever is told to go and stays is cut off', { buffered: true }, async (t) => {
+t.test('B9: whoever is told to go and stays is cut off', { buffered: true }, async (t) => {
   const app = await startShort(t)
   const stays = connect({ port: app.port, host: '127.0.0.1', allowHalfOpen: true })
   t.teardown(() => stays.destroy())
