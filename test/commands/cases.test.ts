@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { readCases } from '../../src/commands/cases.ts'
 import { callerOf, decide, routeNamed, type Route } from '../../src/commands/decide.ts'
 import type { Caller } from '../../src/callers/caller.ts'
-import { runCommand } from '../fakes/command.ts'
+import { callCommand, runCommand } from '../fakes/command.ts'
 
 const POLICY = `
 callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice } }]
@@ -27,7 +27,7 @@ const ENV = { MCP_KEY: 'canary-mcp-key' }
 
 function check (t: Test, cases: string) {
   const dir = t.testdir({ 'policy.yaml': POLICY, 'persona.txt': 'canary persona', 'cases.yaml': cases })
-  return runCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/cases.yaml`], ENV)
+  return callCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/cases.yaml`], ENV)
 }
 
 t.test('the example that is kept holds for the policy that is kept', async (t) => {
@@ -118,11 +118,11 @@ t.test('what contradicts itself is no case', async (t) => {
 
 t.test('a policy file with problems runs no case, and a table that is not there is said to be missing', async (t) => {
   const dir = t.testdir({ 'policy.yaml': POLICY, 'cases.yaml': '[]' })
-  const unset = await runCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/cases.yaml`])
+  const unset = await callCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/cases.yaml`])
   t.match(unset.out, /MCP_KEY/)
   t.match(unset.out, /cases\.yaml: /)
   t.equal(unset.code, 1)
-  const missing = await runCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/nothing.yaml`], ENV)
+  const missing = await callCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/nothing.yaml`], ENV)
   t.match(missing.err, /nothing\.yaml cannot be read/)
   t.equal(missing.code, 1)
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { runCommand } from '../fakes/command.ts'
+import { callCommand, runCommand } from '../fakes/command.ts'
 
 const GOOD = `
 callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice } }]
@@ -10,12 +10,9 @@ policies:
     realtime: { fixed: { tools: [{ type: mcp, server_label: crm, headers: { X-Key: { $env: MCP_KEY } } }] } }
 `
 
-// Each run is a process, and a machine may have other work.
-t.setTimeout(120_000)
-
 t.test('without a file, or with two, its usage is told', async (t) => {
   for (const args of [[], ['a.yaml', 'b.yaml'], ['a.yaml', '--surprise']]) {
-    const { code, out, err } = await runCommand('check-config', args)
+    const { code, out, err } = await callCommand('check-config', args)
     t.equal(code, 2, args.join(' '))
     t.equal(out, '')
     t.match(err, /^usage: /)
@@ -23,7 +20,7 @@ t.test('without a file, or with two, its usage is told', async (t) => {
 })
 
 t.test('fault 42: a file that cannot be read is no good', async (t) => {
-  const { code, err } = await runCommand('check-config', ['/nowhere/policy.yaml'])
+  const { code, err } = await callCommand('check-config', ['/nowhere/policy.yaml'])
   t.equal(code, 1)
   t.match(err, /^\/nowhere\/policy\.yaml cannot be read/)
 })
@@ -40,7 +37,7 @@ policies:
   - { name: two, when: { plan: [] }, deny: true }
 `
   })
-  const { code, out, err } = await runCommand('check-config', [`${dir}/policy.yaml`])
+  const { code, out, err } = await callCommand('check-config', [`${dir}/policy.yaml`])
   t.equal(code, 1)
   t.equal(err, '')
   t.strictSame(out.trimEnd().split('\n').map((line) => line.split(' ').slice(0, 4).join(' ')).sort(), [
@@ -57,7 +54,7 @@ policies:
 
 t.test('a secret that is not there is a problem, one that is there is not told', async (t) => {
   const dir = t.testdir({ 'policy.yaml': GOOD })
-  const without = await runCommand('check-config', [`${dir}/policy.yaml`])
+  const without = await callCommand('check-config', [`${dir}/policy.yaml`])
   t.equal(without.code, 1)
   t.match(without.out, /^problem {2}policies\.0\.realtime\.fixed\.tools\.0\.headers\.X-Key names MCP_KEY, which is not set/m)
 

@@ -1,7 +1,7 @@
 // `npm run doctor` as an operator runs it.
 
 import t, { type Test } from 'tap'
-import { runCommand } from '../fakes/command.ts'
+import { callCommand, runCommand } from '../fakes/command.ts'
 import { answers, startHostileIssuer } from '../fakes/hostile-issuer.ts'
 import { NO_REDIS, startRedis } from '../fakes/redis.ts'
 import { GA, startUpstream } from '../fakes/upstream.ts'
@@ -17,10 +17,10 @@ callers:
 `
 const POLICIES = 'policies: [{ name: p, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1, instructions: canary } } }]\n'
 
-async function doctor (t: Test, { policy = CALLERS + POLICIES, env = {}, args = [] }: { policy?: string, env?: Record<string, string>, args?: string[] }) {
+async function doctor (t: Test, { policy = CALLERS + POLICIES, env = {}, args = [], by = callCommand }: { policy?: string, env?: Record<string, string>, args?: string[], by?: typeof callCommand }) {
   const app = await startHostileIssuer(t, answers({}, 401))
   const dir = t.testdir({ 'ephemint.yaml': policy.replace('APP', app.url) })
-  const ran = await runCommand('doctor', args, { ...CANARIES, EPHEMINT_CONFIG: `${dir}/ephemint.yaml`, ...env })
+  const ran = await by('doctor', args, { ...CANARIES, EPHEMINT_CONFIG: `${dir}/ephemint.yaml`, ...env })
   t.notMatch(ran.out + ran.err, 'canary', 'no secret is printed')
   return ran
 }
@@ -28,7 +28,7 @@ async function doctor (t: Test, { policy = CALLERS + POLICIES, env = {}, args = 
 t.test('where all is well each thing says so on a line, nothing is minted, and it ends with 0', { skip: NO_REDIS }, async (t) => {
   const upstream = await startUpstream(t)
   const redis = await startRedis(t)
-  const { code, out, err } = await doctor(t, { env: { OPENAI_BASE_URL: upstream.url, REDIS_URL: redis.url, CORS_ORIGINS: 'https://app.test' } })
+  const { code, out, err } = await doctor(t, { env: { OPENAI_BASE_URL: upstream.url, REDIS_URL: redis.url, CORS_ORIGINS: 'https://app.test' }, by: runCommand })
   t.match(out.split('\n').map((line) => line.replace(/:.*/, '')), ['ok     environment', 'ok     policy file', 'ok     upstream', 'ok     callers.0.jwt', 'ok     callers.1.forward', 'ok     redis', 'ok     audit', 'ok     clock'])
   t.equal(err, '', 'in a pipe there is no progress')
   t.equal(code, 0)
@@ -80,7 +80,7 @@ t.test('entries that contradict each other are not asked', async (t) => {
 })
 
 t.test('where the environment or the file cannot be used, what is left is looked at', async (t) => {
-  const { code, out } = await runCommand('doctor', [], { EPHEMINT_CONFIG: '/nowhere.yaml', PORT: 'x' })
+  const { code, out } = await callCommand('doctor', [], { EPHEMINT_CONFIG: '/nowhere.yaml', PORT: 'x' })
   t.equal(code, 1)
   t.match(out, /^wrong {2}environment: OPENAI_API_KEY or OPENAI_API_KEY_FILE must be set$/m)
   t.match(out, /^wrong {2}environment: PORT must be/m)

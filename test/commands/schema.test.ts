@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { runCommand } from '../fakes/command.ts'
+import { callCommand, runCommand } from '../fakes/command.ts'
 
 t.test('it writes what is kept in the repository', async (t) => {
   const dir = t.testdir({})
@@ -11,13 +11,13 @@ t.test('it writes what is kept in the repository', async (t) => {
 })
 
 t.test('a place where nothing can be written is told', async (t) => {
-  const { code, err } = await runCommand('schema', ['/nowhere/schema.json'])
+  const { code, err } = await callCommand('schema', ['/nowhere/schema.json'])
   t.equal(code, 1)
   t.equal(err, '/nowhere/schema.json cannot be written\n')
 })
 
 t.test('two files are one too many', async (t) => {
-  const { code, err } = await runCommand('schema', ['a', 'b'])
+  const { code, err } = await callCommand('schema', ['a', 'b'])
   t.equal(code, 2)
   t.match(err, /^usage: npm run schema/)
 })
