@@ -26,10 +26,20 @@ export function schemaCompiler (): CompileSchema {
       throw new Error(ajv.errors?.map(({ instancePath, message }) => `${instancePath} ${message}`.trim()).join(', '))
     }
     try {
-      const validate = ajv.compile(schema)
-      return (value) => validate(value) === true
+      return acceptsOnly(ajv.compile(schema))
     } catch (error) {
       throw new Error(complaint(error as Error))
+    }
+  }
+}
+
+/** Ajv compares objects by their own `toString` and `valueOf`, and throws where a client has put a number there: it is no match. */
+function acceptsOnly (validate: (value: unknown) => unknown): Accepts {
+  return (value) => {
+    try {
+      return validate(value) === true
+    } catch {
+      return false
     }
   }
 }

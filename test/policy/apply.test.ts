@@ -183,6 +183,14 @@ t.test('a number that JSON cannot write is no value, whatever a schema admits', 
   t.strictSame(ask(rules, { session: { brand_new: { a: [1.5, null, 'x'] } } }).session, { brand_new: { a: [1.5, null, 'x'] } })
 })
 
+t.test('a member that is named as a method of objects makes a value like any other, not a fault of ours', async (t) => {
+  const rules = rulesOf({ session: { allow: { one: { enum: [null, { type: 'near_field' }] }, two: { const: { type: 'near_field' } }, three: { type: 'array', items: true, uniqueItems: true } } } })
+  for (const name of ['toString', 'valueOf', 'constructor']) {
+    const value = { [name]: 1 }
+    for (const [path, sent] of Object.entries({ one: value, two: value, three: [value, value] })) t.equal(outcome(rules, { session: { [path]: sent } }), at(`session.${path}`), name)
+  }
+})
+
 t.test('what is no refusal of ours is not made one', async (t) => {
   const rules = rulesOf({ session: { fixed: { instructions: '{{name}}' } } })
   const claims = Object.defineProperty({}, 'name', { get: () => { throw new RangeError('broken') } })
