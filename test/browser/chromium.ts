@@ -1,11 +1,11 @@
 // A headless browser, found where the distribution has put it.
 
-import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
-import { chromium, type Browser } from 'playwright-core'
+import { AxeBuilder } from '@axe-core/playwright'
+import { chromium, type Browser, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
+import { program } from '../fakes/programs.ts'
 
-const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']
+const CHROMIUM = program(['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'], 'chromium')
 const FLAGS = [
   // A microphone that beeps, and nobody who has to allow it.
   '--use-fake-device-for-media-stream',
@@ -17,29 +17,18 @@ const FLAGS = [
   ...(process.getuid?.() === 0 ? ['--no-sandbox'] : [])
 ]
 
-export const CHROMIUM = (process.env.PATH ?? '').split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name))).find(isExecutable)
-
 export async function launch (): Promise<Browser> {
-  if (CHROMIUM === undefined) throw new Error(`None of ${NAMES.join(', ')} is in PATH. On Debian and Ubuntu: apt-get install chromium`)
-  return chromium.launch({ executablePath: CHROMIUM, args: FLAGS })
+  return chromium.launch({ executablePath: CHROMIUM.path(), args: FLAGS })
 }
 
-/** A test that needs a browser. Without one it is skipped aloud; where CI runs, nothing may be skipped. */
+/** A test that needs a browser. */
 export function browserTest (name: string, body: (t: Test) => Promise<void>): void {
-  if (CHROMIUM !== undefined || process.env.CI === 'true') {
-    t.test(name, body)
-    return
-  }
-  const why = 'there is no Chromium on this machine (Debian, Ubuntu: apt-get install chromium)'
-  process.stderr.write(`skipped: ${name}: ${why}\n`)
-  t.test(name, { skip: why }, body)
+  t.test(name, { skip: CHROMIUM.skip }, body)
 }
 
-function isExecutable (path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
+/** What keeps anybody from using the page, in the words of axe. */
+export async function barriersOf (page: Page): Promise<string[]> {
+  // There are no frames: it may run in the page, and need not put the parts together in another. What passes is not collected.
+  const { violations } = await new AxeBuilder({ page }).setLegacyMode().options({ resultTypes: ['violations'] }).analyze()
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`))
 }

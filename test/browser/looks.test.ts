@@ -1,15 +1,13 @@
 // The playground for everybody: by keyboard, by screen reader, on a phone, in the dark, without movement.
 
-import { AxeBuilder } from '@axe-core/playwright'
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
-import { browserTest } from './chromium.ts'
+import { barriersOf, browserTest } from './chromium.ts'
 import { shared, visit } from './harness.ts'
 import { mint, outcome, signInAs } from './playground.ts'
 
 async function isSound (t: Test, page: Page, state: string): Promise<void> {
-  const { violations } = await new AxeBuilder({ page }).analyze()
-  t.same(violations.map(({ id, nodes }) => ({ id, at: nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`) })), [], `${state}: nothing found`)
+  t.same(await barriersOf(page), [], `${state}: nothing found`)
   t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), `${state}: nothing is wider than the window`)
 }
 

@@ -1,4 +1,4 @@
-// Servers of the distribution that tests start. Where one is missing the test says so and is skipped; in CI nothing is.
+// Programs of the distribution that tests start. Where one is missing the test says so and is skipped; in CI nothing is.
 
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'

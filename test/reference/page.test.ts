@@ -1,20 +1,17 @@
 // `/docs` as its reader meets it: over HTTP, and in a browser that is watched.
 
-import { AxeBuilder } from '@axe-core/playwright'
-import { existsSync } from 'node:fs'
-import { chromium } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { openapiDocument } from '../../src/reference/document.ts'
 import { createLogger } from '../../src/logging.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { buildOps } from '../../src/ops.ts'
+import { barriersOf, browserTest } from '../browser/chromium.ts'
+import { visit } from '../browser/harness.ts'
 import { startApp } from '../fakes/app.ts'
 import { keepLines } from '../fakes/lines.ts'
 
 // A browser, on a machine that may have much else to do.
 t.setTimeout(120_000)
-
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path))
 
 async function serve (t: Test): Promise<string> {
   const ops = await buildOps({ log: createLogger('info', keepLines()), metrics: createMetrics(), waitingFor: () => [] })
@@ -47,29 +44,18 @@ t.test('/docs has no script, may fetch nothing, and names no other host', async 
   t.same(targets.filter((target) => target.startsWith('#') && !ids.has(target)), [], 'every link leads to something')
 })
 
-t.test('in a browser it asks nobody but us, says nothing on the console, and is accessible', { skip: CHROMIUM === undefined && 'there is no Chromium on this machine' }, async (t) => {
+browserTest('in a browser it asks nobody but us, says nothing on the console, and is accessible', async (t) => {
   const url = await serve(t)
-  const browser = await chromium.launch({ executablePath: CHROMIUM as string, args: ['--no-sandbox'] })
-  t.teardown(() => browser.close())
   for (const [width, colorScheme] of [[1280, 'light'], [1280, 'dark'], [360, 'light']] as const) {
-    const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme })
-    const page = await context.newPage()
-    const asked: string[] = []
-    const said: string[] = []
-    page.on('request', (request) => asked.push(request.url()))
-    page.on('console', (message) => said.push(message.text()))
-    page.on('pageerror', (error) => said.push(error.message))
-    await page.goto(`${url}/docs`)
-    const name = `${width} px, ${colorScheme}`
-    t.same(asked.filter((one) => one !== `${url}/docs` && one !== 'data:,'), [], name)
-    t.same(said, [])
-    t.equal(await page.evaluate('document.documentElement.scrollWidth - innerWidth'), 0, 'nothing is wider than the window')
-    if (width === 1280) {
-      const { violations } = await new AxeBuilder({ page }).analyze()
-      t.same(violations.map(({ id, nodes }) => ({ id, at: nodes.map(({ html }) => html) })), [])
-    }
-    await page.getByRole('navigation').getByRole('link', { name: 'RealtimeSession', exact: true }).click()
-    t.equal(new URL(page.url()).hash, '#schema-RealtimeSession')
-    await context.close()
+    await visit(t, 'about:blank', { viewport: { width, height: 900 }, colorScheme }, async (page) => {
+      const asked: string[] = []
+      page.on('request', (request) => asked.push(request.url()))
+      await page.goto(`${url}/docs`)
+      t.same(asked.filter((one) => one !== `${url}/docs` && one !== 'data:,'), [], `${width} px, ${colorScheme}`)
+      t.equal(await page.evaluate('document.documentElement.scrollWidth - innerWidth'), 0, 'nothing is wider than the window')
+      if (width === 1280) t.same(await barriersOf(page), [])
+      await page.getByRole('navigation').getByRole('link', { name: 'RealtimeSession', exact: true }).click()
+      t.equal(new URL(page.url()).hash, '#schema-RealtimeSession')
+    })
   }
 })
