@@ -9,14 +9,16 @@ import { spawnService, startService, tokenOf, type Service } from './fakes/servi
 import { currentAnswer, GA, json, startUpstream } from './fakes/upstream.ts'
 import { until } from './fakes/until.ts'
 
+let common: ReturnType<typeof startWithOps> | undefined
+
 t.test('nothing of it is on the public port but the probes', async (t) => {
-  const { service } = await startWithOps(t)
+  const { service } = await shared()
   for (const path of ['/metrics', '/openapi.json', '/docs', '/v1/metrics']) t.equal((await service.ask(path)).status, 404, path)
   for (const path of ['/livez', '/readyz']) t.equal((await service.ask(path)).status, 200, path)
 })
 
 t.test('what it does not have is 404, another method 405, a body is not read, and what is no HTTP is 400', async (t) => {
-  const { opsUrl } = await startWithOps(t)
+  const { opsUrl } = await shared()
   t.equal((await fetch(`${opsUrl}/v1/realtime/client_secrets`)).status, 404)
   t.equal((await fetch(`${opsUrl}/metrics`, { method: 'DELETE' })).status, 405)
   t.equal((await fetch(`${opsUrl}/metrics`, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } })).status, 405)
@@ -40,7 +42,10 @@ t.test('readiness names the part that is waited for, and no address', async (t) 
 t.test('26: where Redis is not there the replica says `limits`, and neither where it looked nor with what', async (t) => {
   const upstream = await startUpstream(t)
   const env = { REDIS_URL: 'redis://mint:canary-password@127.0.0.1:1', OPS_HOST: '127.0.0.1', OPS_PORT: '0' }
-  const denying = await spawnService(t, { upstreamUrl: upstream.url, env })
+  const [denying, alone] = await Promise.all([
+    spawnService(t, { upstreamUrl: upstream.url, env }),
+    startService(t, { upstreamUrl: upstream.url, env: { ...env, ON_REDIS_LOSS: 'local' } })
+  ])
   const opsUrl = await opsUrlOf(denying)
   t.same(await unreadyParts(opsUrl), ['limits'])
   t.equal((await denying.ask('/readyz')).status, 503)
@@ -48,7 +53,6 @@ t.test('26: where Redis is not there the replica says `limits`, and neither wher
   t.match(denying.log.find(({ msg }) => msg === 'Redis is lost: mints are refused'), { reason: 'redis_econnrefused' })
   t.notMatch(JSON.stringify([denying.log, denying.audit]) + denying.stderr() + await metricsOf(opsUrl), /canary|127\.0\.0\.1:1\b/)
 
-  const alone = await startService(t, { upstreamUrl: upstream.url, env: { ...env, ON_REDIS_LOSS: 'local' } })
   t.equal((await alone.mint()).status, 200)
   t.match(await metricsOf(await opsUrlOf(alone)), /ephemint_limits_degraded 1\n[^]*ephemint_limits_local_total 1\n/)
 })
@@ -66,7 +70,7 @@ t.test('metrics that cannot be had are a 500 of the catalogue, and the log says 
 })
 
 t.test('F6: no label has a value that a caller chose, however many callers there are', async (t) => {
-  const { service, opsUrl } = await startWithOps(t)
+  const { service, opsUrl } = await shared()
   const seriesOf = (text: string) => text.split('\n').filter((line) => line.startsWith('ephemint_')).length
   const ask = async (i: number) => {
     const authorization = `Bearer ${await tokenOf({ sub: `canary-${i}`, email: `canary-${i}@example.com`, plan: i % 2 === 0 ? 'pro' : `canary-${i}` })}`
@@ -106,6 +110,12 @@ async function startWithOps (t: Test, env: Record<string, string> = {}) {
   const upstream = await startUpstream(t)
   const service = await startService(t, { upstreamUrl: upstream.url, env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0', ...env } })
   return { service, upstream, opsUrl: await opsUrlOf(service) }
+}
+
+/** The one that these tests have in common, but for those that break or stop it. */
+function shared () {
+  common ??= startWithOps(t)
+  return common
 }
 
 async function opsUrlOf ({ log }: Service): Promise<string> {

@@ -14,8 +14,15 @@ t.teardown(async () => { await (await browser?.catch(() => undefined))?.close() 
 /** What the sandboxes of this file have printed. */
 const printed: string[] = []
 
+function theBrowser (): Promise<Browser> {
+  browser ??= launch()
+  return browser
+}
+
 /** One of its own for what uses up limits or breaks something. */
 export async function sandboxFor (t: Test, options: Partial<SandboxOptions> = {}): Promise<Sandbox> {
+  // Meanwhile. Whoever visits something hears of it where it does not come up.
+  theBrowser().catch(() => {})
   const sandbox = await startSandbox({ ports: ANY_PORTS, mintApi: 'auto', real: null, say: (line) => printed.push(line), ...options })
   t.teardown(sandbox.stop)
   return sandbox
@@ -34,8 +41,7 @@ export function shared (): Promise<Sandbox> {
  * writes for a request that was refused or not answered.
  */
 export async function visit (t: Test, url: string, options: BrowserContextOptions, body: (page: Page) => Promise<void>): Promise<void> {
-  browser ??= launch()
-  const context = await (await browser).newContext({ viewport: { width: 1280, height: 900 }, permissions: ['clipboard-read', 'clipboard-write', 'microphone'], ...options })
+  const context = await (await theBrowser()).newContext({ viewport: { width: 1280, height: 900 }, permissions: ['clipboard-read', 'clipboard-write', 'microphone'], ...options })
   const said: string[] = []
   try {
     context.setDefaultTimeout(15_000)

@@ -38,11 +38,12 @@ async function paste (line: string): Promise<any> {
 }
 
 t.test('an option that means nothing stops it, and the usage is shown', async (t) => {
-  for (const args of [['--nonsense'], ['--port', 'x'], ['--port', '65536'], ['--mint-api', 'beta'], ['--origin', 'localhost:5173'], ['--origin', 'http://localhost:5173/']]) {
+  const wrong = [['--nonsense'], ['--port', 'x'], ['--port', '65536'], ['--mint-api', 'beta'], ['--origin', 'localhost:5173'], ['--origin', 'http://localhost:5173/']]
+  await Promise.all(wrong.map(async (args) => {
     const { ended, printed } = dev(t, ...args)
     t.equal(await ended, 1, args.join(' '))
     t.match(printed(), /Usage: npm run dev/)
-  }
+  }))
 })
 
 t.test('the real upstream is not used without a key', async (t) => {
