@@ -22,7 +22,7 @@ import type { Rulebook } from './rulebook.ts'
 import { refusedDecision } from './routes/decision.ts'
 import { MINT_ROUTES, registerMint } from './routes/mint.ts'
 import { registerPolicy } from './routes/policy.ts'
-import { createDeadlines } from './upstream/client.ts'
+import { createDeadlines } from './upstream/deadline.ts'
 import type { Mint } from './upstream/mint.ts'
 
 export type AppDeps = Readonly<{

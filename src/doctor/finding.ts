@@ -1,7 +1,7 @@
 // What the doctor found: one thing that was looked at, and what to do where it is wrong.
 
 import { OutboundError } from '../callers/outbound.ts'
-import { codeOf } from '../upstream/client.ts'
+import { codeOf } from '../upstream/attempt.ts'
 
 export type Finding = Readonly<{
   /** `note`: nothing is wrong, but not all could be told. */

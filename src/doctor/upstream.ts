@@ -9,6 +9,7 @@ import type { Policies } from '../policy/file.ts'
 import type { SessionRules } from '../policy/rules.ts'
 import { safetyIdentifier } from '../safety-identifier.ts'
 import type { Client } from '../upstream/client.ts'
+import { createDeadlines } from '../upstream/deadline.ts'
 import { createMint } from '../upstream/mint.ts'
 import type { Clocks } from './clock.ts'
 import { note, ok, silence, wrong, type Finding } from './finding.ts'
@@ -42,16 +43,12 @@ function judge (status: number, where: string): Finding {
 export async function tryMint ({ upstream, safetyIdentifierSecret }: Config, client: Client, policies: Policies): Promise<Finding> {
   const { session, by } = firstSession(policies)
   const mint = createMint(client, upstream.mintApi)
-  const deadline = new AbortController()
-  // Not AbortSignal.timeout: while someone listens to it, it keeps the process from ending.
-  const timer = setTimeout(() => deadline.abort(new DOMException('deadline', 'TimeoutError')), upstream.timeoutMs)
   const minted = mint({ kind: 'realtime', session, expiresAfterSeconds: LIFETIME_SECONDS, legacy: upstream.mintApi === 'sessions', clientParam: () => null }, {
     safetyIdentifier: safetyIdentifier('ephemint', 'doctor', safetyIdentifierSecret),
     requestId: randomUUID(),
-    deadline: { signal: deadline.signal, atMs: performance.now() + upstream.timeoutMs }
+    deadline: createDeadlines(upstream.timeoutMs)()
   })
   const failure: unknown = await minted.then(() => null, (error) => error)
-  clearTimeout(timer)
   if (failure === null) return ok('mint', `one secret was minted ${by}; it opens sessions for ${LIFETIME_SECONDS} s, and nobody has it`)
   /* c8 ignore next -- a fault of ours, not of upstream */
   if (!(failure instanceof ApiError)) throw failure

@@ -3,7 +3,7 @@
 import { BrokenCircuitError, circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhenResult } from 'cockatiel'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../logging.ts'
-import type { Answer } from './client.ts'
+import type { Answer } from './attempt.ts'
 
 const FAILURES_IN_A_ROW = 10
 const PROBE_AFTER_MS = 2000

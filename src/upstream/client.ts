@@ -1,18 +1,18 @@
 // The one call made with the key. Fixed origin, no redirect, total deadline, capped answer, at most one retry.
 
-import { setMaxListeners } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
-import { Pool, type Dispatcher } from 'undici'
+import { Pool } from 'undici'
 import type { Config } from '../config.ts'
-import { CONNECT_TIMEOUT_MS, CONNECTING, untilOver } from '../connecting.ts'
+import { CONNECT_TIMEOUT_MS, CONNECTING } from '../connecting.ts'
 import { ApiError } from '../errors.ts'
-import { isObject, type Json, type JsonObject } from '../json.ts'
+import { isObject, type JsonObject } from '../json.ts'
 import type { Log } from '../logging.ts'
+import { attempt, type Answer } from './attempt.ts'
 import { createBreaker } from './breaker.ts'
+import type { Deadline } from './deadline.ts'
 import type { Key } from './key.ts'
 
 const MAX_ANSWER_BYTES = 256 * 1024
-const MAX_ANSWER_HEADERS = 200
 const MAX_PAUSE_MS = 60_000
 
 export type Call = Readonly<{
@@ -23,37 +23,6 @@ export type Call = Readonly<{
   requestId: string
   /** Of the whole mint, retry and second route included. */
   deadline: Deadline
-}>
-
-/** `atMs` is by the monotonic clock. */
-export type Deadline = Readonly<{ signal: AbortSignal, atMs: number }>
-
-const SHARED_FOR_MS = 50
-
-/**
- * The deadline of a mint that begins now. Those that begin within 50 ms share one, which is at most so much early: a signal
- * and a timer for each mint would outlive it, and cost a tenth of the processor in collecting them.
- */
-export function createDeadlines (ms: number): () => Deadline {
-  let shared: Deadline = { signal: AbortSignal.abort(), atMs: -Infinity }
-  return () => {
-    const now = performance.now()
-    if (now + ms - shared.atMs > SHARED_FOR_MS) {
-      const signal = AbortSignal.timeout(ms)
-      setMaxListeners(0, signal)
-      shared = { signal, atMs: now + ms }
-    }
-    return shared
-  }
-}
-
-export type Answer = Readonly<{
-  status: number
-  requestId: string | null
-  /** Null where nothing is said. */
-  retryAfterMs: number | null
-  /** Undefined where it is not plain JSON. */
-  body: Json | undefined
 }>
 
 export type Client = Readonly<{
@@ -96,7 +65,9 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
   const breaker = createBreaker(log)
 
   async function guarded (call: Call, body: string): Promise<Answer | ApiError> {
-    const outcome = await breaker(() => attempt(call, body))
+    const { path, safetyIdentifier, requestId, deadline } = call
+    const headers = { ...fixedHeaders, ...key.headers(), 'openai-safety-identifier': safetyIdentifier, 'x-client-request-id': requestId }
+    const outcome = await breaker(() => attempt(pool, { path: basePath + path, headers, body }, deadline))
     watch.attempted(outcome instanceof ApiError ? String(outcome.reason) : String(outcome.status))
     return outcome
   }
@@ -107,23 +78,6 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
     // Upstream counts all our mints together: whoever comes next need not ask to be told the same.
     if (isLimited(outcome)) pausedUntilMs = performance.now() + Math.min(MAX_PAUSE_MS, outcome.retryAfterMs)
     return orThrow(outcome)
-  }
-
-  async function attempt ({ path, safetyIdentifier, requestId, deadline: { signal } }: Call, body: string): Promise<Answer | ApiError> {
-    try {
-      const response = await untilOver(signal, pool.request({
-        method: 'POST',
-        path: basePath + path,
-        headers: { ...fixedHeaders, ...key.headers(), 'openai-safety-identifier': safetyIdentifier, 'x-client-request-id': requestId },
-        body,
-        signal,
-        // We expect no 100 and take no 103: whatever sends one is not the API.
-        onInfo: () => { throw new ApiError('upstream_error', { reason: 'informational', mayHaveMinted: true }) }
-      }))
-      return await readAnswer(response)
-    } catch (cause) {
-      return cause instanceof ApiError ? cause : failure(cause, signal)
-    }
   }
 
   return {
@@ -167,36 +121,6 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
   }
 }
 
-async function readAnswer ({ statusCode, headers, body }: Dispatcher.ResponseData): Promise<Answer> {
-  const requestId = plainHeader(headers['x-request-id'])
-  let text: string
-  try {
-    text = await body.text()
-  } catch (cause) {
-    if (cause instanceof Error && cause.name === 'TimeoutError') throw cause
-    // Cut short, or larger than anything that we asked for. A 200 may have minted.
-    throw new ApiError('upstream_error', { reason: 'answer_cut', mayHaveMinted: statusCode === 200, upstreamRequestId: requestId, cause })
-  }
-  const plain = headers['content-encoding'] === undefined && [undefined, 'chunked'].includes(headers['transfer-encoding'] as string) &&
-    Object.keys(headers).length <= MAX_ANSWER_HEADERS
-  return { status: statusCode, requestId, retryAfterMs: retryAfter(headers), body: plain ? parse(text) : undefined }
-}
-
-/** Why there was no answer. Only a request that never left cannot have minted. */
-function failure (cause: unknown, signal: AbortSignal): ApiError {
-  const code = codeOf(cause)
-  if (signal.aborted) return new ApiError('upstream_timeout', { reason: 'deadline', mayHaveMinted: true, cause })
-  if (code === 'UND_ERR_CONNECT_TIMEOUT') return new ApiError('upstream_timeout', { reason: 'connect_timeout', cause })
-  if (UNREACHABLE.has(code)) return new ApiError('upstream_unavailable', { reason: code.toLowerCase(), retryAfterSeconds: 1, cause })
-  // A 100 or 101 that nobody asked for is a bad answer and no reset, though it comes as the same error.
-  if (code === 'ECONNRESET' || code === 'EPIPE' || (code === 'UND_ERR_SOCKET' && !(cause as Error).message.startsWith('bad '))) {
-    return new ApiError('upstream_error', { reason: 'connection_reset', mayHaveMinted: true, cause })
-  }
-  const tls = /^(ERR_TLS|CERT_|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/.test(code)
-  return new ApiError('upstream_error', { reason: tls ? 'tls' : 'unreadable', mayHaveMinted: !tls, cause })
-}
-
-const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'ETIMEDOUT', 'EMFILE', 'ENFILE', 'ENOBUFS', 'EACCES', 'EPERM'])
 const RETRIED = new Set([408, 409, 500, 502, 503, 504])
 const BILLING = /^(insufficient_quota|credit_balance_exhausted|.*_spend_limit_exceeded|organization_usage_limit_exceeded)$/
 
@@ -237,31 +161,4 @@ export function errorOf ({ body }: Answer): JsonObject | null {
 function orThrow (outcome: Answer | ApiError): Answer {
   if (outcome instanceof ApiError) throw outcome
   return outcome
-}
-
-/** `retry-after-ms`, or `retry-after` in seconds or as a date. Null where neither is there, a second where they say nothing usable. */
-function retryAfter ({ 'retry-after-ms': ms, 'retry-after': after }: Dispatcher.ResponseData['headers']): number | null {
-  if (ms === undefined && after === undefined) return null
-  const [inMs, inSeconds] = [ms, after].map((value) => /^\d+(\.\d+)?$/.test(String(value)) ? Number(value) : NaN) as [number, number]
-  const pause = [inMs, inSeconds * 1000, Date.parse(String(after)) - Date.now()].find((found) => found >= 0 && found < Infinity)
-  return pause ?? 1000
-}
-
-function plainHeader (value: string | string[] | undefined): string | null {
-  return typeof value === 'string' && /^[\x20-\x7e]{1,200}$/.test(value) ? value : null
-}
-
-function parse (text: string): Json | undefined {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
-export function codeOf (cause: unknown): string {
-  const { code, errors } = cause as { code?: unknown, errors?: unknown }
-  // Connecting to several addresses fails with all their errors.
-  if (Array.isArray(errors) && errors.length > 0) return codeOf(errors[0])
-  return typeof code === 'string' ? code : ''
 }

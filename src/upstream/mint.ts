@@ -7,7 +7,8 @@ import { getIn, isObject, leafPaths, type Json, type JsonObject, type Path } fro
 import { legacyCanCarry, writeLegacy } from '../realtime/legacy.ts'
 import { sessionFromLegacy } from '../realtime/legacy-answer.ts'
 import type { Kind } from '../realtime/session.ts'
-import { errorOf, isBilling, type Answer, type Call, type Client } from './client.ts'
+import type { Answer } from './attempt.ts'
+import { errorOf, isBilling, type Call, type Client } from './client.ts'
 
 export type MintRequest = Readonly<{
   kind: Kind

@@ -3,7 +3,7 @@
 import t, { type Test } from 'tap'
 import { ApiError } from '../../src/errors.ts'
 import { createBreaker } from '../../src/upstream/breaker.ts'
-import type { Answer } from '../../src/upstream/client.ts'
+import type { Answer } from '../../src/upstream/attempt.ts'
 import { lastDecision, startBehindProxy } from '../fakes/behind-proxy.ts'
 import { until } from '../fakes/until.ts'
 
