@@ -4,6 +4,7 @@ import type { Policy } from '../policy/file.ts'
 
 export const WINDOW_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const
 export type WindowName = keyof typeof WINDOW_MS
+export const WINDOWS = Object.keys(WINDOW_MS) as readonly WindowName[]
 
 /** Whose windows are taken from: the key is a safety identifier or the name of a policy, never a subject. */
 export type Bucket = Readonly<{ key: string, windows: Readonly<Partial<Record<WindowName, number>>> }>
@@ -29,8 +30,14 @@ export type LimitStore = Readonly<{
 export function bucketsOf (policy: Policy, caller: string): Bucket[] {
   if (policy.limits === null) return []
   const { caller: own, total } = policy.limits
-  return [{ key: `caller:${caller}`, windows: own }, { key: `policy:${policy.name}`, windows: total }]
-    .filter(({ windows }) => Object.keys(windows).length > 0)
+  const buckets: Bucket[] = []
+  if (!isEmpty(own)) buckets.push({ key: `caller:${caller}`, windows: own })
+  if (!isEmpty(total)) buckets.push({ key: `policy:${policy.name}`, windows: total })
+  return buckets
+}
+
+function isEmpty (windows: Bucket['windows']): boolean {
+  return WINDOWS.every((window) => windows[window] === undefined)
 }
 
 /** What others took of a policy's total is not told. */
@@ -40,6 +47,9 @@ export function isCallers ({ key }: { key: string }): boolean {
 
 /** The window in which the caller is nearest to the end; null without limits. */
 export function tightest (windows: readonly WindowState[]): WindowState | null {
-  return windows.filter(isCallers)
-    .sort((a, b) => a.remaining - b.remaining || b.resetMs - a.resetMs)[0] ?? null
+  let found: WindowState | null = null
+  for (const state of windows) {
+    if (isCallers(state) && (found === null || state.remaining < found.remaining || (state.remaining === found.remaining && state.resetMs > found.resetMs))) found = state
+  }
+  return found
 }

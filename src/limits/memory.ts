@@ -2,10 +2,10 @@
 
 import { LRUCache } from 'lru-cache'
 import { ApiError } from '../errors.ts'
-import { isCallers, WINDOW_MS, type Bucket, type LimitStore, type WindowName, type WindowState } from './limits.ts'
+import { isCallers, WINDOW_MS, WINDOWS, type Bucket, type LimitStore, type WindowName, type WindowState } from './limits.ts'
 
 type Open = { count: number, endsAt: number }
-type Entry = Map<WindowName, Open>
+type Entry = { [window in WindowName]: Open | undefined }
 
 const MAX_ENTRIES = 400_000
 
@@ -17,43 +17,43 @@ export function createMemoryStore ({ now = () => performance.now(), maxEntries =
   let nothingFreeUntil = -Infinity
 
   /** Windows that have ended are gone from it. */
-  function find (key: string): Entry | undefined {
+  function find (key: string, at: number): Entry | undefined {
     const entry = evictable.get(key) ?? held.get(key)?.entry
-    const at = now()
-    for (const [window, { endsAt }] of entry ?? []) if (endsAt <= at) entry?.delete(window)
+    if (entry === undefined) return undefined
+    for (const window of WINDOWS) if ((entry[window]?.endsAt ?? Infinity) <= at) entry[window] = undefined
     return entry
   }
 
-  function state ({ key, windows }: Bucket, entry: Entry | undefined): WindowState[] {
-    const at = now()
-    return (Object.entries(windows) as [WindowName, number][]).map(([window, limit]) => {
-      const open = entry?.get(window)
-      const remaining = Math.max(0, limit - (open?.count ?? 0))
-      return { key, window, limit, remaining, resetMs: open === undefined ? WINDOW_MS[window] : open.endsAt - at }
-    })
-  }
-
-  function keep (bucket: Bucket, entry: Entry): void {
-    evictable.delete(bucket.key)
-    held.delete(bucket.key)
-    if (entry.size === 0) return
-    const at = now()
-    const holding = state(bucket, entry).filter(({ remaining }) => remaining === 0 || !isCallers(bucket))
-    if (holding.length === 0) evictable.set(bucket.key, entry)
-    else held.set(bucket.key, { entry, until: at + Math.max(...holding.map(({ resetMs }) => resetMs)) })
+  /** Where it belongs, as it is now. */
+  function keep ({ key, windows }: Bucket, entry: Entry): void {
+    let isOpen = false
+    let until = -Infinity
+    for (const window of WINDOWS) {
+      const open = entry[window]
+      if (open === undefined) continue
+      isOpen = true
+      if (open.count >= (windows[window] ?? Infinity) || !isCallers({ key })) until = Math.max(until, open.endsAt)
+    }
+    if (until > -Infinity) {
+      evictable.delete(key)
+      held.set(key, { entry, until })
+      return
+    }
+    held.delete(key)
+    if (!isOpen) evictable.delete(key)
+    else if (!evictable.has(key)) evictable.set(key, entry)
   }
 
   /** For so many new entries. Throws where everything else is exhausted. */
-  function makeRoom (entries: number): void {
+  function makeRoom (entries: number, at: number): void {
     const missing = () => evictable.size + held.size + entries - maxEntries
-    if (missing() > evictable.size && now() >= nothingFreeUntil) releaseHeld()
+    if (missing() > evictable.size && at >= nothingFreeUntil) releaseHeld(at)
     if (missing() > evictable.size) throw new ApiError('limits_unavailable', { reason: 'store_full', retryAfterSeconds: 60 })
     while (missing() > 0) evictable.pop()
   }
 
   /** Whoever is exhausted no longer may be forgotten; looking again before the next one is free would be work for nothing. */
-  function releaseHeld (): void {
-    const at = now()
+  function releaseHeld (at: number): void {
     nothingFreeUntil = Infinity
     for (const [key, { entry, until }] of held) {
       if (until > at) {
@@ -67,37 +67,61 @@ export function createMemoryStore ({ now = () => performance.now(), maxEntries =
 
   return {
     take: (buckets) => {
-      const found = buckets.map((bucket) => ({ bucket, entry: find(bucket.key) }))
-      const before = found.flatMap(({ bucket, entry }) => state(bucket, entry))
-      if (before.some(({ remaining }) => remaining === 0)) return { taken: false, windows: before, giveBack: () => {} }
-
-      // Room is made before anything is counted: all windows are taken, or none.
-      makeRoom(found.filter(({ entry }) => entry === undefined).length)
       const at = now()
-      const counted = found.map(({ bucket, entry = new Map<WindowName, Open>() }) => {
-        const opened = (Object.keys(bucket.windows) as WindowName[]).map((window) => {
-          const open = entry.get(window) ?? { count: 0, endsAt: at + WINDOW_MS[window] }
+      const found = buckets.map(({ key }) => find(key, at))
+      if (buckets.some(({ windows }, i) => isExhausted(windows, found[i]))) {
+        return { taken: false, windows: states(buckets, found, at), giveBack: () => {} }
+      }
+      // Room is made before anything is counted: all windows are taken, or none.
+      makeRoom(found.filter((entry) => entry === undefined).length, at)
+      const opened: Open[] = []
+      const entries = buckets.map((bucket, i) => {
+        const entry = found[i] ?? { minute: undefined, hour: undefined, day: undefined }
+        for (const window of WINDOWS) {
+          if (bucket.windows[window] === undefined) continue
+          const open = entry[window] ??= { count: 0, endsAt: at + WINDOW_MS[window] }
           open.count++
-          entry.set(window, open)
-          return open
-        })
+          opened.push(open)
+        }
         keep(bucket, entry)
-        return { bucket, entry, opened }
+        return entry
       })
       return {
         taken: true,
-        windows: counted.flatMap(({ bucket, entry }) => state(bucket, entry)),
+        windows: states(buckets, entries, at),
         giveBack: () => {
-          for (const { bucket, entry, opened } of counted) {
-            for (const open of opened) open.count--
-            for (const [window, { count }] of entry) if (count === 0) entry.delete(window)
+          for (const open of opened) open.count--
+          const later = now()
+          for (const [i, entry] of entries.entries()) {
+            const bucket = buckets[i] as Bucket
+            for (const window of WINDOWS) if (entry[window]?.count === 0) entry[window] = undefined
             // An entry that was forgotten since has nothing to be given back to.
-            if (find(bucket.key) === entry) keep(bucket, entry)
+            if (find(bucket.key, later) === entry) keep(bucket, entry)
           }
         }
       }
     },
-    peek: (buckets) => buckets.flatMap((bucket) => state(bucket, find(bucket.key))),
+    peek: (buckets) => {
+      const at = now()
+      return states(buckets, buckets.map(({ key }) => find(key, at)), at)
+    },
     close: () => {}
   }
+}
+
+function isExhausted (windows: Bucket['windows'], entry: Entry | undefined): boolean {
+  return entry !== undefined && WINDOWS.some((window) => (entry[window]?.count ?? 0) >= (windows[window] ?? Infinity))
+}
+
+function states (buckets: readonly Bucket[], entries: readonly (Entry | undefined)[], at: number): WindowState[] {
+  const all: WindowState[] = []
+  for (const [i, { key, windows }] of buckets.entries()) {
+    for (const window of WINDOWS) {
+      const limit = windows[window]
+      if (limit === undefined) continue
+      const open = entries[i]?.[window]
+      all.push({ key, window, limit, remaining: Math.max(0, limit - (open?.count ?? 0)), resetMs: open === undefined ? WINDOW_MS[window] : open.endsAt - at })
+    }
+  }
+  return all
 }
