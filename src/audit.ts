@@ -3,6 +3,7 @@
 import type { Kind } from './realtime/session.ts'
 import type { Lines } from './lines.ts'
 import { ApiError, type ErrorCode } from './errors.ts'
+import { escapeControls } from './json.ts'
 import type { Trace } from './http/trace.ts'
 
 export type AuditEvent = 'mint.granted' | 'mint.undelivered' | 'mint.unknown' | 'mint.refused'
@@ -46,7 +47,7 @@ export function createAudit (lines: Lines): Audit {
   const timer = setInterval(writeCounts, 1000).unref()
 
   function line (event: AuditEvent, decision: object): string {
-    return `${JSON.stringify({ audit: 1, time: new Date().toISOString(), event, ...decision })}\n`
+    return `${escapeControls(JSON.stringify({ audit: 1, time: new Date().toISOString(), event, ...decision }))}\n`
   }
 
   function writeCounts (): void {

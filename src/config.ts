@@ -10,6 +10,9 @@ export type Environment = Readonly<Record<string, string | undefined>>
 /** This process' own; everything else takes an environment as an argument. */
 export const processEnv: Environment = process.env
 
+// With it, the client of Redis would print each command that it sends, its password in the first one.
+delete process.env.DEBUG
+
 export const MINT_APIS = ['auto', 'client_secrets', 'sessions'] as const
 export const REDIS_LOSSES = ['deny', 'local'] as const
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const

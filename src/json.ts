@@ -8,6 +8,11 @@ export function isObject (value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** JSON that is one line and moves no cursor, whoever reads it: some end lines at U+2028, terminals obey U+009B. */
+export function escapeControls (json: string): string {
+  return json.replace(/[\x7f-\x9f\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
 /** The value at `path`, or undefined where there is none. */
 export function getIn (value: Json, path: Path): Json | undefined {
   let at: Json | undefined = value

@@ -1,6 +1,7 @@
 // Operational logs: one JSON line each on stdout. Facts by allow-list, never objects: no header, body, claim or address.
 
 import { pino, type Logger } from 'pino'
+import { escapeControls } from './json.ts'
 import type { Lines } from './lines.ts'
 
 export type Log = Logger
@@ -12,7 +13,7 @@ export function createLogger (level: string, lines: Lines): Log {
     timestamp: pino.stdTimeFunctions.isoTime,
     // What Fastify would log of requests and errors is replaced by what a log may know.
     serializers: { req: () => undefined, res: () => undefined, err: describeError, error: describeError }
-  }, { write: lines.write })
+  }, { write: (line) => lines.write(escapeControls(line)) })
 }
 
 /** Class and code only: messages of libraries quote what they choked on, causes carry request options. */

@@ -37,6 +37,8 @@ try {
 
 /* c8 ignore start -- what a process does at signals and at its end is done by processes that test/boot.test.ts and test/faults start */
 async function start (): Promise<void> {
+  // Should somebody ask Node.js for reports: they would hold the environment.
+  if (process.report !== undefined) process.report.excludeEnv = true
   // Node's answer to this signal is to open a debugger port.
   process.on('SIGUSR1', () => {})
   process.on('SIGHUP', () => reopenAudit())

@@ -44,7 +44,7 @@ const REFUSED: { name: string, isCounted?: true, env: Record<string, string>, po
 ]
 
 for (const { name, isCounted, env, policy, says } of REFUSED) {
-  t.test(`fault 42: ${name} stops the start, told by name and without a value`, async (t) => {
+  t.test(`fault 42, F15: ${name} stops the start, told by name and without a value`, async (t) => {
     const service = await spawnService(t, { upstreamUrl: 'http://127.0.0.1:9/v1', command: TIMED, env: { ...(isCounted ? INSTRUMENTED : {}), ...env }, ...(policy === undefined ? {} : { policy }) })
     const { code } = await service.exited
     const told = service.stderr()

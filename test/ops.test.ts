@@ -11,14 +11,15 @@ import { until } from './fakes/until.ts'
 
 let common: ReturnType<typeof startWithOps> | undefined
 
-t.test('nothing of it is on the public port but the probes', async (t) => {
+t.test('F14: nothing of it is on the public port but the probes', async (t) => {
   const { service } = await shared()
   for (const path of ['/metrics', '/openapi.json', '/docs', '/v1/metrics']) t.equal((await service.ask(path)).status, 404, path)
   for (const path of ['/livez', '/readyz']) t.equal((await service.ask(path)).status, 200, path)
 })
 
-t.test('what it does not have is 404, another method 405, a body is not read, and what is no HTTP is 400', async (t) => {
+t.test('F14: what it does not have is 404, files among it, another method 405, a body is not read, and what is no HTTP is 400', async (t) => {
   const { opsUrl } = await shared()
+  for (const path of ['/.env', '/package.json', '/..%2f', '/docs/..%2f..%2fpackage.json', '/docs/..%2fpage.ts', '/docs.map', '/openapi.json.map', '/debug/pprof', '/heapdump']) t.equal((await fetch(opsUrl + path)).status, 404, path)
   t.equal((await fetch(`${opsUrl}/v1/realtime/client_secrets`)).status, 404)
   t.equal((await fetch(`${opsUrl}/metrics`, { method: 'DELETE' })).status, 405)
   t.equal((await fetch(`${opsUrl}/metrics`, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } })).status, 405)

@@ -1,14 +1,23 @@
 // The law of this service: what is secret comes out nowhere. Every code of the catalogue is driven here, at log level trace,
 // and every answer, log line and audit line is searched for what must not be in it.
 
+import { hash } from 'node:crypto'
+import { once } from 'node:events'
+import { globSync, readFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ApiError, type ErrorCode } from '../src/errors.ts'
 import { CALLERS, CANARIES, ORIGIN, startApp, type Answer, type App, type AppOptions } from './fakes/app.ts'
+import { startCountingUpstream } from './fakes/counting.ts'
 import { LATE, REFUSED, UNUSABLE } from './fakes/hostile.ts'
 import { assertAnswerHeaders, assertNoCanary } from './fakes/invariants.ts'
 import { exchange, type RawAnswer } from './fakes/raw-http.ts'
+import { startService } from './fakes/service.ts'
 import { until } from './fakes/until.ts'
-import { failure, GA, hang, json, SESSIONS } from './fakes/upstream.ts'
+import { failure, GA, hang, inSeconds, json, SESSIONS } from './fakes/upstream.ts'
+
+const ROOT = join(import.meta.dirname, '..')
 
 const POLICY = `
 callers:
@@ -89,7 +98,7 @@ const DRIVES: Record<ErrorCode, Drive> = {
 }
 
 for (const [code, { options, act }] of Object.entries(DRIVES)) {
-  t.test(`${code} tells no secret`, async (t) => {
+  t.test(`F1: ${code} tells no secret, at log level trace`, async (t) => {
     const app = await startApp(t, { policy: POLICY, ...options, env: { OPENAI_MINT_API: 'client_secrets', ...options?.env } })
     const answer = await act(app)
     t.match(answer.body.error, { code })
@@ -97,7 +106,7 @@ for (const [code, { options, act }] of Object.entries(DRIVES)) {
   })
 }
 
-t.test('no answer of upstream makes us tell a secret', async (t) => {
+t.test('F2, F3: no answer of upstream makes us tell a secret', async (t) => {
   for (const [rows, timeoutMs] of [[[...UNUSABLE, ...REFUSED], '900'], [LATE, '150']] as const) {
     const app = await startApp(t, { policy: POLICY.replace('day: 100', 'day: 10000'), env: { OPENAI_MINT_API: 'client_secrets', UPSTREAM_TIMEOUT_MS: timeoutMs, OPENAI_ORG_ID: 'org-canary-1234', OPENAI_PROJECT_ID: 'proj-canary-1234' } })
     for (const { name, reply } of rows) {
@@ -112,17 +121,32 @@ t.test('no answer of upstream makes us tell a secret', async (t) => {
   }
 })
 
-t.test('a granted mint tells its client secret to its client, and nothing else', async (t) => {
+t.test('F2, F3: of a rejected key the client learns that we failed, and the audit line which request it was', async (t) => {
+  const app = await startApp(t, { policy: POLICY })
+  const quoted = 'Incorrect API key provided: sk-ab*yz. You can find your API key at https://platform.openai.com/account/api-keys.'
+  app.upstream.answer(GA, json(401, { error: { message: quoted, type: 'invalid_request_error', code: 'invalid_api_key', param: null } }, {
+    'openai-organization': 'org-ab', 'openai-project': 'proj_ab', 'openai-version': '2020-10-01', 'x-ratelimit-limit-requests': '7777', 'www-authenticate': 'Bearer realm="sk-ab"'
+  }))
+  const answer = await app.mint('client_secrets')
+  t.equal(answer.status, 502)
+  t.equal(answer.text, '{"error":{"message":"The realtime API rejected the request of this service.","type":"api_error","code":"upstream_rejected","param":null}}')
+  t.match(app.auditLines(), [{ code: 'upstream_rejected', upstream_request_id: 'req_upstream_1' }])
+  t.equal(app.auditLines().length, 1)
+  t.notMatch([answer.text, JSON.stringify([...answer.headers]), ...app.log.kept, ...app.audit.kept].join(), /Incorrect|sk-ab|org-ab|proj_ab|7777|2020-10-01/)
+})
+
+t.test('F13: a granted mint tells its client secret to its client, and nothing else; its audit line knows it by SHA-256', async (t) => {
   const app = await startApp(t, { policy: POLICY })
   for (const route of ['client_secrets', 'sessions']) {
     const answer = await app.mint(route, {}, { origin: ORIGIN, cookie: 'canary=canary' })
     t.equal(answer.status, 200)
     hold(t, app, answer)
+    t.match(app.auditLines().at(-1), { event: 'mint.granted', secret_sha256: hash('sha256', app.upstream.secrets.at(-1) as string) })
   }
   t.match(JSON.stringify(app.upstream.requests), new RegExp(CANARIES.MCP_KEY), 'it was really there')
 })
 
-t.test('a server that echoes everything is told nothing that comes back', async (t) => {
+t.test('F3: a server that echoes everything is told nothing that comes back', async (t) => {
   const app = await startApp(t, {
     policy: `${CALLERS}
 policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m } } }]`
@@ -134,6 +158,90 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m }
   const { body } = await app.mint('sessions')
   t.same(Object.keys(body), ['object', 'model', 'client_secret'])
   t.same(Object.keys(body.client_secret as object), ['value', 'expires_at'])
+})
+
+t.test('F9, F1: a key that comes as a file is in no argument, no variable and no probe of the process, and no switch for debugging prints it', async (t) => {
+  const counting = await startCountingUpstream(t, 0)
+  // Takes the password of Redis, and says nothing.
+  const redis = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
+  await once(redis, 'listening')
+  t.teardown(() => redis.close())
+  const folder = t.testdir({ key: CANARIES.OPENAI_API_KEY, redis: `redis://mint:canary-password@127.0.0.1:${(redis.address() as AddressInfo).port}` })
+  const service = await startService(t, {
+    upstreamUrl: counting.url,
+    env: { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: `${folder}/key`, REDIS_URL_FILE: `${folder}/redis`, ON_REDIS_LOSS: 'local', LOG_LEVEL: 'trace', DEBUG: '*', NODE_DEBUG: 'http,undici,net,tls' }
+  })
+  t.equal((await service.mint()).status, 200)
+  t.equal((await service.mint({ headers: { authorization: 'Bearer canary.canary.canary' } })).status, 401)
+  counting.behave(401)
+  t.equal((await service.mint()).status, 502)
+  t.match(service.stderr(), 'HTTP', 'it was really switched on')
+  const probes = await Promise.all(['/livez', '/readyz', '/nowhere'].map((path) => service.ask(path)))
+  const told = [service.stderr(), JSON.stringify([service.log, service.audit, probes.map(({ body, headers }) => [body, [...headers]])])].join()
+  for (const secret of [...Object.values(CANARIES), ...counting.minted, 'canary']) t.notOk(told.includes(secret))
+  for (const name of ['cmdline', 'environ']) t.notOk(readFileSync(`/proc/${service.pid}/${name}`, 'latin1').includes(CANARIES.OPENAI_API_KEY), name)
+})
+
+t.test('F10: whatever is sent, and whatever upstream answers, a line is one line of text, escaped and short', async (t) => {
+  const app = await startApp(t, {
+    policy: `${CALLERS}
+policies: [{ name: all, when: any, limits: none, realtime: { fixed: {}, allow: { model: { type: string } } } }]`
+  })
+  const hostile = '\r\n{"audit":1}\u001b[2J\u009b31m\u0085\u2028\u2029"}\\'
+  const long = hostile + 'x'.repeat(20_000)
+  app.upstream.answer(GA, (received, response) => json(200, { value: 'ek_canary_long', expires_at: inSeconds(60), session: { type: 'realtime', id: hostile + 'x'.repeat(200_000), model: long } }, { 'x-request-id': 'x'.repeat(5000) })(received, response))
+  app.upstream.secrets.push('ek_canary_long')
+  t.equal((await app.mint('client_secrets', { session: { model: long } }, { 'user-agent': 'x'.repeat(8000), referer: 'x'.repeat(2000) })).status, 200)
+  t.equal((await app.mint('client_secrets')).status, 200)
+  t.same(app.auditLines().map(({ model, session_id: id }) => [model, id].map((fact) => (fact as string | null)?.length)), [[256, 256], [undefined, 256]])
+  await app.mint('client_secrets', { session: { [long]: long } })
+  await app.mint('client_secrets', { session: { type: long } })
+  await app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ sub: hostile })}` })
+  await app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ sub: 'x'.repeat(2000), iss: long.slice(0, 4000) })}` })
+  await app.mint('client_secrets', {}, { origin: 'https://x'.padEnd(5000, '\u0085') })
+  await app.request(`/v1/realtime/${encodeURIComponent(hostile)}?${'x'.repeat(5000)}`)
+  t.equal(app.audit.kept.length, 7)
+  for (const line of [...app.audit.kept, ...app.log.kept]) {
+    // eslint-disable-next-line no-control-regex
+    t.match(line, /^[^\0-\x1f\x7f-\x9f\u2028\u2029]+\n$/)
+    t.ok(line.length < 2000, `${line.length} characters`)
+    JSON.parse(line)
+  }
+})
+
+t.test('F11: secrets are compared as digests of one length, in constant time', async (t) => {
+  t.match(readFileSync(join(ROOT, 'src/callers/gateway.ts'), 'utf8'), 'if (!timingSafeEqual(digest(')
+  const app = await startApp(t, { policy: POLICY.replace('policies:', '  - gateway: { issuer: gateway, header: x-user, from: [127.0.0.1], secret_header: x-secret, secret_env: TOKEN_SECRET }\npolicies:') })
+  const secret = CANARIES.TOKEN_SECRET
+  for (const wrong of ['x', secret.slice(0, -1), `${secret}x`, secret.toUpperCase(), secret.replace(/.$/, 'x'), 'x'.repeat(8000)]) {
+    t.equal((await app.mint('client_secrets', {}, { authorization: undefined, 'x-user': 'ada', 'x-secret': wrong })).status, 401)
+    t.match(app.auditLines().at(-1), { reason: 'gateway_secret_wrong' })
+  }
+  t.match((await app.mint('client_secrets', {}, { authorization: undefined, 'x-user': 'ada', 'x-secret': secret })).body.error, { code: 'no_policy' }, 'the right one is let in')
+})
+
+t.test('F12: whatever is wrong with a credential, the answers are the same to the byte, and so are their headers', async (t) => {
+  const app = await startApp(t, { policy: POLICY })
+  const now = Math.floor(Date.now() / 1000)
+  const good = await app.token()
+  const answers = []
+  for (const authorization of [
+    undefined, '', 'Bearer', 'Basic YTpi', 'Bearer canary.canary.canary', `${good.slice(0, -4)}AAAA`, `Bearer ${good.slice(0, -4)}AAAA`, `Bearer ${good} `.padEnd(9000, 'x'),
+    ...await Promise.all([{ exp: now - 3600 }, { nbf: now + 3600 }, { iss: 'https://other.test/' }, { aud: 'other' }, { sub: '' }].map(async (claims) => `Bearer ${await app.token(claims)}`))
+  ]) {
+    const { status, headers, text } = await app.mint('client_secrets', {}, { authorization })
+    answers.push(JSON.stringify([status, text, [...headers].filter(([name]) => !['date', 'x-request-id'].includes(name))]))
+  }
+  t.equal(new Set(answers).size, 1)
+  t.match(answers[0], /^\[401,/)
+})
+
+t.test('F16: nothing in the repository has the shape of a secret', async (t) => {
+  const shapes = /\bsk-[\w-]{32,}|-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[\w+/]{40}|\b(AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[opsur]_\w{30,}|\bgithub_pat_\w{30,}|\bxox[abprs]-[\w-]{10,}|\bAIza[\w-]{35}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}|\bnpm_\w{36}/
+  t.match(`sk-proj-${'aB3_'.repeat(10)}`, shapes)
+  const paths = globSync('**/*', { cwd: ROOT, withFileTypes: true, exclude: ({ name }) => ['node_modules', '.git', '.tap', '.screenshots', 'coverage'].includes(name) }).filter((entry) => entry.isFile() && entry.name !== '.env')
+  t.ok(paths.length > 100)
+  t.same(paths.filter(({ parentPath, name }) => shapes.test(readFileSync(join(parentPath, name), 'latin1'))).map(({ name }) => name), [])
 })
 
 /** A second request on a connection whose first one is being minted while the service stops. */

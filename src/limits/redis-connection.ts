@@ -2,6 +2,8 @@
 // passed a check: then nobody waits for it, and nothing is queued.
 
 import { isIP } from 'node:net'
+// Before the next one looks at the environment.
+import '../config.ts'
 import { Redis } from 'ioredis'
 import type { RedisAddress } from '../config.ts'
 import { ApiError } from '../errors.ts'

@@ -17,13 +17,16 @@ export function refusedAfter (decided: Partial<Decision>, error: ApiError): ApiE
   return error
 }
 
+/** Of what a client or upstream may choose freely. No name of theirs is longer. */
+const MAX_FACT_LENGTH = 256
+
 export function grantedFacts (kind: Kind, { model, prompt, ignored }: Granted): Partial<Decision> {
-  return { kind, model, prompt, ignored }
+  return { kind, model: model?.slice(0, MAX_FACT_LENGTH) ?? null, prompt, ignored }
 }
 
 export function mintedFacts ({ value, expiresAt, session, upstreamRequestId }: Minted): Partial<Decision> {
   return {
-    session_id: typeof session.id === 'string' ? session.id : null,
+    session_id: typeof session.id === 'string' ? session.id.slice(0, MAX_FACT_LENGTH) : null,
     secret_sha256: hash('sha256', value),
     expires_at: expiresAt,
     upstream_request_id: upstreamRequestId

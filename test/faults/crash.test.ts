@@ -1,5 +1,7 @@
 // Attack F5: an error that nobody foresaw ends the process in order, and tells nothing that it knew.
 
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { CANARIES } from '../fakes/app.ts'
 import { startCountingUpstream } from '../fakes/counting.ts'
@@ -31,6 +33,17 @@ for (const [name, statement] of [
     for (const secret of [...Object.values(CANARIES), ...upstream.minted]) t.notOk(told.includes(secret))
   })
 }
+
+t.test('F5: a report of Node.js, where somebody asks for one, has no secret of the environment', async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const folder = t.testdir({})
+  const service = await startService(t, { upstreamUrl: upstream.url, args: ['--report-on-signal', `--report-directory=${folder}`] })
+  t.equal((await service.mint()).status, 200)
+  service.kill('SIGUSR2')
+  const report = await until('the report', () => readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8')).find((text) => /\n}\s*$/.test(text)))
+  t.match(JSON.parse(report), { header: { trigger: 'Signal' } })
+  for (const secret of [...Object.values(CANARIES), ...upstream.minted]) t.notOk(report.includes(secret))
+})
 
 t.test('F5: a second failure while it drains ends it at once', async (t) => {
   const upstream = await startCountingUpstream(t, 0)
