@@ -26,21 +26,25 @@ export function registerAdmission (app: FastifyInstance, { rulebook, limitAddres
   // A remembered token brings the same caller each time: by one rulebook it is admitted once.
   const admitted = new WeakMap<Rulebook, WeakMap<Caller, AdmittedCaller>>()
 
-  function admit (caller: Caller, by: Rulebook, request: FastifyRequest): AdmittedCaller {
-    const identifier = safetyIdentifier(caller.issuer, caller.subject, safetyIdentifierSecret)
-    request.caller = { ...caller, safetyIdentifier: identifier }
-    const policy = selectPolicy(by.policies, caller, identifier)
-    return { ...caller, safetyIdentifier: identifier, policy }
+  function admit (caller: Caller, by: Rulebook, request: FastifyRequest): void {
+    let known = admitted.get(by)
+    if (known === undefined) admitted.set(by, known = new WeakMap())
+    let admission = known.get(caller)
+    if (admission === undefined) {
+      const identified = { ...caller, safetyIdentifier: safetyIdentifier(caller.issuer, caller.subject, safetyIdentifierSecret) }
+      request.caller = identified
+      known.set(caller, admission = { ...identified, policy: selectPolicy(by.policies, caller, identified.safetyIdentifier) })
+    }
+    request.caller = admission
   }
 
   app.addHook('onRequest', limitAddress)
-  app.addHook('onRequest', async (request: FastifyRequest) => {
-    const current = rulebook()
-    const caller = await current.callers.authenticate(request)
-    let known = admitted.get(current)
-    if (known === undefined) admitted.set(current, known = new WeakMap())
-    let admission = known.get(caller)
-    if (admission === undefined) known.set(caller, admission = admit(caller, current, request))
-    request.caller = admission
+  app.addHook('onRequest', (request, _reply, done) => {
+    const by = rulebook()
+    const caller = by.callers.authenticate(request)
+    if (caller instanceof Promise) return caller.then((caller) => admit(caller, by, request))
+    // Remembered: the next step need not wait for a turn.
+    admit(caller, by, request)
+    done()
   })
 }

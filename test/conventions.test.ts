@@ -52,7 +52,7 @@ t.test('the policy is judged without a server and without a network, the vocabul
 
 t.test('only the client of upstream knows the key, and only it calls upstream', async (t) => {
   t.same(withMatch(/\bopenKey\b|\bkey\.headers\b|\bKey\b.*\/key\.ts/, isProduction), ['src/commands/doctor.ts', 'src/server.ts', 'src/upstream/client.ts', 'src/upstream/key.ts'])
-  t.same(withMatch(/from 'undici'/, isProduction), ['src/callers/outbound.ts', 'src/upstream/client.ts'])
+  t.same(withMatch(/from 'undici'/, isProduction), ['src/callers/outbound.ts', 'src/upstream/attempt.ts', 'src/upstream/client.ts'])
   t.same(withMatch(/(?<![\w.])fetch\s*\(|node:https?'.*\b(request|get)\b/, isProduction), [])
 })
 

@@ -22,10 +22,12 @@ export function registerOverload (app: FastifyInstance, maxInFlight: number): vo
   }, LOOK_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
 
-  app.addHook('onRequest', async (_request, reply) => {
+  const leave = () => { inFlight-- }
+  app.addHook('onRequest', (_request, reply, done) => {
     const reason = inFlight >= maxInFlight ? 'in_flight' : pressure
-    if (reason !== null) throw new ApiError('overloaded', { reason, retryAfterSeconds: 1 })
+    if (reason !== null) return done(new ApiError('overloaded', { reason, retryAfterSeconds: 1 }))
     inFlight++
-    reply.raw.once('close', () => { inFlight-- })
+    reply.raw.once('close', leave)
+    done()
   })
 }

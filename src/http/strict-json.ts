@@ -32,19 +32,19 @@ export function parseStrictly (body: Uint8Array): Json {
   return value
 }
 
-function assertPlain (root: Json): void {
-  // A list of what is left rather than recursion: the depth is the sender's choice.
-  const left: { value: Json, depth: number }[] = [{ value: root, depth: 0 }]
-  for (let next = left.pop(); next !== undefined; next = left.pop()) {
-    const { value, depth } = next
-    if (typeof value === 'string') assertText(value)
-    if (typeof value !== 'object' || value === null) continue
-    if (depth >= MAX_DEPTH) throw new ApiError('invalid_request', { reason: 'too_deep' })
-    for (const [key, inner] of Object.entries(value)) {
-      if (FORBIDDEN_KEYS.has(key)) throw new ApiError('invalid_request', { reason: 'forbidden_key' })
-      assertText(key)
-      left.push({ value: inner, depth: depth + 1 })
-    }
+function assertPlain (value: Json, depth = 0): void {
+  if (typeof value === 'string') return assertText(value)
+  if (typeof value !== 'object' || value === null) return
+  // Not followed any deeper: the depth is the sender's choice.
+  if (depth >= MAX_DEPTH) throw new ApiError('invalid_request', { reason: 'too_deep' })
+  if (Array.isArray(value)) {
+    for (const inner of value) assertPlain(inner, depth + 1)
+    return
+  }
+  for (const key of Object.keys(value)) {
+    if (FORBIDDEN_KEYS.has(key)) throw new ApiError('invalid_request', { reason: 'forbidden_key' })
+    assertText(key)
+    assertPlain(value[key] as Json, depth + 1)
   }
 }
 

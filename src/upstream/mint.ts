@@ -82,8 +82,8 @@ export function upstreamRoutes (request: Pick<MintRequest, 'kind' | 'session' | 
   const old = (): Route => ({ path: LEGACY_PATHS[kind], body: writeLegacy(kind, session, seconds), legacy: true })
   if (mintApi === 'sessions') return [old()]
   // `auto`: the legacy route for those who came by one, unless the policy says what it could not carry.
-  const carried = leafPaths(session).every((path) => legacyCanCarry(kind, path, getIn(session, path)))
-  return legacy && carried ? [old(), current] : [current]
+  const carried = () => leafPaths(session).every((path) => legacyCanCarry(kind, path, getIn(session, path)))
+  return legacy && carried() ? [old(), current] : [current]
 }
 
 function isGone (answer: Answer): boolean {
