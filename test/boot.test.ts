@@ -4,9 +4,13 @@ import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { CALLERS, CANARIES } from './fakes/app.ts'
+import { createSigner, forge } from './callers/forge.ts'
+import { CALLERS, CANARIES, POLICY } from './fakes/app.ts'
+import { startFaultProxy } from './fakes/fault-proxy.ts'
+import { answers, startHostileIssuer } from './fakes/hostile-issuer.ts'
 import { spawnService, startService } from './fakes/service.ts'
-import { GA, startUpstream } from './fakes/upstream.ts'
+import { until } from './fakes/until.ts'
+import { GA, inSeconds, startUpstream } from './fakes/upstream.ts'
 
 /** So that what the child runs counts as covered. */
 const INSTRUMENTED = Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(NODE_OPTIONS|NODE_V8_COVERAGE|TAP.*|_TAP.*)$/.test(name))) as Record<string, string>
@@ -56,6 +60,24 @@ for (const { name, isCounted, env, policy, says } of REFUSED) {
     t.same(service.log, [])
   })
 }
+
+t.test('fault 16: while the keys of an issuer cannot be had it is not ready, and serves whom it can judge; then it is, by itself', async (t) => {
+  const signer = createSigner('ES256', 'first')
+  const issuer = await startHostileIssuer(t, answers({ keys: [signer.jwk] }))
+  const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: Number(new URL(issuer.url).port) })
+  await proxy.inject('refuse')
+  const upstream = await startUpstream(t)
+  const policy = POLICY.replace('callers:', `callers:\n  - jwt: { issuer: 'https://other.test/', audience: voice, jwks: 'http://${proxy.host}/keys' }`)
+  const service = await spawnService(t, { upstreamUrl: upstream.url, policy })
+  await until('it to listen', () => service.ask('/livez').then(() => true, () => false), 20_000)
+  t.match(await service.ask('/readyz'), { status: 503, body: { waiting_for: ['identity'] } })
+  t.equal((await service.mint()).status, 200)
+  const authorization = `Bearer ${forge(signer, { iss: 'https://other.test/', sub: 'bob', aud: 'voice', plan: 'pro', exp: inSeconds(60) })}`
+  t.match(await service.mint({ headers: { authorization } }), { status: 503, code: 'identity_unavailable' })
+  await proxy.inject('pass')
+  await until('it to be ready', async () => (await service.ask('/readyz')).status === 200, 31_000)
+  t.equal((await service.mint({ headers: { authorization } })).status, 200)
+})
 
 t.test('a good configuration becomes ready, mints, and leaves on SIGTERM', async (t) => {
   const upstream = await startUpstream(t)

@@ -40,7 +40,7 @@ t.test('readiness names the part that is waited for, and no address', async (t) 
   }
 })
 
-t.test('26: where Redis is not there the replica says `limits`, and neither where it looked nor with what', async (t) => {
+t.test('fault 26: where Redis is not there the replica says `limits`, and neither where it looked nor with what', async (t) => {
   const upstream = await startUpstream(t)
   const env = { REDIS_URL: 'redis://mint:canary-password@127.0.0.1:1', OPS_HOST: '127.0.0.1', OPS_PORT: '0' }
   const [denying, alone] = await Promise.all([

@@ -95,8 +95,8 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
         await wait(pauseMs)
         watch.retried()
         const second = await guarded(call, body)
-        // What may have been minted by the first attempt stays unknown, unless the second one did mint.
-        return conclude(mayHaveMinted(first) && !hasMinted(second) ? first : second)
+        // What may have been minted by the first attempt stays unknown, unless the second one did mint, or is unknown itself.
+        return conclude(mayHaveMinted(first) && !mayHaveMinted(second) && !hasMinted(second) ? first : second)
       } finally {
         inFlight--
       }

@@ -1,4 +1,4 @@
-// Faults 37, 39, 41, 43, 47: a system that has run out of something, or allows less than one is used to.
+// Faults 37, 39 to 41, 43, 47: a system that has run out of something, or allows less than one is used to.
 
 import { spawnSync } from 'node:child_process'
 import { chmodSync, readdirSync } from 'node:fs'
@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { POLICY } from '../fakes/app.ts'
 import { startBehindProxy } from '../fakes/behind-proxy.ts'
 import { startCountingUpstream } from '../fakes/counting.ts'
-import { startService } from '../fakes/service.ts'
+import { startService, tokenOf } from '../fakes/service.ts'
 import { until } from '../fakes/until.ts'
 
 t.jobs = 3
@@ -110,6 +110,27 @@ t.test('fault 37: a loop that was blocked beyond the deadline answers once, and 
   t.equal(new Set(ids).size, 10)
   await proxy.inject('pass')
   await until('service', async () => (await app.mint('client_secrets')).status === 200)
+})
+
+t.test('fault 40: with a tenth of a processor it is slower, refuses no good token for it, and stays ready', { buffered: true }, async (t) => {
+  const upstream = await startCountingUpstream(t, 0)
+  const service = await startService(t, { upstreamUrl: upstream.url, isCounted: false })
+  // What a quota of the processor does: 10 ms of every 100.
+  const stopping = setInterval(() => {
+    service.kill('SIGCONT')
+    setTimeout(() => service.kill('SIGSTOP'), 10)
+  }, 100)
+  t.teardown(() => clearInterval(stopping))
+  // Within the tolerance of clocks, and not by much.
+  const authorization = `Bearer ${await tokenOf({ exp: Math.floor(Date.now() / 1000) - 15 })}`
+  const answers = await Promise.all(Array.from({ length: 10 }, () => service.mint({ headers: { authorization } })))
+  t.same(answers.map(({ status }) => status), Array(10).fill(200))
+  t.equal((await service.ask('/readyz')).status, 200)
+  clearInterval(stopping)
+  await until('its whole processor again', () => {
+    service.kill('SIGCONT')
+    return service.mint({ signal: AbortSignal.timeout(500) }).then(({ tookMs }) => tookMs < 100, () => false)
+  })
 })
 
 for (const minutes of [10, -10]) {

@@ -8,7 +8,7 @@ import { lastDecision, remainingOf, startBehindProxy, type BehindProxy } from '.
 import { startBlackHole, startSilence } from '../fakes/black-hole.ts'
 import type { Fault } from '../fakes/fault-proxy.ts'
 import { until } from '../fakes/until.ts'
-import { startUpstream } from '../fakes/upstream.ts'
+import { GA, hang, reset, startUpstream } from '../fakes/upstream.ts'
 
 t.jobs = 4
 
@@ -207,12 +207,12 @@ for (const [name, fault] of [['reset', 'reset'], ['cut', { cut: 9 }]] as [string
 }
 
 t.test('G14, G19, fault 7: a retry that has hung is over at the same deadline', { buffered: true }, async (t) => {
-  const { app, proxy } = await startConnected(t)
-  await proxy.inject('reset', 1)
-  const minting = timed(() => app.mint('client_secrets'))
-  await proxy.inject('hang')
-  const answer = await minting
+  const app = await startApp(t, { env })
+  app.upstream.answer(GA, reset(), hang)
+  const answer = await timed(() => app.mint('client_secrets'))
   t.equal(answer.status, 504)
+  t.same(app.attempts, ['connection_reset', 'retry', 'deadline'])
+  t.equal(lastDecision(app).event, 'mint.unknown')
   t.ok(answer.tookMs < DEADLINE_MS + GRACE_MS, `${answer.tookMs} ms`)
 })
 

@@ -9,7 +9,8 @@ import { ADA, connectStore, openStore, type OpenedStore } from './store.ts'
 
 t.setTimeout(120_000)
 
-/** 250 ms, and what a busy machine adds. */
+const ANSWER_WITHIN_MS = 250
+/** That, and what a busy machine adds. */
 const IN_TIME_MS = 1000
 const BACK_WITHIN_MS = 5000
 const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503, retryAfterSeconds: 1 }
@@ -61,7 +62,7 @@ t.test('fault 28: a Redis that hangs is waited for once, and then by nobody', { 
   t.ok(first.tookMs < IN_TIME_MS)
   const next = await timed(async () => store.take([ADA]))
   t.match(next.error, UNAVAILABLE)
-  t.ok(next.tookMs < 100)
+  t.ok(next.tookMs < ANSWER_WITHIN_MS, `${next.tookMs} ms`)
 })
 
 t.test('fault 28: a Redis that answers a second late is as good as none', { skip: NO_REDIS }, async (t) => {
@@ -178,13 +179,14 @@ t.test('fault 29: Redis returns, counts go on where they were, and within five s
 
 t.test('fault 29: a mint that fails while Redis is lost keeps its own error, stays counted, and that is counted', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
-  const store = await connectStore(t, redis)
+  const proxy = await startFaultProxy(t, redis.address)
+  const store = await connectStore(t, { address: addressOf(proxy.port) })
   const [one, two] = [await store.take([ADA]), await store.take([ADA])]
-  await redis.kill()
-  await Promise.all([one.giveBack(), two.giveBack()])
-  await until('the loss to be seen', () => !store.isUp())
+  await proxy.inject('hang')
   await one.giveBack()
-  t.equal(store.counts().notGivenBack, 3)
+  t.notOk(store.isUp(), 'lost in the very moment of giving back')
+  await two.giveBack()
+  t.equal(store.counts().notGivenBack, 2)
 })
 
 t.test('fault 30: replicas that count alone mint no more than the limit each, and one of them no more for having lost Redis twice', { skip: NO_REDIS }, async (t) => {
