@@ -1,3 +1,4 @@
+import { constants } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 
 const INTERVAL_MS = 500
@@ -19,7 +20,7 @@ export function watchText (path: string, initial: string | null, { onText, isUsa
   let looksAlike = 0
 
   async function look (): Promise<void> {
-    const text = await readFile(path, 'utf8').catch(() => null)
+    const text = await readText(path)
     looksAlike = text === seen ? looksAlike + 1 : 0
     seen = text
     if (looksAlike > 0 && text !== told && !isStopped && (looksAlike >= LOOKS_AT_HALF || !isHalf(text, told) || !isUsable(text))) {
@@ -33,6 +34,11 @@ export function watchText (path: string, initial: string | null, { onText, isUsa
     isStopped = true
     clearTimeout(timer)
   }
+}
+
+/** Null where it cannot be read. Of a named pipe that nobody writes that is at once, and not a thread that waits. */
+export async function readText (path: string): Promise<string | null> {
+  return readFile(path, { encoding: 'utf8', flag: constants.O_RDONLY | constants.O_NONBLOCK }).catch(() => null)
 }
 
 function isHalf (text: string | null, before: string | null): text is string {

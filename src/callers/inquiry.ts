@@ -2,6 +2,7 @@
 // is not asked twice at the same time; and where nobody answers, the asking pauses instead of making everybody wait.
 
 import { BrokenCircuitError, circuitBreaker, ConsecutiveBreaker, handleWhenResult } from 'cockatiel'
+import { halfOpenAfter } from '../circuit.ts'
 import { unavailable, type Caller } from './caller.ts'
 import { createMemory, memoryKey } from './memory.ts'
 import { OutboundError } from './outbound.ts'
@@ -20,7 +21,7 @@ export function createInquiry (issuer: string, { log, clock }: Pick<Compiling, '
   const asking = new Map<string, Promise<Caller>>()
   // Only silence counts: by an answer that is no verdict, such as a 500, anyone could stop the asking for everyone.
   const circuit = circuitBreaker(handleWhenResult((outcome) => outcome instanceof OutboundError && outcome.isSilence), {
-    halfOpenAfter: PAUSE_SECONDS * 1000,
+    halfOpenAfter: halfOpenAfter(PAUSE_SECONDS * 1000, clock.monotonicMs),
     breaker: new ConsecutiveBreaker(SILENCES_IN_A_ROW)
   })
   circuit.onBreak(() => log.error({ issuer }, 'nobody answers whether credentials are good'))

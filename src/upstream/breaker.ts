@@ -1,6 +1,7 @@
 // Sheds load while upstream is down: after a run of failures nothing is asked of it but a probe now and then.
 
 import { BrokenCircuitError, circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhenResult } from 'cockatiel'
+import { halfOpenAfter } from '../circuit.ts'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../logging.ts'
 import type { Answer } from './attempt.ts'
@@ -12,21 +13,14 @@ export type Breaker = ((attempt: () => Promise<Answer | ApiError>) => Promise<An
 
 /** `now` is monotonic, in milliseconds. */
 export function createBreaker (log: Pick<Log, 'error' | 'warn'>, now: () => number = () => performance.now()): Breaker {
-  let openedAt = 0
   const circuit = circuitBreaker(handleWhenResult((outcome) => isFailure(outcome as Answer | ApiError)), {
-    halfOpenAfter: { next: halfOpenAfter },
+    halfOpenAfter: halfOpenAfter(PROBE_AFTER_MS, now),
     breaker: new ConsecutiveBreaker(FAILURES_IN_A_ROW)
   })
   circuit.onBreak(() => {
-    openedAt = now()
     log.error({ code: 'upstream_unavailable' }, 'upstream is failing: mints are refused but for a probe')
   })
   circuit.onReset(() => log.warn({}, 'upstream answers again'))
-
-  /** The library asks the wall clock, which may be set back by an hour: what it compares with is made to say yes or no. */
-  function halfOpenAfter () {
-    return { get duration () { return now() - openedAt >= PROBE_AFTER_MS ? -Infinity : Infinity }, next: halfOpenAfter }
-  }
 
   const execute = async (attempt: () => Promise<Answer | ApiError>): Promise<Answer | ApiError> => {
     // The library lets others wait for the probe, which may take until the deadline.

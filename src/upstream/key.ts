@@ -1,10 +1,9 @@
 // The OpenAI key: the one thing that a browser must never hold, held in this one place.
 
 import { readFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { ConfigError, type Config } from '../config.ts'
 import type { Log } from '../logging.ts'
-import { watchText } from '../watch.ts'
+import { readText, watchText } from '../watch.ts'
 
 type Headers = Readonly<Record<string, string>>
 
@@ -23,7 +22,7 @@ export function openKey ({ key, authScheme }: Config['upstream'], log: Pick<Log,
     const headers = headersFor(key.value)
     return { headers: () => headers, reread: async () => false, close: () => {} }
   }
-  const text = readText(key.file)
+  const text = readAtStart(key.file)
   let current = keyIn(text)
   if (current === null) throw new ConfigError(['OPENAI_API_KEY_FILE cannot be read, is empty, or holds more than a key'])
   let headers = headersFor(current)
@@ -41,14 +40,14 @@ export function openKey ({ key, authScheme }: Config['upstream'], log: Pick<Log,
   return {
     headers: () => headers,
     reread: async (sent) => {
-      use(await readFile(key.file, 'utf8').catch(() => null))
+      use(await readText(key.file))
       return headers !== sent
     },
     close: watchText(key.file, text, { onText: use, isUsable: (text) => keyIn(text) !== null })
   }
 }
 
-function readText (path: string): string | null {
+function readAtStart (path: string): string | null {
   try {
     return readFileSync(path, 'utf8')
   } catch {

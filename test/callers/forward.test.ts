@@ -1,7 +1,6 @@
 // Forward auth: only what is named goes out, and only a 200 with a subject comes back as a caller (A42, A43, fault 25).
 
 import type { ServerResponse } from 'node:http'
-import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import type { ForwardEntry } from '../../src/callers/entries.ts'
 import { startSilence } from '../fakes/black-hole.ts'
@@ -123,10 +122,8 @@ t.test('many who ask the same at once are one question', async (t) => {
   t.equal(app.asked.length, 1)
 })
 
-t.test('fault 24, fault 25: where nobody answers, the asking pauses', async (t) => {
-  mock.timers.enable({ apis: ['Date'] })
-  t.teardown(() => mock.timers.reset())
-  const { app, ask, log } = await start(t)
+t.test('fault 24, fault 25, fault 41: where nobody answers, the asking pauses, and no longer for a clock that is set', async (t) => {
+  const { app, ask, clock, log } = await start(t)
   app.behave(hangsUp)
   for (let i = 0; i < 4; i++) assertUnavailable(t, await ask(cookie()), 'checker_unreachable')
   app.behave(answers({}, 401))
@@ -143,7 +140,9 @@ t.test('fault 24, fault 25: where nobody answers, the asking pauses', async (t) 
     t.equal(answer.headers['retry-after'], '5')
   }
   t.equal(app.asked.length, length)
-  mock.timers.tick(5000)
+  const { now } = Date
+  t.intercept(Date, 'now', { value: () => now() - 600_000 })
+  await clock.advance(5000)
   assertPassed(t, await ask(cookie()), { subject: 'user-1' })
   t.same(log.lines, [{ level: 'error', message: 'nobody answers whether credentials are good', issuer: 'app' }, { level: 'info', message: 'credentials can be checked again', issuer: 'app' }])
 })

@@ -1,5 +1,6 @@
 // Fault 44: the key is replaced on disk, well or badly, while mints go on.
 
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -40,7 +41,9 @@ const LOST: [name: string, lose: (file: string) => void][] = [
   ['holds a comment behind the key', (file) => writeFileSync(file, `${NEW} # new`)],
   ['holds two keys', (file) => writeFileSync(file, `${OLD}\n${NEW}\n`)],
   ['is deleted', (file) => rmSync(file)],
-  ['becomes a folder', (file) => { rmSync(file); mkdirSync(file) }]
+  ['becomes a folder', (file) => { rmSync(file); mkdirSync(file) }],
+  ['becomes a symlink to nowhere', (file) => { rmSync(file); symlinkSync('nowhere', file) }],
+  ['becomes a pipe that nobody writes', (file) => { rmSync(file); execFileSync('mkfifo', [file]) }]
 ]
 
 for (const [name, lose] of LOST) {

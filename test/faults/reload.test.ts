@@ -1,5 +1,6 @@
 // Fault 43: the policy file changes under a running service: it is taken over whole, or not at all.
 
+import { execFileSync } from 'node:child_process'
 import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -42,7 +43,8 @@ const BAD: [name: string, spoil: (path: string) => void][] = [
   ['names a secret that is not there', (path) => writeFileSync(path, SECOND.replace('TOKEN_SECRET', 'NO_SUCH_SECRET'))],
   ['is deleted', (path) => rmSync(path)],
   ['becomes a folder', (path) => { rmSync(path); mkdirSync(path) }],
-  ['becomes a symlink to nowhere', (path) => { rmSync(path); symlinkSync('nowhere', path) }]
+  ['becomes a symlink to nowhere', (path) => { rmSync(path); symlinkSync('nowhere', path) }],
+  ['becomes a pipe that nobody writes', (path) => { rmSync(path); execFileSync('mkfifo', [path]) }]
 ]
 
 for (const [name, spoil] of BAD) {
