@@ -30,6 +30,14 @@ http {
 }
 `
 
+t.test('G20: a mint is a POST alone, and says that it is to be kept by nobody and is for one caller', async (t) => {
+  const app = await startApp(t)
+  const { headers } = await app.mint('client_secrets')
+  t.equal(headers.get('cache-control'), 'no-store')
+  t.equal(headers.get('vary'), 'Authorization, Origin')
+  t.equal((await app.request('/v1/realtime/client_secrets', { headers: { authorization: `Bearer ${await app.token()}` } })).status, 405)
+})
+
 t.test('G20: nobody gets another one\'s secret out of it', { skip: nginx.skip }, async (t) => {
   const app = await startApp(t)
   const free = createServer().listen(0, '127.0.0.1')
