@@ -47,7 +47,7 @@ export function createAudit (lines: Lines): Audit {
   const timer = setInterval(writeCounts, 1000).unref()
 
   function line (event: AuditEvent, decision: object): string {
-    return `${escapeControls(JSON.stringify({ audit: 1, time: new Date().toISOString(), event, ...decision }))}\n`
+    return `{"audit":1,"time":"${new Date().toISOString()}","event":"${event}",${escapeControls(JSON.stringify(decision)).slice(1)}\n`
   }
 
   function writeCounts (): void {

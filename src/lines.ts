@@ -78,9 +78,8 @@ export async function openLines (path: string | null): Promise<Lines> {
     failedAt = error === null ? -Infinity : performance.now()
     let end = 0
     for (const { text, settle } of batch) {
-      end += Buffer.byteLength(text)
       // A disk that filled up in the middle took the first of them whole.
-      const isWritten = end <= written
+      const isWritten = error === null || (end += Buffer.byteLength(text)) <= written
       if (settle !== undefined) settle(isWritten ? null : error)
       else if (!isWritten) lost++
     }

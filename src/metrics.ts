@@ -57,16 +57,9 @@ export function createMetrics (now: () => number = () => performance.now()): Met
     decided(event.replace('mint.', ''), code ?? '', kind ?? '', policy ?? '')
   }
 
-  async function noteGranted (decision: Decision, write: () => Promise<void>): Promise<void> {
-    const began = now()
-    try {
-      await write()
-    } catch (error) {
-      auditFailures.inc()
-      throw error
-    }
+  function noteGranted (decision: Decision, writtenInMs: number): void {
     const upstreamTook = upstreamMs.get(decision.request_id) ?? 0
-    own.observe((Number(decision.duration_ms) + now() - began - upstreamTook) / 1000)
+    own.observe((Number(decision.duration_ms) + writtenInMs - upstreamTook) / 1000)
     upstream.observe(upstreamTook / 1000)
     note('mint.granted', decision)
   }
@@ -83,7 +76,16 @@ export function createMetrics (now: () => number = () => performance.now()): Met
           throw error
         }
       },
-      granted: (decision, byMs) => noteGranted(decision, () => audit.granted(decision, byMs)),
+      granted: async (decision, byMs) => {
+        const began = now()
+        try {
+          await audit.granted(decision, byMs)
+        } catch (error) {
+          auditFailures.inc()
+          throw error
+        }
+        noteGranted(decision, now() - began)
+      },
       record: (event, decision) => {
         note(event, decision)
         audit.record(event, decision)

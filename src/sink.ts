@@ -7,6 +7,10 @@ import { Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
+const openFd = promisify(open)
+const writeFd = promisify(write)
+const statFd = promisify(fstat)
+
 const FULL_PIPE_PAUSE_MS = 10
 const NEWLINE = 0x0a
 
@@ -24,7 +28,7 @@ export type Sink = Readonly<{
 /** Rejects where the path cannot be opened for appending. */
 export async function openFile (path: string): Promise<Sink> {
   // Of a named pipe that nobody reads this is an error now, and not a thread that waits for a reader.
-  const fd = await promisify(open)(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK, 0o640)
+  const fd = await openFd(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK, 0o640)
   return fileSink(fd, await endsWithinLine(path))
 }
 
@@ -44,7 +48,7 @@ function fileSink (fd: number, isTorn: boolean): Sink {
       let error: Error | null = null
       while (offset < bytes.length && error === null) {
         try {
-          offset += (await promisify(write)(fd, bytes, offset)).bytesWritten
+          offset += (await writeFd(fd, bytes, offset)).bytesWritten
         } catch (cause) {
           if ((cause as NodeJS.ErrnoException).code === 'EAGAIN') await wait(FULL_PIPE_PAUSE_MS)
           else error = cause as Error
@@ -55,7 +59,7 @@ function fileSink (fd: number, isTorn: boolean): Sink {
     },
     writeNow: (text) => writeWhatFits(fd, text),
     isBroken: () => false,
-    stat: () => promisify(fstat)(fd),
+    stat: () => statFd(fd),
     close: () => close(fd, () => {})
   }
 }
@@ -71,7 +75,7 @@ function streamSink (stream: Socket): Sink {
     writeNow: (text) => { if (stream.writableLength === 0) writeWhatFits(1, text) },
     isBroken: () => stream.destroyed,
     /* c8 ignore next 2 -- stdout is neither moved nor closed */
-    stat: () => promisify(fstat)(1),
+    stat: () => statFd(1),
     close: () => {}
   }
 }

@@ -9,10 +9,13 @@ import type { Granted } from '../policy/apply.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Minted } from '../upstream/mint.ts'
 
-/** What was decided before the error, if a handler got that far. Kept by the error: most requests never need it. */
-const decidedBefore = new WeakMap<ApiError, Partial<Decision>>()
+/** How far a handler got. */
+export type Decided = { kind?: Kind, granted?: Granted, minted?: Minted }
 
-export function refusedAfter (decided: Partial<Decision>, error: ApiError): ApiError {
+/** Kept by the error that ended it: most requests never need it. */
+const decidedBefore = new WeakMap<ApiError, Decided>()
+
+export function refusedAfter (decided: Decided, error: ApiError): ApiError {
   decidedBefore.set(error, decided)
   return error
 }
@@ -20,45 +23,34 @@ export function refusedAfter (decided: Partial<Decision>, error: ApiError): ApiE
 /** Of what a client or upstream may choose freely. No name of theirs is longer. */
 const MAX_FACT_LENGTH = 256
 
-export function grantedFacts (kind: Kind, { model, prompt, ignored }: Granted): Partial<Decision> {
-  return { kind, model: model?.slice(0, MAX_FACT_LENGTH) ?? null, prompt, ignored }
-}
-
-export function mintedFacts ({ value, expiresAt, session, upstreamRequestId }: Minted): Partial<Decision> {
-  return {
-    session_id: typeof session.id === 'string' ? session.id.slice(0, MAX_FACT_LENGTH) : null,
-    secret_sha256: hash('sha256', value),
-    expires_at: expiresAt,
-    upstream_request_id: upstreamRequestId
-  }
-}
-
-export function grantedDecision (request: FastifyRequest, reply: FastifyReply, decided: Partial<Decision>): Decision {
-  return { ...beginning(request), ...decided, duration_ms: Math.round(reply.elapsedTime * 1000) / 1000, ...traceOf(request) }
+export function grantedDecision (request: FastifyRequest, reply: FastifyReply, decided: Decided): Decision {
+  return decisionOf(request, reply, decided, null)
 }
 
 /** Also of requests that no handler has seen. */
 export function refusedDecision (request: FastifyRequest, reply: FastifyReply, error: ApiError): Decision {
-  const decided = { upstream_request_id: error.upstreamRequestId, ...decidedBefore.get(error) }
-  return { ...grantedDecision(request, reply, decided), code: error.code, reason: error.reason ?? null }
+  return decisionOf(request, reply, decidedBefore.get(error) ?? {}, error)
 }
 
-function beginning ({ id, caller }: FastifyRequest): Decision {
+function decisionOf (request: FastifyRequest, reply: FastifyReply, { kind, granted, minted }: Decided, error: ApiError | null): Decision {
+  const { id, caller } = request
+  const sessionId = minted?.session.id
   return {
     request_id: id,
     subject: caller?.safetyIdentifier ?? null,
     issuer: caller?.issuer ?? null,
     policy: caller?.policy?.name ?? null,
-    kind: null,
-    model: null,
-    prompt: null,
-    session_id: null,
-    secret_sha256: null,
-    expires_at: null,
-    ignored: [],
-    code: null,
-    reason: null,
-    upstream_request_id: null,
-    duration_ms: null
+    kind: kind ?? null,
+    model: granted?.model?.slice(0, MAX_FACT_LENGTH) ?? null,
+    prompt: granted?.prompt ?? null,
+    session_id: typeof sessionId === 'string' ? sessionId.slice(0, MAX_FACT_LENGTH) : null,
+    secret_sha256: minted === undefined ? null : hash('sha256', minted.value),
+    expires_at: minted?.expiresAt ?? null,
+    ignored: granted?.ignored ?? [],
+    code: error?.code ?? null,
+    reason: error?.reason ?? null,
+    upstream_request_id: minted?.upstreamRequestId ?? error?.upstreamRequestId ?? null,
+    duration_ms: Math.round(reply.elapsedTime * 1000) / 1000,
+    ...traceOf(request)
   }
 }

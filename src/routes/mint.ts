@@ -3,7 +3,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type Type from 'typebox'
 import type { AdmittedCaller } from '../admission.ts'
-import type { Audit, Decision } from '../audit.ts'
+import type { Audit } from '../audit.ts'
 import { ApiError } from '../errors.ts'
 import { toApiError } from '../http/answers.ts'
 import { getIn, omitIn, type JsonObject, type Path } from '../json.ts'
@@ -15,7 +15,7 @@ import { sessionToLegacy } from '../realtime/legacy-answer.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Deadline } from '../upstream/deadline.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
-import { grantedDecision, grantedFacts, mintedFacts, refusedAfter } from './decision.ts'
+import { grantedDecision, refusedAfter, type Decided } from './decision.ts'
 import { bodyObject, readGa, readLegacyBody, type Read } from './read.ts'
 
 export type MintDeps = Readonly<{
@@ -40,7 +40,7 @@ export const MINT_ROUTES: readonly Route[] = [
 export function registerMint (app: FastifyInstance, deps: MintDeps): void {
   for (const route of MINT_ROUTES) {
     app.post(route.url, { schema: { response: { 200: route.answer } } }, async (request, reply) => {
-      const decided: Partial<Decision> = {}
+      const decided: Decided = {}
       try {
         return await mintFor(route, deps, request, reply, decided)
       } catch (cause) {
@@ -50,18 +50,16 @@ export function registerMint (app: FastifyInstance, deps: MintDeps): void {
   }
 }
 
-async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, reply: FastifyReply, decided: Partial<Decision>): Promise<JsonObject> {
+async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, reply: FastifyReply, decided: Decided): Promise<JsonObject> {
   const caller = request.caller as AdmittedCaller
   const { kind, asked } = route.read(request.body)
   decided.kind = kind
-  const granted = grant(caller, kind, asked)
-  Object.assign(decided, grantedFacts(kind, granted))
+  const granted = decided.granted = grant(caller, kind, asked)
 
   const taken = await takeLimits(deps.limits, caller, reply)
   const deadline = deps.deadline()
   try {
-    const minted = await mintUpstream(deps, request, { route, kind, asked, granted, deadline })
-    Object.assign(decided, mintedFacts(minted))
+    const minted = decided.minted = await mintUpstream(deps, request, { route, kind, asked, granted, deadline })
     await deps.audit.granted(grantedDecision(request, reply, decided), deadline.atMs)
     watchDelivery(deps.audit, request, reply, decided)
     reply.header('x-realtime-url', deps.realtimePublicUrl + (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
@@ -125,7 +123,7 @@ function clientParam (request: FastifyRequest, route: Route, asked: Asked, path:
 }
 
 /** Granted, audited, and then nobody there to read it: written down, because the secret exists. */
-function watchDelivery (audit: Audit, request: FastifyRequest, reply: FastifyReply, decided: Partial<Decision>): void {
+function watchDelivery (audit: Audit, request: FastifyRequest, reply: FastifyReply, decided: Decided): void {
   const undelivered = () => audit.record('mint.undelivered', grantedDecision(request, reply, decided))
   if (isGone(request)) return undelivered()
   reply.raw.once('close', () => { if (!reply.raw.writableFinished) undelivered() })
