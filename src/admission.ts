@@ -1,8 +1,9 @@
 // Who comes in: address limit, authentication, blocking and the choice of a policy, in this order, from headers alone.
 
-import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Caller } from './callers/caller.ts'
 import type { Policy } from './policy/file.ts'
+import type { LimitAddress } from './http/address-limit.ts'
 import { selectPolicy } from './policy/select.ts'
 import type { Rulebook } from './rulebook.ts'
 import { safetyIdentifier } from './safety-identifier.ts'
@@ -18,7 +19,7 @@ declare module 'fastify' {
 
 export type AdmissionDeps = Readonly<{
   rulebook: () => Rulebook
-  limitAddress: onRequestAsyncHookHandler
+  limitAddress: LimitAddress
   safetyIdentifierSecret: string | null
 }>
 

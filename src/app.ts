@@ -18,6 +18,7 @@ import { registerWire } from './http/wire.ts'
 import type { LimitStore } from './limits/limits.ts'
 import type { Log } from './logging.ts'
 import { registerHealth } from './routes/health.ts'
+import type { Metrics } from './metrics.ts'
 import type { Rulebook } from './rulebook.ts'
 import { refusedDecision } from './routes/decision.ts'
 import { MINT_ROUTES, registerMint } from './routes/mint.ts'
@@ -32,6 +33,7 @@ export type AppDeps = Readonly<{
   rulebook: () => Rulebook
   limits: LimitStore
   mint: Mint
+  timed: Metrics['timed']
   isDraining: () => boolean
   /** Parts that are not there yet, by name. */
   waitingFor: () => readonly string[]
@@ -41,7 +43,7 @@ export type AppDeps = Readonly<{
 const BEFORE_UPSTREAM = 1000
 const MINT_URLS = new Set(MINT_ROUTES.map(({ url }) => url))
 
-export async function buildApp ({ config, log, audit, rulebook, limits, mint, isDraining, waitingFor }: AppDeps): Promise<FastifyInstance> {
+export async function buildApp ({ config, log, audit, rulebook, limits, mint, timed, isDraining, waitingFor }: AppDeps): Promise<FastifyInstance> {
   const isTrusted = trustedProxies(config.trustProxy)
   const app = fastify({
     loggerInstance: log,
@@ -91,7 +93,7 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, is
     registerOverload(admitted, config.upstream.concurrency + BEFORE_UPSTREAM)
     registerAdmission(admitted, { rulebook, limitAddress, safetyIdentifierSecret: config.safetyIdentifierSecret })
     registerPolicy(admitted, limits)
-    registerMint(admitted, { mint, limits, audit, realtimePublicUrl: config.realtimePublicUrl, deadline: createDeadlines(config.upstream.timeoutMs) })
+    registerMint(admitted, { mint, limits, audit, timed, realtimePublicUrl: config.realtimePublicUrl, deadline: createDeadlines(config.upstream.timeoutMs) })
   })
   return app
 }

@@ -1,9 +1,8 @@
 // What is measured, as Prometheus reads it. No label has a value that a caller could add to: outcomes, codes and kinds are
 // ours, policies and issuers are configuration.
 
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type CounterConfiguration } from 'prom-client'
 import type { Audit, AuditEvent, Decision } from './audit.ts'
-import type { Mint } from './upstream/mint.ts'
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
@@ -25,9 +24,10 @@ export type Sources = Readonly<{
 }>
 
 export type Metrics = Readonly<{
-  /** The same audit trail and the same mint, counted and timed. */
+  /** The same audit trail, counted. */
   audited: (audit: Audit) => Audit
-  timed: (mint: Mint) => Mint
+  /** Of a mint that was granted. */
+  timed: (took: Readonly<{ upstreamMs: number, totalMs: number }>) => void
   attempted: (outcome: string) => void
   retried: () => void
   watch: (sources: Sources) => void
@@ -39,30 +39,15 @@ export function createMetrics (now: () => number = () => performance.now()): Met
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
-  const decisions = new Counter({ name: 'ephemint_decisions_total', help: 'Decisions by audit event, error code, kind of session and policy.', labelNames: ['outcome', 'code', 'kind', 'policy'], registers })
   const duration = new Histogram({ name: 'ephemint_mint_duration_seconds', help: 'Granted mints: the time upstream took, and our own.', labelNames: ['part'], buckets: SECONDS, registers })
   for (const part of ['own', 'upstream']) duration.zero({ part })
   const [own, upstream] = [duration.labels('own'), duration.labels('upstream')]
-  const attempts = new Counter({ name: 'ephemint_upstream_requests_total', help: 'Attempts to mint by upstream status, or by why there was none.', labelNames: ['outcome'], registers })
   const retries = new Counter({ name: 'ephemint_upstream_retries_total', help: 'Second attempts.', registers })
   const auditFailures = new Counter({ name: 'ephemint_audit_failures_total', help: 'Mints refused because their audit line could not be written.', registers })
 
-  const decided = counterOf(decisions)
-  const attempted = counterOf(attempts)
-  /** Between upstream's answer and the decision that follows, by request id. */
-  const upstreamMs = new Map<string, number>()
-
-  function note (event: AuditEvent, { code, kind, policy, request_id: id }: Decision): void {
-    upstreamMs.delete(id)
-    decided(event.replace('mint.', ''), code ?? '', kind ?? '', policy ?? '')
-  }
-
-  function noteGranted (decision: Decision, writtenInMs: number): void {
-    const upstreamTook = upstreamMs.get(decision.request_id) ?? 0
-    own.observe((Number(decision.duration_ms) + writtenInMs - upstreamTook) / 1000)
-    upstream.observe(upstreamTook / 1000)
-    note('mint.granted', decision)
-  }
+  const decided = tally({ name: 'ephemint_decisions_total', help: 'Decisions by audit event, error code, kind of session and policy.', labelNames: ['outcome', 'code', 'kind', 'policy'], registers })
+  const attempted = tally({ name: 'ephemint_upstream_requests_total', help: 'Attempts to mint by upstream status, or by why there was none.', labelNames: ['outcome'], registers })
+  const note = (event: AuditEvent, { code, kind, policy }: Decision) => decided(event.replace('mint.', ''), code ?? '', kind ?? '', policy ?? '')
 
   let kept: { text: Promise<string>, until: number } | undefined
 
@@ -77,14 +62,13 @@ export function createMetrics (now: () => number = () => performance.now()): Met
         }
       },
       granted: async (decision, byMs) => {
-        const began = now()
         try {
           await audit.granted(decision, byMs)
         } catch (error) {
           auditFailures.inc()
           throw error
         }
-        noteGranted(decision, now() - began)
+        note('mint.granted', decision)
       },
       record: (event, decision) => {
         note(event, decision)
@@ -96,13 +80,9 @@ export function createMetrics (now: () => number = () => performance.now()): Met
       },
       close: audit.close
     }),
-    timed: (mint) => async (request, context) => {
-      const began = now()
-      try {
-        return await mint(request, context)
-      } finally {
-        upstreamMs.set(context.requestId, now() - began)
-      }
+    timed: ({ upstreamMs, totalMs }) => {
+      own.observe((totalMs - upstreamMs) / 1000)
+      upstream.observe(upstreamMs / 1000)
     },
     attempted,
     retried: () => retries.inc(),
@@ -114,14 +94,21 @@ export function createMetrics (now: () => number = () => performance.now()): Met
   }
 }
 
-/** Counts by label values; what the library needs for each combination is made once. */
-function counterOf (counter: Counter): (...values: string[]) => void {
-  const known = new Map<string, Counter.Internal>()
+/** Counts by label values. The library's counter is told when somebody asks: looking its labels up costs as much as an audit line. */
+function tally (configuration: CounterConfiguration<string>): (...values: string[]) => void {
+  const counts = new Map<string, { values: string[], count: number }>()
+  const counter: Counter = new Counter({
+    ...configuration,
+    collect: () => {
+      counter.reset()
+      for (const { values, count } of counts.values()) counter.labels(...values).inc(count)
+    }
+  })
   return (...values) => {
     const key = values.join('\n')
-    const found = known.get(key) ?? counter.labels(...values)
-    known.set(key, found)
-    found.inc()
+    const found = counts.get(key)
+    if (found === undefined) counts.set(key, { values, count: 1 })
+    else found.count++
   }
 }
 

@@ -80,7 +80,8 @@ async function start (): Promise<void> {
     audit,
     rulebook: rulebook.current,
     limits: limits.store,
-    mint: metrics.timed(createMint(client, config.upstream.mintApi)),
+    mint: createMint(client, config.upstream.mintApi),
+    timed: metrics.timed,
     isDraining: () => draining,
     waitingFor
   })

@@ -2,9 +2,8 @@ import t from 'tap'
 import type { Audit, Decision } from '../src/audit.ts'
 import { ApiError } from '../src/errors.ts'
 import { createMetrics, type Sources } from '../src/metrics.ts'
-import type { Mint, MintRequest, Minted } from '../src/upstream/mint.ts'
 
-const DECISION = { request_id: 'one', code: null, kind: 'realtime', policy: 'pro', duration_ms: 30 } as Decision
+const DECISION = { request_id: 'one', code: null, kind: 'realtime', policy: 'pro' } as Decision
 const FULL = new ApiError('audit_unavailable')
 
 t.test('a grant that could not be written down is a failure of the audit and no grant', async (t) => {
@@ -37,24 +36,12 @@ t.test('decisions are counted by event, code, kind and policy, and still written
   t.match(text, 'ephemint_decisions_total{outcome="refused",code="invalid_credentials",kind="",policy=""} 1')
 })
 
-t.test('the time of a mint is told apart: upstream\'s, and our own with the audit line', async (t) => {
-  let now = 0
-  const metrics = createMetrics(() => now)
-  const mint = metrics.timed((async () => { now += 20 }) as unknown as Mint)
-  const audit = metrics.audited(auditThat({ granted: async () => { now += 4 } }))
-  await mint({} as MintRequest, { requestId: 'one' } as never)
-  await audit.granted(DECISION)
+t.test('the time of a mint is told apart: upstream\'s, and our own', async (t) => {
+  const metrics = createMetrics()
+  metrics.timed({ upstreamMs: 20, totalMs: 34 })
   const text = await metrics.text()
   t.match(text, 'ephemint_mint_duration_seconds_sum{part="upstream"} 0.02')
   t.match(text, 'ephemint_mint_duration_seconds_sum{part="own"} 0.014')
-})
-
-t.test('a mint that fails is timed for nobody, and fails as it did', async (t) => {
-  const metrics = createMetrics()
-  const mint = metrics.timed(async (): Promise<Minted> => { throw FULL })
-  await t.rejects(mint({} as MintRequest, { requestId: 'one' } as never), FULL)
-  metrics.audited(auditThat({})).record('mint.refused', { ...DECISION, duration_ms: null })
-  t.match(await metrics.text(), 'ephemint_mint_duration_seconds_count{part="upstream"} 0')
 })
 
 t.test('however often it is asked for, the text is made once a second', async (t) => {

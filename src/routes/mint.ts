@@ -8,6 +8,7 @@ import { ApiError } from '../errors.ts'
 import { toApiError } from '../http/answers.ts'
 import { getIn, omitIn, type JsonObject, type Path } from '../json.ts'
 import { bucketsOf, isCallers, tightest, type LimitStore, type Take, type WindowState } from '../limits/limits.ts'
+import type { Metrics } from '../metrics.ts'
 import { applyPolicy, type Asked, type Granted } from '../policy/apply.ts'
 import type { SessionRules } from '../policy/rules.ts'
 import { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../realtime/answer.ts'
@@ -22,6 +23,7 @@ export type MintDeps = Readonly<{
   mint: Mint
   limits: LimitStore
   audit: Audit
+  timed: Metrics['timed']
   realtimePublicUrl: string
   /** Of a mint that begins now. */
   deadline: () => Deadline
@@ -61,6 +63,7 @@ async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, r
   try {
     const minted = decided.minted = await mintUpstream(deps, request, { route, kind, asked, granted, deadline })
     await deps.audit.granted(grantedDecision(request, reply, decided), deadline.atMs)
+    deps.timed({ upstreamMs: minted.tookMs, totalMs: reply.elapsedTime })
     watchDelivery(deps.audit, request, reply, decided)
     reply.header('x-realtime-url', deps.realtimePublicUrl + (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
     return route.shape(kind, minted, visible(minted.session, caller, kind), granted)

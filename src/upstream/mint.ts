@@ -27,6 +27,8 @@ export type Minted = Readonly<{
   /** In GA shape, as upstream told it. */
   session: JsonObject
   upstreamRequestId: string | null
+  /** Retry and second route included. */
+  tookMs: number
 }>
 
 /** What is asked of upstream, and in which of the two shapes. */
@@ -45,20 +47,22 @@ export function createMint (client: Client, mintApi: Config['upstream']['mintApi
   const goneUntil = new Map<string, number>()
 
   return async (request, context) => {
+    const began = performance.now()
+    const read = (answer: Answer, route: Route): Minted => ({ ...readMinted(answer, route, request), tookMs: performance.now() - began })
     const ask = (route: Route) => client.call({ ...context, path: route.path, body: route.body })
     const [first, second] = upstreamRoutes(request, mintApi)
-    if (second === undefined) return read(await ask(first), first, request)
+    if (second === undefined) return read(await ask(first), first)
     if ((goneUntil.get(first.path) ?? 0) <= now()) {
       const answer = await ask(first)
-      if (!isGone(answer)) return read(answer, first, request)
+      if (!isGone(answer)) return read(answer, first)
     }
-    const minted = read(await ask(second), second, request)
+    const minted = read(await ask(second), second)
     // Only now: an upstream that is down altogether has not shown that the route is gone.
     if ((goneUntil.get(first.path) ?? 0) <= now()) goneUntil.set(first.path, now() + GONE_REMEMBERED_MS)
     return minted
   }
 
-  function read (answer: Answer, route: Route, request: MintRequest): Minted {
+  function readMinted (answer: Answer, route: Route, request: MintRequest): Omit<Minted, 'tookMs'> {
     if (answer.status !== 200) throw refusal(answer, route, request)
     const minted = route.legacy ? readLegacyAnswer(answer.body, request.kind) : readAnswer(answer.body)
     if (minted === null || !isUsable(minted, now())) {
@@ -93,7 +97,7 @@ function isGone (answer: Answer): boolean {
     (answer.status === 400 && code === 'beta_api_shape_disabled')
 }
 
-type Read = Omit<Minted, 'upstreamRequestId'>
+type Read = Omit<Minted, 'upstreamRequestId' | 'tookMs'>
 
 function readAnswer (body: Json | undefined): Read | null {
   if (!isObject(body) || !isObject(body.session)) return null

@@ -122,7 +122,7 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
   const attempts: string[] = []
   const client = createClient(config.upstream, key, logger, { attempted: (outcome) => attempts.push(outcome), retried: () => attempts.push('retry') })
   const auditTrail = createAudit(audit)
-  const app = await buildApp({ config, log: logger, audit: auditTrail, rulebook: () => rulebook, limits, mint: createMint(client, config.upstream.mintApi, wallMs), isDraining, waitingFor })
+  const app = await buildApp({ config, log: logger, audit: auditTrail, rulebook: () => rulebook, limits, mint: createMint(client, config.upstream.mintApi, wallMs), timed: () => {}, isDraining, waitingFor })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(async () => {
     app.server.closeAllConnections()
