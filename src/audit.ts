@@ -61,17 +61,11 @@ export function createAudit (lines: Lines): Audit {
     assertWritable: () => {
       if (lines.isStuck()) throw new ApiError('audit_unavailable', { retryAfterSeconds: 1 })
     },
-    granted: async (decision, byMs = Infinity) => {
-      try {
-        await lines.confirm(line('mint.granted', decision), {
-          // Where upstream took all the time there was, a disk has a moment nevertheless.
-          withinMs: Math.max(LEAST_WAIT_MS, byMs - performance.now()),
-          ifLate: () => line('mint.undelivered', { ...decision, code: 'audit_unavailable' })
-        })
-      } catch (cause) {
-        throw new ApiError('audit_unavailable', { retryAfterSeconds: 1, cause })
-      }
-    },
+    granted: (decision, byMs = Infinity) => lines.confirm(line('mint.granted', decision), {
+      // Where upstream took all the time there was, a disk has a moment nevertheless.
+      withinMs: Math.max(LEAST_WAIT_MS, byMs - performance.now()),
+      ifLate: () => line('mint.undelivered', { ...decision, code: 'audit_unavailable' })
+    }).catch((cause) => { throw new ApiError('audit_unavailable', { retryAfterSeconds: 1, cause }) }),
     record: (event, decision) => lines.write(line(event, decision)),
     refusedAnonymous: (decision) => {
       const count = (counts.get(String(decision.code)) ?? 0) + 1

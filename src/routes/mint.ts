@@ -41,13 +41,9 @@ export const MINT_ROUTES: readonly Route[] = [
 
 export function registerMint (app: FastifyInstance, deps: MintDeps): void {
   for (const route of MINT_ROUTES) {
-    app.post(route.url, { schema: { response: { 200: route.answer } } }, async (request, reply) => {
+    app.post(route.url, { schema: { response: { 200: route.answer } } }, (request, reply) => {
       const decided: Decided = {}
-      try {
-        return await mintFor(route, deps, request, reply, decided)
-      } catch (cause) {
-        throw refusedAfter(decided, toApiError(cause))
-      }
+      return mintFor(route, deps, request, reply, decided).catch((cause) => { throw refusedAfter(decided, toApiError(cause)) })
     })
   }
 }
@@ -58,7 +54,7 @@ async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, r
   decided.kind = kind
   const granted = decided.granted = grant(caller, kind, asked)
 
-  const taken = await takeLimits(deps.limits, caller, reply)
+  const taken = assertTaken(await deps.limits.take(bucketsOf(caller.policy, caller.safetyIdentifier)), reply)
   const deadline = deps.deadline()
   try {
     const minted = decided.minted = await mintUpstream(deps, request, { route, kind, asked, granted, deadline })
@@ -79,9 +75,8 @@ function grant ({ policy, claims }: AdmittedCaller, kind: Kind, asked: Asked): G
   return applyPolicy(rules, claims, asked)
 }
 
-/** Throws ApiError `rate_limit_exceeded` with the headers of the caller's tightest window set. */
-async function takeLimits (limits: LimitStore, { policy, safetyIdentifier }: AdmittedCaller, reply: FastifyReply): Promise<Take> {
-  const take = await limits.take(bucketsOf(policy, safetyIdentifier))
+/** Tells the caller's tightest window. Throws ApiError `rate_limit_exceeded`. */
+function assertTaken (take: Take, reply: FastifyReply): Take {
   const own = tightest(take.windows)
   if (own !== null) {
     reply.headers({ 'ratelimit-limit': own.limit, 'ratelimit-remaining': own.remaining, 'ratelimit-reset': seconds(own.resetMs) })
@@ -98,7 +93,8 @@ async function takeLimits (limits: LimitStore, { policy, safetyIdentifier }: Adm
 
 type Asking = Readonly<{ route: Route, kind: Kind, asked: Asked, granted: Granted, deadline: Deadline }>
 
-async function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, { route, kind, asked, granted, deadline }: Asking): Promise<Minted> {
+/** Throws, or rejects with, ApiError. */
+function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, { route, kind, asked, granted, deadline }: Asking): Promise<Minted> {
   audit.assertWritable()
   // Nobody is there to receive it: nothing is minted, and the error is answered to no one.
   if (isGone(request)) throw new ApiError('invalid_request', { reason: 'client_gone' })

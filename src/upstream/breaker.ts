@@ -22,15 +22,13 @@ export function createBreaker (log: Pick<Log, 'error' | 'warn'>, now: () => numb
   })
   circuit.onReset(() => log.warn({}, 'upstream answers again'))
 
-  const execute = async (attempt: () => Promise<Answer | ApiError>): Promise<Answer | ApiError> => {
+  const execute = (attempt: () => Promise<Answer | ApiError>): Promise<Answer | ApiError> => {
     // The library lets others wait for the probe, which may take until the deadline.
-    if (circuit.state === CircuitState.HalfOpen) return refusal()
-    try {
-      return await circuit.execute(attempt)
-    } catch (cause) {
+    if (circuit.state === CircuitState.HalfOpen) return Promise.resolve(refusal())
+    return circuit.execute(attempt).catch((cause) => {
       if (!(cause instanceof BrokenCircuitError)) throw cause
       return refusal(cause)
-    }
+    })
   }
   return Object.assign(execute, { isOpen: () => circuit.state !== CircuitState.Closed })
 }
