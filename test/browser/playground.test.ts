@@ -59,7 +59,7 @@ browserTest('a guest presents nothing, gets little, and runs into a limit', asyn
 })
 
 browserTest('a pasted token may be wrapped and indented; what is none is said, and what is wrong is refused', async (t) => {
-  const { playground, identityProvider } = await sandboxFor(t)
+  const { playground, identityProvider } = await shared()
   const token = await (await fetch(`${identityProvider}/token?user=fred&form=opaque`)).text()
   await visit(t, playground, {}, async (page) => {
     await page.locator('#ways label', { hasText: 'Your own token' }).click()

@@ -1,12 +1,10 @@
 // nginx with the file that compose mounts. Only hosts and ports are put in: where it listens, and where the replicas are.
 
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { chmodSync, closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
+import { chmodSync, closeSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Owner } from './fault-proxy.ts'
+import { endWith, freePort, makeFolder } from './processes.ts'
 import { program } from './programs.ts'
 import { until } from './until.ts'
 
@@ -24,7 +22,7 @@ export type Gateway = Readonly<{
 /** `replicas` are URLs. `change` is for what the file does not say by itself. */
 export async function startNginx (owner: Owner, replicas: readonly [string, string], change: (config: string) => string = (config) => config): Promise<Gateway> {
   const path = NGINX.path()
-  const folder = mkdtempSync(join(tmpdir(), 'ephemint-nginx-'))
+  const folder = makeFolder(owner)
   // Started by root, its workers are somebody else.
   chmodSync(folder, 0o755)
   const port = await freePort()
@@ -40,12 +38,7 @@ export async function startNginx (owner: Owner, replicas: readonly [string, stri
   closeSync(stdout)
   let said = ''
   child.stderr?.on('data', (chunk) => { said += chunk })
-  const exited = once(child, 'exit')
-  owner.teardown(async () => {
-    child.kill('SIGTERM')
-    await exited
-    rmSync(folder, { recursive: true, force: true })
-  })
+  endWith(owner, child, 'SIGTERM')
   const url = `http://127.0.0.1:${port}`
   await until('nginx to listen', () => {
     if (child.exitCode !== null) throw new Error(`nginx ended: ${said}`)
@@ -56,13 +49,4 @@ export async function startNginx (owner: Owner, replicas: readonly [string, stri
     accessLog: () => readFileSync(log, 'utf8'),
     files: (name) => readdirSync(join(folder, name), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map(({ name }) => name)
   }
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

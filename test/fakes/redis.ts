@@ -2,13 +2,10 @@
 
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { RedisAddress } from '../../src/config.ts'
 import type { Owner } from './fault-proxy.ts'
+import { freePort, makeFolder } from './processes.ts'
 import { program } from './programs.ts'
 
 const REDIS = program(['redis-server', 'valkey-server'], 'redis-server')
@@ -34,7 +31,7 @@ export function addressOf (port: number): RedisAddress {
 
 export async function startRedis (owner: Owner, ...options: string[]): Promise<RedisServer> {
   const path = REDIS.path()
-  const folder = mkdtempSync(join(tmpdir(), 'ephemint-redis-'))
+  const folder = makeFolder(owner)
   const port = await freePort()
   let child: ChildProcess | undefined
 
@@ -65,7 +62,6 @@ export async function startRedis (owner: Owner, ...options: string[]): Promise<R
   owner.teardown(async () => {
     control.disconnect()
     await kill()
-    rmSync(folder, { recursive: true, force: true })
   })
   return {
     url: `redis://127.0.0.1:${port}`,
@@ -77,13 +73,4 @@ export async function startRedis (owner: Owner, ...options: string[]): Promise<R
     pause: () => { child?.kill('SIGSTOP') },
     resume: () => { child?.kill('SIGCONT') }
   }
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

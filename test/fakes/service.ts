@@ -1,23 +1,18 @@
 // The service as a process of its own, as an operator starts it: for signals, pipes, files and limits of the system.
 
 import { spawn, type ChildProcess, type SpawnOptions, type StdioOptions } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { SignJWT, type JWTPayload } from 'jose'
 import type { JsonObject } from '../../src/json.ts'
 import { CANARIES, ISSUER, POLICY } from './app.ts'
 import type { Owner } from './fault-proxy.ts'
+import { endWith, freePort, makeFolder, UNCOUNTED } from './processes.ts'
 import { until } from './until.ts'
 
 export const SERVER = join(import.meta.dirname, '../../src/server.ts')
 
-/** A start costs half as much where tap keeps no count of what runs. */
-const COMPILE_CACHE = join(import.meta.dirname, '../../.tap/compile-cache')
 /** With this tap keeps count. */
 const COUNTED: Record<string, string | undefined> = Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(NODE_OPTIONS|NODE_V8_COVERAGE|_?TAP.*)$/.test(name)))
 
@@ -67,18 +62,18 @@ export async function startService (owner: Owner, options: ServiceOptions): Prom
 /** Without waiting for it to listen. */
 export async function spawnService (owner: Owner, { upstreamUrl, policy = POLICY, env = {}, args = [], command = [], stdout, spawning, isCounted = true }: ServiceOptions): Promise<Service> {
   const counted = isCounted ? COUNTED : {}
-  const folder = mkdtempSync(join(tmpdir(), 'ephemint-'))
+  const folder = makeFolder(owner)
   const policyFile = env.EPHEMINT_CONFIG ?? join(folder, 'ephemint.yaml')
   if (env.EPHEMINT_CONFIG === undefined) writeFileSync(policyFile, policy)
   const port = await freePort()
-  const [program = process.execPath, ...rest] = [...command, ...(counted.NODE_OPTIONS === undefined ? ['env', '-u', 'NODE_OPTIONS'] : []), process.execPath, ...args, SERVER]
+  const [program = process.execPath, ...rest] = [...command, ...(counted.NODE_OPTIONS === undefined ? UNCOUNTED.command : []), process.execPath, ...args, SERVER]
   const stdio: StdioOptions = ['ignore', stdout ?? 'pipe', 'pipe']
   const child = spawn(program, rest, {
     stdio,
     cwd: folder,
     env: {
       PATH: process.env.PATH,
-      ...(counted.NODE_OPTIONS === undefined ? { NODE_COMPILE_CACHE: COMPILE_CACHE } : {}),
+      ...(counted.NODE_OPTIONS === undefined ? UNCOUNTED.env : {}),
       ...CANARIES,
       OPENAI_BASE_URL: upstreamUrl,
       EPHEMINT_CONFIG: policyFile,
@@ -103,12 +98,7 @@ export async function spawnService (owner: Owner, { upstreamUrl, policy = POLICY
     })
   }
   let killedAt = performance.now()
-  const exited = once(child, 'exit').then(([code, signal]) => ({ code, signal, afterMs: performance.now() - killedAt }))
-  owner.teardown(async () => {
-    child.kill('SIGKILL')
-    await exited
-    rmSync(folder, { recursive: true, force: true })
-  })
+  const exited = endWith(owner, child).then(([code, signal]) => ({ code, signal, afterMs: performance.now() - killedAt }))
 
   const url = `http://127.0.0.1:${port}`
   const ask = async (path: string, init: RequestInit = {}): Promise<Asked> => {
@@ -144,13 +134,4 @@ export async function tokenOf (claims: JWTPayload = {}): Promise<string> {
   return new SignJWT({ iss: ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', exp: Math.floor(Date.now() / 1000) + 300, ...claims })
     .setProtectedHeader({ alg: 'HS256' })
     .sign(Buffer.from(CANARIES.TOKEN_SECRET))
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -6,12 +6,14 @@ import { createServer, type AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import { UNCOUNTED } from '../fakes/processes.ts'
 
 const hasCurl = spawnSync('curl', ['--version']).status === 0
 
 /** `ended` resolves to the exit code; `ready` to what was printed until Ephemint could be used. */
 function dev (t: Test, ...args: string[]) {
-  const child = spawn(process.execPath, ['src/sandbox/main.ts', ...args], { env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const [program, ...before] = UNCOUNTED.command
+  const child = spawn(program, [...before, process.execPath, 'src/sandbox/main.ts', ...args], { env: { PATH: process.env.PATH, ...UNCOUNTED.env }, stdio: ['ignore', 'pipe', 'pipe'] })
   const ended = once(child, 'close').then(([code]) => code)
   let printed = ''
   const ready = new Promise<string>((resolve, reject) => {

@@ -1,0 +1,43 @@
+// What the processes that tests start have in common: a folder, a port, and an end.
+
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Owner } from './fault-proxy.ts'
+
+export type Exit = readonly [code: number | null, signal: NodeJS.Signals | null]
+
+/** Before Node.js, and with its environment: a start costs half as much where tap keeps no count of what runs. */
+export const UNCOUNTED = {
+  command: ['env', '-u', 'NODE_OPTIONS'],
+  env: { NODE_COMPILE_CACHE: join(import.meta.dirname, '../../.tap/compile-cache') }
+} as const
+
+/** Gone with the test, after the processes that are started in it. */
+export function makeFolder (owner: Owner): string {
+  const folder = mkdtempSync(join(tmpdir(), 'ephemint-'))
+  owner.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/** Ends a process with the test, if it has not ended before. Resolves when it has. */
+export function endWith (owner: Owner, child: ChildProcess, signal: NodeJS.Signals = 'SIGKILL'): Promise<Exit> {
+  const exited = once(child, 'exit') as Promise<unknown> as Promise<Exit>
+  owner.teardown(async () => {
+    child.kill(signal)
+    await exited
+  })
+  return exited
+}
+
+export async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
