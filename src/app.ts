@@ -52,7 +52,7 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, ti
     childLoggerFactory: (logger) => logger,
     bodyLimit: BODY_LIMIT_BYTES,
     genReqId: requestIdOf(isTrusted),
-    trustProxy: isTrusted,
+    trustProxy: config.trustProxy === false ? false : isTrusted,
     keepAliveTimeout: config.keepAliveMs,
     // Idle sockets are closed by the drain; Node would wait for their keep-alive to run out.
     forceCloseConnections: 'idle',

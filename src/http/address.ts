@@ -19,7 +19,9 @@ export function trustedProxies (trustProxy: Config['trustProxy']): IsTrusted {
 
 /** What is counted as one client: IPv6 by its /64, IPv4-mapped as IPv4. What is no address is one client, too. */
 export function clientKey (address: string): string {
-  return isIP(address) === 0 ? 'unknown' : normalizeIP(address, 64)
+  const family = isIP(address)
+  if (family === 4) return address
+  return family === 6 ? normalizeIP(address, 64) : 'unknown'
 }
 
 /** Addresses and CIDR ranges. Throws where one is neither. */
