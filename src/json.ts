@@ -34,11 +34,11 @@ export function setIn (target: JsonObject, path: Path, value: Json): void {
 }
 
 /** A copy of `value` with `inner` at `path`; shares everything off the path. */
-export function withIn (value: JsonObject, path: Path, inner: Json): JsonObject {
-  const [key, ...rest] = path as [string, ...string[]]
-  if (rest.length === 0) return { ...value, [key]: inner }
+export function withIn (value: JsonObject, path: Path, inner: Json, from = 0): JsonObject {
+  const key = path[from] as string
+  if (from === path.length - 1) return { ...value, [key]: inner }
   const next = Object.hasOwn(value, key) ? value[key] : undefined
-  return { ...value, [key]: withIn(isObject(next) ? next : {}, rest, inner) }
+  return { ...value, [key]: withIn(isObject(next) ? next : {}, path, inner, from + 1) }
 }
 
 /** A copy of `value` without what stands at `path`; shares everything off the path. */

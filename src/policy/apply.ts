@@ -34,20 +34,19 @@ export type Granted = Readonly<{
 /** Throws ApiError `policy_violation`. */
 export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Asked): Granted {
   const refuse = (path: Path): never => violation(asked.sessionParam(path))
-  const { prompt: named, ...others } = asked.session
   const prompted = rules.prompts.size > 0
-  const { prompt, variables } = choosePrompt(rules, prompted ? named : undefined, refuse)
+  const { prompt, variables } = choosePrompt(rules, prompted ? asked.session.prompt : undefined, refuse)
   const scope = { claims, variables }
   const fixed = render(rules.fixed, scope)
   const profile = prompt === null ? {} : render(prompt.session, scope)
 
-  const client = translateAlias(rules, prompted ? others : asked.session)
+  const client = translateAlias(rules, prompted ? omitIn(asked.session, ['prompt']) : asked.session)
   const judged: Judged = { accepted: [], ignored: [] }
   judge(client, rules.client, [fixed, profile], [], { added: asked.added, refuse, judged })
 
   let session = render(rules.defaults, scope)
   for (const [path, value] of judged.accepted) session = withIn(session, path, value)
-  session = merge(merge(session, profile), fixed)
+  session = merge(prompt === null ? session : merge(session, profile), fixed)
   for (const path of asked.added) {
     // Only to what the client's value became: what the policy says is sent as written.
     const beside = path.slice(0, -1)

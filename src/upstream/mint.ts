@@ -3,7 +3,7 @@
 
 import type { Config } from '../config.ts'
 import { ApiError } from '../errors.ts'
-import { getIn, isObject, leafPaths, type Json, type JsonObject, type Path } from '../json.ts'
+import { getIn, isObject, leafPaths, omitIn, type Json, type JsonObject, type Path } from '../json.ts'
 import { legacyCanCarry, writeLegacy } from '../realtime/legacy.ts'
 import { sessionFromLegacy } from '../realtime/legacy-answer.ts'
 import type { Kind } from '../realtime/session.ts'
@@ -76,7 +76,7 @@ export function createMint (client: Client, mintApi: Config['upstream']['mintApi
 export function upstreamRoutes (request: Pick<MintRequest, 'kind' | 'session' | 'expiresAfterSeconds' | 'legacy'>, mintApi: Config['upstream']['mintApi']): [Route, Route?] {
   const { kind, session, expiresAfterSeconds: seconds, legacy } = request
   // GA has no temperature: judged by the policy all the same, then left out.
-  const { temperature, ...ga } = session
+  const ga = omitIn(session, ['temperature'])
   const current: Route = {
     path: kind === 'translation' ? '/realtime/translations/client_secrets' : '/realtime/client_secrets',
     body: { expires_after: { anchor: 'created_at', seconds }, session: kind === 'translation' ? ga : { ...ga, type: kind } },

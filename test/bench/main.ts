@@ -18,9 +18,11 @@ const { values: { quick, json, extremes } } = parseArgs({ options: { quick: flag
 
 const USERS = quick ? 500 : 2000
 const ROUNDS = quick ? 3 : 5
-const MINTS = quick ? 1500 : 4000
+const MINTS = quick ? 1500 : 5000
 /** Until the compiler has done its work: what is measured is a service that has run for a while. */
 const WARM_UP_MINTS = quick ? 4000 : 16_000
+/** After a pause V8 has given its young generation back: it takes it again before anything is measured. */
+const WAKING_MINTS = quick ? 1000 : 4000
 const CONNECTIONS = 64
 const UPSTREAM_DELAY_MS = 20
 const RATE = quick ? 500 : 1000
@@ -51,7 +53,7 @@ async function measureContenders (): Promise<Report> {
 
   say('signing tokens')
   const users = requestsFile(folder, 'users', Array.from({ length: USERS }, (_, i) => mintRequest(identity.token(`user-${i}`))))
-  const strangers = requestsFile(folder, 'strangers', Array.from({ length: WARM_UP_MINTS + RATE + ROUNDS * (MINTS + OPEN_LOOP_MINTS) }, (_, i) => mintRequest(identity.token(`user-${i % USERS}`))))
+  const strangers = requestsFile(folder, 'strangers', Array.from({ length: WARM_UP_MINTS + ROUNDS * (MINTS + OPEN_LOOP_MINTS) }, (_, i) => mintRequest(identity.token(`user-${i % USERS}`))))
   const bare = requestsFile(folder, 'bare', [mintRequest(null)])
   const policy = policyFile(folder, 'policy', identity)
   const contenders: Contender[] = [
@@ -71,43 +73,50 @@ async function measureContenders (): Promise<Report> {
   }
   const order = async (name: string, requests: string, count: number, rate: number | null): Promise<LoadReport> => {
     const target = started.get(name)
+    // A token is new but once.
+    const from = requests === strangers ? target?.from ?? 0 : 0
     const report = await load.ask<LoadReport>({
-      ports: [target?.port ?? upstreamPort], requestsFile: requests, from: target?.from ?? 0, count, connections: CONNECTIONS * (rate === null ? 1 : 4), rate
+      ports: [target?.port ?? upstreamPort], requestsFile: requests, from, count, connections: CONNECTIONS * (rate === null ? 1 : 4), rate
     } satisfies LoadOrder)
-    if (target !== undefined) target.from += count
+    if (target !== undefined && requests === strangers) target.from += count
     const wrong = Object.keys(report.statuses).filter((status) => status !== '200')
     if (wrong.length > 0) throw new Error(`${name} answered ${JSON.stringify(report.statuses)}`)
     return report
   }
 
   const samples: Sample[] = []
-  for (let round = 0; round <= ROUNDS; round++) {
-    say(round === 0 ? 'warming up' : `round ${round} of ${ROUNDS}`)
+  // First what a mint costs, and then how long it takes: a process that has rested is not as it was.
+  say('warming up')
+  await upstream.ask({ delayMs: 0 })
+  for (const { name, requestsFile: requests } of contenders) await order(name, requests, WARM_UP_MINTS, null)
+  for (let round = 1; round <= ROUNDS; round++) {
+    say(`cost, round ${round} of ${ROUNDS}`)
     for (const { name, requestsFile: requests } of contenders) {
       const { process: contender } = started.get(name) as { process: Running }
-      await upstream.ask({ delayMs: 0 })
+      await order(name, requests === strangers ? users : requests, WAKING_MINTS, null)
       const before = await contender.account()
-      const closed = await order(name, requests, round === 0 ? WARM_UP_MINTS : MINTS, null)
+      const closed = await order(name, requests, MINTS, null)
       const after = await contender.account()
-      await upstream.ask({ delayMs: UPSTREAM_DELAY_MS })
-      const open = await order(name, requests, round === 0 ? RATE / 4 : OPEN_LOOP_MINTS, RATE)
-      if (round === 0) continue
       samples.push({
         name,
         cpuMicros: (after.cpuMicros - before.cpuMicros) / MINTS,
         // On a core of its own: what is waited for upstream or for the load generator is not the contender's.
         mintsPerCore: 1e6 * MINTS / (after.cpuMicros - before.cpuMicros),
         mintsPerSecond: MINTS / closed.seconds,
-        p50: quantile(open.latencies, 0.5),
-        p99: quantile(open.latencies, 0.99),
-        rssBytes: (await contender.account()).rssBytes,
         loadCpuShare: closed.cpuMicros / 1e6 / closed.seconds
       })
     }
-    if (round > 0) {
-      const direct = await order('upstream itself', bare, OPEN_LOOP_MINTS, RATE)
-      samples.push({ name: 'upstream itself', p50: quantile(direct.latencies, 0.5), p99: quantile(direct.latencies, 0.99) })
+  }
+  await upstream.ask({ delayMs: UPSTREAM_DELAY_MS })
+  for (let round = 1; round <= ROUNDS; round++) {
+    say(`delay, round ${round} of ${ROUNDS}`)
+    for (const { name, requestsFile: requests } of contenders) {
+      const { latencies } = await order(name, requests, OPEN_LOOP_MINTS, RATE)
+      const { rssBytes } = await (started.get(name) as { process: Running }).process.account()
+      samples.push({ name, p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99), rssBytes })
     }
+    const direct = await order('upstream itself', bare, OPEN_LOOP_MINTS, RATE)
+    samples.push({ name: 'upstream itself', p50: quantile(direct.latencies, 0.5), p99: quantile(direct.latencies, 0.99) })
   }
   const notes: string[] = []
   if (redis !== null) {

@@ -6,8 +6,8 @@ export type Sample = Readonly<{
   cpuMicros?: number
   mintsPerCore?: number
   mintsPerSecond?: number
-  p50: number
-  p99: number
+  p50?: number
+  p99?: number
   rssBytes?: number
   /** Of one core: near 1 the load generator was what was measured. */
   loadCpuShare?: number
