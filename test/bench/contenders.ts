@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Identity } from './identity.ts'
 
-export type Contender = Readonly<{ name: string, file: string, env: Record<string, string>, requestsFile: string }>
+export type Contender = Readonly<{ name: string, file: string, env: Record<string, string>, requestsFile: string, args?: string[] }>
 
 const ORIGIN = 'https://app.example.com'
 const BODY = JSON.stringify({ session: { type: 'realtime', audio: { output: { voice: 'cedar' } } } })
@@ -51,6 +51,8 @@ export function ephemint (name: string, folder: string, policy: string, upstream
     name,
     file: '../../src/server.ts',
     requestsFile: requests,
+    // As `npm start` does.
+    args: ['--max-semi-space-size=16'],
     env: {
       HOST: '127.0.0.1',
       OPS_HOST: '127.0.0.1',

@@ -8,7 +8,7 @@ import type { LoadOrder, LoadReport } from './load.ts'
 import { freePort, type Running } from './processes.ts'
 import { bar, median, type Bar, type Report } from './report.ts'
 
-type Begin = (file: string, env: Record<string, string>) => Promise<Running>
+type Begin = (file: string, env: Record<string, string>, args?: string[]) => Promise<Running>
 
 const MIB = 2 ** 20
 const CALLERS = 1_000_000
@@ -34,8 +34,8 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
   }
   const serve = async (name: string, policy: string, more: Record<string, string> = {}, base = url) => {
     const port = await freePort()
-    const { file, env } = ephemint(name, folder, policy, base, users, more)
-    return { port, running: await begin(file, { ...env, PORT: String(port) }) }
+    const { file, env, args } = ephemint(name, folder, policy, base, users, more)
+    return { port, running: await begin(file, { ...env, PORT: String(port) }, args) }
   }
   const bars: Bar[] = []
 
@@ -80,7 +80,8 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
   say('5,000 mints in flight')
   await upstream.ask({ delayMs: 2000 })
   const wide = await serve('wide', plain, { UPSTREAM_CONCURRENCY: '5000' })
-  await order(wide.port, 5000, { connections: 5000 })
+  // All of them are under way before the first is answered.
+  await order(wide.port, 5000, { connections: 5000, rate: 3000 })
   bars.push(bar('resident after 5,000 in flight, MiB', (await wide.running.account()).rssBytes / MIB, 300))
   await wide.running.stop()
   await upstream.ask({ delayMs: 0 })

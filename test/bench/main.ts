@@ -67,9 +67,9 @@ async function measureContenders (): Promise<Report> {
   if (redis === null) say('ephemint, Redis: skipped, no redis-server or valkey-server on the PATH')
 
   const started = new Map<string, { process: Running, port: number, from: number }>()
-  for (const { name, file, env } of contenders) {
+  for (const { name, file, env, args } of contenders) {
     const port = await freePort()
-    started.set(name, { process: await begin(file, { ...env, PORT: String(port) }), port, from: 0 })
+    started.set(name, { process: await begin(file, { ...env, PORT: String(port) }, args), port, from: 0 })
   }
   const order = async (name: string, requests: string, count: number, rate: number | null): Promise<LoadReport> => {
     const target = started.get(name)
@@ -124,8 +124,8 @@ async function measureContenders (): Promise<Report> {
     const ports: number[] = []
     for (const n of [1, 2]) {
       const port = await freePort()
-      const { file, env } = ephemint(`replica ${n}`, folder, policy, url, users, { REDIS_URL: redis.url })
-      await begin(file, { ...env, PORT: String(port) })
+      const { file, env, args } = ephemint(`replica ${n}`, folder, policy, url, users, { REDIS_URL: redis.url })
+      await begin(file, { ...env, PORT: String(port) }, args)
       ports.push(port)
     }
     await upstream.ask({ delayMs: 0 })
@@ -145,8 +145,8 @@ async function measureContenders (): Promise<Report> {
   return summarize(samples, { cores, rounds: ROUNDS, quick, notes })
 }
 
-async function begin (file: string, env: Record<string, string>): Promise<Running> {
-  const begun = await start(file, env)
+async function begin (file: string, env: Record<string, string>, args: string[] = []): Promise<Running> {
+  const begun = await start(file, env, args)
   running.push(begun)
   return begun
 }

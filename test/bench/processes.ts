@@ -33,16 +33,21 @@ export async function start (file: string, env: Record<string, string>, execArgv
   else listening.catch(() => {})
   child.removeAllListeners('message')
   const ask = async <T>(message: object | string): Promise<T> => {
-    const answer = once(child, 'message')
+    const gone = new AbortController()
+    const leave = () => gone.abort(new Error(`${file} has ended`))
+    child.once('exit', leave)
+    const answer = once(child, 'message', { signal: gone.signal })
     child.send(message)
-    return (await answer)[0] as T
+    const [said] = await answer
+    child.off('exit', leave)
+    return said as T
   }
   return {
     child,
     ask,
     account: () => ask<Account>('account'),
     stop: async () => {
-      if (child.exitCode !== null) return
+      if (child.exitCode !== null || child.signalCode !== null) return
       const gone = once(child, 'exit')
       child.kill('SIGKILL')
       await gone
