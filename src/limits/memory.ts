@@ -7,7 +7,7 @@ import { isCallers, WINDOW_MS, WINDOWS, type Bucket, type LimitStore, type Windo
 type Open = { count: number, endsAt: number }
 type Entry = { [window in WindowName]: Open | undefined }
 
-const MAX_ENTRIES = 400_000
+const MAX_ENTRIES = 200_000
 
 /** `now` is monotonic, in milliseconds: a step of the wall clock opens no window. */
 export function createMemoryStore ({ now = () => performance.now(), maxEntries = MAX_ENTRIES } = {}): LimitStore {

@@ -25,10 +25,10 @@ export function mintRequest (token: string | null): string {
 
 export const TOKEN_REQUEST = ['GET /token HTTP/1.1', 'Host: mint.example.com', `Origin: ${ORIGIN}`, '', ''].join('\r\n')
 
-/** `others` come before the policy that rules; `blocked` are subjects that never ask. */
+/** `others`, padded, come before the policy that rules; `blocked` are subjects that never ask. */
 export function policyFile (folder: string, name: string, { issuer, jwks }: Identity, { others = 0, blocked = 0, padding = 0, gateway }: { others?: number, blocked?: number, padding?: number, gateway?: object } = {}): string {
   const session = {
-    fixed: { model: 'gpt-realtime-2.1', instructions: `You are Ada, the voice agent of Example.${' '.repeat(padding)}`, max_output_tokens: 2048 },
+    fixed: { model: 'gpt-realtime-2.1', instructions: 'You are Ada, the voice agent of Example.', max_output_tokens: 2048 },
     defaults: { audio: { output: { voice: 'marin' } } },
     allow: { 'audio.output.voice': { enum: ['marin', 'cedar'] }, 'audio.output.speed': { type: 'number', minimum: 0.75, maximum: 1.25 } },
     expires_after: { default: 60, max: 300 }
@@ -38,7 +38,7 @@ export function policyFile (folder: string, name: string, { issuer, jwks }: Iden
   writeFileSync(file, JSON.stringify({
     callers: [{ jwt: { issuer, jwks, audience: 'voice-app' } }, ...(gateway === undefined ? [] : [gateway])],
     policies: [
-      ...Array.from({ length: others }, (_, i) => ({ name: `other-${i}`, when: { plan: `plan-${i}` }, limits: { minute: 1 }, realtime: { fixed: { model: 'gpt-realtime-2.1' } } })),
+      ...Array.from({ length: others }, (_, i) => ({ name: `other-${i}`, when: { plan: `plan-${i}` }, limits: { minute: 1 }, realtime: { fixed: { model: 'gpt-realtime-2.1', instructions: `You are Bob.${' '.repeat(padding)}` } } })),
       { name: 'pro', when: gateway === undefined ? { plan: ['pro', 'team'] } : 'any', limits, realtime: session }
     ],
     ...(blocked === 0 ? {} : { blocked: Array.from({ length: blocked }, (_, i) => ({ subject: `blocked-${i}` })) })
