@@ -114,6 +114,14 @@ t.test('a limit that was lowered meanwhile leaves nothing rather than less', asy
   t.match(take([caller('a', { day: 2 })]), { taken: false, windows: [{ remaining: 0 }] })
 })
 
+t.test('a window that the policy no longer has neither counts nor gets in the way', async (t) => {
+  const store = createMemoryStore()
+  await store.take([{ key: 'caller:ada', windows: { minute: 1, day: 5 } }])
+  const { taken, windows } = await store.take([{ key: 'caller:ada', windows: { day: 5 } }])
+  t.ok(taken)
+  t.match(windows, [{ window: 'day', remaining: 3 }])
+})
+
 t.test('an exhausted caller is not forgotten, whoever comes after', async (t) => {
   const { take } = store(100)
   const exhausted = caller('exhausted', { day: 1 })

@@ -1,0 +1,36 @@
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import t from 'tap'
+import { Pool } from 'undici'
+import { attempt } from '../../src/upstream/attempt.ts'
+import { createDeadlines } from '../../src/upstream/deadline.ts'
+
+const POST = { path: '/v1/realtime/client_secrets', headers: {}, body: '{}' }
+const NEVER_SENT = { code: 'upstream_timeout', reason: 'deadline', mayHaveMinted: false }
+
+t.test('fault 3: what has waited for its connection until the deadline is never sent, also when there is one', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const asked = Promise.withResolvers<() => void>()
+  const pool = new Pool(`http://127.0.0.1:${port}`, {
+    connect: (_options, done) => asked.resolve(() => {
+      const socket = connect(port, '127.0.0.1', () => done(null, socket))
+    })
+  })
+  t.match(await attempt(pool, POST, createDeadlines(50)()), NEVER_SENT)
+  const connected = once(server, 'connection')
+  const goOn = await asked.promise
+  goOn()
+  const [socket] = await connected as [Socket]
+  socket.resume()
+  await Promise.all([once(socket, 'close'), pool.close()])
+  t.equal(socket.bytesRead, 0)
+})
+
+t.test('fault 5: once the deadline is over nothing is begun', async (t) => {
+  const pool = new Pool('http://127.0.0.1:9', { connect: () => t.fail('connects') })
+  t.match(await attempt(pool, POST, { signal: AbortSignal.abort(), atMs: 0, waiting: new Set() }), NEVER_SENT)
+  await pool.close()
+})
