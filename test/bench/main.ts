@@ -111,6 +111,7 @@ async function measureContenders (): Promise<Report> {
   for (let round = 1; round <= ROUNDS; round++) {
     say(`delay, round ${round} of ${ROUNDS}`)
     for (const { name, requestsFile: requests } of contenders) {
+      await order(name, requests === strangers ? users : requests, WAKING_MINTS, null)
       const { latencies } = await order(name, requests, OPEN_LOOP_MINTS, RATE)
       const { rssBytes } = await (started.get(name) as { process: Running }).process.account()
       samples.push({ name, p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99), rssBytes })
