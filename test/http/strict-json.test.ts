@@ -12,12 +12,19 @@ const ROUTES = ['sessions', 'transcription_sessions', 'client_secrets', 'transla
 type Rows = readonly (readonly [name: string, body: string | Uint8Array, code: string])[]
 const MAX_CPU_MS = 50
 
-/** What the processor took, of which the client has its part: the clock on the wall says more of its neighbours. */
+/**
+ * What the processor took, of which the client has its part: the clock on the wall says more of its neighbours. The collector
+ * and the compiler have their turn when they like, but not three times in a row: the least of three counts.
+ */
 async function timed (app: App, body: string | Uint8Array): Promise<Answer & { cpuMs: number }> {
-  const begun = process.cpuUsage()
-  const answer = await app.mint('client_secrets', body, json)
-  const { user, system } = process.cpuUsage(begun)
-  return { ...answer, cpuMs: (user + system) / 1000 }
+  let cpuMs = Infinity
+  for (let tries = 1; ; tries++) {
+    const begun = process.cpuUsage()
+    const answer = await app.mint('client_secrets', body, json)
+    const { user, system } = process.cpuUsage(begun)
+    cpuMs = Math.min(cpuMs, (user + system) / 1000)
+    if (cpuMs < MAX_CPU_MS || tries === 3) return { ...answer, cpuMs }
+  }
 }
 
 /** Each is 400, and so soon that nobody waits for it. */
@@ -89,10 +96,8 @@ for (const [law, rows] of Object.entries(REFUSED)) {
     await app.mint('client_secrets', '[]', json)
     for (const [name, body, code] of rows) {
       const { status, body: { error }, cpuMs } = await timed(app, body)
-      // The collector and the compiler have their turn when they like; three times in a row they have not.
-      const leastMs = cpuMs < MAX_CPU_MS ? cpuMs : Math.min((await timed(app, body)).cpuMs, (await timed(app, body)).cpuMs)
       t.match({ status, error }, { status: 400, error: { code, type: 'invalid_request_error' } }, name)
-      t.ok(leastMs < MAX_CPU_MS, `${name}: ${leastMs} ms`)
+      t.ok(cpuMs < MAX_CPU_MS, `${name}: ${cpuMs} ms`)
     }
   })
 }
