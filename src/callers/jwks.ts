@@ -3,6 +3,7 @@
 // that is down without a pause, and goes by the wall clock.
 
 import { createLocalJWKSet, errors, type CryptoKey, type JSONWebKeySet } from 'jose'
+import { KeyObject } from 'node:crypto'
 import { isObject, type JsonObject } from '../json.ts'
 import { unavailable } from './caller.ts'
 import { addressFault, call, OutboundError, readObject } from './outbound.ts'
@@ -19,6 +20,7 @@ const MAX_BYTES = 100 * 1024
 const MAX_KEYS = 100
 /** A token without `kid` is tried against this many keys. */
 const MAX_CANDIDATES = 5
+const MIN_MODULUS_BITS = 2048
 
 export type KeySource = Readonly<{
   issuer: string
@@ -30,7 +32,7 @@ export type KeySource = Readonly<{
 export type KeySet = Readonly<{
   issuer: string
   /** The keys that may have signed; none where the issuer has no such key. Throws ApiError `identity_unavailable`. */
-  find: (header: { alg: string, kid?: string }) => Promise<CryptoKey[]>
+  find: (header: { alg: string, kid?: string }) => Promise<KeyObject[]>
   wasFetched: () => boolean
   /** Since they were fetched; Infinity before. */
   ageMs: () => number
@@ -116,15 +118,30 @@ function createKeySet (source: KeySource, log: Log, { monotonicMs: now, after }:
   }
 }
 
-async function candidates (keys: ReturnType<typeof createLocalJWKSet>, header: { alg: string, kid?: string }): Promise<CryptoKey[]> {
+async function candidates (keys: ReturnType<typeof createLocalJWKSet>, header: { alg: string, kid?: string }): Promise<KeyObject[]> {
+  const found: CryptoKey[] = []
   try {
-    return [await keys(header)]
+    found.push(await keys(header))
   } catch (error) {
     if (!(error instanceof errors.JWKSMultipleMatchingKeys)) return []
-    const found: CryptoKey[] = []
     for await (const key of error) if (found.push(key) === MAX_CANDIDATES) break
-    return found
   }
+  return found.filter(isLongEnough).map(keyObjectOf)
+}
+
+/** RFC 7518, section 3.3. Curves have one length each. */
+function isLongEnough ({ algorithm }: CryptoKey): boolean {
+  const { modulusLength = Infinity } = algorithm as { modulusLength?: number }
+  return modulusLength >= MIN_MODULUS_BITS
+}
+
+/** jose gives the same key each time, and making another object of it takes as long as a tenth of verifying. */
+const keyObjects = new WeakMap<CryptoKey, KeyObject>()
+
+function keyObjectOf (key: CryptoKey): KeyObject {
+  const known = keyObjects.get(key) ?? KeyObject.from(key)
+  keyObjects.set(key, known)
+  return known
 }
 
 async function fetchKeys (source: KeySource): Promise<ReturnType<typeof createLocalJWKSet>> {

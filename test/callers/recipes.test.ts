@@ -1,5 +1,4 @@
 import { Ajv2020 } from 'ajv/dist/2020.js'
-import { importJWK, type CryptoKey } from 'jose'
 import t from 'tap'
 import { parse } from 'yaml'
 import { CallerEntry } from '../../src/callers/entries.ts'
@@ -30,7 +29,7 @@ for (const { name, callers, when, keys, alg, header, claims, wrong } of RECIPES)
         sources.push(source)
         return {
           issuer: source.issuer,
-          find: async ({ alg, kid }) => alg === 'RS256' || alg === 'ES256' ? [await importJWK({ ...signers[alg].jwk, kid: kid as string }, alg) as CryptoKey] : [],
+          find: async ({ alg, kid }) => alg === 'RS256' || alg === 'ES256' ? [signers[alg].publicKey] : [],
           wasFetched: () => true,
           ageMs: () => 0,
           open: async () => {},
