@@ -24,28 +24,24 @@ export type AdmissionDeps = Readonly<{
 }>
 
 export function registerAdmission (app: FastifyInstance, { rulebook, limitAddress, safetyIdentifierSecret }: AdmissionDeps): void {
-  // A remembered token brings the same caller each time: by one rulebook it is admitted once.
-  const admitted = new WeakMap<Rulebook, WeakMap<Caller, AdmittedCaller>>()
+  // Callers whose credential is remembered come as the same object each time, and from one rulebook alone.
+  const admitted = new WeakMap<Caller, AdmittedCaller>()
 
-  function admit (caller: Caller, by: Rulebook, request: FastifyRequest): void {
-    let known = admitted.get(by)
-    if (known === undefined) admitted.set(by, known = new WeakMap())
-    let admission = known.get(caller)
-    if (admission === undefined) {
-      const identified = { ...caller, safetyIdentifier: safetyIdentifier(caller.issuer, caller.subject, safetyIdentifierSecret) }
-      request.caller = identified
-      known.set(caller, admission = { ...identified, policy: selectPolicy(by.policies, caller, identified.safetyIdentifier) })
-    }
+  function admit (caller: Caller, { policies }: Rulebook, request: FastifyRequest): AdmittedCaller {
+    const identified = { ...caller, safetyIdentifier: safetyIdentifier(caller.issuer, caller.subject, safetyIdentifierSecret) }
+    request.caller = identified
+    const admission = { ...identified, policy: selectPolicy(policies, caller, identified.safetyIdentifier) }
     request.caller = admission
+    return admission
   }
 
   app.addHook('onRequest', limitAddress)
   app.addHook('onRequest', (request, _reply, done) => {
     const by = rulebook()
     const caller = by.callers.authenticate(request)
-    if (caller instanceof Promise) return caller.then((caller) => admit(caller, by, request))
-    // Remembered: the next step need not wait for a turn.
-    admit(caller, by, request)
+    // What had to be waited for is remembered. Others are new each time: a million of them would make a table of a million.
+    if (caller instanceof Promise) return caller.then((caller) => { admitted.set(caller, admit(caller, by, request)) })
+    request.caller = admitted.get(caller) ?? admit(caller, by, request)
     done()
   })
 }
