@@ -4,7 +4,7 @@
 import type { TSchema } from 'typebox'
 import { isObject } from '../json.ts'
 
-/** Never throws, never coerces. Undefined: nothing of the value may be shown. */
+/** Never throws, never coerces, never changes the value. Undefined: nothing of it may be shown. */
 export type Project = (value: unknown) => unknown
 
 type Node = TSchema & {
@@ -35,17 +35,26 @@ function compile (schemas: Node[]): Project {
   const item = items.length > 0 ? compile(items) : null
 
   return (value) => {
-    if (Array.isArray(value)) return item === null ? undefined : value.map(item).filter((inner) => inner !== undefined)
+    if (Array.isArray(value)) return item === null ? undefined : projectItems(value, item)
     if (!isObject(value)) return value
     if (!takesObjects) return undefined
-    // A loop, because every answer passes here.
-    const kept: Record<string, unknown> = {}
-    for (const key of Object.keys(value)) {
-      const inner = (members.get(key) ?? others)?.(value[key])
-      if (inner !== undefined) kept[key] = inner
+    // A loop, and a copy only of what loses something: every answer passes here.
+    let kept: Record<string, unknown> = value
+    for (const key in value) {
+      const inner = value[key]
+      const shown = (members.get(key) ?? others)?.(inner)
+      if (shown === inner) continue
+      if (kept === value) kept = { ...value }
+      if (shown === undefined) delete kept[key]
+      else kept[key] = shown
     }
     return kept
   }
+}
+
+function projectItems (values: readonly unknown[], project: Project): readonly unknown[] {
+  const shown = values.map(project)
+  return shown.every((inner, i) => inner === values[i]) ? values : shown.filter((inner) => inner !== undefined)
 }
 
 function compileMembers (variants: Node[]): Map<string, Project> {
