@@ -1,7 +1,10 @@
 // What is said of a file that does not meet its schema: where, and what to write instead. Never a value.
 
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import fc from 'fast-check'
 import t from 'tap'
 import Type from 'typebox'
+import { Check } from 'typebox/value'
 import { faultFinder } from '../../src/policy/faults.ts'
 import { PolicyFile } from '../../src/policy/schema.ts'
 import { wordsFor, type Node } from '../../src/policy/words.ts'
@@ -49,4 +52,24 @@ t.test('a schema in words says what may stand there', async (t) => {
     [{ anyOf: [{ type: 'null' }, { anyOf: [{ type: 'string' }, { type: 'null' }] }] }, 'null or string']
   ]
   for (const [node, words] of rows) t.equal(wordsFor(node), words)
+})
+
+t.test('the quick look passes what has no fault and nothing else, whatever stands wherever', async () => {
+  const good = {
+    callers: [{ jwt: { issuer: 'i', audience: ['a'], algorithms: ['RS256'], require: { plan: 'pro' }, clock_tolerance: 5 } }],
+    policies: [{ ...policy, when: { plan: ['pro'] }, limits: { minute: 1, total: { day: 5 } }, realtime: { fixed: { model: 'm' }, allow: { 'audio.output.speed': true }, hide: ['tools'], expires_after: { max: 60 } } }],
+    blocked: [{ issuer: 'i', subject: 's' }]
+  }
+  const hasNone = new Ajv2020({ strict: false, logger: false }).compile(PolicyFile)
+  const placesIn = (value: unknown): string[][] => typeof value === 'object' && value !== null
+    ? Object.entries(value).flatMap(([key, inner]) => [[key], ...placesIn(inner).map((path) => [key, ...path])])
+    : []
+  const anything = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom('', 'x'.repeat(255), 'x'.repeat(256), -1, 10, 301, 1.5, [], {}, 'any', 'none'))
+  fc.assert(fc.property(fc.constantFrom(...placesIn(good)), anything, fc.option(fc.string()), (path, value, name) => {
+    const file = structuredClone(good)
+    const parent: Record<string, unknown> = path.slice(0, -1).reduce<any>((at, key) => at[key], file)
+    if (name === null || Array.isArray(parent)) parent[path.at(-1) as string] = value
+    else Object.defineProperty(parent, name, { value, enumerable: true })
+    return Check(PolicyFile, file) === hasNone(file)
+  }), { numRuns: 1000 })
 })
