@@ -42,12 +42,14 @@ export type Audit = Readonly<{
 const ANONYMOUS_LINES_PER_SECOND = 10
 const LEAST_WAIT_MS = 100
 
-export function createAudit (lines: Lines): Audit {
+/** `now` is the wall clock, in milliseconds. */
+export function createAudit (lines: Lines, now: () => number = Date.now): Audit {
+  const timestamp = createTimestamp()
   let counts = new Map<string, number>()
   const timer = setInterval(writeCounts, 1000).unref()
 
   function line (event: AuditEvent, decision: object): string {
-    return `{"audit":1,"time":"${new Date().toISOString()}","event":"${event}",${escapeControls(JSON.stringify(decision)).slice(1)}\n`
+    return `{"audit":1,"time":"${timestamp(now())}","event":"${event}",${escapeControls(JSON.stringify(decision)).slice(1)}\n`
   }
 
   function writeCounts (): void {
@@ -76,5 +78,19 @@ export function createAudit (lines: Lines): Audit {
       clearInterval(timer)
       writeCounts()
     }
+  }
+}
+
+/** RFC 3339 of milliseconds. A date is written out once a second: that takes a third of the time that a line does. */
+function createTimestamp (): (ms: number) => string {
+  let second = NaN
+  let upToSecond = ''
+  return (ms) => {
+    const now = Math.floor(ms / 1000)
+    if (now !== second) {
+      second = now
+      upToSecond = new Date(now * 1000).toISOString().slice(0, -4)
+    }
+    return `${upToSecond}${String(ms % 1000).padStart(3, '0')}Z`
   }
 }

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import t from 'tap'
 import { createAudit, type Decision } from '../src/audit.ts'
 import { keepLines } from './fakes/lines.ts'
@@ -20,6 +21,19 @@ const decision: Decision = {
   upstream_request_id: null,
   duration_ms: 1
 }
+
+t.test('a line says when, wherever the clock goes', async (t) => {
+  const lines = keepLines()
+  let ms = 0
+  const audit = createAudit(lines, () => ms)
+  t.teardown(audit.close)
+  const last = Date.UTC(9999, 11, 31)
+  fc.assert(fc.property(fc.array(fc.oneof(fc.nat(3000), fc.nat(last))), (times) => times.every((time) => {
+    ms = time
+    audit.record('mint.refused', decision)
+    return JSON.parse(lines.kept.at(-1) ?? '').time === new Date(time).toISOString()
+  })))
+})
 
 t.test('a flood of the unauthenticated leaves ten lines a second for each code, and then a count', async (t) => {
   const lines = keepLines()
