@@ -3,8 +3,12 @@
 import { generateKeyPairSync, sign } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
+import { promisify } from 'node:util'
 
-export type Identity = Readonly<{ issuer: string, jwks: string, token: (subject: string) => string, close: () => void }>
+/** On all cores: tens of thousands are needed. */
+const signInPool = promisify(sign)
+
+export type Identity = Readonly<{ issuer: string, jwks: string, token: (subject: string) => Promise<string>, close: () => void }>
 
 export async function startIdentity (): Promise<Identity> {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
@@ -18,10 +22,10 @@ export async function startIdentity (): Promise<Identity> {
   return {
     issuer,
     jwks: `${issuer}jwks`,
-    token: (subject) => {
+    token: async (subject) => {
       const now = Math.floor(Date.now() / 1000)
       const signed = `${head}.${encode({ iss: issuer, sub: subject, aud: 'voice-app', iat: now, exp: now + 3600, plan: 'pro', jti: String(serial++) })}`
-      return `${signed}.${sign('sha256', Buffer.from(signed), privateKey).toString('base64url')}`
+      return `${signed}.${(await signInPool('sha256', Buffer.from(signed), privateKey)).toString('base64url')}`
     },
     close: () => { server.close() }
   }

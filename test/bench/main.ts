@@ -18,15 +18,16 @@ const { values: { quick, json, extremes } } = parseArgs({ options: { quick: flag
 
 const USERS = quick ? 500 : 2000
 const ROUNDS = quick ? 3 : 5
-const MINTS = quick ? 1500 : 5000
+const MINTS = quick ? 1500 : 4000
 /** Until the compiler has done its work: what is measured is a service that has run for a while. */
-const WARM_UP_MINTS = quick ? 4000 : 16_000
+const WARM_UP_MINTS = quick ? 4000 : 12_000
+const NEW_WARM_UP_MINTS = WARM_UP_MINTS / 4
 /** After a pause V8 has given its young generation back: it takes it again before anything is measured. */
-const WAKING_MINTS = quick ? 1000 : 4000
+const WAKING_MINTS = quick ? 1000 : 2000
 const CONNECTIONS = 64
 const UPSTREAM_DELAY_MS = 20
 const RATE = quick ? 500 : 1000
-const OPEN_LOOP_MINTS = RATE * (quick ? 1 : 2)
+const OPEN_LOOP_MINTS = RATE * (quick ? 1 : 1.5)
 
 const cores = availableParallelism()
 const folder = mkdtempSync(join(tmpdir(), 'ephemint-bench-'))
@@ -52,8 +53,9 @@ async function measureContenders (): Promise<Report> {
   const url = `http://127.0.0.1:${upstreamPort}`
 
   say('signing tokens')
-  const users = requestsFile(folder, 'users', Array.from({ length: USERS }, (_, i) => mintRequest(identity.token(`user-${i}`))))
-  const strangers = requestsFile(folder, 'strangers', Array.from({ length: WARM_UP_MINTS + ROUNDS * (MINTS + OPEN_LOOP_MINTS) }, (_, i) => mintRequest(identity.token(`user-${i % USERS}`))))
+  const tokens = (length: number) => Promise.all(Array.from({ length }, async (_, i) => mintRequest(await identity.token(`user-${i % USERS}`))))
+  const users = requestsFile(folder, 'users', await tokens(USERS))
+  const strangers = requestsFile(folder, 'strangers', await tokens(NEW_WARM_UP_MINTS + ROUNDS * (MINTS + OPEN_LOOP_MINTS)))
   const bare = requestsFile(folder, 'bare', [mintRequest(null)])
   const policy = policyFile(folder, 'policy', identity)
   const contenders: Contender[] = [
@@ -88,7 +90,10 @@ async function measureContenders (): Promise<Report> {
   // First what a mint costs, and then how long it takes: a process that has rested is not as it was.
   say('warming up')
   await upstream.ask({ delayMs: 0 })
-  for (const { name, requestsFile: requests } of contenders) await order(name, requests, WARM_UP_MINTS, null)
+  for (const { name, requestsFile: requests } of contenders) {
+    await order(name, requests === strangers ? users : requests, WARM_UP_MINTS, null)
+    if (requests === strangers) await order(name, strangers, NEW_WARM_UP_MINTS, null)
+  }
   for (let round = 1; round <= ROUNDS; round++) {
     say(`cost, round ${round} of ${ROUNDS}`)
     for (const { name, requestsFile: requests } of contenders) {
