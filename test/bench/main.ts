@@ -18,6 +18,7 @@ const { values: { quick, json, extremes } } = parseArgs({ options: { quick: flag
 
 const USERS = quick ? 500 : 2000
 const ROUNDS = quick ? 3 : 5
+const DELAY_ROUNDS = quick ? 1 : 5
 const MINTS = quick ? 1500 : 4000
 /** Until the compiler has done its work: what is measured is a service that has run for a while. */
 const WARM_UP_MINTS = quick ? 4000 : 12_000
@@ -55,7 +56,7 @@ async function measureContenders (): Promise<Report> {
   say('signing tokens')
   const tokens = (length: number) => Promise.all(Array.from({ length }, async (_, i) => mintRequest(await identity.token(`user-${i % USERS}`))))
   const users = requestsFile(folder, 'users', await tokens(USERS))
-  const strangers = requestsFile(folder, 'strangers', await tokens(NEW_WARM_UP_MINTS + ROUNDS * (MINTS + OPEN_LOOP_MINTS)))
+  const strangers = requestsFile(folder, 'strangers', await tokens(NEW_WARM_UP_MINTS + ROUNDS * MINTS + DELAY_ROUNDS * OPEN_LOOP_MINTS))
   const bare = requestsFile(folder, 'bare', [mintRequest(null)])
   const policy = policyFile(folder, 'policy', identity)
   const contenders: Contender[] = [
@@ -113,8 +114,8 @@ async function measureContenders (): Promise<Report> {
     }
   }
   await upstream.ask({ delayMs: UPSTREAM_DELAY_MS })
-  for (let round = 1; round <= ROUNDS; round++) {
-    say(`delay, round ${round} of ${ROUNDS}`)
+  for (let round = 1; round <= DELAY_ROUNDS; round++) {
+    say(`delay, round ${round} of ${DELAY_ROUNDS}`)
     for (const { name, requestsFile: requests } of contenders) {
       await order(name, requests === strangers ? users : requests, WAKING_MINTS, null)
       const { latencies } = await order(name, requests, OPEN_LOOP_MINTS, RATE)
