@@ -8,13 +8,9 @@ import { createSigner, forge } from './callers/forge.ts'
 import { CALLERS, CANARIES, POLICY } from './fakes/app.ts'
 import { startFaultProxy } from './fakes/fault-proxy.ts'
 import { answers, startHostileIssuer } from './fakes/hostile-issuer.ts'
-import { UNCOUNTED } from './fakes/processes.ts'
 import { spawnService, startService } from './fakes/service.ts'
 import { until } from './fakes/until.ts'
 import { GA, inSeconds, startUpstream } from './fakes/upstream.ts'
-
-/** So that what the child runs counts as covered. */
-const INSTRUMENTED = Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(NODE_OPTIONS|NODE_V8_COVERAGE|TAP.*|_TAP.*)$/.test(name))) as Record<string, string>
 
 /** Runs the service and then tells what it took of the processor: the clock on the wall says more of its neighbours. */
 const TIMED = ['/bin/sh', '-c', '"$@"; code=$?; times >&2; exit $code', 'sh']
@@ -50,13 +46,13 @@ const REFUSED: { name: string, isCounted?: true, env: Record<string, string>, po
 
 // Compiled before, as in the image.
 t.before(async () => {
-  const { exited } = await spawnService(t, { upstreamUrl: 'http://127.0.0.1:9/v1', env: { ...UNCOUNTED.env, OPENAI_API_KEY: '' } })
+  const { exited } = await spawnService(t, { upstreamUrl: 'http://127.0.0.1:9/v1', env: { OPENAI_API_KEY: '' } })
   await exited
 })
 
 for (const { name, isCounted, env, policy, says } of REFUSED) {
   t.test(`fault 42, F15: ${name} stops the start, told by name and without a value`, async (t) => {
-    const service = await spawnService(t, { upstreamUrl: 'http://127.0.0.1:9/v1', command: TIMED, env: { ...(isCounted ? INSTRUMENTED : UNCOUNTED.env), ...env }, ...(policy === undefined ? {} : { policy }) })
+    const service = await spawnService(t, { upstreamUrl: 'http://127.0.0.1:9/v1', command: TIMED, env, ...(isCounted ? { isCounted } : {}), ...(policy === undefined ? {} : { policy }) })
     const { code } = await service.exited
     const told = service.stderr()
     t.equal(code, 1)
@@ -75,7 +71,7 @@ t.test('fault 16: while the keys of an issuer cannot be had it is not ready, and
   await proxy.inject('refuse')
   const upstream = await startUpstream(t)
   const policy = POLICY.replace('callers:', `callers:\n  - jwt: { issuer: 'https://other.test/', audience: voice, jwks: 'http://${proxy.host}/keys' }`)
-  const service = await spawnService(t, { upstreamUrl: upstream.url, policy })
+  const service = await spawnService(t, { upstreamUrl: upstream.url, policy, isCounted: true })
   await until('it to listen', () => service.ask('/livez').then(() => true, () => false), 20_000)
   t.match(await service.ask('/readyz'), { status: 503, body: { waiting_for: ['identity'] } })
   t.equal((await service.mint()).status, 200)
@@ -88,7 +84,7 @@ t.test('fault 16: while the keys of an issuer cannot be had it is not ready, and
 
 t.test('a good configuration becomes ready, mints, and leaves on SIGTERM', async (t) => {
   const upstream = await startUpstream(t)
-  const service = await startService(t, { upstreamUrl: upstream.url, env: { ...INSTRUMENTED, LOG_LEVEL: 'trace' } })
+  const service = await startService(t, { upstreamUrl: upstream.url, isCounted: true, env: { LOG_LEVEL: 'trace' } })
   t.match(await service.ask('/livez'), { status: 200, body: { status: 'ok' } })
   const { status, body } = await service.mint()
   t.equal(status, 200)
@@ -106,7 +102,7 @@ t.test('a good configuration becomes ready, mints, and leaves on SIGTERM', async
 t.test('the audit trail goes to its own file, where one is named', async (t) => {
   const upstream = await startUpstream(t)
   const file = join(mkdtempSync(join(tmpdir(), 'ephemint-')), 'audit.jsonl')
-  const service = await startService(t, { upstreamUrl: upstream.url, env: { ...INSTRUMENTED, AUDIT_FILE: file } })
+  const service = await startService(t, { upstreamUrl: upstream.url, isCounted: true, env: { AUDIT_FILE: file } })
   await service.mint()
   t.match(JSON.parse(readFileSync(file, 'utf8')), { audit: 1, event: 'mint.granted' })
   t.same(service.audit, [])

@@ -51,8 +51,7 @@ t.test('fault 47: as nobody, with no home, no folder for temporary files and non
   const service = await startService(t, {
     upstreamUrl: upstream.url,
     env: { EPHEMINT_CONFIG: policyFile, HOME: '/nonexistent', TMPDIR: '/nonexistent' },
-    spawning: { cwd: '/', ...asNobody },
-    isCounted: false
+    spawning: { cwd: '/', ...asNobody }
   })
   t.equal((await service.mint()).status, 200)
   service.kill('SIGTERM')
@@ -65,7 +64,7 @@ const isAllowed = spawnSync(BARE[0] as string, [...BARE.slice(1), 'true']).statu
 
 t.test('fault 47: with a root that is read-only and without /proc, it starts and serves', { buffered: true, skip: isAllowed ? false : 'this user may not mount' }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
-  const service = await startService(t, { upstreamUrl: upstream.url, command: BARE, isCounted: false, env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0' } })
+  const service = await startService(t, { upstreamUrl: upstream.url, command: BARE, env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0' } })
   const opsUrl = await until('the listener for operations', () => service.log.find(({ msg }) => msg === 'listening')?.ops_url)
   t.equal((await fetch(`${opsUrl}/metrics`)).status, 200)
   t.equal((await service.mint()).status, 200)
@@ -80,7 +79,7 @@ t.test('fault 47: with a root that is read-only and without /proc, it starts and
 t.test('fault 43: a policy file that may not be read any more keeps the last good one', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const policyFile = readable(t, POLICY)
-  const service = await startService(t, { upstreamUrl: upstream.url, env: { EPHEMINT_CONFIG: policyFile }, spawning: asNobody, isCounted: false })
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { EPHEMINT_CONFIG: policyFile }, spawning: asNobody })
   chmodSync(policyFile, 0o000)
   await until('the alarm', () => service.log.some(({ msg }) => String(msg).startsWith('policy file refused: it cannot be read')))
   t.equal((await service.mint()).status, 200)
@@ -114,7 +113,7 @@ t.test('fault 37: a loop that was blocked beyond the deadline answers once, and 
 
 t.test('fault 40: with a tenth of a processor it is slower, refuses no good token for it, and stays ready', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
-  const service = await startService(t, { upstreamUrl: upstream.url, isCounted: false })
+  const service = await startService(t, { upstreamUrl: upstream.url })
   // What a quota of the processor does: 10 ms of every 100.
   const stopping = setInterval(() => {
     service.kill('SIGCONT')
