@@ -118,7 +118,19 @@ t.test('a client that goes while upstream fails is refused like any other', asyn
 })
 
 t.test('a client that half closes its connection is gone: Node ends the other half', async (t) => {
-  const app = await startApp(t)
+  const memory = createMemoryStore()
+  const ended = Promise.withResolvers<void>()
+  const app = await startApp(t, {
+    limits: {
+      ...memory,
+      take: async (buckets) => {
+        // Its end may come later than its request.
+        await ended.promise
+        return memory.take(buckets)
+      }
+    }
+  })
+  app.server.once('connection', (socket: Socket) => socket.once('end', ended.resolve))
   const client = await open(app)
   client.end(await request(app))
   await app.audit.wrote(1)
