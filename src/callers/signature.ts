@@ -27,7 +27,7 @@ export function isSignedBy (key: KeyObject | Uint8Array, { algorithm, input, sig
     return expected.length === signature.length && timingSafeEqual(expected, signature)
   }
   // OpenSSL takes a PSS signature without its leading zeros (RFC 8017, section 8.1.2, does not).
-  if (algorithm.startsWith('PS') && signature.length * 8 < (key.asymmetricKeyDetails?.modulusLength ?? 0)) return false
+  if (algorithm.startsWith('PS') && signature.length * 8 < (key.asymmetricKeyDetails?.modulusLength as number)) return false
   const scheme = SCHEMES[algorithm.slice(0, 2) as keyof typeof SCHEMES]
   const verifier = scheme === undefined ? key : { key, ...scheme }
   return SLOW.has(algorithm) ? verifyInPool(hash, input, verifier, signature) : verify(hash, input, verifier, signature)

@@ -64,7 +64,7 @@ t.test('fault 45: an audit pipe that nobody reads', { buffered: true }, async (t
 t.test('fault 45: a stdout that nobody reads, which does not keep the process from ending', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const pipe = makePipe(t)
-  const service = await startService(t, { upstreamUrl: upstream.url, stdout: pipe.fd })
+  const service = await startService(t, { upstreamUrl: upstream.url, stdout: pipe.fd, isCounted: true })
   t.equal((await service.mint()).status, 200)
   pipe.fill()
   await assertFailsClosed(t, service, upstream.minted)
@@ -76,7 +76,7 @@ t.test('fault 45: a stdout that nobody reads, which does not keep the process fr
 
 t.test('fault 45: a stdout whose reader has gone', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
-  const service = await startService(t, { upstreamUrl: upstream.url })
+  const service = await startService(t, { upstreamUrl: upstream.url, isCounted: true })
   t.equal((await service.mint()).status, 200)
   service.child.stdout?.destroy()
   await assertFailsClosed(t, service, upstream.minted)
@@ -143,7 +143,7 @@ t.test('I5: a flood of anonymous refusals is ten lines a second for each code, t
 
 t.test('I5: a flood over sockets is aggregated, and every refusal is in some line', { buffered: true }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
-  const service = await startService(t, { upstreamUrl: upstream.url })
+  const service = await startService(t, { upstreamUrl: upstream.url, isCounted: true })
   for (let i = 0; i < 10; i++) {
     const answers = await Promise.all(Array.from({ length: 50 }, () => service.mint({ headers: {} })))
     t.ok(answers.every(({ status }) => status === 401))

@@ -15,7 +15,7 @@ t.setTimeout(60_000)
 async function startDraining (t: Test, env: Record<string, string> = {}) {
   const upstream = await startCountingUpstream(t, 0)
   const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: upstream.port })
-  const service = await startService(t, { upstreamUrl: `http://${proxy.host}/v1`, env })
+  const service = await startService(t, { upstreamUrl: `http://${proxy.host}/v1`, env, isCounted: true })
   return { upstream, proxy, service }
 }
 
