@@ -11,7 +11,10 @@ export type SchemaFault = Readonly<{ keyword: string, schemaPath: string, path: 
 export function faultFinder (schema: TSchema): (value: unknown) => SchemaFault[] {
   // Compiling what tells faults takes a tenth of a start: most files have none.
   let compiled: ValidateFunction | undefined
-  const compile = () => compiled ??= new Ajv2020({ allErrors: true, strict: false, logger: false, verbose: true }).compile(schema)
+  const compile = () => {
+    compiled ??= new Ajv2020({ allErrors: true, strict: false, logger: false, verbose: true }).compile(schema)
+    return compiled
+  }
   return (value) => Check(schema, value) || compile()(value)
     ? []
     : telling(compile().errors as ErrorObject[]).map((error) => ({ keyword: error.keyword, schemaPath: error.schemaPath, path: pathOf(error), problem: describe(error) }))
