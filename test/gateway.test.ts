@@ -148,7 +148,6 @@ function withCache (config: string): string {
 
 async function startFront (t: Test): Promise<Front> {
   const upstream = await startUpstream(t)
-  // Nothing runs here that other tests do not run too.
   const start = () => startService(t, { upstreamUrl: upstream.url, policy: POLICY, env: { TRUST_PROXY: '127.0.0.1', DRAIN_SECONDS: '2' } })
   const replicas = await Promise.all([start(), start()])
   return { gateway: await startNginx(t, [replicas[0].url, replicas[1].url]), replicas, upstream }

@@ -139,8 +139,8 @@ function isLongEnough ({ algorithm }: CryptoKey): boolean {
 const keyObjects = new WeakMap<CryptoKey, KeyObject>()
 
 function keyObjectOf (key: CryptoKey): KeyObject {
-  const known = keyObjects.get(key) ?? KeyObject.from(key)
-  keyObjects.set(key, known)
+  let known = keyObjects.get(key)
+  if (known === undefined) keyObjects.set(key, known = KeyObject.from(key))
   return known
 }
 
