@@ -12,7 +12,7 @@ import { compileIntrospection, type Introspection } from './introspection.ts'
 import { compileJwt, type JwtRule } from './jwt-rule.ts'
 import { assertOwnPage, readCookie, readHeader, type Credential } from './presented.ts'
 import { systemClock, type Compiling, type Surroundings } from './surroundings.ts'
-import { createTokenJudge, readBearer } from './tokens.ts'
+import { createTokenJudge } from './tokens.ts'
 
 export type Callers = Readonly<{
   /** Throws ApiError `invalid_credentials` with a reason, `origin_not_allowed`, or `identity_unavailable`. */
@@ -57,7 +57,7 @@ export function compileCallers (entries: readonly CallerEntry[], surroundings: S
   const [introspection] = introspections
   const cookies = new Set([...rules.values()].flatMap(({ cookie }) => cookie ?? []))
   const judgeToken = createTokenJudge({ rules, introspection, clock: compiling.clock })
-  if (rules.size + introspections.length > 0) credentials.push({ place: { header: 'authorization' }, judge: (value) => judgeToken(readBearer(value)) })
+  if (rules.size + introspections.length > 0) credentials.push({ place: { header: 'authorization' }, judge: (value) => judgeToken(value) })
   for (const cookie of cookies) credentials.push({ place: { cookie }, judge: (token) => judgeToken(token, cookie) })
 
   const usesCookies = credentials.some(({ place }) => 'cookie' in place)

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
+import type { AdmittedCaller } from '../admission.ts'
 import { ApiError } from '../errors.ts'
-import type { JsonObject } from '../json.ts'
+import { deepFreeze, type JsonObject } from '../json.ts'
 
 /** The authenticated user of the app that runs this service. */
 export type Caller = Readonly<{
@@ -9,7 +10,10 @@ export type Caller = Readonly<{
   claims: JsonObject
   /** Unix seconds; what vouches for the caller is not good any longer than this. */
   expiresAt: number
-}>
+}> & {
+  /** What was decided of this caller: kept as long as the caller is remembered, and under one rulebook. */
+  admitted: AdmittedCaller | null
+}
 
 /** One way of proving who one is: a caller, or a throw; never "nobody". */
 export type Authenticate = (request: FastifyRequest) => Caller | Promise<Caller>
@@ -19,6 +23,11 @@ export const GUEST_ISSUER = 'guest'
 
 /** For callers of whom nothing says how long they are good. */
 export const NO_EXPIRY = Number.MAX_SAFE_INTEGER
+
+/** The claims are frozen: many requests may share them. */
+export function createCaller (issuer: string, subject: string, claims: JsonObject, expiresAt = NO_EXPIRY): Caller {
+  return { issuer, subject, claims: deepFreeze(claims), expiresAt, admitted: null }
+}
 
 /** `reason` is a code for the log, never anything that the client sent. */
 export function refused (reason: string): ApiError {

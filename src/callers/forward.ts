@@ -1,8 +1,7 @@
 // Forward auth: the app's own endpoint says who its cookie or header belongs to.
 
-import { deepFreeze } from '../json.ts'
 import { claimReader } from '../policy/claims.ts'
-import { isSubject, NO_EXPIRY, refused, type Caller } from './caller.ts'
+import { createCaller, isSubject, refused, type Caller } from './caller.ts'
 import type { ForwardEntry } from './entries.ts'
 import { createInquiry } from './inquiry.ts'
 import { addressFault, call, OutboundError, readObject } from './outbound.ts'
@@ -43,7 +42,7 @@ export function compileForward (entry: ForwardEntry, at: string, compiling: Comp
     if (claims === undefined) throw new OutboundError('not_a_json_object')
     const subject = readSubject(claims)
     if (!isSubject(subject)) throw refused('app_named_no_subject')
-    return deepFreeze({ issuer, subject, claims: { ...claims, iss: issuer, sub: subject }, expiresAt: NO_EXPIRY })
+    return createCaller(issuer, subject, { ...claims, iss: issuer, sub: subject })
   }
 
   return {

@@ -4,8 +4,7 @@
 import { hash, timingSafeEqual } from 'node:crypto'
 import { isIP } from 'node:net'
 import { addressRanges, inRanges } from '../http/address.ts'
-import { deepFreeze } from '../json.ts'
-import { isSubject, NO_EXPIRY, refused } from './caller.ts'
+import { createCaller, isSubject, refused } from './caller.ts'
 import type { GatewayEntry } from './entries.ts'
 import { HEADER_NAME, readHeader, type Credential } from './presented.ts'
 import { readSecret, type Compiling } from './surroundings.ts'
@@ -34,7 +33,7 @@ export function compileGateway (entry: GatewayEntry, at: string, compiling: Comp
       if (!timingSafeEqual(digest(readHeader(request, secretHeader) ?? ''), secret)) throw refused('gateway_secret_wrong')
       // A comma is how two headers of one name look after somebody has joined them.
       if (!isSubject(user) || !/^[\x20-\x2b\x2d-\x7e]+$/.test(user)) throw refused('subject_malformed')
-      return deepFreeze({ issuer, subject: user, claims: { iss: issuer, sub: user }, expiresAt: NO_EXPIRY })
+      return createCaller(issuer, user, { iss: issuer, sub: user })
     }
   }
 }

@@ -3,8 +3,7 @@
 import { isIP } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { clientKey } from '../http/address.ts'
-import { deepFreeze } from '../json.ts'
-import { GUEST_ISSUER, NO_EXPIRY, refused, type Caller } from './caller.ts'
+import { createCaller, GUEST_ISSUER, refused, type Caller } from './caller.ts'
 import type { Compiling } from './surroundings.ts'
 
 export type ReadGuest = (request: FastifyRequest) => Caller
@@ -21,6 +20,6 @@ export function compileGuest (at: string, { log, report }: Compiling): ReadGuest
       log.warn({}, 'a guest was forwarded by a peer that TRUST_PROXY does not name: behind a proxy, all guests would be one')
     }
     const subject = clientKey(ip)
-    return deepFreeze({ issuer: GUEST_ISSUER, subject, claims: { iss: GUEST_ISSUER, sub: subject }, expiresAt: NO_EXPIRY })
+    return createCaller(GUEST_ISSUER, subject, { iss: GUEST_ISSUER, sub: subject })
   }
 }

@@ -32,7 +32,7 @@ export function createInquiry (issuer: string, { log, clock }: Pick<Compiling, '
     if (outcome instanceof BrokenCircuitError) throw unavailable('checker_paused', PAUSE_SECONDS)
     if (outcome instanceof OutboundError) throw unavailable(`checker_${outcome.message}`)
     if (outcome instanceof Error) throw outcome
-    memory.remember(key, outcome)
+    memory.remember(key, outcome, JSON.stringify(outcome.claims).length)
     return outcome
   }
 

@@ -1,8 +1,8 @@
 // Opaque tokens: the authorization server says whose they are (RFC 7662).
 
 import { allowInsecureRequests, ClientSecretBasic, customFetch, introspectionRequest, type CustomFetchOptions } from 'oauth4webapi'
-import { deepFreeze, type JsonObject } from '../json.ts'
-import { isSubject, NO_EXPIRY, refused, type Caller } from './caller.ts'
+import type { JsonObject } from '../json.ts'
+import { createCaller, isSubject, refused, type Caller } from './caller.ts'
 import type { IntrospectionEntry } from './entries.ts'
 import { createInquiry } from './inquiry.ts'
 import { isDate, isFor } from './jwt.ts'
@@ -44,7 +44,7 @@ export function compileIntrospection (entry: IntrospectionEntry, at: string, com
     if (type !== undefined && !(typeof type === 'string' && type.toLowerCase() === 'bearer')) throw refused('token_type_not_accepted')
     if (Object.hasOwn(answer, 'cnf')) throw refused('token_bound_to_key')
     if (!isSubject(sub)) throw refused('subject_malformed')
-    return deepFreeze({ issuer, subject: sub, claims: { ...answer, iss: issuer }, expiresAt: isDate(exp) ? exp : NO_EXPIRY })
+    return createCaller(issuer, sub, { ...answer, iss: issuer }, exp)
   }
 
   return { issuer, judge: (token) => inquire(token, (signal) => ask(token, signal)) }

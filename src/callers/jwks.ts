@@ -32,7 +32,7 @@ export type KeySource = Readonly<{
 export type KeySet = Readonly<{
   issuer: string
   /** The keys that may have signed; none where the issuer has no such key. Throws ApiError `identity_unavailable`. */
-  find: (header: { alg: string, kid?: string }) => Promise<KeyObject[]>
+  find: (header: Header) => Promise<readonly KeyObject[]>
   wasFetched: () => boolean
   /** Since they were fetched; Infinity before. */
   ageMs: () => number
@@ -56,7 +56,7 @@ export function createKeySets ({ log, clock = systemClock }: { log: Log, clock?:
 
 function createKeySet (source: KeySource, log: Log, { monotonicMs: now, after }: Clock): KeySet {
   const { issuer } = source
-  let keys: ReturnType<typeof createLocalJWKSet> | undefined
+  let keys: Keys | undefined
   let fetchedAt = -Infinity
   let searchedAt = -Infinity
   let retryAt = -Infinity
@@ -106,8 +106,8 @@ function createKeySet (source: KeySource, log: Log, { monotonicMs: now, after }:
     find: async (header) => {
       if (!isGood() && !isPaused()) await refresh()
       if (keys === undefined || !isGood()) throw unavailable('keys_unavailable', Math.max(1, Math.ceil((retryAt - now()) / 1000)))
-      const found = await candidates(keys, header)
-      if (found.length > 0) return found
+      const known = keys.found.get(nameOf(header)) ?? await candidates(keys, header)
+      if (known.length > 0) return known
       if (fetching === undefined) {
         if (isPaused() || now() - searchedAt < UNKNOWN_KEY_COOLDOWN_MS) return []
         searchedAt = now()
@@ -118,15 +118,23 @@ function createKeySet (source: KeySource, log: Log, { monotonicMs: now, after }:
   }
 }
 
-async function candidates (keys: ReturnType<typeof createLocalJWKSet>, header: { alg: string, kid?: string }): Promise<KeyObject[]> {
-  const found: CryptoKey[] = []
+type Header = Readonly<{ alg: string, kid?: string }>
+/** One fetched set, and what was found in it so far: at most one entry for each of its keys and algorithms. */
+type Keys = Readonly<{ set: ReturnType<typeof createLocalJWKSet>, found: Map<string, readonly KeyObject[]> }>
+
+const nameOf = ({ alg, kid }: Header) => kid === undefined ? alg : `${alg} ${kid}`
+
+async function candidates ({ set, found }: Keys, header: Header): Promise<readonly KeyObject[]> {
+  const keys: CryptoKey[] = []
   try {
-    found.push(await keys(header))
+    keys.push(await set(header))
   } catch (error) {
     if (!(error instanceof errors.JWKSMultipleMatchingKeys)) return []
-    for await (const key of error) if (found.push(key) === MAX_CANDIDATES) break
+    for await (const key of error) if (keys.push(key) === MAX_CANDIDATES) break
   }
-  return found.filter(isLongEnough).map(keyObjectOf)
+  const good = keys.filter(isLongEnough).map((key) => KeyObject.from(key))
+  if (good.length > 0) found.set(nameOf(header), good)
+  return good
 }
 
 /** RFC 7518, section 3.3. Curves have one length each. */
@@ -135,23 +143,14 @@ function isLongEnough ({ algorithm }: CryptoKey): boolean {
   return modulusLength >= MIN_MODULUS_BITS
 }
 
-/** jose gives the same key each time, and making another object of it takes as long as a tenth of verifying. */
-const keyObjects = new WeakMap<CryptoKey, KeyObject>()
-
-function keyObjectOf (key: CryptoKey): KeyObject {
-  let known = keyObjects.get(key)
-  if (known === undefined) keyObjects.set(key, known = KeyObject.from(key))
-  return known
-}
-
-async function fetchKeys (source: KeySource): Promise<ReturnType<typeof createLocalJWKSet>> {
+async function fetchKeys (source: KeySource): Promise<Keys> {
   const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS)
   const set = await fetchObject(source.jwks ?? await discover(source, signal), signal)
   const { keys } = set
   if (!Array.isArray(keys) || !keys.every((key) => isObject(key) && typeof key.kty === 'string')) throw new OutboundError('not_a_key_set')
   if (keys.length === 0 || keys.length > MAX_KEYS) throw new OutboundError(keys.length === 0 ? 'no_keys' : 'too_many_keys')
   if (keys.some(isSecret)) throw new OutboundError('secret_key_published')
-  return createLocalJWKSet(set as unknown as JSONWebKeySet)
+  return { set: createLocalJWKSet(set as unknown as JSONWebKeySet), found: new Map() }
 }
 
 /** Whoever publishes one of these has lost it; what else is in the set is not to be trusted either. */

@@ -2,8 +2,8 @@
 // `iat` in the future, `exp: 1e400`, an object as `sub`, and padding in base64url.
 
 import type { KeyObject } from 'node:crypto'
-import { deepFreeze, type Json, type JsonObject } from '../json.ts'
-import { isSubject, refused, type Caller } from './caller.ts'
+import type { Json, JsonObject } from '../json.ts'
+import { createCaller, isSubject, refused, type Caller } from './caller.ts'
 import type { KeySet } from './jwks.ts'
 import { normalizeType, type JwtRule } from './jwt-rule.ts'
 import { readObject } from './outbound.ts'
@@ -47,7 +47,7 @@ export async function verifyJwt ({ header, claims, signed, signature }: Jwt, rul
   if (rule.audiences !== null && !isFor(claims.aud, rule.audiences)) throw refused('audience_mismatch')
   // Bound to a key that the sender would have to prove (RFC 7800): not a bearer token.
   if (Object.hasOwn(claims, 'cnf')) throw refused('token_bound_to_key')
-  const caller: Caller = deepFreeze({ issuer: rule.issuer, subject: sub, claims, expiresAt: exp as number })
+  const caller = createCaller(rule.issuer, sub, claims, exp as number)
   if (!rule.require(caller)) throw refused('required_claim_mismatch')
   return caller
 }

@@ -1,6 +1,6 @@
 // What the service would decide of a request: the way of a mint without its limits, and without upstream.
 
-import { GUEST_ISSUER, type Caller } from '../callers/caller.ts'
+import { createCaller, GUEST_ISSUER, type Caller } from '../callers/caller.ts'
 import { ApiError } from '../errors.ts'
 import { parseStrictly } from '../http/strict-json.ts'
 import { isObject, type Json } from '../json.ts'
@@ -28,7 +28,7 @@ export function callerOf (claims: Json | undefined): Caller | undefined {
   const known = claims === 'guest' ? { iss: GUEST_ISSUER, sub: 'guest' } : claims
   if (known === undefined || !isObject(known)) return undefined
   const { iss: issuer = 'https://issuer.example/', sub: subject = 'someone' } = known
-  return { issuer: String(issuer), subject: String(subject), claims: { ...known, iss: issuer, sub: subject }, expiresAt: Infinity }
+  return createCaller(String(issuer), String(subject), { ...known, iss: issuer, sub: subject })
 }
 
 export type Decided = Readonly<{

@@ -7,7 +7,7 @@ import type { Audit } from '../audit.ts'
 import { ApiError } from '../errors.ts'
 import { toApiError } from '../http/answers.ts'
 import { getIn, omitIn, type JsonObject, type Path } from '../json.ts'
-import { bucketsOf, isCallers, tightest, type LimitStore, type Take, type WindowState } from '../limits/limits.ts'
+import { isCallers, tightest, type LimitStore, type Take, type WindowState } from '../limits/limits.ts'
 import type { Metrics } from '../metrics.ts'
 import { applyPolicy, type Asked, type Granted } from '../policy/apply.ts'
 import type { SessionRules } from '../policy/rules.ts'
@@ -54,7 +54,7 @@ async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, r
   decided.kind = kind
   const granted = decided.granted = grant(caller, kind, asked)
 
-  const taken = assertTaken(await deps.limits.take(bucketsOf(caller.policy, caller.safetyIdentifier)), reply)
+  const taken = assertTaken(await deps.limits.take(caller.buckets), reply)
   const deadline = deps.deadline()
   try {
     const minted = decided.minted = await mintUpstream(deps, request, { route, kind, asked, granted, deadline })

@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import Type from 'typebox'
 import type { AdmittedCaller } from '../admission.ts'
 import type { JsonObject } from '../json.ts'
-import { bucketsOf, isCallers, type LimitStore } from '../limits/limits.ts'
+import { isCallers, type LimitStore } from '../limits/limits.ts'
 import type { Prompt, SessionRules } from '../policy/rules.ts'
 import { KINDS } from '../realtime/session.ts'
 
@@ -27,8 +27,8 @@ export const PolicyAnswer = Type.Object({
 
 export function registerPolicy (app: FastifyInstance, limits: LimitStore): void {
   app.get('/v1/realtime/policy', { schema: { response: { 200: PolicyAnswer } } }, async (request) => {
-    const { policy, safetyIdentifier } = request.caller as AdmittedCaller
-    const windows = await limits.peek(bucketsOf(policy, safetyIdentifier).filter(isCallers))
+    const { policy, buckets } = request.caller as AdmittedCaller
+    const windows = await limits.peek(buckets.filter(isCallers))
     return {
       sessions: Object.fromEntries(KINDS.flatMap((kind) => {
         const rules = policy.sessions[kind]

@@ -4,7 +4,7 @@ import t from 'tap'
 import { answers, startHostileIssuer } from '../fakes/hostile-issuer.ts'
 import { forge, forgeHmac } from './forge.ts'
 import { assertPassed, assertRefused, bearer, NOW, ORIGIN, serve, type Sent } from './harness.ts'
-import { attacker, base, ISSUER, rsa, signed, start, tampered } from './issuers.ts'
+import { attacker, base, BOTH, ISSUER, rsa, signed, start, tampered } from './issuers.ts'
 
 t.test('A6 an address in the token is never asked', async (t) => {
   const { ask, keys } = await start(t)
@@ -63,6 +63,12 @@ t.test('A35 the named cookie takes only tokens of the issuer that names it', asy
   assertPassed(t, await ask(bearer(token)), { issuer: ISSUER })
   assertRefused(t, await ask(cookie(token)), 'issuer_unknown', 'not even when it is remembered')
   assertRefused(t, await ask(cookie('opaque')), 'token_malformed')
+
+  const good = signed({ iss: BOTH })
+  assertPassed(t, await ask(cookie(good)), { issuer: BOTH })
+  for (const value of [good, `token=${good}`]) {
+    assertRefused(t, await ask([['authorization', value]]), 'authorization_malformed', 'what is remembered of a cookie is good nowhere else')
+  }
 })
 
 t.test('A36 a failure does not make a guest', async (t) => {

@@ -1,7 +1,7 @@
 // A whole policy file, as an operator writes it: it loads, as YAML is meant to be read, and with the warnings it should have.
 
 import t from 'tap'
-import type { Caller } from '../../src/callers/caller.ts'
+import { createCaller, type Caller } from '../../src/callers/caller.ts'
 import { selectPolicy } from '../../src/policy/select.ts'
 import { ask, fileWith, lines, outcome, read, rulesOf } from './harness.ts'
 
@@ -63,7 +63,7 @@ policies:
 blocked: [ { subject: "auth0|123" }, { issuer: https://auth.example.com/, subject: u-9 }, { safety_identifier: ${'5f1c'.repeat(16)} } ]
 `
 
-const callerOf = (claims: Caller['claims'], issuer = 'https://auth.example.com/'): Caller => ({ issuer, subject: 'u1', claims, expiresAt: 0 })
+const callerOf = (claims: Caller['claims'], issuer = 'https://auth.example.com/'): Caller => createCaller(issuer, 'u1', claims)
 
 t.test('the file that the design shows loads whole', async (t) => {
   const { policies, problems, callers, warnings } = read(EXAMPLE)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { GUEST_ISSUER, type Caller } from '../../src/callers/caller.ts'
+import { createCaller, GUEST_ISSUER, type Caller } from '../../src/callers/caller.ts'
 import { ApiError } from '../../src/errors.ts'
 import type { Json, JsonObject } from '../../src/json.ts'
 import type { Policies, Policy } from '../../src/policy/file.ts'
@@ -15,7 +15,7 @@ function policiesOf (policies: Json[], blocked?: Json[]): Policies {
 }
 
 const granting = (name: string, when: Json): JsonObject => ({ name, when, limits: { day: 1 }, realtime: {} })
-const callerWith = (claims: JsonObject, issuer = 'https://auth.example.com/'): Caller => ({ issuer, subject: 'u1', claims: { iss: issuer, sub: 'u1', ...claims }, expiresAt: 0 })
+const callerWith = (claims: JsonObject, issuer = 'https://auth.example.com/'): Caller => createCaller(issuer, 'u1', { iss: issuer, sub: 'u1', ...claims })
 const guest = callerWith({}, GUEST_ISSUER)
 
 function attempt (policies: Policies, caller: Caller): Policy | ApiError {
