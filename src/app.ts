@@ -3,6 +3,7 @@
 import { fastify, LogController, type FastifyInstance } from 'fastify'
 import { registerAdmission } from './admission.ts'
 import type { Audit } from './audit.ts'
+import { createBatch } from './batch.ts'
 import type { Config } from './config.ts'
 import { createAddressLimit } from './http/address-limit.ts'
 import { trustedProxies } from './http/address.ts'
@@ -91,6 +92,8 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, ti
   const limitAddress = await createAddressLimit(app, config.addressLimitPerMinute)
   await app.register(async (admitted) => {
     registerOverload(admitted, config.upstream.concurrency + BEFORE_UPSTREAM)
+    const arrived = createBatch()
+    admitted.addHook('onRequest', (_request, _reply, done) => arrived(done))
     registerAdmission(admitted, { rulebook, limitAddress, safetyIdentifierSecret: config.safetyIdentifierSecret })
     registerPolicy(admitted, limits)
     registerMint(admitted, { mint, limits, audit, timed, realtimePublicUrl: config.realtimePublicUrl, deadline: createDeadlines(config.upstream.timeoutMs) })

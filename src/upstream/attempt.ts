@@ -1,11 +1,13 @@
 // One request to upstream and its whole answer, or why there is none.
 
 import type { Dispatcher, Pool } from 'undici'
+import { createBatch } from '../batch.ts'
 import { ApiError } from '../errors.ts'
 import type { Json } from '../json.ts'
 import type { Deadline } from './deadline.ts'
 
 const MAX_ANSWER_HEADERS = 200
+const answered = createBatch()
 
 export type Answer = Readonly<{
   status: number
@@ -49,7 +51,7 @@ export function attempt (pool: Pool, post: Post, { signal, waiting }: Deadline):
         head = { status, headers }
       },
       onResponseData: (_controller, chunk) => { chunks.push(chunk) },
-      onResponseEnd: () => settle(readAnswer(head as NonNullable<typeof head>, chunks)),
+      onResponseEnd: () => answered(() => settle(readAnswer(head as NonNullable<typeof head>, chunks))),
       onResponseError: (_controller, cause) => settle(cause instanceof ApiError ? cause : head === undefined ? failure(cause) : answerCut(head, cause))
     })
   })
