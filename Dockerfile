@@ -25,5 +25,6 @@ EXPOSE 8080
 # As long as the process answers; whether it is ready to mint is for the load balancer to ask at /readyz.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.PORT || 8080) + '/livez').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-# No npm and no shell between: SIGTERM arrives. A young generation of 16 MiB costs no time, and holds a third less memory.
-CMD ["node", "--max-semi-space-size=16", "src/server.ts"]
+# No npm and no shell between: SIGTERM arrives. A young generation of 16 MiB costs no time, and holds a third less memory; an old
+# one of 384 fits a container of 512 MiB, of which Node.js would otherwise take half, and is collected in time elsewhere too.
+CMD ["node", "--max-semi-space-size=16", "--max-old-space-size=384", "src/server.ts"]

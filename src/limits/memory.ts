@@ -9,8 +9,11 @@ type Entry = { [window in WindowName]: Open | undefined }
 
 const MAX_ENTRIES = 200_000
 
+/** Whole milliseconds: a fraction would be an object of its own in each window. */
+const monotonicMs = () => Math.round(performance.now())
+
 /** `now` is monotonic, in milliseconds: a step of the wall clock opens no window. */
-export function createMemoryStore ({ now = () => performance.now(), maxEntries = MAX_ENTRIES } = {}): LimitStore {
+export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES } = {}): LimitStore {
   // An entry stands in one of the two. Policies' totals are few, and held like those that are exhausted.
   // By size, not by number: a table for the whole number would be made now, in a tenth of the time that a start may take.
   const evictable = new LRUCache<string, Entry>({ maxSize: maxEntries, sizeCalculation: () => 1 })

@@ -52,7 +52,7 @@ export function ephemint (name: string, folder: string, policy: string, upstream
     file: '../../src/server.ts',
     requestsFile: requests,
     // As `npm start` does.
-    args: ['--max-semi-space-size=16'],
+    args: ['--max-semi-space-size=16', '--max-old-space-size=384'],
     env: {
       HOST: '127.0.0.1',
       OPS_HOST: '127.0.0.1',

@@ -17,14 +17,14 @@ const flag = { type: 'boolean', default: false } as const
 const { values: { quick, json, extremes } } = parseArgs({ options: { quick: flag, json: flag, extremes: flag } })
 
 const USERS = quick ? 500 : 2000
-const ROUNDS = quick ? 3 : 5
+const ROUNDS = quick ? 3 : 9
 const DELAY_ROUNDS = quick ? 1 : 5
-const MINTS = quick ? 1000 : 4000
+const MINTS = quick ? 1000 : 3000
 /** Until the compiler has done its work: what is measured is a service that has run for a while. */
 const WARM_UP_MINTS = quick ? 3000 : 12_000
 const NEW_WARM_UP_MINTS = WARM_UP_MINTS / 4
 /** After a pause V8 has given its young generation back: it takes it again before anything is measured. */
-const WAKING_MINTS = quick ? 500 : 2000
+const WAKING_MINTS = quick ? 500 : 1000
 const CONNECTIONS = 64
 const UPSTREAM_DELAY_MS = 20
 const RATE = quick ? 500 : 1000

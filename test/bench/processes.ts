@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 
-const ACCOUNTING = new URL('./accounting.ts', import.meta.url).href
+export const ACCOUNTING = new URL('./accounting.ts', import.meta.url).href
 
 export type Account = Readonly<{ cpuMicros: number, rssBytes: number }>
 export type Running = Readonly<{
