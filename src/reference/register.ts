@@ -5,8 +5,12 @@ import { openapiDocument } from './document.ts'
 import { PAGE_HEADERS, renderPage } from './page.ts'
 
 export function registerReference (app: FastifyInstance): void {
-  const document = openapiDocument()
-  const [json, page] = [JSON.stringify(document), renderPage(document)]
-  app.get('/openapi.json', async (_request, reply) => reply.type('application/json; charset=utf-8').send(json))
-  app.get('/docs', async (_request, reply) => reply.headers(PAGE_HEADERS).send(page))
+  let written: { json: string, page: string } | undefined
+  // When somebody asks: it would take 15 ms of a start.
+  const write = () => {
+    const document = openapiDocument()
+    return { json: JSON.stringify(document), page: renderPage(document) }
+  }
+  app.get('/openapi.json', async (_request, reply) => reply.type('application/json; charset=utf-8').send((written ??= write()).json))
+  app.get('/docs', async (_request, reply) => reply.headers(PAGE_HEADERS).send((written ??= write()).page))
 }
