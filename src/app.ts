@@ -12,7 +12,7 @@ import { answerMalformed } from './http/malformed.ts'
 import { registerOrigin } from './http/origin.ts'
 import { registerDrain } from './http/drain.ts'
 import { registerOverload } from './http/overload.ts'
-import { projector } from './http/project.ts'
+import { schemaController } from './http/project.ts'
 import { BODY_LIMIT_BYTES, registerStrictJson } from './http/strict-json.ts'
 import { registerTrace, traceOf } from './http/trace.ts'
 import { registerWire } from './http/wire.ts'
@@ -61,15 +61,11 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, ti
     requestTimeout: 15_000,
     http: { headersTimeout: 10_000, connectionsCheckingInterval: 1000, requireHostHeader: false },
     exposeHeadRoutes: false,
+    schemaController,
     frameworkErrors: (error, request, reply) => refuse(reply, toApiError(error)),
     clientErrorHandler: answerMalformed
   }) as unknown as FastifyInstance
   app.decorateRequest('caller', null)
-  // What a schema does not name does not leave. (Fastify's own serializer throws or coerces where a value departs from its type.)
-  app.setSerializerCompiler(({ schema }) => {
-    const project = projector(schema as object)
-    return (value) => JSON.stringify(project(value))
-  })
 
   registerAnswers(app, (error, request, reply) => {
     const facts = { request_id: request.id, ...traceOf(request), code: error.code, reason: error.reason, err: error.cause }

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { fastify, LogController, type FastifyInstance } from 'fastify'
 import { registerAnswers } from './http/answers.ts'
 import { answerMalformed } from './http/malformed.ts'
+import { schemaController } from './http/project.ts'
 import type { Log } from './logging.ts'
 import { METRICS_TYPE, type Metrics } from './metrics.ts'
 import { registerReference } from './reference/register.ts'
@@ -24,6 +25,7 @@ export async function buildOps ({ log, metrics, waitingFor }: OpsDeps): Promise<
     // It is the last to close, and then nobody is waited for.
     forceCloseConnections: true,
     return503OnClosing: false,
+    schemaController,
     requestTimeout: 15_000,
     http: { headersTimeout: 10_000 },
     clientErrorHandler: answerMalformed
