@@ -1,8 +1,7 @@
 // The kinds of session, and whether a config is one. Objects are closed: what our types do not know does not pass.
 
 import type { TSchema } from 'typebox'
-import { Compile } from 'typebox/compile'
-import { Check } from 'typebox/value'
+import { Check, Compile } from 'typebox/schema'
 import { isObject, type JsonObject, type Path } from '../json.ts'
 import { RealtimeSession, TranscriptionSession, TranslationSession } from './parameters.ts'
 
