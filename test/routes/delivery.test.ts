@@ -6,6 +6,7 @@ import t from 'tap'
 import { startApp, type App } from '../fakes/app.ts'
 import { exchange, open } from '../fakes/raw-http.ts'
 import { failure, GA, json, inSeconds, type Reply } from '../fakes/upstream.ts'
+import type { LimitStore } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 
 const minted: Reply = json(200, { value: 'ek_canary_late', expires_at: inSeconds(60), session: { type: 'realtime', id: 'sess_late' } })
@@ -29,19 +30,22 @@ async function ask (app: App): Promise<{ leave: () => Promise<void> }> {
   }
 }
 
-t.test('a client that is gone before the mint has nothing minted for it, and pays nothing', async (t) => {
+/** Limits from which nothing is taken before that. */
+function takenAfter (moment: Promise<void>, onAsked = () => {}): LimitStore {
   const memory = createMemoryStore()
-  const [asked, gone] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
-  const app = await startApp(t, {
-    limits: {
-      ...memory,
-      take: async (buckets) => {
-        asked.resolve()
-        await gone.promise
-        return memory.take(buckets)
-      }
+  return {
+    ...memory,
+    take: async (buckets) => {
+      onAsked()
+      await moment
+      return memory.take(buckets)
     }
-  })
+  }
+}
+
+t.test('a client that is gone before the mint has nothing minted for it, and pays nothing', async (t) => {
+  const [asked, gone] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const app = await startApp(t, { limits: takenAfter(gone.promise, asked.resolve) })
   const { leave } = await ask(app)
   await asked.promise
   await leave()
@@ -118,18 +122,9 @@ t.test('a client that goes while upstream fails is refused like any other', asyn
 })
 
 t.test('a client that half closes its connection is gone: Node ends the other half', async (t) => {
-  const memory = createMemoryStore()
+  // Its end may come later than its request.
   const ended = Promise.withResolvers<void>()
-  const app = await startApp(t, {
-    limits: {
-      ...memory,
-      take: async (buckets) => {
-        // Its end may come later than its request.
-        await ended.promise
-        return memory.take(buckets)
-      }
-    }
-  })
+  const app = await startApp(t, { limits: takenAfter(ended.promise) })
   app.server.once('connection', (socket: Socket) => socket.once('end', ended.resolve))
   const client = await open(app)
   client.end(await request(app))
