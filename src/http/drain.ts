@@ -10,12 +10,17 @@ const PATIENCE_MS = 500
 
 export function registerDrain (app: FastifyInstance, isDraining: () => boolean): void {
   let isClosing = false
+  /** Null where nothing is being answered. */
   const latest = new Map<Socket, ServerResponse | null>()
   app.server.on('connection', (socket: Socket) => {
     latest.set(socket, null)
     socket.once('close', () => latest.delete(socket))
   })
-  app.server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => { latest.set(socket, response) })
+  app.server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
+    latest.set(socket, response)
+    // What was said on a connection that idles is not kept with it.
+    response.once('close', () => { if (latest.get(socket) === response) latest.set(socket, null) })
+  })
 
   // A server that closes looks no more at its own timeouts, and waits for whoever has connected and says nothing.
   app.addHook('preClose', async () => {

@@ -2,9 +2,14 @@
 
 import { fastify } from 'fastify'
 import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { registerDrain } from '../../src/http/drain.ts'
+import { until } from '../fakes/until.ts'
 
 t.test('fault 33: a server that closes waits for what it answers, and for half of a request no longer than a second', async (t) => {
   const app = fastify()
@@ -37,4 +42,27 @@ t.test('fault 33: a server that closes waits for what it answers, and for half o
   work.resolve()
   t.match(String((await once(asked, 'data'))[0]), /^HTTP\/1.1 200 [^]*connection: close/i)
   await closed
+})
+
+t.test('a connection that idles keeps nothing of what was asked over it: tokens are asked', async (t) => {
+  const app = fastify()
+  registerDrain(app, () => false)
+  t.teardown(() => app.close())
+  app.get('/', async () => 'done')
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const asked: WeakRef<IncomingMessage>[] = []
+  app.server.once('request', (request) => asked.push(new WeakRef(request)))
+  const client = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
+  t.teardown(() => client.destroy())
+  client.write('GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer token\r\n\r\n')
+  await once(client, 'data')
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  await until('the request to be forgotten', async () => {
+    await turn()
+    collect()
+    return asked[0]?.deref() === undefined
+  })
+  t.equal(asked.length, 1)
+  t.notOk(client.closed)
 })
