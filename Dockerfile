@@ -11,7 +11,8 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev --ignore-scripts
 
 FROM node:24.21-trixie-slim
-ENV NODE_ENV=production NODE_COMPILE_CACHE=/app/.compiled
+# One arena of malloc's: those of V8's threads hold 15 MiB more while 5,000 mints are in flight.
+ENV NODE_ENV=production NODE_COMPILE_CACHE=/app/.compiled MALLOC_ARENA_MAX=1
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY package.json LICENSE ./

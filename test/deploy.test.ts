@@ -34,7 +34,7 @@ t.test('F9: the key is a file, in each replica, and nothing of it is in the imag
     const config = readConfig({ ...environment, OPENAI_API_KEY_FILE: '', OPENAI_API_KEY: 'sk-in-the-place-of-the-file' })
     t.match(config, { trustProxy: 1, redis: { host: 'valkey', port: 6379, tls: false }, ops: { port: 9090 } })
   }
-  t.same([...image.matchAll(/^(?:ARG|ENV) (.*)$/gm)].map(([, set]) => set), ['NODE_ENV=production NODE_COMPILE_CACHE=/app/.compiled'])
+  t.same([...image.matchAll(/^(?:ARG|ENV) (.*)$/gm)].map(([, set]) => set), ['NODE_ENV=production NODE_COMPILE_CACHE=/app/.compiled MALLOC_ARENA_MAX=1'])
   t.same(read('.dockerignore').match(/^[^#].*$/gm), ['*', '!package.json', '!package-lock.json', '!.npmrc', '!LICENSE', '!src', 'src/sandbox'])
   t.same([...image.matchAll(/^(?:COPY|ADD) (?!--from)(.*) \S+$/gm)].flatMap(([, from]) => from?.split(' ')), ['package.json', 'package-lock.json', '.npmrc', 'package.json', 'LICENSE', 'src'])
 })
