@@ -54,7 +54,7 @@ export async function soak ({ seconds, rate, report }: SoakOptions): Promise<rea
     const service = await startService(script, {
       upstreamUrl: `http://${proxy.host}/v1`,
       policy: POLICY,
-      // The young generation as `npm start` bounds it.
+      // Memory as `npm start` bounds it.
       args: ['--max-semi-space-size=16', '--max-old-space-size=384', '--expose-gc', '--import', pathToFileURL(join(import.meta.dirname, 'fakes/memory-probe.ts')).href],
       env: { AUDIT_FILE: 'audit.log', UPSTREAM_TIMEOUT_MS: String(DEADLINE_MS), LOG_LEVEL: 'error', OPENAI_MINT_API: 'client_secrets' },
       spawning: { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }
