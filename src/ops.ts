@@ -2,11 +2,11 @@
 
 import { randomUUID } from 'node:crypto'
 import { fastify, LogController, type FastifyInstance } from 'fastify'
-import { registerAnswers } from './http/answers.ts'
-import { answerMalformed } from './http/malformed.ts'
-import { schemaController } from './http/project.ts'
-import type { Log } from './logging.ts'
-import { METRICS_TYPE, type Metrics } from './metrics.ts'
+import { registerAnswers } from './http/refusals.ts'
+import { answerMalformed } from './http/parse-errors.ts'
+import { schemaController } from './http/serializer.ts'
+import type { Log } from './records/log.ts'
+import { METRICS_TYPE, type Metrics } from './records/metrics.ts'
 import { registerReference } from './reference/register.ts'
 import { registerHealth } from './routes/health.ts'
 

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { createSigner, forge } from './callers/forge.ts'
-import { CALLERS, CANARIES, POLICY } from './fakes/app.ts'
-import { startFaultProxy } from './fakes/fault-proxy.ts'
-import { answers, startHostileIssuer } from './fakes/hostile-issuer.ts'
-import { spawnService, startService } from './fakes/service.ts'
-import { until } from './fakes/until.ts'
-import { GA, inSeconds, startUpstream } from './fakes/upstream.ts'
+import { CALLERS, CANARIES, POLICY } from './support/app.ts'
+import { startFaultProxy } from './support/fault-proxy.ts'
+import { answers, startHostileIssuer } from './support/hostile-issuer.ts'
+import { spawnService, startService } from './support/service.ts'
+import { until } from './support/until.ts'
+import { GA, inSeconds, startUpstream } from './support/upstream.ts'
 
 /** Runs the service and then tells what it took of the processor: the clock on the wall says more of its neighbours. */
 const TIMED = ['/bin/sh', '-c', '"$@"; code=$?; times >&2; exit $code', 'sh']

@@ -25,7 +25,7 @@ const isProduction = (path: string) => !path.startsWith('src/sandbox/')
 
 t.test('one module reads the environment; entry points alone hand it over', async (t) => {
   const entryPoints = (path: string) => path === 'src/server.ts' || path.startsWith('src/commands/')
-  t.same(withMatch(/process\.env|from 'node:process'|\bloadEnvFile\b/, (path) => isProduction(path) && path !== 'src/config.ts'), [])
+  t.same(withMatch(/process\.env|from 'node:process'|\bloadEnvFile\b/, (path) => isProduction(path) && path !== 'src/config/environment.ts'), [])
   for (const path of SOURCES.filter(entryPoints)) t.notMatch(code(path), /processEnv[.[]/, `${path} picks nothing out of it`)
 })
 
@@ -52,7 +52,7 @@ t.test('the policy is judged without a server and without a network, the vocabul
 
 t.test('only the client of upstream knows the key, and only it calls upstream', async (t) => {
   t.same(withMatch(/\bopenKey\b|\bkey\.headers\b|\bKey\b.*\/key\.ts/, isProduction), ['src/commands/doctor.ts', 'src/server.ts', 'src/upstream/client.ts', 'src/upstream/key.ts'])
-  t.same(withMatch(/from 'undici'/, isProduction), ['src/callers/outbound.ts', 'src/upstream/attempt.ts', 'src/upstream/client.ts'])
+  t.same(withMatch(/from 'undici'/, isProduction), ['src/outbound/request.ts', 'src/upstream/attempt.ts', 'src/upstream/client.ts'])
   t.same(withMatch(/(?<![\w.])fetch\s*\(|node:https?'.*\b(request|get)\b/, isProduction), [])
 })
 
@@ -64,7 +64,7 @@ t.test('no class but errors, no enum, no default export, no any', async (t) => {
 })
 
 t.test('every refusal is thrown out of the one catalogue', async (t) => {
-  const byHand = ['src/errors.ts', 'src/http/answers.ts', 'src/http/malformed.ts', 'src/http/wire.ts']
+  const byHand = ['src/errors.ts', 'src/http/refusals.ts', 'src/http/parse-errors.ts', 'src/http/framing.ts']
   t.same(withMatch(/(send|end|stringify)\(\s*envelope\s*\(/, isProduction).filter((path) => !byHand.includes(path)), [])
   t.same(withMatch(/\bconsole\./, (path) => isProduction(path) && !path.startsWith('src/commands/')), [])
 })

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
-import { readConfig } from '../src/config.ts'
+import { readConfig } from '../src/config/environment.ts'
 
 const read = (path: string) => readFileSync(join(import.meta.dirname, '..', path), 'utf8')
 type Service = { environment: Record<string, string>, image: string, build?: string, ports?: string[], user?: string, read_only?: boolean, cap_drop?: string[], command?: string[], healthcheck: { test: string[] }, stop_grace_period: string, secrets: string[], ulimits?: { core: number } }

@@ -2,8 +2,8 @@
 
 import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { createClients, createScript, startCountingUpstream, type Counted } from './fakes/counting.ts'
-import { startService, tokenOf, type ServiceOptions } from './fakes/service.ts'
+import { createClients, createScript, startCountingUpstream, type Counted } from './support/counting.ts'
+import { startService, tokenOf, type ServiceOptions } from './support/service.ts'
 
 const CLIENTS = 16
 const UPSTREAM_MS = 30

@@ -2,12 +2,12 @@ import { once } from 'node:events'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
-import { safetyIdentifier } from '../src/safety-identifier.ts'
-import { CALLERS, CANARIES } from './fakes/app.ts'
-import { NO_NGINX, startNginx, type Gateway } from './fakes/nginx.ts'
-import { startService, tokenOf, type Service } from './fakes/service.ts'
-import { until } from './fakes/until.ts'
-import { startUpstream, type Upstream } from './fakes/upstream.ts'
+import { safetyIdentifier } from '../src/callers/safety-identifier.ts'
+import { CALLERS, CANARIES } from './support/app.ts'
+import { NO_NGINX, startNginx, type Gateway } from './support/nginx.ts'
+import { startService, tokenOf, type Service } from './support/service.ts'
+import { until } from './support/until.ts'
+import { startUpstream, type Upstream } from './support/upstream.ts'
 
 t.setTimeout(120_000)
 

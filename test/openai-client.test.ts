@@ -2,8 +2,8 @@
 
 import OpenAI from 'openai'
 import t from 'tap'
-import { POLICY, startApp, type App, type AppOptions } from './fakes/app.ts'
-import { failure, GA, json, reset } from './fakes/upstream.ts'
+import { POLICY, startApp, type App, type AppOptions } from './support/app.ts'
+import { failure, GA, json, reset } from './support/upstream.ts'
 import type { Test } from 'tap'
 
 async function start (t: Test, options: AppOptions = {}): Promise<{ app: App, client: OpenAI }> {

@@ -1,13 +1,13 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
-import { createLogger } from '../src/logging.ts'
-import { createMetrics } from '../src/metrics.ts'
+import { createLogger } from '../src/records/log.ts'
+import { createMetrics } from '../src/records/metrics.ts'
 import { buildOps } from '../src/ops.ts'
-import { keepLines } from './fakes/lines.ts'
-import { spawnService, startService, tokenOf, type Service } from './fakes/service.ts'
-import { currentAnswer, GA, json, startUpstream } from './fakes/upstream.ts'
-import { until } from './fakes/until.ts'
+import { keepLines } from './support/lines.ts'
+import { spawnService, startService, tokenOf, type Service } from './support/service.ts'
+import { currentAnswer, GA, json, startUpstream } from './support/upstream.ts'
+import { until } from './support/until.ts'
 
 let common: ReturnType<typeof startWithOps> | undefined
 

@@ -8,10 +8,10 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { JsonObject } from '../src/json.ts'
-import { createClients, createScript, startCountingUpstream, type Counted, type CountingUpstream } from './fakes/counting.ts'
-import { startFaultProxy, type Fault, type FaultProxy } from './fakes/fault-proxy.ts'
-import { startService, tokenOf, type Service } from './fakes/service.ts'
-import { until } from './fakes/until.ts'
+import { createClients, createScript, startCountingUpstream, type Counted, type CountingUpstream } from './support/counting.ts'
+import { startFaultProxy, type Fault, type FaultProxy } from './support/fault-proxy.ts'
+import { startService, tokenOf, type Service } from './support/service.ts'
+import { until } from './support/until.ts'
 
 const DEADLINE_MS = 1000
 const GRACE_MS = 250
@@ -55,7 +55,7 @@ export async function soak ({ seconds, rate, report }: SoakOptions): Promise<rea
       upstreamUrl: `http://${proxy.host}/v1`,
       policy: POLICY,
       // Memory as `npm start` bounds it.
-      args: ['--max-semi-space-size=16', '--max-old-space-size=384', '--expose-gc', '--import', pathToFileURL(join(import.meta.dirname, 'fakes/memory-probe.ts')).href],
+      args: ['--max-semi-space-size=16', '--max-old-space-size=384', '--expose-gc', '--import', pathToFileURL(join(import.meta.dirname, 'support/memory-probe.ts')).href],
       env: { AUDIT_FILE: 'audit.log', UPSTREAM_TIMEOUT_MS: String(DEADLINE_MS), LOG_LEVEL: 'error', OPENAI_MINT_API: 'client_secrets' },
       spawning: { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }
     })

@@ -1,17 +1,17 @@
 // Who is asking. What a request presents decides which entry is responsible, and that entry decides alone: nothing falls
 // through to another one after a failure, and two credentials at once are none.
 
-import type { Fault } from '../policy/file.ts'
-import type { Report } from '../policy/rules.ts'
+import type { Fault } from '../rulebook/policies.ts'
+import type { Report } from '../policy/compile.ts'
 import { GUEST_ISSUER, refused, type Authenticate } from './caller.ts'
-import type { CallerEntry } from './entries.ts'
+import type { CallerEntry } from './schema.ts'
 import { compileForward } from './forward.ts'
 import { compileGateway } from './gateway.ts'
 import { compileGuest, type ReadGuest } from './guest.ts'
 import { compileIntrospection, type Introspection } from './introspection.ts'
-import { compileJwt, type JwtRule } from './jwt-rule.ts'
-import { assertOwnPage, readCookie, readHeader, type Credential } from './presented.ts'
-import { systemClock, type Compiling, type Surroundings } from './surroundings.ts'
+import { compileJwt, type JwtRule } from './jwt-entry.ts'
+import { assertOwnPage, readCookie, readHeader, type Credential } from './credential.ts'
+import { systemClock, type Compiling, type Surroundings } from './compile.ts'
 import { createTokenJudge } from './tokens.ts'
 
 export type Callers = Readonly<{

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import type { AdmittedCaller } from '../admission.ts'
+import type { AdmittedCaller } from '../routes/admission.ts'
 import { ApiError } from '../errors.ts'
 import { deepFreeze, type JsonObject } from '../json.ts'
 

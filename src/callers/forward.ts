@@ -1,12 +1,12 @@
 // Forward auth: the app's own endpoint says who its cookie or header belongs to.
 
-import { claimReader } from '../policy/claims.ts'
+import { claimReader } from './claims.ts'
 import { createCaller, isSubject, refused, type Caller } from './caller.ts'
-import type { ForwardEntry } from './entries.ts'
-import { createInquiry } from './inquiry.ts'
-import { addressFault, call, OutboundError, readObject } from './outbound.ts'
-import { HEADER_NAME, type Credential } from './presented.ts'
-import type { Compiling } from './surroundings.ts'
+import type { ForwardEntry } from './schema.ts'
+import { createInquiry } from './checker.ts'
+import { addressFault, call, OutboundError, readObject } from '../outbound/request.ts'
+import { HEADER_NAME, type Credential } from './credential.ts'
+import type { Compiling } from './compile.ts'
 
 const MAX_BYTES = 64 * 1024
 /** They speak of this connection and this body, not of who is asking. */

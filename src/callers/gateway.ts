@@ -5,9 +5,9 @@ import { hash, timingSafeEqual } from 'node:crypto'
 import { isIP } from 'node:net'
 import { addressRanges, inRanges } from '../http/address.ts'
 import { createCaller, isSubject, refused } from './caller.ts'
-import type { GatewayEntry } from './entries.ts'
-import { HEADER_NAME, readHeader, type Credential } from './presented.ts'
-import { readSecret, type Compiling } from './surroundings.ts'
+import type { GatewayEntry } from './schema.ts'
+import { HEADER_NAME, readHeader, type Credential } from './credential.ts'
+import { readSecret, type Compiling } from './compile.ts'
 
 export function compileGateway (entry: GatewayEntry, at: string, compiling: Compiling): Credential {
   const { issuer } = entry

@@ -4,7 +4,7 @@ import { isIP } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { clientKey } from '../http/address.ts'
 import { createCaller, GUEST_ISSUER, refused, type Caller } from './caller.ts'
-import type { Compiling } from './surroundings.ts'
+import type { Compiling } from './compile.ts'
 
 export type ReadGuest = (request: FastifyRequest) => Caller
 

@@ -3,11 +3,11 @@
 import { allowInsecureRequests, ClientSecretBasic, customFetch, introspectionRequest, type CustomFetchOptions } from 'oauth4webapi'
 import type { JsonObject } from '../json.ts'
 import { createCaller, isSubject, refused, type Caller } from './caller.ts'
-import type { IntrospectionEntry } from './entries.ts'
-import { createInquiry } from './inquiry.ts'
+import type { IntrospectionEntry } from './schema.ts'
+import { createInquiry } from './checker.ts'
 import { isDate, isFor } from './jwt.ts'
-import { addressFault, call, OutboundError, readObject } from './outbound.ts'
-import { readSecret, type Compiling } from './surroundings.ts'
+import { addressFault, call, OutboundError, readObject } from '../outbound/request.ts'
+import { readSecret, type Compiling } from './compile.ts'
 
 const MAX_BYTES = 64 * 1024
 

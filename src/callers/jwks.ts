@@ -6,8 +6,8 @@ import { createLocalJWKSet, errors, type CryptoKey, type JSONWebKeySet } from 'j
 import { KeyObject } from 'node:crypto'
 import { isObject, type JsonObject } from '../json.ts'
 import { unavailable } from './caller.ts'
-import { addressFault, call, OutboundError, readObject } from './outbound.ts'
-import { systemClock, type Clock, type Log } from './surroundings.ts'
+import { addressFault, call, OutboundError, readObject } from '../outbound/request.ts'
+import { systemClock, type Clock, type Log } from './compile.ts'
 
 /** A key that leaves the set is refused within this, and the 60 s for which a verified token is remembered. */
 const REFRESH_MS = 5 * 60_000

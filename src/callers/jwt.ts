@@ -5,8 +5,8 @@ import type { KeyObject } from 'node:crypto'
 import type { Json, JsonObject } from '../json.ts'
 import { createCaller, isSubject, refused, type Caller } from './caller.ts'
 import type { KeySet } from './jwks.ts'
-import { normalizeType, type JwtRule } from './jwt-rule.ts'
-import { readObject } from './outbound.ts'
+import { normalizeType, type JwtRule } from './jwt-entry.ts'
+import { readObject } from '../outbound/request.ts'
 import { isSignedBy, type Signed } from './signature.ts'
 
 /** The last second of the year 9999; what lies beyond is no date. */

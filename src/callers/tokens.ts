@@ -1,11 +1,11 @@
 // Tokens, wherever they were found: a JWT is judged by the entry of its `iss`, another token by the introspection endpoint.
 
-import { createMemory, memoryKey } from './memory.ts'
+import { createMemory, memoryKey } from './caller-cache.ts'
 import { refused, type Caller } from './caller.ts'
 import type { Introspection } from './introspection.ts'
 import { readJwt, verifyJwt } from './jwt.ts'
-import type { JwtRule } from './jwt-rule.ts'
-import type { Clock } from './surroundings.ts'
+import type { JwtRule } from './jwt-entry.ts'
+import type { Clock } from './compile.ts'
 
 const REMEMBER_MS = 60_000
 const MAX_TOKEN_BYTES = 8 * 1024

@@ -4,12 +4,12 @@
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { createKeySets } from '../callers/jwks.ts'
-import { ConfigError, policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config.ts'
-import { readPolicies, type Fault, type Policies } from '../policy/file.ts'
-import { readPolicyFile, readRulebook } from '../rulebook.ts'
+import { ConfigError, policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config/environment.ts'
+import { readPolicies, type Fault, type Policies } from '../rulebook/policies.ts'
+import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
 import { judgeCase, readCases, type Case } from './cases.ts'
 import { run, silentLog, UsageError } from './command.ts'
-import { STAND_INS } from './decide.ts'
+import { STAND_INS } from './dry-run.ts'
 import { startProgress } from './progress.ts'
 
 await run(async () => {

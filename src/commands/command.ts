@@ -1,6 +1,6 @@
 // What the commands share: a message instead of a stack, and an exit code.
 
-import { ConfigError } from '../config.ts'
+import { ConfigError } from '../config/environment.ts'
 
 export class UsageError extends Error {}
 

@@ -1,14 +1,14 @@
 // npm run explain: which policy rules a request, and what would be sent upstream; or the refusal and its path.
 
 import { parseArgs } from 'node:util'
-import { policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config.ts'
+import { policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config/environment.ts'
 import { parseStrictly } from '../http/strict-json.ts'
 import type { Json } from '../json.ts'
-import { readPolicies } from '../policy/file.ts'
-import { readPolicyFile } from '../rulebook.ts'
+import { readPolicies } from '../rulebook/policies.ts'
+import { readPolicyFile } from '../rulebook/rulebook.ts'
 import { upstreamRoutes } from '../upstream/mint.ts'
 import { run, UsageError } from './command.ts'
-import { callerOf, decide, masked, ROUTE_NAMES, routeNamed, STAND_INS } from './decide.ts'
+import { callerOf, decide, masked, ROUTE_NAMES, routeNamed, STAND_INS } from './dry-run.ts'
 
 const USAGE = `npm run explain -- --config FILE --claims JSON --route ROUTE --body JSON
   --claims  the caller's claims, or guest        --route  ${ROUTE_NAMES.join(' · ')}`

@@ -1,8 +1,8 @@
 // npm run identify -- ISSUER SUBJECT: what upstream, the audit and Redis know a person by.
 
 import { parseArgs } from 'node:util'
-import { processEnv, readSafetyIdentifierSecret } from '../config.ts'
-import { safetyIdentifier } from '../safety-identifier.ts'
+import { processEnv, readSafetyIdentifierSecret } from '../config/environment.ts'
+import { safetyIdentifier } from '../callers/safety-identifier.ts'
 import { run, UsageError } from './command.ts'
 
 await run(async () => {

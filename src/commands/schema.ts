@@ -2,8 +2,8 @@
 
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { ConfigError } from '../config.ts'
-import { editorSchema } from '../policy/editor-schema.ts'
+import { ConfigError } from '../config/environment.ts'
+import { editorSchema } from '../rulebook/editor-schema.ts'
 import { run, UsageError } from './command.ts'
 
 await run(async () => {

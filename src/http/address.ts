@@ -2,7 +2,7 @@
 
 import { normalizeIP } from '@fastify/rate-limit'
 import { BlockList, isIP, isIPv4 } from 'node:net'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/environment.ts'
 
 /**
  * Whether the address at this hop (0 is the TCP peer) is a proxy whose word counts. Fastify takes a function because its

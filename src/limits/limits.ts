@@ -1,6 +1,6 @@
 // Mints counted per caller and per policy, over windows that open with the first mint counted in them.
 
-import type { Policy } from '../policy/file.ts'
+import type { Policy } from '../rulebook/policies.ts'
 
 export const WINDOW_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const
 export type WindowName = keyof typeof WINDOW_MS

@@ -1,7 +1,7 @@
 // Where limits are counted, as the environment says.
 
-import type { Config } from '../config.ts'
-import type { Log } from '../logging.ts'
+import type { Config } from '../config/environment.ts'
+import type { Log } from '../records/log.ts'
 import type { LimitStore } from './limits.ts'
 import { createMemoryStore } from './memory.ts'
 import type { RedisCounts } from './redis.ts'

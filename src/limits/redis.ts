@@ -1,11 +1,11 @@
 // Limits that replicas share, in Redis or Valkey: one round trip for a mint, whatever the number of windows.
 
 import { randomBytes } from 'node:crypto'
-import type { RedisAddress } from '../config.ts'
+import type { RedisAddress } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
-import type { Log } from '../logging.ts'
+import type { Log } from '../records/log.ts'
 import { WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowName, type WindowState } from './limits.ts'
-import { connectRedis, type Connection } from './redis-connection.ts'
+import { connectRedis, type Connection } from '../redis/connection.ts'
 
 /**
  * One hash tag for everything: a mint takes from windows of its caller and from totals that callers share, and a script

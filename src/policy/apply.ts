@@ -5,7 +5,7 @@ import { ApiError } from '../errors.ts'
 import { deepestPath, getIn, isObject, merge, omitIn, overlaps, withIn, type Json, type JsonObject, type Path } from '../json.ts'
 import { checkSession, modelPath } from '../realtime/session.ts'
 import { choosePrompt } from './prompt.ts'
-import type { RuleNode, SessionRules } from './rules.ts'
+import type { RuleNode, SessionRules } from './compile.ts'
 import { MissingValue, type Scope, type Template } from './template.ts'
 
 /** Names in a `param` are the client's own, and of any length. */

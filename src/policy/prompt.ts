@@ -1,7 +1,7 @@
 // `session.prompt` names a server-held profile by id and version. Neither id nor variables go upstream.
 
 import { deepestPath, isObject, type Json, type JsonObject, type Path } from '../json.ts'
-import type { Prompt, SessionRules } from './rules.ts'
+import type { Prompt, SessionRules } from './compile.ts'
 
 export type Chosen = Readonly<{ prompt: Prompt | null, variables: JsonObject }>
 

@@ -2,13 +2,13 @@
 // at every request. Found when the file is read, all at once.
 
 import { getIn, leafPaths, merge, omitIn, overlaps, type Json, type Path } from '../json.ts'
-import { legacyCanCarry } from '../realtime/legacy.ts'
+import { legacyCanCarry } from '../realtime/legacy/request.ts'
 import { checkSession, isKnownPath, modelPath, schemaAt, sessionSchemas } from '../realtime/session.ts'
 import { fixesToolTypes, openness, pathsIn } from './allowed-schema.ts'
-import { isUserWritable } from './claims.ts'
-import { splitPath, type Prompt, type Report, type SessionRules } from './rules.ts'
+import { isUserWritable } from '../callers/claims.ts'
+import { splitPath, type Prompt, type Report, type SessionRules } from './compile.ts'
 import type { Template } from './template.ts'
-import { wordsFor, type Node } from './words.ts'
+import { wordsFor, type Node } from '../schema/words.ts'
 
 const dotted = (path: Path) => path.join('.')
 

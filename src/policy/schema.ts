@@ -2,8 +2,8 @@
 // is checked in file.ts.
 
 import Type, { type Static } from 'typebox'
-import { CallerEntry } from '../callers/entries.ts'
-import { maybe, told } from '../described.ts'
+import { CallerEntry } from '../callers/schema.ts'
+import { maybe, told } from '../schema/describe.ts'
 
 const closed = { additionalProperties: false }
 const name = Type.String({ minLength: 1, maxLength: 255 })

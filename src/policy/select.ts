@@ -3,8 +3,8 @@
 import { GUEST_ISSUER, type Caller } from '../callers/caller.ts'
 import { ApiError } from '../errors.ts'
 import type { Json } from '../json.ts'
-import { claimReader } from './claims.ts'
-import type { Policies, Policy } from './file.ts'
+import { claimReader } from '../callers/claims.ts'
+import type { Policies, Policy } from '../rulebook/policies.ts'
 import type { PolicyEntry } from './schema.ts'
 
 export type Matches = (caller: Caller) => boolean

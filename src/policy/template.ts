@@ -2,7 +2,7 @@
 // One pass: what a claim says is never read as a template again.
 
 import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
-import { claimReader } from './claims.ts'
+import { claimReader } from '../callers/claims.ts'
 
 /** What a template may read: the caller's claims, and the variables that the client gave to a prompt. */
 export type Scope = Readonly<{ claims: JsonObject, variables: JsonObject }>

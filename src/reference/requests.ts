@@ -2,7 +2,7 @@
 // For the API reference alone: bodies are read by hand, because Fastify would coerce and drop.
 
 import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
-import { FIELDS, FORMAT_NAMES, type Field, type LegacyKind } from '../realtime/fields.ts'
+import { FIELDS, FORMAT_NAMES, type Field, type LegacyKind } from '../realtime/legacy/fields.ts'
 import { sessionSchemas, type Kind } from '../realtime/session.ts'
 
 const BY_POLICY = 'What may be said here is for the policy to say: `GET /v1/realtime/policy` tells. Anything else is refused with 403 `policy_violation`.'

@@ -2,7 +2,7 @@
 
 import { hash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Decision } from '../audit.ts'
+import type { Decision } from '../records/audit.ts'
 import type { ApiError } from '../errors.ts'
 import { traceOf } from '../http/trace.ts'
 import type { Granted } from '../policy/apply.ts'

@@ -2,10 +2,10 @@
 
 import type { FastifyInstance } from 'fastify'
 import Type from 'typebox'
-import type { AdmittedCaller } from '../admission.ts'
+import type { AdmittedCaller } from './admission.ts'
 import type { JsonObject } from '../json.ts'
 import { isCallers, type LimitStore } from '../limits/limits.ts'
-import type { Prompt, SessionRules } from '../policy/rules.ts'
+import type { Prompt, SessionRules } from '../policy/compile.ts'
 import { KINDS } from '../realtime/session.ts'
 
 const Schemas = Type.Record(Type.String(), Type.Unknown())

@@ -1,7 +1,7 @@
 // A minted secret, shown by whoever connects, whatever carries the session.
 
-import { incorrectKey, OpenaiError } from './openai-error.ts'
-import type { SessionConfig, SessionStore } from './session-store.ts'
+import { incorrectKey, OpenaiError } from './openai/error.ts'
+import type { SessionConfig, SessionStore } from './openai/session-store.ts'
 
 /** The `model` of a URL is not asked: a secret opens the model that it was minted for. Throws OpenaiError. */
 export function admit (store: SessionStore, secret: string | undefined, path: string): SessionConfig {

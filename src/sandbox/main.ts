@@ -1,7 +1,7 @@
 // `npm run dev`: an upstream, an identity provider, Ephemint as in production, and a page that uses it. No key, no bill.
 
 import { parseArgs } from 'node:util'
-import { MINT_APIS } from '../config.ts'
+import { MINT_APIS } from '../config/environment.ts'
 import { isFree } from './listen.ts'
 import { startSandbox, type Ports, type Sandbox } from './start.ts'
 import { welcome } from './welcome.ts'

@@ -1,13 +1,13 @@
 // All parts of the sandbox, in the order in which they need each other. What goes wrong ends what was begun.
 
 import { randomBytes } from 'node:crypto'
-import type { MINT_APIS } from '../config.ts'
+import type { MINT_APIS } from '../config/environment.ts'
 import { startIdentityProvider } from './identity-provider.ts'
 import { HOST, isFree } from './listen.ts'
 import { startPlayground, type PlaygroundConfig } from './playground.ts'
 import { preparePolicyFile } from './policy-file.ts'
 import { startService } from './service.ts'
-import { startUpstream } from './upstream.ts'
+import { startUpstream } from './openai/upstream.ts'
 
 /** The ones that are wanted; another where one is taken. */
 export type Ports = Readonly<Record<'ephemint' | 'ops' | 'identityProvider' | 'playground' | 'upstream', number>>

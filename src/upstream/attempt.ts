@@ -1,7 +1,7 @@
 // One request to upstream and its whole answer, or why there is none.
 
 import type { Dispatcher, Pool } from 'undici'
-import { createBatch } from '../batch.ts'
+import { createBatch } from '../turn-batch.ts'
 import { ApiError } from '../errors.ts'
 import type { Json } from '../json.ts'
 import type { Deadline } from './deadline.ts'

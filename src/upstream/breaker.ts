@@ -3,7 +3,7 @@
 import { BrokenCircuitError, circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhenResult } from 'cockatiel'
 import { halfOpenAfter } from '../circuit.ts'
 import { ApiError } from '../errors.ts'
-import type { Log } from '../logging.ts'
+import type { Log } from '../records/log.ts'
 import type { Answer } from './attempt.ts'
 
 const FAILURES_IN_A_ROW = 10

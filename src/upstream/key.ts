@@ -1,9 +1,9 @@
 // The OpenAI key: the one thing that a browser must never hold, held in this one place.
 
 import { readFileSync } from 'node:fs'
-import { ConfigError, type Config } from '../config.ts'
-import type { Log } from '../logging.ts'
-import { readText, watchText } from '../watch.ts'
+import { ConfigError, type Config } from '../config/environment.ts'
+import type { Log } from '../records/log.ts'
+import { readText, watchText } from '../config/watch.ts'
 
 type Headers = Readonly<Record<string, string>>
 

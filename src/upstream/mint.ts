@@ -1,11 +1,11 @@
 // Which upstream route mints, and what came of it. OpenAI retired the legacy routes in May 2026; other servers still
 // speak nothing else.
 
-import type { Config } from '../config.ts'
+import type { Config } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
 import { getIn, isObject, leafPaths, omitIn, type Json, type JsonObject, type Path } from '../json.ts'
-import { legacyCanCarry, writeLegacy } from '../realtime/legacy.ts'
-import { sessionFromLegacy } from '../realtime/legacy-answer.ts'
+import { legacyCanCarry, writeLegacy } from '../realtime/legacy/request.ts'
+import { sessionFromLegacy } from '../realtime/legacy/session.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Answer } from './attempt.ts'
 import { errorOf, isBilling, type Call, type Client } from './client.ts'

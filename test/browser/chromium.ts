@@ -3,7 +3,7 @@
 import { AxeBuilder } from '@axe-core/playwright'
 import { chromium, type Browser, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { program } from '../fakes/programs.ts'
+import { program } from '../support/programs.ts'
 
 const CHROMIUM = program(['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'], 'chromium')
 const FLAGS = [

@@ -1,6 +1,6 @@
 // With a minted secret from the playground to the Realtime API of the sandbox, as browsers do it.
 
-import { until } from '../fakes/until.ts'
+import { until } from '../support/until.ts'
 import { browserTest } from './chromium.ts'
 import { sandboxFor, shared, visit } from './harness.ts'
 import { mint, outcome, signInAs } from './playground.ts'

@@ -1,7 +1,7 @@
 // Group "Tokens" of the threats, where it takes more than one request, or a place other than the header.
 
 import t from 'tap'
-import { answers, startHostileIssuer } from '../fakes/hostile-issuer.ts'
+import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { forge, forgeHmac } from './forge.ts'
 import { assertPassed, assertRefused, bearer, NOW, ORIGIN, serve, type Sent } from './harness.ts'
 import { attacker, base, BOTH, ISSUER, rsa, signed, start, tampered } from './issuers.ts'

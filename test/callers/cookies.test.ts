@@ -1,7 +1,7 @@
 // Cookies go wherever a page makes the browser ask, so the page must be one of ours (C7, C12, C13, C1 to C3 for cookies).
 
 import t from 'tap'
-import { answers, startHostileIssuer } from '../fakes/hostile-issuer.ts'
+import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { forgeHmac } from './forge.ts'
 import { assertPassed, bearer, NOW, ORIGIN, serve, type Sent } from './harness.ts'
 

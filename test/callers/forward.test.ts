@@ -2,9 +2,9 @@
 
 import type { ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
-import type { ForwardEntry } from '../../src/callers/entries.ts'
-import { startSilence } from '../fakes/black-hole.ts'
-import { answers, floods, hangsUp, startHostileIssuer, type HostileIssuer } from '../fakes/hostile-issuer.ts'
+import type { ForwardEntry } from '../../src/callers/schema.ts'
+import { startSilence } from '../support/black-hole.ts'
+import { answers, floods, hangsUp, startHostileIssuer, type HostileIssuer } from '../support/hostile-issuer.ts'
 import { assertPassed, assertRefused, assertUnavailable, hurry, ORIGIN, serve, type Sent } from './harness.ts'
 
 const SESSION = 'session-of-user-1-abcdef'

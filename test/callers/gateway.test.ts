@@ -1,7 +1,7 @@
 // A gateway's word counts from its own addresses and with its secret (A44).
 
 import t, { type Test } from 'tap'
-import type { GatewayEntry } from '../../src/callers/entries.ts'
+import type { GatewayEntry } from '../../src/callers/schema.ts'
 import { assertPassed, assertRefused, serve, type Sent } from './harness.ts'
 
 const SECRET = 'what the gateway knows'

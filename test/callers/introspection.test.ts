@@ -1,9 +1,9 @@
 // Opaque tokens: what the authorization server must say of them (A41, A42, fault 24).
 
 import t, { type Test } from 'tap'
-import type { CallerEntry, IntrospectionEntry } from '../../src/callers/entries.ts'
-import { startSilence } from '../fakes/black-hole.ts'
-import { answers, floods, hangsUp, startHostileIssuer, type HostileIssuer } from '../fakes/hostile-issuer.ts'
+import type { CallerEntry, IntrospectionEntry } from '../../src/callers/schema.ts'
+import { startSilence } from '../support/black-hole.ts'
+import { answers, floods, hangsUp, startHostileIssuer, type HostileIssuer } from '../support/hostile-issuer.ts'
 import { forgeHmac } from './forge.ts'
 import { assertPassed, assertRefused, assertUnavailable, bearer, hurry, NOW, serve } from './harness.ts'
 

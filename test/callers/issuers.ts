@@ -1,8 +1,8 @@
 // Six issuers as a policy may have them, a gateway and guests, and the tokens that are asked of them.
 
 import type { Test } from 'tap'
-import type { CallerEntry } from '../../src/callers/entries.ts'
-import { answers, startHostileIssuer } from '../fakes/hostile-issuer.ts'
+import type { CallerEntry } from '../../src/callers/schema.ts'
+import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { createSigner, encode, forge } from './forge.ts'
 import { NOW, serve } from './harness.ts'
 

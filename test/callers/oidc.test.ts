@@ -1,8 +1,8 @@
 // A real OpenID provider: what it issues passes, what it revokes or no longer vouches for does not.
 
 import t, { type Test } from 'tap'
-import type { CallerEntry } from '../../src/callers/entries.ts'
-import { JWT_API, OPAQUE_API, RESOURCE_SERVER, startOidcProvider } from '../fakes/oidc-provider.ts'
+import type { CallerEntry } from '../../src/callers/schema.ts'
+import { JWT_API, OPAQUE_API, RESOURCE_SERVER, startOidcProvider } from '../support/oidc-provider.ts'
 import { assertPassed, assertRefused, assertUnavailable, bearer, createClock, serve } from './harness.ts'
 
 /** The provider goes by the system's time, so we do: only as far as the test lets it run. */

@@ -2,9 +2,9 @@
 
 import t, { type Test } from 'tap'
 import { readCases } from '../../src/commands/cases.ts'
-import { callerOf, decide, routeNamed, type Route } from '../../src/commands/decide.ts'
+import { callerOf, decide, routeNamed, type Route } from '../../src/commands/dry-run.ts'
 import type { Caller } from '../../src/callers/caller.ts'
-import { callCommand, runCommand } from '../fakes/command.ts'
+import { callCommand, runCommand } from '../support/command.ts'
 
 const POLICY = `
 callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice } }]

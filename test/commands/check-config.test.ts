@@ -1,5 +1,5 @@
 import t from 'tap'
-import { callCommand, runCommand } from '../fakes/command.ts'
+import { callCommand, runCommand } from '../support/command.ts'
 
 const GOOD = `
 callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice } }]

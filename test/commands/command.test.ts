@@ -1,5 +1,5 @@
 import t from 'tap'
-import { ConfigError } from '../../src/config.ts'
+import { ConfigError } from '../../src/config/environment.ts'
 import { run, silentLog, UsageError } from '../../src/commands/command.ts'
 
 t.test('what nobody foresaw is not made to look like a fault of the user', async (t) => {

@@ -1,10 +1,10 @@
 // `npm run doctor` as an operator runs it.
 
 import t, { type Test } from 'tap'
-import { callCommand, runCommand } from '../fakes/command.ts'
-import { answers, startHostileIssuer } from '../fakes/hostile-issuer.ts'
-import { NO_REDIS, startRedis } from '../fakes/redis.ts'
-import { GA, startUpstream } from '../fakes/upstream.ts'
+import { callCommand, runCommand } from '../support/command.ts'
+import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
+import { NO_REDIS, startRedis } from '../support/redis.ts'
+import { GA, startUpstream } from '../support/upstream.ts'
 
 t.setTimeout(60_000)
 

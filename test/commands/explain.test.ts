@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { callCommand, runCommand } from '../fakes/command.ts'
+import { callCommand, runCommand } from '../support/command.ts'
 
 const POLICY = `
 callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice } }]

@@ -1,6 +1,6 @@
 import { createHash, createHmac } from 'node:crypto'
 import t from 'tap'
-import { runCommand } from '../fakes/command.ts'
+import { runCommand } from '../support/command.ts'
 
 const SECRET = 'canary-secret-of-32-bytes-or-more'
 const TEXT = 'https://auth.test/\nauth0|123'

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { callCommand, runCommand } from '../fakes/command.ts'
+import { callCommand, runCommand } from '../support/command.ts'
 
 t.test('it writes what is kept in the repository', async (t) => {
   const dir = t.testdir({})

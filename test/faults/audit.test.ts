@@ -3,12 +3,12 @@
 import { existsSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { createAudit, type Decision } from '../../src/audit.ts'
-import { startCountingUpstream } from '../fakes/counting.ts'
-import { keepLines } from '../fakes/lines.ts'
-import { makePipe } from '../fakes/pipe.ts'
-import { startService, tokenOf, type Asked, type Service } from '../fakes/service.ts'
-import { until } from '../fakes/until.ts'
+import { createAudit, type Decision } from '../../src/records/audit.ts'
+import { startCountingUpstream } from '../support/counting.ts'
+import { keepLines } from '../support/lines.ts'
+import { makePipe } from '../support/pipe.ts'
+import { startService, tokenOf, type Asked, type Service } from '../support/service.ts'
+import { until } from '../support/until.ts'
 
 t.jobs = 3
 t.setTimeout(60_000)

@@ -4,8 +4,8 @@ import t, { type Test } from 'tap'
 import { ApiError } from '../../src/errors.ts'
 import { createBreaker } from '../../src/upstream/breaker.ts'
 import type { Answer } from '../../src/upstream/attempt.ts'
-import { lastDecision, startBehindProxy } from '../fakes/behind-proxy.ts'
-import { until } from '../fakes/until.ts'
+import { lastDecision, startBehindProxy } from '../support/behind-proxy.ts'
+import { until } from '../support/until.ts'
 
 const FAILURES = 10
 const PROBE_AFTER_MS = 2000

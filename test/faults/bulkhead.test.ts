@@ -1,8 +1,8 @@
 // Fault 15: a slow upstream holds a bounded number of mints, and nobody else waits for it.
 
 import t from 'tap'
-import { lastDecision, remainingOf, startBehindProxy } from '../fakes/behind-proxy.ts'
-import { until } from '../fakes/until.ts'
+import { lastDecision, remainingOf, startBehindProxy } from '../support/behind-proxy.ts'
+import { until } from '../support/until.ts'
 
 const CONCURRENCY = 4
 const AT_ONCE_MS = 100

@@ -5,9 +5,9 @@ import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import type { LimitStore } from '../../src/limits/limits.ts'
-import { POLICY, type App } from '../fakes/app.ts'
-import { remainingOf, startBehindProxy } from '../fakes/behind-proxy.ts'
-import { until } from '../fakes/until.ts'
+import { POLICY, type App } from '../support/app.ts'
+import { remainingOf, startBehindProxy } from '../support/behind-proxy.ts'
+import { until } from '../support/until.ts'
 
 const UNLIMITED = POLICY.replace(/limits: .*/, 'limits: none')
 

@@ -3,10 +3,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { CANARIES } from '../fakes/app.ts'
-import { startCountingUpstream } from '../fakes/counting.ts'
-import { startService } from '../fakes/service.ts'
-import { until } from '../fakes/until.ts'
+import { CANARIES } from '../support/app.ts'
+import { startCountingUpstream } from '../support/counting.ts'
+import { startService } from '../support/service.ts'
+import { until } from '../support/until.ts'
 
 t.jobs = 3
 t.setTimeout(60_000)

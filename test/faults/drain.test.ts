@@ -4,10 +4,10 @@ import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { createClients, startCountingUpstream } from '../fakes/counting.ts'
-import { startFaultProxy } from '../fakes/fault-proxy.ts'
-import { startService, tokenOf, type Service } from '../fakes/service.ts'
-import { until } from '../fakes/until.ts'
+import { createClients, startCountingUpstream } from '../support/counting.ts'
+import { startFaultProxy } from '../support/fault-proxy.ts'
+import { startService, tokenOf, type Service } from '../support/service.ts'
+import { until } from '../support/until.ts'
 
 t.jobs = 3
 t.setTimeout(60_000)

@@ -4,11 +4,11 @@ import { fastify, type FastifyInstance } from 'fastify'
 import { syncBuiltinESMExports } from 'node:module'
 import v8 from 'node:v8'
 import t, { type Test } from 'tap'
-import { registerAnswers } from '../../src/http/answers.ts'
+import { registerAnswers } from '../../src/http/refusals.ts'
 import { registerOverload } from '../../src/http/overload.ts'
-import { startCountingUpstream } from '../fakes/counting.ts'
-import { startService } from '../fakes/service.ts'
-import { until } from '../fakes/until.ts'
+import { startCountingUpstream } from '../support/counting.ts'
+import { startService } from '../support/service.ts'
+import { until } from '../support/until.ts'
 
 t.setTimeout(60_000)
 

@@ -5,13 +5,13 @@ import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSy
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createKeySets } from '../../src/callers/jwks.ts'
-import { policyEnvironment } from '../../src/config.ts'
-import { createLogger } from '../../src/logging.ts'
-import { openRulebook } from '../../src/rulebook.ts'
-import { CANARIES, POLICY } from '../fakes/app.ts'
-import { answers, startHostileIssuer } from '../fakes/hostile-issuer.ts'
-import { keepLines } from '../fakes/lines.ts'
-import { until } from '../fakes/until.ts'
+import { policyEnvironment } from '../../src/config/environment.ts'
+import { createLogger } from '../../src/records/log.ts'
+import { openRulebook } from '../../src/rulebook/rulebook.ts'
+import { CANARIES, POLICY } from '../support/app.ts'
+import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
+import { keepLines } from '../support/lines.ts'
+import { until } from '../support/until.ts'
 
 /** The same policy, but for a name that shows which one is in force. */
 const named = (name: string) => POLICY.replace('name: pro', `name: ${name}`)

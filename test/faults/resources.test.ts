@@ -4,11 +4,11 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, readdirSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { POLICY } from '../fakes/app.ts'
-import { startBehindProxy } from '../fakes/behind-proxy.ts'
-import { startCountingUpstream } from '../fakes/counting.ts'
-import { startService, tokenOf } from '../fakes/service.ts'
-import { until } from '../fakes/until.ts'
+import { POLICY } from '../support/app.ts'
+import { startBehindProxy } from '../support/behind-proxy.ts'
+import { startCountingUpstream } from '../support/counting.ts'
+import { startService, tokenOf } from '../support/service.ts'
+import { until } from '../support/until.ts'
 
 t.jobs = 3
 t.setTimeout(60_000)

@@ -3,10 +3,10 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
-import { startCountingUpstream } from '../fakes/counting.ts'
-import { startService, tokenOf } from '../fakes/service.ts'
-import { until } from '../fakes/until.ts'
-import { POLICY } from '../fakes/app.ts'
+import { startCountingUpstream } from '../support/counting.ts'
+import { startService, tokenOf } from '../support/service.ts'
+import { until } from '../support/until.ts'
+import { POLICY } from '../support/app.ts'
 
 const WITHIN_MS = 1000
 

@@ -5,9 +5,9 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
-import { startApp } from '../fakes/app.ts'
-import { program } from '../fakes/programs.ts'
-import { until } from '../fakes/until.ts'
+import { startApp } from '../support/app.ts'
+import { program } from '../support/programs.ts'
+import { until } from '../support/until.ts'
 
 const nginx = program(['nginx'], 'nginx')
 

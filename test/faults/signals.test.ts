@@ -2,11 +2,11 @@
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
-import { startCountingUpstream } from '../fakes/counting.ts'
-import { startFaultProxy } from '../fakes/fault-proxy.ts'
-import { spawnService, startService, tokenOf } from '../fakes/service.ts'
-import { startUpstream } from '../fakes/upstream.ts'
-import { until } from '../fakes/until.ts'
+import { startCountingUpstream } from '../support/counting.ts'
+import { startFaultProxy } from '../support/fault-proxy.ts'
+import { spawnService, startService, tokenOf } from '../support/service.ts'
+import { startUpstream } from '../support/upstream.ts'
+import { until } from '../support/until.ts'
 
 t.jobs = 3
 t.setTimeout(60_000)

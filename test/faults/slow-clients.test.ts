@@ -3,8 +3,8 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { startApp, type App } from '../fakes/app.ts'
-import { until } from '../fakes/until.ts'
+import { startApp, type App } from '../support/app.ts'
+import { until } from '../support/until.ts'
 
 t.jobs = 4
 

@@ -5,11 +5,11 @@ import { createServer, type ServerOptions } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import t, { type Test } from 'tap'
-import { readConfig } from '../../src/config.ts'
-import { CANARIES, startApp } from '../fakes/app.ts'
-import { lastDecision, remainingOf } from '../fakes/behind-proxy.ts'
-import { createAuthority } from '../fakes/certificate.ts'
-import { startFaultProxy } from '../fakes/fault-proxy.ts'
+import { readConfig } from '../../src/config/environment.ts'
+import { CANARIES, startApp } from '../support/app.ts'
+import { lastDecision, remainingOf } from '../support/behind-proxy.ts'
+import { createAuthority } from '../support/certificate.ts'
+import { startFaultProxy } from '../support/fault-proxy.ts'
 
 const authority = createAuthority()
 const stranger = createAuthority('Somebody Else')

@@ -2,13 +2,13 @@
 
 import dns from 'node:dns'
 import t, { type Test } from 'tap'
-import { CONNECT_TIMEOUT_MS } from '../../src/connecting.ts'
-import { startApp, type App, type Answer } from '../fakes/app.ts'
-import { lastDecision, remainingOf, startBehindProxy, type BehindProxy } from '../fakes/behind-proxy.ts'
-import { startBlackHole, startSilence } from '../fakes/black-hole.ts'
-import type { Fault } from '../fakes/fault-proxy.ts'
-import { until } from '../fakes/until.ts'
-import { GA, hang, reset, startUpstream } from '../fakes/upstream.ts'
+import { CONNECT_TIMEOUT_MS } from '../../src/outbound/connect.ts'
+import { startApp, type App, type Answer } from '../support/app.ts'
+import { lastDecision, remainingOf, startBehindProxy, type BehindProxy } from '../support/behind-proxy.ts'
+import { startBlackHole, startSilence } from '../support/black-hole.ts'
+import type { Fault } from '../support/fault-proxy.ts'
+import { until } from '../support/until.ts'
+import { GA, hang, reset, startUpstream } from '../support/upstream.ts'
 
 t.jobs = 4
 

@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import { addressRanges, clientKey, inRanges, trustedProxies } from '../../src/http/address.ts'
-import { POLICY, startApp, type App } from '../fakes/app.ts'
+import { POLICY, startApp, type App } from '../support/app.ts'
 
 const LIMITED = { ADDRESS_LIMIT_PER_MINUTE: '2' }
 const from = (app: App, forwarded: string) => app.mint('client_secrets', {}, { 'x-forwarded-for': forwarded })

@@ -9,7 +9,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { registerDrain } from '../../src/http/drain.ts'
-import { until } from '../fakes/until.ts'
+import { until } from '../support/until.ts'
 
 t.test('fault 33: a server that closes waits for what it answers, and for half of a request no longer than a second', async (t) => {
   const app = fastify()

@@ -1,8 +1,8 @@
 // Which pages may call, and what they may read.
 
 import t from 'tap'
-import { ORIGIN, POLICY, startApp } from '../fakes/app.ts'
-import { exchange } from '../fakes/raw-http.ts'
+import { ORIGIN, POLICY, startApp } from '../support/app.ts'
+import { exchange } from '../support/raw-http.ts'
 
 const URL = '/v1/realtime/client_secrets'
 const EXPOSED = 'X-Realtime-Url, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, X-Request-Id, Retry-After'

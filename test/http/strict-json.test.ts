@@ -2,9 +2,9 @@
 
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
-import { startApp, type Answer, type App } from '../fakes/app.ts'
-import { exchange } from '../fakes/raw-http.ts'
-import { GA } from '../fakes/upstream.ts'
+import { startApp, type Answer, type App } from '../support/app.ts'
+import { exchange } from '../support/raw-http.ts'
+import { GA } from '../support/upstream.ts'
 
 const json = { 'content-type': 'application/json' }
 const ROUTES = ['sessions', 'transcription_sessions', 'client_secrets', 'translations/client_secrets']

@@ -1,8 +1,8 @@
 // Limits as a caller sees them.
 
 import t from 'tap'
-import { POLICY, startApp } from '../fakes/app.ts'
-import { failure, GA } from '../fakes/upstream.ts'
+import { POLICY, startApp } from '../support/app.ts'
+import { failure, GA } from '../support/upstream.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 
 const limited = (limits: string) => POLICY.replace('limits: { minute: 50, day: 500 }', `limits: ${limits}`)

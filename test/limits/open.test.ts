@@ -1,7 +1,7 @@
 import t from 'tap'
 import { openLimits } from '../../src/limits/open.ts'
-import { addressOf, NO_REDIS, startRedis } from '../fakes/redis.ts'
-import { until } from '../fakes/until.ts'
+import { addressOf, NO_REDIS, startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { ADA } from './store.ts'
 
 const log = { info: () => {}, warn: () => {}, error: () => {} }

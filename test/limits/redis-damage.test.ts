@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
-import { NO_REDIS, startRedis, type RedisServer } from '../fakes/redis.ts'
-import { until } from '../fakes/until.ts'
+import { NO_REDIS, startRedis, type RedisServer } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { ADA, connectStore, openStore } from './store.ts'
 
 const KEY = '{ephemint}:caller:ada:minute'

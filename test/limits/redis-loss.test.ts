@@ -1,10 +1,10 @@
 import t from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
-import { startApp } from '../fakes/app.ts'
-import { startFaultProxy } from '../fakes/fault-proxy.ts'
-import { addressOf, NO_REDIS, startRedis } from '../fakes/redis.ts'
-import { startFakeRedis } from '../fakes/resp.ts'
-import { until } from '../fakes/until.ts'
+import { startApp } from '../support/app.ts'
+import { startFaultProxy } from '../support/fault-proxy.ts'
+import { addressOf, NO_REDIS, startRedis } from '../support/redis.ts'
+import { startFakeRedis } from '../support/resp.ts'
+import { until } from '../support/until.ts'
 import { ADA, connectStore, openStore, type OpenedStore } from './store.ts'
 
 t.setTimeout(120_000)

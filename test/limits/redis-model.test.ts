@@ -4,7 +4,7 @@ import type { Redis } from 'ioredis'
 import t from 'tap'
 import { WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowState } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
-import { NO_REDIS, startRedis } from '../fakes/redis.ts'
+import { NO_REDIS, startRedis } from '../support/redis.ts'
 import { connectStore } from './store.ts'
 
 /** Real time passes too, while a run lasts: windows end and are compared in steps that are far longer. */

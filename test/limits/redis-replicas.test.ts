@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
-import { CALLERS } from '../fakes/app.ts'
-import { NO_REDIS, startRedis } from '../fakes/redis.ts'
-import { startService, tokenOf, type Service } from '../fakes/service.ts'
-import { failure, GA, startUpstream, type Upstream } from '../fakes/upstream.ts'
+import { CALLERS } from '../support/app.ts'
+import { NO_REDIS, startRedis } from '../support/redis.ts'
+import { startService, tokenOf, type Service } from '../support/service.ts'
+import { failure, GA, startUpstream, type Upstream } from '../support/upstream.ts'
 
 t.setTimeout(120_000)
 

@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { connect, type AddressInfo } from 'node:net'
 import { createServer, getCACertificates, setDefaultCACertificates } from 'node:tls'
 import t, { type Test } from 'tap'
-import { createAuthority, type Certificate } from '../fakes/certificate.ts'
-import { NO_REDIS, startRedis } from '../fakes/redis.ts'
-import { until } from '../fakes/until.ts'
+import { createAuthority, type Certificate } from '../support/certificate.ts'
+import { NO_REDIS, startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { ADA, connectStore, openStore } from './store.ts'
 
 const authority = createAuthority()

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { startFaultProxy } from '../fakes/fault-proxy.ts'
-import { addressOf, NO_REDIS, startRedis } from '../fakes/redis.ts'
+import { startFaultProxy } from '../support/fault-proxy.ts'
+import { addressOf, NO_REDIS, startRedis } from '../support/redis.ts'
 import { ADA, connectStore, openStore } from './store.ts'
 
 t.test('a window with nothing left refuses, and then nothing is taken from any', { skip: NO_REDIS }, async (t) => {

@@ -3,10 +3,10 @@
 import type { Test } from 'tap'
 import type { Bucket, LimitStore } from '../../src/limits/limits.ts'
 import { createRedisStore, type RedisStore, type RedisStoreDeps } from '../../src/limits/redis.ts'
-import { createLogger } from '../../src/logging.ts'
-import { keepLines, type KeptLines } from '../fakes/lines.ts'
-import type { RedisServer } from '../fakes/redis.ts'
-import { until } from '../fakes/until.ts'
+import { createLogger } from '../../src/records/log.ts'
+import { keepLines, type KeptLines } from '../support/lines.ts'
+import type { RedisServer } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 
 export type StoreOptions = Partial<RedisStoreDeps> & Readonly<{ local?: LimitStore | null }>
 export type OpenedStore = RedisStore & Readonly<{ log: KeptLines, messages: () => string[] }>

@@ -3,9 +3,9 @@
 import { ApiError } from '../../src/errors.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { applyPolicy, type Granted } from '../../src/policy/apply.ts'
-import { readPolicies, type Fault, type Reading, type Surroundings } from '../../src/policy/file.ts'
-import type { SessionRules } from '../../src/policy/rules.ts'
-import { readGa, readLegacyBody } from '../../src/routes/read.ts'
+import { readPolicies, type Fault, type Reading, type Surroundings } from '../../src/rulebook/policies.ts'
+import type { SessionRules } from '../../src/policy/compile.ts'
+import { readGa, readLegacyBody } from '../../src/routes/mint-body.ts'
 import type { Kind } from '../../src/realtime/session.ts'
 
 /** How many cases a property is tried on: 10,000 or more where CI=true. */

@@ -5,8 +5,8 @@ import t from 'tap'
 import type * as Beta from 'openai/resources/beta/realtime'
 import type * as Ga from 'openai/resources/realtime/realtime'
 import type * as Secrets from 'openai/resources/realtime/client-secrets'
-import type { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../../src/realtime/answer.ts'
-import { FIELDS } from '../../src/realtime/fields.ts'
+import type { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../../src/realtime/answers.ts'
+import { FIELDS } from '../../src/realtime/legacy/fields.ts'
 import type { RealtimeSession, TranscriptionSession, TranslationSession } from '../../src/realtime/session.ts'
 
 /** Every dotted path of T; free-form values end theirs. */

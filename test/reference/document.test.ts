@@ -8,8 +8,8 @@ import t, { type Test } from 'tap'
 import { ApiError, ERROR_CODES, envelope } from '../../src/errors.ts'
 import { openapiDocument } from '../../src/reference/document.ts'
 import { OPERATIONS } from '../../src/reference/operations.ts'
-import { startApp, type Answer, type AppOptions } from '../fakes/app.ts'
-import { failure, GA, hang, json } from '../fakes/upstream.ts'
+import { startApp, type Answer, type AppOptions } from '../support/app.ts'
+import { failure, GA, hang, json } from '../support/upstream.ts'
 import { exchangeExamples } from './exchanges.ts'
 
 const document = openapiDocument() as Record<string, any>

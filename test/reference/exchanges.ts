@@ -3,8 +3,8 @@
 import type { Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'
 import { OPERATIONS } from '../../src/reference/operations.ts'
-import { startUpstream } from '../../src/sandbox/upstream.ts'
-import { CALLERS, startApp, type Answer } from '../fakes/app.ts'
+import { startUpstream } from '../../src/sandbox/openai/upstream.ts'
+import { CALLERS, startApp, type Answer } from '../support/app.ts'
 
 const POLICY = `${CALLERS}
 prompts:

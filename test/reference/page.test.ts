@@ -2,13 +2,13 @@
 
 import t, { type Test } from 'tap'
 import { openapiDocument } from '../../src/reference/document.ts'
-import { createLogger } from '../../src/logging.ts'
-import { createMetrics } from '../../src/metrics.ts'
+import { createLogger } from '../../src/records/log.ts'
+import { createMetrics } from '../../src/records/metrics.ts'
 import { buildOps } from '../../src/ops.ts'
 import { barriersOf, browserTest } from '../browser/chromium.ts'
 import { visit } from '../browser/harness.ts'
-import { startApp } from '../fakes/app.ts'
-import { keepLines } from '../fakes/lines.ts'
+import { startApp } from '../support/app.ts'
+import { keepLines } from '../support/lines.ts'
 
 // A browser, on a machine that may have much else to do.
 t.setTimeout(120_000)

@@ -4,8 +4,8 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
 import type { JsonObject } from '../../src/json.ts'
 import { openapiDocument } from '../../src/reference/document.ts'
-import { FIELDS } from '../../src/realtime/fields.ts'
-import { readLegacy } from '../../src/realtime/legacy.ts'
+import { FIELDS } from '../../src/realtime/legacy/fields.ts'
+import { readLegacy } from '../../src/realtime/legacy/request.ts'
 import { checkSession } from '../../src/realtime/session.ts'
 
 const ajv = new Ajv2020({ strict: false })

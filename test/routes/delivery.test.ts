@@ -3,9 +3,9 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import t from 'tap'
-import { startApp, type App } from '../fakes/app.ts'
-import { exchange, open } from '../fakes/raw-http.ts'
-import { failure, GA, json, inSeconds, type Reply } from '../fakes/upstream.ts'
+import { startApp, type App } from '../support/app.ts'
+import { exchange, open } from '../support/raw-http.ts'
+import { failure, GA, json, inSeconds, type Reply } from '../support/upstream.ts'
 import type { LimitStore } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 

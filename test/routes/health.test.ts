@@ -1,6 +1,6 @@
 import t from 'tap'
-import { startApp } from '../fakes/app.ts'
-import { assertAnswerHeaders } from '../fakes/invariants.ts'
+import { startApp } from '../support/app.ts'
+import { assertAnswerHeaders } from '../support/invariants.ts'
 
 t.test('readiness says which part is missing, and liveness does not care', async (t) => {
   let missing = ['identity']

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { ApiError } from '../../src/errors.ts'
-import { CALLERS, POLICY, startApp } from '../fakes/app.ts'
-import { assertAnswerHeaders, assertNoCanary } from '../fakes/invariants.ts'
+import { CALLERS, POLICY, startApp } from '../support/app.ts'
+import { assertAnswerHeaders, assertNoCanary } from '../support/invariants.ts'
 
 const WITH_PROMPTS = `${CALLERS}
 prompts:

@@ -6,7 +6,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
-import { UNCOUNTED } from '../fakes/processes.ts'
+import { UNCOUNTED } from '../support/processes.ts'
 
 const hasCurl = spawnSync('curl', ['--version']).status === 0
 

@@ -1,9 +1,9 @@
 // Whatever upstream answers: nothing of it is handed on, what was taken is given back, and what may have been minted is written down.
 
 import t, { type Test } from 'tap'
-import { startApp, type App } from '../fakes/app.ts'
-import { LATE, REFUSED_BY_LAW, UNUSABLE_BY_LAW, type Hostile } from '../fakes/hostile.ts'
-import { failure, GA, inSeconds, json, startUpstream } from '../fakes/upstream.ts'
+import { startApp, type App } from '../support/app.ts'
+import { LATE, REFUSED_BY_LAW, UNUSABLE_BY_LAW, type Hostile } from '../support/hostile.ts'
+import { failure, GA, inSeconds, json, startUpstream } from '../support/upstream.ts'
 
 const STATUS: Record<string, number> = { upstream_rejected: 502, upstream_error: 502, upstream_unavailable: 503, upstream_timeout: 504, upstream_rate_limited: 429 }
 const DEADLINE_MS = 200

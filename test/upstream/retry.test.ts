@@ -4,9 +4,9 @@ import dns from 'node:dns'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import t from 'tap'
-import { startApp } from '../fakes/app.ts'
-import { until } from '../fakes/until.ts'
-import { failure, GA, hang, json, reset, inSeconds } from '../fakes/upstream.ts'
+import { startApp } from '../support/app.ts'
+import { until } from '../support/until.ts'
+import { failure, GA, hang, json, reset, inSeconds } from '../support/upstream.ts'
 
 const minted = (value: string) => json(200, { value, expires_at: inSeconds(60), session: { type: 'realtime' } })
 

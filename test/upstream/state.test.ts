@@ -2,7 +2,7 @@ import t from 'tap'
 import { createBreaker } from '../../src/upstream/breaker.ts'
 import { createClient } from '../../src/upstream/client.ts'
 import { openKey } from '../../src/upstream/key.ts'
-import { readConfig } from '../../src/config.ts'
+import { readConfig } from '../../src/config/environment.ts'
 
 const log = { info: () => {}, warn: () => {}, error: () => {} }
 const env = { OPENAI_API_KEY: 'sk-test', OPENAI_BASE_URL: 'http://127.0.0.1:9/v1' }

@@ -1,0 +1,47 @@
+// Asking somebody else whether a credential is good: a pass is remembered for a short while, a refusal never; the same question
+// is not asked twice at the same time; and where nobody answers, the asking pauses instead of making everybody wait.
+
+import { BrokenCircuitError, circuitBreaker, ConsecutiveBreaker, handleWhenResult } from 'cockatiel'
+import { halfOpenAfter } from '../circuit.ts'
+import { unavailable, type Caller } from './caller.ts'
+import { createMemory, memoryKey } from './caller-cache.ts'
+import { OutboundError } from '../outbound/request.ts'
+import type { Compiling } from './compile.ts'
+
+const REMEMBER_MS = 30_000
+const TIMEOUT_MS = 3_000
+const SILENCES_IN_A_ROW = 5
+const PAUSE_SECONDS = 5
+
+/** `ask` throws ApiError for a refusal, OutboundError where there is no verdict. */
+export type Inquire = (credential: string, ask: (signal: AbortSignal) => Promise<Caller>) => Caller | Promise<Caller>
+
+export function createInquiry (issuer: string, { log, clock }: Pick<Compiling, 'log' | 'clock'>): Inquire {
+  const memory = createMemory(REMEMBER_MS, clock.wallMs)
+  const asking = new Map<string, Promise<Caller>>()
+  // Only silence counts: by an answer that is no verdict, such as a 500, anyone could stop the asking for everyone.
+  const circuit = circuitBreaker(handleWhenResult((outcome) => outcome instanceof OutboundError && outcome.isSilence), {
+    halfOpenAfter: halfOpenAfter(PAUSE_SECONDS * 1000, clock.monotonicMs),
+    breaker: new ConsecutiveBreaker(SILENCES_IN_A_ROW)
+  })
+  circuit.onBreak(() => log.error({ issuer }, 'nobody answers whether credentials are good'))
+  circuit.onReset(() => log.info({ issuer }, 'credentials can be checked again'))
+
+  async function inquire (key: string, ask: (signal: AbortSignal) => Promise<Caller>): Promise<Caller> {
+    const outcome = await circuit.execute(() => ask(AbortSignal.timeout(TIMEOUT_MS)).catch((error: Error) => error)).catch((error: Error) => error)
+    if (outcome instanceof BrokenCircuitError) throw unavailable('checker_paused', PAUSE_SECONDS)
+    if (outcome instanceof OutboundError) throw unavailable(`checker_${outcome.message}`)
+    if (outcome instanceof Error) throw outcome
+    memory.remember(key, outcome, JSON.stringify(outcome.claims).length)
+    return outcome
+  }
+
+  return (credential, ask) => {
+    const key = memoryKey(credential)
+    const known = memory.recall(key) ?? asking.get(key)
+    if (known !== undefined) return known
+    const asked = inquire(key, ask).finally(() => asking.delete(key))
+    asking.set(key, asked)
+    return asked
+  }
+}

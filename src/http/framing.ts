@@ -1,0 +1,53 @@
+// What Node's parser lets through, or would answer by itself, and what nobody honest sends.
+
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import { envelope } from '../errors.ts'
+import { answerMalformed, answersNoMore } from './parse-errors.ts'
+
+/** Node drops headers beyond its own limit in silence, a second Authorization among them. */
+const MAX_HEADERS = 200
+
+export function registerWire (app: FastifyInstance): void {
+  for (const event of ['checkContinue', 'checkExpectation']) {
+    app.server.on(event, (request: IncomingMessage, response: ServerResponse) => app.server.emit('request', request, response))
+  }
+  app.server.on('connect', (_request: IncomingMessage, socket: Socket) => answerMalformed({}, socket))
+
+  app.addHook('onRequest', ({ raw }, reply, done) => {
+    const status = faultOf(raw)
+    if (status === null) return done()
+    answersNoMore(raw.socket)
+    // Like what the parser refuses: no code of the catalogue has these statuses, and it is no decision about a caller.
+    reply.code(status).header('connection', 'close').send(envelope('invalid_request'))
+  })
+  app.addHook('preParsing', ({ caller, raw: { httpVersion, headers: { expect } } }, reply, payload, done) => {
+    // A body is asked for once it is known whose it is. HTTP/1.0 knows no such answer.
+    if (expect !== undefined && caller !== null && httpVersion === '1.1') reply.raw.writeContinue()
+    done(null, payload)
+  })
+}
+
+function faultOf ({ url = '', httpVersion, headers, rawHeaders }: IncomingMessage): number | null {
+  if (rawHeaders.length > 2 * MAX_HEADERS) return 431
+  // Node keeps the first of two types; what stands before us may have judged the other one.
+  if (times('host', rawHeaders) !== 1 || times('content-type', rawHeaders) > 1) return 400
+  // A URL with a host of its own (RFC 9112, section 3.2.2) is for proxies, and we are none.
+  if (!url.startsWith('/') || !isFramedPlainly(httpVersion, headers['transfer-encoding'])) return 400
+  return headers.expect === undefined || headers.expect.toLowerCase() === '100-continue' ? null : 417
+}
+
+function times (wanted: string, rawHeaders: readonly string[]): number {
+  let found = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string
+    if (name.length === wanted.length && name.toLowerCase() === wanted) found++
+  }
+  return found
+}
+
+/** Node's parser takes any coding before `chunked` (RFC 9112, section 6.1), chunks in HTTP/1.0, and the versions 0.9 and 2.0. */
+function isFramedPlainly (httpVersion: string, coding: string | undefined): boolean {
+  return coding === undefined ? /^1\.[01]$/.test(httpVersion) : httpVersion === '1.1' && coding.toLowerCase() === 'chunked'
+}

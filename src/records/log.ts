@@ -1,0 +1,29 @@
+// Operational logs: one JSON line each on stdout. Facts by allow-list, never objects: no header, body, claim or address.
+
+import { pino, type Logger } from 'pino'
+import { escapeControls } from '../json.ts'
+import type { Lines } from './lines.ts'
+
+export type Log = Logger
+
+export function createLogger (level: string, lines: Lines): Log {
+  return pino({
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    // What Fastify would log of requests and errors is replaced by what a log may know.
+    serializers: { req: () => undefined, res: () => undefined, err: describeError, error: describeError }
+  }, { write: (line) => lines.write(escapeControls(line)) })
+}
+
+/** Class and code only: messages of libraries quote what they choked on, causes carry request options. */
+export function describeError (error: unknown): { type: string, code: string | undefined, at: string | undefined } {
+  if (!(error instanceof Error)) return { type: typeof error, code: undefined, at: undefined }
+  const code = (error as NodeJS.ErrnoException).code
+  return {
+    type: error.constructor.name,
+    code: typeof code === 'string' ? code.slice(0, 64) : undefined,
+    // The first frame of our own, without the message that stands above it.
+    at: /\n {4}at (.*src\/.*)/.exec((error.stack ?? '').replace(error.message, ''))?.[1]?.replace(/^.*\/(src\/.*?)\)?$/, '$1')
+  }
+}

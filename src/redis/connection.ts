@@ -1,0 +1,188 @@
+// The connection to Redis, and whether it can be relied on. An answer comes in time, or Redis counts as lost until it has
+// passed a check: then nobody waits for it, and nothing is queued.
+
+import { isIP } from 'node:net'
+// Before the next one looks at the environment.
+import '../config/environment.ts'
+import { Redis } from 'ioredis'
+import type { RedisAddress } from '../config/environment.ts'
+import { ApiError } from '../errors.ts'
+import type { Log } from '../records/log.ts'
+import { GIVE_BACK, TAKE } from '../limits/redis-scripts.ts'
+
+const ANSWER_WITHIN_MS = 250
+const CONNECT_WITHIN_MS = 1000
+const CHECK_EVERY_MS = 250
+/** A connection that was silent at so many checks is given up: after a partition TCP would wait for minutes. */
+const SILENT_CHECKS = 4
+const RECONNECT_MS = { first: 100, last: 1000 }
+
+/** Each takes how many keys there are, the keys, and the arguments. */
+type Script = (keys: number, ...keysAndArguments: (string | number)[]) => Promise<unknown>
+export type Scripts = Readonly<{ take: Script, giveBack: Script }>
+
+export type Connection = Readonly<{
+  /** Rejects with ApiError `limits_unavailable` in time; `onLate` gets an answer that came after that. */
+  ask: <T>(question: (scripts: Scripts) => Promise<T>, onLate?: (answer: T) => void) => Promise<T>
+  /** A fault of the server makes it false at once, a fault of one key does not. */
+  isUp: () => boolean
+  wasUp: () => boolean
+  close: () => void
+}>
+
+export type ConnectionDeps = Readonly<{
+  log: Pick<Log, 'info' | 'warn' | 'error'>
+  /** What the log says that it means. */
+  consequence: string
+  /** The last part of the check; rejects where Redis is not to be relied on. */
+  check: (ask: Connection['ask']) => Promise<void>
+}>
+
+export function connectRedis ({ host, port, tls, username, password, database }: RedisAddress, { log, consequence, check }: ConnectionDeps): Connection {
+  let state: 'new' | 'up' | 'lost' | 'closed' = 'new'
+  let wasUp = false
+  let isChecking = false
+  let silentChecks = 0
+  let mayEvictUnseen = false
+  let timer: NodeJS.Timeout | undefined
+  checkUntilUp()
+  const redis = new Redis({
+    host,
+    port,
+    username,
+    password,
+    db: database,
+    ...(tls ? { tls: { servername: isIP(host) === 0 ? host : '' } } : {}),
+    // Version 3 of the protocol brings nothing here, and some proxies do not know it.
+    protocol: 2,
+    disableClientInfo: true,
+    connectTimeout: CONNECT_WITHIN_MS,
+    // What was sent when the connection broke may have been counted: sent again, it would be counted twice.
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    enableOfflineQueue: false,
+    enableReadyCheck: false,
+    retryStrategy: (times) => Math.min(RECONNECT_MS.last, RECONNECT_MS.first * 2 ** (times - 1)),
+    // After a failover the name may lead to another server.
+    reconnectOnError: ({ message }) => message.startsWith('READONLY'),
+    scripts: { take: { lua: TAKE }, giveBack: { lua: GIVE_BACK } }
+  })
+  const scripts = redis as unknown as Scripts
+  redis.on('ready', checkNow)
+  redis.on('error', (cause) => lose(reasonOf(cause)))
+  redis.on('close', () => lose('redis_closed'))
+
+  async function ask<T> (question: (scripts: Scripts) => Promise<T>, onLate: (answer: T) => void = () => {}): Promise<T> {
+    try {
+      return await inTime(question(scripts), onLate)
+    } catch (cause) {
+      const reason = reasonOf(cause)
+      if (!isAboutKeys(reason)) lose(reason)
+      throw new ApiError('limits_unavailable', { reason, retryAfterSeconds: 1, cause })
+    }
+  }
+
+  function lose (reason: string): void {
+    if (state === 'closed') return
+    if (state !== 'lost') log.error({ reason }, `Redis is lost: ${consequence}`)
+    state = 'lost'
+    checkUntilUp()
+  }
+
+  function checkUntilUp (): void {
+    timer ??= setInterval(checkNow, CHECK_EVERY_MS).unref()
+  }
+
+  function rise (): void {
+    if (state === 'lost') log.warn({}, 'Redis is back')
+    state = 'up'
+    wasUp = true
+    silentChecks = 0
+    clearInterval(timer)
+    timer = undefined
+  }
+
+  async function checkNow (): Promise<void> {
+    // Connected, but what the library says first is not answered.
+    if (redis.status === 'connect') noteSilence()
+    if (isChecking || redis.status !== 'ready') return
+    isChecking = true
+    try {
+      // Where it could not select another database, the library goes on in 0.
+      if (database !== 0) await ask(() => redis.select(database))
+      await check(ask)
+      await assertKeepsKeys()
+      rise()
+    } catch (cause) {
+      const { reason = '' } = cause as ApiError
+      lose(reason)
+      if (reason === 'redis_timeout') noteSilence()
+    }
+    isChecking = false
+  }
+
+  function noteSilence (): void {
+    if (++silentChecks < SILENT_CHECKS) return
+    silentChecks = 0
+    redis.disconnect(true)
+  }
+
+  /** A window that is evicted would count as one that nobody has opened. */
+  async function assertKeepsKeys (): Promise<void> {
+    const memory = await ask(() => redis.info('memory').catch(emptyIfRefused))
+    const [, limit] = /^maxmemory:(\d+)/m.exec(memory) ?? []
+    const [, policy] = /^maxmemory_policy:(\S+)/m.exec(memory) ?? []
+    if (policy !== undefined && policy !== 'noeviction' && limit !== '0') throw new ApiError('limits_unavailable', { reason: 'redis_evicts_keys' })
+    if (policy === undefined && !mayEvictUnseen) log.warn({}, 'Redis does not say its maxmemory-policy: it must be noeviction')
+    mayEvictUnseen = policy === undefined
+  }
+
+  return {
+    ask,
+    isUp: () => state === 'up',
+    wasUp: () => wasUp,
+    close: () => {
+      state = 'closed'
+      clearInterval(timer)
+      redis.disconnect()
+    }
+  }
+}
+
+function inTime<T> (answer: Promise<T>, onLate: (answer: T) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let isLate = false
+    const timeout = setTimeout(() => {
+      // Where this process itself was busy for so long, the answer may be there already: it is read first.
+      setImmediate(() => {
+        isLate = true
+        reject(new Error('TIMEOUT'))
+      })
+    }, ANSWER_WITHIN_MS)
+    answer.then((value) => {
+      clearTimeout(timeout)
+      if (isLate) onLate(value)
+      else resolve(value)
+    }, (cause) => {
+      clearTimeout(timeout)
+      reject(cause)
+    })
+  })
+}
+
+/** Who may not ask is not told. */
+function emptyIfRefused (cause: Error): string {
+  if (cause.name !== 'ReplyError') throw cause
+  return ''
+}
+
+/** Error replies begin with a word in capitals, but for those of a script of Redis 6, where it comes later. */
+function reasonOf (cause: unknown): string {
+  const { code, message } = cause as NodeJS.ErrnoException
+  const word = code ?? /\b(?!ERR\b)[A-Z]{3,}\b/.exec(message)?.[0] ?? 'unavailable'
+  return `redis_${word.toLowerCase()}`
+}
+
+function isAboutKeys (reason: string): boolean {
+  return ['redis_damaged', 'redis_wrongtype', 'redis_lost'].includes(reason)
+}

@@ -1,0 +1,49 @@
+// Who comes in: address limit, authentication, blocking and the choice of a policy, in this order, from headers alone.
+
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Caller } from '../callers/caller.ts'
+import type { Policy } from '../rulebook/policies.ts'
+import type { LimitAddress } from '../http/address-limit.ts'
+import { bucketsOf, type Bucket } from '../limits/limits.ts'
+import { selectPolicy } from '../policy/select.ts'
+import type { Rulebook } from '../rulebook/rulebook.ts'
+import { safetyIdentifier } from '../callers/safety-identifier.ts'
+
+type IdentifiedCaller = Omit<Caller, 'admitted'> & Readonly<{ safetyIdentifier: string, policy?: Policy }>
+/** `buckets` are what each mint takes from. */
+export type AdmittedCaller = IdentifiedCaller & Readonly<{ policy: Policy, buckets: readonly Bucket[] }>
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Null until authenticated; without a policy where none grants this caller anything. */
+    caller: IdentifiedCaller | null
+  }
+}
+
+export type AdmissionDeps = Readonly<{
+  rulebook: () => Rulebook
+  limitAddress: LimitAddress
+  safetyIdentifierSecret: string | null
+}>
+
+export function registerAdmission (app: FastifyInstance, { rulebook, limitAddress, safetyIdentifierSecret }: AdmissionDeps): void {
+  function admit (caller: Caller, { policies }: Rulebook, request: FastifyRequest): AdmittedCaller {
+    const { issuer, subject, claims, expiresAt } = caller
+    const identifier = safetyIdentifier(issuer, subject, safetyIdentifierSecret)
+    const identified = { issuer, subject, claims, expiresAt, safetyIdentifier: identifier }
+    request.caller = identified
+    const policy = selectPolicy(policies, caller, identifier)
+    return { ...identified, policy, buckets: bucketsOf(policy, identifier) }
+  }
+
+  app.addHook('onRequest', limitAddress)
+  app.addHook('onRequest', (request, _reply, done) => {
+    const by = rulebook()
+    const caller = by.callers.authenticate(request)
+    // Whose credential is remembered comes as the same object each time, and from one rulebook alone.
+    const enter = (caller: Caller) => { request.caller = caller.admitted ??= admit(caller, by, request) }
+    if (caller instanceof Promise) return caller.then(enter)
+    enter(caller)
+    done()
+  })
+}

@@ -1,0 +1,60 @@
+// A request body read as what is asked: a kind, a GA session and a lifetime. The route alone decides the shape.
+
+import { ApiError } from '../errors.ts'
+import { deepestPath, getIn, isObject, leafPaths, omitIn, type JsonObject, type Path } from '../json.ts'
+import { MAX_PARAM, type Asked } from '../policy/apply.ts'
+import { legacyParam, readLegacy, type LegacyKind } from '../realtime/legacy/request.ts'
+import type { Kind } from '../realtime/session.ts'
+
+export type Read = (body: unknown) => Readonly<{ kind: Kind, asked: Asked }>
+
+/** `{expires_after?, session?}`; the first of `kinds` is meant where `session.type` does not say. */
+export function readGa (kinds: readonly [Kind, ...Kind[]]): Read {
+  return (body) => {
+    const { session = {}, expires_after: expiresAfter, ...others } = bodyObject(body)
+    if (Object.keys(others).length > 0) throw new ApiError('policy_violation', { param: firstPath(others) })
+    if (!isObject(session)) throw new ApiError('invalid_request', { param: 'session' })
+    const { type = kinds[0], ...rest } = session
+    const kind = kinds.find((known) => known === type)
+    if (kind === undefined) throw new ApiError('invalid_request', { param: 'session.type' })
+    return {
+      kind,
+      asked: { session: rest, expiresAfter, added: [], sessionParam: (path) => dotted(['session', ...path]), expiresAfterParam: 'expires_after' }
+    }
+  }
+}
+
+export function readLegacyBody (kind: LegacyKind): Read {
+  return (body) => {
+    const { session, expiresAfter, expiresAfterPath, added } = readLegacy(kind, bodyObject(body))
+    const sent = added.reduce(omitIn, session)
+    const nameOf = (path: Path) => legacyName(kind, sent, path)
+    return {
+      kind,
+      asked: { session, expiresAfter, added, sessionParam: (path) => nameOf(path).slice(0, MAX_PARAM), expiresAfterParam: dotted(expiresAfterPath) }
+    }
+  }
+}
+
+/** A GA path that a legacy body has no name for, such as `audio.output`, is told by the first of what was `sent` there. */
+function legacyName (kind: LegacyKind, sent: JsonObject, path: Path): string {
+  const name = legacyParam(kind, path)
+  const isNested = path[0] === 'audio' && name === dotted(path)
+  return isNested ? legacyParam(kind, deepestPath(path, getIn(sent, path))) : name
+}
+
+/** No body is `{}`. */
+export function bodyObject (body: unknown): JsonObject {
+  if (body === undefined) return {}
+  if (!isObject(body)) throw new ApiError('invalid_request')
+  return body
+}
+
+function firstPath (value: JsonObject): string {
+  return dotted(leafPaths(value)[0] as Path)
+}
+
+/** The names are the client's: they come back to it, and into no log. */
+function dotted (path: Path): string {
+  return path.join('.').slice(0, MAX_PARAM)
+}

@@ -1,0 +1,138 @@
+// The policy file: YAML or JSON, read once into a frozen value, or refused with every problem at once.
+
+import type { CallerEntry, SecretSource } from '../callers/schema.ts'
+import { deepFreeze, isObject, type Json, type JsonObject } from '../json.ts'
+import { KINDS, type Kind } from '../realtime/session.ts'
+import { schemaCompiler } from '../policy/allowed-schema.ts'
+import { isUserWritable } from '../callers/claims.ts'
+import { parseYaml } from '../schema/yaml.ts'
+import { faultFinder } from '../schema/faults.ts'
+import { promptsOf, reviewRules, reviewTemplate } from '../policy/review.ts'
+import { compilePrompt, compileRules, type Report, type SessionRules } from '../policy/compile.ts'
+import { withoutFaults } from './without-faults.ts'
+import { PolicyFile, type PolicyEntry } from '../policy/schema.ts'
+import { compileBlocked, compileWhen, type Matches } from '../policy/select.ts'
+import { inlineSecrets } from './inline-secrets.ts'
+
+export const WINDOWS = ['minute', 'hour', 'day'] as const
+/** Mints per window. */
+export type Windows = Readonly<Partial<Record<typeof WINDOWS[number], number>>>
+
+export type Policy = Readonly<{
+  name: string
+  matches: Matches
+  denies: boolean
+  /** Null where the file says `limits: none`. */
+  limits: Readonly<{ caller: Windows, total: Windows }> | null
+  sessions: Readonly<Partial<Record<Kind, SessionRules>>>
+}>
+
+export type Policies = Readonly<{
+  policies: readonly Policy[]
+  isBlocked: ReturnType<typeof compileBlocked>
+  /** Values that stood behind `$env` and `$file`: never to be shown. */
+  secrets: ReadonlySet<string>
+}>
+
+export type Fault = Readonly<{ path: string, problem: string }>
+export type Reading = Readonly<{
+  /** Null where there are problems. */
+  policies: Policies | null
+  /** As written: compiled elsewhere, also where the policies have problems, so that all are reported at once. */
+  callers: readonly CallerEntry[] | null
+  problems: readonly Fault[]
+  warnings: readonly Fault[]
+}>
+
+export type Surroundings = Readonly<{
+  secrets: SecretSource
+  /** OPENAI_MINT_API=sessions: what the legacy API cannot carry is a contradiction. */
+  legacyOnly: boolean
+  hasSafetyIdentifierSecret: boolean
+}>
+
+const findFaults = faultFinder(PolicyFile)
+
+export function readPolicies (text: string, surroundings: Surroundings): Reading {
+  const problems: Fault[] = []
+  const warnings: Fault[] = []
+  const report: Report = {
+    problem: (path, problem) => problems.push({ path, problem }),
+    warning: (path, problem) => warnings.push({ path, problem })
+  }
+  const raw = parseYaml(text, report)
+  if (problems.length > 0) return { policies: null, callers: null, problems, warnings }
+  const faults = findFaults(raw)
+  for (const { path, problem } of faults) report.problem(path.join('.'), problem)
+  // A slip in one place does not keep back what is wrong in another.
+  const rest = faults.length === 0 ? raw : withoutFaults(raw as Json, faults)
+  if (findFaults(rest).length > 0) return { policies: null, callers: null, problems, warnings }
+  const file = rest as PolicyFile
+  const policies = compile(file, surroundings, report)
+  const callers = faults.some(({ path }) => [undefined, 'callers'].includes(path[0])) ? null : file.callers
+  return { policies: problems.length > 0 ? null : policies, callers, problems, warnings }
+}
+
+function compile (file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIdentifierSecret }: Surroundings, report: Report): Policies {
+  const secrets = new Set<string>()
+  const context = { compileSchema: schemaCompiler(), report, secrets }
+  const inlined = (session: unknown, at: string) => inlineSecrets((session ?? {}) as JsonObject, at, source, secrets, report)
+
+  const prompts = new Map(Object.entries(file.prompts ?? {}).map(([name, entry]) => {
+    const at = `prompts.${name}`
+    const prompt = compilePrompt(name, { ...entry, session: inlined(entry.session, `${at}.session`) }, context)
+    reviewTemplate(prompt.session, `${at}.session`, report, [...prompt.variables.keys()])
+    return [name, prompt]
+  }))
+  const policies = file.policies.map((entry, i): Policy => {
+    const at = `policies.${i}`
+    reviewPolicy(entry, at, file, report)
+    const sessions: Partial<Record<Kind, SessionRules>> = {}
+    for (const kind of KINDS) {
+      const policy = entry[kind]
+      if (policy === undefined) continue
+      if (kind === 'translation' && legacyOnly) report.problem(`${at}.translation`, 'cannot be minted with OPENAI_MINT_API=sessions')
+      const rules = compileRules(kind, {
+        ...policy,
+        fixed: inlined(policy.fixed, `${at}.${kind}.fixed`),
+        defaults: inlined(policy.defaults, `${at}.${kind}.defaults`)
+      }, `${at}.${kind}`, { ...context, prompts })
+      const variables = promptsOf(rules).flatMap((prompt) => [...prompt.variables.keys()])
+      reviewTemplate(rules.fixed, `${at}.${kind}.fixed`, report, variables)
+      reviewTemplate(rules.defaults, `${at}.${kind}.defaults`, report, variables)
+      reviewRules(rules, `${at}.${kind}`, report, legacyOnly)
+      sessions[kind] = rules
+    }
+    const { total = {}, ...caller } = isObject(entry.limits) ? entry.limits as Windows & { total?: Windows } : {}
+    return {
+      name: entry.name,
+      matches: compileWhen(entry.when),
+      denies: entry.deny === true,
+      limits: isObject(entry.limits) ? { caller, total } : null,
+      sessions
+    }
+  })
+  const names = policies.map(({ name }) => name)
+  for (const [i, name] of names.entries()) if (names.indexOf(name) < i) report.problem(`policies.${i}.name`, 'is the name of another policy too')
+
+  for (const [i, { guest }] of file.callers.entries()) {
+    if (guest !== undefined && !hasSafetyIdentifierSecret) report.problem(`callers.${i}.guest`, 'needs SAFETY_IDENTIFIER_SECRET: the plain hash of an address can be reversed')
+  }
+  return deepFreeze({ policies, isBlocked: compileBlocked(file.blocked ?? []), secrets })
+}
+
+function reviewPolicy (entry: PolicyEntry, at: string, file: PolicyFile, report: Report): void {
+  const kinds = KINDS.filter((kind) => entry[kind] !== undefined)
+  const guest = entry.when === 'guest'
+  if (entry.deny) {
+    for (const key of [...kinds, ...(entry.limits === undefined ? [] : ['limits'])]) report.problem(`${at}.${key}`, 'means nothing beside deny: true')
+  } else {
+    if (entry.limits === undefined) report.problem(at, 'needs limits: (limits: none says in writing that there are none)')
+    if (kinds.length === 0) report.problem(at, `names no session kind: say ${KINDS.join(', ')}, or deny: true`)
+    if (guest && entry.limits === 'none') report.problem(`${at}.limits`, 'cannot be none for guests')
+  }
+  if (guest && !file.callers.some((caller) => caller.guest !== undefined)) report.warning(at, 'is for guests, but callers: has no guest: {}')
+  for (const reference of isObject(entry.when) ? Object.keys(entry.when) : []) {
+    if (isUserWritable(reference)) report.warning(`${at}.when`, `asks ${reference}, which users can write themselves`)
+  }
+}

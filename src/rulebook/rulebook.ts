@@ -1,0 +1,128 @@
+// The policy file read into what a request is judged by, and read again when it changes: whole, or not at all.
+
+import { readFileSync } from 'node:fs'
+import { compileCallers, type Callers } from '../callers/authenticate.ts'
+import type { SecretSource } from '../callers/schema.ts'
+import type { KeySets } from '../callers/jwks.ts'
+import { ConfigError, type Config } from '../config/environment.ts'
+import type { Log } from '../records/log.ts'
+import { readPolicies, type Fault, type Policies } from './policies.ts'
+import { watchText } from '../config/watch.ts'
+
+/** One reading of the file. A request sees the same one from beginning to end. */
+export type Rulebook = Readonly<{ policies: Policies, callers: Callers }>
+
+export type RulebookSources = Readonly<{
+  secrets: SecretSource
+  mintApi: Config['upstream']['mintApi']
+  hasSafetyIdentifierSecret: boolean
+  origins: ReadonlySet<string>
+  log: Pick<Log, 'info' | 'warn' | 'error'>
+  /** Outlives a rulebook: the next one finds the keys that this one fetched. */
+  keySets: KeySets
+}>
+
+/** Null where there are problems: then every one of them is told. */
+export type RulebookReading = Readonly<{ rulebook: Rulebook | null, problems: readonly Fault[], warnings: readonly Fault[] }>
+
+export function readRulebook (text: string, { secrets, mintApi, hasSafetyIdentifierSecret, origins, log, keySets }: RulebookSources): RulebookReading {
+  const reading = readPolicies(text, { secrets, legacyOnly: mintApi === 'sessions', hasSafetyIdentifierSecret })
+  if (reading.callers === null) return { ...reading, rulebook: null }
+  const compiled = compileCallers(reading.callers, { secrets, log, keySets, allowedOrigins: origins })
+  const problems = [...reading.problems, ...compiled.problems]
+  return {
+    rulebook: problems.length > 0 || reading.policies === null ? null : { policies: reading.policies, callers: compiled.callers },
+    problems,
+    warnings: [...reading.warnings, ...compiled.warnings]
+  }
+}
+
+export type LiveRulebook = Readonly<{
+  current: () => Rulebook
+  /** How often the file was taken over, and how often a change was refused. */
+  generation: () => number
+  failedReloads: () => number
+  start: () => Promise<void>
+  close: () => void
+}>
+
+/** Throws ConfigError with every problem at once. */
+export function openRulebook (path: string, sources: RulebookSources): LiveRulebook {
+  const { log } = sources
+  const text = readPolicyFile(path)
+  const { rulebook, problems, warnings } = readRulebook(text, sources)
+  if (rulebook === null) throw new ConfigError(problems.map((fault) => `${path}: ${fault.path} ${fault.problem}`))
+  warn(warnings)
+
+  let current = rulebook
+  let generation = 1
+  let failedReloads = 0
+  let isClosed = false
+  let stopWatching = () => {}
+
+  function warn (faults: readonly Fault[]): void {
+    for (const { path, problem } of faults) log.warn({ path }, `policy file: ${problem}`)
+  }
+
+  /** What cannot be used is refused loudly, and the last good reading stays: a lost file is never "no policy". */
+  function refuse (problems: readonly Fault[]): void {
+    failedReloads++
+    for (const { path, problem } of problems) log.error({ path }, `policy file refused: ${problem}`)
+  }
+
+  /** Never rejects: whatever is wrong with a file, it is the file that is not taken. */
+  async function reload (text: string | null): Promise<void> {
+    try {
+      if (text === null) return refuse([{ path, problem: 'it cannot be read' }])
+      const reading = readRulebook(text, sources)
+      if (reading.rulebook === null) return refuse(reading.problems)
+      warn(reading.warnings)
+      // Keys of a new issuer are fetched first, so that nobody is turned away for a change of the file.
+      await reading.rulebook.callers.start()
+      /* c8 ignore next -- a stop in the moment of a reload */
+      if (isClosed) return reading.rulebook.callers.close()
+      const old = current
+      current = reading.rulebook
+      old.callers.close()
+      generation++
+      log.info({ generation }, 'policy file taken over')
+    /* c8 ignore next 4 -- a fault of ours is not to end the process */
+    } catch (err) {
+      log.error({ err }, 'policy file could not be taken over')
+      refuse([{ path, problem: 'it cannot be used' }])
+    }
+  }
+
+  function isUsable (text: string): boolean {
+    try {
+      return readRulebook(text, sources).rulebook !== null
+    /* c8 ignore next 3 -- likewise */
+    } catch {
+      return false
+    }
+  }
+
+  return {
+    current: () => current,
+    generation: () => generation,
+    failedReloads: () => failedReloads,
+    start: async () => {
+      stopWatching = watchText(path, text, { onText: reload, isUsable })
+      await current.callers.start()
+    },
+    close: () => {
+      isClosed = true
+      stopWatching()
+      current.callers.close()
+    }
+  }
+}
+
+/** Throws ConfigError. */
+export function readPolicyFile (path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    throw new ConfigError([`${path} cannot be read (EPHEMINT_CONFIG names it)`])
+  }
+}

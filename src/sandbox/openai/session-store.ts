@@ -1,0 +1,44 @@
+// Which secret opens which session: what the mint writes, and each way of connecting (WebSocket, WebRTC) reads.
+
+import { randomBytes } from 'node:crypto'
+import type { JsonObject } from '../../json.ts'
+import type { Kind } from '../../realtime/session.ts'
+
+export type SessionConfig = Readonly<{
+  kind: Kind
+  /** Minted by a legacy route: the session speaks the flat shape of the beta. */
+  legacy: boolean
+  session: JsonObject
+}>
+
+export type SessionStore = Readonly<{
+  /** The secret that opens sessions of this config until then. */
+  mint: (config: SessionConfig, expiresAtSeconds: number) => string
+  /** A session of its own at each call; null where the secret is unknown or has expired. */
+  open: (secret: string) => SessionConfig | null
+}>
+
+const SESSION_SECONDS = 3600
+
+export function createSessionStore (now: () => number): SessionStore {
+  const minted = new Map<string, { config: SessionConfig, expiresAtSeconds: number }>()
+  const nowSeconds = () => Math.floor(now() / 1000)
+
+  return {
+    mint: (config, expiresAtSeconds) => {
+      for (const [secret, { expiresAtSeconds }] of minted) if (expiresAtSeconds <= nowSeconds()) minted.delete(secret)
+      const secret = `ek_${randomBytes(16).toString('hex')}`
+      minted.set(secret, { config, expiresAtSeconds })
+      return secret
+    },
+    open: (secret) => {
+      const found = minted.get(secret)
+      if (found === undefined || found.expiresAtSeconds <= nowSeconds()) return null
+      return { ...found.config, session: { ...found.config.session, id: newId('sess'), expires_at: nowSeconds() + SESSION_SECONDS } }
+    }
+  }
+}
+
+export function newId (prefix: string): string {
+  return `${prefix}_${randomBytes(12).toString('hex')}`
+}

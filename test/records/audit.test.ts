@@ -1,0 +1,98 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { createAudit, type Decision } from '../../src/records/audit.ts'
+import { keepLines } from '../support/lines.ts'
+import { startApp } from '../support/app.ts'
+
+const decision: Decision = {
+  request_id: 'r',
+  subject: null,
+  issuer: null,
+  policy: null,
+  kind: null,
+  model: null,
+  prompt: null,
+  session_id: null,
+  secret_sha256: null,
+  expires_at: null,
+  ignored: [],
+  code: 'invalid_credentials',
+  reason: 'token_malformed',
+  upstream_request_id: null,
+  duration_ms: 1
+}
+
+t.test('a line says when, wherever the clock goes', async (t) => {
+  const lines = keepLines()
+  let ms = 0
+  const audit = createAudit(lines, () => ms)
+  t.teardown(audit.close)
+  const last = Date.UTC(9999, 11, 31)
+  fc.assert(fc.property(fc.array(fc.oneof(fc.nat(3000), fc.nat(last))), (times) => times.every((time) => {
+    ms = time
+    audit.record('mint.refused', decision)
+    return JSON.parse(lines.kept.at(-1) ?? '').time === new Date(time).toISOString()
+  })))
+})
+
+t.test('a flood of the unauthenticated leaves ten lines a second for each code, and then a count', async (t) => {
+  const lines = keepLines()
+  const audit = createAudit(lines)
+  for (let i = 0; i < 1000; i++) audit.refusedAnonymous(decision)
+  for (let i = 0; i < 11; i++) audit.refusedAnonymous({ ...decision, code: 'origin_not_allowed' })
+  t.equal(lines.kept.length, 20)
+  // The audit's own timer does not keep a process alive.
+  const alive = setTimeout(() => {}, 10_000)
+  await lines.wrote(22)
+  clearTimeout(alive)
+  const counted = lines.kept.slice(20).map((line) => JSON.parse(line))
+  t.match(counted, [
+    { audit: 1, event: 'mint.refused', code: 'invalid_credentials', count: 990, time: String },
+    { audit: 1, event: 'mint.refused', code: 'origin_not_allowed', count: 1 }
+  ])
+  audit.refusedAnonymous(decision)
+  t.match(JSON.parse(lines.kept[22] ?? ''), decision, 'the next second begins anew')
+  audit.close()
+  t.equal(lines.kept.length, 23)
+})
+
+t.test('what is counted is written at the end, too', async (t) => {
+  const lines = keepLines()
+  const audit = createAudit(lines)
+  for (let i = 0; i < 15; i++) audit.refusedAnonymous(decision)
+  audit.close()
+  t.match(JSON.parse(lines.kept.at(-1) ?? ''), { count: 5 })
+})
+
+t.test('refusals of those who are known are all written, one by one', async (t) => {
+  const app = await startApp(t)
+  const policyless = { authorization: `Bearer ${await app.token({ plan: 'free' })}` }
+  for (let i = 0; i < 30; i++) await app.mint('client_secrets', {}, i % 2 === 0 ? policyless : { 'content-type': 'text/plain' })
+  t.equal(app.audit.kept.length, 30)
+  t.match(app.auditLines(), [{ code: 'no_policy', reason: 'none_matches', policy: null, issuer: 'https://auth.test/', subject: /^[0-9a-f]{64}$/ }, { code: 'unsupported_media_type', policy: 'pro' }])
+})
+
+t.test('each refusal says what was known of it by then', async (t) => {
+  const app = await startApp(t)
+  const rows: [route: string, body: unknown, headers: Record<string, string | undefined>, line: object][] = [
+    ['sessions', {}, { origin: 'https://evil.test' }, { code: 'origin_not_allowed', issuer: null }],
+    ['sessions', {}, { authorization: undefined }, { code: 'invalid_credentials', reason: 'no_credentials', subject: null }],
+    ['sessions', {}, { authorization: `Bearer ${await app.token({ status: 'suspended' })}` }, { code: 'no_policy', reason: 'suspended', policy: null }],
+    ['sessions', {}, { authorization: `Bearer ${await app.token({ sub: 'blocked' })}` }, { code: 'caller_blocked', policy: null }],
+    ['sessions', '{', { 'content-type': 'application/json' }, { code: 'invalid_json', policy: 'pro', kind: null }],
+    ['client_secrets', { session: { type: 'transcription', model: 'x' } }, {}, { code: 'policy_violation', kind: 'transcription', model: null }]
+  ]
+  for (const [route, body, headers, line] of rows) {
+    await app.mint(route, body, headers)
+    t.match(app.auditLines().at(-1), { audit: 1, event: 'mint.refused', secret_sha256: null, session_id: null, expires_at: null, ...line })
+  }
+})
+
+t.test('a grant that is written too late is followed by what became of it', async (t) => {
+  const late: string[] = []
+  const lines = keepLines()
+  const audit = createAudit({ ...lines, confirm: async (_line, { ifLate } = {}) => { late.push(ifLate?.() ?? '') } })
+  await audit.granted(decision)
+  t.match(JSON.parse(late[0] ?? ''), { event: 'mint.undelivered', code: 'audit_unavailable', request_id: 'r' })
+  audit.close()
+})

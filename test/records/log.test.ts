@@ -1,0 +1,44 @@
+import t from 'tap'
+import { createLogger, describeError } from '../../src/records/log.ts'
+import { keepLines } from '../support/lines.ts'
+
+t.test('F4: of an error its class, its code and our own frame are logged, and no message', async (t) => {
+  const lines = keepLines()
+  const log = createLogger('trace', lines)
+  const cause = new Error('canary in a cause')
+  const error = Object.assign(new TypeError('canary in a message\n    at canary (src/canary.ts:1:1)', { cause }), { code: 'ERR_X', request: { headers: { authorization: 'canary' } } })
+  error.stack = `${error.stack?.split('\n    at ')[0]}\n    at canary (src/canary.ts:1:1)\n    at readKey (file:///opt/src/upstream/key.ts:7:9)`
+  log.error({ err: error }, 'failed')
+  log.error({ err: new AggregateError([error], 'canary') }, 'failed')
+  log.error({ error, req: { url: '/canary' }, res: { headers: 'canary' } }, 'failed')
+  for (const line of lines.kept) t.notMatch(line, /canary/)
+  t.match(JSON.parse(lines.kept[0] ?? ''), { level: 50, msg: 'failed', err: { type: 'TypeError', code: 'ERR_X', at: 'src/upstream/key.ts:7:9' } })
+  t.equal(JSON.parse(lines.kept[0] ?? '').pid, undefined)
+  t.equal(JSON.parse(lines.kept[0] ?? '').hostname, undefined)
+})
+
+t.test('F4: what is no error, or has no stack or code of ours, is described all the same', async (t) => {
+  t.same(describeError('canary'), { type: 'string', code: undefined, at: undefined })
+  t.same(describeError(null), { type: 'object', code: undefined, at: undefined })
+  const bare = Object.assign(new Error('x'), { code: 7 })
+  delete bare.stack
+  t.same(describeError(bare), { type: 'Error', code: undefined, at: undefined })
+  t.equal(describeError(Object.assign(new Error('x'), { code: 'x'.repeat(100) })).code?.length, 64)
+})
+
+t.test('F10: a line is one line, whatever stands in it', async (t) => {
+  const lines = keepLines()
+  createLogger('info', lines).info({ text: 'a\nb\u2028c\u001b[31m\u009b31m\u0085"}' }, 'x\r\ny')
+  t.equal(lines.kept.length, 1)
+  // eslint-disable-next-line no-control-regex
+  t.match(lines.kept[0], /^[^\0-\x1f\x7f-\x9f\u2028\u2029]+\n$/)
+  t.match(JSON.parse(lines.kept[0] ?? ''), { text: 'a\nb\u2028c\u001b[31m\u009b31m\u0085"}', msg: 'x\r\ny' })
+})
+
+t.test('below the level nothing is written', async (t) => {
+  const lines = keepLines()
+  const log = createLogger('warn', lines)
+  log.info('x')
+  log.warn('y')
+  t.equal(lines.kept.length, 1)
+})

@@ -1,0 +1,91 @@
+import t from 'tap'
+import type { Audit, Decision } from '../../src/records/audit.ts'
+import { ApiError } from '../../src/errors.ts'
+import { createMetrics, type Sources } from '../../src/records/metrics.ts'
+
+const DECISION = { request_id: 'one', code: null, kind: 'realtime', policy: 'pro' } as Decision
+const FULL = new ApiError('audit_unavailable')
+
+t.test('a grant that could not be written down is a failure of the audit and no grant', async (t) => {
+  const metrics = createMetrics()
+  const audit = metrics.audited(auditThat({ granted: async () => { throw FULL }, assertWritable: () => { throw FULL } }))
+  await t.rejects(audit.granted(DECISION), FULL)
+  t.throws(() => audit.assertWritable(), FULL)
+  const text = await metrics.text()
+  t.match(text, 'ephemint_audit_failures_total 2')
+  t.notMatch(text, 'outcome="granted"')
+  t.match(text, 'ephemint_mint_duration_seconds_count{part="own"} 0')
+})
+
+t.test('decisions are counted by event, code, kind and policy, and still written', async (t) => {
+  const written: string[] = []
+  const metrics = createMetrics()
+  const audit = metrics.audited(auditThat({ record: (event) => written.push(event), refusedAnonymous: () => written.push('anonymous') }))
+  audit.assertWritable()
+  await audit.granted(DECISION)
+  await audit.granted(DECISION)
+  audit.record('mint.undelivered', DECISION)
+  audit.record('mint.refused', { ...DECISION, code: 'rate_limit_exceeded' })
+  audit.refusedAnonymous({ ...DECISION, code: 'invalid_credentials', kind: null, policy: null })
+  audit.close()
+  t.same(written, ['mint.undelivered', 'mint.refused', 'anonymous'])
+  const text = await metrics.text()
+  t.match(text, 'ephemint_decisions_total{outcome="granted",code="",kind="realtime",policy="pro"} 2')
+  t.match(text, 'ephemint_decisions_total{outcome="undelivered",code="",kind="realtime",policy="pro"} 1')
+  t.match(text, 'ephemint_decisions_total{outcome="refused",code="rate_limit_exceeded",kind="realtime",policy="pro"} 1')
+  t.match(text, 'ephemint_decisions_total{outcome="refused",code="invalid_credentials",kind="",policy=""} 1')
+})
+
+t.test('the time of a mint is told apart: upstream\'s, and our own', async (t) => {
+  const metrics = createMetrics()
+  metrics.timed({ upstreamMs: 20, totalMs: 34 })
+  const text = await metrics.text()
+  t.match(text, 'ephemint_mint_duration_seconds_sum{part="upstream"} 0.02')
+  t.match(text, 'ephemint_mint_duration_seconds_sum{part="own"} 0.014')
+})
+
+t.test('however often it is asked for, the text is made once a second', async (t) => {
+  let now = 0
+  let looked = 0
+  const metrics = createMetrics(() => now)
+  metrics.watch({ ...SOURCES, isReady: () => ++looked > 0 })
+  const texts = await Promise.all(Array.from({ length: 1000 }, metrics.text))
+  t.equal(new Set(texts).size, 1)
+  t.equal(looked, 1)
+  now += 1000
+  metrics.attempted('200')
+  metrics.retried()
+  const text = await metrics.text()
+  t.equal(looked, 2)
+  t.match(text, 'ephemint_upstream_requests_total{outcome="200"} 1')
+  t.match(text, 'ephemint_upstream_retries_total 1')
+})
+
+t.test('what others know is looked up, and a total does not grow by being looked at', async (t) => {
+  let now = 0
+  const metrics = createMetrics(() => now)
+  metrics.watch(SOURCES)
+  for (let i = 0; i < 2; i++, now += 1000) {
+    const text = await metrics.text()
+    const lines = [
+      'ephemint_ready 1', 'ephemint_in_flight 3', 'ephemint_upstream_breaker_open 1', 'ephemint_policy_generation 2', 'ephemint_policy_failed_reloads_total 4',
+      'ephemint_limits_store_up 0', 'ephemint_limits_degraded 1', 'ephemint_limits_local_total 5', 'ephemint_limits_not_given_back_total 6',
+      'ephemint_limits_data_losses_total 7', 'ephemint_jwks_age_seconds{issuer="https://one/"} 1.5', 'ephemint_jwks_age_seconds{issuer="https://two/"} +Inf',
+      'ephemint_lines_lost_total{to="stdout"} 8', 'nodejs_eventloop_lag_p99_seconds', 'process_resident_memory_bytes'
+    ]
+    for (const line of lines) t.match(text, line)
+  }
+})
+
+const SOURCES: Sources = {
+  isReady: () => true,
+  upstream: () => ({ inFlight: 3, isBreakerOpen: true }),
+  keyAges: () => [{ issuer: 'https://one/', ageMs: 1500 }, { issuer: 'https://two/', ageMs: Infinity }],
+  policy: () => ({ generation: 2, failedReloads: 4 }),
+  limits: () => ({ isUp: false, isAlone: true, local: 5, notGivenBack: 6, dataLosses: 7 }),
+  linesLost: () => ({ stdout: 8 })
+}
+
+function auditThat (does: Partial<Audit>): Audit {
+  return { assertWritable: () => {}, granted: async () => {}, record: () => {}, refusedAnonymous: () => {}, close: () => {}, ...does }
+}

@@ -1,0 +1,187 @@
+// The app as it runs in production but for its clock, its files and its port: real sockets on both sides.
+
+import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { exportJWK, SignJWT, type JWTPayload } from 'jose'
+import type { Test } from 'tap'
+import { buildApp } from '../../src/app.ts'
+import { createAudit } from '../../src/records/audit.ts'
+import { createKeySets } from '../../src/callers/jwks.ts'
+import { policyEnvironment, readConfig } from '../../src/config/environment.ts'
+import type { JsonObject } from '../../src/json.ts'
+import type { LimitStore } from '../../src/limits/limits.ts'
+import { createMemoryStore } from '../../src/limits/memory.ts'
+import { createLogger } from '../../src/records/log.ts'
+import { readRulebook } from '../../src/rulebook/rulebook.ts'
+import { createClient } from '../../src/upstream/client.ts'
+import { openKey } from '../../src/upstream/key.ts'
+import { createMint } from '../../src/upstream/mint.ts'
+import { assertInvariants, type Watched } from './invariants.ts'
+import { keepLines, type KeptLines } from './lines.ts'
+import { startUpstream, type Upstream } from './upstream.ts'
+
+export const ISSUER = 'https://auth.test/'
+export const ORIGIN = 'https://app.test'
+
+/** What must never come out of the service. */
+export const CANARIES = {
+  OPENAI_API_KEY: 'sk-canary-1f0b6b0c9a7d4e52',
+  TOKEN_SECRET: 'canary-token-secret-9b1f6d0a4c7e2385',
+  SAFETY_IDENTIFIER_SECRET: 'canary-safety-secret-3c7a9e5b1d8f2046',
+  MCP_KEY: 'canary-mcp-key-7e2d4b6f8a1c3950'
+}
+
+export const CALLERS = `
+callers:
+  - jwt: { issuer: '${ISSUER}', audience: voice, secret_env: TOKEN_SECRET }
+`
+
+/** Users of the plan `pro` may choose a little of everything. */
+export const POLICY = `${CALLERS}
+policies:
+  - { name: suspended, when: { status: suspended }, deny: true }
+  - name: pro
+    when: { plan: pro }
+    limits: { minute: 50, day: 500 }
+    realtime:
+      fixed: { model: gpt-realtime-2.1, instructions: 'You are Ada.' }
+      defaults: { audio: { output: { voice: marin } } }
+      allow:
+        audio.output.voice: { enum: [marin, cedar] }
+        audio.output.speed: { type: number, minimum: 0.75, maximum: 1.25 }
+        audio.input.turn_detection: { anyOf: [{ type: 'null' }, { type: object, additionalProperties: false, properties: { type: { const: server_vad }, threshold: { type: number } } }] }
+      ignore: [temperature]
+      expires_after: { default: 60, max: 300 }
+      hide: [instructions]
+    transcription:
+      fixed: { audio: { input: { transcription: { model: gpt-4o-transcribe } } } }
+      allow: { audio.input.transcription.language: { enum: [en, de] } }
+    translation:
+      fixed: { model: gpt-realtime-translate }
+      allow: { audio.output.language: { enum: [en, de] } }
+blocked: [{ subject: blocked }]
+`
+
+export type AppOptions = Readonly<{
+  policy?: string
+  env?: Readonly<Record<string, string>>
+  signing?: 'HS256' | 'ES256'
+  limits?: LimitStore
+  /** The wall clock by which a legacy route that is gone is remembered. */
+  wallMs?: () => number
+  isDraining?: () => boolean
+  waitingFor?: () => readonly string[]
+  upstream?: Upstream
+}>
+
+export type Answer = Readonly<{ status: number, headers: Headers, text: string, body: JsonObject }>
+
+export type App = Watched & Readonly<{
+  url: string
+  port: number
+  upstream: Upstream
+  audit: KeptLines
+  log: KeptLines
+  auditLines: () => JsonObject[]
+  /** What is counted of the calls to upstream, in order: statuses, reasons, and `retry`. */
+  attempts: string[]
+  logLines: () => JsonObject[]
+  /** A token of a user of the plan `pro`, but for these claims. */
+  token: (claims?: JWTPayload) => Promise<string>
+  /** POST to `/v1/realtime/<route>`, as a user of the plan `pro`; every answer is held against the invariants. */
+  mint: (route: string, body?: unknown, headers?: Readonly<Record<string, string | undefined>>) => Promise<Answer>
+  request: (path: string, init?: RequestInit) => Promise<Answer>
+  server: Server
+  close: () => Promise<void>
+}>
+
+export async function startApp (t: Test, options: AppOptions = {}): Promise<App> {
+  const { policy = POLICY, signing = 'HS256', limits = createMemoryStore(), wallMs, isDraining = () => false, waitingFor = () => [] } = options
+  const upstream = options.upstream ?? await startUpstream(t)
+  const env: Record<string, string> = {
+    ...CANARIES,
+    OPENAI_BASE_URL: upstream.url,
+    REALTIME_PUBLIC_URL: 'https://realtime.test/v1',
+    CORS_ORIGINS: ORIGIN,
+    ADDRESS_LIMIT_PER_MINUTE: '0',
+    LOG_LEVEL: 'trace',
+    UPSTREAM_TIMEOUT_MS: '5000',
+    ...options.env
+  }
+  const config = readConfig(env)
+  const [audit, log] = [keepLines(), keepLines()]
+  const logger = createLogger(config.logLevel, log)
+  const issuer = await startIssuer(t, signing, env.TOKEN_SECRET as string)
+
+  const { rulebook, problems } = readRulebook(policy.replaceAll('JWKS_URL', issuer.jwks), { ...policyEnvironment(env, './ephemint.yaml'), log: logger, keySets: createKeySets({ log: logger }) })
+  if (rulebook === null) throw new Error(JSON.stringify(problems))
+  await rulebook.callers.start()
+  const key = openKey(config.upstream, logger)
+  const attempts: string[] = []
+  const client = createClient(config.upstream, key, logger, { attempted: (outcome) => attempts.push(outcome), retried: () => attempts.push('retry') })
+  const auditTrail = createAudit(audit)
+  const app = await buildApp({ config, log: logger, audit: auditTrail, rulebook: () => rulebook, limits, mint: createMint(client, config.upstream.mintApi, wallMs), timed: () => {}, isDraining, waitingFor })
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  t.teardown(async () => {
+    app.server.closeAllConnections()
+    await app.close()
+    rulebook.callers.close()
+    auditTrail.close()
+    key.close()
+    // Not waited for: what hangs upstream ends with the upstream.
+    client.close().catch(() => {})
+  })
+
+  const token = (claims: JWTPayload = {}) => issuer.sign({ iss: ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', ...claims })
+  const request = async (path: string, init: RequestInit = {}): Promise<Answer> => {
+    const response = await fetch(url + path, { redirect: 'manual', ...init })
+    const text = await response.text()
+    return { status: response.status, headers: response.headers, text, body: text === '' ? {} : JSON.parse(text) }
+  }
+  const self: App = {
+    url,
+    port: Number(new URL(url).port),
+    upstream,
+    audit,
+    log,
+    attempts,
+    auditLines: () => audit.kept.map((line) => JSON.parse(line)),
+    logLines: () => log.kept.map((line) => JSON.parse(line)),
+    canaries: Object.keys(CANARIES).map((name) => env[name] as string),
+    token,
+    request,
+    server: app.server,
+    close: async () => { await app.close() },
+    mint: async (route, body, headers = {}) => {
+      const linesBefore = audit.kept.length
+      const sent = { authorization: `Bearer ${await token()}`, 'content-type': body === undefined ? undefined : 'application/json', ...headers }
+      const answer = await request(`/v1/realtime/${route}`, {
+        method: 'POST',
+        headers: Object.entries(sent).filter((entry): entry is [string, string] => entry[1] !== undefined),
+        ...(body === undefined ? {} : { body: typeof body === 'string' || body instanceof Uint8Array ? body as string : JSON.stringify(body) })
+      })
+      assertInvariants(self, answer, linesBefore, [sent.authorization])
+      return answer
+    }
+  }
+  return self
+}
+
+async function startIssuer (t: Test, signing: 'HS256' | 'ES256', secret: string) {
+  const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const jwks = { keys: [{ ...await exportJWK(keys.publicKey), kid: 'one', alg: 'ES256' }] }
+  const server = createServer((_request, response) => response.end(JSON.stringify(jwks))).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return {
+    jwks: `http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`,
+    sign: (claims: JWTPayload) => new SignJWT({ exp: Math.floor(Date.now() / 1000) + 300, ...claims })
+      .setProtectedHeader({ alg: signing, kid: 'one' })
+      .sign(signing === 'HS256' ? Buffer.from(secret) : keys.privateKey)
+  }
+}

@@ -1,0 +1,41 @@
+// Where log and audit lines go in tests: kept, or refused as a full disk would.
+
+import { EventEmitter, once } from 'node:events'
+import type { Lines } from '../../src/records/lines.ts'
+
+export type KeptLines = Lines & Readonly<{
+  kept: string[]
+  /** From now on: nothing is written (`refuse`), or nothing is even tried (`stick`). */
+  refuse: () => void
+  stick: () => void
+  recover: () => void
+  /** Resolves once so many lines are kept. */
+  wrote: (count: number) => Promise<void>
+}>
+
+export function keepLines (): KeptLines {
+  const kept: string[] = []
+  const writes = new EventEmitter()
+  const keep = (line: string) => {
+    kept.push(line)
+    writes.emit('line')
+  }
+  let state: 'writable' | 'refusing' | 'stuck' = 'writable'
+  return {
+    kept,
+    refuse: () => { state = 'refusing' },
+    stick: () => { state = 'stuck' },
+    recover: () => { state = 'writable' },
+    wrote: async (count) => { while (kept.length < count) await once(writes, 'line') },
+    write: keep,
+    confirm: async (line) => {
+      if (state !== 'writable') throw new Error('ENOSPC')
+      keep(line)
+    },
+    isStuck: () => state === 'stuck',
+    lost: () => 0,
+    reopen: async () => {},
+    flushNow: () => {},
+    close: async () => {}
+  }
+}

@@ -1,0 +1,76 @@
+// A redis-server or valkey-server of the test's own, on a free port, which dies, hangs and comes back as the test likes.
+
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { Redis } from 'ioredis'
+import type { RedisAddress } from '../../src/config/environment.ts'
+import type { Owner } from './fault-proxy.ts'
+import { freePort, makeFolder } from './processes.ts'
+import { program } from './programs.ts'
+
+const REDIS = program(['redis-server', 'valkey-server'], 'redis-server')
+export const NO_REDIS = REDIS.skip
+
+export type RedisServer = Readonly<{
+  url: string
+  port: number
+  address: RedisAddress
+  /** Another client, to look at what the store wrote and to spoil it. */
+  control: Redis
+  kill: () => Promise<void>
+  /** Again, at the same port and with what it kept on disk. */
+  start: () => Promise<void>
+  /** It hangs; the kernel goes on taking what is sent to it. */
+  pause: () => void
+  resume: () => void
+}>
+
+export function addressOf (port: number): RedisAddress {
+  return { host: '127.0.0.1', port, tls: false, username: '', password: '', database: 0 }
+}
+
+export async function startRedis (owner: Owner, ...options: string[]): Promise<RedisServer> {
+  const path = REDIS.path()
+  const folder = makeFolder(owner)
+  const port = await freePort()
+  let child: ChildProcess | undefined
+
+  async function start (): Promise<void> {
+    const started = spawn(path, ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', ...options], { stdio: ['ignore', 'pipe', 'inherit'] })
+    child = started
+    let said = ''
+    await new Promise<void>((resolve, reject) => {
+      started.stdout.on('data', (chunk) => {
+        said += chunk
+        if (/ready to accept connections/i.test(said)) resolve()
+      })
+      started.once('exit', () => reject(new Error(said)))
+    })
+  }
+
+  async function kill (): Promise<void> {
+    if (child === undefined) return
+    const gone = once(child, 'exit')
+    child.kill('SIGKILL')
+    child = undefined
+    await gone
+  }
+
+  await start()
+  const control = new Redis(port, '127.0.0.1', { lazyConnect: true, enableReadyCheck: false, retryStrategy: () => 50 })
+  control.on('error', () => {})
+  owner.teardown(async () => {
+    control.disconnect()
+    await kill()
+  })
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    port,
+    address: addressOf(port),
+    control,
+    kill,
+    start,
+    pause: () => { child?.kill('SIGSTOP') },
+    resume: () => { child?.kill('SIGCONT') }
+  }
+}

@@ -1,0 +1,34 @@
+// A Redis that answers as it is told to.
+
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import type { RedisAddress } from '../../src/config/environment.ts'
+import type { Owner } from './fault-proxy.ts'
+import { addressOf } from './redis.ts'
+
+/** What a command is answered with, as it goes over the wire; null: the connection is cut instead. */
+export type AnswerCommand = (name: string) => string | null
+
+export async function startFakeRedis (owner: Owner, answer: AnswerCommand): Promise<{ address: RedisAddress }> {
+  const server = createServer((socket) => {
+    owner.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    socket.on('data', (chunk) => {
+      // A command is an array of bulk strings, its name the first of them.
+      for (const [, name] of chunk.toString().matchAll(/^\*\d+\r\n\$\d+\r\n(\w+)/gm)) {
+        const text = answer(String(name).toUpperCase())
+        if (text === null) socket.destroy()
+        else socket.write(text)
+      }
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  owner.teardown(() => server.close())
+  return { address: addressOf((server.address() as AddressInfo).port) }
+}
+
+/** To every command with the same error. */
+export async function startRefusingRedis (owner: Owner, error: string): Promise<{ address: RedisAddress }> {
+  return startFakeRedis(owner, () => `-${error}\r\n`)
+}
