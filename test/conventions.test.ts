@@ -1,7 +1,7 @@
 // Laws of the code itself: what STYLE says once and every later change must keep.
 
 import { globSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import t from 'tap'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -22,6 +22,58 @@ function imports (path: string): string[] {
 }
 
 const isProduction = (path: string) => !path.startsWith('src/sandbox/')
+
+/** From the top down: a file imports from its own room and from rooms further down. Rooms of one row do not know each other. */
+const FLOORS: readonly (readonly string[])[] = [
+  ['server', 'commands', 'sandbox'],
+  ['service'],
+  ['app', 'ops'],
+  ['reference'],
+  ['routes'],
+  ['rulebook', 'calls'],
+  ['policy'],
+  ['limits'],
+  ['callers', 'upstream', 'redis'],
+  ['records'],
+  ['outbound', 'schema', 'realtime', 'http'],
+  ['config', 'json', 'errors', 'clock', 'turn-batch']
+]
+const ROOT_FILES = 10
+
+function roomOf (path: string): string {
+  return (path.split('/')[1] as string).replace(/\.ts$/, '')
+}
+
+function floorOf (path: string): number {
+  return FLOORS.findIndex((rooms) => rooms.includes(roomOf(path)))
+}
+
+function neighbours (path: string): string[] {
+  return imports(path).filter((name) => name.startsWith('.')).map((name) => join(dirname(path), name))
+    .filter((target) => text.has(target))
+}
+
+t.test('no arrow runs up: each room imports only from rooms below it, types included', async (t) => {
+  t.same(SOURCES.filter((path) => floorOf(path) === -1), [], 'each file stands in a room of the plan')
+  const up = SOURCES.flatMap((path) => neighbours(path)
+    .filter((target) => roomOf(target) !== roomOf(path) && floorOf(target) <= floorOf(path))
+    .filter((target) => !(roomOf(path) === 'commands' && roomOf(target) === 'sandbox'))
+    .map((target) => `${path} → ${target}`))
+  t.same(up, [])
+  t.ok(SOURCES.filter((path) => path.split('/').length === 2).length <= ROOT_FILES, 'few files stand at the root')
+})
+
+t.test('no files import each other in a circle', async (t) => {
+  const done = new Set<string>()
+  const circleFrom = (path: string, way: readonly string[]): string[] => {
+    if (way.includes(path)) return [...way.slice(way.indexOf(path)), path]
+    if (done.has(path)) return []
+    const found = neighbours(path).map((next) => circleFrom(next, [...way, path])).find((circle) => circle.length > 0)
+    done.add(path)
+    return found ?? []
+  }
+  for (const path of SOURCES) t.same(circleFrom(path, []), [])
+})
 
 t.test('one module reads the environment; entry points alone hand it over', async (t) => {
   const entryPoints = (path: string) => path === 'src/server.ts' || path.startsWith('src/commands/')

@@ -1,8 +1,7 @@
 // Who is asking. What a request presents decides which entry is responsible, and that entry decides alone: nothing falls
 // through to another one after a failure, and two credentials at once are none.
 
-import type { Fault } from '../rulebook/policies.ts'
-import type { Report } from '../policy/compile.ts'
+import type { Fault, Report } from '../schema/report.ts'
 import { GUEST_ISSUER, refused, type Authenticate } from './caller.ts'
 import type { CallerEntry } from './schema.ts'
 import { compileForward } from './forward.ts'
@@ -11,7 +10,8 @@ import { compileGuest, type ReadGuest } from './guest.ts'
 import { compileIntrospection, type Introspection } from './introspection.ts'
 import { compileJwt, type JwtRule } from './jwt-entry.ts'
 import { assertOwnPage, readCookie, readHeader, type Credential } from './credential.ts'
-import { systemClock, type Compiling, type Surroundings } from './compile.ts'
+import { systemClock } from '../clock.ts'
+import type { CompileDeps, Compiling } from './compile.ts'
 import { createTokenJudge } from './tokens.ts'
 
 export type Callers = Readonly<{
@@ -29,12 +29,12 @@ export type Callers = Readonly<{
 }>
 
 /** `callers` is good only where there are no problems. */
-export function compileCallers (entries: readonly CallerEntry[], surroundings: Surroundings): { callers: Callers, problems: Fault[], warnings: Fault[] } {
+export function compileCallers (entries: readonly CallerEntry[], deps: CompileDeps): { callers: Callers, problems: Fault[], warnings: Fault[] } {
   const problems: Fault[] = []
   const warnings: Fault[] = []
   const compiling: Compiling = {
     clock: systemClock,
-    ...surroundings,
+    ...deps,
     report: {
       problem: (path, problem) => problems.push({ path, problem }),
       warning: (path, problem) => warnings.push({ path, problem })

@@ -1,5 +1,4 @@
 import type { FastifyRequest } from 'fastify'
-import type { AdmittedCaller } from '../routes/admission.ts'
 import { ApiError } from '../errors.ts'
 import { deepFreeze, type JsonObject } from '../json.ts'
 
@@ -11,8 +10,8 @@ export type Caller = Readonly<{
   /** Unix seconds; what vouches for the caller is not good any longer than this. */
   expiresAt: number
 }> & {
-  /** What was decided of this caller: kept as long as the caller is remembered, and under one rulebook. */
-  admitted: AdmittedCaller | null
+  /** Holds what admission decided for this caller, for as long as the caller is cached and under one rulebook. */
+  admitted: unknown
 }
 
 /** One way of proving who one is: a caller, or a throw; never "nobody". */

@@ -1,4 +1,4 @@
-// Reading one claim: by its name, or by a JSON Pointer (RFC 6901) where it lies deeper. Own properties only.
+// Reading a claim, by its name or by a JSON Pointer (RFC 6901) where it lies deeper, and matching it. Own properties only.
 
 import type { Json, JsonObject } from '../json.ts'
 
@@ -22,6 +22,25 @@ export function claimReader (reference: string): ReadClaim {
     }
     return at
   }
+}
+
+/** Claim reference → the value, or a list of values, that the claim must have; null: it must be absent. */
+export type Conditions = Readonly<Record<string, Scalar | null | readonly Scalar[]>>
+type Scalar = string | number | boolean
+
+/** True where every condition holds. A claim that is an array holds where one of its members does. */
+export function claimMatcher (conditions: Conditions): (claims: JsonObject) => boolean {
+  const matchers = Object.entries(conditions).map(([reference, expected]) => {
+    const read = claimReader(reference)
+    if (expected === null) return (claims: JsonObject) => (read(claims) ?? null) === null
+    const accepted: ReadonlySet<Json> = new Set([expected].flat())
+    return (claims: JsonObject) => {
+      const claim = read(claims)
+      return claim !== undefined &&
+        (Array.isArray(claim) ? claim.some((one) => accepted.has(one)) : accepted.has(claim))
+    }
+  })
+  return (claims) => matchers.every((matches) => matches(claims))
 }
 
 function keysOf (reference: string): string[] {

@@ -1,32 +1,14 @@
-// What the ways of proving who one is need from outside.
+// What compiling the entries under `callers` needs, and their secrets.
 
-import type { Report } from '../policy/compile.ts'
-import type { SecretSource } from './schema.ts'
+import type { Clock } from '../clock.ts'
+import type { SecretSource } from '../config/secrets.ts'
+import type { PlainLog } from '../records/log.ts'
+import type { Report } from '../schema/report.ts'
 import type { KeySets } from './jwks.ts'
 
-export type Log = Readonly<Record<'info' | 'warn' | 'error', (facts: object, message: string) => void>>
-
-export type Clock = Readonly<{
-  /** Milliseconds since 1970: what tokens are judged by. */
-  wallMs: () => number
-  /** Milliseconds since some moment: what durations are measured by, for nobody sets it. */
-  monotonicMs: () => number
-  /** Calls back once, unless cancelled by what it returns. */
-  after: (ms: number, callback: () => void) => () => void
-}>
-
-export const systemClock: Clock = {
-  wallMs: () => Date.now(),
-  monotonicMs: () => performance.now(),
-  after: (ms, callback) => {
-    const timer = setTimeout(callback, ms).unref()
-    return () => clearTimeout(timer)
-  }
-}
-
-export type Surroundings = Readonly<{
+export type CompileDeps = Readonly<{
   secrets: SecretSource
-  log: Log
+  log: PlainLog
   allowedOrigins: ReadonlySet<string>
   /** Outlives a policy: the next one finds the keys that this one fetched. */
   keySets: KeySets
@@ -34,7 +16,7 @@ export type Surroundings = Readonly<{
 }>
 
 /** What compiling one entry needs: `report` takes what is wrong with it, by its path in the file. */
-export type Compiling = Required<Surroundings> & Readonly<{ report: Report }>
+export type Compiling = Required<CompileDeps> & Readonly<{ report: Report }>
 
 export type NamedSecret = Readonly<{ path: string, name: string, value: string }>
 

@@ -7,7 +7,8 @@ import { KeyObject } from 'node:crypto'
 import { isObject, type JsonObject } from '../json.ts'
 import { unavailable } from './caller.ts'
 import { addressFault, call, OutboundError, readObject } from '../outbound/request.ts'
-import { systemClock, type Clock, type Log } from './compile.ts'
+import { systemClock, type Clock } from '../clock.ts'
+import type { PlainLog } from '../records/log.ts'
 
 /** A key that leaves the set is refused within this, and the 60 s for which a verified token is remembered. */
 const REFRESH_MS = 5 * 60_000
@@ -44,7 +45,7 @@ export type KeySet = Readonly<{
 /** The sets of a process: a policy that is loaded anew finds the keys that the last one fetched. */
 export type KeySets = (source: KeySource) => KeySet
 
-export function createKeySets ({ log, clock = systemClock }: { log: Log, clock?: Clock }): KeySets {
+export function createKeySets ({ log, clock = systemClock }: { log: PlainLog, clock?: Clock }): KeySets {
   const sets = new Map<string, KeySet>()
   return (source) => {
     const name = JSON.stringify([source.issuer, source.jwks, source.insecureHttp])
@@ -54,7 +55,7 @@ export function createKeySets ({ log, clock = systemClock }: { log: Log, clock?:
   }
 }
 
-function createKeySet (source: KeySource, log: Log, { monotonicMs: now, after }: Clock): KeySet {
+function createKeySet (source: KeySource, log: PlainLog, { monotonicMs: now, after }: Clock): KeySet {
   const { issuer } = source
   let keys: Keys | undefined
   let fetchedAt = -Infinity

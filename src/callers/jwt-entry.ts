@@ -1,6 +1,7 @@
 // A `jwt` entry, compiled: whose tokens pass, and how they are signed.
 
-import { compileWhen, type Matches } from '../policy/select.ts'
+import type { JsonObject } from '../json.ts'
+import { claimMatcher } from './claims.ts'
 import type { JwtEntry } from './schema.ts'
 import type { KeySet } from './jwks.ts'
 import { addressFault } from '../outbound/request.ts'
@@ -14,7 +15,7 @@ export type JwtRule = Readonly<{
   algorithms: ReadonlySet<string>
   keys: KeySet | null
   secrets: readonly Uint8Array[]
-  require: Matches
+  require: (claims: JsonObject) => boolean
   type: string | null
   cookie: string | null
   toleranceSeconds: number
@@ -43,7 +44,7 @@ export function compileJwt (entry: JwtEntry, at: string, compiling: Compiling): 
     algorithms: new Set(algorithms),
     keys: hasKeys ? keySets({ issuer, jwks: entry.jwks, insecureHttp }) : null,
     secrets: hmacSecrets(entry, algorithms, at, compiling),
-    require: compileWhen(entry.require ?? {}),
+    require: claimMatcher(entry.require ?? {}),
     type: entry.type === undefined ? null : normalizeType(entry.type),
     cookie: entry.cookie ?? null,
     toleranceSeconds: entry.clock_tolerance ?? 30,

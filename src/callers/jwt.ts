@@ -47,9 +47,8 @@ export async function verifyJwt ({ header, claims, signed, signature }: Jwt, rul
   if (rule.audiences !== null && !isFor(claims.aud, rule.audiences)) throw refused('audience_mismatch')
   // Bound to a key that the sender would have to prove (RFC 7800): not a bearer token.
   if (Object.hasOwn(claims, 'cnf')) throw refused('token_bound_to_key')
-  const caller = createCaller(rule.issuer, sub, claims, exp as number)
-  if (!rule.require(caller)) throw refused('required_claim_mismatch')
-  return caller
+  if (!rule.require(claims)) throw refused('required_claim_mismatch')
+  return createCaller(rule.issuer, sub, claims, exp as number)
 }
 
 async function isSignedByOne (keys: readonly (KeyObject | Uint8Array)[], signed: Signed): Promise<boolean> {

@@ -74,9 +74,3 @@ export const CallerEntry = Type.Object({
   guest: maybe('Nobody presented anything: guest: {}. Needs SAFETY_IDENTIFIER_SECRET and a policy with when: guest.', GuestEntry)
 }, { ...closed, minProperties: 1, maxProperties: 1 })
 export type CallerEntry = Static<typeof CallerEntry>
-
-/** Where secrets come from. Both throw an Error whose message names the source and never the value. */
-export type SecretSource = Readonly<{
-  env: (name: string) => string
-  file: (path: string) => string
-}>

@@ -5,7 +5,7 @@ import { refused, type Caller } from './caller.ts'
 import type { Introspection } from './introspection.ts'
 import { readJwt, verifyJwt } from './jwt.ts'
 import type { JwtRule } from './jwt-entry.ts'
-import type { Clock } from './compile.ts'
+import type { Clock } from '../clock.ts'
 
 const REMEMBER_MS = 60_000
 const MAX_TOKEN_BYTES = 8 * 1024

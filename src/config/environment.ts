@@ -1,11 +1,8 @@
 // The one module that reads the environment. Everything is checked at once and named, no value is ever said.
 
-import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
-import type { SecretSource } from '../callers/schema.ts'
-
-export type Environment = Readonly<Record<string, string | undefined>>
+import { readSecret, secretSource, type Environment } from './secrets.ts'
 
 /** This process' own; everything else takes an environment as an argument. */
 export const processEnv: Environment = process.env
@@ -132,22 +129,6 @@ export function readConfig (env: Environment): Config {
   return Object.freeze(config)
 }
 
-/** Where the policy file's secrets come from; paths are relative to `folder`, the file's own. */
-export function secretSource (env: Environment, folder: string): SecretSource {
-  return {
-    env: (name) => {
-      const value = env[name]
-      if (value === undefined || value === '') throw new Error(`names ${name}, which is not set in the environment`)
-      return value
-    },
-    file: (path) => {
-      const value = readText(resolve(folder, path)).trim()
-      if (value === '') throw new Error('names a file that is empty')
-      return value
-    }
-  }
-}
-
 /** Null where it is not set. Throws ConfigError. */
 export function readSafetyIdentifierSecret (env: Environment): string | null {
   const problems: string[] = []
@@ -160,19 +141,6 @@ function safetyIdentifierSecretOf (env: Environment, problems: string[]): string
   const secret = readSecret(env, 'SAFETY_IDENTIFIER_SECRET', problems)
   if (secret !== null && Buffer.byteLength(secret) < 32) problems.push('SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer')
   return secret
-}
-
-/** A secret by value, or from the file that NAME_FILE names. */
-function readSecret (env: Environment, name: string, problems: string[]): string | null {
-  const [value, file] = [env[name] || null, env[`${name}_FILE`] || null]
-  if (value !== null && file !== null) problems.push(`${name} and ${name}_FILE are both set: set one of them`)
-  if (file === null) return value
-  try {
-    return secretSource(env, '').file(file)
-  } catch {
-    problems.push(`${name}_FILE cannot be read, or is empty`)
-    return null
-  }
 }
 
 /** Part by part: a client library would take options of its own from a query. */
@@ -215,14 +183,6 @@ export function policyEnvironment (env: Environment, policyFile: string) {
 
 function readOrigins ({ CORS_ORIGINS: list = '' }: Environment): string[] {
   return list.split(',').map((origin) => origin.trim()).filter(Boolean)
-}
-
-function readText (path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    throw new Error('names a file that cannot be read')
-  }
 }
 
 function * urlFaults (url: URL, allowHttp: boolean): Generator<string> {

@@ -1,13 +1,14 @@
 // Mints counted per caller and per policy, over windows that open with the first mint counted in them.
 
-import type { Policy } from '../rulebook/policies.ts'
-
 export const WINDOW_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const
 export type WindowName = keyof typeof WINDOW_MS
 export const WINDOWS = Object.keys(WINDOW_MS) as readonly WindowName[]
 
+/** Mints per window. */
+export type Windows = Readonly<Partial<Record<WindowName, number>>>
+
 /** Whose windows are taken from: the key is a safety identifier or the name of a policy, never a subject. */
-export type Bucket = Readonly<{ key: string, windows: Readonly<Partial<Record<WindowName, number>>> }>
+export type Bucket = Readonly<{ key: string, windows: Windows }>
 
 export type WindowState = Readonly<{ key: string, window: WindowName, limit: number, remaining: number, resetMs: number }>
 
@@ -27,7 +28,10 @@ export type LimitStore = Readonly<{
   close: () => Promise<void> | void
 }>
 
-export function bucketsOf (policy: Policy, caller: string): Bucket[] {
+type Limited = Readonly<{ name: string, limits: Readonly<{ caller: Windows, total: Windows }> | null }>
+
+/** `caller` is a safety identifier. */
+export function bucketsOf (policy: Limited, caller: string): Bucket[] {
   if (policy.limits === null) return []
   const { caller: own, total } = policy.limits
   const buckets: Bucket[] = []

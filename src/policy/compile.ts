@@ -2,6 +2,7 @@
 
 import { deepFreeze, leafPaths, type Json, type JsonObject, type Path } from '../json.ts'
 import { isKnownPath, type Kind } from '../realtime/session.ts'
+import type { Report } from '../schema/report.ts'
 import type { Accepts, CompileSchema } from './allowed-schema.ts'
 import type { PromptEntry, SessionPolicy } from './schema.ts'
 import { compileTemplate, type Template } from './template.ts'
@@ -31,12 +32,6 @@ export type SessionRules = Readonly<{
   hide: readonly Path[]
   /** Where the paths of the policy leave what our types know: its author vouches for all that is there. */
   unknown: readonly Path[]
-}>
-
-/** What compiling tells the author of the policy. Paths are those of the file, values are never said. */
-export type Report = Readonly<{
-  problem: (path: string, problem: string) => void
-  warning: (path: string, warning: string) => void
 }>
 
 /** What compiling shares. Sessions come with their secrets already in place of `$env` and `$file`. */

@@ -2,12 +2,9 @@
 
 import { GUEST_ISSUER, type Caller } from '../callers/caller.ts'
 import { ApiError } from '../errors.ts'
-import type { Json } from '../json.ts'
-import { claimReader } from '../callers/claims.ts'
-import type { Policies, Policy } from '../rulebook/policies.ts'
+import { claimMatcher } from '../callers/claims.ts'
+import type { Matches, Policies, Policy } from './policy.ts'
 import type { PolicyEntry } from './schema.ts'
-
-export type Matches = (caller: Caller) => boolean
 
 /** `safetyIdentifier` is the caller's. Throws ApiError `caller_blocked` or `no_policy`. */
 export function selectPolicy (policies: Policies, caller: Caller, safetyIdentifier: string): Policy {
@@ -20,16 +17,8 @@ export function selectPolicy (policies: Policies, caller: Caller, safetyIdentifi
 export function compileWhen (when: PolicyEntry['when']): Matches {
   if (when === 'guest') return ({ issuer }) => issuer === GUEST_ISSUER
   if (when === 'any') return ({ issuer }) => issuer !== GUEST_ISSUER
-  const conditions = Object.entries(when).map(([reference, expected]) => {
-    const read = claimReader(reference)
-    if (expected === null) return ({ claims }: Caller) => (read(claims) ?? null) === null
-    const accepted: ReadonlySet<Json> = new Set([expected].flat())
-    return ({ claims }: Caller) => {
-      const claim = read(claims)
-      return claim !== undefined && (Array.isArray(claim) ? claim.some((one) => accepted.has(one)) : accepted.has(claim))
-    }
-  })
-  return (caller) => caller.issuer !== GUEST_ISSUER && conditions.every((matches) => matches(caller))
+  const matches = claimMatcher(when)
+  return ({ issuer, claims }) => issuer !== GUEST_ISSUER && matches(claims)
 }
 
 export type Blocked = readonly Readonly<{ issuer?: string | undefined, subject?: string | undefined, safety_identifier?: string | undefined }>[]

@@ -6,6 +6,9 @@ import type { Lines } from './lines.ts'
 
 export type Log = Logger
 
+/** What most parts need of it: facts first, then a constant message. */
+export type PlainLog = Readonly<Record<'info' | 'warn' | 'error', (facts: object, message: string) => void>>
+
 export function createLogger (level: string, lines: Lines): Log {
   return pino({
     level,

@@ -5,7 +5,8 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { ERROR_CODES, envelope, type ErrorCode } from '../errors.ts'
 import { deepFreeze, type Json } from '../json.ts'
 import { MEANINGS, statusOf } from './errors.ts'
-import { OPERATIONS, type Examples, type Operation } from './operations.ts'
+import type { Examples } from './examples.ts'
+import { OPERATIONS, type Operation } from './operations.ts'
 import { requestSchemas } from './requests.ts'
 
 const schemaRef = (name: string) => ({ $ref: `#/components/schemas/${name}` })

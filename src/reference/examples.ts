@@ -1,6 +1,8 @@
 // Exchanges as they came over the wire, but for secrets, ids and times: a test holds them against what is answered today.
 
-import type { Examples } from './operations.ts'
+import type { JsonObject } from '../json.ts'
+
+export type Examples = Readonly<Record<string, Readonly<{ summary: string, value: JsonObject }>>>
 
 export const REQUESTS: Readonly<Record<string, Examples>> = {
   createClientSecret: {

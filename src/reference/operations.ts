@@ -6,9 +6,7 @@ import type { JsonObject } from '../json.ts'
 import { HealthAnswer } from '../routes/health.ts'
 import { MINT_ROUTES } from '../routes/mint.ts'
 import { PolicyAnswer } from '../routes/policy.ts'
-import { ANSWERS, REQUESTS } from './examples.ts'
-
-export type Examples = Readonly<Record<string, Readonly<{ summary: string, value: JsonObject }>>>
+import { ANSWERS, REQUESTS, type Examples } from './examples.ts'
 
 export type Operation = Readonly<{
   method: 'get' | 'post'

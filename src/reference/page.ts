@@ -4,7 +4,7 @@
 import { hash } from 'node:crypto'
 import type { Json } from '../json.ts'
 import type { Document, Response, Schema, Told } from './document.ts'
-import type { Examples } from './operations.ts'
+import type { Examples } from './examples.ts'
 import { CSS } from './style.ts'
 
 export const PAGE_HEADERS = {

@@ -2,7 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Caller } from '../callers/caller.ts'
-import type { Policy } from '../rulebook/policies.ts'
+import type { Policy } from '../policy/policy.ts'
 import type { LimitAddress } from '../http/address-limit.ts'
 import { bucketsOf, type Bucket } from '../limits/limits.ts'
 import { selectPolicy } from '../policy/select.ts'
@@ -41,7 +41,10 @@ export function registerAdmission (app: FastifyInstance, { rulebook, limitAddres
     const by = rulebook()
     const caller = by.callers.authenticate(request)
     // Whose credential is remembered comes as the same object each time, and from one rulebook alone.
-    const enter = (caller: Caller) => { request.caller = caller.admitted ??= admit(caller, by, request) }
+    const enter = (caller: Caller) => {
+      caller.admitted ??= admit(caller, by, request)
+      request.caller = caller.admitted as AdmittedCaller
+    }
     if (caller instanceof Promise) return caller.then(enter)
     enter(caller)
     done()

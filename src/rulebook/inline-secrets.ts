@@ -1,8 +1,8 @@
 // `{ $env: NAME }` and `{ $file: PATH }` stand for secrets in fixed and prompt values.
 
-import type { SecretSource } from '../callers/schema.ts'
+import type { SecretSource } from '../config/secrets.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
-import type { Report } from '../policy/compile.ts'
+import type { Report } from '../schema/report.ts'
 
 /** A copy with each secret in its place; what was found is added to `found`. */
 export function inlineSecrets (value: JsonObject, at: string, source: SecretSource, found: Set<string>, report: Report): JsonObject {

@@ -1,6 +1,7 @@
 // The policy file: YAML or JSON, read once into a frozen value, or refused with every problem at once.
 
-import type { CallerEntry, SecretSource } from '../callers/schema.ts'
+import type { CallerEntry } from '../callers/schema.ts'
+import type { SecretSource } from '../config/secrets.ts'
 import { deepFreeze, isObject, type Json, type JsonObject } from '../json.ts'
 import { KINDS, type Kind } from '../realtime/session.ts'
 import { schemaCompiler } from '../policy/allowed-schema.ts'
@@ -8,33 +9,15 @@ import { isUserWritable } from '../callers/claims.ts'
 import { parseYaml } from '../schema/yaml.ts'
 import { faultFinder } from '../schema/faults.ts'
 import { promptsOf, reviewRules, reviewTemplate } from '../policy/review.ts'
-import { compilePrompt, compileRules, type Report, type SessionRules } from '../policy/compile.ts'
+import { compilePrompt, compileRules, type SessionRules } from '../policy/compile.ts'
+import type { Windows } from '../limits/limits.ts'
+import type { Policies, Policy } from '../policy/policy.ts'
+import type { Fault, Report } from '../schema/report.ts'
 import { withoutFaults } from './without-faults.ts'
 import { PolicyFile, type PolicyEntry } from '../policy/schema.ts'
-import { compileBlocked, compileWhen, type Matches } from '../policy/select.ts'
+import { compileBlocked, compileWhen } from '../policy/select.ts'
 import { inlineSecrets } from './inline-secrets.ts'
 
-export const WINDOWS = ['minute', 'hour', 'day'] as const
-/** Mints per window. */
-export type Windows = Readonly<Partial<Record<typeof WINDOWS[number], number>>>
-
-export type Policy = Readonly<{
-  name: string
-  matches: Matches
-  denies: boolean
-  /** Null where the file says `limits: none`. */
-  limits: Readonly<{ caller: Windows, total: Windows }> | null
-  sessions: Readonly<Partial<Record<Kind, SessionRules>>>
-}>
-
-export type Policies = Readonly<{
-  policies: readonly Policy[]
-  isBlocked: ReturnType<typeof compileBlocked>
-  /** Values that stood behind `$env` and `$file`: never to be shown. */
-  secrets: ReadonlySet<string>
-}>
-
-export type Fault = Readonly<{ path: string, problem: string }>
 export type Reading = Readonly<{
   /** Null where there are problems. */
   policies: Policies | null
@@ -44,7 +27,7 @@ export type Reading = Readonly<{
   warnings: readonly Fault[]
 }>
 
-export type Surroundings = Readonly<{
+export type PolicySources = Readonly<{
   secrets: SecretSource
   /** OPENAI_MINT_API=sessions: what the legacy API cannot carry is a contradiction. */
   legacyOnly: boolean
@@ -53,7 +36,7 @@ export type Surroundings = Readonly<{
 
 const findFaults = faultFinder(PolicyFile)
 
-export function readPolicies (text: string, surroundings: Surroundings): Reading {
+export function readPolicies (text: string, sources: PolicySources): Reading {
   const problems: Fault[] = []
   const warnings: Fault[] = []
   const report: Report = {
@@ -68,12 +51,12 @@ export function readPolicies (text: string, surroundings: Surroundings): Reading
   const rest = faults.length === 0 ? raw : withoutFaults(raw as Json, faults)
   if (findFaults(rest).length > 0) return { policies: null, callers: null, problems, warnings }
   const file = rest as PolicyFile
-  const policies = compile(file, surroundings, report)
+  const policies = compile(file, sources, report)
   const callers = faults.some(({ path }) => [undefined, 'callers'].includes(path[0])) ? null : file.callers
   return { policies: problems.length > 0 ? null : policies, callers, problems, warnings }
 }
 
-function compile (file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIdentifierSecret }: Surroundings, report: Report): Policies {
+function compile (file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIdentifierSecret }: PolicySources, report: Report): Policies {
   const secrets = new Set<string>()
   const context = { compileSchema: schemaCompiler(), report, secrets }
   const inlined = (session: unknown, at: string) => inlineSecrets((session ?? {}) as JsonObject, at, source, secrets, report)

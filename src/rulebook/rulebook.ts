@@ -2,11 +2,13 @@
 
 import { readFileSync } from 'node:fs'
 import { compileCallers, type Callers } from '../callers/authenticate.ts'
-import type { SecretSource } from '../callers/schema.ts'
+import type { SecretSource } from '../config/secrets.ts'
 import type { KeySets } from '../callers/jwks.ts'
 import { ConfigError, type Config } from '../config/environment.ts'
 import type { Log } from '../records/log.ts'
-import { readPolicies, type Fault, type Policies } from './policies.ts'
+import type { Policies } from '../policy/policy.ts'
+import type { Fault } from '../schema/report.ts'
+import { readPolicies } from './policies.ts'
 import { watchText } from '../config/watch.ts'
 
 /** One reading of the file. A request sees the same one from beginning to end. */

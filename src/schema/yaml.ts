@@ -2,7 +2,7 @@
 
 import { parseDocument } from 'yaml'
 import type { Json } from '../json.ts'
-import type { Report } from '../policy/compile.ts'
+import type { Report } from './report.ts'
 
 /** Undefined, or not to be used, where a problem was reported. */
 export function parseYaml (text: string, report: Report): unknown {

@@ -6,9 +6,11 @@ import { text } from 'node:stream/consumers'
 import type { Test } from 'tap'
 import { compileCallers, type Callers } from '../../src/callers/authenticate.ts'
 import type { Caller } from '../../src/callers/caller.ts'
-import type { CallerEntry, SecretSource } from '../../src/callers/schema.ts'
+import type { CallerEntry } from '../../src/callers/schema.ts'
+import type { SecretSource } from '../../src/config/secrets.ts'
 import { createKeySets, type KeySets } from '../../src/callers/jwks.ts'
-import type { Clock, Log } from '../../src/callers/compile.ts'
+import type { Clock } from '../../src/clock.ts'
+import type { PlainLog } from '../../src/records/log.ts'
 import { registerAnswers } from '../../src/http/refusals.ts'
 import { registerStrictJson } from '../../src/http/strict-json.ts'
 
@@ -55,7 +57,7 @@ export type Sent = readonly (readonly [name: string, value: string])[]
 export type Answer = Readonly<{ status: number, headers: IncomingHttpHeaders, body: string, reason: string | undefined, caller: Caller | undefined }>
 export type LogLine = Readonly<{ level: string, message: string } & Record<string, unknown>>
 
-export function createLog (): Log & { lines: LogLine[] } {
+export function createLog (): PlainLog & { lines: LogLine[] } {
   const lines: LogLine[] = []
   const at = (level: string) => (facts: object, message: string) => { lines.push({ level, message, ...facts }) }
   return { info: at('info'), warn: at('warn'), error: at('error'), lines }

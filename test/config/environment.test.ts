@@ -4,7 +4,8 @@ import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import t, { type Test } from 'tap'
-import { ConfigError, policyEnvironment, readConfig, readSafetyIdentifierSecret, secretSource, type Environment } from '../../src/config/environment.ts'
+import { ConfigError, policyEnvironment, readConfig, readSafetyIdentifierSecret } from '../../src/config/environment.ts'
+import { secretSource, type Environment } from '../../src/config/secrets.ts'
 
 const LEAST = { OPENAI_API_KEY: 'sk-canary' }
 const folder = mkdtempSync(join(tmpdir(), 'ephemint-'))

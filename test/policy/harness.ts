@@ -3,7 +3,8 @@
 import { ApiError } from '../../src/errors.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { applyPolicy, type Granted } from '../../src/policy/apply.ts'
-import { readPolicies, type Fault, type Reading, type Surroundings } from '../../src/rulebook/policies.ts'
+import { readPolicies, type PolicySources, type Reading } from '../../src/rulebook/policies.ts'
+import type { Fault } from '../../src/schema/report.ts'
 import type { SessionRules } from '../../src/policy/compile.ts'
 import { readGa, readLegacyBody } from '../../src/routes/mint-body.ts'
 import type { Kind } from '../../src/realtime/session.ts'
@@ -26,7 +27,7 @@ export function fileWith ({ kind = 'realtime', session = {}, prompts, entry = {}
   return JSON.stringify({ callers: CALLERS, prompts, policies: [{ name: 'only', when: 'any', limits: 'none', [kind]: session, ...entry }] })
 }
 
-export function read (text: string, surroundings: Partial<Surroundings> = {}): Reading {
+export function read (text: string, surroundings: Partial<PolicySources> = {}): Reading {
   const secrets = { env: (name: string) => `secret of ${name}`, file: (path: string) => `secret in ${path}` }
   return readPolicies(text, { secrets, legacyOnly: false, hasSafetyIdentifierSecret: true, ...surroundings })
 }
@@ -36,12 +37,12 @@ export function lines (faults: readonly Fault[]): string[] {
   return faults.map(({ path, problem }) => `${path} ${problem}`)
 }
 
-export function problemsOf (written: Written, surroundings?: Partial<Surroundings>): string[] {
+export function problemsOf (written: Written, surroundings?: Partial<PolicySources>): string[] {
   return lines(read(fileWith(written), surroundings).problems)
 }
 
 /** Throws where the policy does not load. */
-export function rulesOf (written: Written, surroundings?: Partial<Surroundings>): SessionRules {
+export function rulesOf (written: Written, surroundings?: Partial<PolicySources>): SessionRules {
   const { policies, problems } = read(fileWith(written), surroundings)
   if (policies === null) throw new Error(lines(problems).join('\n'))
   return policies.policies[0]?.sessions[written.kind ?? 'realtime'] as SessionRules

@@ -2,7 +2,7 @@ import t from 'tap'
 import { createCaller, GUEST_ISSUER, type Caller } from '../../src/callers/caller.ts'
 import { ApiError } from '../../src/errors.ts'
 import type { Json, JsonObject } from '../../src/json.ts'
-import type { Policies, Policy } from '../../src/rulebook/policies.ts'
+import type { Policies, Policy } from '../../src/policy/policy.ts'
 import { selectPolicy } from '../../src/policy/select.ts'
 import { lines, read } from './harness.ts'
 

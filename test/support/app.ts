@@ -2,24 +2,19 @@
 
 import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { exportJWK, SignJWT, type JWTPayload } from 'jose'
 import type { Test } from 'tap'
-import { buildApp } from '../../src/app.ts'
-import { createAudit } from '../../src/records/audit.ts'
-import { createKeySets } from '../../src/callers/jwks.ts'
-import { policyEnvironment, readConfig } from '../../src/config/environment.ts'
+import { systemClock, type Clock } from '../../src/clock.ts'
 import type { JsonObject } from '../../src/json.ts'
 import type { LimitStore } from '../../src/limits/limits.ts'
-import { createMemoryStore } from '../../src/limits/memory.ts'
-import { createLogger } from '../../src/records/log.ts'
-import { readRulebook } from '../../src/rulebook/rulebook.ts'
-import { createClient } from '../../src/upstream/client.ts'
-import { openKey } from '../../src/upstream/key.ts'
-import { createMint } from '../../src/upstream/mint.ts'
+import { openService } from '../../src/service.ts'
 import { assertInvariants, type Watched } from './invariants.ts'
 import { keepLines, type KeptLines } from './lines.ts'
+import { makeFolder } from './processes.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 
 export const ISSUER = 'https://auth.test/'
@@ -69,8 +64,7 @@ export type AppOptions = Readonly<{
   env?: Readonly<Record<string, string>>
   signing?: 'HS256' | 'ES256'
   limits?: LimitStore
-  /** The wall clock by which a legacy route that is gone is remembered. */
-  wallMs?: () => number
+  clock?: Clock
   isDraining?: () => boolean
   waitingFor?: () => readonly string[]
   upstream?: Upstream
@@ -98,7 +92,7 @@ export type App = Watched & Readonly<{
 }>
 
 export async function startApp (t: Test, options: AppOptions = {}): Promise<App> {
-  const { policy = POLICY, signing = 'HS256', limits = createMemoryStore(), wallMs, isDraining = () => false, waitingFor = () => [] } = options
+  const { policy = POLICY, signing = 'HS256', clock = systemClock, limits, isDraining, waitingFor } = options
   const upstream = options.upstream ?? await startUpstream(t)
   const env: Record<string, string> = {
     ...CANARIES,
@@ -110,28 +104,31 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
     UPSTREAM_TIMEOUT_MS: '5000',
     ...options.env
   }
-  const config = readConfig(env)
   const [audit, log] = [keepLines(), keepLines()]
-  const logger = createLogger(config.logLevel, log)
   const issuer = await startIssuer(t, signing, env.TOKEN_SECRET as string)
+  const policyFile = join(makeFolder(t), 'ephemint.yaml')
+  writeFileSync(policyFile, policy.replaceAll('JWKS_URL', issuer.jwks))
 
-  const { rulebook, problems } = readRulebook(policy.replaceAll('JWKS_URL', issuer.jwks), { ...policyEnvironment(env, './ephemint.yaml'), log: logger, keySets: createKeySets({ log: logger }) })
-  if (rulebook === null) throw new Error(JSON.stringify(problems))
-  await rulebook.callers.start()
-  const key = openKey(config.upstream, logger)
   const attempts: string[] = []
-  const client = createClient(config.upstream, key, logger, { attempted: (outcome) => attempts.push(outcome), retried: () => attempts.push('retry') })
-  const auditTrail = createAudit(audit)
-  const app = await buildApp({ config, log: logger, audit: auditTrail, rulebook: () => rulebook, limits, mint: createMint(client, config.upstream.mintApi, wallMs), timed: () => {}, isDraining, waitingFor })
-  const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  t.teardown(async () => {
+  const watchUpstream = {
+    attempted: (outcome: string) => { attempts.push(outcome) },
+    retried: () => { attempts.push('retry') }
+  }
+  const service = await openService({ HOST: '127.0.0.1', PORT: '0', OPS_PORT: '', DRAIN_SECONDS: '0', ...env, EPHEMINT_CONFIG: policyFile }, {
+    lines: { stdout: log, audit },
+    clock,
+    isCold: true,
+    watchUpstream,
+    ...(limits === undefined ? {} : { limits }),
+    ...(isDraining === undefined ? {} : { isDraining }),
+    ...(waitingFor === undefined ? {} : { waitingFor })
+  })
+  const { app } = service
+  const { url } = await service.listen()
+  t.teardown(() => {
     app.server.closeAllConnections()
-    await app.close()
-    rulebook.callers.close()
-    auditTrail.close()
-    key.close()
     // Not waited for: what hangs upstream ends with the upstream.
-    client.close().catch(() => {})
+    service.stop().catch(() => {})
   })
 
   const token = (claims: JWTPayload = {}) => issuer.sign({ iss: ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', ...claims })

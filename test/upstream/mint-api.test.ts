@@ -1,5 +1,6 @@
 // OPENAI_MINT_API: which upstream route mints.
 
+import { systemClock } from '../../src/clock.ts'
 import t from 'tap'
 import { CALLERS, startApp } from '../support/app.ts'
 import { failure, GA, inSeconds, json, SESSIONS, TRANSCRIPTIONS, TRANSLATIONS } from '../support/upstream.ts'
@@ -50,7 +51,7 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m }
 for (const [status, code] of [[400, 'beta_api_shape_disabled'], [404, null], [405, null], [501, null]] as const) {
   t.test(`auto finds a legacy route gone by ${status} ${code ?? ''}, mints through GA, and remembers it for an hour`, async (t) => {
     let wallMs = Date.now()
-    const app = await startApp(t, { wallMs: () => wallMs })
+    const app = await startApp(t, { clock: { ...systemClock, wallMs: () => wallMs } })
     app.upstream.answer(SESSIONS, failure(status, code))
     const first = await app.mint('sessions', { voice: 'cedar' })
     t.equal(first.status, 200)

@@ -1,12 +1,14 @@
 // Whether those who vouch for callers answer, and as they should. Nobody's credential is needed for that.
 
 import { randomUUID } from 'node:crypto'
-import type { CallerEntry, ForwardEntry, IntrospectionEntry, JwtEntry, SecretSource } from '../../callers/schema.ts'
+import type { CallerEntry, ForwardEntry, IntrospectionEntry, JwtEntry } from '../../callers/schema.ts'
+import type { SecretSource } from '../../config/secrets.ts'
 import { compileIntrospection } from '../../callers/introspection.ts'
 import { createKeySets } from '../../callers/jwks.ts'
 import { compileJwt } from '../../callers/jwt-entry.ts'
 import { call, readObject, type Answer } from '../../outbound/request.ts'
-import { systemClock, type Compiling } from '../../callers/compile.ts'
+import type { Compiling } from '../../callers/compile.ts'
+import { systemClock } from '../../clock.ts'
 import { silentLog } from '../command.ts'
 import type { ApiError } from '../../errors.ts'
 import { claimReader } from '../../callers/claims.ts'

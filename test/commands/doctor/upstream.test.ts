@@ -10,7 +10,7 @@ import { policyEnvironment, readConfig, type Config } from '../../../src/config/
 import { compareClocks } from '../../../src/commands/doctor/clock.ts'
 import type { Finding } from '../../../src/commands/doctor/finding.ts'
 import { examineUpstream, tryMint } from '../../../src/commands/doctor/upstream.ts'
-import type { Policies } from '../../../src/rulebook/policies.ts'
+import type { Policies } from '../../../src/policy/policy.ts'
 import { readRulebook } from '../../../src/rulebook/rulebook.ts'
 import { createClient, type Client } from '../../../src/upstream/client.ts'
 import { openKey } from '../../../src/upstream/key.ts'

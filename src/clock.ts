@@ -1,0 +1,19 @@
+// Time, as everything that waits or expires takes it: tests set it.
+
+export type Clock = Readonly<{
+  /** Milliseconds since 1970: for dates that others wrote, such as a token's. */
+  wallMs: () => number
+  /** Milliseconds since some moment: for durations, since no step of the wall clock moves it. */
+  monotonicMs: () => number
+  /** Calls back once, unless cancelled by the returned function. Does not keep the process alive. */
+  after: (ms: number, callback: () => void) => () => void
+}>
+
+export const systemClock: Clock = {
+  wallMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  after: (ms, callback) => {
+    const timer = setTimeout(callback, ms).unref()
+    return () => clearTimeout(timer)
+  }
+}

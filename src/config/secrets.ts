@@ -1,0 +1,49 @@
+// Secrets: by variable, or from a file that a variable or the policy names.
+
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** Where secrets come from. Both throw an Error whose message names the source and never the value. */
+export type SecretSource = Readonly<{
+  env: (name: string) => string
+  file: (path: string) => string
+}>
+
+/** Where the policy file's secrets come from; paths are relative to `folder`, the file's own. */
+export function secretSource (env: Environment, folder: string): SecretSource {
+  return {
+    env: (name) => {
+      const value = env[name]
+      if (value === undefined || value === '') throw new Error(`names ${name}, which is not set in the environment`)
+      return value
+    },
+    file: (path) => {
+      const value = readText(resolve(folder, path)).trim()
+      if (value === '') throw new Error('names a file that is empty')
+      return value
+    }
+  }
+}
+
+/** A secret by value, or from the file that NAME_FILE names. */
+export function readSecret (env: Environment, name: string, problems: string[]): string | null {
+  const [value, file] = [env[name] || null, env[`${name}_FILE`] || null]
+  if (value !== null && file !== null) problems.push(`${name} and ${name}_FILE are both set: set one of them`)
+  if (file === null) return value
+  try {
+    return secretSource(env, '').file(file)
+  } catch {
+    problems.push(`${name}_FILE cannot be read, or is empty`)
+    return null
+  }
+}
+
+function readText (path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    throw new Error('names a file that cannot be read')
+  }
+}
