@@ -73,6 +73,16 @@ export function deepestPath (path: Path, value: Json | undefined): Path {
   return isObject(value) ? [...path, ...leafPaths(value)[0] ?? []] : path
 }
 
+/** The path that a JSON Pointer names (RFC 6901). `pointer` begins with a slash, or is empty. */
+export function pointerPath (pointer: string): Path {
+  return pointer.split('/').slice(1).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
+}
+
+/** The schemas of which a value meets one: unions in unions are laid open. */
+export function variantsOf<T extends { readonly anyOf?: readonly T[] }> (schema: T): readonly T[] {
+  return schema.anyOf?.flatMap((variant) => variantsOf(variant)) ?? [schema]
+}
+
 /** True where one path is the other, or leads into it. */
 export function overlaps (a: Path, b: Path): boolean {
   return a.every((key, i) => i >= b.length || key === b[i])

@@ -73,7 +73,7 @@ const DRIVES: Record<ErrorCode, Drive> = {
   internal_error: { options: { limits: { take: () => { throw new Error('canary') }, peek: () => [], close: () => {} } }, ...mint },
   upstream_rejected: upstream(failure(401, 'invalid_api_key')),
   upstream_error: upstream(json(200, { canary: 'canary' })),
-  upstream_unavailable: { options: { env: { OPENAI_BASE_URL: 'https://canary.invalid/v1' } }, ...mint },
+  upstream_unavailable: { options: { env: { OPENAI_BASE_URL: 'https://nowhere.invalid/v1' } }, ...mint },
   identity_unavailable: { act: (app) => app.mint('client_secrets', CANARY_BODY, { authorization: undefined, 'x-session': 'canary-session-1234' }) },
   limits_unavailable: { options: { limits: { take: () => { throw new ApiError('limits_unavailable', { cause: new Error('canary') }) }, peek: () => [], close: () => {} } }, ...mint },
   audit_unavailable: {

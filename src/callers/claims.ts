@@ -1,6 +1,6 @@
 // Reading a claim, by its name or by a JSON Pointer (RFC 6901) where it lies deeper, and matching it. Own properties only.
 
-import type { Json, JsonObject } from '../json.ts'
+import { pointerPath, type Json, type JsonObject, type Path } from '../json.ts'
 
 export type ReadClaim = (claims: JsonObject) => Json | undefined
 
@@ -43,7 +43,6 @@ export function claimMatcher (conditions: Conditions): (claims: JsonObject) => b
   return (claims) => matchers.every((matches) => matches(claims))
 }
 
-function keysOf (reference: string): string[] {
-  if (!reference.startsWith('/')) return [reference]
-  return reference.slice(1).split('/').map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
+function keysOf (reference: string): Path {
+  return reference.startsWith('/') ? pointerPath(reference) : [reference]
 }

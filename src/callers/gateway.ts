@@ -2,8 +2,7 @@
 // only from the gateway's own addresses and with its secret; with one of them missing it is a forgery, not "no credential".
 
 import { hash, timingSafeEqual } from 'node:crypto'
-import { isIP } from 'node:net'
-import { addressRanges, inRanges } from '../http/address.ts'
+import { addressRanges, inRanges, isRange } from '../config/addresses.ts'
 import { createCaller, isSubject, refused } from './caller.ts'
 import type { GatewayEntry } from './schema.ts'
 import { HEADER_NAME, readHeader, type Credential } from './credential.ts'
@@ -36,10 +35,4 @@ export function compileGateway (entry: GatewayEntry, at: string, compiling: Comp
       return createCaller(issuer, user, { iss: issuer, sub: user })
     }
   }
-}
-
-function isRange (range: string): boolean {
-  const [, address = '', bits] = /^([^/]+)(?:\/([1-9]\d{0,2}))?$/.exec(range) ?? []
-  const family = isIP(address)
-  return family !== 0 && Number(bits ?? 1) <= (family === 4 ? 32 : 128)
 }

@@ -1,7 +1,7 @@
 // The `callers` list of the policy file: one schema for each way of proving who one is.
 
 import Type, { type Static } from 'typebox'
-import { maybe, told } from '../schema/describe.ts'
+import { described, optional } from '../schema/describe.ts'
 
 const closed = { additionalProperties: false }
 const name = Type.String({ minLength: 1, maxLength: 255 })
@@ -13,53 +13,53 @@ export const ALGORITHMS = [
   'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'HS256', 'HS384', 'HS512'
 ] as const
 
-const insecureHttp = maybe('true: by http from another host, too.', Type.Boolean())
+const insecureHttp = optional('true: by http from another host, too.', Type.Boolean())
 
 export const JwtEntry = Type.Object({
-  issuer: told('Exactly as in the token\'s iss. Its discovery document names the keys.', name),
-  audience: maybe('One of these must be in the token\'s aud. May be left out only where require names a claim.', oneOrMore(name)),
-  jwks: maybe('URL of the keys, where there is no discovery document.', name),
-  secret_env: maybe('HS256: names of environment variables; old and new during a rotation.', oneOrMore(name)),
-  secret_file: maybe('HS256: paths of files with the secret; old and new during a rotation.', oneOrMore(name)),
-  algorithms: maybe('Left out: RS256, PS256, ES256, EdDSA; with a secret HS256.', Type.Array(Type.Enum([...ALGORITHMS]), { minItems: 1, uniqueItems: true })),
-  require: maybe('Claim name or JSON Pointer: the value, or the list of values, that the token must have.', Type.Record(Type.String(), oneOrMore(Type.Union([Type.String(), Type.Number(), Type.Boolean()])), { minProperties: 1 })),
-  type: maybe('The token\'s typ, such as at+jwt. Left out: not checked.', name),
-  cookie: maybe('Where the token may be found besides the Authorization header.', cookieName),
-  clock_tolerance: maybe('Seconds. Left out: 30.', Type.Integer({ minimum: 0, maximum: 300 })),
-  max_lifetime: maybe('Seconds from iat to exp, at most.', Type.Integer({ minimum: 1 })),
+  issuer: described('Exactly as in the token\'s iss. Its discovery document names the keys.', name),
+  audience: optional('One of these must be in the token\'s aud. May be left out only where require names a claim.', oneOrMore(name)),
+  jwks: optional('URL of the keys, where there is no discovery document.', name),
+  secret_env: optional('HS256: names of environment variables; old and new during a rotation.', oneOrMore(name)),
+  secret_file: optional('HS256: paths of files with the secret; old and new during a rotation.', oneOrMore(name)),
+  algorithms: optional('Left out: RS256, PS256, ES256, EdDSA; with a secret HS256.', Type.Array(Type.Enum([...ALGORITHMS]), { minItems: 1, uniqueItems: true })),
+  require: optional('Claim name or JSON Pointer: the value, or the list of values, that the token must have.', Type.Record(Type.String(), oneOrMore(Type.Union([Type.String(), Type.Number(), Type.Boolean()])), { minProperties: 1 })),
+  type: optional('The token\'s typ, such as at+jwt. Left out: not checked.', name),
+  cookie: optional('Where the token may be found besides the Authorization header.', cookieName),
+  clock_tolerance: optional('Seconds. Left out: 30.', Type.Integer({ minimum: 0, maximum: 300 })),
+  max_lifetime: optional('Seconds from iat to exp, at most.', Type.Integer({ minimum: 1 })),
   insecure_http: insecureHttp
 }, closed)
 export type JwtEntry = Static<typeof JwtEntry>
 
 export const ForwardEntry = Type.Object({
-  issuer: told('A name of your choice: with the subject it says who a caller is.', name),
-  url: told('Your app\'s endpoint: 200 with JSON for a user who is signed in, 401 otherwise.', name),
-  cookie: maybe('The cookie that it is asked about. Exactly one of cookie and header.', cookieName),
-  header: maybe('The header that it is asked about.', name),
-  pass: told('Names of the headers that it is sent; of the cookies only the one that cookie names.', Type.Array(name, { minItems: 1, uniqueItems: true })),
-  subject: told('JSON Pointer to the user\'s id in its answer.', Type.String({ pattern: '^/' })),
+  issuer: described('A name of your choice: with the subject it says who a caller is.', name),
+  url: described('Your app\'s endpoint: 200 with JSON for a user who is signed in, 401 otherwise.', name),
+  cookie: optional('The cookie that it is asked about. Exactly one of cookie and header.', cookieName),
+  header: optional('The header that it is asked about.', name),
+  pass: described('Names of the headers that it is sent; of the cookies only the one that cookie names.', Type.Array(name, { minItems: 1, uniqueItems: true })),
+  subject: described('JSON Pointer to the user\'s id in its answer.', Type.String({ pattern: '^/' })),
   insecure_http: insecureHttp
 }, closed)
 export type ForwardEntry = Static<typeof ForwardEntry>
 
 export const IntrospectionEntry = Type.Object({
-  issuer: told('Of the authorization server; must not be that of another entry.', name),
-  url: told('Of its introspection endpoint (RFC 7662).', name),
-  client_id: told('Who we are there.', name),
-  client_secret_env: maybe('Name of the environment variable with our secret.', name),
-  client_secret_file: maybe('Path of the file with our secret.', name),
-  audience: maybe('Must then be in the answer. Left out: an answer that names an audience must name our client_id.', oneOrMore(name)),
+  issuer: described('Of the authorization server; must not be that of another entry.', name),
+  url: described('Of its introspection endpoint (RFC 7662).', name),
+  client_id: described('Who we are there.', name),
+  client_secret_env: optional('Name of the environment variable with our secret.', name),
+  client_secret_file: optional('Path of the file with our secret.', name),
+  audience: optional('Must then be in the answer. Left out: an answer that names an audience must name our client_id.', oneOrMore(name)),
   insecure_http: insecureHttp
 }, closed)
 export type IntrospectionEntry = Static<typeof IntrospectionEntry>
 
 export const GatewayEntry = Type.Object({
-  issuer: told('A name of your choice: with the subject it says who a caller is.', name),
-  header: told('In which the gateway says who the user is.', name),
-  from: told('Addresses and CIDR ranges from which it connects.', Type.Array(name, { minItems: 1, uniqueItems: true })),
-  secret_header: told('In which it shows that it is the gateway.', name),
-  secret_env: maybe('Name of the environment variable with what it shows.', name),
-  secret_file: maybe('Path of the file with what it shows.', name)
+  issuer: described('A name of your choice: with the subject it says who a caller is.', name),
+  header: described('In which the gateway says who the user is.', name),
+  from: described('Addresses and CIDR ranges from which it connects.', Type.Array(name, { minItems: 1, uniqueItems: true })),
+  secret_header: described('In which it shows that it is the gateway.', name),
+  secret_env: optional('Name of the environment variable with what it shows.', name),
+  secret_file: optional('Path of the file with what it shows.', name)
 }, closed)
 export type GatewayEntry = Static<typeof GatewayEntry>
 
@@ -67,10 +67,10 @@ export const GuestEntry = Type.Object({}, closed)
 
 /** Exactly one of the keys; an object rather than a union, so that a fault is reported at its own path. */
 export const CallerEntry = Type.Object({
-  jwt: maybe('Tokens that their issuer signed.', JwtEntry),
-  forward: maybe('Your own app\'s endpoint says whose cookie or header it is.', ForwardEntry),
-  introspection: maybe('Opaque tokens: the authorization server says whose they are.', IntrospectionEntry),
-  gateway: maybe('A gateway that has authenticated already says who it is.', GatewayEntry),
-  guest: maybe('Nobody presented anything: guest: {}. Needs SAFETY_IDENTIFIER_SECRET and a policy with when: guest.', GuestEntry)
+  jwt: optional('Tokens that their issuer signed.', JwtEntry),
+  forward: optional('Your own app\'s endpoint says whose cookie or header it is.', ForwardEntry),
+  introspection: optional('Opaque tokens: the authorization server says whose they are.', IntrospectionEntry),
+  gateway: optional('A gateway that has authenticated already says who it is.', GatewayEntry),
+  guest: optional('Nobody presented anything: guest: {}. Needs SAFETY_IDENTIFIER_SECRET and a policy with when: guest.', GuestEntry)
 }, { ...closed, minProperties: 1, maxProperties: 1 })
 export type CallerEntry = Static<typeof CallerEntry>

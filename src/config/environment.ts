@@ -2,6 +2,7 @@
 
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
+import { isRange } from './addresses.ts'
 import { readSecret, secretSource, type Environment } from './secrets.ts'
 
 /** This process' own; everything else takes an environment as an argument. */
@@ -209,15 +210,6 @@ function readTrustProxy (given: string | null, problem: (name: string, text: str
   if (given === null) return false
   if (/^[1-9]\d?$/.test(given)) return Number(given)
   const ranges = given.split(',').map((range) => range.trim())
-  for (const range of ranges) {
-    const [address = '', bits = '', more] = range.split('/')
-    const family = isIP(address)
-    const width = family === 4 ? 32 : 128
-    const sized = range.includes('/') ? /^\d{1,3}$/.test(bits) && Number(bits) >= 1 && Number(bits) <= width : true
-    if (family === 0 || more !== undefined || !sized) {
-      problem('TRUST_PROXY', 'must be a hop count from 1 to 99, or a comma list of addresses and CIDR ranges; never all')
-      break
-    }
-  }
+  if (!ranges.every(isRange)) problem('TRUST_PROXY', 'must be a hop count from 1 to 99, or a comma list of addresses and CIDR ranges; never all')
   return ranges
 }

@@ -1,7 +1,8 @@
 // Client addresses, and who may speak for them.
 
 import { normalizeIP } from '@fastify/rate-limit'
-import { BlockList, isIP, isIPv4 } from 'node:net'
+import { isIP } from 'node:net'
+import { addressRanges, inRanges } from '../config/addresses.ts'
 import type { Config } from '../config/environment.ts'
 
 /**
@@ -22,20 +23,4 @@ export function clientKey (address: string): string {
   const family = isIP(address)
   if (family === 4) return address
   return family === 6 ? normalizeIP(address, 64) : 'unknown'
-}
-
-/** Addresses and CIDR ranges. Throws where one is neither. */
-export function addressRanges (list: readonly string[]): BlockList {
-  const ranges = new BlockList()
-  for (const range of list) {
-    const [address = '', bits] = range.split('/')
-    const family = isIPv4(address) ? 'ipv4' : 'ipv6'
-    if (bits === undefined) ranges.addAddress(address, family)
-    else ranges.addSubnet(address, Number(bits), family)
-  }
-  return ranges
-}
-
-export function inRanges (ranges: BlockList, address: string): boolean {
-  return isIP(address) !== 0 && ranges.check(address, isIPv4(address) ? 'ipv4' : 'ipv6')
 }

@@ -3,7 +3,7 @@
 
 import type { FastifyServerOptions } from 'fastify'
 import type { TSchema } from 'typebox'
-import { isObject } from '../json.ts'
+import { isObject, variantsOf } from '../json.ts'
 
 /** Never throws, never coerces, never changes the value. Undefined: nothing of it may be shown. */
 export type Project = (value: unknown) => unknown
@@ -38,7 +38,7 @@ export const schemaController: NonNullable<FastifyServerOptions['schemaControlle
 }
 
 function compile (schemas: Node[]): Project {
-  const variants = schemas.flatMap(variantsOf)
+  const variants = schemas.flatMap((schema) => variantsOf(schema))
   if (variants.some(isOpen)) return (value) => value
   const takesObjects = variants.some(({ properties, patternProperties }) => properties ?? patternProperties)
   const members = compileMembers(variants)
@@ -73,10 +73,6 @@ function projectItems (values: readonly unknown[], project: Project): readonly u
 function compileMembers (variants: Node[]): Map<string, Project> {
   const named = Map.groupBy(variants.flatMap(({ properties }) => Object.entries(properties ?? {})), ([key]) => key)
   return new Map([...named].map(([key, entries]) => [key, compile(entries.map(([, schema]) => schema))]))
-}
-
-function variantsOf (schema: Node): Node[] {
-  return schema.anyOf ? schema.anyOf.flatMap(variantsOf) : [schema]
 }
 
 /** Only a schema that says nothing lets everything through; one that says it in words we do not read lets through no object. */

@@ -2,7 +2,7 @@
 
 import type { TSchema } from 'typebox'
 import { Check, Compile } from 'typebox/schema'
-import { isObject, type JsonObject, type Path } from '../json.ts'
+import { isObject, variantsOf, type JsonObject, type Path } from '../json.ts'
 import { RealtimeSession, TranscriptionSession, TranslationSession } from './parameters.ts'
 
 export { RealtimeSession, TranscriptionSession, TranslationSession }
@@ -76,10 +76,6 @@ function fault (node: Node, value: unknown, path: Path): Path | null {
     if (found !== null) return found
   }
   return path
-}
-
-function variantsOf (node: Node): Node[] {
-  return node.anyOf?.flatMap(variantsOf) ?? [node]
 }
 
 function isNamed ({ properties, required = [] }: Node, value: JsonObject): boolean {

@@ -2,7 +2,7 @@
 // megabytes of script on the listener of a service that holds a key, to show ten schemas.
 
 import { hash } from 'node:crypto'
-import type { Json } from '../json.ts'
+import { variantsOf, type Json } from '../json.ts'
 import type { Document, Response, Schema, Told } from './document.ts'
 import type { Examples } from './examples.ts'
 import { CSS } from './style.ts'
@@ -119,10 +119,6 @@ function member (name: string, schema: Schema, required: boolean): string {
 
 function membersOf ({ properties = {}, patternProperties = {} }: Schema): [name: string, schema: Schema][] {
   return [...Object.entries(properties), ...Object.values(patternProperties).map((inner): [string, Schema] => ['…', inner])]
-}
-
-function variantsOf (schema: Schema): Schema[] {
-  return schema.anyOf?.flatMap(variantsOf) ?? [schema]
 }
 
 /** Which of several objects it is. */

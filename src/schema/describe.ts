@@ -2,11 +2,11 @@
 
 import Type, { type TSchema } from 'typebox'
 
-export function told<T extends TSchema> (description: string, schema: T): T {
+export function described<T extends TSchema> (description: string, schema: T): T {
   return { ...schema, description }
 }
 
 /** The same of a key that may be left out. */
-export function maybe<T extends TSchema> (description: string, schema: T) {
-  return Type.Optional(told(description, schema))
+export function optional<T extends TSchema> (description: string, schema: T) {
+  return Type.Optional(described(description, schema))
 }

@@ -3,10 +3,10 @@
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js'
 import type { TSchema } from 'typebox'
 import { Check } from 'typebox/schema'
-import type { Json } from '../json.ts'
+import { pointerPath, type Json, type Path } from '../json.ts'
 import { wordsFor, type Node } from './words.ts'
 
-export type SchemaFault = Readonly<{ keyword: string, schemaPath: string, path: readonly string[], problem: string }>
+export type SchemaFault = Readonly<{ keyword: string, schemaPath: string, path: Path, problem: string }>
 
 export function faultFinder (schema: TSchema): (value: unknown) => SchemaFault[] {
   // Compiling what tells faults takes a tenth of a start: most files have none.
@@ -48,8 +48,8 @@ function describe ({ keyword, params, message, schema, parentSchema }: ErrorObje
   }
 }
 
-function pathOf ({ instancePath, params }: ErrorObject): string[] {
-  const path = instancePath.split('/').slice(1).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
+function pathOf ({ instancePath, params }: ErrorObject): Path {
+  const path = pointerPath(instancePath)
   const name = params.additionalProperty ?? params.missingProperty
   return name === undefined ? path : [...path, name]
 }

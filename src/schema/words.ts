@@ -1,6 +1,6 @@
 // A schema in a few words, for messages: what may stand there.
 
-import type { Json } from '../json.ts'
+import { variantsOf, type Json } from '../json.ts'
 
 /** The part of JSON Schema that our own schemas are written in. */
 export type Node = Readonly<{
@@ -19,10 +19,6 @@ export type Node = Readonly<{
 
 export function wordsFor (node: Node): string {
   return [...new Set(variantsOf(node).map(wordFor))].join(' or ')
-}
-
-function variantsOf (node: Node): readonly Node[] {
-  return node.anyOf?.flatMap(variantsOf) ?? [node]
 }
 
 function wordFor ({ type = 'anything', const: only, enum: values, items, properties, minimum, maximum }: Node): string {

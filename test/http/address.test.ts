@@ -1,7 +1,8 @@
 // So many requests a minute from one address, whoever else is named in a header.
 
 import t from 'tap'
-import { addressRanges, clientKey, inRanges, trustedProxies } from '../../src/http/address.ts'
+import { addressRanges, inRanges } from '../../src/config/addresses.ts'
+import { clientKey, trustedProxies } from '../../src/http/address.ts'
 import { POLICY, startApp, type App } from '../support/app.ts'
 
 const LIMITED = { ADDRESS_LIMIT_PER_MINUTE: '2' }
