@@ -171,9 +171,13 @@ export function policyFileOf ({ EPHEMINT_CONFIG: path }: Environment): string {
   return resolve(path || './ephemint.yaml')
 }
 
-/** What reading a policy file needs of the environment, also where the rest of it is not set: for the commands. */
+/**
+ * What reading a policy file needs of the environment, also where the rest of it is not set: for the commands.
+ * Throws ConfigError.
+ */
 export function policyEnvironment (env: Environment, policyFile: string) {
-  const mintApi = MINT_APIS.find((known) => known === env.OPENAI_MINT_API) ?? 'auto'
+  const mintApi = MINT_APIS.find((known) => known === (env.OPENAI_MINT_API || 'auto'))
+  if (mintApi === undefined) throw new ConfigError([`OPENAI_MINT_API must be one of ${MINT_APIS.join(', ')}`])
   return {
     secrets: secretSource(env, dirname(resolve(policyFile))),
     mintApi,

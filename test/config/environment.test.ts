@@ -172,8 +172,9 @@ t.test('what a policy file names is read from where it says', async (t) => {
   t.equal(secrets.file(join(folder, 'good')), 'sk-canary')
 })
 
-t.test('a policy file is read with what the environment says, right or wrong', async (t) => {
+t.test('a policy file is read with what the environment says, and never with a mistyped choice', async (t) => {
   t.match(policyEnvironment({ OPENAI_MINT_API: 'sessions', SAFETY_IDENTIFIER_SECRET: '', SAFETY_IDENTIFIER_SECRET_FILE: 'x', CORS_ORIGINS: 'https://a.test, https://b.test' }, join(folder, 'p.yaml')), { mintApi: 'sessions', hasSafetyIdentifierSecret: true, origins: new Set(['https://a.test', 'https://b.test']) })
-  t.match(policyEnvironment({ OPENAI_MINT_API: 'canary' }, 'p.yaml'), { mintApi: 'auto', hasSafetyIdentifierSecret: false, origins: new Set() })
+  t.throws(() => policyEnvironment({ OPENAI_MINT_API: 'canary' }, 'p.yaml'), new ConfigError(['OPENAI_MINT_API must be one of auto, client_secrets, sessions']))
+  t.match(policyEnvironment({ OPENAI_MINT_API: '' }, 'p.yaml'), { mintApi: 'auto', hasSafetyIdentifierSecret: false, origins: new Set() })
   t.equal(policyEnvironment({}, join(folder, 'p.yaml')).secrets.file('good'), 'sk-canary')
 })
