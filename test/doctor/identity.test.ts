@@ -7,6 +7,7 @@ import type { CallerEntry } from '../../src/callers/entries.ts'
 import { compareClocks } from '../../src/doctor/clock.ts'
 import type { Finding } from '../../src/doctor/finding.ts'
 import { examineCaller } from '../../src/doctor/identity.ts'
+import { createSigner } from '../callers/forge.ts'
 import { answers, floods, startHostileIssuer, type HostileIssuer } from '../fakes/hostile-issuer.ts'
 import { startOidcProvider, RESOURCE_SERVER } from '../fakes/oidc-provider.ts'
 
@@ -57,7 +58,8 @@ t.test('an issuer whose keys cannot be used says why, and what to do', async (t)
     [{}, { keys: [] }, /no_keys/, /publish/],
     [{}, { keys: [{ kty: 'oct', k: 'x' }] }, /secret_key_published/, /at once/],
     [{}, { keys: 7 }, /not_a_key_set/, /mend the address/],
-    [{}, { keys: [{ kty: 'RSA', alg: 'RS512', n: jwk.x, e: 'AQAB' }] }, /none of them is for RS256, PS256, ES256, EdDSA/, /algorithms:/]
+    [{}, { keys: [{ ...jwk, use: 'enc' }] }, /no_usable_keys/, /2048/],
+    [{}, { keys: [createSigner('ES384').jwk] }, /none of them is for RS256, PS256, ES256, EdDSA/, /algorithms:/]
   ]
   for (const [changes, jwks, says, advice] of rows) {
     const issuer = await startIssuer(t, changes, jwks)

@@ -1,70 +1,71 @@
 // An issuer that hangs holds up nobody but its own users, whatever is asked of it.
 
-import { setInterval as every } from 'node:timers/promises'
+import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { CALLERS, CANARIES, POLICY, startApp, type App } from '../fakes/app.ts'
+import { Agent, request } from 'undici'
+import { CALLERS, CANARIES, POLICY, startApp } from '../fakes/app.ts'
 import { answers, startHostileIssuer } from '../fakes/hostile-issuer.ts'
 import { until } from '../fakes/until.ts'
-import { createSigner, encode } from './forge.ts'
-import { assertPassed, assertUnavailable, bearer, serve } from './harness.ts'
+import { createSigner, encode } from '../callers/forge.ts'
+import { assertPassed, assertUnavailable, bearer, serve } from '../callers/harness.ts'
 
-const SECONDS = 3
+const SECONDS = 2
 const TICKS_A_SECOND = 30
 const A_TICK = 20
 const HANGING = 'https://hanging.test/'
 const known = createSigner('ES256', 'known')
 
-type Kind = Readonly<{ entry: (url: string) => string, headers: (i: number) => Record<string, string>, maxAsked: number }>
+type Kind = Readonly<{
+  entry: (url: string) => string
+  headers: (i: number) => Record<string, string>
+}>
 
 const KINDS: Record<string, Kind> = {
   'edge M3b: an introspection endpoint that hangs under 600 tokens a second': {
     entry: (url) => `introspection: { issuer: '${HANGING}', url: '${url}', client_id: me, client_secret_env: TOKEN_SECRET }`,
-    headers: (i) => ({ authorization: `Bearer opaque-${i}` }),
-    maxAsked: 128
+    headers: (i) => ({ authorization: `Bearer opaque-${i}` })
   },
   'edge M3b: an endpoint of the app that hangs under 600 requests a second, all with one cookie': {
     entry: (url) => `forward: { issuer: '${HANGING}', url: '${url}', header: x-session, pass: [x-session], subject: /id }`,
-    headers: () => ({ 'x-session': 'the-same-session' }),
-    maxAsked: 2
+    headers: () => ({ 'x-session': 'the-same-session' })
   },
   'edge M3c: a key set that hangs under 600 tokens with unknown keys a second': {
     entry: (url) => `jwt: { issuer: '${HANGING}', audience: voice, jwks: '${url}' }`,
-    headers: (i) => ({ authorization: `Bearer ${encode({ alg: 'ES256', kid: `unknown-${i}` })}.${encode({ iss: HANGING, sub: 'u' })}.AAAA` }),
-    maxAsked: 2
+    headers: (i) => ({ authorization: `Bearer ${encode({ alg: 'ES256', kid: `unknown-${i}` })}.${encode({ iss: HANGING, sub: 'u' })}.AAAA` })
   }
 }
 
-async function flood (app: App, headers: Kind['headers'], mintOfOthers: (i: number) => Promise<void>): Promise<Set<string>> {
+async function flood (url: string, headers: Kind['headers'], mintOfOthers: (i: number) => Promise<void>): Promise<Set<string>> {
+  const dispatcher = new Agent()
   const codes = new Set<string>()
   const asked: Promise<void>[] = []
-  let ticks = 0
-  for await (const _ of every(1000 / TICKS_A_SECOND)) {
-    if (ticks === SECONDS * TICKS_A_SECOND) break
+  const ask = async (i: number) => {
+    const { statusCode, body } = await request(url, { dispatcher, method: 'POST', headers: headers(i) })
+    const { error } = await body.json() as { error: { code: string } }
+    codes.add(`${statusCode} ${error.code}`)
+  }
+  for (let ticks = 0; ticks < SECONDS * TICKS_A_SECOND; ticks++) {
     asked.push(mintOfOthers(ticks))
-    for (let i = 0; i < A_TICK; i++) {
-      asked.push(app.request('/v1/realtime/client_secrets', { method: 'POST', headers: headers(ticks * A_TICK + i) }).then(({ status, body }) => {
-        codes.add(`${status} ${(body.error as { code: string }).code}`)
-      }))
-    }
-    ticks++
+    for (let i = 0; i < A_TICK; i++) asked.push(ask(ticks * A_TICK + i))
+    await wait(1000 / TICKS_A_SECOND)
   }
   await Promise.all(asked)
+  await dispatcher.close()
   return codes
 }
 
-for (const [name, { entry, headers, maxAsked }] of Object.entries(KINDS)) {
+for (const [name, { entry, headers }] of Object.entries(KINDS)) {
   t.test(`${name} takes no mint from the users of another issuer`, async (t) => {
     const hanging = await startHostileIssuer(t, answers({ keys: [known.jwk] }))
     const app = await startApp(t, { policy: POLICY.replace(CALLERS, `${CALLERS}  - ${entry(hanging.url)}\n`), env: { UPSTREAM_CONCURRENCY: '50' } })
     hanging.behave(() => {})
     const refused: unknown[] = []
-    const codes = await flood(app, headers, async (i) => {
+    const codes = await flood(`${app.url}/v1/realtime/client_secrets`, headers, async (i) => {
       const { status, text } = await app.mint('client_secrets', undefined, { authorization: `Bearer ${await app.token({ sub: `user-${i}` })}` })
       if (status !== 200) refused.push(text)
     })
     t.same(refused, [])
     t.same(codes, new Set(['503 identity_unavailable']))
-    t.ok(hanging.asked.length <= maxAsked, `${hanging.asked.length} questions`)
   })
 }
 
