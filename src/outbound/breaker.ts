@@ -1,5 +1,5 @@
-// Stops asking a server that fails: after a run of failures it lets one probe through now and then, and refuses everyone else
-// at once. Nothing queues.
+// Stops asking a server that fails: after a run of failures it lets one probe through now and then, and refuses
+// everyone else at once. Nothing queues.
 
 import { LRUCache } from 'lru-cache'
 

@@ -1,5 +1,5 @@
-// What counts as upstream failing, for the breaker before it. One caller's run of failures is never that: a value that the
-// policy allows may be one that upstream answers with 500.
+// What counts as upstream failing, for the breaker before it. One caller's run of failures is never that: a value that
+// the policy allows may be one that upstream answers with 500.
 
 import { ApiError } from '../errors.ts'
 import type { Log } from '../logging.ts'
@@ -16,7 +16,7 @@ export type UpstreamBreaker = Readonly<{
 }>
 
 /** `now` is monotonic, in milliseconds. */
-export function createUpstreamBreaker (log: Pick<Log, 'error' | 'warn'>, now: () => number = () => performance.now()): UpstreamBreaker {
+export function createUpstreamBreaker (log: Pick<Log, 'error' | 'warn'>, now = () => performance.now()): UpstreamBreaker {
   const breaker = createBreaker<Answer | ApiError>({
     failuresInARow: FAILURES_IN_A_ROW,
     ofOneCaller: OF_ONE_CALLER,
@@ -33,7 +33,8 @@ export function createUpstreamBreaker (log: Pick<Log, 'error' | 'warn'>, now: ()
 }
 
 function refusal (): ApiError {
-  return new ApiError('upstream_unavailable', { reason: 'breaker_open', retryAfterSeconds: Math.ceil(PROBE_AFTER_MS / 1000) })
+  const retryAfterSeconds = Math.ceil(PROBE_AFTER_MS / 1000)
+  return new ApiError('upstream_unavailable', { reason: 'breaker_open', retryAfterSeconds })
 }
 
 /** A 429 or a 400 is not upstream's being down. Where no connection came about, no request can be the cause. */
