@@ -6,7 +6,9 @@ import { createLocalJWKSet, errors, type CryptoKey, type JSONWebKeySet } from 'j
 import { KeyObject } from 'node:crypto'
 import { isObject, type JsonObject } from '../json.ts'
 import { unavailable } from './caller.ts'
+import { ALGORITHMS } from './schema.ts'
 import { addressFault, call, OutboundError, readObject } from '../outbound/request.ts'
+import { createWaitingRoom } from './waiting.ts'
 import { systemClock, type Clock } from '../clock.ts'
 import type { PlainLog } from '../records/log.ts'
 
@@ -22,6 +24,8 @@ const MAX_KEYS = 100
 /** A token without `kid` is tried against this many keys. */
 const MAX_CANDIDATES = 5
 const MIN_MODULUS_BITS = 2048
+/** With an exponent of 1 everyone can sign; an even one is none of RSA's. */
+const MIN_EXPONENT = 3n
 
 export type KeySource = Readonly<{
   issuer: string
@@ -65,6 +69,7 @@ function createKeySet (source: KeySource, log: PlainLog, { monotonicMs: now, aft
   let users = 0
   let fetching: Promise<void> | undefined
   let cancelNext = () => {}
+  const waitingRoom = createWaitingRoom('keys_busy')
 
   /** Never rejects. Whoever asks meanwhile waits for the same fetch, so an older answer cannot replace a newer one. */
   function refresh (): Promise<void> {
@@ -91,6 +96,7 @@ function createKeySet (source: KeySource, log: PlainLog, { monotonicMs: now, aft
 
   const isGood = () => now() - fetchedAt <= MAX_STALE_MS
   const isPaused = () => now() < retryAt
+  const cannotSay = () => unavailable('keys_unavailable', Math.max(1, Math.ceil((retryAt - now()) / 1000)))
 
   return {
     issuer,
@@ -105,15 +111,18 @@ function createKeySet (source: KeySource, log: PlainLog, { monotonicMs: now, aft
       if (users === 0) cancelNext()
     },
     find: async (header) => {
-      if (!isGood() && !isPaused()) await refresh()
-      if (keys === undefined || !isGood()) throw unavailable('keys_unavailable', Math.max(1, Math.ceil((retryAt - now()) / 1000)))
+      if (!isGood() && !isPaused()) await waitingRoom(refresh)
+      if (keys === undefined || !isGood()) throw cannotSay()
       const known = keys.found.get(nameOf(header)) ?? await candidates(keys, header)
       if (known.length > 0) return known
       if (fetching === undefined) {
-        if (isPaused() || now() - searchedAt < UNKNOWN_KEY_COOLDOWN_MS) return []
+        if (isPaused()) throw cannotSay()
+        if (failures === 0 && now() - searchedAt < UNKNOWN_KEY_COOLDOWN_MS) return []
         searchedAt = now()
       }
-      await refresh()
+      await waitingRoom(refresh)
+      // Whether the issuer has such a key by now is for the issuer to say.
+      if (failures > 0) throw cannotSay()
       return candidates(keys, header)
     }
   }
@@ -126,22 +135,34 @@ type Keys = Readonly<{ set: ReturnType<typeof createLocalJWKSet>, found: Map<str
 const nameOf = ({ alg, kid }: Header) => kid === undefined ? alg : `${alg} ${kid}`
 
 async function candidates ({ set, found }: Keys, header: Header): Promise<readonly KeyObject[]> {
-  const keys: CryptoKey[] = []
+  const good: KeyObject[] = []
+  const take = (key: CryptoKey) => {
+    const candidate = KeyObject.from(key)
+    if (isStrong(candidate)) good.push(candidate)
+  }
   try {
-    keys.push(await set(header))
+    take(await set(header))
   } catch (error) {
     if (!(error instanceof errors.JWKSMultipleMatchingKeys)) return []
-    for await (const key of error) if (keys.push(key) === MAX_CANDIDATES) break
+    for await (const key of error) {
+      take(key)
+      if (good.length === MAX_CANDIDATES) break
+    }
   }
-  const good = keys.filter(isLongEnough).map((key) => KeyObject.from(key))
   if (good.length > 0) found.set(nameOf(header), good)
   return good
 }
 
 /** RFC 7518, section 3.3. Curves have one length each. */
-function isLongEnough ({ algorithm }: CryptoKey): boolean {
-  const { modulusLength = Infinity } = algorithm as { modulusLength?: number }
-  return modulusLength >= MIN_MODULUS_BITS
+function isStrong ({ asymmetricKeyDetails }: KeyObject): boolean {
+  const { modulusLength = Infinity, publicExponent = MIN_EXPONENT } = asymmetricKeyDetails as NonNullable<typeof asymmetricKeyDetails>
+  return modulusLength >= MIN_MODULUS_BITS && publicExponent >= MIN_EXPONENT && publicExponent % 2n === 1n
+}
+
+/** Whether a token of any algorithm could be verified by the set. */
+async function isUsable (keys: Keys): Promise<boolean> {
+  for (const alg of ALGORITHMS) if ((await candidates(keys, { alg })).length > 0) return true
+  return false
 }
 
 async function fetchKeys (source: KeySource): Promise<Keys> {
@@ -151,7 +172,9 @@ async function fetchKeys (source: KeySource): Promise<Keys> {
   if (!Array.isArray(keys) || !keys.every((key) => isObject(key) && typeof key.kty === 'string')) throw new OutboundError('not_a_key_set')
   if (keys.length === 0 || keys.length > MAX_KEYS) throw new OutboundError(keys.length === 0 ? 'no_keys' : 'too_many_keys')
   if (keys.some(isSecret)) throw new OutboundError('secret_key_published')
-  return { set: createLocalJWKSet(set as unknown as JSONWebKeySet), found: new Map() }
+  const fetched: Keys = { set: createLocalJWKSet(set as unknown as JSONWebKeySet), found: new Map() }
+  if (!await isUsable(fetched)) throw new OutboundError('no_usable_keys')
+  return fetched
 }
 
 /** Whoever publishes one of these has lost it; what else is in the set is not to be trusted either. */

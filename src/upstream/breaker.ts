@@ -1,43 +1,45 @@
-// Sheds load while upstream is down: after a run of failures nothing is asked of it but a probe now and then.
+// What counts as upstream failing, for the breaker before it. One caller's run of failures is never that: a value that
+// the policy allows may be one that upstream answers with 500.
 
-import { BrokenCircuitError, circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhenResult } from 'cockatiel'
-import { halfOpenAfter } from '../circuit.ts'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../records/log.ts'
+import { createBreaker, type Verdict } from '../outbound/breaker.ts'
 import type { Answer } from './attempt.ts'
 
 const FAILURES_IN_A_ROW = 10
+const OF_ONE_CALLER = 3
 const PROBE_AFTER_MS = 2000
 
-export type Breaker = ((attempt: () => Promise<Answer | ApiError>) => Promise<Answer | ApiError>) & Readonly<{ isOpen: () => boolean }>
+export type UpstreamBreaker = Readonly<{
+  isOpen: () => boolean
+  ask: (attempt: () => Promise<Answer | ApiError>, safetyIdentifier: string) => Promise<Answer | ApiError>
+}>
 
 /** `now` is monotonic, in milliseconds. */
-export function createBreaker (log: Pick<Log, 'error' | 'warn'>, now: () => number = () => performance.now()): Breaker {
-  const circuit = circuitBreaker(handleWhenResult((outcome) => isFailure(outcome as Answer | ApiError)), {
-    halfOpenAfter: halfOpenAfter(PROBE_AFTER_MS, now),
-    breaker: new ConsecutiveBreaker(FAILURES_IN_A_ROW)
+export function createUpstreamBreaker (log: Pick<Log, 'error' | 'warn'>, now = () => performance.now()): UpstreamBreaker {
+  const breaker = createBreaker<Answer | ApiError>({
+    failuresInARow: FAILURES_IN_A_ROW,
+    ofOneCaller: OF_ONE_CALLER,
+    probeAfterMs: PROBE_AFTER_MS,
+    judge,
+    onOpen: () => log.error({ code: 'upstream_unavailable' }, 'upstream is failing: mints are refused but for a probe'),
+    onClose: () => log.warn({}, 'upstream answers again'),
+    now
   })
-  circuit.onBreak(() => {
-    log.error({ code: 'upstream_unavailable' }, 'upstream is failing: mints are refused but for a probe')
-  })
-  circuit.onReset(() => log.warn({}, 'upstream answers again'))
-
-  const execute = (attempt: () => Promise<Answer | ApiError>): Promise<Answer | ApiError> => {
-    // The library lets others wait for the probe, which may take until the deadline.
-    if (circuit.state === CircuitState.HalfOpen) return Promise.resolve(refusal())
-    return circuit.execute(attempt).catch((cause) => {
-      if (!(cause instanceof BrokenCircuitError)) throw cause
-      return refusal(cause)
-    })
+  return {
+    isOpen: breaker.isOpen,
+    ask: async (attempt, safetyIdentifier) => await breaker.ask(attempt, safetyIdentifier) ?? refusal()
   }
-  return Object.assign(execute, { isOpen: () => circuit.state !== CircuitState.Closed })
 }
 
-function refusal (cause?: unknown): ApiError {
-  return new ApiError('upstream_unavailable', { reason: 'breaker_open', retryAfterSeconds: Math.ceil(PROBE_AFTER_MS / 1000), cause })
+function refusal (): ApiError {
+  const retryAfterSeconds = Math.ceil(PROBE_AFTER_MS / 1000)
+  return new ApiError('upstream_unavailable', { reason: 'breaker_open', retryAfterSeconds })
 }
 
-/** What upstream does to everyone; a 429 or a 400 is not its being down. */
-function isFailure (outcome: Answer | ApiError): boolean {
-  return outcome instanceof ApiError || outcome.status >= 500
+/** A 429 or a 400 is not upstream's being down. Where no connection came about, no request can be the cause. */
+function judge (outcome: Answer | ApiError): Verdict {
+  if (!(outcome instanceof ApiError)) return outcome.status >= 500 ? 'failure' : 'success'
+  const { code, reason } = outcome
+  return code === 'upstream_unavailable' || reason === 'connect_timeout' || reason === 'tls' ? 'outage' : 'failure'
 }

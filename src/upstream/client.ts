@@ -8,7 +8,7 @@ import { ApiError } from '../errors.ts'
 import { isObject, type JsonObject } from '../json.ts'
 import type { Log } from '../records/log.ts'
 import { attempt, type Answer } from './attempt.ts'
-import { createBreaker } from './breaker.ts'
+import { createUpstreamBreaker } from './breaker.ts'
 import type { Deadline } from './deadline.ts'
 import type { Key } from './key.ts'
 
@@ -62,12 +62,12 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
   }
   let inFlight = 0
   let pausedUntilMs = -Infinity
-  const breaker = createBreaker(log)
+  const breaker = createUpstreamBreaker(log)
 
   async function guarded (call: Call, body: string): Promise<Answer | ApiError> {
     const { path, safetyIdentifier, requestId, deadline } = call
     const headers = { ...fixedHeaders, ...key.headers(), 'openai-safety-identifier': safetyIdentifier, 'x-client-request-id': requestId }
-    const outcome = await breaker(() => attempt(pool, { path: basePath + path, headers, body }, deadline))
+    const outcome = await breaker.ask(() => attempt(pool, { path: basePath + path, headers, body }, deadline), safetyIdentifier)
     watch.attempted(outcome instanceof ApiError ? String(outcome.reason) : String(outcome.status))
     return outcome
   }

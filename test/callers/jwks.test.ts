@@ -12,6 +12,13 @@ import { assertPassed, assertRefused, assertUnavailable, bearer, createClock, cr
 const MINUTE = 60_000
 const ISSUER = 'https://auth.example.com/'
 const [first, second, shared] = [createSigner('ES256', 'first'), createSigner('ES256', 'second'), createSigner('ES256', 'first')]
+const third = createSigner('ES256', 'third')
+const rsaJwk = { ...createSigner('RS256').jwk, alg: undefined }
+/** Off the curve, for something else, too short, and with exponents of which the first lets everyone sign. */
+const UNUSABLE = [
+  { ...first.jwk, x: 'AAAA' }, { ...second.jwk, use: 'enc' }, { kty: 'RSA', kid: 'weak', n: 'AQAB', e: 'AQAB' },
+  ...['AQ', 'Ag', 'BA'].map((e) => ({ ...rsaJwk, kid: `e-${e}`, e }))
+] as { kid: string }[]
 const setOf = (...signers: { jwk: object }[]) => answers({ keys: signers.map(({ jwk }) => jwk) })
 
 function open (t: Test, issuer: HostileIssuer, source: Partial<KeySource> = {}) {
@@ -34,7 +41,7 @@ t.test('fault 21, A11: a key set that is not one is refused whole, and the last 
     ['not_a_json_object', answers('<html>Sign in</html>', 200, { 'content-type': 'text/html' })],
     ['not_a_json_object', answers('')], ['not_a_json_object', answers('[]')], ['not_a_json_object', answers('{"keys":[')], ['not_a_json_object', answers('null')],
     ['not_a_key_set', answers({})], ['not_a_key_set', answers({ keys: {} })], ['not_a_key_set', answers({ keys: [null] })], ['not_a_key_set', answers({ keys: [{ kid: 'first' }] })],
-    ['no_keys', answers({ keys: [] })], ['too_many_keys', answers({ keys: Array(101).fill(second.jwk) })],
+    ['no_keys', answers({ keys: [] })], ['no_usable_keys', answers({ keys: [{ ...second.jwk, use: 'enc' }] })], ['too_many_keys', answers({ keys: Array(101).fill(second.jwk) })],
     ['too_large', answers({ keys: Array(500).fill({ ...second.jwk, x5c: ['x'.repeat(1000)] }) })], ['too_large', floods],
     ['secret_key_published', answers({ keys: [second.jwk, { ...first.privateKey.export({ format: 'jwk' }), kid: 'private' }] })],
     ['secret_key_published', answers({ keys: [second.jwk, { kty: 'oct', k: 'c2VjcmV0', kid: 'oct' }] })], ['secret_key_published', answers({ keys: [second.jwk, { kty: 'oct' }] })],
@@ -46,7 +53,7 @@ t.test('fault 21, A11: a key set that is not one is refused whole, and the last 
   for (const [expected, behaviour] of bad) {
     issuer.behave(behaviour)
     await clock.advance(MINUTE)
-    t.same(await find('second'), [], expected)
+    await t.rejects(find('second'), { code: 'identity_unavailable', reason: 'keys_unavailable' }, expected)
     t.equal(reason(), expected)
     t.equal((await find('first')).length, 1)
   }
@@ -133,7 +140,7 @@ t.test('fault 17, fault 18: an issuer that goes away is not noticed for an hour,
     await clock.advance(5 * MINUTE)
     assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' }, `after ${minute} minutes`)
   }
-  assertRefused(t, await ask(bearer(tokenOf(second))), 'key_unknown', 'a key that it never had stays unknown')
+  assertUnavailable(t, await ask(bearer(tokenOf(second))), 'keys_unavailable', 'a key that it may have by now')
   t.same(callers.keyAges(), [{ issuer: ISSUER, ageMs: 60 * MINUTE }])
   t.match(log.lines.at(-1), { level: 'warn', message: 'keys could not be fetched', hasKeys: true })
   await clock.advance(MINUTE + 1)
@@ -202,11 +209,59 @@ t.test('tokens without kid are tried against the keys that fit, and not against 
   assertRefused(t, await ask(bearer(anonymous(second, 'late'))), 'signature_invalid')
 })
 
-t.test('a key that cannot be used is as good as none', async (t) => {
-  const issuer = await startHostileIssuer(t, answers({ keys: [{ ...first.jwk, x: 'AAAA' }, { ...second.jwk, use: 'enc' }, { kty: 'RSA', kid: 'weak', n: 'AQAB', e: 'AQAB' }] }))
-  const { find } = open(t, issuer)
-  t.same(await find('first'), [])
-  t.same(await find('second'), [])
+t.test('edge L9, edge L10: a key that cannot be used is as good as none, whatever else is in the set', async (t) => {
+  const issuer = await startHostileIssuer(t, answers({ keys: [...UNUSABLE, third.jwk] }))
+  const { keys } = open(t, issuer)
+  for (const { kid } of UNUSABLE) for (const alg of ['ES256', 'RS256', 'PS256']) t.same(await keys.find({ alg, kid }), [], `${kid} ${alg}`)
+  t.same(await keys.find({ alg: 'RS256' }), [])
+  t.equal((await keys.find({ alg: 'ES256', kid: 'third' })).length, 1)
+})
+
+t.test('edge L9: a set whose keys are all unusable is none: at the start nobody is known by it, and later the last good one stays', async (t) => {
+  const issuer = await startHostileIssuer(t, answers({ keys: UNUSABLE }))
+  const { ask, callers, clock, log } = await serve(t, [jwtEntry(issuer)])
+  t.same(callers.waitingFor(), [ISSUER])
+  t.match(log.lines.at(-1), { message: 'keys could not be fetched', reason: 'no_usable_keys' })
+  assertUnavailable(t, await ask(bearer(tokenOf(third))), 'keys_unavailable')
+  issuer.behave(setOf(third))
+  await clock.advance(MINUTE)
+  assertPassed(t, await ask(bearer(tokenOf(third))), { subject: 'u' })
+  issuer.behave(answers({ keys: UNUSABLE }))
+  await clock.advance(5 * MINUTE)
+  t.match(log.lines.at(-1), { reason: 'no_usable_keys', hasKeys: true })
+  assertPassed(t, await ask(bearer(tokenOf(third))), { subject: 'u' })
+})
+
+t.test('edge L9: an unknown key is 503 while the issuer cannot be asked, asked for no more often than that, and 401 once it answers', async (t) => {
+  const issuer = await startHostileIssuer(t, setOf(first))
+  const { ask, clock } = await serve(t, [jwtEntry(issuer)])
+  issuer.behave(hangsUp)
+  for (let i = 0; i < 50; i++) assertUnavailable(t, await ask(bearer(tokenOf(second))), 'keys_unavailable')
+  t.equal(issuer.asked.length, 2)
+  assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' })
+  await clock.advance(clock.nextInMs())
+  t.equal(issuer.asked.length, 3)
+  assertUnavailable(t, await ask(bearer(tokenOf(second))), 'keys_unavailable')
+  issuer.behave(setOf(first))
+  await clock.advance(clock.nextInMs())
+  for (let i = 0; i < 50; i++) assertRefused(t, await ask(bearer(tokenOf(second))), 'key_unknown')
+  t.equal(issuer.asked.length, 4, 'within the cooldown of the first search')
+})
+
+t.test('edge M3c: few wait for a key set that hangs, and a known key for none of it', async (t) => {
+  hurry(t)
+  const issuer = await startHostileIssuer(t, setOf(first))
+  const { find, clock } = open(t, issuer)
+  await find('first')
+  issuer.behave(() => {})
+  const waiting = Array.from({ length: 64 }, (_, i) => t.rejects(find(`unknown-${i}`), { code: 'identity_unavailable', reason: 'keys_unavailable' }))
+  await t.rejects(find('one-more'), { code: 'identity_unavailable', reason: 'keys_busy', retryAfterSeconds: 1 })
+  t.equal((await find('first')).length, 1)
+  await Promise.all(waiting)
+  t.equal(issuer.asked.length, 2)
+  issuer.behave(setOf(first, second))
+  await clock.advance(MINUTE)
+  t.equal((await find('second')).length, 1, 'the places are free again')
 })
 
 t.test('a policy that is loaded anew finds the keys of the last one', async (t) => {

@@ -71,7 +71,7 @@ t.test('PS256: a signature without its leading zero is refused', async (t) => {
 t.test('an RSA key that is too short signs nothing (RFC 7518, section 3.3)', async (t) => {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2040 })
   const jwk = { ...publicKey.export({ format: 'jwk' }), kid: 'short' }
-  const issuer = await startHostileIssuer(t, answers({ keys: [jwk] }))
+  const issuer = await startHostileIssuer(t, answers({ keys: [jwk, { ...generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }), kid: 'good' }] }))
   const { ask } = await serve(t, [{ jwt: { issuer: 'https://auth.example.com/', audience: 'voice-app', jwks: `${issuer.url}/keys` } }])
   const token = forge({ alg: 'RS256', kid: 'short', privateKey }, { iss: 'https://auth.example.com/', sub: 'u', aud: 'voice-app', exp: NOW + 60 })
   assertRefused(t, await ask(bearer(token)), 'key_unknown')

@@ -2,31 +2,36 @@
 
 import t, { type Test } from 'tap'
 import { ApiError } from '../../src/errors.ts'
-import { createBreaker } from '../../src/upstream/breaker.ts'
+import { createUpstreamBreaker } from '../../src/upstream/breaker.ts'
 import type { Answer } from '../../src/upstream/attempt.ts'
+import { startApp } from '../support/app.ts'
 import { lastDecision, startBehindProxy } from '../support/behind-proxy.ts'
+import { failure, GA } from '../support/upstream.ts'
 import { until } from '../support/until.ts'
 
 const FAILURES = 10
+const OF_ONE_CALLER = 3
 const PROBE_AFTER_MS = 2000
 const well: Answer = { status: 200, requestId: null, retryAfterMs: null, body: {} }
 const down: Answer = { ...well, status: 500 }
+const refused = new ApiError('upstream_unavailable', { reason: 'econnrefused' })
 
 function createTested () {
   const clock = { ms: 0 }
   const told: string[] = []
   const log = { error: (_facts: object, message: string) => told.push(message), warn: (_facts: object, message: string) => told.push(message) }
-  const breaker = createBreaker(log as never, () => clock.ms)
+  const breaker = createUpstreamBreaker(log as never, () => clock.ms)
   let asked = 0
-  const ask = async (outcome: Answer | ApiError | Promise<Answer>) => breaker(async () => {
+  /** By a caller of its own, unless one is named. */
+  const ask = async (outcome: Answer | ApiError | Promise<Answer>, caller = `caller-${asked}`) => breaker.ask(async () => {
     asked++
     return outcome
-  })
-  return { clock, told, ask, asked: () => asked }
+  }, caller)
+  return { clock, told, ask, asked: () => asked, isOpen: breaker.isOpen }
 }
 
-async function open (ask: (outcome: Answer) => Promise<unknown>): Promise<void> {
-  for (let i = 0; i < FAILURES; i++) await ask(down)
+async function open (ask: (outcome: Answer, caller: string) => Promise<unknown>): Promise<void> {
+  for (let i = 0; i < FAILURES; i++) await ask(down, `failed-${i}`)
 }
 
 function assertShed (t: Test, outcome: unknown): void {
@@ -95,6 +100,104 @@ t.test('fault 1: a success in between starts the run of failures anew', async (t
   for (let i = 0; i < FAILURES - 1; i++) await ask(down)
   t.same(await ask(well), well)
   t.equal(asked(), 2 * FAILURES)
+})
+
+t.test('edge M4: one caller whose requests fail never opens it, however often', async (t) => {
+  const { ask, asked, isOpen } = createTested()
+  for (let i = 0; i < 10 * FAILURES; i++) await ask(down, 'poisoned')
+  for (let i = 0; i < FAILURES - OF_ONE_CALLER - 1; i++) await ask(down, 'other')
+  t.equal(asked(), 11 * FAILURES - OF_ONE_CALLER - 1)
+  t.notOk(isOpen(), 'nor do two')
+  t.same(await ask(well, 'third'), well)
+})
+
+t.test('edge M4: several callers whose requests fail open it, each by a few failures', async (t) => {
+  const { ask, asked, isOpen } = createTested()
+  for (const caller of ['a', 'b', 'c', 'd']) for (let i = 0; i < OF_ONE_CALLER; i++) await ask(down, caller)
+  t.ok(isOpen())
+  t.equal(asked(), FAILURES)
+})
+
+t.test('edge M4: failures that no request can cause open it, whoever sends them', async (t) => {
+  const outages = [refused, new ApiError('upstream_timeout', { reason: 'connect_timeout' }), new ApiError('upstream_error', { reason: 'tls' })]
+  for (const outage of outages) {
+    const { clock, ask, asked, isOpen } = createTested()
+    for (let i = 0; i < FAILURES; i++) await ask(outage, 'ada')
+    assertShed(t, await ask(well, 'ada'))
+    t.equal(asked(), FAILURES)
+    clock.ms = PROBE_AFTER_MS
+    await ask(well, 'ada')
+    t.notOk(isOpen(), 'and nobody is suspected for it')
+  }
+  for (const reason of ['deadline', 'connection_reset', 'answer_cut', 'unreadable']) {
+    const { ask, isOpen } = createTested()
+    for (let i = 0; i < 2 * FAILURES; i++) await ask(new ApiError('upstream_error', { reason }), 'ada')
+    t.notOk(isOpen(), reason)
+  }
+})
+
+t.test('edge M4: a caller whose probe failed does not keep it open for the others', async (t) => {
+  const { clock, ask, isOpen } = createTested()
+  for (let i = 0; i < FAILURES; i++) await ask(refused)
+  clock.ms = PROBE_AFTER_MS
+  await ask(down, 'poisoned')
+  clock.ms += PROBE_AFTER_MS
+  assertShed(t, await ask(well, 'poisoned'))
+  clock.ms += PROBE_AFTER_MS
+  const { promise, resolve } = Promise.withResolvers<Answer>()
+  const hanging = ask(promise, 'poisoned')
+  assertShed(t, await ask(well, 'poisoned'))
+  t.same(await ask(well, 'good'), well, 'does not wait for the end of that probe')
+  t.notOk(isOpen())
+  resolve(down)
+  await hanging
+  t.notOk(isOpen())
+})
+
+t.test('edge M4: where everyone who asks has failed before, they are probed all the same, and rarely', async (t) => {
+  const { clock, ask, isOpen } = createTested()
+  await open(ask)
+  clock.ms = 2 * PROBE_AFTER_MS - 1
+  assertShed(t, await ask(well, 'failed-1'))
+  clock.ms = 2 * PROBE_AFTER_MS
+  t.same(await ask(down, 'failed-1'), down)
+  assertShed(t, await ask(well, 'failed-2'))
+  clock.ms = 4 * PROBE_AFTER_MS
+  t.same(await ask(well, 'failed-2'), well)
+  t.notOk(isOpen())
+})
+
+t.test('edge M4: what was asked before it opened neither closes it nor opens it again', async (t) => {
+  const { clock, ask, isOpen } = createTested()
+  const early = Array.from({ length: 2 * FAILURES }, () => Promise.withResolvers<Answer>())
+  const asked = early.map(({ promise }, i) => ask(promise, `early-${i}`))
+  await open(ask)
+  early[0]?.resolve(well)
+  await asked[0]
+  t.ok(isOpen())
+  clock.ms = PROBE_AFTER_MS
+  await ask(well)
+  for (const { resolve } of early) resolve(down)
+  await Promise.all(asked)
+  t.notOk(isOpen())
+})
+
+t.test('edge M4: a fault of ours ends a probe and says nothing of upstream', async (t) => {
+  const { clock, ask, isOpen } = createTested()
+  await open(ask)
+  clock.ms = PROBE_AFTER_MS
+  await t.rejects(ask(Promise.reject(new TypeError('ours'))), { message: 'ours' })
+  t.ok(isOpen())
+  t.same(await ask(well), well)
+})
+
+t.test('edge M4: a value that upstream answers with 500 to one caller refuses nobody else', async (t) => {
+  const app = await startApp(t)
+  app.upstream.answer(GA, failure(500))
+  for (let i = 0; i < 6; i++) t.equal((await app.mint('client_secrets')).status, 502)
+  t.equal(app.attempts.filter((outcome) => outcome === '500').length, 12, 'asked each time, and tried again')
+  app.upstream.reset(GA)
+  t.equal((await app.mint('client_secrets', undefined, { authorization: `Bearer ${await app.token({ sub: 'grace' })}` })).status, 200)
 })
 
 t.test('fault 1: an upstream that is gone is asked no more, while the service stays ready, then probed, then used again', async (t) => {

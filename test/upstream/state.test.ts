@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createBreaker } from '../../src/upstream/breaker.ts'
+import { createUpstreamBreaker } from '../../src/upstream/breaker.ts'
 import { createClient } from '../../src/upstream/client.ts'
 import { openKey } from '../../src/upstream/key.ts'
 import { readConfig } from '../../src/config/environment.ts'
@@ -13,7 +13,7 @@ t.test('fault 44: a key file that is not there stops the start', async (t) => {
 })
 
 t.test('the breaker does not take a fault of ours for one of upstream', async (t) => {
-  await t.rejects(createBreaker(log)(async () => { throw new TypeError('ours') }), { message: 'ours' })
+  await t.rejects(createUpstreamBreaker(log).ask(async () => { throw new TypeError('ours') }, 'ada'), { message: 'ours' })
 })
 
 t.test('a client that has asked nothing yet is at rest', async (t) => {

@@ -58,6 +58,7 @@ const KEY_ADVICE: Readonly<Record<string, string>> = {
   unreachable: 'the keys are at another address than the discovery document: let this machine out to it',
   timeout: 'the keys are at another address than the discovery document: let this machine out to it',
   no_keys: 'let the issuer publish its keys',
+  no_usable_keys: 'let the issuer publish a key to sign with: RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519',
   secret_key_published: 'the issuer publishes a key that must be secret: have it replaced at once'
 }
 

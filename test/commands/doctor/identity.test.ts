@@ -7,6 +7,7 @@ import type { CallerEntry } from '../../../src/callers/schema.ts'
 import { compareClocks } from '../../../src/commands/doctor/clock.ts'
 import type { Finding } from '../../../src/commands/doctor/finding.ts'
 import { examineCaller } from '../../../src/commands/doctor/identity.ts'
+import { createSigner } from '../../callers/forge.ts'
 import { answers, floods, startHostileIssuer, type HostileIssuer } from '../../support/hostile-issuer.ts'
 import { startOidcProvider, RESOURCE_SERVER } from '../../support/oidc-provider.ts'
 
@@ -57,7 +58,8 @@ t.test('an issuer whose keys cannot be used says why, and what to do', async (t)
     [{}, { keys: [] }, /no_keys/, /publish/],
     [{}, { keys: [{ kty: 'oct', k: 'x' }] }, /secret_key_published/, /at once/],
     [{}, { keys: 7 }, /not_a_key_set/, /mend the address/],
-    [{}, { keys: [{ kty: 'RSA', alg: 'RS512', n: jwk.x, e: 'AQAB' }] }, /none of them is for RS256, PS256, ES256, EdDSA/, /algorithms:/]
+    [{}, { keys: [{ ...jwk, use: 'enc' }] }, /no_usable_keys/, /2048/],
+    [{}, { keys: [createSigner('ES384').jwk] }, /none of them is for RS256, PS256, ES256, EdDSA/, /algorithms:/]
   ]
   for (const [changes, jwks, says, advice] of rows) {
     const issuer = await startIssuer(t, changes, jwks)
