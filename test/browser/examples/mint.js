@@ -1,4 +1,4 @@
-/** `userToken` is of your own sign-in; `request` is {session?, expires_after?}, and {} leaves everything to the policy. */
+/** `userToken` comes from your own sign-in; `request` is {session?, expires_after?}, and {} leaves everything to the policy. */
 export async function mint (mintUrl, userToken, request = {}) {
   const response = await fetch(`${mintUrl}/realtime/client_secrets`, {
     method: 'POST',
