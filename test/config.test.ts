@@ -95,7 +95,7 @@ function assertProblem (t: Test, env: Environment, problem: RegExp): void {
   t.notMatch(problems[0], /canary/)
 }
 
-t.test('fault 42, F15: what is wrong is told by name, and never by value', async (t) => {
+t.test('C6, fault 42, F15: what is wrong is told by name, and never by value', async (t) => {
   for (const [env, problem] of WRONG) assertProblem(t, env, problem)
 })
 
