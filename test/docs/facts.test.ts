@@ -44,6 +44,13 @@ t.test('log lines and reasons that operators are to look for are written by the 
   }
 })
 
+t.test('the rights in Redis are those that a test shows to be enough', async (t) => {
+  const [, rights = ''] = /`ACL SETUSER mint on >… (.*?)`/.exec(read('docs/deploying.md')) ?? []
+  const test = read(globSync('test/**/redis-damage.test.ts', { cwd: ROOT })[0] as string)
+  t.ok(rights.length > 0)
+  for (const right of rights.split(' ')) t.match(test, `'${right}'`)
+})
+
 t.test('the routes are those that the app has', async (t) => {
   const listed = tableRows(section('docs/connecting.md', 'Routes')).flatMap(([route]) => quoted(route)).map((route) => route.split(' ')[1] ?? '')
   for (const route of listed) t.match(SOURCE, `'${route}'`)
