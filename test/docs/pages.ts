@@ -10,8 +10,10 @@ export const read = (path: string): string => readFileSync(join(ROOT, path), 'ut
 
 export type Block = Readonly<{ page: string, language: string, text: string }>
 
-export const BLOCKS: readonly Block[] = PAGES.flatMap((page) =>
-  [...read(page).matchAll(/^```(\S*)\n([^]*?)^```$/gm)].map(([, language = '', text = '']) => ({ page, language, text })))
+export const BLOCKS: readonly Block[] = PAGES.flatMap((page) => {
+  const found = [...read(page).matchAll(/^```(\S*)\n([^]*?)^```$/gm)]
+  return found.map(([, language = '', text = '']) => ({ page, language, text }))
+})
 
 /** Without what stands between fences. */
 export function prose (page: string): string {
@@ -20,7 +22,8 @@ export function prose (page: string): string {
 
 /** The rows of all tables of a page, each cell trimmed; heads and rules are left out. */
 export function tableRows (text: string): string[][] {
-  const rows = text.split('\n').map((line) => line.startsWith('|') ? line.split('|').slice(1, -1).map((cell) => cell.trim()) : null)
+  const cells = (line: string) => line.split('|').slice(1, -1).map((cell) => cell.trim())
+  const rows = text.split('\n').map((line) => line.startsWith('|') ? cells(line) : null)
   return rows.filter((row, i): row is string[] => row !== null && !isRule(row) && !isRule(rows[i + 1] ?? null))
 }
 
@@ -40,7 +43,8 @@ export function section (page: string, heading: string): string {
 
 /** As GitHub makes them. */
 export function anchors (page: string): string[] {
-  return [...prose(page).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, '').replaceAll(' ', '-'))
+  return [...prose(page).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+    heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, '').replaceAll(' ', '-'))
 }
 
 /** What is wrong with the links of a page: files that do not exist, and headings. */

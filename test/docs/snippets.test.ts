@@ -15,7 +15,8 @@ import { createMetrics } from '../../src/metrics.ts'
 import { welcome } from '../../src/sandbox/welcome.ts'
 import { BLOCKS, PAGES, read, ROOT, type Block } from './pages.ts'
 
-const blocks = (language: string, contains = ''): readonly Block[] => BLOCKS.filter((block) => block.language === language && block.text.includes(contains))
+const blocks = (language: string, contains = ''): readonly Block[] =>
+  BLOCKS.filter((block) => block.language === language && block.text.includes(contains))
 const only = (language: string, contains: string): string => {
   const found = blocks(language, contains)
   if (found.length !== 1) throw new Error(`${found.length} blocks of ${language} with ${contains}`)
@@ -27,7 +28,8 @@ const SMALLEST = only('yaml', 'name: everyone')
 
 function shell (line: string, cwd: string): Promise<string> {
   // As npm would run it, but in a folder with the files that the page speaks of.
-  const command = line.replace(/npm run -s ([\w-]+)(?: --)?/g, (_, name: string) => (scripts[name] as string).replace('src/', `${ROOT}/src/`))
+  const script = (name: string) => (scripts[name] as string).replace('src/', `${ROOT}/src/`)
+  const command = line.replace(/npm run -s ([\w-]+)(?: --)?/g, (_, name: string) => script(name))
   const env = { PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
   return new Promise((resolve) => execFile('sh', ['-c', command], { cwd, env }, (_error, out) => resolve(out)))
 }
@@ -43,19 +45,32 @@ t.test('browser code is what the tests run, to the letter, and all of it is show
   t.same(blocks('js').map(({ text }) => text).sort(), files.sort())
 })
 
+const SANDBOX = {
+  ephemint: 'http://127.0.0.1:8080',
+  identityProvider: 'http://127.0.0.1:8101',
+  ops: null,
+  playground: '',
+  upstream: '',
+  real: false,
+  policyFile: ''
+}
+
 /** Commands of `sh` blocks: how each is known to work. */
 const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
   'npm ci && npm run dev': () => t.match(read('.ci/run'), /npm ci\n[^]*npm run dev/, 'CI pastes it'),
   'npm ci && npm test': () => t.match(read('.ci/run'), /npm ci\n[^]*npm test/, 'CI pastes it'),
   'npm run bench': () => t.match(read('.ci/run'), 'npm run bench', 'CI runs it, shortened'),
-  'curl -sS -X POST': (line) => t.match(welcome({ ephemint: 'http://127.0.0.1:8080', ops: null, playground: '', identityProvider: 'http://127.0.0.1:8101', upstream: '', real: false, policyFile: '' }), line, 'the sandbox prints it, and CI pastes it'),
+  'curl -sS -X POST': (line) => t.match(welcome(SANDBOX), line, 'the sandbox prints it, and CI pastes it'),
   'node --max-semi': (line) => t.equal(line, scripts.start),
   'sed -n': async (line, dir) => {
     await shell(`mkdir -p deploy/secrets; echo OPENAI_API_KEY=sk-example > .env; ${line}`, dir)
     t.equal(await shell('cat deploy/secrets/openai_api_key', dir), 'sk-example\n')
   },
   'docker compose up --build': () => t.match(read('docker-compose.yml'), 'build: .'),
-  'kubectl create secret': (line) => { for (const [, file] of line.matchAll(/--from-file=(\S+)/g)) t.match(only('yaml', 'kind: Deployment'), `/run/secrets/ephemint/${file}`) },
+  'kubectl create secret': (line) => {
+    const files = [...line.matchAll(/--from-file=(\S+)/g)]
+    for (const [, file] of files) t.match(only('yaml', 'kind: Deployment'), `/run/secrets/ephemint/${file}`)
+  },
   'kubectl create configmap': () => t.match(only('yaml', 'kind: Deployment'), '/etc/ephemint/ephemint.yaml'),
   'grep -rnw A8 test': async (line) => t.match(await shell(line, ROOT), /tokens\.test\.ts/)
 }
@@ -74,12 +89,13 @@ t.test('every npm script that a page names exists, with the options that it name
 })
 
 function unknownScripts (text: string): string[] {
-  return [...text.matchAll(/npm (?:run (?:-s )?([a-z-]+)|start|test)(?: -- ([^`\n]*))?/g)].flatMap(([whole, name, options = '']) => {
-    if (name === undefined) return []
+  return [...text.matchAll(/npm run (?:-s )?([a-z-]+)(?: -- ([^`\n]*))?/g)].flatMap(([whole, name = '', args = '']) => {
     const [path] = /(?:src|test)\/\S+\.ts/.exec(scripts[name] ?? '') ?? []
     if (scripts[name] === undefined) return [whole]
     const source = path === undefined ? '' : read(path)
-    return [...options.matchAll(/--([a-z-]+)/g)].flatMap(([, option = '']) => new RegExp(`\\b${option}'?: \\{ type|--${option}\\b`).test(source) ? [] : [`${name} --${option}`])
+    const isKnown = (option: string) => new RegExp(`\\b${option}'?: \\{ type|--${option}\\b`).test(source)
+    const options = [...args.matchAll(/--([a-z-]+)/g)].map(([, option = '']) => option)
+    return options.filter((option) => !isKnown(option)).map((option) => `${name} --${option}`)
   })
 }
 
@@ -97,7 +113,8 @@ t.test('what a command prints is what the page shows', async (t) => {
 
 const FILES: Record<string, string> = {
   'the smallest': SMALLEST,
-  'a prompt': `${SMALLEST.replace('instructions: You are Ada., ', '')}      prompts: [pmpt_68ab@2]\n${only('yaml', 'pmpt_68ab@2')}`,
+  'a prompt': SMALLEST.replace('instructions: You are Ada., ', '') +
+    `      prompts: [pmpt_68ab@2]\n${only('yaml', 'pmpt_68ab@2')}`,
   'aliases of models': SMALLEST + only('yaml', 'gpt-4o-realtime-preview:').replace(/^/gm, '      ').trimEnd()
 }
 
@@ -135,10 +152,15 @@ t.test('the manifest for Kubernetes sets what the service reads, and probes what
   t.same(documents.map(({ kind }) => kind), ['Deployment', 'Service', 'PodDisruptionBudget'])
   const { spec: pod } = documents[0].spec.template
   const [container] = pod.containers
-  const env: Record<string, string> = Object.fromEntries(container.env.map(({ name, value }: { name: string, value: string }) => [name, value]))
-  const dir = t.testdir({ openai_api_key: 'sk-example', safety_identifier_secret: 's'.repeat(32), redis_url: 'redis://valkey:6379' })
-  const here = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value.replace('/run/secrets/ephemint', dir)]))
-  t.match(readConfig(here), { policyFile: env.EPHEMINT_CONFIG, trustProxy: ['10.0.0.0/8'], redis: { host: 'valkey' } })
+  const dir = t.testdir({
+    openai_api_key: 'sk-example',
+    safety_identifier_secret: 's'.repeat(32),
+    redis_url: 'redis://valkey:6379'
+  })
+  const variables = container.env as { name: string, value: string }[]
+  const here = (value: string) => value.replace('/run/secrets/ephemint', dir)
+  const config = readConfig(Object.fromEntries(variables.map(({ name, value }) => [name, here(value)])))
+  t.match(config, { policyFile: '/etc/ephemint/ephemint.yaml', trustProxy: ['10.0.0.0/8'], redis: { host: 'valkey' } })
   for (const probe of ['readinessProbe', 'livenessProbe', 'startupProbe']) {
     t.match(container[probe].httpGet, { path: probe === 'readinessProbe' ? '/readyz' : '/livez', port: 'ops' })
   }
@@ -159,9 +181,11 @@ t.test('alerts ask for metrics and codes that exist', async (t) => {
   const known = new Set([...(await metrics.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name))
   for (const { rules } of parse(only('yaml', 'groups:')).groups as { rules: { alert: string, expr: string }[] }[]) {
     for (const { alert, expr } of rules) {
-      for (const [name] of expr.matchAll(/ephemint_\w+/g)) t.ok(known.has(name.replace(/_bucket$/, '')), `${alert}: ${name}`)
+      const names = [...expr.matchAll(/ephemint_\w+/g)].map(([name]) => name.replace(/_bucket$/, ''))
+      for (const name of names) t.ok(known.has(name), `${alert}: ${name}`)
       for (const [, codes = ''] of expr.matchAll(/code!?=~?"([^"]*)"/g)) {
-        for (const code of codes.split('|')) t.ok(ERROR_CODES.some((known) => new RegExp(`^${code}$`).test(known)), `${alert}: ${code}`)
+        const isCode = (pattern: string) => ERROR_CODES.some((code) => new RegExp(`^${pattern}$`).test(code))
+        for (const pattern of codes.split('|')) t.ok(isCode(pattern), `${alert}: ${pattern}`)
       }
     }
   }
@@ -172,7 +196,8 @@ t.test('alerts ask for metrics and codes that exist', async (t) => {
 /** Names at every depth but those below a value that is a caller's or a policy's own. */
 function shapeOf (value: Json, own: readonly string[]): Json {
   if (!isObject(value)) return typeof value
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, own.includes(key) ? null : shapeOf(member as Json, own)]))
+  const members = Object.entries(value) as [string, Json][]
+  return Object.fromEntries(members.map(([key, member]) => [key, own.includes(key) ? null : shapeOf(member, own)]))
 }
 
 t.test('answers and lines have the members that the pages show', async (t) => {
@@ -181,8 +206,10 @@ t.test('answers and lines have the members that the pages show', async (t) => {
   const minted = await app.mint('client_secrets')
   t.same(shapeOf(minted.body, ['session']), shapeOf(shown('"value"'), ['session']))
   t.same(Object.keys(app.auditLines()[0] as object), Object.keys(shown('"audit":1') as object))
-  const { body } = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token()}` } })
+  const headers = { authorization: `Bearer ${await app.token()}` }
+  const { body } = await app.request('/v1/realtime/policy', { headers })
   const { realtime } = body.sessions as Record<string, Json>
-  t.same(shapeOf({ ...body, sessions: { realtime } } as Json, ['allow', 'models']), shapeOf(shown('"sessions"'), ['allow', 'models']))
+  const own = ['allow', 'models']
+  t.same(shapeOf({ ...body, sessions: { realtime } } as Json, own), shapeOf(shown('"sessions"'), own))
   t.equal(blocks('json').length, 3)
 })

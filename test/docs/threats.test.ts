@@ -1,4 +1,4 @@
-// The page of threats and the tests are held against each other: no row without a test or a reason, no test without a row.
+// docs/threats.md and the tests agree: no row without a test or a reason, no test without a row.
 
 import t from 'tap'
 import { read } from './pages.ts'

@@ -1,6 +1,6 @@
-// The rows of docs/threats.md and the tests that show them, found by their names. `npm run threats` writes the last column.
+// The rows of docs/threats.md and their tests, found by name. `npm run threats` writes the last column of the page.
 
-import { globSync, readFileSync, writeFileSync } from 'node:fs'
+import { globSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { read, ROOT, section, tableRows } from './pages.ts'
 
@@ -14,7 +14,7 @@ export function testsByRow (): Map<string, string[]> {
   const found = new Map<string, string[]>()
   for (const path of globSync('test/**/*.ts', { cwd: ROOT }).sort()) {
     if (path.startsWith('test/docs/')) continue
-    const rows = [...readFileSync(join(ROOT, path), 'utf8').matchAll(NAMED)].flatMap(([, names = '']) => names.split(', '))
+    const rows = [...read(path).matchAll(NAMED)].flatMap(([, names = '']) => names.split(', '))
     for (const row of new Set(rows)) found.set(row, [...found.get(row) ?? [], path])
   }
   return found
@@ -37,7 +37,9 @@ export function rowsWithoutTest (): string[] {
 export function withTests (page: string): string {
   const byRow = testsByRow()
   const top = tests(page)
-  return top.replace(LINE, (_, row: string, middle: string) => `| ${row} |${middle} ${(byRow.get(row) ?? []).map(link).join(', ') || '–'} |`) + page.slice(top.length)
+  const links = (row: string) => (byRow.get(row) ?? []).map(link).join(', ') || '–'
+  const withLinks = top.replace(LINE, (_, row: string, middle: string) => `| ${row} |${middle} ${links(row)} |`)
+  return withLinks + page.slice(top.length)
 }
 
 function tests (page: string): string {

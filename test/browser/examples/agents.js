@@ -11,14 +11,16 @@ class MintedWebSocket extends OpenAIRealtimeWebSocket {
 
 /** `agent` is a RealtimeAgent. Its tools still run here, for the minted tools of the same name. */
 export async function connectByWebRtc (agent, { value, session, realtimeUrl }) {
-  const realtime = new RealtimeSession(agent, { transport: new MintedWebRTC(), model: session.model, tracingDisabled: true })
+  const transport = new MintedWebRTC()
+  const realtime = new RealtimeSession(agent, { transport, model: session.model, tracingDisabled: true })
   await realtime.connect({ apiKey: value, url: realtimeUrl })
   return realtime
 }
 
 export async function connectByWebSocket (agent, { value, session, realtimeUrl }) {
   const url = `${realtimeUrl.replace(/^http/, 'ws').replace(/\/calls$/, '')}?model=${session.model}`
-  const realtime = new RealtimeSession(agent, { transport: new MintedWebSocket(), model: session.model, tracingDisabled: true })
+  const transport = new MintedWebSocket()
+  const realtime = new RealtimeSession(agent, { transport, model: session.model, tracingDisabled: true })
   await realtime.connect({ apiKey: value, url })
   return realtime
 }
