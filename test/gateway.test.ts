@@ -87,7 +87,7 @@ t.test('a replica that has died costs nobody a mint', { skip: NO_NGINX }, async 
   await until('an audit line of each', () => two.audit.length >= 20)
 })
 
-t.test('33: while one replica stops no mint is lost, and none is minted twice', { skip: NO_NGINX }, async (t) => {
+t.test('fault 33: while one replica stops no mint is lost, and none is minted twice', { skip: NO_NGINX }, async (t) => {
   const { gateway, replicas: [leaving, staying], upstream } = await startFront(t)
   const authorization = `Bearer ${await tokenOf()}`
   const statuses: number[] = []

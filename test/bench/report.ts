@@ -1,4 +1,4 @@
-// Medians with minimum and maximum, the ratios that the README quotes, and the bars.
+// Medians with minimum and maximum, the ratios that docs/speed.md quotes, and the bars.
 
 export type Sample = Readonly<{
   name: string

@@ -1,4 +1,4 @@
-// The browser code of the README, as it stands in its files, against the sandbox: what is shown works.
+// The browser code of docs/connecting.md, as it stands in its files, against the sandbox: what is shown works.
 
 import tap, { type Test } from 'tap'
 import type { Page } from 'playwright-core'

@@ -68,7 +68,7 @@ const PROBLEMS: [string, CallerEntry[], [path: string, problem: RegExp][]][] = [
   ['two for the Authorization header', [forward({ cookie: undefined, header: 'Authorization', pass: ['authorization'] }), jwt({})], [['callers', /header authorization/]]]
 ]
 
-t.test('problems', async (t) => {
+t.test('A24: what is wrong stops the start, by its path and without a value', async (t) => {
   for (const [name, entries, expected] of PROBLEMS) {
     const { problems } = compile(entries)
     t.same(problems.map(({ path }) => path), expected.map(([path]) => path), name)

@@ -30,7 +30,7 @@ t.test('a cookie credential needs an allowed page', async (t) => {
       ['C13 same-site without an Origin', [['sec-fetch-site', 'same-site']], { method: 'GET' }],
       ['C13 typed into the address bar', [['sec-fetch-site', 'none']], { method: 'GET' }],
       ...['null', 'https://app.example.com.evil.com', 'https://evilapp.example.com', 'http://app.example.com', `${ORIGIN}:443`, `${ORIGIN}/`, 'https://APP.example.com', '']
-        .map((origin): [string, Sent, object] => [`C1 to C3 ${origin}`, [['origin', origin], ['sec-fetch-site', 'same-origin']], { method: 'GET' }]),
+        .map((origin): [string, Sent, object] => [`C1, C2, C3 ${origin}`, [['origin', origin], ['sec-fetch-site', 'same-origin']], { method: 'GET' }]),
       ['two Origins', [['origin', ORIGIN], ['origin', 'https://evil.example']], {}]
     ]
     for (const [attack, headers, options] of foreign) {

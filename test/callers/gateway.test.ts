@@ -12,7 +12,7 @@ function start (t: Test, entry: Partial<GatewayEntry> = {}, host = '127.0.0.1') 
 }
 const said = (user: string, secret = SECRET): Sent => [['X-Auth-Request-User', user], ['X-Gateway-Secret', secret]]
 
-t.test('without the secret it is a forgery', async (t) => {
+t.test('A44: without the secret it is a forgery', async (t) => {
   const { ask } = await start(t)
   for (const secret of ['', SECRET.slice(0, -1), `${SECRET} x`, SECRET.toUpperCase()]) assertRefused(t, await ask(said('root', secret)), secret === '' ? 'header_empty' : 'gateway_secret_wrong')
   assertRefused(t, await ask([['x-auth-request-user', 'root']]), 'gateway_secret_wrong')
@@ -21,12 +21,12 @@ t.test('without the secret it is a forgery', async (t) => {
   assertPassed(t, await ask([['x-gateway-secret', SECRET]]), { issuer: 'guest' }, 'the secret alone names nobody')
 })
 
-t.test('from anywhere else it is a forgery, whatever is said of its address', async (t) => {
+t.test('A44: from anywhere else it is a forgery, whatever is said of its address', async (t) => {
   const { ask } = await start(t, { from: ['10.0.0.0/8'] })
   for (const header of ['x-forwarded-for', 'x-real-ip', 'forwarded']) assertRefused(t, await ask([...said('root'), [header, '10.0.0.1']]), 'gateway_not_trusted')
 })
 
-t.test('a name that can be read in two ways is none', async (t) => {
+t.test('A44: a name that can be read in two ways is none', async (t) => {
   const { ask } = await start(t)
   const secret: Sent = [['x-gateway-secret', SECRET]]
   const bad: [string, Sent][] = [

@@ -1,5 +1,5 @@
 // One `callers` entry for each well-known identity provider, with a token of the shape that it issues, taken from its public
-// documentation. README quotes the YAML; the tests prove it with keys of their own.
+// documentation. docs/callers.md quotes the YAML; the tests prove it with keys of their own.
 
 import type { JsonObject } from '../../src/json.ts'
 

@@ -163,7 +163,7 @@ const PASSED: Record<string, Record<string, string | Sent>> = {
   'A31 cty alone': { cty: signed({}, { cty: 'JWT' }) },
   'A32 the type, however it is written': Object.fromEntries(['at+jwt', 'AT+JWT', 'application/at+jwt', 'Application/At+Jwt'].map((typ) => [typ, forge(rsa, base({ iss: TYPED }), { typ })])),
   'A35 the scheme in any case': Object.fromEntries(['bearer', 'BEARER', 'bEaReR'].map((scheme) => [scheme, [['authorization', `${scheme} ${signed()}`]]])),
-  'A35 the cookie that is named, or a bearer token of the same issuer': { cookie: [['cookie', `a=b; token=${forge(rsa, base({ iss: BOTH }))}`], ['origin', ORIGIN]], bearer: forge(rsa, base({ iss: BOTH })) },
+  'A35, E8 the cookie that is named, or a bearer token of the same issuer': { cookie: [['cookie', `a=b; token=${forge(rsa, base({ iss: BOTH }))}`], ['origin', ORIGIN]], bearer: forge(rsa, base({ iss: BOTH })) },
   'Entra ID tokens carry x5t': { x5t: signed({}, { x5t: 'AAAA' }) }
 }
 

@@ -96,7 +96,7 @@ function assertProblem (t: Test, env: Environment, problem: RegExp): void {
   t.notMatch(problems[0], /canary/)
 }
 
-t.test('fault 42, F15: what is wrong is told by name, and never by value', async (t) => {
+t.test('C6, fault 42, F15: what is wrong is told by name, and never by value', async (t) => {
   for (const [env, problem] of WRONG) assertProblem(t, env, problem)
 })
 
@@ -108,7 +108,7 @@ t.test('fault 42: all that is wrong is told at once', async (t) => {
   t.notMatch(problems.join(), /canary/)
 })
 
-t.test('the defaults are those of the README', async (t) => {
+t.test('the defaults are those of docs/configuration.md', async (t) => {
   const { upstream, origins, ...rest } = readConfig(LEAST)
   t.equal(upstream.baseUrl.href, 'https://api.openai.com/v1')
   t.match(upstream, { key: { value: 'sk-canary' }, authScheme: 'bearer', organization: null, project: null, mintApi: 'auto', timeoutMs: 10_000, concurrency: 256 })

@@ -21,7 +21,7 @@ t.test('beyond the limit of an address no token is looked at', async (t) => {
   t.match(app.auditLines().at(-1), { event: 'mint.refused', code: 'rate_limit_exceeded', reason: 'address', subject: null })
 })
 
-t.test('headers that name another address change nothing where no proxy is trusted', async (t) => {
+t.test('E1: headers that name another address change nothing where no proxy is trusted', async (t) => {
   const app = await startApp(t, { env: LIMITED })
   const statuses = []
   for (const [i, name] of ['x-forwarded-for', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'true-client-ip', 'x-client-ip'].entries()) {
@@ -30,7 +30,7 @@ t.test('headers that name another address change nothing where no proxy is trust
   t.same(statuses, [200, 200, 429, 429, 429, 429])
 })
 
-t.test('behind a trusted proxy each client is counted for itself', async (t) => {
+t.test('E1, E4: behind a trusted proxy each client is counted for itself', async (t) => {
   for (const trust of ['1', '127.0.0.1', '127.0.0.0/8, 10.0.0.0/8']) {
     const app = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: trust } })
     for (const address of ['192.0.2.1', '192.0.2.2', '::ffff:192.0.2.3']) t.equal((await from(app, address)).status, 200, address)
@@ -42,7 +42,7 @@ t.test('behind a trusted proxy each client is counted for itself', async (t) => 
   }
 })
 
-t.test('an IPv6 client is its /64', async (t) => {
+t.test('E2: an IPv6 client is its /64', async (t) => {
   const app = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: '1' } })
   t.same(await Promise.all(['2001:db8::1', '2001:db8::2', '2001:db8:0:0:ffff::'].map(async (address) => (await from(app, address)).status)).then((all) => all.sort()), [200, 200, 429])
   t.equal((await from(app, '2001:db8:0:1::1')).status, 200)

@@ -12,7 +12,7 @@ const FOREIGN = [
   'https://codepen.io', 'https://someone.github.io', 'https://app.test, https://evil.test', 'https://app.test.', '*', 'app.test', 'https://'
 ]
 
-t.test('a foreign origin is refused before anything looks at the request, and can read nothing', async (t) => {
+t.test('C1, C2, C3, C5: a foreign origin is refused before anything looks at the request, and can read nothing', async (t) => {
   const app = await startApp(t)
   for (const origin of FOREIGN) {
     const { status, headers, body } = await app.mint('client_secrets', {}, { origin })
@@ -33,13 +33,13 @@ t.test('a foreign origin is refused everywhere, its preflights too', async (t) =
   t.equal(headers.get('access-control-allow-methods'), null)
 })
 
-t.test('a cross-site request that hides its origin is refused', async (t) => {
+t.test('C13: a cross-site request that hides its origin is refused', async (t) => {
   const app = await startApp(t)
   t.equal((await app.mint('client_secrets', {}, { 'sec-fetch-site': 'cross-site' })).status, 403)
   t.equal((await app.mint('client_secrets', {}, { 'sec-fetch-site': 'same-origin' })).status, 200)
 })
 
-t.test('no origin at all is a server, and its credential decides', async (t) => {
+t.test('C7: no origin at all is a server, and its credential decides', async (t) => {
   const app = await startApp(t)
   t.equal((await app.mint('client_secrets', {})).status, 200)
 })
@@ -50,7 +50,7 @@ t.test('without CORS_ORIGINS no page may call', async (t) => {
   t.equal((await app.mint('client_secrets', {})).status, 200)
 })
 
-t.test('a page of ours can read what it is answered, refusals too', async (t) => {
+t.test('C14: a page of ours can read what it is answered, refusals too', async (t) => {
   const app = await startApp(t, { policy: POLICY.replace('minute: 50', 'minute: 1') })
   const rows = [
     [200, {}], [429, {}], [401, { authorization: 'Bearer canary' }], [403, { authorization: `Bearer ${await app.token({ plan: 'free' })}` }], [415, { 'content-type': 'text/plain' }]
@@ -64,7 +64,7 @@ t.test('a page of ours can read what it is answered, refusals too', async (t) =>
   }
 })
 
-t.test('a preflight is told what it may send, by name', async (t) => {
+t.test('C9, C10, C11: a preflight is told what it may send, by name', async (t) => {
   const app = await startApp(t, { env: { ADDRESS_LIMIT_PER_MINUTE: '1' } })
   const requested = 'authorization, content-type, x-stainless-lang, X-Stainless-Retry-Count, openai-organization, x-openai-client, x-evil, x-stainless-*, x-stainless-, x-stainless-é, cookie'
   for (const attempt of ['first', 'second', 'third']) {
@@ -82,7 +82,7 @@ t.test('a preflight is told what it may send, by name', async (t) => {
   t.equal(app.audit.kept.length, 0)
 })
 
-t.test('a preflight for what is not served, or of a size that nobody needs, is granted nothing of it', async (t) => {
+t.test('C10: a preflight for what is not served, or of a size that nobody needs, is granted nothing of it', async (t) => {
   const app = await startApp(t)
   for (const headers of [
     { origin: ORIGIN, 'access-control-request-method': 'DELETE' },

@@ -48,7 +48,7 @@ t.test('without limits, or with a total alone, nothing is told', async (t) => {
   }
 })
 
-t.test('a refused request costs nothing, and a failed mint is given back', async (t) => {
+t.test('E11: a refused request costs nothing, and a failed mint is given back', async (t) => {
   const app = await startApp(t, { policy: limited('{ day: 2, total: { day: 2 } }') })
   for (let i = 0; i < 3; i++) {
     t.equal((await app.mint('client_secrets', [])).status, 400)
@@ -60,7 +60,7 @@ t.test('a refused request costs nothing, and a failed mint is given back', async
   t.equal((await app.mint('client_secrets')).headers.get('ratelimit-remaining'), '1')
 })
 
-t.test('all routes and kinds and tokens of a caller count together, and no other caller\'s', async (t) => {
+t.test('E5, E7: all routes and kinds and tokens of a caller count together, and no other caller\'s', async (t) => {
   const app = await startApp(t, { policy: limited('{ day: 4 }') })
   for (const route of ['sessions', 'transcription_sessions', 'client_secrets', 'translations/client_secrets']) {
     t.equal((await app.mint(route, {}, { authorization: `Bearer ${await app.token({ jti: route })}` })).status, 200)
@@ -76,7 +76,7 @@ t.test('a total is shared by all callers of the policy', async (t) => {
   t.same(statuses, [200, 200, 200, 429])
 })
 
-t.test('a parallel burst gets exactly the limit', async (t) => {
+t.test('E9: a parallel burst gets exactly the limit', async (t) => {
   const app = await startApp(t, { policy: limited('{ minute: 10 }') })
   const answers = await Promise.all(Array.from({ length: 100 }, () => app.mint('client_secrets')))
   t.equal(answers.filter(({ status }) => status === 200).length, 10)

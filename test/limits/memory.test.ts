@@ -43,7 +43,7 @@ const step = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(1, 59_999, 60_000, 3_600_000, 86_400_000) }) }
 )
 
-t.test('it takes, refuses and gives back as the model does', async (t) => {
+t.test('E10: it takes, refuses and gives back as the model does', async (t) => {
   fc.assert(fc.property(fc.tuple(windows, windows), windows, fc.array(step, { maxLength: 60 }), ([first, second], total, steps) => {
     const { clock, take, peek } = store()
     const expected = model()
@@ -122,7 +122,7 @@ t.test('a window that the policy no longer has neither counts nor gets in the wa
   t.match(windows, [{ window: 'day', remaining: 3 }])
 })
 
-t.test('an exhausted caller is not forgotten, whoever comes after', async (t) => {
+t.test('E12: an exhausted caller is not forgotten, whoever comes after', async (t) => {
   const { take } = store(100)
   const exhausted = caller('exhausted', { day: 1 })
   t.ok(take([exhausted]).taken)

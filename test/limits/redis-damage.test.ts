@@ -89,7 +89,7 @@ t.test('E14: a Redis that may evict windows is not relied on, and is once it may
   await until('Redis to be up', store.isUp)
 })
 
-t.test('the rights that the README names are enough; without INFO there is a warning', { skip: NO_REDIS }, async (t) => {
+t.test('the rights that docs/deploying.md names are enough; without INFO there is a warning', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   for (const right of ['+info', '-info']) {
     await redis.control.call('ACL', 'SETUSER', 'mint', 'on', '>secret', '~{ephemint}:*', '+eval', '+evalsha', '+get', '+set', '+del', '+pttl', '+select', right)

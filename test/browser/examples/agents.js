@@ -1,7 +1,7 @@
 import { OpenAIRealtimeWebRTC, OpenAIRealtimeWebSocket, RealtimeSession } from '@openai/agents-realtime'
 
-// The library opens with a session.update of its own, in which the agent's instructions, voice and tools replace the
-// minted ones. These say nothing instead, so what was minted stays in force.
+// The library begins with a session.update in which the agent's instructions, voice and tools replace the minted
+// ones. These transports send an empty update instead, so the minted session stays as it is.
 class MintedWebRTC extends OpenAIRealtimeWebRTC {
   buildSessionPayload () { return { type: 'realtime' } }
 }
@@ -9,16 +9,18 @@ class MintedWebSocket extends OpenAIRealtimeWebSocket {
   buildSessionPayload () { return { type: 'realtime' } }
 }
 
-/** `agent` is a RealtimeAgent. Its tools still run here: they answer the calls of the minted tools of the same name. */
+/** `agent` is a RealtimeAgent. Its tools still run here, for the minted tools of the same name. */
 export async function connectByWebRtc (agent, { value, session, realtimeUrl }) {
-  const realtime = new RealtimeSession(agent, { transport: new MintedWebRTC(), model: session.model, tracingDisabled: true })
+  const transport = new MintedWebRTC()
+  const realtime = new RealtimeSession(agent, { transport, model: session.model, tracingDisabled: true })
   await realtime.connect({ apiKey: value, url: realtimeUrl })
   return realtime
 }
 
 export async function connectByWebSocket (agent, { value, session, realtimeUrl }) {
   const url = `${realtimeUrl.replace(/^http/, 'ws').replace(/\/calls$/, '')}?model=${session.model}`
-  const realtime = new RealtimeSession(agent, { transport: new MintedWebSocket(), model: session.model, tracingDisabled: true })
+  const transport = new MintedWebSocket()
+  const realtime = new RealtimeSession(agent, { transport, model: session.model, tracingDisabled: true })
   await realtime.connect({ apiKey: value, url })
   return realtime
 }

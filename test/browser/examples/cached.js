@@ -1,6 +1,6 @@
 /**
- * A function that mints only where the last secret is about to expire. It gives a promise, so two callers at once share
- * one mint. `spareSeconds` is what connecting may take.
+ * A function that mints only when the last secret is about to expire. It returns a promise, so two callers at once
+ * share one mint. `spareSeconds` is the time that connecting may take.
  */
 export function cached (mint, spareSeconds = 10) {
   let minted

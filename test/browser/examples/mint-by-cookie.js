@@ -1,4 +1,4 @@
-/** The user's session cookie goes with it; nothing of it is to be read here. */
+/** The browser sends the user's session cookie; the page need not be able to read it. */
 export async function mintByCookie (mintUrl, request = {}) {
   const response = await fetch(`${mintUrl}/realtime/client_secrets`, {
     method: 'POST',

@@ -1,4 +1,4 @@
-/** `userToken` is of your own sign-in; `request` is {session?, expires_after?}, and {} leaves everything to the policy. */
+/** `userToken` comes from your own sign-in; `request` is {session?, expires_after?}, {} leaves all to the policy. */
 export async function mint (mintUrl, userToken, request = {}) {
   const response = await fetch(`${mintUrl}/realtime/client_secrets`, {
     method: 'POST',
@@ -8,7 +8,8 @@ export async function mint (mintUrl, userToken, request = {}) {
   const answer = await response.json()
   if (!response.ok) {
     const { code, param, message } = answer.error
-    throw Object.assign(new Error(message), { status: response.status, code, param, retryAfter: Number(response.headers.get('Retry-After')) })
+    const retryAfter = Number(response.headers.get('Retry-After'))
+    throw Object.assign(new Error(message), { status: response.status, code, param, retryAfter })
   }
   return { ...answer, realtimeUrl: response.headers.get('X-Realtime-Url') }
 }

@@ -16,7 +16,7 @@ t.test('a secret inside a session is not carried over, in either direction', asy
   }
 })
 
-t.test('no answer shows what its schema does not name, nor the secrets of a tool', async (t) => {
+t.test('D25: no answer shows what its schema does not name, nor the secrets of a tool', async (t) => {
   const tool = { type: 'mcp', server_label: 'crm', server_url: 'https://crm.example', headers: { key: 'canary' }, authorization: 'canary' }
   const session = { id: 'sess_1', model: 'm', tools: [tool], novelty: 'canary', voice: 'x', ...secrets }
   for (const schema of [ClientSecretAnswer, TranslationAnswer]) {

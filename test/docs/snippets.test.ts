@@ -1,0 +1,215 @@
+// Every block between fences in README and docs is run, or held against what it shows. A new block needs a check here.
+
+import { execFile } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+import { parse, parseAllDocuments } from 'yaml'
+import { COOKIE_APP, RECIPES } from '../callers/recipes.ts'
+import { POLICY, startApp } from '../support/app.ts'
+import { callCommand } from '../support/command.ts'
+import { readConfig } from '../../src/config/environment.ts'
+import { ERROR_CODES } from '../../src/errors.ts'
+import { isObject, type Json } from '../../src/json.ts'
+import { createMetrics } from '../../src/records/metrics.ts'
+import { welcome } from '../../src/sandbox/welcome.ts'
+import { BLOCKS, PAGES, read, ROOT, type Block } from './pages.ts'
+
+const blocks = (language: string, contains = ''): readonly Block[] =>
+  BLOCKS.filter((block) => block.language === language && block.text.includes(contains))
+const only = (language: string, contains: string): string => {
+  const found = blocks(language, contains)
+  if (found.length !== 1) throw new Error(`${found.length} blocks of ${language} with ${contains}`)
+  return (found[0] as Block).text
+}
+
+const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
+const SMALLEST = only('yaml', 'name: everyone')
+
+function shell (line: string, cwd: string): Promise<string> {
+  // As npm would run it, but in a folder with the files that the page speaks of.
+  const script = (name: string) => (scripts[name] as string).replace('src/', `${ROOT}/src/`)
+  const command = line.replace(/npm run -s ([\w-]+)(?: --)?/g, (_, name: string) => script(name))
+  const env = { PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
+  return new Promise((resolve) => execFile('sh', ['-c', command], { cwd, env }, (_error, out) => resolve(out)))
+}
+
+t.test('there is no block of a kind that is not checked', async (t) => {
+  t.same([...new Set(BLOCKS.map(({ language }) => language))].sort(), ['console', 'js', 'json', 'sh', 'text', 'yaml'])
+  t.ok(blocks('text').every(({ page }) => page === 'docs/architecture.md'), 'plain text is for diagrams')
+})
+
+t.test('browser code is what the tests run, to the letter, and all of it is shown', async (t) => {
+  const examples = join(ROOT, 'test/browser/examples')
+  const files = readdirSync(examples).map((name) => read(`test/browser/examples/${name}`))
+  t.same(blocks('js').map(({ text }) => text).sort(), files.sort())
+})
+
+const SANDBOX = {
+  ephemint: 'http://127.0.0.1:8080',
+  identityProvider: 'http://127.0.0.1:8101',
+  ops: null,
+  playground: '',
+  upstream: '',
+  real: false,
+  policyFile: ''
+}
+
+/** Commands of `sh` blocks: how each is known to work. */
+const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
+  'npm ci && npm run dev': () => t.match(read('.ci/run'), /npm ci\n[^]*npm run dev/, 'CI pastes it'),
+  'npm ci && npm test': () => t.match(read('.ci/run'), /npm ci\n[^]*npm test/, 'CI pastes it'),
+  'npm run bench': () => t.match(read('.ci/run'), 'npm run bench', 'CI runs it, shortened'),
+  'curl -sS -X POST': (line) => t.match(welcome(SANDBOX), line, 'the sandbox prints it, and CI pastes it'),
+  'node --max-semi': (line) => t.equal(line, scripts.start),
+  'sed -n': async (line, dir) => {
+    await shell(`mkdir -p deploy/secrets; echo OPENAI_API_KEY=sk-example > .env; ${line}`, dir)
+    t.equal(await shell('cat deploy/secrets/openai_api_key', dir), 'sk-example\n')
+  },
+  'docker compose up --build': () => t.match(read('docker-compose.yml'), 'build: .'),
+  'kubectl create secret': (line) => {
+    const files = [...line.matchAll(/--from-file=(\S+)/g)]
+    for (const [, file] of files) t.match(only('yaml', 'kind: Deployment'), `/run/secrets/ephemint/${file}`)
+  },
+  'kubectl create configmap': () => t.match(only('yaml', 'kind: Deployment'), '/etc/ephemint/ephemint.yaml'),
+  'grep -rnw A8 test': async (line) => t.match(await shell(line, ROOT), /tokens\.test\.ts/)
+}
+
+t.test('every command works', async (t) => {
+  const dir = t.testdir({})
+  for (const line of blocks('sh').flatMap(({ text }) => text.trimEnd().split('\n'))) {
+    const [, check] = Object.entries(COMMANDS).find(([start]) => line.startsWith(start)) ?? []
+    t.ok(check !== undefined, `a check for ${line}`)
+    await check?.(line, dir)
+  }
+})
+
+t.test('every npm script that a page names exists, with the options that it names', async (t) => {
+  for (const page of PAGES) t.same(unknownScripts(read(page)), [], page)
+})
+
+function unknownScripts (text: string): string[] {
+  return [...text.matchAll(/npm run (?:-s )?([a-z-]+)(?: -- ([^`\n]*))?/g)].flatMap(([whole, name = '', args = '']) => {
+    const [path] = /(?:src|test)\/\S+\.ts/.exec(scripts[name] ?? '') ?? []
+    if (scripts[name] === undefined) return [whole]
+    const source = path === undefined ? '' : read(path)
+    const isKnown = (option: string) => new RegExp(`\\b${option}'?: \\{ type|--${option}\\b`).test(source)
+    const options = [...args.matchAll(/--([a-z-]+)/g)].map(([, option = '']) => option)
+    return options.filter((option) => !isKnown(option)).map((option) => `${name} --${option}`)
+  })
+}
+
+t.test('what a command prints is what the page shows', async (t) => {
+  const dir = t.testdir({
+    'ephemint.yaml': SMALLEST,
+    'broken.yaml': `${SMALLEST}        max_output_tokens: { type: integer }\n        tools: { type: array }\n`
+  })
+  for (const { text, page } of blocks('console')) {
+    await Promise.all([...text.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)].map(async ([, line = '', expected = '']) => {
+      t.equal((await shell(line, dir)).trimEnd(), expected.trimEnd(), `${page}: ${line}`)
+    }))
+  }
+})
+
+const FILES: Record<string, string> = {
+  'the smallest': SMALLEST,
+  'a prompt': SMALLEST.replace('instructions: You are Ada., ', '') +
+    `      prompts: [pmpt_68ab@2]\n${only('yaml', 'pmpt_68ab@2')}`,
+  'aliases of models': SMALLEST + only('yaml', 'gpt-4o-realtime-preview:').replace(/^/gm, '      ').trimEnd()
+}
+
+t.test('every policy that is shown can be loaded', async (t) => {
+  const dir = t.testdir(FILES)
+  for (const name of Object.keys(FILES)) {
+    const { code, out } = await callCommand('check-config', [`${dir}/${name}`])
+    t.equal(code, 0, `${name}: ${out}`)
+  }
+})
+
+t.test('the recipes are those that the tests of callers prove', async (t) => {
+  const shown = [...RECIPES, { name: 'An app with its own cookie sessions', callers: COOKIE_APP }]
+  t.equal(only('yaml', '# Auth0'), `callers:\n${shown.map(({ name, callers }) => `# ${name}${callers}`).join('')}`)
+  const when = new Map(read('docs/callers.md').split('\n').flatMap((line) => {
+    const [, name = '', conditions = ''] = /^\| ([^|]+) \| `(\{[^`]*\})` \|/.exec(line) ?? []
+    return name === '' ? [] : [[name, parse(conditions) as Json] as const]
+  }))
+  for (const { name, when: expected } of RECIPES) if (when.has(name)) t.same(when.get(name), expected, name)
+  t.equal(when.size, 8)
+})
+
+t.test('the case that is shown holds for the example of a policy', async (t) => {
+  const dir = t.testdir({ 'cases.yaml': only('yaml', 'expect:') })
+  const { code, out } = await callCommand('check-config', ['ephemint.example.yaml', '--cases', `${dir}/cases.yaml`])
+  t.equal(code, 0, out)
+})
+
+t.test('the line for editors is that of the example', async (t) => {
+  t.match(read('ephemint.example.yaml'), only('yaml', '$schema='))
+})
+
+t.test('the manifest for Kubernetes sets what the service reads, and probes what it answers', async (t) => {
+  const documents = parseAllDocuments(only('yaml', 'kind: Deployment')).map((document) => document.toJS())
+  t.same(documents.map(({ kind }) => kind), ['Deployment', 'Service', 'PodDisruptionBudget'])
+  const { spec: pod } = documents[0].spec.template
+  const [container] = pod.containers
+  const dir = t.testdir({
+    openai_api_key: 'sk-example',
+    safety_identifier_secret: 's'.repeat(32),
+    redis_url: 'redis://valkey:6379'
+  })
+  const variables = container.env as { name: string, value: string }[]
+  const here = (value: string) => value.replace('/run/secrets/ephemint', dir)
+  const config = readConfig(Object.fromEntries(variables.map(({ name, value }) => [name, here(value)])))
+  t.match(config, { policyFile: '/etc/ephemint/ephemint.yaml', trustProxy: ['10.0.0.0/8'], redis: { host: 'valkey' } })
+  for (const probe of ['readinessProbe', 'livenessProbe', 'startupProbe']) {
+    t.match(container[probe].httpGet, { path: probe === 'readinessProbe' ? '/readyz' : '/livez', port: 'ops' })
+  }
+  t.ok(pod.terminationGracePeriodSeconds > 25)
+  t.same(container.ports.map(({ containerPort }: { containerPort: number }) => containerPort), [8080, 9090])
+})
+
+t.test('alerts ask for metrics and codes that exist', async (t) => {
+  const metrics = createMetrics()
+  metrics.watch({
+    isReady: () => true,
+    upstream: () => ({ inFlight: 0, isBreakerOpen: false }),
+    keyAges: () => [],
+    policy: () => ({ generation: 1, failedReloads: 0 }),
+    limits: () => ({ isUp: true, isAlone: false, local: 0, notGivenBack: 0, dataLosses: 0 }),
+    linesLost: () => ({})
+  })
+  const known = new Set([...(await metrics.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name))
+  for (const { rules } of parse(only('yaml', 'groups:')).groups as { rules: { alert: string, expr: string }[] }[]) {
+    for (const { alert, expr } of rules) {
+      const names = [...expr.matchAll(/ephemint_\w+/g)].map(([name]) => name.replace(/_bucket$/, ''))
+      for (const name of names) t.ok(known.has(name), `${alert}: ${name}`)
+      for (const [, codes = ''] of expr.matchAll(/code!?=~?"([^"]*)"/g)) {
+        const isCode = (pattern: string) => ERROR_CODES.some((code) => new RegExp(`^${pattern}$`).test(code))
+        for (const pattern of codes.split('|')) t.ok(isCode(pattern), `${alert}: ${pattern}`)
+      }
+    }
+  }
+  const listed = new Set([...read('docs/operating.md').matchAll(/^\| `(ephemint_\w+)` \|/gm)].map(([, name]) => name))
+  t.same(listed, new Set([...known].filter((name) => name?.startsWith('ephemint_'))), 'and the page lists every metric')
+})
+
+/** Names at every depth but those below a value that is a caller's or a policy's own. */
+function shapeOf (value: Json, own: readonly string[]): Json {
+  if (!isObject(value)) return typeof value
+  const members = Object.entries(value) as [string, Json][]
+  return Object.fromEntries(members.map(([key, member]) => [key, own.includes(key) ? null : shapeOf(member, own)]))
+}
+
+t.test('answers and lines have the members that the pages show', async (t) => {
+  const app = await startApp(t, { policy: POLICY.replace('minute: 50, day: 500', 'minute: 5') })
+  const shown = (contains: string): Json => JSON.parse(only('json', contains))
+  const minted = await app.mint('client_secrets')
+  t.same(shapeOf(minted.body, ['session']), shapeOf(shown('"value"'), ['session']))
+  t.same(Object.keys(app.auditLines()[0] as object), Object.keys(shown('"audit":1') as object))
+  const headers = { authorization: `Bearer ${await app.token()}` }
+  const { body } = await app.request('/v1/realtime/policy', { headers })
+  const { realtime } = body.sessions as Record<string, Json>
+  const own = ['allow', 'models']
+  t.same(shapeOf({ ...body, sessions: { realtime } } as Json, own), shapeOf(shown('"sessions"'), own))
+  t.equal(blocks('json').length, 3)
+})
