@@ -4,10 +4,11 @@
 import { getIn, leafPaths, merge, omitIn, overlaps, type Json, type Path } from '../json.ts'
 import { legacyCanCarry } from '../realtime/legacy.ts'
 import { checkSession, isKnownPath, modelPath, schemaAt, sessionSchemas } from '../realtime/session.ts'
-import { fixesToolTypes, openness, pathsIn } from './allowed-schema.ts'
+import { openness, pathsIn } from './allowed-schema.ts'
 import { isUserWritable } from './claims.ts'
 import { splitPath, type Prompt, type Report, type SessionRules } from './rules.ts'
 import type { Template } from './template.ts'
+import { fixesToolTypes } from './tool-types.ts'
 import { wordsFor, type Node } from './words.ts'
 
 const dotted = (path: Path) => path.join('.')
@@ -80,7 +81,7 @@ function reviewSchema (schema: Json, path: Path, where: string, report: Report):
   const open = openness(schema)
   if (open !== null) report.problem(where, open)
   if (dotted(path) === 'tools' && !fixesToolTypes(schema)) {
-    report.problem(where, 'must fix each tool\'s type: items: { properties: { type: { const: function } } }')
+    report.problem(where, 'must fix each tool\'s type: items: { required: [type], properties: { type: { const: function } } }')
   }
 }
 

@@ -9,7 +9,7 @@ const NO_JSON_SCHEMA = 'is not a JSON Schema (2020-12):'
 const OPEN = 'a schema that admits objects says additionalProperties (false, or true for anything)'
 const UNTYPED = 'say its type, or additionalProperties (an object would pass)'
 const NOT_TAKEN = 'is not what the realtime API takes there'
-const TOOLS = 'must fix each tool\'s type: items: { properties: { type: { const: function } } }'
+const TOOLS = 'must fix each tool\'s type: items: { required: [type], properties: { type: { const: function } } }'
 
 const entry = (members: JsonObject): Written => ({ entry: members })
 const allowing = (path: string, schema: Json): Written => ({ session: { allow: { [path]: schema } } })
@@ -297,11 +297,16 @@ t.test('schemas that are closed, by whatever words, load', async (t) => {
 })
 
 t.test('schemas that fix the type of every tool load', async (t) => {
-  const item = { type: 'object', additionalProperties: true, properties: { type: { const: 'function' } } }
+  const fixed = { properties: { type: { const: 'function' } } }
+  const item = { type: 'object', additionalProperties: true, required: ['type'], ...fixed }
   const schemas: Json[] = [
     { const: [] }, { enum: [[], [{ type: 'function' }]] }, { type: 'array', items: item }, { type: 'array', items: { enum: [{ type: 'function', name: 'f' }] } }, { type: 'array', items: { anyOf: [item, { const: { type: 'mcp', server_label: 'crm' } }] } },
     { anyOf: [{ type: 'null' }, { type: 'array', items: item }] }, { $ref: '#/$defs/tools', $defs: { tools: { type: 'array', items: { $ref: '#/$defs/tool' } }, tool: item } },
-    { type: 'array', items: false, prefixItems: [item], minItems: 1, maxItems: 1 }
+    { type: 'array', items: false, prefixItems: [item], minItems: 1, maxItems: 1 },
+    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], allOf: [{ minProperties: 1 }, fixed] } },
+    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], if: { properties: { name: { const: 'f' } } }, then: fixed, else: { properties: { type: { enum: ['mcp'] } } } } },
+    { type: 'array', items: { type: 'object', additionalProperties: true, oneOf: [item, { required: ['type'], properties: { type: { $ref: '#/$defs/type' } } }] }, $defs: { type: { anyOf: [{ const: 'mcp' }, { enum: ['function'] }] } } },
+    { allOf: [{ type: 'array', items: item }, { maxItems: 3 }] }
   ]
   for (const schema of schemas) t.strictSame(problemsOf(allowing('tools', schema)), [], JSON.stringify(schema))
 })
