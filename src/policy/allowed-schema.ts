@@ -21,7 +21,9 @@ export function schemaCompiler (): CompileSchema {
   const ajv = new Ajv2020({ ...OPTIONS, validateSchema: false })
   // Ajv compares every item with every other: a list of 32 KiB would hold up all requests for a fifth of a second.
   ajv.removeKeyword('uniqueItems')
-  ajv.addKeyword({ keyword: 'uniqueItems', type: 'array', schemaType: 'boolean', compile: (unique: boolean) => (items: Json[]) => !unique || isDistinct(items) })
+  ajv.addKeyword({
+    keyword: 'uniqueItems', type: 'array', schemaType: 'boolean', compile: (unique: boolean) => (items: Json[]) => !unique || isDistinct(items)
+  })
   return (schema) => {
     if (!judge.validateSchema(schema)) {
       throw new Error(judge.errors?.map(({ instancePath, message }) => `${instancePath} ${message}`.trim()).join(', '))

@@ -29,7 +29,7 @@ export type Granted = Readonly<{
   expiresAfterSeconds: number
   model: string | null
   prompt: string | null
-  /** Dotted paths that the client sent and the policy drops, and fields that translating a legacy body drops. */
+  /** Dotted paths that the client sent and the policy or the translation drops. */
   ignored: readonly string[]
 }>
 

@@ -6,6 +6,7 @@ import { pathsIn, type Accepts, type CompileSchema } from './allowed-schema.ts'
 import { compileConceal, type Conceal } from './conceal.ts'
 import type { PromptEntry, SessionPolicy } from './schema.ts'
 import type { Inlined, Secret } from './secrets.ts'
+import { hasSlowPattern } from './slow-pattern.ts'
 import { compileTemplate, type Template } from './template.ts'
 
 /** What a client may say at a path, and below it. `names`: the dotted paths that the schema at this place speaks of. */
@@ -124,9 +125,13 @@ function nodeAt (root: RuleNode, path: Path): RuleNode {
   return node
 }
 
+const SLOW_PATTERN = 'has a pattern with a repetition inside another one: if both can take the same text, one string of a client may hold up all requests'
+
 function compileAllowed (schema: Json, path: string, compileSchema: CompileSchema, report: Report): Accepts {
   try {
-    return compileSchema(schema as boolean | JsonObject)
+    const accepts = compileSchema(schema as boolean | JsonObject)
+    if (hasSlowPattern(schema)) report.warning(path, SLOW_PATTERN)
+    return accepts
   } catch (error) {
     report.problem(path, `is not a JSON Schema (2020-12): ${(error as Error).message}`)
     return () => false

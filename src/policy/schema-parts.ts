@@ -2,14 +2,20 @@
 
 import { isObject, type Json, type JsonObject } from '../json.ts'
 
-const ONE = ['additionalProperties', 'contains', 'else', 'if', 'items', 'not', 'propertyNames', 'then', 'unevaluatedItems', 'unevaluatedProperties']
+const ONE = [
+  'additionalProperties', 'contains', 'else', 'if', 'items', 'not', 'propertyNames', 'then', 'unevaluatedItems', 'unevaluatedProperties'
+]
 const LISTS = ['allOf', 'anyOf', 'oneOf', 'prefixItems']
 const MAPS = ['$defs', 'definitions', 'dependencies', 'dependentSchemas', 'patternProperties', 'properties']
 
 /** Whether `has` is true of a schema inside this one. Values under `enum` and `const` are no schemas. */
 export function someSubschema (schema: Json, has: (part: JsonObject) => boolean): boolean {
   if (!isObject(schema)) return false
-  const parts = [...ONE.map((key) => schema[key]), ...LISTS.flatMap((key) => list(schema[key])), ...MAPS.flatMap((key) => values(schema[key]))]
+  const parts = [
+    ...ONE.map((key) => schema[key]),
+    ...LISTS.flatMap((key) => list(schema[key])),
+    ...MAPS.flatMap((key) => values(schema[key]))
+  ]
   return parts.some((part) => isObject(part) && (has(part) || someSubschema(part, has)))
 }
 
@@ -18,7 +24,9 @@ export function resolve (reference: string, root: Json): Json {
   // Ajv decodes what is percent-encoded: two readings of one name are one too many.
   if ((reference !== '#' && !reference.startsWith('#/')) || reference.includes('%')) return {}
   const keys = reference.split('/').slice(1).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
-  return keys.reduce<Json>((at, key) => typeof at === 'object' && at !== null && Object.hasOwn(at, key) ? (at as JsonObject)[key] as Json : {}, root)
+  const member = (at: Json, key: string): Json =>
+    typeof at === 'object' && at !== null && Object.hasOwn(at, key) ? (at as JsonObject)[key] as Json : {}
+  return keys.reduce(member, root)
 }
 
 /** As `uniqueItems` asks, in a time that grows with the list and not with its square. */
@@ -30,7 +38,8 @@ export function isDistinct (items: readonly Json[]): boolean {
 function canonical (value: Json): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
   if (!isObject(value)) return JSON.stringify(value)
-  return `{${Object.keys(value).sort().map((key) => `${JSON.stringify(key)}:${canonical(value[key] as Json)}`).join(',')}}`
+  const members = Object.keys(value).sort().map((key) => `${JSON.stringify(key)}:${canonical(value[key] as Json)}`)
+  return `{${members.join(',')}}`
 }
 
 export function values (members: Json | undefined): Json[] {

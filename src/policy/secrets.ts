@@ -20,7 +20,8 @@ export function inlineSecrets (session: JsonObject, at: string, source: SecretSo
     if (Array.isArray(inner)) return inner.map((item, i) => inline(item, below(place, String(i), null)))
     if (!isObject(inner)) return inner
     if (!('$env' in inner) && !('$file' in inner)) {
-      return Object.fromEntries(Object.entries(inner).map(([key, value]) => [key, inline(value, member(place, key, report))]))
+      const entries = Object.entries(inner)
+      return Object.fromEntries(entries.map(([key, value]) => [key, inline(value, member(place, key, report))]))
     }
     const { $env: name, $file: file, ...others } = inner
     const named = [name, file].filter((reference) => reference !== undefined)

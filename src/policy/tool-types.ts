@@ -1,4 +1,4 @@
-// Whether a schema for `tools` admits only tools whose type it has chosen: a tool of another type can call other servers.
+// Whether a schema for `tools` admits only tools of a type that it names: one of another type may call other servers.
 
 import { isObject, type Json, type JsonObject } from '../json.ts'
 import { list, resolve } from './schema-parts.ts'
@@ -10,8 +10,9 @@ export function fixesToolTypes (schema: Json): boolean {
   const fixesType = (item: Json) => always(item, ({ properties }) =>
     isObject(properties) && always(properties.type ?? true, () => false, (type) => typeof type === 'string'), isTyped)
   const isTool = (item: Json) => hasType(item) && fixesType(item)
-  return always(schema, ({ type, items, prefixItems }) =>
-    type === 'null' || (items !== undefined && [items, ...list(prefixItems)].every(isTool)), (value) => list(value).every(isTyped))
+  const ofTools = ({ type, items, prefixItems }: JsonObject) =>
+    type === 'null' || (items !== undefined && [items, ...list(prefixItems)].every(isTool))
+  return always(schema, ofTools, (value) => list(value).every(isTyped))
 }
 
 function isTyped (value: Json): boolean {
@@ -21,14 +22,15 @@ function isTyped (value: Json): boolean {
 type Always = (schema: Json, says: (schema: JsonObject) => boolean, isOne: (value: Json) => boolean) => boolean
 
 /**
- * Whether all that a schema admits has a property: because the schema `says` so, because each value that it lists `isOne`,
- * because a part that must hold has it, or every part of which one must hold.
+ * Whether all that a schema admits has a property: because the schema `says` so, because each value that it lists
+ * `isOne`, because a part that must hold has it, or every part of which one must hold.
  */
 function prover (root: Json): Always {
   // A reference that leads to itself proves nothing.
   const followed = new Set<string>()
   const always: Always = (schema, says, isOne) => {
-    const every = (parts: readonly (Json | undefined)[]) => parts.length > 0 && parts.every((part) => part !== undefined && always(part, says, isOne))
+    const every = (parts: readonly (Json | undefined)[]) =>
+      parts.length > 0 && parts.every((part) => part !== undefined && always(part, says, isOne))
     const refers = (reference: Json | undefined): boolean => {
       if (typeof reference !== 'string' || followed.has(reference)) return false
       followed.add(reference)

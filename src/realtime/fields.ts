@@ -61,9 +61,10 @@ const tools: Partial<Field> = {
   read: (value) => Array.isArray(value) ? value.map((tool) => isObject(tool) ? { type: 'function', ...tool } : tool) : value
 }
 
-/** GA wants the type that legacy may leave out. What belongs to another detection stays: the policy and our types refuse it. */
+/** GA wants the type that legacy may leave out. What belongs to another detection stays, to be refused as in GA. */
 function turnDetection (gaOnly: string[]): Field {
-  return nested('turn_detection', 'audio.input.turn_detection', gaOnly, (value) => isObject(value) ? { type: 'server_vad', ...value } : value)
+  const read: Translate = (value) => isObject(value) ? { type: 'server_vad', ...value } : value
+  return nested('turn_detection', 'audio.input.turn_detection', gaOnly, read)
 }
 
 function nested (name: string, path: string, gaOnly: string[], read = same): Field {

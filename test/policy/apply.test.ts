@@ -225,6 +225,17 @@ t.test('a number that JSON cannot write is no value, whatever a schema admits', 
   t.strictSame(ask(rules, { session: { brand_new: { a: [1.5, null, 'x'] } } }).session, { brand_new: { a: [1.5, null, 'x'] } })
 })
 
+t.test('edge L8: whether items are unique is found out in a time that does not grow with the square of the list', async (t) => {
+  const rules = rulesOf({ session: { allow: { brand_new: { type: 'array', items: true, uniqueItems: true }, other_new: { type: 'array', items: true, uniqueItems: false } } } })
+  const sent = (brand: Json[]) => outcome(rules, { session: { brand_new: brand } })
+  for (const twice of [[1, 1.0], [{ a: 1, b: [2] }, 'x', { b: [2], a: 1 }], [[1, 2], [1, 2]], [null, null]]) t.equal(sent(twice as Json[]), at('session.brand_new'), JSON.stringify(twice))
+  for (const distinct of [[1, '1', [1], { a: 1 }], [['1,2'], ['1', '2']], [{ a: 1 }, { b: 1 }], []]) t.type(sent(distinct as Json[]), 'object', JSON.stringify(distinct))
+  t.type(outcome(rules, { session: { other_new: [1, 1] } }), 'object')
+
+  // Compared one with another, a hundred thousand take minutes.
+  t.equal(sent([...Array.from({ length: 100_000 }, (_, i) => ({ i })), { i: 0 }]), at('session.brand_new'))
+})
+
 t.test('a member that is named as a method of objects makes a value like any other, not a fault of ours', async (t) => {
   const rules = rulesOf({ session: { allow: { one: { enum: [null, { type: 'near_field' }] }, two: { const: { type: 'near_field' } }, three: { type: 'array', items: true, uniqueItems: true } } } })
   for (const name of ['toString', 'valueOf', 'constructor']) {
