@@ -2,10 +2,14 @@
 // wherever else a text or a name repeats one.
 
 import { isObject, type Json, type JsonObject } from '../json.ts'
-import type { Secret } from './secrets.ts'
 
 /** The name of a member, or null for every item of a list: upstream may order and extend lists as it likes. */
 export type Step = string | null
+
+export type Secret = Readonly<{ path: readonly Step[], value: string }>
+
+/** A session with its secrets in place of `$env` and `$file`, and where they stand in it. */
+export type Inlined = Readonly<{ session: JsonObject, secrets: readonly Secret[] }>
 
 export type Conceal = (session: JsonObject) => JsonObject
 

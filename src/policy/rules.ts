@@ -3,9 +3,8 @@
 import { deepFreeze, leafPaths, type Json, type JsonObject, type Path } from '../json.ts'
 import { isKnownPath, type Kind } from '../realtime/session.ts'
 import { pathsIn, type Accepts, type CompileSchema } from './allowed-schema.ts'
-import { compileConceal, type Conceal } from './conceal.ts'
+import { compileConceal, type Conceal, type Inlined, type Secret } from './conceal.ts'
 import type { PromptEntry, SessionPolicy } from './schema.ts'
-import type { Inlined, Secret } from './secrets.ts'
 import { hasSlowPattern } from './slow-pattern.ts'
 import { compileTemplate, type Template } from './template.ts'
 

@@ -2,11 +2,8 @@
 
 import type { SecretSource } from '../callers/entries.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
-import type { Step } from './conceal.ts'
+import type { Inlined, Secret, Step } from './conceal.ts'
 import type { Report } from './rules.ts'
-
-export type Secret = Readonly<{ path: readonly Step[], value: string }>
-export type Inlined = Readonly<{ session: JsonObject, secrets: readonly Secret[] }>
 
 type Place = Readonly<{ at: string, path: readonly Step[], isReported: boolean }>
 
