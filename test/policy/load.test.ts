@@ -102,6 +102,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
     { type: 'array', items: { type: 'object', additionalProperties: true, properties: { type: { const: 'function' } } } },
     { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], properties: { type: { type: 'string' } } } },
     { type: 'array', items: { type: 'object', additionalProperties: { const: 'function' }, required: ['type'] } },
+    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], properties: { name: { type: 'string' } } } },
     { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], properties: { type: { enum: ['mcp', 7] } } } },
     { type: 'array', items: { anyOf: [{ type: 'object', additionalProperties: true, required: ['type'], properties: { type: { const: 'mcp' } } }, { type: 'object', additionalProperties: true, properties: { type: { const: 'mcp' } } }] } },
     { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], if: { required: ['name'] }, then: { properties: { type: { const: 'mcp' } } } } },
