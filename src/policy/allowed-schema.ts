@@ -1,7 +1,8 @@
 // The JSON Schemas that a policy author writes: compiled by Ajv (2020-12), and held to say what objects may contain.
 
 import { Ajv2020 } from 'ajv/dist/2020.js'
-import { isObject, leafPaths, type Json, type JsonObject, type Path } from '../json.ts'
+import { isObject, leafPaths, type Json, type Path } from '../json.ts'
+import { isDistinct, list, resolve, someSubschema, values } from './schema-parts.ts'
 
 /** Tells whether a client's value meets the schema. */
 export type Accepts = (value: unknown) => boolean
@@ -18,10 +19,17 @@ const judge = new Ajv2020(OPTIONS)
 /** One for each reading of the policy file: Ajv keeps all it ever compiled. */
 export function schemaCompiler (): CompileSchema {
   const ajv = new Ajv2020({ ...OPTIONS, validateSchema: false })
+  // Ajv compares every item with every other: a list of 32 KiB would hold up all requests for a fifth of a second.
+  ajv.removeKeyword('uniqueItems')
+  ajv.addKeyword({
+    keyword: 'uniqueItems', type: 'array', schemaType: 'boolean', compile: (unique: boolean) => (items: Json[]) => !unique || isDistinct(items)
+  })
   return (schema) => {
     if (!judge.validateSchema(schema)) {
       throw new Error(judge.errors?.map(({ instancePath, message }) => `${instancePath} ${message}`.trim()).join(', '))
     }
+    // References inside it would lead elsewhere than where `openness` follows them to.
+    if (someSubschema(schema as Json, (part) => '$id' in part)) throw new Error('has a part with an $id of its own: leave that out')
     try {
       return acceptsOnly(ajv.compile(schema))
     } catch (error) {
@@ -98,42 +106,4 @@ export function pathsIn (schema: Json, path: Path): Path[] {
   const branches = [schema.anyOf, schema.oneOf, schema.allOf].flatMap(list).flatMap((branch) => pathsIn(branch, path).slice(1))
   const values = [...list(schema.enum), schema.const].flatMap((value) => isObject(value) ? leafPaths(value, path) : [])
   return [path, ...named, ...branches, ...values]
-}
-
-/** True where every item of an admitted `tools` array has its `type` fixed by const or enum. */
-export function fixesToolTypes (schema: Json): boolean {
-  const everyTool = (tools: Json, depth = 0): boolean => {
-    if (!isObject(tools) || depth > 32) return false
-    if ('enum' in tools || 'const' in tools || tools.type === 'null') return true
-    if (typeof tools.$ref === 'string') return everyTool(resolve(tools.$ref, schema), depth + 1)
-    if (tools.items !== undefined) return [tools.items, ...list(tools.prefixItems)].every((item) => tool(item, depth + 1))
-    const branches = list(tools.anyOf ?? tools.oneOf)
-    return branches.length > 0 && branches.every((branch) => everyTool(branch, depth + 1))
-  }
-  const tool = (item: Json, depth: number): boolean => {
-    if (item === false) return true
-    if (!isObject(item) || depth > 32) return false
-    if ('enum' in item || 'const' in item) return true
-    if (typeof item.$ref === 'string') return tool(resolve(item.$ref, schema), depth + 1)
-    const type = isObject(item.properties) ? item.properties.type : undefined
-    if (isObject(type) && ('enum' in type || 'const' in type)) return true
-    const branches = list(item.anyOf ?? item.oneOf)
-    return branches.length > 0 && branches.every((branch) => tool(branch, depth + 1))
-  }
-  return everyTool(schema)
-}
-
-/** Follows a reference into the schema itself; what it leads to elsewhere is not known to be closed: `{}`. */
-function resolve (reference: string, root: Json): Json {
-  if (reference !== '#' && !reference.startsWith('#/')) return {}
-  const keys = reference.split('/').slice(1).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
-  return keys.reduce<Json>((at, key) => typeof at === 'object' && at !== null && Object.hasOwn(at, key) ? (at as JsonObject)[key] as Json : {}, root)
-}
-
-function values (members: Json | undefined): Json[] {
-  return isObject(members) ? Object.values(members) : []
-}
-
-function list (items: Json | undefined): Json[] {
-  return Array.isArray(items) ? items : []
 }

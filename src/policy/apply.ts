@@ -17,6 +17,8 @@ export type Asked = Readonly<{
   expiresAfter: Json | undefined
   /** Paths that translating a legacy body added: not judged as the client's. */
   added: readonly Path[]
+  /** Names of fields that the translation has no place for. */
+  dropped: readonly string[]
   /** A path in the session as the client wrote it: `session.audio.output.voice`, on a legacy route `voice`. */
   sessionParam: (path: Path) => string
   expiresAfterParam: string
@@ -27,7 +29,7 @@ export type Granted = Readonly<{
   expiresAfterSeconds: number
   model: string | null
   prompt: string | null
-  /** Dotted paths that the client sent and the policy drops. */
+  /** Dotted paths that the client sent and the policy or the translation drops. */
   ignored: readonly string[]
 }>
 
@@ -51,7 +53,8 @@ export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Ask
     // Only to what the client's value became: what the policy says is sent as written.
     const beside = path.slice(0, -1)
     const taken = isObject(getIn(session, beside)) && judged.accepted.some(([accepted]) => overlaps(accepted, beside))
-    if (taken && getIn(session, path) === undefined) session = withIn(session, path, getIn(client, path) as Json)
+    const value = getIn(client, path) as Json
+    if (taken && getIn(session, path) === undefined && ruleAt(rules, path)?.accepts?.(value) !== false) session = withIn(session, path, value)
   }
   const wrong = checkSession(rules.kind, rules.unknown.reduce(omitIn, session))
   if (wrong !== null) {
@@ -65,7 +68,7 @@ export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Ask
     expiresAfterSeconds: lifetime(rules, asked),
     model: typeof model === 'string' ? model : null,
     prompt: prompt?.name ?? null,
-    ignored: judged.ignored
+    ignored: [...asked.dropped, ...judged.ignored]
   }
 }
 
@@ -75,20 +78,21 @@ type Judging = { added: readonly Path[], refuse: (path: Path) => never, judged: 
 /** Walks what the client sent. `said` is what fixed and the prompt say at the same place. */
 function judge (value: Json, rule: RuleNode | undefined, said: readonly (Json | undefined)[], path: Path, judging: Judging): void {
   const { added, refuse, judged } = judging
-  if (added.some((other) => isDeepStrictEqual(other, path))) return
   if (rule?.ignored) {
     judged.ignored.push(path.join('.'))
     return
   }
   if (rule?.accepts) {
-    if (!accepts(rule.accepts, value, path, added)) refuse(path)
+    if (!accepts(rule, value, path, added)) refuse(path)
     judged.accepted.push([path, value])
     return
   }
   const governed = rule !== undefined && rule.below.size > 0
-  if (isObject(value) && (path.length === 0 || governed || Object.keys(value).length > 0)) {
-    for (const [key, inner] of Object.entries(value)) {
-      judge(inner, rule?.below.get(key), said.map((at) => own(at, key)), [...path, key], judging)
+  // An object that holds only what the translation added is as empty as the client sent it.
+  const sent = isObject(value) ? insideOf(path, added).reduce(omitIn, value) : value
+  if (isObject(value) && isObject(sent) && (path.length === 0 || governed || Object.keys(sent).length > 0)) {
+    for (const key of Object.keys(sent)) {
+      judge(value[key] as Json, rule?.below.get(key), said.map((at) => own(at, key)), [...path, key], judging)
     }
     return
   }
@@ -96,13 +100,22 @@ function judge (value: Json, rule: RuleNode | undefined, said: readonly (Json | 
   refuse(path)
 }
 
-/** A schema may or may not count with what translation added to the client's value; the client cannot know. */
-function accepts (schema: (value: unknown) => boolean, value: Json, path: Path, added: readonly Path[]): boolean {
+/** A schema that does not speak of what translation added need not admit it; one that does must. */
+function accepts ({ accepts: schema, names }: RuleNode, value: Json, path: Path, added: readonly Path[]): boolean {
   if (!isFiniteThroughout(value)) return false
-  if (schema(value)) return true
-  const inside = added.filter((other) => other.length > path.length && overlaps(other, path))
-  return inside.length > 0 && isObject(value) &&
-    schema(inside.map((other) => other.slice(path.length)).reduce(omitIn, value))
+  if (schema?.(value)) return true
+  const inside = insideOf(path, added)
+  return inside.length > 0 && isObject(value) && !inside.some((below) => names?.has([...path, ...below].join('.'))) &&
+    schema?.(inside.reduce(omitIn, value)) === true
+}
+
+/** What was added below `path`, from there on. */
+function insideOf (path: Path, added: readonly Path[]): Path[] {
+  return added.filter((other) => other.length > path.length && overlaps(other, path)).map((other) => other.slice(path.length))
+}
+
+function ruleAt ({ client }: SessionRules, path: Path): RuleNode | undefined {
+  return path.reduce<RuleNode | undefined>((node, key) => node?.below.get(key), client)
 }
 
 /** `1e400` is read as Infinity and would be sent as null: what is checked would not be what is sent. */

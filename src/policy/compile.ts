@@ -2,19 +2,22 @@
 
 import { deepFreeze, leafPaths, type Json, type JsonObject, type Path } from '../json.ts'
 import { isKnownPath, type Kind } from '../realtime/session.ts'
+import { pathsIn, type Accepts, type CompileSchema } from './allowed-schema.ts'
+import { compileConceal, type Conceal, type Inlined, type Secret } from './conceal.ts'
 import type { Report } from '../schema/report.ts'
-import type { Accepts, CompileSchema } from './allowed-schema.ts'
 import type { PromptEntry, SessionPolicy } from './schema.ts'
+import { hasSlowPattern } from './slow-pattern.ts'
 import { compileTemplate, type Template } from './template.ts'
 
-/** What a client may say at a path, and below it. */
-export type RuleNode = { accepts?: Accepts, ignored?: true, below: Map<string, RuleNode> }
+/** What a client may say at a path, and below it. `names`: the dotted paths that the schema at this place speaks of. */
+export type RuleNode = { accepts?: Accepts, names?: ReadonlySet<string>, ignored?: true, below: Map<string, RuleNode> }
 
 export type Prompt = Readonly<{
   name: string
   variables: ReadonlyMap<string, Accepts>
   variableSchemas: JsonObject
   session: Template
+  secrets: readonly Secret[]
 }>
 
 export type SessionRules = Readonly<{
@@ -30,6 +33,8 @@ export type SessionRules = Readonly<{
   defaultPrompt: Prompt | null
   expiresAfter: Readonly<{ default: number, max: number }>
   hide: readonly Path[]
+  /** Leaves the secrets of fixed, defaults and prompts out of an answer. */
+  conceal: Conceal | null
   /** Where the paths of the policy leave what our types know: its author vouches for all that is there. */
   unknown: readonly Path[]
 }>
@@ -41,26 +46,31 @@ export type Context = Readonly<{
   secrets: ReadonlySet<string>
 }>
 
-export function compilePrompt (name: string, entry: PromptEntry, { compileSchema, report, secrets }: Context): Prompt {
+export function compilePrompt (name: string, entry: Pick<PromptEntry, 'variables'>, { session, secrets: own }: Inlined, { compileSchema, report, secrets }: Context): Prompt {
   const variableSchemas = (entry.variables ?? {}) as JsonObject
   return deepFreeze({
     name,
     variables: new Map(Object.entries(variableSchemas).map(([variable, schema]) =>
       [variable, compileAllowed(schema, `prompts.${name}.variables.${variable}`, compileSchema, report)])),
     variableSchemas,
-    session: compileTemplate(entry.session as JsonObject, secrets)
+    session: compileTemplate(session, secrets),
+    secrets: own
   })
 }
 
 /** `at` is the path of this session kind in the file, for what is reported. */
 export function compileRules (
-  kind: Kind, policy: SessionPolicy & { fixed: JsonObject, defaults: JsonObject }, at: string, context: Context & { prompts: ReadonlyMap<string, Prompt> }
+  kind: Kind, policy: Omit<SessionPolicy, 'fixed' | 'defaults'> & { fixed: Inlined, defaults: Inlined }, at: string,
+  context: Context & { prompts: ReadonlyMap<string, Prompt> }
 ): SessionRules {
   const { prompts, compileSchema, report, secrets } = context
   const allowed = (policy.allow ?? {}) as JsonObject
   const client: RuleNode = { below: new Map() }
   for (const [path, schema] of Object.entries(allowed)) {
-    nodeAt(client, splitPath(path)).accepts = compileAllowed(schema, `${at}.allow.${path}`, compileSchema, report)
+    Object.assign(nodeAt(client, splitPath(path)), {
+      accepts: compileAllowed(schema, `${at}.allow.${path}`, compileSchema, report),
+      names: new Set(pathsIn(schema, splitPath(path)).map((named) => named.join('.')))
+    })
   }
   for (const path of policy.ignore ?? []) nodeAt(client, splitPath(path)).ignored = true
 
@@ -69,11 +79,12 @@ export function compileRules (
     if (prompt === undefined) report.problem(where, 'names a prompt that is not under prompts:')
     return prompt === undefined ? [] : [prompt]
   }
-  const fixed = compileTemplate(policy.fixed, secrets)
-  const defaults = compileTemplate(policy.defaults, secrets)
+  const fixed = compileTemplate(policy.fixed.session, secrets)
+  const defaults = compileTemplate(policy.defaults.session, secrets)
   const nameable = (policy.prompts ?? []).flatMap((name, i) => named(name, `${at}.prompts.${i}`))
   const [defaultPrompt = null] = policy.default_prompt === undefined ? [] : named(policy.default_prompt, `${at}.default_prompt`)
-  const templates = [fixed, defaults, ...[...nameable, defaultPrompt].flatMap((prompt) => prompt?.session ?? [])]
+  const prompted = [...nameable, defaultPrompt].filter((prompt) => prompt !== null)
+  const templates = [fixed, defaults, ...prompted.map(({ session }) => session)]
   const said = [...templates.flatMap(({ source }) => leafPaths(source)), ...Object.keys(allowed).map(splitPath)]
   const max = policy.expires_after?.max
   const seconds = policy.expires_after?.default ?? Math.min(60, max ?? 60)
@@ -88,6 +99,7 @@ export function compileRules (
     defaultPrompt,
     expiresAfter: { default: seconds, max: max ?? seconds },
     hide: (policy.hide ?? []).map(splitPath),
+    conceal: compileConceal([policy.fixed, policy.defaults, ...prompted].flatMap(({ secrets }) => secrets)),
     unknown: said.filter((path) => !isKnownPath(kind, path))
       .map((path) => path.slice(0, path.findIndex((_, i) => !isKnownPath(kind, path.slice(0, i + 1))) + 1))
   })
@@ -107,9 +119,13 @@ function nodeAt (root: RuleNode, path: Path): RuleNode {
   return node
 }
 
+const SLOW_PATTERN = 'has a pattern with a repetition inside another one: if both can take the same text, one string of a client may hold up all requests'
+
 function compileAllowed (schema: Json, path: string, compileSchema: CompileSchema, report: Report): Accepts {
   try {
-    return compileSchema(schema as boolean | JsonObject)
+    const accepts = compileSchema(schema as boolean | JsonObject)
+    if (hasSlowPattern(schema)) report.warning(path, SLOW_PATTERN)
+    return accepts
   } catch (error) {
     report.problem(path, `is not a JSON Schema (2020-12): ${(error as Error).message}`)
     return () => false

@@ -4,12 +4,13 @@
 import { getIn, leafPaths, merge, omitIn, overlaps, type Json, type Path } from '../json.ts'
 import { legacyCanCarry } from '../realtime/legacy/request.ts'
 import { checkSession, isKnownPath, modelPath, schemaAt, sessionSchemas } from '../realtime/session.ts'
-import { fixesToolTypes, openness, pathsIn } from './allowed-schema.ts'
+import { openness, pathsIn } from './allowed-schema.ts'
 import { isUserWritable } from '../callers/claims.ts'
-import type { Report } from '../schema/report.ts'
 import { splitPath, type Prompt, type SessionRules } from './compile.ts'
 import type { Template } from './template.ts'
+import { fixesToolTypes } from './tool-types.ts'
 import { wordsFor, type Node } from '../schema/words.ts'
+import type { Report } from '../schema/report.ts'
 
 const dotted = (path: Path) => path.join('.')
 
@@ -81,7 +82,7 @@ function reviewSchema (schema: Json, path: Path, where: string, report: Report):
   const open = openness(schema)
   if (open !== null) report.problem(where, open)
   if (dotted(path) === 'tools' && !fixesToolTypes(schema)) {
-    report.problem(where, 'must fix each tool\'s type: items: { properties: { type: { const: function } } }')
+    report.problem(where, 'must fix each tool\'s type: items: { required: [type], properties: { type: { const: function } } }')
   }
 }
 

@@ -19,19 +19,21 @@ export function readGa (kinds: readonly [Kind, ...Kind[]]): Read {
     if (kind === undefined) throw new ApiError('invalid_request', { param: 'session.type' })
     return {
       kind,
-      asked: { session: rest, expiresAfter, added: [], sessionParam: (path) => dotted(['session', ...path]), expiresAfterParam: 'expires_after' }
+      asked: { session: rest, expiresAfter, added: [], dropped: [], sessionParam: (path) => dotted(['session', ...path]), expiresAfterParam: 'expires_after' }
     }
   }
 }
 
 export function readLegacyBody (kind: LegacyKind): Read {
   return (body) => {
-    const { session, expiresAfter, expiresAfterPath, added } = readLegacy(kind, bodyObject(body))
+    const { session, expiresAfter, expiresAfterPath, added, dropped } = readLegacy(kind, bodyObject(body))
     const sent = added.reduce(omitIn, session)
     const nameOf = (path: Path) => legacyName(kind, sent, path)
     return {
       kind,
-      asked: { session, expiresAfter, added, sessionParam: (path) => nameOf(path).slice(0, MAX_PARAM), expiresAfterParam: dotted(expiresAfterPath) }
+      asked: {
+        session, expiresAfter, added, dropped, sessionParam: (path) => nameOf(path).slice(0, MAX_PARAM), expiresAfterParam: dotted(expiresAfterPath)
+      }
     }
   }
 }

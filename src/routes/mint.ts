@@ -29,7 +29,7 @@ export type MintDeps = Readonly<{
   deadline: () => Deadline
 }>
 
-type Shape = (kind: Kind, minted: Minted, session: JsonObject, granted: Granted) => JsonObject
+type Shape = (kind: Kind, minted: Minted, session: JsonObject) => JsonObject
 type Route = Readonly<{ url: string, legacy: boolean, read: Read, shape: Shape, answer: Type.TSchema }>
 
 export const MINT_ROUTES: readonly Route[] = [
@@ -62,7 +62,7 @@ async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, r
     deps.timed({ upstreamMs: minted.tookMs, totalMs: reply.elapsedTime })
     watchDelivery(deps.audit, request, reply, decided)
     reply.header('x-realtime-url', deps.realtimePublicUrl + (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
-    return route.shape(kind, minted, visible(minted.session, caller, kind), granted)
+    return route.shape(kind, minted, visible(minted.session, caller, kind, granted))
   } catch (error) {
     await taken.giveBack()
     throw error
@@ -132,18 +132,20 @@ function isGone ({ raw: { socket } }: FastifyRequest): boolean {
   return socket.destroyed || !socket.writable
 }
 
-function visible (session: JsonObject, { policy }: AdmittedCaller, kind: Kind): JsonObject {
-  return (policy.sessions[kind] as SessionRules).hide.reduce(omitIn, session)
+/** `temperature` is what was granted: upstream's GA answer has none, and only the legacy shape shows it. */
+function visible (session: JsonObject, { policy }: AdmittedCaller, kind: Kind, { session: { temperature } }: Granted): JsonObject {
+  const { hide, conceal } = policy.sessions[kind] as SessionRules
+  const shown = hide.reduce(omitIn, temperature === undefined ? session : { ...session, temperature })
+  return conceal === null ? shown : conceal(shown)
 }
 
 function shapeGa (_kind: Kind, { value, expiresAt }: Minted, session: JsonObject): JsonObject {
   return { value, expires_at: expiresAt, session }
 }
 
-function shapeLegacy (kind: Kind, { value, expiresAt }: Minted, session: JsonObject, { session: { temperature } }: Granted): JsonObject {
+function shapeLegacy (kind: Kind, { value, expiresAt }: Minted, session: JsonObject): JsonObject {
   return {
     ...sessionToLegacy(kind as 'realtime' | 'transcription', session),
-    ...(temperature === undefined ? {} : { temperature }),
     client_secret: { value, expires_at: expiresAt }
   }
 }

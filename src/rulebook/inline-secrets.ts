@@ -1,39 +1,53 @@
-// `{ $env: NAME }` and `{ $file: PATH }` stand for secrets in fixed and prompt values.
+// `{ $env: NAME }` and `{ $file: PATH }` stand for secrets in fixed, default and prompt values.
 
 import type { SecretSource } from '../config/secrets.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
+import type { Inlined, Secret, Step } from '../policy/conceal.ts'
 import type { Report } from '../schema/report.ts'
 
-/** A copy with each secret in its place; what was found is added to `found`. */
-export function inlineSecrets (value: JsonObject, at: string, source: SecretSource, found: Set<string>, report: Report): JsonObject {
-  const inline = (inner: Json, path: string): Json => {
-    if (Array.isArray(inner)) return inner.map((item, i) => inline(item, `${path}.${i}`))
+type Place = Readonly<{ at: string, path: readonly Step[], isReported: boolean }>
+
+const LEFT_OUT = 'is left out of our answers'
+const STILL_SHOWN = 'but the live session may still show it to the client'
+
+/** A copy of the session with each secret in its place, and where those places are. */
+export function inlineSecrets (session: JsonObject, at: string, source: SecretSource, report: Report): Inlined {
+  const secrets: Secret[] = []
+  const inline = (inner: Json, place: Place): Json => {
+    if (Array.isArray(inner)) return inner.map((item, i) => inline(item, below(place, String(i), null)))
     if (!isObject(inner)) return inner
     if (!('$env' in inner) && !('$file' in inner)) {
-      return Object.fromEntries(Object.entries(inner).map(([key, below]) => {
-        warnIfShown(key, path, report)
-        return [key, inline(below, `${path}.${key}`)]
-      }))
+      const entries = Object.entries(inner)
+      return Object.fromEntries(entries.map(([key, value]) => [key, inline(value, member(place, key, report))]))
     }
     const { $env: name, $file: file, ...others } = inner
     const named = [name, file].filter((reference) => reference !== undefined)
     if (named.length !== 1 || typeof named[0] !== 'string' || Object.keys(others).length > 0) {
-      report.problem(path, 'must be { $env: NAME } or { $file: PATH }, and nothing else')
+      report.problem(place.at, 'must be { $env: NAME } or { $file: PATH }, and nothing else')
       return ''
     }
     try {
-      const secret = file === undefined ? source.env(named[0]) : source.file(named[0])
-      found.add(secret)
-      return secret
+      const value = file === undefined ? source.env(named[0]) : source.file(named[0])
+      secrets.push({ path: place.path, value })
+      const where = place.path.includes(null) ? `${LEFT_OUT}, in every item of its list,` : `${LEFT_OUT},`
+      if (!place.isReported) report.warning(place.at, `${where} ${STILL_SHOWN}`)
+      return value
     } catch (error) {
-      report.problem(path, (error as Error).message)
+      report.problem(place.at, (error as Error).message)
       return ''
     }
   }
-  return inline(value, at) as JsonObject
+  return { session: inline(session, { at, path: [], isReported: false }) as JsonObject, secrets }
 }
 
-function warnIfShown (key: string, path: string, report: Report): void {
-  if (!/\.tools\.\d+$/.test(path) || (key !== 'headers' && key !== 'authorization')) return
-  report.warning(`${path}.${key}`, 'is left out of our answers, but the live session may still show it to the client')
+function below ({ at, path, isReported }: Place, key: string, step: Step): Place {
+  return { at: `${at}.${key}`, path: [...path, step], isReported }
+}
+
+/** No answer has a place for what a tool authenticates with, whether it is a secret by its form or not. */
+function member (place: Place, key: string, report: Report): Place {
+  const inner = below(place, key, key)
+  if (!/\.tools\.\d+$/.test(place.at) || (key !== 'headers' && key !== 'authorization')) return inner
+  report.warning(inner.at, `${LEFT_OUT}, ${STILL_SHOWN}`)
+  return { ...inner, isReported: true }
 }

@@ -59,11 +59,15 @@ export function readPolicies (text: string, sources: PolicySources): Reading {
 function compile (file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIdentifierSecret }: PolicySources, report: Report): Policies {
   const secrets = new Set<string>()
   const context = { compileSchema: schemaCompiler(), report, secrets }
-  const inlined = (session: unknown, at: string) => inlineSecrets((session ?? {}) as JsonObject, at, source, secrets, report)
+  const inlined = (session: unknown, at: string) => {
+    const found = inlineSecrets((session ?? {}) as JsonObject, at, source, report)
+    for (const { value } of found.secrets) secrets.add(value)
+    return found
+  }
 
   const prompts = new Map(Object.entries(file.prompts ?? {}).map(([name, entry]) => {
     const at = `prompts.${name}`
-    const prompt = compilePrompt(name, { ...entry, session: inlined(entry.session, `${at}.session`) }, context)
+    const prompt = compilePrompt(name, entry, inlined(entry.session, `${at}.session`), context)
     reviewTemplate(prompt.session, `${at}.session`, report, [...prompt.variables.keys()])
     return [name, prompt]
   }))

@@ -59,7 +59,7 @@ const PATHS: Record<Kind, Record<string, [Json[], Json]>> = {
     output_modalities: [[['audio'], ['text']], { enum: [['audio'], ['text']] }],
     tools: [
       [[], [{ type: 'function', name: 'find', description: 'for {{name|all}}' }], [{ type: 'mcp', server_label: 'crm', headers: { 'X-Key': { $env: 'KEY' } } }]],
-      { type: 'array', items: { type: 'object', additionalProperties: false, properties: { type: { const: 'function' }, name: text } } }
+      { type: 'array', items: { type: 'object', required: ['type'], additionalProperties: false, properties: { type: { const: 'function' }, name: text } } }
     ],
     tool_choice: [['auto', { type: 'function', name: 'find' }], { enum: ['auto', 'none', { type: 'function', name: 'find' }] }],
     temperature: [[0.8], { type: 'number', minimum: 0.6, maximum: 1.2 }],

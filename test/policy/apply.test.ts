@@ -76,7 +76,7 @@ t.test('a result that is no session is refused where the client spoke, and nowhe
   const rules = rulesOf({
     session: {
       defaults: { audio: { input: { turn_detection: { type: 'semantic_vad' } } } },
-      allow: { 'audio.input.turn_detection.threshold': { type: 'number' }, 'audio.output': closed({ voice: true, speed: true }), tools: { type: 'array', items: { type: 'object', additionalProperties: true, properties: { type: { enum: ['mcp', 'function'] } } } } }
+      allow: { 'audio.input.turn_detection.threshold': { type: 'number' }, 'audio.output': closed({ voice: true, speed: true }), tools: { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], properties: { type: { enum: ['mcp', 'function'] } } } } }
     }
   })
   t.equal(outcome(rules, { session: { audio: { input: { turn_detection: { threshold: 0.5 } } } } }), at('session.audio.input.turn_detection.threshold'))
@@ -118,6 +118,48 @@ t.test('what translating a legacy body adds is not judged as the client\'s', asy
     t.strictSame(session, { audio: { input: { turn_detection: { type: 'server_vad', threshold: 0.5 } } } })
     t.strictSame(ignored, [])
   }
+})
+
+t.test('edge L4: a legacy turn detection is judged as the same value in GA shape', async (t) => {
+  const wholly = (schema: JsonObject) => rulesOf({ session: { allow: { 'audio.input.turn_detection': schema } } })
+  const semantic = { enum: ['semantic_vad'] }
+  const rows: [rules: ReturnType<typeof rulesOf>, detection: Json, path: string][] = [
+    ...[rulesOf({}), rulesOf({ session: { fixed: { audio: { input: { turn_detection: null } } } } })].flatMap((rules): [typeof rules, Json, string][] => [
+      [rules, {}, ''], [rules, { eagerness: 'low' }, '.eagerness'], [rules, { type: 'semantic_vad', threshold: 0.5 }, '.type']
+    ]),
+    [wholly(detection), { eagerness: 'low' }, '.eagerness'],
+    [wholly(detection), { type: 'server_vad', eagerness: 'low' }, '.eagerness'],
+    [wholly(detection), { type: 'semantic_vad', threshold: 0.5 }, '.threshold'],
+    [wholly(closed({ type: semantic, threshold: { type: 'number' } })), {}, ''],
+    [wholly(closed({ type: semantic, threshold: { type: 'number' } })), { threshold: 0.5 }, ''],
+    [rulesOf({ session: { allow: { 'audio.input.turn_detection.type': semantic, 'audio.input.turn_detection.create_response': { type: 'boolean' } } } }), { create_response: true }, '.create_response'],
+    [rulesOf({ session: { allow: { 'audio.input.turn_detection.threshold': { type: 'number' } } } }), { threshold: 0.5, eagerness: 'low' }, '.eagerness']
+  ]
+  for (const [rules, sent, path] of rows) {
+    t.equal(outcome(rules, { turn_detection: sent }, { legacy: true }), at(`turn_detection${path}`), JSON.stringify(sent))
+    t.match(outcome(rules, { session: { audio: { input: { turn_detection: sent } } } }), /^403 policy_violation session.audio.input.turn_detection/, JSON.stringify(sent))
+  }
+})
+
+t.test('edge L4: what the legacy API documents is still understood where it is allowed', async (t) => {
+  const whole = rulesOf({ session: { allow: { 'audio.input.turn_detection': detection } } })
+  const detectionOf = (rules: typeof whole, sent: Json) => (ask(rules, { turn_detection: sent }, { legacy: true }).session.audio as JsonObject).input
+  t.strictSame(detectionOf(whole, {}), { turn_detection: { type: 'server_vad' } })
+  t.strictSame(detectionOf(whole, { threshold: 0.5 }), { turn_detection: { type: 'server_vad', threshold: 0.5 } })
+  t.strictSame(detectionOf(whole, { type: 'semantic_vad', eagerness: 'low' }), { turn_detection: { type: 'semantic_vad', eagerness: 'low' } })
+  const fixed = { audio: { input: { turn_detection: { type: 'semantic_vad' } } } }
+  t.strictSame(ask(rulesOf({ session: { fixed } }), { turn_detection: {} }, { legacy: true }).session, fixed, 'an object without members says nothing')
+})
+
+t.test('edge L4: what GA has no place for is dropped and reported, what it has a place for is judged', async (t) => {
+  const member = { 'audio.input.turn_detection.create_response': { type: 'boolean' } }
+  const responding = rulesOf({ kind: 'transcription', session: { allow: member } })
+  const transcription = rulesOf({ kind: 'transcription' })
+  t.equal(outcome(transcription, { turn_detection: { create_response: true } }, { legacy: true }), at('turn_detection.create_response'))
+  t.equal(outcome(transcription, { turn_detection: { interrupt_response: true } }, { legacy: true }), at('turn_detection.interrupt_response'))
+  t.strictSame(ask(responding, { turn_detection: { create_response: false } }, { legacy: true }).session,
+    { audio: { input: { turn_detection: { type: 'server_vad', create_response: false } } } })
+  t.strictSame(ask(transcription, { modalities: ['text'] }, { legacy: true }).ignored, ['modalities'])
 })
 
 t.test('what is ignored is dropped, told, and does not count as said', async (t) => {
@@ -183,6 +225,17 @@ t.test('a number that JSON cannot write is no value, whatever a schema admits', 
   t.strictSame(ask(rules, { session: { brand_new: { a: [1.5, null, 'x'] } } }).session, { brand_new: { a: [1.5, null, 'x'] } })
 })
 
+t.test('edge L8: whether items are unique is found out in a time that does not grow with the square of the list', async (t) => {
+  const rules = rulesOf({ session: { allow: { brand_new: { type: 'array', items: true, uniqueItems: true }, other_new: { type: 'array', items: true, uniqueItems: false } } } })
+  const sent = (brand: Json[]) => outcome(rules, { session: { brand_new: brand } })
+  for (const twice of [[1, 1.0], [{ a: 1, b: [2] }, 'x', { b: [2], a: 1 }], [[1, 2], [1, 2]], [null, null]]) t.equal(sent(twice as Json[]), at('session.brand_new'), JSON.stringify(twice))
+  for (const distinct of [[1, '1', [1], { a: 1 }], [['1,2'], ['1', '2']], [{ a: 1 }, { b: 1 }], []]) t.type(sent(distinct as Json[]), 'object', JSON.stringify(distinct))
+  t.type(outcome(rules, { session: { other_new: [1, 1] } }), 'object')
+
+  // Compared one with another, a hundred thousand take minutes.
+  t.equal(sent([...Array.from({ length: 100_000 }, (_, i) => ({ i })), { i: 0 }]), at('session.brand_new'))
+})
+
 t.test('a member that is named as a method of objects makes a value like any other, not a fault of ours', async (t) => {
   const rules = rulesOf({ session: { allow: { one: { enum: [null, { type: 'near_field' }] }, two: { const: { type: 'near_field' } }, three: { type: 'array', items: true, uniqueItems: true } } } })
   for (const name of ['toString', 'valueOf', 'constructor']) {
@@ -194,6 +247,6 @@ t.test('a member that is named as a method of objects makes a value like any oth
 t.test('what is no refusal of ours is not made one', async (t) => {
   const rules = rulesOf({ session: { fixed: { instructions: '{{name}}' } } })
   const claims = Object.defineProperty({}, 'name', { get: () => { throw new RangeError('broken') } })
-  const asked = { session: {}, expiresAfter: undefined, added: [], sessionParam: String, expiresAfterParam: '' }
+  const asked = { session: {}, expiresAfter: undefined, added: [], dropped: [], sessionParam: String, expiresAfterParam: '' }
   t.throws(() => applyPolicy(rules, claims, asked), RangeError)
 })

@@ -9,7 +9,7 @@ const NO_JSON_SCHEMA = 'is not a JSON Schema (2020-12):'
 const OPEN = 'a schema that admits objects says additionalProperties (false, or true for anything)'
 const UNTYPED = 'say its type, or additionalProperties (an object would pass)'
 const NOT_TAKEN = 'is not what the realtime API takes there'
-const TOOLS = 'must fix each tool\'s type: items: { properties: { type: { const: function } } }'
+const TOOLS = 'must fix each tool\'s type: items: { required: [type], properties: { type: { const: function } } }'
 
 const entry = (members: JsonObject): Written => ({ entry: members })
 const allowing = (path: string, schema: Json): Written => ({ session: { allow: { [path]: schema } } })
@@ -98,6 +98,23 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ['a reference that leads nowhere', allowing('tracing', { $ref: '#/$defs/any' }), [`${AT}.allow.tracing ${NO_JSON_SCHEMA} refers to what is not in it`, `${AT}.allow.tracing ${UNTYPED}`]],
   ['a reference to elsewhere', allowing('tracing', { $ref: 'https://evil.example/schema' }), [`${AT}.allow.tracing ${NO_JSON_SCHEMA} refers to what is not in it`, `${AT}.allow.tracing ${UNTYPED}`]],
   ['tools of any type', allowing('tools', { type: 'array', items: { type: 'object', additionalProperties: true } }), `${AT}.allow.tools ${TOOLS}`],
+  ...[
+    { type: 'array', items: { type: 'object', additionalProperties: true, properties: { type: { const: 'function' } } } },
+    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], properties: { type: { type: 'string' } } } },
+    { type: 'array', items: { type: 'object', additionalProperties: { const: 'function' }, required: ['type'] } },
+    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], properties: { name: { type: 'string' } } } },
+    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], properties: { type: { enum: ['mcp', 7] } } } },
+    { type: 'array', items: { anyOf: [{ type: 'object', additionalProperties: true, required: ['type'], properties: { type: { const: 'mcp' } } }, { type: 'object', additionalProperties: true, properties: { type: { const: 'mcp' } } }] } },
+    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], if: { required: ['name'] }, then: { properties: { type: { const: 'mcp' } } } } },
+    { type: 'array', items: { enum: [{ type: 'function' }, { name: 'f' }] } },
+    { type: 'array', items: { const: {} } },
+    { enum: [[], [{ name: 'f' }]] },
+    { type: 'array', items: false, minItems: 1, maxItems: 1, prefixItems: [{ type: 'object', additionalProperties: true }] },
+    { type: 'array', additionalProperties: true, items: { $ref: '#/$defs/tool' }, $defs: { tool: { additionalProperties: true, anyOf: [{ $ref: '#/$defs/tool' }] } } }
+  ].map((schema): [string, Written, string] => [`edge L3: ${JSON.stringify(schema)}`, allowing('tools', schema), `${AT}.allow.tools ${TOOLS}`]),
+  ['edge L10: a part with an $id of its own', allowing('tracing', { $ref: '#/$defs/a', $defs: { a: { $id: 'https://a.example/', type: 'object', additionalProperties: false, properties: { x: { $ref: '#/$defs/a' } }, $defs: { a: { type: 'object' } } } } }), `${AT}.allow.tracing ${NO_JSON_SCHEMA} has a part with an $id of its own: leave that out`],
+  ['edge L10: one in a variable', { prompts: { p: { variables: { x: { not: { $id: 'b' } } }, session: {} } } }, `prompts.p.variables.x ${NO_JSON_SCHEMA} has a part with an $id of its own: leave that out`],
+  ['edge L10: a reference that is written in two ways', allowing('tracing', { $ref: '#/$defs/a%20b', $defs: { 'a%20b': { const: 1 }, 'a b': true } }), `${AT}.allow.tracing ${UNTYPED}`],
   ['tools: true', allowing('tools', true), `${AT}.allow.tools ${TOOLS}`],
   ['tools with items: true', allowing('tools', { type: 'array', items: true }), `${AT}.allow.tools ${TOOLS}`],
   ['tools of a type by pattern', allowing('tools', { type: 'array', items: { type: 'object', additionalProperties: false, properties: { type: { type: 'string', pattern: '.' } } } }), `${AT}.allow.tools ${TOOLS}`],
@@ -183,6 +200,21 @@ t.test('a schema that refers to itself is looked into once', async (t) => {
   const properties = Object.fromEntries('abcdefgh'.split('').map((key) => [key, { $ref: '#' }]))
   t.strictSame(problemsOf(allowing('brand_new', { type: 'object', additionalProperties: false, properties })), [])
   t.strictSame(problemsOf(allowing('brand_new', { type: 'object', additionalProperties: false, properties: { ...properties, i: {} } })), [`${AT}.allow.brand_new ${UNTYPED}`])
+})
+
+t.test('edge L10: an $id of the whole, or as the name of a member, loads', async (t) => {
+  const properties = { $id: { const: 1 }, x: { enum: [{ $id: 'x' }] } }
+  t.strictSame(problemsOf(allowing('brand_new', { $id: 'https://a.example/', type: 'object', additionalProperties: false, properties })), [])
+})
+
+t.test('edge L8: a pattern that one string may keep busy for minutes loads with a warning', async (t) => {
+  const warningsOf = (schema: Json) => lines(read(fileWith(allowing('model', schema))).warnings)
+  const slow = [`${AT}.allow.model has a pattern with a repetition inside another one: if both can take the same text, one string of a client may hold up all requests`]
+  t.strictSame(warningsOf({ type: 'string', pattern: '^(a+)+$' }), slow)
+  t.strictSame(warningsOf({ anyOf: [{ type: 'string', pattern: '^([a-z]*)*$' }] }), slow)
+  t.strictSame(warningsOf({ type: 'object', additionalProperties: false, patternProperties: { '(x+)*': { type: 'string' } } }), slow)
+  for (const pattern of ['(a+|b)+', '((a*))*', '(\\)a{2,})+x', '([)]a+){3,}']) t.strictSame(warningsOf({ type: 'string', pattern }), slow, pattern)
+  for (const pattern of ['^[a-z]{2}(-[A-Z]{2})?$', '^(a|b)+c*$', '^([+*])+$', '^(\\+)+$', '(a+)(b)*', '(a{2,3}b?)+']) t.strictSame(warningsOf({ type: 'string', pattern }), [], pattern)
 })
 
 t.test('a guest does not load without a safety identifier secret', async (t) => {
@@ -297,11 +329,16 @@ t.test('schemas that are closed, by whatever words, load', async (t) => {
 })
 
 t.test('schemas that fix the type of every tool load', async (t) => {
-  const item = { type: 'object', additionalProperties: true, properties: { type: { const: 'function' } } }
+  const fixed = { properties: { type: { const: 'function' } } }
+  const item = { type: 'object', additionalProperties: true, required: ['type'], ...fixed }
   const schemas: Json[] = [
     { const: [] }, { enum: [[], [{ type: 'function' }]] }, { type: 'array', items: item }, { type: 'array', items: { enum: [{ type: 'function', name: 'f' }] } }, { type: 'array', items: { anyOf: [item, { const: { type: 'mcp', server_label: 'crm' } }] } },
     { anyOf: [{ type: 'null' }, { type: 'array', items: item }] }, { $ref: '#/$defs/tools', $defs: { tools: { type: 'array', items: { $ref: '#/$defs/tool' } }, tool: item } },
-    { type: 'array', items: false, prefixItems: [item], minItems: 1, maxItems: 1 }
+    { type: 'array', items: false, prefixItems: [item], minItems: 1, maxItems: 1 },
+    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], allOf: [{ minProperties: 1 }, fixed] } },
+    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], if: { properties: { name: { const: 'f' } } }, then: fixed, else: { properties: { type: { enum: ['mcp'] } } } } },
+    { type: 'array', items: { type: 'object', additionalProperties: true, oneOf: [item, { required: ['type'], properties: { type: { $ref: '#/$defs/type' } } }] }, $defs: { type: { anyOf: [{ const: 'mcp' }, { enum: ['function'] }] } } },
+    { allOf: [{ type: 'array', items: item }, { maxItems: 3 }] }
   ]
   for (const schema of schemas) t.strictSame(problemsOf(allowing('tools', schema)), [], JSON.stringify(schema))
 })

@@ -71,7 +71,7 @@ function firstSession ({ policies }: Policies): { session: JsonObject, by: strin
 
 function sessionBy (rules: SessionRules): JsonObject | null {
   try {
-    return applyPolicy(rules, { iss: 'ephemint', sub: 'doctor' }, { session: {}, expiresAfter: undefined, added: [], sessionParam: String, expiresAfterParam: '' }).session
+    return applyPolicy(rules, { iss: 'ephemint', sub: 'doctor' }, { session: {}, expiresAfter: undefined, added: [], dropped: [], sessionParam: String, expiresAfterParam: '' }).session
   } catch {
     return null
   }

@@ -61,27 +61,14 @@ const tools: Partial<Field> = {
   read: (value) => Array.isArray(value) ? value.map((tool) => isObject(tool) ? { type: 'function', ...tool } : tool) : value
 }
 
-const OF_THE_OTHER_VAD: Readonly<Record<string, readonly string[]>> = {
-  server_vad: ['eagerness'],
-  semantic_vad: ['threshold', 'prefix_padding_ms', 'silence_duration_ms']
+/** GA wants the type that legacy may leave out. What belongs to another detection stays, to be refused as in GA. */
+function turnDetection (gaOnly: string[]): Field {
+  const read: Translate = (value) => isObject(value) ? { type: 'server_vad', ...value } : value
+  return nested('turn_detection', 'audio.input.turn_detection', gaOnly, read)
 }
 
-/** Legacy says both detections by one object; GA wants the type, and refuses what belongs to the other one. */
-function turnDetection (gaOnly: string[], legacyOnly: string[]): Field {
-  return field('turn_detection', 'audio.input.turn_detection', {
-    gaOnly,
-    write: (value) => without(value, gaOnly),
-    read: (value) => {
-      if (!isObject(value)) return value
-      const typed: JsonObject = { type: 'server_vad', ...value }
-      const foreign = new Map(Object.entries(OF_THE_OTHER_VAD)).get(typed.type as string) ?? []
-      return without(typed, [...legacyOnly, ...foreign])
-    }
-  })
-}
-
-function nested (name: string, path: string, gaOnly: string[]): Field {
-  return field(name, path, { gaOnly, write: (value) => without(value, gaOnly) })
+function nested (name: string, path: string, gaOnly: string[], read = same): Field {
+  return field(name, path, { gaOnly, read, write: (value) => without(value, gaOnly) })
 }
 
 function without (value: Json, names: readonly string[]): Json {
@@ -95,12 +82,10 @@ const INPUT = [
   nested('input_audio_noise_reduction', 'audio.input.noise_reduction', ['strength'])
 ]
 
-const responses = ['create_response', 'interrupt_response']
-
 export const FIELDS: Readonly<Record<LegacyKind, readonly Field[]>> = {
   realtime: [
     ...INPUT,
-    turnDetection(['idle_timeout_ms'], []),
+    turnDetection(['idle_timeout_ms']),
     field('model', 'model'),
     field('modalities', 'output_modalities', modalities),
     field('instructions', 'instructions'),
@@ -117,7 +102,7 @@ export const FIELDS: Readonly<Record<LegacyKind, readonly Field[]>> = {
   ],
   transcription: [
     ...INPUT,
-    turnDetection(['idle_timeout_ms', ...responses], responses),
+    turnDetection(['idle_timeout_ms', 'create_response', 'interrupt_response']),
     field('modalities', null, modalities)
   ]
 }

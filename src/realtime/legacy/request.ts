@@ -15,6 +15,8 @@ export type LegacyRequest = {
   expiresAfterPath: Path
   /** GA paths at which the translation says what the client did not. */
   added: Path[]
+  /** Names of fields that GA has no place for: they have no effect there, and are reported as ignored. */
+  dropped: string[]
 }
 
 const TURN_DETECTION_TYPE: Path = ['audio', 'input', 'turn_detection', 'type']
@@ -35,16 +37,18 @@ export function readLegacy (kind: LegacyKind, { client_secret: secret, ...body }
   if (misplaced.length > 0) refuse('policy_violation', deepest(Object.fromEntries(misplaced)))
 
   const session: JsonObject = Object.fromEntries(others)
+  const dropped: string[] = []
   for (const { name, path, read } of FIELDS[kind]) {
     if (!Object.hasOwn(body, name)) continue
     const value = read(body[name] as Json)
     if (value === undefined) refuse('invalid_request', [name])
-    if (path !== null) setIn(session, path, value)
+    if (path === null) dropped.push(name)
+    else setIn(session, path, value)
   }
   const { turn_detection: detection } = body
   const added = ADDED.filter((path) => getIn(session, path) !== undefined &&
     (path !== TURN_DETECTION_TYPE || (isObject(detection) && !Object.hasOwn(detection, 'type'))))
-  return { session, ...readLifetime(kind, secret), added }
+  return { session, ...readLifetime(kind, secret), added, dropped }
 }
 
 /** What the legacy API has no words for is left out: see `legacyCanCarry`. */
