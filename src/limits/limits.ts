@@ -16,8 +16,10 @@ export type Take = Readonly<{
   taken: boolean
   /** After taking. */
   windows: readonly WindowState[]
-  /** Gives back to the windows it came from, if they are still open. */
+  /** Gives back to the windows it came from, if they are still open: upstream was never asked. */
   giveBack: () => Promise<void> | void
+  /** The same where upstream was asked and failed: bounded by `refundBound`. */
+  refund: () => Promise<void> | void
 }>
 
 /** Throws ApiError `limits_unavailable`. */
@@ -34,6 +36,15 @@ export function bucketsOf (policy: Policy, caller: string): Bucket[] {
   if (!isEmpty(own)) buckets.push({ key: `caller:${caller}`, windows: own })
   if (!isEmpty(total)) buckets.push({ key: `policy:${policy.name}`, windows: total })
   return buckets
+}
+
+/**
+ * How many refunds a window gives while it is open: as many as it gives mints. A total has no bound of its own where callers
+ * have limits, or an outage would use it up for all: it gives a refund unless every window of the caller refuses it, so what
+ * a caller's failures take from it is within that caller's own limits. Null says so.
+ */
+export function refundBound (buckets: readonly Bucket[], bucket: Bucket, limit: number): number | null {
+  return isCallers(bucket) || !buckets.some(isCallers) ? limit : null
 }
 
 function isEmpty (windows: Bucket['windows']): boolean {

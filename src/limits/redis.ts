@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../config.ts'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../logging.ts'
-import { WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowName, type WindowState } from './limits.ts'
+import { refundBound, WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowName, type WindowState } from './limits.ts'
 import { connectRedis, type Connection } from './redis-connection.ts'
 
 /**
@@ -41,8 +41,8 @@ export type RedisStoreDeps = Readonly<{
   now?: () => number
 }>
 
-type Slot = Readonly<{ key: string, window: WindowName, limit: number }>
-type Counted = Readonly<{ isFree: boolean, windows: readonly (WindowState & { id: string })[] }>
+type Slot = Readonly<{ key: string, window: WindowName, limit: number, bound: number | null }>
+type Counted = Readonly<{ isFree: boolean, windows: readonly (WindowState & Slot & { id: string })[] }>
 
 export function createRedisStore ({ address, log, local, now = () => performance.now() }: RedisStoreDeps): RedisStore {
   const ids = idsOfProcess()
@@ -76,11 +76,10 @@ export function createRedisStore ({ address, log, local, now = () => performance
     const expected = expectedMarker()
     const limits = slots.flatMap(({ window, limit }) => [isPeek ? 0 : limit, WINDOW_MS[window]])
     try {
-      const answer = await connection.ask((scripts) => scripts.take(keys.length + 1, MARKER, ...keys, expected, ids(), ...limits), (late) => {
-        const { isFree, windows } = readCounted(slots, late)
-        if (isFree) sendBack(windows)
+      const counted = await connection.ask((scripts) => scripts.take(keys.length + 1, MARKER, ...keys, expected, ids(), ...limits)
+        .then((answer) => readCounted(slots, answer)), ({ isFree, windows }) => {
+        if (isFree) sendBack(windows, false)
       })
-      const counted = readCounted(slots, answer)
       marker = { value: counted.marker, seenAt: now() }
       return counted
     } catch (error) {
@@ -90,17 +89,18 @@ export function createRedisStore ({ address, log, local, now = () => performance
   }
 
   /** Never rejects: a mint that failed has its own reason, and this is not it. */
-  async function sendBack (windows: Counted['windows']): Promise<void> {
+  async function sendBack (windows: Counted['windows'], isRefund: boolean): Promise<void> {
+    const slots = windows.flatMap(({ id, bound }) => [id, isRefund ? bound ?? '' : ''])
     try {
-      await connection.ask((scripts) => scripts.giveBack(windows.length, ...windows.map(keyOf), ...windows.map(({ id }) => id)))
+      await connection.ask((scripts) => scripts.giveBack(windows.length, ...windows.map(keyOf), ...slots))
     } catch {
       counts.notGivenBack++
     }
   }
 
-  async function giveBack ({ isFree, windows }: Counted): Promise<void> {
+  async function putBack ({ isFree, windows }: Counted, isRefund: boolean): Promise<void> {
     if (!isFree) return
-    if (connection.isUp()) await sendBack(windows)
+    if (connection.isUp()) await sendBack(windows, isRefund)
     else counts.notGivenBack++
   }
 
@@ -119,10 +119,15 @@ export function createRedisStore ({ address, log, local, now = () => performance
 
   return {
     take: async (buckets) => {
-      if (buckets.length === 0) return { taken: true, windows: [], giveBack: () => {} }
+      if (buckets.length === 0) return { taken: true, windows: [], giveBack: () => {}, refund: () => {} }
       return shared<Take>(async () => {
         const counted = await count(buckets, false)
-        return { taken: counted.isFree, windows: counted.windows, giveBack: () => giveBack(counted) }
+        return {
+          taken: counted.isFree,
+          windows: counted.windows,
+          giveBack: () => putBack(counted, false),
+          refund: () => putBack(counted, true)
+        }
       }, (store) => {
         counts.local++
         return store.take(buckets)
@@ -140,7 +145,8 @@ export function createRedisStore ({ address, log, local, now = () => performance
 }
 
 function slotsOf (buckets: readonly Bucket[]): Slot[] {
-  return buckets.flatMap(({ key, windows }) => (Object.entries(windows) as [WindowName, number][]).map(([window, limit]) => ({ key, window, limit })))
+  return buckets.flatMap((bucket) => (Object.entries(bucket.windows) as [WindowName, number][])
+    .map(([window, limit]) => ({ key: bucket.key, window, limit, bound: refundBound(buckets, bucket, limit) })))
 }
 
 function keyOf ({ key, window }: Pick<Slot, 'key' | 'window'>): string {
@@ -152,9 +158,9 @@ function readCounted (slots: readonly Slot[], answer: unknown): Counted & { mark
   return {
     isFree: isFree === 1,
     marker,
-    windows: slots.map(({ key, window, limit }, i) => {
+    windows: slots.map((slot, i) => {
       const [count, resetMs, id] = parts.slice(i * 3, i * 3 + 3) as [number, number, string]
-      return { key, window, limit, remaining: Math.max(0, limit - count), resetMs, id }
+      return { ...slot, remaining: Math.max(0, slot.limit - count), resetMs, id }
     })
   }
 }
