@@ -2,7 +2,9 @@
 
 import { LRUCache } from 'lru-cache'
 import { ApiError } from '../errors.ts'
-import { isCallers, refundBound, WINDOW_MS, WINDOWS, type Bucket, type LimitStore, type WindowName, type WindowState } from './limits.ts'
+import {
+  isCallers, refundBound, WINDOW_MS, WINDOWS, type Bucket, type LimitStore, type WindowName, type WindowState
+} from './limits.ts'
 
 type Open = { count: number, refunds: number, endsAt: number }
 type Entry = { [window in WindowName]: Open | undefined }

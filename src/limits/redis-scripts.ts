@@ -1,6 +1,6 @@
-// What Redis does by itself, at once and undivided. A window is one key, `<mints taken> <id of the window>` and, once it has
-// given some, ` <refunds>`. It expires when the window ends: time is Redis' own, so replicas need not agree on it. Redis 6 or
-// later, or Valkey.
+// What Redis does by itself, at once and undivided. A window is one key, `<mints taken> <id of the window>` and, once it
+// has given some, ` <refunds>`. It expires when the window ends: time is Redis' own, so replicas need not agree on it.
+// Redis 6 or later, or Valkey.
 
 const WINDOW = `
 -- Lua reads any number of digits as a number, and writes a long one as another: only what we would write counts.
@@ -68,9 +68,9 @@ return answer
 
 /**
  * Gives back to the windows that are still the same.
- * KEYS: windows, the caller's own first. ARGV: for each its id, and how many refunds it may give ('' for as many as the windows
- * before it: then it refuses only where they all did). A window that gives refunds stays open at zero, or their number would
- * begin with each mint.
+ * KEYS: windows, the caller's own first. ARGV: for each its id, and how many refunds it gives at most. '' is no bound: such a
+ * window refuses only where the windows before it did, and none gave. A window that gave refunds stays open at zero, or
+ * their number would begin with each mint.
  */
 export const GIVE_BACK = `${WINDOW}
 local isRefused, isGiven = false, false

@@ -4,8 +4,10 @@ import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../config.ts'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../logging.ts'
-import { refundBound, WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowName, type WindowState } from './limits.ts'
-import { connectRedis, type Connection } from './redis-connection.ts'
+import {
+  refundBound, WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowName, type WindowState
+} from './limits.ts'
+import { connectRedis, type Connection, type Scripts } from './redis-connection.ts'
 
 /**
  * One hash tag for everything: a mint takes from windows of its caller and from totals that callers share, and a script
@@ -75,9 +77,10 @@ export function createRedisStore ({ address, log, local, now = () => performance
     const keys = slots.map(keyOf)
     const expected = expectedMarker()
     const limits = slots.flatMap(({ window, limit }) => [isPeek ? 0 : limit, WINDOW_MS[window]])
+    const take = async (scripts: Scripts) =>
+      readCounted(slots, await scripts.take(keys.length + 1, MARKER, ...keys, expected, ids(), ...limits))
     try {
-      const counted = await connection.ask((scripts) => scripts.take(keys.length + 1, MARKER, ...keys, expected, ids(), ...limits)
-        .then((answer) => readCounted(slots, answer)), ({ isFree, windows }) => {
+      const counted = await connection.ask(take, ({ isFree, windows }) => {
         if (isFree) sendBack(windows, false)
       })
       marker = { value: counted.marker, seenAt: now() }
