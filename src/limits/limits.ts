@@ -39,8 +39,8 @@ export function bucketsOf (policy: Policy, caller: string): Bucket[] {
 }
 
 /**
- * How many refunds a window gives while it is open: as many as it gives mints. Null is a total where callers have limits of
- * their own: a bound there would let an outage use it up for all. It gives a refund unless every window of the caller
+ * How many refunds a window gives while it is open: as many as it gives mints. Null is a total where callers have limits
+ * of their own: a bound there would let an outage use it up for all. It gives a refund unless every window of the caller
  * refuses it, so the failures of one caller take no more from it than that caller's own limits allow.
  */
 export function refundBound (buckets: readonly Bucket[], bucket: Bucket, limit: number): number | null {

@@ -1,5 +1,5 @@
-// What Redis does by itself, at once and undivided. A window is one key, `<mints taken> <id of the window>` and, once it
-// has given some, ` <refunds>`. It expires when the window ends: time is Redis' own, so replicas need not agree on it.
+// What Redis does by itself, at once and undivided. A window is one key, `<mints taken> <id of the window>` and, once
+// it has given some, ` <refunds>`. It expires when the window ends: time is Redis' own, so replicas need not agree on it.
 // Redis 6 or later, or Valkey.
 
 const WINDOW = `
@@ -68,9 +68,9 @@ return answer
 
 /**
  * Gives back to the windows that are still the same.
- * KEYS: windows, the caller's own first. ARGV: for each its id, and how many refunds it gives at most. '' is no bound: such a
- * window refuses only where the windows before it did, and none gave. A window that gave refunds stays open at zero, or
- * their number would begin with each mint.
+ * KEYS: windows, the caller's own first. ARGV: for each its id, and how many refunds it gives at most. '' is no bound:
+ * such a window refuses only where the windows before it did, and none gave. A window that gave refunds stays open at
+ * zero, or their number would begin with each mint.
  */
 export const GIVE_BACK = `${WINDOW}
 local isRefused, isGiven = false, false

@@ -26,7 +26,8 @@ function model () {
   }
   const each = (buckets: readonly Bucket[]) => buckets.flatMap((bucket) => {
     const isOwn = bucket.key.startsWith('caller:')
-    return (Object.entries(bucket.windows) as [WindowName, number][]).map(([window, limit]) => ({ bucket, window, limit, isOwn }))
+    const windows = Object.entries(bucket.windows) as [WindowName, number][]
+    return windows.map(([window, limit]) => ({ bucket, window, limit, isOwn }))
   })
   return {
     take: (at: number, buckets: readonly Bucket[]): null | PutBack => {
