@@ -5,6 +5,8 @@ import { registerAdmission } from './routes/admission.ts'
 import type { Audit } from './records/audit.ts'
 import { createBatch } from './turn-batch.ts'
 import type { Config } from './config/environment.ts'
+import { ApiError, type ErrorCode } from './errors.ts'
+import { createFlood } from './records/flood.ts'
 import { createAddressLimit } from './http/address-limit.ts'
 import { trustedProxies } from './http/address.ts'
 import { refuse, registerAnswers, requestIdOf, toApiError } from './http/refusals.ts'
@@ -67,11 +69,18 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, ti
   }) as unknown as FastifyInstance
   app.decorateRequest('caller', null)
 
-  registerAnswers(app, (error, request, reply) => {
-    const facts = { request_id: request.id, ...traceOf(request), code: error.code, reason: error.reason, err: error.cause }
+  function logRefusal (error: ApiError, facts: object): void {
     // Nobody but the operator can pay OpenAI's bill.
-    if (error.statusCode >= 500 || error.reason === 'billing') log.error(facts, 'refused')
-    else log.info({ ...facts, err: undefined }, 'refused')
+    if (error.statusCode >= 500 || error.reason === 'billing') log.error({ ...facts, err: error.cause }, 'refused')
+    else log.info(facts, 'refused')
+  }
+
+  const anonymous = createFlood<ErrorCode>((code, count) => logRefusal(new ApiError(code), { code, count }))
+  app.addHook('onClose', async () => anonymous.close())
+  registerAnswers(app, (error, request, reply) => {
+    if (request.caller !== null || anonymous.admits(error.code)) {
+      logRefusal(error, { request_id: request.id, ...traceOf(request), code: error.code, reason: error.reason })
+    }
     if (!MINT_URLS.has(request.routeOptions.url ?? '')) return
     const decision = refusedDecision(request, reply, error)
     if (error.mayHaveMinted) audit.record('mint.unknown', decision)

@@ -17,8 +17,10 @@ export type Take = Readonly<{
   taken: boolean
   /** After taking. */
   windows: readonly WindowState[]
-  /** Gives back to the windows it came from, if they are still open. */
+  /** Gives back to the windows it came from, if they are still open: upstream was never asked. */
   giveBack: () => Promise<void> | void
+  /** The same where upstream was asked and failed: bounded by `refundBound`. */
+  refund: () => Promise<void> | void
 }>
 
 /** Throws ApiError `limits_unavailable`. */
@@ -38,6 +40,15 @@ export function bucketsOf (policy: Limited, caller: string): Bucket[] {
   if (!isEmpty(own)) buckets.push({ key: `caller:${caller}`, windows: own })
   if (!isEmpty(total)) buckets.push({ key: `policy:${policy.name}`, windows: total })
   return buckets
+}
+
+/**
+ * How many refunds a window gives while it is open: as many as it gives mints. Null is a total where callers have limits
+ * of their own: a bound there would let an outage use it up for all. It gives a refund unless every window of the caller
+ * refuses it, so the failures of one caller take no more from it than that caller's own limits allow.
+ */
+export function refundBound (buckets: readonly Bucket[], bucket: Bucket, limit: number): number | null {
+  return isCallers(bucket) || !buckets.some(isCallers) ? limit : null
 }
 
 function isEmpty (windows: Bucket['windows']): boolean {

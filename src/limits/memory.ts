@@ -2,10 +2,15 @@
 
 import { LRUCache } from 'lru-cache'
 import { ApiError } from '../errors.ts'
-import { isCallers, WINDOW_MS, WINDOWS, type Bucket, type LimitStore, type WindowName, type WindowState } from './limits.ts'
+import {
+  isCallers, refundBound, WINDOW_MS, WINDOWS, type Bucket, type LimitStore, type WindowName, type WindowState
+} from './limits.ts'
 
-type Open = { count: number, endsAt: number }
+type Open = { count: number, refunds: number, endsAt: number }
 type Entry = { [window in WindowName]: Open | undefined }
+
+/** Where a mint was counted; `opened` holds every window of every bucket. */
+type Taken = Readonly<{ buckets: readonly Bucket[], entries: readonly Entry[], opened: readonly Open[] }>
 
 const MAX_ENTRIES = 200_000
 
@@ -69,12 +74,41 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
     }
   }
 
+  /** A caller's windows come before the totals: these ask what those answered. */
+  function putBack ({ buckets, entries, opened }: Taken, isRefund: boolean): void {
+    const at = now()
+    let next = 0
+    let isRefused = false
+    let isGiven = false
+    for (const [i, bucket] of buckets.entries()) {
+      const entry = find(bucket.key, at)
+      for (const window of WINDOWS) {
+        const limit = bucket.windows[window]
+        if (limit === undefined) continue
+        const open = opened[next++] as Open
+        // A window that has ended, or whose entry was forgotten, has nothing to be given back to.
+        if (entry !== entries[i] || entry?.[window] !== open) continue
+        const bound = isRefund ? refundBound(buckets, bucket, limit) : null
+        if (bound === null ? isRefused && !isGiven : open.refunds >= bound) {
+          isRefused = true
+          continue
+        }
+        isGiven = true
+        open.count--
+        if (bound !== null) open.refunds++
+        // One that has given a refund stays open, or the bound would begin with each mint.
+        if (open.count === 0 && open.refunds === 0) entry[window] = undefined
+      }
+      if (entry === entries[i] && entry !== undefined) keep(bucket, entry)
+    }
+  }
+
   return {
     take: (buckets) => {
       const at = now()
       const found = buckets.map(({ key }) => find(key, at))
       if (buckets.some(({ windows }, i) => isExhausted(windows, found[i]))) {
-        return { taken: false, windows: states(buckets, found, at), giveBack: () => {} }
+        return { taken: false, windows: states(buckets, found, at), giveBack: () => {}, refund: () => {} }
       }
       // Room is made before anything is counted: all windows are taken, or none.
       makeRoom(found.filter((entry) => entry === undefined).length, at)
@@ -83,7 +117,7 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
         const entry = found[i] ?? { minute: undefined, hour: undefined, day: undefined }
         for (const window of WINDOWS) {
           if (bucket.windows[window] === undefined) continue
-          const open = entry[window] ??= { count: 0, endsAt: at + WINDOW_MS[window] }
+          const open = entry[window] ??= { count: 0, refunds: 0, endsAt: at + WINDOW_MS[window] }
           open.count++
           opened.push(open)
         }
@@ -93,16 +127,8 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
       return {
         taken: true,
         windows: states(buckets, entries, at),
-        giveBack: () => {
-          for (const open of opened) open.count--
-          const later = now()
-          for (const [i, entry] of entries.entries()) {
-            const bucket = buckets[i] as Bucket
-            for (const window of WINDOWS) if (entry[window]?.count === 0) entry[window] = undefined
-            // An entry that was forgotten since has nothing to be given back to.
-            if (find(bucket.key, later) === entry) keep(bucket, entry)
-          }
-        }
+        giveBack: () => putBack({ buckets, entries, opened }, false),
+        refund: () => putBack({ buckets, entries, opened }, true)
       }
     },
     peek: (buckets) => {

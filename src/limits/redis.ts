@@ -4,8 +4,10 @@ import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../records/log.ts'
-import { WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowName, type WindowState } from './limits.ts'
-import { connectRedis, type Connection } from '../redis/connection.ts'
+import { connectRedis, type Connection, type Scripts } from '../redis/connection.ts'
+import {
+  refundBound, WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowName, type WindowState
+} from './limits.ts'
 
 /**
  * One hash tag for everything: a mint takes from windows of its caller and from totals that callers share, and a script
@@ -41,8 +43,8 @@ export type RedisStoreDeps = Readonly<{
   now?: () => number
 }>
 
-type Slot = Readonly<{ key: string, window: WindowName, limit: number }>
-type Counted = Readonly<{ isFree: boolean, windows: readonly (WindowState & { id: string })[] }>
+type Slot = Readonly<{ key: string, window: WindowName, limit: number, bound: number | null }>
+type Counted = Readonly<{ isFree: boolean, windows: readonly (WindowState & Slot & { id: string })[] }>
 
 export function createRedisStore ({ address, log, local, now = () => performance.now() }: RedisStoreDeps): RedisStore {
   const ids = idsOfProcess()
@@ -75,12 +77,12 @@ export function createRedisStore ({ address, log, local, now = () => performance
     const keys = slots.map(keyOf)
     const expected = expectedMarker()
     const limits = slots.flatMap(({ window, limit }) => [isPeek ? 0 : limit, WINDOW_MS[window]])
+    const take = async (scripts: Scripts) =>
+      readCounted(slots, await scripts.take(keys.length + 1, MARKER, ...keys, expected, ids(), ...limits))
     try {
-      const answer = await connection.ask((scripts) => scripts.take(keys.length + 1, MARKER, ...keys, expected, ids(), ...limits), (late) => {
-        const { isFree, windows } = readCounted(slots, late)
-        if (isFree) sendBack(windows)
+      const counted = await connection.ask(take, ({ isFree, windows }) => {
+        if (isFree) sendBack(windows, false)
       })
-      const counted = readCounted(slots, answer)
       marker = { value: counted.marker, seenAt: now() }
       return counted
     } catch (error) {
@@ -90,17 +92,18 @@ export function createRedisStore ({ address, log, local, now = () => performance
   }
 
   /** Never rejects: a mint that failed has its own reason, and this is not it. */
-  async function sendBack (windows: Counted['windows']): Promise<void> {
+  async function sendBack (windows: Counted['windows'], isRefund: boolean): Promise<void> {
+    const slots = windows.flatMap(({ id, bound }) => [id, isRefund ? bound ?? '' : ''])
     try {
-      await connection.ask((scripts) => scripts.giveBack(windows.length, ...windows.map(keyOf), ...windows.map(({ id }) => id)))
+      await connection.ask((scripts) => scripts.giveBack(windows.length, ...windows.map(keyOf), ...slots))
     } catch {
       counts.notGivenBack++
     }
   }
 
-  async function giveBack ({ isFree, windows }: Counted): Promise<void> {
+  async function putBack ({ isFree, windows }: Counted, isRefund: boolean): Promise<void> {
     if (!isFree) return
-    if (connection.isUp()) await sendBack(windows)
+    if (connection.isUp()) await sendBack(windows, isRefund)
     else counts.notGivenBack++
   }
 
@@ -119,10 +122,15 @@ export function createRedisStore ({ address, log, local, now = () => performance
 
   return {
     take: async (buckets) => {
-      if (buckets.length === 0) return { taken: true, windows: [], giveBack: () => {} }
+      if (buckets.length === 0) return { taken: true, windows: [], giveBack: () => {}, refund: () => {} }
       return shared<Take>(async () => {
         const counted = await count(buckets, false)
-        return { taken: counted.isFree, windows: counted.windows, giveBack: () => giveBack(counted) }
+        return {
+          taken: counted.isFree,
+          windows: counted.windows,
+          giveBack: () => putBack(counted, false),
+          refund: () => putBack(counted, true)
+        }
       }, (store) => {
         counts.local++
         return store.take(buckets)
@@ -140,7 +148,8 @@ export function createRedisStore ({ address, log, local, now = () => performance
 }
 
 function slotsOf (buckets: readonly Bucket[]): Slot[] {
-  return buckets.flatMap(({ key, windows }) => (Object.entries(windows) as [WindowName, number][]).map(([window, limit]) => ({ key, window, limit })))
+  return buckets.flatMap((bucket) => (Object.entries(bucket.windows) as [WindowName, number][])
+    .map(([window, limit]) => ({ key: bucket.key, window, limit, bound: refundBound(buckets, bucket, limit) })))
 }
 
 function keyOf ({ key, window }: Pick<Slot, 'key' | 'window'>): string {
@@ -152,9 +161,9 @@ function readCounted (slots: readonly Slot[], answer: unknown): Counted & { mark
   return {
     isFree: isFree === 1,
     marker,
-    windows: slots.map(({ key, window, limit }, i) => {
+    windows: slots.map((slot, i) => {
       const [count, resetMs, id] = parts.slice(i * 3, i * 3 + 3) as [number, number, string]
-      return { key, window, limit, remaining: Math.max(0, limit - count), resetMs, id }
+      return { ...slot, remaining: Math.max(0, slot.limit - count), resetMs, id }
     })
   }
 }

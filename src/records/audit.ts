@@ -3,6 +3,7 @@
 import type { Kind } from '../realtime/session.ts'
 import type { Lines } from './lines.ts'
 import { ApiError, type ErrorCode } from '../errors.ts'
+import { createFlood } from './flood.ts'
 import { escapeControls } from '../json.ts'
 import type { Trace } from '../http/trace.ts'
 
@@ -34,29 +35,20 @@ export type Audit = Readonly<{
   /** Resolves once the line is written; throws ApiError `audit_unavailable` within a second, and at `byMs` of the monotonic clock. */
   granted: (decision: Decision, byMs?: number) => Promise<void>
   record: (event: AuditEvent, decision: Decision) => void
-  /** Refusals of the unauthenticated: 10 lines a second for each code, then one line with a count. */
+  /** Refusals of the unauthenticated: bounded for each code. */
   refusedAnonymous: (decision: Decision) => void
   close: () => void
 }>
 
-const ANONYMOUS_LINES_PER_SECOND = 10
 const LEAST_WAIT_MS = 100
 
 /** `now` is the wall clock, in milliseconds. */
 export function createAudit (lines: Lines, now: () => number = Date.now): Audit {
   const timestamp = createTimestamp()
-  let counts = new Map<string, number>()
-  const timer = setInterval(writeCounts, 1000).unref()
+  const flood = createFlood<`${ErrorCode | null}`>((code, count) => lines.write(line('mint.refused', { code, count })))
 
   function line (event: AuditEvent, decision: object): string {
     return `{"audit":1,"time":"${timestamp(now())}","event":"${event}",${escapeControls(JSON.stringify(decision)).slice(1)}\n`
-  }
-
-  function writeCounts (): void {
-    for (const [code, count] of counts) {
-      if (count > ANONYMOUS_LINES_PER_SECOND) lines.write(line('mint.refused', { code, count: count - ANONYMOUS_LINES_PER_SECOND }))
-    }
-    counts = new Map()
   }
 
   return {
@@ -70,14 +62,9 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
     }).catch((cause) => { throw new ApiError('audit_unavailable', { retryAfterSeconds: 1, cause }) }),
     record: (event, decision) => lines.write(line(event, decision)),
     refusedAnonymous: (decision) => {
-      const count = (counts.get(String(decision.code)) ?? 0) + 1
-      counts.set(String(decision.code), count)
-      if (count <= ANONYMOUS_LINES_PER_SECOND) lines.write(line('mint.refused', decision))
+      if (flood.admits(`${decision.code}`)) lines.write(line('mint.refused', decision))
     },
-    close: () => {
-      clearInterval(timer)
-      writeCounts()
-    }
+    close: flood.close
   }
 }
 

@@ -13,6 +13,8 @@ import { GIVE_BACK, TAKE } from '../limits/redis-scripts.ts'
 const ANSWER_WITHIN_MS = 250
 const CONNECT_WITHIN_MS = 1000
 const CHECK_EVERY_MS = 250
+/** While it is up: what an operator changes at run time breaks no connection. */
+const LOOK_EVERY_MS = 3000
 /** A connection that was silent at so many checks is given up: after a partition TCP would wait for minutes. */
 const SILENT_CHECKS = 4
 const RECONNECT_MS = { first: 100, last: 1000 }
@@ -45,7 +47,7 @@ export function connectRedis ({ host, port, tls, username, password, database }:
   let silentChecks = 0
   let mayEvictUnseen = false
   let timer: NodeJS.Timeout | undefined
-  checkUntilUp()
+  lookEvery(CHECK_EVERY_MS, checkNow)
   const redis = new Redis({
     host,
     port,
@@ -83,14 +85,15 @@ export function connectRedis ({ host, port, tls, username, password, database }:
   }
 
   function lose (reason: string): void {
-    if (state === 'closed') return
-    if (state !== 'lost') log.error({ reason }, `Redis is lost: ${consequence}`)
+    if (state === 'closed' || state === 'lost') return
+    log.error({ reason }, `Redis is lost: ${consequence}`)
     state = 'lost'
-    checkUntilUp()
+    lookEvery(CHECK_EVERY_MS, checkNow)
   }
 
-  function checkUntilUp (): void {
-    timer ??= setInterval(checkNow, CHECK_EVERY_MS).unref()
+  function lookEvery (ms: number, look: () => void): void {
+    clearInterval(timer)
+    timer = setInterval(look, ms).unref()
   }
 
   function rise (): void {
@@ -98,8 +101,7 @@ export function connectRedis ({ host, port, tls, username, password, database }:
     state = 'up'
     wasUp = true
     silentChecks = 0
-    clearInterval(timer)
-    timer = undefined
+    lookEvery(LOOK_EVERY_MS, () => assertKeepsKeys().catch(({ reason }: ApiError) => lose(String(reason))))
   }
 
   async function checkNow (): Promise<void> {

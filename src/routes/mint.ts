@@ -14,9 +14,10 @@ import type { SessionRules } from '../policy/compile.ts'
 import { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../realtime/answers.ts'
 import { sessionToLegacy } from '../realtime/legacy/session.ts'
 import type { Kind } from '../realtime/session.ts'
+import type { Call } from '../upstream/client.ts'
 import type { Deadline } from '../upstream/deadline.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
-import { grantedDecision, refusedAfter, type Decided } from './decision.ts'
+import { grantedDecision, refusedAfter, refusedDecision, type Decided } from './decision.ts'
 import { bodyObject, readGa, readLegacyBody, type Read } from './mint-body.ts'
 
 export type MintDeps = Readonly<{
@@ -56,17 +57,29 @@ async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, r
 
   const taken = assertTaken(await deps.limits.take(caller.buckets), reply)
   const deadline = deps.deadline()
+  let isAttempted = false
+  const onAttempt = () => { isAttempted = true }
+  const onUnknown = (first: ApiError) => {
+    deps.audit.record('mint.unknown', refusedDecision(request, reply, refusedAfter(decided, first)))
+  }
   try {
-    const minted = decided.minted = await mintUpstream(deps, request, { route, kind, asked, granted, deadline })
+    const context = { deadline, onAttempt, onUnknown }
+    const minted = decided.minted = await mintUpstream(deps, request, { route, kind, asked, granted, context })
     await deps.audit.granted(grantedDecision(request, reply, decided), deadline.atMs)
     deps.timed({ upstreamMs: minted.tookMs, totalMs: reply.elapsedTime })
     watchDelivery(deps.audit, request, reply, decided)
     reply.header('x-realtime-url', deps.realtimePublicUrl + (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
     return route.shape(kind, minted, visible(minted.session, caller, kind, granted))
   } catch (error) {
-    await taken.giveBack()
+    if (!isAttempted) await taken.giveBack()
+    else if (!isClientsFault(error)) await taken.refund()
     throw error
   }
+}
+
+/** Upstream's 400 that names what the client sent. It costs one, or a client could go on sending it for nothing. */
+function isClientsFault (error: unknown): boolean {
+  return error instanceof ApiError && error.code === 'invalid_request'
 }
 
 function grant ({ policy, claims }: AdmittedCaller, kind: Kind, asked: Asked): Granted {
@@ -91,10 +104,12 @@ function assertTaken (take: Take, reply: FastifyReply): Take {
   })
 }
 
-type Asking = Readonly<{ route: Route, kind: Kind, asked: Asked, granted: Granted, deadline: Deadline }>
+type Context = Pick<Call, 'deadline' | 'onAttempt' | 'onUnknown'>
+type Asking = Readonly<{ route: Route, kind: Kind, asked: Asked, granted: Granted, context: Context }>
 
 /** Throws, or rejects with, ApiError. */
-function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, { route, kind, asked, granted, deadline }: Asking): Promise<Minted> {
+function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, asking: Asking): Promise<Minted> {
+  const { route, kind, asked, granted, context } = asking
   audit.assertWritable()
   // Nobody is there to receive it: nothing is minted, and the error is answered to no one.
   if (isGone(request)) throw new ApiError('invalid_request', { reason: 'client_gone' })
@@ -107,7 +122,7 @@ function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, { rou
   }, {
     safetyIdentifier: (request.caller as AdmittedCaller).safetyIdentifier,
     requestId: request.id,
-    deadline
+    ...context
   })
 }
 

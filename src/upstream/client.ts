@@ -23,6 +23,10 @@ export type Call = Readonly<{
   requestId: string
   /** Of the whole mint, retry and second route included. */
   deadline: Deadline
+  /** A request to upstream begins: from here on it is not free. */
+  onAttempt?: () => void
+  /** The first attempt may have minted, and a second one did, or may have, too. */
+  onUnknown?: (first: ApiError) => void
 }>
 
 export type Client = Readonly<{
@@ -67,7 +71,10 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
   async function guarded (call: Call, body: string): Promise<Answer | ApiError> {
     const { path, safetyIdentifier, requestId, deadline } = call
     const headers = { ...fixedHeaders, ...key.headers(), 'openai-safety-identifier': safetyIdentifier, 'x-client-request-id': requestId }
-    const outcome = await breaker.ask(() => attempt(pool, { path: basePath + path, headers, body }, deadline), safetyIdentifier)
+    const outcome = await breaker.ask(() => {
+      call.onAttempt?.()
+      return attempt(pool, { path: basePath + path, headers, body }, deadline)
+    }, safetyIdentifier)
     watch.attempted(outcome instanceof ApiError ? String(outcome.reason) : String(outcome.status))
     return outcome
   }
@@ -95,8 +102,11 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
         await wait(pauseMs)
         watch.retried()
         const second = await guarded(call, body)
-        // What may have been minted by the first attempt stays unknown, unless the second one did mint, or is unknown itself.
-        return conclude(mayHaveMinted(first) && !mayHaveMinted(second) && !hasMinted(second) ? first : second)
+        if (!(first instanceof ApiError) || !first.mayHaveMinted) return conclude(second)
+        // What the first attempt may have minted stays unknown, whatever the second one did.
+        if (!mayHaveMinted(second)) return conclude(first)
+        call.onUnknown?.(first)
+        return conclude(second)
       } finally {
         inFlight--
       }
@@ -141,12 +151,9 @@ function rejectsKey (outcome: Answer | ApiError): boolean {
   return !(outcome instanceof ApiError) && (outcome.status === 401 || outcome.status === 403)
 }
 
+/** Or has: a success that is none of ours to read may have minted all the same. */
 function mayHaveMinted (outcome: Answer | ApiError): boolean {
-  return outcome instanceof ApiError && outcome.mayHaveMinted
-}
-
-function hasMinted (outcome: Answer | ApiError): boolean {
-  return !(outcome instanceof ApiError) && outcome.status === 200
+  return outcome instanceof ApiError ? outcome.mayHaveMinted : outcome.status < 300
 }
 
 export function isBilling (answer: Answer): boolean {

@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import { POLICY, startApp } from '../support/app.ts'
-import { failure, GA } from '../support/upstream.ts'
+import { failure, GA, json } from '../support/upstream.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 
 const limited = (limits: string) => POLICY.replace('limits: { minute: 50, day: 500 }', `limits: ${limits}`)
@@ -50,7 +50,7 @@ t.test('without limits, or with a total alone, nothing is told', async (t) => {
 
 t.test('E11: a refused request costs nothing, and a failed mint is given back', async (t) => {
   const app = await startApp(t, { policy: limited('{ day: 2, total: { day: 2 } }') })
-  for (let i = 0; i < 3; i++) {
+  for (let i = 0; i < 2; i++) {
     t.equal((await app.mint('client_secrets', [])).status, 400)
     t.equal((await app.mint('client_secrets', { session: { model: 'other' } })).status, 403)
     app.upstream.answer(GA, failure(401))
@@ -58,6 +58,44 @@ t.test('E11: a refused request costs nothing, and a failed mint is given back', 
   }
   app.upstream.reset(GA)
   t.equal((await app.mint('client_secrets')).headers.get('ratelimit-remaining'), '1')
+})
+
+t.test('edge L2: a value that upstream refuses with a 400 of the client\'s own costs one', async (t) => {
+  const app = await startApp(t, { policy: limited('{ minute: 5 }') })
+  app.upstream.answer(GA, failure(400, 'invalid_value', { param: 'session.audio.output.voice' }))
+  const answers = []
+  const body = { session: { audio: { output: { voice: 'cedar' } } } }
+  for (let i = 0; i < 8; i++) answers.push(await app.mint('client_secrets', body))
+  t.same(answers.map(({ status }) => status), [400, 400, 400, 400, 400, 429, 429, 429])
+  t.match(answers[0]?.body.error, { code: 'invalid_request', param: 'session.audio.output.voice' })
+  t.equal(app.upstream.requests.length, 5)
+})
+
+t.test('edge M4: who fails again and again gets as many back as the window holds, and then pays', async (t) => {
+  const app = await startApp(t, { policy: limited('{ minute: 3, day: 100, total: { day: 3 } }') })
+  for (const [i, failing] of [failure(401), failure(400), json(201, {})].entries()) {
+    const as = async (name: string) => ({ authorization: `Bearer ${await app.token({ sub: `${name} ${i}` })}` })
+    const [ada, bob] = [await as('ada'), await as('bob')]
+    app.upstream.requests.length = 0
+    app.upstream.answer(GA, failing)
+    const statuses = []
+    for (let i = 0; i < 8; i++) statuses.push((await app.mint('client_secrets', {}, ada)).status)
+    t.same(statuses, [502, 502, 502, 502, 502, 502, 429, 429])
+    t.equal(app.upstream.requests.length, 6)
+    app.upstream.reset(GA)
+    t.equal((await app.mint('client_secrets', {}, bob)).status, 200, 'and takes nothing from the total')
+  }
+})
+
+t.test('edge M4: a mint for which upstream was not asked costs nothing, however often', async (t) => {
+  const app = await startApp(t, { policy: limited('{ minute: 2 }'), env: { UPSTREAM_TIMEOUT_MS: '500' } })
+  app.upstream.answer(GA, failure(429, null, { headers: { 'retry-after': '60' } }))
+  for (let i = 0; i < 8; i++) {
+    const { body, headers } = await app.mint('client_secrets')
+    t.match(body.error, { code: 'upstream_rate_limited' })
+    t.equal(headers.get('ratelimit-remaining'), '1')
+  }
+  t.equal(app.upstream.requests.length, 1)
 })
 
 t.test('E5, E7: all routes and kinds and tokens of a caller count together, and no other caller\'s', async (t) => {

@@ -13,24 +13,45 @@ function store (maxEntries = 1000) {
   return { clock, take: limits.take as (buckets: readonly Bucket[]) => Take, peek: limits.peek, close: limits.close }
 }
 
+type Counted = { endsAt: number, count: number, refunds: number }
+type PutBack = (at: number, isRefund: boolean) => void
+
 /** Each mint that counts, by itself. A window opens with the first one that is counted in it. */
 function model () {
-  const windows = new Map<string, { endsAt: number, count: number }>()
+  const windows = new Map<string, Counted>()
+  const isOpen = ({ endsAt, count, refunds }: Counted, at: number) => endsAt > at && count + refunds > 0
   const open = (at: number, { key }: Bucket, window: WindowName) => {
     const found = windows.get(`${key} ${window}`)
-    return found !== undefined && found.endsAt > at && found.count > 0 ? found : undefined
+    return found !== undefined && isOpen(found, at) ? found : undefined
   }
-  const each = (buckets: readonly Bucket[]) => buckets.flatMap((bucket) => (Object.entries(bucket.windows) as [WindowName, number][]).map(([window, limit]) => ({ bucket, window, limit })))
+  const each = (buckets: readonly Bucket[]) => buckets.flatMap((bucket) => {
+    const isOwn = bucket.key.startsWith('caller:')
+    const windows = Object.entries(bucket.windows) as [WindowName, number][]
+    return windows.map(([window, limit]) => ({ bucket, window, limit, isOwn }))
+  })
   return {
-    take: (at: number, buckets: readonly Bucket[]): null | (() => void) => {
-      if (each(buckets).some(({ bucket, window, limit }) => (open(at, bucket, window)?.count ?? 0) >= limit)) return null
-      const counted = each(buckets).map(({ bucket, window }) => {
-        const found = open(at, bucket, window) ?? { endsAt: at + WINDOW_MS[window], count: 0 }
+    take: (at: number, buckets: readonly Bucket[]): null | PutBack => {
+      const all = each(buckets)
+      if (all.some(({ bucket, window, limit }) => (open(at, bucket, window)?.count ?? 0) >= limit)) return null
+      const counted = all.map(({ bucket, window, ...rest }) => {
+        const found = open(at, bucket, window) ?? { endsAt: at + WINDOW_MS[window], count: 0, refunds: 0 }
         found.count++
         windows.set(`${bucket.key} ${window}`, found)
-        return found
+        return { found, ...rest }
       })
-      return () => { for (const found of counted) found.count-- }
+      return (at, isRefund) => {
+        const left = counted.filter(({ found }) => isOpen(found, at))
+        if (!isRefund) return left.forEach(({ found }) => { found.count-- })
+        const hasOwn = counted.some(({ isOwn }) => isOwn)
+        const bounded = left.filter(({ isOwn }) => isOwn || !hasOwn)
+        const giving = bounded.filter(({ found, limit }) => found.refunds < limit)
+        const isRefusedByAll = bounded.length > 0 && giving.length === 0
+        for (const { found, isOwn } of left) if (hasOwn && !isOwn && !isRefusedByAll) found.count--
+        for (const { found } of giving) {
+          found.count--
+          found.refunds++
+        }
+      }
     },
     remaining: (at: number, buckets: readonly Bucket[]) => each(buckets).map(({ bucket, window, limit }) => limit - (open(at, bucket, window)?.count ?? 0))
   }
@@ -39,29 +60,35 @@ function model () {
 const windows = fc.record({ minute: fc.integer({ min: 1, max: 3 }), hour: fc.integer({ min: 1, max: 5 }), day: fc.integer({ min: 1, max: 8 }) }, { requiredKeys: [] })
 const step = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant('take' as const), who: fc.nat(2) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('giveBack' as const), which: fc.nat(20) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('giveBack', 'refund'), which: fc.nat(20) }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('fail' as const), who: fc.nat(2) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(1, 59_999, 60_000, 3_600_000, 86_400_000) }) }
 )
 
-t.test('E10: it takes, refuses and gives back as the model does', async (t) => {
+t.test('E10, edge M4: it takes, refuses, gives back and refunds as the model does', async (t) => {
   fc.assert(fc.property(fc.tuple(windows, windows), windows, fc.array(step, { maxLength: 60 }), ([first, second], total, steps) => {
     const { clock, take, peek } = store()
     const expected = model()
-    const taken: [() => unknown, () => void][] = []
+    const taken: [Take, PutBack][] = []
     const bucketsOf = (who: number): Bucket[] => [caller(String(who), who === 0 ? first : second), { key: 'policy:p', windows: total }]
+      .filter(({ windows }) => Object.keys(windows).length > 0)
+    const putBack = (which: number, how: 'giveBack' | 'refund') => {
+      for (const [one, other] of taken.splice(which % (taken.length || 1), 1)) {
+        one[how]()
+        other(clock.ms, how === 'refund')
+      }
+    }
     for (const next of steps) {
       if (next.do === 'wait') clock.ms += next.ms
-      if (next.do === 'giveBack') {
-        const [back] = taken.splice(next.which % (taken.length || 1), 1)
-        back?.forEach((giveBack) => giveBack())
-      }
-      if (next.do === 'take') {
+      if (next.do === 'giveBack' || next.do === 'refund') putBack(next.which, next.do)
+      if (next.do === 'take' || next.do === 'fail') {
         const buckets = bucketsOf(next.who)
         const before = expected.remaining(clock.ms, buckets)
         const [one, other] = [take(buckets), expected.take(clock.ms, buckets)]
         if (one.taken !== (other !== null)) throw new Error('taken by one alone')
-        if (other !== null) taken.push([one.giveBack, other])
+        if (other !== null) taken.push([one, other])
         else if (expected.remaining(clock.ms, buckets).join() !== before.join()) throw new Error('a refusal cost something')
+        if (other !== null && next.do === 'fail') putBack(taken.length - 1, 'refund')
       }
       for (const who of [0, 1, 2]) {
         const seen = (peek(bucketsOf(who)) as Take['windows']).map(({ remaining }) => remaining)
@@ -80,6 +107,7 @@ t.test('all windows are taken, or none', async (t) => {
   const refused = take(buckets)
   t.notOk(refused.taken)
   refused.giveBack()
+  refused.refund()
   t.same((await peek(buckets)).map(({ window, remaining }) => [window, remaining]), [['minute', 3], ['day', 3], ['day', 0]])
 })
 
@@ -106,6 +134,47 @@ t.test('a window opens with its first mint, and is closed again where that is gi
   t.notOk(take(buckets).taken)
   clock.ms = 90_000
   t.ok(take(buckets).taken)
+})
+
+t.test('edge M4: a window that has given a refund stays open, and gives no more than it holds', async (t) => {
+  const { clock, take, peek } = store()
+  const buckets = [caller('a', { minute: 2 })]
+  const fail = () => {
+    const { taken, refund } = take(buckets)
+    refund()
+    return taken
+  }
+  t.same(Array.from({ length: 6 }, () => fail()), [true, true, true, true, false, false])
+  clock.ms = 59_999
+  t.notOk(take(buckets).taken)
+  clock.ms = 60_000
+  t.ok(take(buckets).taken)
+  t.match(await peek(buckets), [{ remaining: 1 }])
+})
+
+t.test('edge M4: what one caller\'s failures take from a total is within that caller\'s own limits', async (t) => {
+  const { clock, take, peek } = store()
+  const total = { key: 'policy:p', windows: { day: 1000 } }
+  for (let minute = 0; minute < 60; minute++) {
+    for (let i = 0; i < 100; i++) take([caller('a', { minute: 2, hour: 50 }), total]).refund()
+    clock.ms += 59_000
+  }
+  const taken = 1000 - ((await peek([total]))[0]?.remaining ?? 0)
+  t.ok(taken > 0 && taken <= 50, String(taken))
+})
+
+t.test('edge M4: an outage leaves a total as it was, unless nothing else bounds what it gives back', async (t) => {
+  const { take, peek } = store()
+  const total = { key: 'policy:p', windows: { day: 3 } }
+  for (let i = 0; i < 100; i++) take([caller(String(i), { day: 1 }), total]).refund()
+  t.match(await peek([total]), [{ remaining: 3 }])
+  const alone = [{ key: 'policy:alone', windows: { day: 3 } }]
+  const statuses = Array.from({ length: 8 }, () => {
+    const { taken, refund } = take(alone)
+    refund()
+    return taken
+  })
+  t.equal(statuses.filter(Boolean).length, 6)
 })
 
 t.test('a limit that was lowered meanwhile leaves nothing rather than less', async (t) => {

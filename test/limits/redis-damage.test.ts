@@ -6,7 +6,7 @@ import { ADA, connectStore, openStore } from './store.ts'
 
 const KEY = '{ephemint}:caller:ada:minute'
 
-t.test('E14: what is no window of ours is an error and not zero, also where a replica may count alone', { skip: NO_REDIS }, async (t) => {
+t.test('E14, edge L7: what is no window of ours is an error and not zero, also where a replica may count alone', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   for (const local of [null, createMemoryStore()]) {
     const store = await connectStore(t, redis, { local })
@@ -15,6 +15,13 @@ t.test('E14: what is no window of ours is an error and not zero, also where a re
       'no number': () => redis.control.set(KEY, 'one a', 'PX', 60_000),
       'a number without an id': () => redis.control.set(KEY, '1', 'PX', 60_000),
       'a negative number': () => redis.control.set(KEY, '-1 a', 'PX', 60_000),
+      'a number of 20 digits': () => redis.control.set(KEY, '99999999999999999999 a', 'PX', 60_000),
+      'a number of 400 digits': () => redis.control.set(KEY, `${'9'.repeat(400)} a`, 'PX', 60_000),
+      'a number of 16 digits': () => redis.control.set(KEY, '1000000000000000 a', 'PX', 60_000),
+      'a number that begins with zero': () => redis.control.set(KEY, '01 a', 'PX', 60_000),
+      'refunds of 20 digits': () => redis.control.set(KEY, '1 a 99999999999999999999', 'PX', 60_000),
+      'refunds that are no number': () => redis.control.set(KEY, '1 a b', 'PX', 60_000),
+      nothing: () => redis.control.set(KEY, '', 'PX', 60_000),
       'no end': () => redis.control.set(KEY, '1 a')
     }
     for (const [name, spoil] of Object.entries(spoilt)) {
@@ -23,7 +30,12 @@ t.test('E14: what is no window of ours is an error and not zero, also where a re
       await t.rejects(async () => store.take([ADA]), { code: 'limits_unavailable', reason: 'redis_damaged' }, name)
       await t.rejects(async () => store.peek([ADA]), { code: 'limits_unavailable', reason: 'redis_damaged' })
       t.equal(await redis.control.exists('{ephemint}:caller:ada:day'), 0, 'and nothing is taken from the others')
+      const spoilt = await redis.control.dump(KEY)
+      await t.rejects(async () => store.take([ADA]), { code: 'limits_unavailable' })
+      t.same(await redis.control.dump(KEY), spoilt, 'nor is anything written into it')
     }
+    await redis.control.set(KEY, '999999999999999 a', 'PX', 60_000)
+    t.match(await store.take([ADA]), { taken: false, windows: [{ remaining: 0 }, {}] }, 'a large count is one')
     t.equal((await store.take([{ key: 'caller:bob', windows: { minute: 1 } }])).taken, true, 'others are served')
     t.ok(store.isUp())
     await redis.control.flushall()
@@ -87,6 +99,36 @@ t.test('E14: a Redis that may evict windows is not relied on, and is once it may
   t.notOk(store.isReady())
   await redis.control.config('SET', 'maxmemory-policy', 'noeviction')
   await until('Redis to be up', store.isUp)
+})
+
+t.test('edge L7: a window that was spoilt by a number too large gets nothing back, and no refund', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  for (const how of ['giveBack', 'refund'] as const) {
+    const take = await store.take([ADA])
+    const id = String(await redis.control.get(KEY)).split(' ')[1]
+    const spoilt = `99999999999999999999 ${id}`
+    await redis.control.set(KEY, spoilt, 'PX', 60_000)
+    await take[how]()
+    t.equal(await redis.control.get(KEY), spoilt)
+    t.equal(store.counts().notGivenBack, 0)
+    await redis.control.del(KEY)
+  }
+  t.match(await store.peek([ADA]), [{ remaining: 2 }, { remaining: 10 }], 'the other window did')
+})
+
+t.test('edge L7: a Redis that may evict windows from now on is noticed within 5 s', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t, '--maxmemory', '64mb')
+  const store = await connectStore(t, redis)
+  t.equal((await store.take([ADA])).taken, true)
+  await redis.control.config('SET', 'maxmemory-policy', 'allkeys-lru')
+  await until('the change to be noticed', () => !store.isUp(), 5000)
+  const line = { reason: 'redis_evicts_keys', msg: 'Redis is lost: mints are refused' }
+  t.match(JSON.parse(store.log.kept.at(-1) ?? ''), line)
+  await t.rejects(async () => store.take([ADA]), { code: 'limits_unavailable' })
+  await redis.control.config('SET', 'maxmemory-policy', 'noeviction')
+  await until('Redis to be up', store.isUp)
+  t.match(await store.peek([ADA]), [{ remaining: 1 }, {}], 'and it counts on')
 })
 
 t.test('the rights that docs/deploying.md names are enough; without INFO there is a warning', { skip: NO_REDIS }, async (t) => {

@@ -34,12 +34,30 @@ t.test('a mint that is given back can be taken again', { skip: NO_REDIS }, async
   t.equal((await store.take([ADA])).taken, true)
 })
 
+t.test('edge M4: a window says how many refunds it gave, once it gave one', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  const total = { key: 'policy:pro', windows: { hour: 9 } }
+  const keys = ['caller:ada:minute', 'caller:ada:day', 'policy:pro:hour'].map((name) => `{ephemint}:${name}`)
+  const stored = () => redis.control.mget(keys)
+  const first = await store.take([ADA, total])
+  t.match(await stored(), [/^1 \w+$/, /^1 \w+$/, /^1 \w+$/])
+  await first.refund()
+  t.match(await stored(), [/^0 \w+ 1$/, /^0 \w+ 1$/, null])
+  for (let i = 0; i < 3; i++) await (await store.take([ADA, total])).refund()
+  t.match(await stored(), [/^2 \w+ 2$/, /^0 \w+ 4$/, null], 'and beyond its limit none')
+  const { taken, windows } = await store.take([ADA, total])
+  t.notOk(taken)
+  t.same(windows.map(({ remaining }) => remaining), [0, 10, 9])
+})
+
 t.test('who has no limits needs no Redis', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   await redis.kill()
   const store = openStore(t, redis)
   const take = await store.take([])
   await take.giveBack()
+  await take.refund()
   t.match(take, { taken: true, windows: [] })
   t.same(await store.peek([]), [])
 })
@@ -65,6 +83,13 @@ t.test('a mint is one round trip, and so is a look', { skip: NO_REDIS }, async (
   t.equal(proxy.exchanges() - before, 1)
   await store.peek([ADA])
   t.equal(proxy.exchanges() - before, 2)
+  // The first one may have to bring its script.
+  for (const exchanges of [null, 2]) {
+    const before = proxy.exchanges()
+    const failed = await store.take([{ key: 'caller:bob', windows: { minute: 9, day: 9 } }])
+    await failed.refund()
+    if (exchanges !== null) t.equal(proxy.exchanges() - before, exchanges, 'and a refund')
+  }
 })
 
 t.test('scripts that Redis has forgotten are sent again', { skip: NO_REDIS }, async (t) => {

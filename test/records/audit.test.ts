@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { createAudit, type Decision } from '../../src/records/audit.ts'
 import { keepLines } from '../support/lines.ts'
-import { startApp } from '../support/app.ts'
+import { CALLERS, POLICY, startApp } from '../support/app.ts'
+import { exchange } from '../support/raw-http.ts'
 
 const decision: Decision = {
   request_id: 'r',
@@ -62,6 +63,56 @@ t.test('what is counted is written at the end, too', async (t) => {
   for (let i = 0; i < 15; i++) audit.refusedAnonymous(decision)
   audit.close()
   t.match(JSON.parse(lines.kept.at(-1) ?? ''), { count: 5 })
+})
+
+t.test('edge M1: whatever floods without a credential, the log is bounded as the audit trail is', async (t) => {
+  const mint = 'POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n'
+  const forwarded = 'X-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\nX-Request-Id: 1\r\ntraceparent: x\r\n'
+  const floods: [name: string, head: string, code: string | null][] = [
+    ['no credential', mint, 'invalid_credentials'],
+    ['an address that asks too often', mint, 'rate_limit_exceeded'],
+    ['a foreign origin', `${mint}Origin: https://evil.test\r\n`, 'origin_not_allowed'],
+    ['no such address', 'GET /.env HTTP/1.1\r\nHost: x\r\n', 'not_found'],
+    ['no such method', 'DELETE /v1/realtime/client_secrets HTTP/1.1\r\nHost: x\r\n', 'method_not_allowed'],
+    ['forwarding headers of a peer that is no proxy', mint + forwarded, 'invalid_credentials'],
+    ['a URL that cannot be decoded', 'GET /v1/%ff HTTP/1.1\r\nHost: x\r\n', null],
+    ['two types', `${mint}Content-Type: a/b\r\nContent-Type: a/b\r\n`, null],
+    ['no HTTP', 'GET\r\n', null]
+  ]
+  for (const [name, head, code] of floods) {
+    const app = await startApp(t, { env: { ADDRESS_LIMIT_PER_MINUTE: code === 'rate_limit_exceeded' ? '1' : '0' } })
+    const began = performance.now()
+    const answers = await exchange(app, `${head}\r\n`.repeat(299) + `${head}Connection: close\r\n\r\n`)
+    const seconds = Math.ceil((performance.now() - began) / 1000) + 1
+    t.ok(answers.length > 0 && answers.every(({ status }) => status >= 400), name)
+    await app.close()
+    const lines = app.logLines().filter(({ msg }) => msg === 'refused')
+    t.ok(lines.length <= 11 * seconds, `${name}: ${lines.length} lines`)
+    t.equal(lines.at(-1)?.code ?? null, code)
+    t.equal(lines.reduce((sum, { count = 1 }) => sum + Number(count), 0), code === null ? 0 : 300, 'each is counted')
+  }
+})
+
+t.test('edge M1: a line with a count has the level of the lines that it stands for', async (t) => {
+  const endpoint = "{ issuer: app, url: 'http://127.0.0.1:9/', header: x-session, pass: [x-session], subject: /id }"
+  const policy = POLICY.replace(CALLERS, `callers: [{ forward: ${endpoint} }]`)
+  const app = await startApp(t, { policy })
+  for (let i = 0; i < 30; i++) {
+    await app.request('/v1/realtime/policy')
+    await app.request('/v1/realtime/policy', { headers: { 'x-session': 'x' } })
+  }
+  await app.close()
+  const refused = app.logLines().filter(({ msg }) => msg === 'refused')
+  for (const [code, level] of [['identity_unavailable', 50], ['invalid_credentials', 30]]) {
+    const lines = refused.filter((line) => line.code === code)
+    t.ok(lines.every((line) => line.level === level) && lines.some(({ count }) => Number(count) > 0), String(code))
+  }
+})
+
+t.test('edge M1: refusals of an authenticated caller are all logged', async (t) => {
+  const app = await startApp(t)
+  for (let i = 0; i < 30; i++) await app.mint('client_secrets', '{')
+  t.equal(app.logLines().filter(({ code, count }) => code === 'invalid_json' && count === undefined).length, 30)
 })
 
 t.test('refusals of those who are known are all written, one by one', async (t) => {

@@ -72,6 +72,36 @@ t.test('G19: what the first attempt may have minted stays unknown, unless the se
   }
 })
 
+t.test('edge L5: an attempt whose answer was reset is audited before what the second one did', async (t) => {
+  const app = await startApp(t)
+  const facts = { model: 'gpt-realtime-2.1', session_id: null, secret_sha256: null }
+  const first = { event: 'mint.unknown', code: 'upstream_error', reason: 'connection_reset', ...facts }
+  for (const [name, second, line] of [
+    ['a mint', minted('ek_canary_second'), { event: 'mint.granted', code: null, secret_sha256: String }],
+    ['a reset', reset(), first],
+    ['a success that is no mint', json(200, {}), { event: 'mint.unknown', reason: 'unusable_answer' }],
+    ['another success', json(202, {}), { event: 'mint.unknown', reason: 'upstream_202' }]
+  ] as const) {
+    const before = app.audit.kept.length
+    app.upstream.answer(GA, reset(), second)
+    app.upstream.secrets[0] = 'ek_canary_second'
+    await app.mint('client_secrets')
+    const lines = app.auditLines().slice(before)
+    t.match(lines, [first, line], name)
+    t.equal(lines.length, 2)
+    t.equal(lines[0]?.request_id, lines[1]?.request_id)
+  }
+})
+
+t.test('edge L5: a first attempt that cannot have minted leaves one line', async (t) => {
+  const app = await startApp(t)
+  app.upstream.secrets[0] = 'ek_canary_second'
+  app.upstream.answer(GA, failure(503), minted('ek_canary_second'))
+  await app.mint('client_secrets')
+  t.match(app.auditLines(), [{ event: 'mint.granted' }])
+  t.equal(app.audit.kept.length, 1)
+})
+
 t.test('fault 1: an upstream that refuses the connection is 503 within a second', async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
