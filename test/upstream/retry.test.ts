@@ -1,4 +1,5 @@
 // At most one retry, only where it is safe, and only within the deadline.
+// Runs alone: answers are held to a deadline in milliseconds.
 
 import dns from 'node:dns'
 import { once } from 'node:events'
