@@ -1,6 +1,7 @@
 // npm test [-- FILES]: tap, with what its configuration cannot express.
 // A test file that measures time has a line `// Runs alone: why`, and no other file runs beside it.
-// Where CI=true a skipped test fails and coverage must be complete. Elsewhere skipped tests are listed, and coverage is only reported.
+// Where CI=true a skipped test fails and coverage must be complete. Elsewhere skipped tests are listed, and coverage is
+// reported only.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -20,12 +21,14 @@ export function runsAlone (source: string): boolean {
 }
 
 if (import.meta.main) {
-  const alone = globSync('test/**/*.test.ts', { cwd: ROOT }).filter((path) => runsAlone(readFileSync(join(ROOT, path), 'utf8')))
+  const alone = globSync('test/**/*.test.ts', { cwd: ROOT })
+    .filter((path) => runsAlone(readFileSync(join(ROOT, path), 'utf8')))
   const gate = process.env.CI === 'true' ? ['--fail-skip'] : ['--allow-incomplete-coverage']
   mkdirSync(join(ROOT, '.tap'), { recursive: true })
-  const child = spawn('tap', [...gate, ...alone.map((path) => `--serial=${path}`), `--output-file=${RESULTS}`, ...process.argv.slice(2)], { cwd: ROOT, stdio: 'inherit' })
+  const options = [...gate, ...alone.map((path) => `--serial=${path}`), `--output-file=${RESULTS}`]
+  const child = spawn('tap', [...options, ...process.argv.slice(2)], { cwd: ROOT, stdio: 'inherit' })
   const [code] = await once(child, 'exit') as [number | null]
   const skipped = existsSync(RESULTS) ? skippedIn(readFileSync(RESULTS, 'utf8')) : []
-  if (skipped.length > 0) console.log(`\n${skipped.length} tests were skipped:\n${skipped.map((line) => `  ${line}`).join('\n')}`)
+  if (skipped.length > 0) console.log(['', `${skipped.length} tests were skipped:`, ...skipped].join('\n  '))
   process.exitCode = code ?? 1
 }
