@@ -5,15 +5,19 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, globSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 
 const ROOT = join(import.meta.dirname, '..')
 const RESULTS = join(ROOT, '.tap/results.tap')
 
-/** Name and reason of each skipped test, from raw TAP. */
+/** Each reason for which tests were skipped, and under it their names, from raw TAP. */
 export function skippedIn (results: string): string[] {
-  return [...results.matchAll(/^ *ok \d+ - (.*?) # SKIP (.+)$/gm)].map(([, name, reason]) => `${name}: ${reason}`)
+  const skipped = results.matchAll(/^ *ok \d+ - (?<name>.*?) # SKIP (?<reason>.+)$/gm)
+  return [...Map.groupBy(skipped, ({ groups }) => groups?.reason)].flatMap(([reason, tests]) => [
+    `${tests.length} skipped: ${reason}`,
+    ...tests.map(({ groups }) => `  ${groups?.name}`)
+  ])
 }
 
 export function runsAlone (source: string): boolean {
@@ -25,10 +29,10 @@ if (import.meta.main) {
     .filter((path) => runsAlone(readFileSync(join(ROOT, path), 'utf8')))
   const gate = process.env.CI === 'true' ? ['--fail-skip'] : ['--allow-incomplete-coverage']
   mkdirSync(join(ROOT, '.tap'), { recursive: true })
+  rmSync(RESULTS, { force: true })
   const options = [...gate, ...alone.map((path) => `--serial=${path}`), `--output-file=${RESULTS}`]
   const child = spawn('tap', [...options, ...process.argv.slice(2)], { cwd: ROOT, stdio: 'inherit' })
   const [code] = await once(child, 'exit') as [number | null]
-  const skipped = existsSync(RESULTS) ? skippedIn(readFileSync(RESULTS, 'utf8')) : []
-  if (skipped.length > 0) console.log(['', `${skipped.length} tests were skipped:`, ...skipped].join('\n  '))
+  for (const line of existsSync(RESULTS) ? skippedIn(readFileSync(RESULTS, 'utf8')) : []) console.log(line)
   process.exitCode = code ?? 1
 }

@@ -5,6 +5,7 @@ import t from 'tap'
 import { WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowState } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { NO_REDIS, startRedis } from '../fakes/redis.ts'
+import { times } from '../fakes/times.ts'
 import { connectStore } from './store.ts'
 
 /** Real time passes too, while a run lasts: windows end and are compared in steps that are far longer. */
@@ -40,7 +41,7 @@ t.test('whatever is taken, given back and waited for, Redis counts as the memory
       const all = [...bucketsOf('ada', limits.ada, limits.total), ...bucketsOf('bob', limits.bob, {})]
       assert.deepEqual(seen(await shared.peek(all)), seen(await model.peek(all)))
     }
-  }), { numRuns: 150 })
+  }), { numRuns: times(15) })
   t.same(shared.messages().filter((message) => message.startsWith('Redis is lost')), [])
 })
 

@@ -8,9 +8,6 @@ import type { SessionRules } from '../../src/policy/rules.ts'
 import { readGa, readLegacyBody } from '../../src/routes/read.ts'
 import type { Kind } from '../../src/realtime/session.ts'
 
-/** How many cases a property is tried on: `npm run laws` tries 10,000. */
-export const CASES = Number(process.env.FAST_CHECK_RUNS ?? 1000)
-
 const CALLERS = [{ jwt: { issuer: 'https://auth.example.com/', audience: 'voice-app' } }, { guest: {} }]
 
 export type Written = Readonly<{
