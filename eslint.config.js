@@ -1,11 +1,23 @@
-import neostandard from 'neostandard'
+import importSort from 'eslint-plugin-simple-import-sort'
+import neostandard, { plugins } from 'neostandard'
 
 export default [
   ...neostandard({ ts: true, ignores: ['.tap/**', 'coverage/**'] }),
   // A schema and its Static type share a name; TypeScript itself reports a real redeclaration.
   { files: ['**/*.ts'], rules: { '@typescript-eslint/no-redeclare': 'off' } },
   {
+    files: ['src/**/*.ts', 'test/**/*.ts', '*.js'],
+    plugins: { '@stylistic': plugins['@stylistic'], 'import-sort': importSort },
+    rules: {
+      '@stylistic/max-len': ['error', { code: 120 }],
+      // Node.js, packages, then our own from far to near; no blank lines between.
+      'import-sort/imports': ['error', { groups: [['^node:', '^@?\\w', '^\\.\\.', '^\\.']] }]
+    }
+  },
+  {
     files: ['src/sandbox/playground/*.js', 'test/browser/examples/*.js'],
-    languageOptions: { globals: { Audio: 'readonly', innerHeight: 'readonly', location: 'readonly', RTCPeerConnection: 'readonly' } }
+    languageOptions: {
+      globals: { Audio: 'readonly', innerHeight: 'readonly', location: 'readonly', RTCPeerConnection: 'readonly' }
+    }
   }
 ]

@@ -1,4 +1,5 @@
 // The process as it starts: what cannot work does not, and says why; what can, mints, and goes when it is told to.
+// Runs alone: it measures processor time.
 
 import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { ephemint, mintRequest, policyFile, requestsFile } from './contenders.ts'
 import { startIdentity } from './identity.ts'
 import type { LoadOrder, LoadReport } from './load.ts'
-import { ACCOUNTING, freePort, type Running } from './processes.ts'
+import { ACCOUNTING, freePort, type Running } from './running.ts'
 import { bar, median, type Bar, type Report } from './report.ts'
 
 type Begin = (file: string, env: Record<string, string>, args?: string[]) => Promise<Running>
@@ -18,7 +18,7 @@ const GATEWAY = 'header of the gateway, and long enough'
 export async function measureExtremes (folder: string, begin: Begin, say: (text: string) => void): Promise<Report> {
   const identity = await startIdentity()
   const upstreamPort = await freePort()
-  const upstream = await begin('./upstream.ts', { PORT: String(upstreamPort) })
+  const upstream = await begin('./recorded-upstream.ts', { PORT: String(upstreamPort) })
   const url = `http://127.0.0.1:${upstreamPort}`
   const load = await begin('./load.ts', {})
   const users = requestsFile(folder, 'users', await Promise.all(Array.from({ length: 1000 }, async (_, i) => mintRequest(await identity.token(`user-${i}`)))))
@@ -64,7 +64,7 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
   await fresh.running.stop()
   const tls = certificate(folder)
   const tlsPort = await freePort()
-  const secure = await begin('./upstream.ts', { PORT: String(tlsPort), KEY: tls.key, CERT: tls.cert })
+  const secure = await begin('./recorded-upstream.ts', { PORT: String(tlsPort), KEY: tls.key, CERT: tls.cert })
   const overTls = await serve('over TLS', plain, { NODE_EXTRA_CA_CERTS: tls.cert }, `https://localhost:${tlsPort}`)
   await order(overTls.port, 100_000)
   bars.push(bar('TLS connections for 100,000 mints', (await secure.ask<{ sockets: number }>({})).sockets, 256))

@@ -9,9 +9,9 @@ import { ephemint, mintRequest, peer, policyFile, requestsFile, TOKEN_REQUEST, t
 import { measureExtremes } from './extremes.ts'
 import { startIdentity } from './identity.ts'
 import type { LoadOrder, LoadReport } from './load.ts'
-import { freePort, start, type Running } from './processes.ts'
+import { freePort, start, type Running } from './running.ts'
 import { median, printReport, summarize, type Report, type Sample } from './report.ts'
-import { startRedis } from './redis.ts'
+import { startRedis } from './limits-redis.ts'
 
 const flag = { type: 'boolean', default: false } as const
 const { values: { quick, json, extremes } } = parseArgs({ options: { quick: flag, json: flag, extremes: flag } })
@@ -48,7 +48,7 @@ try {
 async function measureContenders (): Promise<Report> {
   const identity = await startIdentity()
   const upstreamPort = await freePort()
-  const upstream = await begin('./upstream.ts', { PORT: String(upstreamPort) })
+  const upstream = await begin('./recorded-upstream.ts', { PORT: String(upstreamPort) })
   const load = await begin('./load.ts', {})
   const redis = await startRedis()
   const url = `http://127.0.0.1:${upstreamPort}`

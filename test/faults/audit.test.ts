@@ -1,4 +1,5 @@
 // Fault 45, invariant I5: a mint that cannot be written down is not handed out, and the service goes on saying so.
+// Runs alone: answers are held to a deadline in milliseconds.
 
 import { existsSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'

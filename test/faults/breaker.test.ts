@@ -1,4 +1,5 @@
 // An upstream that is down is asked no more than a probe, and one that is back is used without a restart.
+// Runs alone: a probe is due by the clock.
 
 import t, { type Test } from 'tap'
 import { ApiError } from '../../src/errors.ts'

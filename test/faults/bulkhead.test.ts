@@ -1,4 +1,5 @@
 // Fault 15: a slow upstream holds a bounded number of mints, and nobody else waits for it.
+// Runs alone: answers are held to a deadline in milliseconds.
 
 import t from 'tap'
 import { lastDecision, remainingOf, startBehindProxy } from '../support/behind-proxy.ts'

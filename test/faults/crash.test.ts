@@ -1,4 +1,5 @@
 // Attack F5: an error that nobody foresaw ends the process in order, and tells nothing that it knew.
+// Runs alone: the exit is held to a deadline.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
 // Fault 33: SIGTERM under load. Readiness fails first, what is in flight finishes, nothing is lost, and nobody is waited for who only holds the line.
+// Runs alone: the exit is held to a deadline.
 
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'

@@ -1,4 +1,5 @@
 // What cannot be served in time is told so at once: too many at a time, a loop that lags, a heap that is nearly full.
+// Runs alone: it measures the lag of the event loop.
 
 import { fastify, type FastifyInstance } from 'fastify'
 import { syncBuiltinESMExports } from 'node:module'

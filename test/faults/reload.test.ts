@@ -1,4 +1,5 @@
 // Fault 43: the policy file changes under a running service: it is taken over whole, or not at all.
+// Runs alone: a new file is due within seconds.
 
 import { execFileSync } from 'node:child_process'
 import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'

@@ -1,4 +1,5 @@
 // Faults 37, 39 to 41, 43, 47: a system that has run out of something, or allows less than one is used to.
+// Runs alone: answers are held to a deadline in milliseconds.
 
 import { spawnSync } from 'node:child_process'
 import { chmodSync, readdirSync } from 'node:fs'

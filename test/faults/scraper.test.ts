@@ -1,4 +1,5 @@
 // Fault 46: whoever reads the metrics is slow, or asks far too often.
+// Runs alone: answers are held to a deadline in milliseconds.
 
 import { once } from 'node:events'
 import { connect } from 'node:net'

@@ -1,4 +1,5 @@
 // Faults 34 to 36, 42: what an operator, a shell or a kernel tells the process.
+// Runs alone: the exit is held to a deadline.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'

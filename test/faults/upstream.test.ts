@@ -1,4 +1,5 @@
 // What upstream's network does, injected between the service and an upstream that is well.
+// Runs alone: answers are held to a deadline in milliseconds.
 
 import dns from 'node:dns'
 import t, { type Test } from 'tap'

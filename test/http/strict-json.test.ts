@@ -1,4 +1,5 @@
 // Bodies are JSON in UTF-8 and nothing else; what is malformed gets its code and mints nothing.
+// Runs alone: it measures processor time.
 
 import { gzipSync } from 'node:zlib'
 import t from 'tap'

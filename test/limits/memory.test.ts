@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { WINDOW_MS, tightest, type Bucket, type Take, type WindowName } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
+import { times } from '../support/times.ts'
 
 const caller = (name: string, windows: Bucket['windows']): Bucket => ({ key: `caller:${name}`, windows })
 
@@ -95,7 +96,7 @@ t.test('E10, edge M4: it takes, refuses, gives back and refunds as the model doe
         if (seen.join() !== expected.remaining(clock.ms, bucketsOf(who)).join()) throw new Error(`${seen.join()} remain`)
       }
     }
-  }), { numRuns: 2000 })
+  }), { numRuns: times(200) })
   t.pass('2000 runs')
 })
 

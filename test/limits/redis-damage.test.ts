@@ -1,3 +1,5 @@
+// Runs alone: Redis is lost after a quarter of a second without an answer.
+
 import t from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { NO_REDIS, startRedis, type RedisServer } from '../support/redis.ts'

@@ -1,3 +1,5 @@
+// Runs alone: answers are held to a deadline in milliseconds.
+
 import t from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { startApp } from '../support/app.ts'

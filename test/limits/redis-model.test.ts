@@ -5,6 +5,7 @@ import t from 'tap'
 import { WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowState } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { NO_REDIS, startRedis } from '../support/redis.ts'
+import { times } from '../support/times.ts'
 import { connectStore } from './store.ts'
 
 /** Real time passes too, while a run lasts: windows end and are compared in steps that are far longer. */
@@ -43,7 +44,7 @@ t.test('edge M4: whatever is taken, given back, refunded and waited for, Redis c
       const all = [...bucketsOf('ada', limits.ada, limits.total), ...bucketsOf('bob', limits.bob, {})]
       assert.deepEqual(seen(await shared.peek(all)), seen(await model.peek(all)))
     }
-  }), { numRuns: 150 })
+  }), { numRuns: times(15) })
   t.same(shared.messages().filter((message) => message.startsWith('Redis is lost')), [])
 })
 

@@ -11,7 +11,8 @@ import type { SessionRules } from '../../src/policy/compile.ts'
 import { checkSession, modelPath, type Kind } from '../../src/realtime/session.ts'
 import { legacyCanCarry, readLegacy, writeLegacy, type LegacyKind } from '../../src/realtime/legacy/request.ts'
 import { upstreamRoutes } from '../../src/upstream/mint.ts'
-import { ask, CASES, fileWith, read } from './harness.ts'
+import { times } from '../support/times.ts'
+import { ask, fileWith, read } from './harness.ts'
 
 t.setTimeout(240_000)
 
@@ -394,6 +395,7 @@ function silent (policy: Said, claims: JsonObject): JsonObject | null {
   }
 }
 
+const CASES = times(1000)
 /** One policy is asked this often: to compile it takes most of the time. */
 const REQUESTS = 20
 

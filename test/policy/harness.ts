@@ -9,9 +9,6 @@ import type { SessionRules } from '../../src/policy/compile.ts'
 import { readGa, readLegacyBody } from '../../src/routes/mint-body.ts'
 import type { Kind } from '../../src/realtime/session.ts'
 
-/** How many cases a property is tried on: 10,000 or more where CI=true. */
-export const CASES = Math.max(Number(process.env.FAST_CHECK_RUNS ?? 1000), process.env.CI === 'true' ? 10_000 : 1)
-
 const CALLERS = [{ jwt: { issuer: 'https://auth.example.com/', audience: 'voice-app' } }, { guest: {} }]
 
 export type Written = Readonly<{

@@ -1,3 +1,5 @@
+// Runs alone: it counts what is written in a second.
+
 import fc from 'fast-check'
 import t from 'tap'
 import { createAudit, type Decision } from '../../src/records/audit.ts'

@@ -1,4 +1,5 @@
 // Lines that are confirmed only once the kernel has them, whatever becomes of the file.
+// Runs alone: it measures how long the event loop stands still.
 
 import { execFileSync } from 'node:child_process'
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'

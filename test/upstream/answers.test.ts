@@ -1,4 +1,5 @@
 // Whatever upstream answers: nothing of it is handed on, what was taken is given back, and what may have been minted is written down.
+// Runs alone: answers are held to a deadline in milliseconds.
 
 import t, { type Test } from 'tap'
 import { POLICY, startApp, type App } from '../support/app.ts'

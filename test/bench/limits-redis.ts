@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { freePort } from './processes.ts'
+import { freePort } from './running.ts'
 
 /** A redis-server or valkey-server of the benchmark's own; null where neither is installed. */
 export async function startRedis (): Promise<{ url: string, stop: () => Promise<void> } | null> {

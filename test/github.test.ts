@@ -1,0 +1,145 @@
+// Workflows, dependency updates and the pages for contributors: GitHub alone runs them, so their mistakes show late.
+
+import { execFileSync } from 'node:child_process'
+import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { parse } from 'yaml'
+import { UNCOUNTED } from './support/processes.ts'
+import { runsAlone, skippedIn } from './run.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
+
+type Permissions = Record<string, string>
+type Step = Readonly<{ uses?: string, run?: string, with?: Record<string, unknown> }>
+type Job = Readonly<{
+  needs?: string
+  permissions?: Permissions
+  uses?: string
+  'timeout-minutes'?: number
+  container?: { image: string }
+  steps?: readonly Step[]
+}>
+type Workflow = Readonly<{
+  on: Record<string, { tags?: string[] } | null>
+  permissions: Permissions
+  jobs: Record<string, Job>
+}>
+type Update = Readonly<{ 'package-ecosystem': string, groups: object, cooldown: { 'default-days': number } }>
+
+const FOLDER = '.github/workflows/'
+const PATHS = globSync(`${FOLDER}*.yml`, { cwd: ROOT })
+const WORKFLOWS = new Map(PATHS.map((path) => [path, parse(read(path)) as Workflow]))
+const workflow = (name: string) => WORKFLOWS.get(`${FOLDER}${name}.yml`) as Workflow
+const stepsOf = ({ jobs }: Workflow) => Object.values(jobs).flatMap(({ steps = [] }) => steps)
+const { scripts, devDependencies } = JSON.parse(read('package.json'))
+
+t.test('every action is pinned by its commit, and says which version that is', async (t) => {
+  for (const path of WORKFLOWS.keys()) {
+    for (const [line, used] of read(path).matchAll(/^.*\buses: *(\S+).*$/gm)) {
+      if (!used?.startsWith('./')) t.match(line, /uses: [\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/, path)
+    }
+    t.notMatch(read(path), /uses:[^\n]*docker:/, path)
+  }
+})
+
+t.test('a workflow may read the code, and only the release may write, and only packages', async (t) => {
+  for (const [path, { permissions, jobs }] of WORKFLOWS) {
+    t.same(permissions, { contents: 'read' }, path)
+    for (const [name, job] of Object.entries(jobs)) {
+      const isImage = path === `${FOLDER}release.yml` && name === 'image'
+      const allowed = { contents: 'read', ...(isImage ? { packages: 'write', 'id-token': 'write' } : {}) }
+      t.same(job.permissions ?? permissions, allowed, `${path} ${name}`)
+    }
+  }
+})
+
+t.test('no expression of GitHub becomes part of a command, and no token stays in the checkout', async (t) => {
+  for (const [path, workflow] of WORKFLOWS) {
+    t.notOk('pull_request_target' in workflow.on, path)
+    for (const { uses, run = '', with: inputs } of stepsOf(workflow)) {
+      t.notMatch(run, '${{', path)
+      if (uses?.startsWith('actions/checkout@')) t.equal(inputs?.['persist-credentials'], false, path)
+    }
+  }
+})
+
+t.test('CI is .ci/run, and every job ends by itself', async (t) => {
+  t.same(stepsOf(workflow('ci')).flatMap(({ run = [] }) => run), ['.ci/run'])
+  for (const { jobs } of WORKFLOWS.values()) {
+    const endless = Object.values(jobs).filter((job) => job.uses === undefined && job['timeout-minutes'] === undefined)
+    t.same(endless, [])
+  }
+  const steps = [...read('.ci/run').matchAll(/^step '(npm run ([\w:-]+))?.*$/gm)].flatMap(([, , name = []]) => name)
+  t.same(steps.filter((name) => name !== 'dev' && !Object.hasOwn(scripts, name)), [])
+})
+
+t.test('a release needs a tag and a CI that passed; its image has an SBOM, provenance and a signature', async (t) => {
+  const { on, jobs } = workflow('release')
+  t.same(Object.keys(on), ['push'])
+  t.same(on.push, { tags: ['v[0-9]+.[0-9]+.[0-9]+'] })
+  t.equal(jobs.image?.needs, 'ci')
+  t.equal(jobs.ci?.uses, './.github/workflows/ci.yml')
+  const steps = jobs.image?.steps ?? []
+  t.match(steps.find(({ uses }) => uses?.startsWith('docker/build-push-action@'))?.with, {
+    platforms: 'linux/amd64,linux/arm64',
+    sbom: true,
+    provenance: 'mode=max',
+    push: true
+  })
+  t.match(steps.at(-1)?.run, 'cosign sign --yes "$IMAGE@$DIGEST"')
+  t.match(read('CHANGELOG.md'), new RegExp(`^## ${JSON.parse(read('package.json')).version}\\b`, 'm'))
+})
+
+t.test('one Node.js: what tests run with, the image and CI', async (t) => {
+  const minor = /^\d+\.\d+/.exec(devDependencies.node)?.[0]
+  const images = [...read('Dockerfile').matchAll(/^FROM node:([\d.]+)-/gm)].map(([, version]) => version)
+  t.same(images, [minor, minor])
+  t.match(workflow('ci').jobs.ci?.container?.image, new RegExp(`^node:${minor}-`))
+})
+
+t.test('dependencies are updated in groups, and none that is younger than a week', async (t) => {
+  const { updates } = parse(read('.github/dependabot.yml')) as { updates: Update[] }
+  t.same(updates.map((update) => update['package-ecosystem']), ['npm', 'github-actions', 'docker', 'docker-compose'])
+  for (const { groups, cooldown } of updates) t.ok(Object.keys(groups).length > 0 && cooldown['default-days'] >= 7)
+})
+
+for (const page of ['.github/CONTRIBUTING.md', '.github/SECURITY.md']) {
+  t.test(`${page} names only commands and files that exist`, async (t) => {
+    const text = read(page)
+    for (const [, name] of text.matchAll(/npm run ([\w:-]+)/g)) t.ok(Object.hasOwn(scripts, String(name)), String(name))
+    const paths = [...text.matchAll(/(?<![\w/.])(?:src|test|\.ci|\.github)\/[\w./-]*/g)].map(([path]) => path)
+    t.same(paths.filter((path) => !existsSync(join(ROOT, path))), [])
+  })
+}
+
+t.test('the test that CONTRIBUTING shows passes as it stands', async (t) => {
+  const [, code] = /```ts\n([^]*?)```/.exec(read('.github/CONTRIBUTING.md')) as unknown as [string, string]
+  const folder = join(ROOT, '.tap', `recipe-${process.pid}`)
+  mkdirSync(folder, { recursive: true })
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  writeFileSync(join(folder, 'recipe.test.ts'), code.replaceAll("from '../", `from '${ROOT}/test/`))
+  const [command, ...before] = UNCOUNTED.command
+  const file = join(folder, 'recipe.test.ts')
+  const printed = execFileSync(command, [...before, process.execPath, file], { encoding: 'utf8' })
+  t.match(printed, /^ok 1 - a caller without a policy mints nothing/m)
+})
+
+t.test('what was skipped is listed with its reason, at every depth, and nothing else', async (t) => {
+  const results = [
+    'ok 1 - a # time=1ms',
+    '    ok 2 - B9: b # SKIP no nginx: apt-get install nginx',
+    'ok 3 - c # SKIP no curl',
+    'not ok 4 - d # TODO e',
+    'ok 5 - f # SKIP no nginx: apt-get install nginx'
+  ]
+  const expected = ['2 skipped: no nginx: apt-get install nginx', '  B9: b', '  f', '1 skipped: no curl', '  c']
+  t.same(skippedIn(results.join('\n')), expected)
+})
+
+t.test('a file that runs alone says why', async (t) => {
+  t.ok(runsAlone('// Lines.\n// Runs alone: it measures time.\n'))
+  t.notOk(runsAlone('// Runs alone:\n'))
+  t.notOk(runsAlone("const text = '// Runs alone: no'\n"))
+})
