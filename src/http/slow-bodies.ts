@@ -15,7 +15,8 @@ export function registerSlowBodies (app: FastifyInstance): void {
 
   app.addHook('preParsing', ({ raw, ip, caller }, { raw: response }, payload, done) => {
     if (raw.complete) return done(null, payload)
-    const [address, by] = [clientKey(ip), caller?.safetyIdentifier ?? '']
+    const address = clientKey(ip)
+    const { safetyIdentifier: by } = caller as NonNullable<typeof caller>
     if (callers.isFull(by)) return done(tooMany('slow_bodies_of_caller'))
     if (addresses.isFull(address)) return done(tooMany('slow_bodies_of_address'))
     callers.enter(by)

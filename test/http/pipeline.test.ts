@@ -29,21 +29,22 @@ async function serve (t: Test, answer: Answer, lookMs?: number) {
     answer(request, response, String(Buffer.concat(await request.toArray().catch(() => []))))
   })
   server.on('connection', surviveErrors)
-  boundPipelines(server, () => {}, lookMs)
+  let looked = 0
+  boundPipelines(server, () => { looked++ }, lookMs)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => {
     server.closeAllConnections()
     server.close()
   })
-  const open = async (): Promise<Socket> => {
-    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  const open = async (options = {}): Promise<Socket> => {
+    const socket = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', ...options })
     t.teardown(() => socket.destroy())
     socket.on('error', () => {})
     await once(socket, 'connect')
     return socket
   }
-  return { open, seen, server }
+  return { open, seen, server, looked: () => looked }
 }
 
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
@@ -133,6 +134,36 @@ t.test('edge H1c: what is in work is waited for, and so is a client that reads',
   }
   held[0]?.end('held')
   t.match(await receive(socket, (text) => text.endsWith('done')), /held[^]*done$/)
+})
+
+t.test('edge H1b: what arrives while some is held comes behind it, though Node reads on for the sake of a body', async (t) => {
+  const held: ServerResponse[] = []
+  const { open, seen, looked } = await serve(t, ({ url }, response) => {
+    if (url === '/held') held.push(response)
+    else response.end(url)
+  })
+  const socket = await open()
+  socket.write(get('/held').repeat(8) + get('/first'))
+  await until('eight', () => held.length === 8)
+  socket.write(get('/second'))
+  await until('the second packet', () => looked() === 2)
+  t.equal(seen.begun, 8)
+  for (const response of held) response.end('held')
+  t.match(await receive(socket, (text) => text.endsWith('/second')), /(held[^]*){8}\/first[^]*\/second$/)
+})
+
+t.test('edge H1b: what follows a last answer is dropped unseen', async (t) => {
+  const { open, server, seen, looked } = await serve(t, (_request, response) => response.end())
+  server.on('clientError', (_error, socket) => socket.end('last'))
+  const arrived = once(server, 'connection')
+  const socket = await open({ allowHalfOpen: true })
+  const [served] = await arrived as [Socket]
+  socket.write('no HTTP\r\n\r\n')
+  await receive(socket, (text) => text === 'last')
+  const before = served.bytesRead
+  socket.write(get('/'))
+  await until('it to be read', () => served.bytesRead > before)
+  t.same([looked(), seen.begun], [1, 0])
 })
 
 t.test('edge H1b: nothing is begun behind an answer that ends its connection', async (t) => {
