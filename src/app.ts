@@ -1,21 +1,21 @@
 // The list: every hook and route of the public listener, in the order they run. Here the order is the security.
 
-import { fastify, LogController, type FastifyInstance } from 'fastify'
+import { fastify, type FastifyInstance } from 'fastify'
 import { registerAdmission } from './routes/admission.ts'
 import type { Audit } from './records/audit.ts'
 import { createBatch } from './turn-batch.ts'
 import type { Config } from './config/environment.ts'
-import { ApiError, type ErrorCode } from './errors.ts'
-import { createFlood } from './records/flood.ts'
 import { createAddressLimit } from './http/address-limit.ts'
 import { trustedProxies } from './http/address.ts'
-import { refuse, registerAnswers, requestIdOf, toApiError } from './http/refusals.ts'
-import { answerMalformed } from './http/parse-errors.ts'
+import { registerAnswers, requestIdOf } from './http/refusals.ts'
+import { ApiError, type ErrorCode } from './errors.ts'
+import { createFlood } from './records/flood.ts'
 import { registerOrigin } from './http/origin.ts'
 import { registerDrain } from './http/drain.ts'
+import { listenerOptions } from './http/listener.ts'
 import { registerOverload } from './http/overload.ts'
-import { schemaController } from './http/serializer.ts'
-import { BODY_LIMIT_BYTES, registerStrictJson } from './http/strict-json.ts'
+import { registerSlowBodies } from './http/slow-bodies.ts'
+import { registerStrictJson } from './http/strict-json.ts'
 import { registerTrace, traceOf } from './http/trace.ts'
 import { registerWire } from './http/framing.ts'
 import type { LimitStore } from './limits/limits.ts'
@@ -49,23 +49,13 @@ const MINT_URLS = new Set(MINT_ROUTES.map(({ url }) => url))
 export async function buildApp ({ config, log, audit, rulebook, limits, mint, timed, isDraining, waitingFor }: AppDeps): Promise<FastifyInstance> {
   const isTrusted = trustedProxies(config.trustProxy)
   const app = fastify({
-    loggerInstance: log,
-    logController: new LogController({ disableRequestLogging: true }),
-    // Nothing is logged by way of a request, so none needs a logger of its own.
-    childLoggerFactory: (logger) => logger,
-    bodyLimit: BODY_LIMIT_BYTES,
+    ...listenerOptions(log),
     genReqId: requestIdOf(isTrusted),
     trustProxy: config.trustProxy === false ? false : isTrusted,
     keepAliveTimeout: config.keepAliveMs,
     // Idle sockets are closed by the drain; Node would wait for their keep-alive to run out.
     forceCloseConnections: 'idle',
-    return503OnClosing: false,
-    requestTimeout: 15_000,
-    http: { headersTimeout: 10_000, connectionsCheckingInterval: 1000, requireHostHeader: false },
-    exposeHeadRoutes: false,
-    schemaController,
-    frameworkErrors: (error, request, reply) => refuse(reply, toApiError(error)),
-    clientErrorHandler: answerMalformed
+    exposeHeadRoutes: false
   }) as unknown as FastifyInstance
   app.decorateRequest('caller', null)
 
@@ -100,6 +90,7 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, ti
     const arrived = createBatch()
     admitted.addHook('onRequest', (_request, _reply, done) => arrived(done))
     registerAdmission(admitted, { rulebook, limitAddress, safetyIdentifierSecret: config.safetyIdentifierSecret })
+    registerSlowBodies(admitted)
     registerPolicy(admitted, limits)
     registerMint(admitted, { mint, limits, audit, timed, realtimePublicUrl: config.realtimePublicUrl, deadline: createDeadlines(config.upstream.timeoutMs) })
   })

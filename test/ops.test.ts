@@ -1,10 +1,12 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, type AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { createLogger } from '../src/records/log.ts'
 import { createMetrics } from '../src/records/metrics.ts'
 import { buildOps } from '../src/ops.ts'
+import { startApp } from './support/app.ts'
 import { keepLines } from './support/lines.ts'
+import { exchange } from './support/raw-http.ts'
 import { spawnService, startService, tokenOf, type Service } from './support/service.ts'
 import { currentAnswer, GA, json, startUpstream } from './support/upstream.ts'
 import { until } from './support/until.ts'
@@ -27,6 +29,34 @@ t.test('F14: what it does not have is 404, files among it, another method 405, a
   socket.end('garbage\r\n\r\n')
   const [answer] = await once(socket, 'data')
   t.match(String(answer), /^HTTP\/1\.1 400 /)
+})
+
+t.test('edge L6: what no honest client sends is answered as it is on the public port', async (t) => {
+  const app = await startApp(t)
+  const ops = await buildOps({ log: createLogger('silent', keepLines()), metrics: createMetrics(), waitingFor: () => [] })
+  await ops.listen({ host: '127.0.0.1', port: 0 })
+  t.teardown(() => ops.close())
+  const operations = { port: (ops.server.address() as AddressInfo).port }
+  for (const name of ['headersTimeout', 'requestTimeout', 'connectionsCheckingInterval', 'requireHostHeader'] as const) {
+    t.equal(Reflect.get(ops.server, name), Reflect.get(app.server, name), name)
+  }
+  const host = 'Host: a\r\n\r\n'
+  for (const [name, bytes, status, isLast = true] of [
+    ['a URL that cannot be decoded', `GET /docs%ff HTTP/1.1\r\n${host}`, 400, false],
+    ['no Host', 'GET /livez HTTP/1.1\r\n\r\n', 400],
+    ['two of them', `GET /livez HTTP/1.1\r\nHost: b\r\n${host}`, 400],
+    ['CONNECT', `CONNECT a:80 HTTP/1.1\r\n${host}`, 400],
+    ['RTSP', `GET /livez RTSP/1.0\r\n${host}`, 400],
+    ['a URL of another host', `GET http://b/livez HTTP/1.1\r\n${host}`, 400],
+    ['an expectation', `GET /livez HTTP/1.1\r\nExpect: coffee\r\n${host}`, 417],
+    ['long headers', `GET /livez HTTP/1.1\r\nX: ${'x'.repeat(20_000)}\r\n${host}`, 431],
+    ['no HTTP', 'no HTTP\r\n\r\n', 400]
+  ] as const) {
+    const [ours, theirs] = await Promise.all([operations, app].map((at) => exchange(at, bytes, isLast ? Infinity : 1)))
+    t.same(ours?.map((answer) => answer.status), [status], name)
+    t.same(ours?.map(({ text, headers }) => [text, headers.get('connection')]), theirs?.map(({ text, headers }) => [text, headers.get('connection')]), name)
+    t.match(ours?.[0]?.text, '"code":"invalid_request"', name)
+  }
 })
 
 t.test('readiness names the part that is waited for, and no address', async (t) => {

@@ -4,12 +4,20 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { envelope } from '../errors.ts'
-import { answerMalformed, answersNoMore } from './parse-errors.ts'
+import { answerMalformed, answersNoMore, surviveErrors } from './parse-errors.ts'
+import { boundPipelines } from './pipeline.ts'
+import { findRtsp } from './rtsp.ts'
 
 /** Node drops headers beyond its own limit in silence, a second Authorization among them. */
 const MAX_HEADERS = 200
 
 export function registerWire (app: FastifyInstance): void {
+  // Node takes its own listener off whatever it hands over. Then a reset would end the process.
+  app.server.on('connection', surviveErrors)
+  const isRtsp = findRtsp()
+  boundPipelines(app.server, (bytes, socket) => {
+    if (isRtsp(bytes, socket)) answerMalformed({}, socket)
+  })
   for (const event of ['checkContinue', 'checkExpectation']) {
     app.server.on(event, (request: IncomingMessage, response: ServerResponse) => app.server.emit('request', request, response))
   }

@@ -2,6 +2,7 @@
 // @fastify/under-pressure is not used: it asks for the resident memory, which ends the process where there is no /proc.
 
 import type { FastifyInstance } from 'fastify'
+import type { ServerResponse } from 'node:http'
 import { getHeapStatistics } from 'node:v8'
 import { ApiError } from '../errors.ts'
 
@@ -9,7 +10,7 @@ const LOOK_MS = 500
 const MAX_LATE_MS = 1000
 const MAX_HEAP_SHARE = 0.85
 
-/** `maxInFlight` bounds the requests that are being answered. */
+/** `maxInFlight` bounds the requests that are in work: those whose body is there, and whose answer is not handed over. */
 export function registerOverload (app: FastifyInstance, maxInFlight: number): void {
   let inFlight = 0
   let pressure: string | null = null
@@ -22,12 +23,28 @@ export function registerOverload (app: FastifyInstance, maxInFlight: number): vo
   }, LOOK_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
 
-  const leave = () => { inFlight-- }
-  app.addHook('onRequest', (_request, reply, done) => {
-    const reason = inFlight >= maxInFlight ? 'in_flight' : pressure
-    if (reason !== null) return done(new ApiError('overloaded', { reason, retryAfterSeconds: 1 }))
+  const inWork = new WeakSet<ServerResponse>()
+  const leave = (response: ServerResponse) => { if (inWork.delete(response)) inFlight-- }
+  // Also for what is not handed over at all, because the client has gone.
+  const leaveAtClose = function (this: ServerResponse) { leave(this) }
+  app.addHook('onRequest', (_request, _reply, done) => {
+    done(pressure === null ? undefined : overloaded(pressure))
+  })
+  // Behind the address limit, authentication and the body: none of those who wait there takes a place from the others.
+  app.addHook('preValidation', (_request, { raw }, done) => {
+    if (inFlight >= maxInFlight) return done(overloaded('in_flight'))
     inFlight++
-    reply.raw.once('close', leave)
+    inWork.add(raw)
+    raw.once('close', leaveAtClose)
     done()
   })
+  // When the client reads the answer is the client's choice.
+  app.addHook('onSend', (_request, { raw }, _payload, done) => {
+    leave(raw)
+    done()
+  })
+}
+
+function overloaded (reason: string): ApiError {
+  return new ApiError('overloaded', { reason, retryAfterSeconds: 1 })
 }

@@ -1,6 +1,7 @@
 // What Node's parser refuses never becomes a request; it is answered in the same envelope, and the connection ends.
 
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { envelope } from '../errors.ts'
 
 /** Written out: importing node:http by name loads Node's own fetch and WebSocket, 20 ms of a start. */
@@ -13,6 +14,13 @@ const STATUS: Readonly<Record<string, string>> = {
 const LINGER_MS = 1000
 
 const answered = new WeakSet<Socket>()
+
+const ignore = () => {}
+
+/** For every socket of a server, and before anything else may listen: an error without a listener ends the process. */
+export function surviveErrors (socket: Duplex): void {
+  socket.on('error', ignore)
+}
 
 /** It gets its last answer elsewhere, whatever the parser makes of the rest. */
 export function answersNoMore (socket: Socket): void {

@@ -2,7 +2,6 @@
 
 import type Type from 'typebox'
 import type { ErrorCode } from '../errors.ts'
-import type { JsonObject } from '../json.ts'
 import { HealthAnswer } from '../routes/health.ts'
 import { MINT_ROUTES } from '../routes/mint.ts'
 import { PolicyAnswer } from '../routes/policy.ts'

@@ -2,7 +2,10 @@
 // Runs alone: it measures the lag of the event loop.
 
 import { fastify, type FastifyInstance } from 'fastify'
+import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { syncBuiltinESMExports } from 'node:module'
+import { connect, type Socket } from 'node:net'
 import v8 from 'node:v8'
 import t, { type Test } from 'tap'
 import { registerAnswers } from '../../src/http/refusals.ts'
@@ -12,6 +15,9 @@ import { startService } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
 t.setTimeout(60_000)
+
+/** More than the kernel takes of an answer that is not read. */
+const BIG_BYTES = 32 * 1024 * 1024
 
 async function startBounded (t: Test, maxInFlight: number) {
   const app = fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
@@ -23,12 +29,43 @@ async function startBounded (t: Test, maxInFlight: number) {
     registerOverload(bounded, maxInFlight)
     bounded.get('/held', () => new Promise((resolve) => waiting.push(() => resolve({}))))
     bounded.get('/', async () => ({}))
+    bounded.get('/big', async () => 'x'.repeat(BIG_BYTES))
+    bounded.post('/', async () => ({}))
   })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(() => app.close())
   const get = async (path: string, init: RequestInit = {}) => fetch(url + path, init)
-  return { get, reasons, waiting }
+  const open = async (text: string): Promise<Socket> => {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    t.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    await once(socket, 'connect')
+    socket.pause().write(text)
+    return socket
+  }
+  return { get, open, server: app.server, reasons, waiting }
 }
+
+t.test('edge H1a: answers that nobody reads take no place from others', async (t) => {
+  const { get, open, server } = await startBounded(t, 2)
+  const answered: ServerResponse[] = []
+  server.on('request', (_request, response) => answered.push(response))
+  for (let i = 0; i < 4; i++) {
+    await open('GET /big HTTP/1.1\r\nHost: a\r\n\r\n')
+    await until('the answer to be handed over', () => answered[i]?.writableEnded)
+  }
+  for (let i = 0; i < 20; i++) t.equal((await get('/')).status, 200)
+  t.same(answered.slice(0, 4).map(({ writableFinished }) => writableFinished), [false, false, false, false], 'none of them was read')
+})
+
+t.test('edge M3a: bodies that are still coming take no place from others', async (t) => {
+  const { get, open, server } = await startBounded(t, 2)
+  let asked = 0
+  server.on('request', () => { asked++ })
+  for (let i = 0; i < 10; i++) await open('POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{')
+  await until('the slow ones', () => asked === 10)
+  for (let i = 0; i < 20; i++) t.equal((await get('/')).status, 200)
+})
 
 t.test('fault 15, fault 38: more requests at a time than the bound are 503 at once, and health is not among them', async (t) => {
   const { get, reasons, waiting } = await startBounded(t, 2)

@@ -88,6 +88,12 @@ const REFUSED: Record<string, Rows> = {
     ['a tab for a space', `${good.replace(' ', '\t')}${end}`],
     ['TLS', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03']
   ],
+  'edge L10: RTSP is 400, and the connection ends': [
+    ...['RTSP/1.0', 'RTSP/1.1'].flatMap((version) => [
+      [`POST of ${version}`, `${good.replace('HTTP/1.1', version)}${end}`],
+      [`GET of ${version}`, `GET /livez ${version}\r\nHost: a\r\n\r\n`]
+    ] as const)
+  ],
   'B10: headers of 20 KB, and more of them than anyone sends, are 431': [
     ['one of 20 KB', `${good}X: ${'x'.repeat(20_000)}\r\n\r\n`, 431],
     ['20 KB of them', `${good}${`X: ${'x'.repeat(1000)}\r\n`.repeat(20)}\r\n`, 431],

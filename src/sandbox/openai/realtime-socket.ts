@@ -3,6 +3,7 @@
 import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
+import { surviveErrors } from '../../http/parse-errors.ts'
 import { admit, bearerOf } from '../admit.ts'
 import { startConversation } from './conversation.ts'
 import { OpenaiError, openaiEnvelope } from './error.ts'
@@ -20,7 +21,7 @@ export function serveRealtimeSockets (server: Server, store: SessionStore, log: 
   })
 
   server.on('upgrade', (request, socket, head) => {
-    socket.on('error', () => {})
+    surviveErrors(socket)
     const path = pathOf(request)
     try {
       if (!PATHS.includes(path)) throw new OpenaiError(404, `Invalid URL (${request.method} ${path})`)

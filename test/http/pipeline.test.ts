@@ -1,0 +1,178 @@
+// Pipelines: how much of one is begun, how it is cut, and what becomes of answers that nobody reads.
+
+import fc from 'fast-check'
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { connect, type AddressInfo, type Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { boundPipelines } from '../../src/http/pipeline.ts'
+import { surviveErrors } from '../../src/http/parse-errors.ts'
+import { until } from '../support/until.ts'
+
+const BIG = 'x'.repeat(100_000)
+/** What the kernel takes of answers that are not read, at most. */
+const KERNEL_BYTES = 16 * 1024 * 1024
+
+type Answer = (request: IncomingMessage, response: ServerResponse, body: string) => unknown
+
+async function serve (t: Test, answer: Answer, lookMs?: number) {
+  const pending = new Set<ServerResponse>()
+  const seen = { begun: 0, mostAtOnce: 0, behindUnread: 0 }
+  const server = createServer(async (request, response) => {
+    seen.begun++
+    if ([...pending].some(({ headersSent }) => headersSent)) seen.behindUnread++
+    pending.add(response)
+    seen.mostAtOnce = Math.max(seen.mostAtOnce, pending.size)
+    response.once('close', () => pending.delete(response))
+    answer(request, response, String(Buffer.concat(await request.toArray().catch(() => []))))
+  })
+  server.on('connection', surviveErrors)
+  let looked = 0
+  boundPipelines(server, () => { looked++ }, lookMs)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const open = async (options = {}): Promise<Socket> => {
+    const socket = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', ...options })
+    t.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    await once(socket, 'connect')
+    return socket
+  }
+  return { open, seen, server, looked: () => looked }
+}
+
+const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
+const post = (path: string, body: string) => `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+
+async function receive (socket: Socket, isWhole: (text: string) => boolean): Promise<string> {
+  let text = ''
+  socket.on('data', (bytes) => { text += bytes })
+  await until('the answers', () => isWhole(text))
+  return text
+}
+
+const countOf = (text: string, part: string) => text.split(part).length - 1
+
+t.test('edge H1b: of 1,000 pipelined requests no more than 8 are in work, none behind an answer that waits, and each is answered in its turn', async (t) => {
+  const { open, seen } = await serve(t, async ({ url }, response) => {
+    if (Number(url?.slice(1)) % 3 > 0) await turn()
+    response.end(url)
+  })
+  const socket = await open()
+  const paths = Array.from({ length: 1000 }, (_, i) => `/${i}`)
+  socket.write(paths.map(get).join(''))
+  const text = await receive(socket, (text) => text.endsWith('/999'))
+  t.same([...text.matchAll(/\r\n\r\n(\/\d+)/g)].map(([, path]) => path), paths)
+  t.same(seen, { begun: 1000, mostAtOnce: 8, behindUnread: 0 })
+})
+
+t.test('edge H1b: however requests and packets are cut, each is answered, with its own body', async (t) => {
+  const { open } = await serve(t, ({ url }, response, body) => response.end(`${url} ${body.length}\n`))
+  const body = fc.array(fc.constantFrom('\r\n\r\n', '\r', '\n', '{}', get('/hidden'), 'x'.repeat(50)), { maxLength: 5 }).map((parts) => parts.join(''))
+  const requests = fc.array(fc.option(body, { nil: null }), { minLength: 1, maxLength: 20 })
+  await fc.assert(fc.asyncProperty(requests, fc.array(fc.nat(400), { maxLength: 8 }), async (bodies, lengths) => {
+    const socket = await open()
+    socket.setNoDelay(true)
+    const bytes = bodies.map((body, i) => body === null ? get(`/${i}`) : post(`/${i}`, body)).join('')
+    let at = 0
+    for (const length of [...lengths, bytes.length]) {
+      socket.write(bytes.slice(at, at += length))
+      await turn()
+    }
+    const text = await receive(socket, (text) => text.includes(`/${bodies.length - 1} `) && text.endsWith('\n'))
+    assert.deepEqual(text.match(/^\/\d+ \d+$/gm), bodies.map((body, i) => `/${i} ${body?.length ?? 0}`))
+    socket.destroy()
+  }), { numRuns: 60 })
+})
+
+t.test('edge H1b: of what a client never reads no more is begun than its answers find room for, and it is served on when it reads', async (t) => {
+  const { open, seen } = await serve(t, (_request, response) => response.end(BIG))
+  const socket = await open()
+  socket.pause().write(get('/').repeat(5000))
+  let before = -1
+  await until('no more to be begun', async () => {
+    const isStill = seen.begun > 0 && seen.begun === before
+    before = seen.begun
+    return isStill
+  })
+  t.ok(seen.begun < KERNEL_BYTES / BIG.length, `${seen.begun} begun`)
+  let received = 0
+  socket.on('data', (bytes) => { received += bytes.length })
+  socket.resume()
+  await until('all of them', () => received > 5000 * BIG.length, 60_000)
+  t.equal(seen.begun, 5000)
+  t.equal(seen.behindUnread, 0)
+})
+
+t.test('edge H1c: a connection whose answer is not read is closed, ended by a whole request or not', async (t) => {
+  for (const end of ['', 'GET / HT']) {
+    const { open, server } = await serve(t, (_request, response) => response.end(BIG), 10)
+    const deaf = await open()
+    deaf.pause().write(get('/').repeat(1000) + end)
+    await until('the connection to be closed', () => new Promise((resolve) => server.getConnections((_error, count) => resolve(count === 0))))
+  }
+  t.pass()
+})
+
+t.test('edge H1c: what is in work is waited for, and so is a client that reads', async (t) => {
+  const held: ServerResponse[] = []
+  const { open } = await serve(t, ({ url }, response) => url === '/held' ? held.push(response) : response.end('done'), 2)
+  const socket = await open()
+  // The second answer waits for the first.
+  socket.write(get('/held') + get('/'))
+  const other = await open()
+  for (let i = 0; i < 30; i++) {
+    other.write(get('/'))
+    await once(other, 'data')
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  held[0]?.end('held')
+  t.match(await receive(socket, (text) => text.endsWith('done')), /held[^]*done$/)
+})
+
+t.test('edge H1b: what arrives while some is held comes behind it, though Node reads on for the sake of a body', async (t) => {
+  const held: ServerResponse[] = []
+  const { open, seen, looked } = await serve(t, ({ url }, response) => {
+    if (url === '/held') held.push(response)
+    else response.end(url)
+  })
+  const socket = await open()
+  socket.write(get('/held').repeat(8) + get('/first'))
+  await until('eight', () => held.length === 8)
+  socket.write(get('/second'))
+  await until('the second packet', () => looked() === 2)
+  t.equal(seen.begun, 8)
+  for (const response of held) response.end('held')
+  t.match(await receive(socket, (text) => text.endsWith('/second')), /(held[^]*){8}\/first[^]*\/second$/)
+})
+
+t.test('edge H1b: what follows a last answer is dropped unseen', async (t) => {
+  const { open, server, seen, looked } = await serve(t, (_request, response) => response.end())
+  server.on('clientError', (_error, socket) => socket.end('last'))
+  const arrived = once(server, 'connection')
+  const socket = await open({ allowHalfOpen: true })
+  const [served] = await arrived as [Socket]
+  socket.write('no HTTP\r\n\r\n')
+  await receive(socket, (text) => text === 'last')
+  const before = served.bytesRead
+  socket.write(get('/'))
+  await until('it to be read', () => served.bytesRead > before)
+  t.same([looked(), seen.begun], [1, 0])
+})
+
+t.test('edge H1b: nothing is begun behind an answer that ends its connection', async (t) => {
+  const { open, seen } = await serve(t, (_request, response) => response.setHeader('connection', 'close').end('last'))
+  const socket = await open()
+  const closed = once(socket, 'close')
+  socket.write(get('/').repeat(50))
+  const text = await receive(socket, (text) => text.endsWith('last'))
+  await closed
+  t.equal(countOf(text, 'HTTP/1.1 200'), 1)
+  t.ok(seen.begun <= 8, `${seen.begun}`)
+})
