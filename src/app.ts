@@ -1,31 +1,31 @@
 // The list: every hook and route of the public listener, in the order they run. Here the order is the security.
 
 import { fastify, type FastifyInstance } from 'fastify'
-import { registerAdmission } from './routes/admission.ts'
-import type { Audit } from './records/audit.ts'
-import { createBatch } from './turn-batch.ts'
 import type { Config } from './config/environment.ts'
-import { createAddressLimit } from './http/address-limit.ts'
-import { trustedProxies } from './http/address.ts'
-import { registerAnswers, requestIdOf } from './http/refusals.ts'
 import { ApiError, type ErrorCode } from './errors.ts'
-import { createFlood } from './records/flood.ts'
-import { registerOrigin } from './http/origin.ts'
+import { trustedProxies } from './http/address.ts'
+import { createAddressLimit } from './http/address-limit.ts'
 import { registerDrain } from './http/drain.ts'
+import { registerWire } from './http/framing.ts'
 import { listenerOptions } from './http/listener.ts'
+import { registerOrigin } from './http/origin.ts'
 import { registerOverload } from './http/overload.ts'
+import { registerAnswers, requestIdOf } from './http/refusals.ts'
 import { registerSlowBodies } from './http/slow-bodies.ts'
 import { registerStrictJson } from './http/strict-json.ts'
 import { registerTrace, traceOf } from './http/trace.ts'
-import { registerWire } from './http/framing.ts'
 import type { LimitStore } from './limits/limits.ts'
+import type { Audit } from './records/audit.ts'
+import { createFlood } from './records/flood.ts'
 import type { Log } from './records/log.ts'
-import { registerHealth } from './routes/health.ts'
 import type { Metrics } from './records/metrics.ts'
-import type { Rulebook } from './rulebook/rulebook.ts'
+import { registerAdmission } from './routes/admission.ts'
 import { refusedDecision } from './routes/decision.ts'
+import { registerHealth } from './routes/health.ts'
 import { MINT_ROUTES, registerMint } from './routes/mint.ts'
 import { registerPolicy } from './routes/policy.ts'
+import type { Rulebook } from './rulebook/rulebook.ts'
+import { createBatch } from './turn-batch.ts'
 import { createDeadlines } from './upstream/deadline.ts'
 import type { Mint } from './upstream/mint.ts'
 
@@ -46,7 +46,9 @@ export type AppDeps = Readonly<{
 const BEFORE_UPSTREAM = 1000
 const MINT_URLS = new Set(MINT_ROUTES.map(({ url }) => url))
 
-export async function buildApp ({ config, log, audit, rulebook, limits, mint, timed, isDraining, waitingFor }: AppDeps): Promise<FastifyInstance> {
+export async function buildApp (
+  { config, log, audit, rulebook, limits, mint, timed, isDraining, waitingFor }: AppDeps
+): Promise<FastifyInstance> {
   const isTrusted = trustedProxies(config.trustProxy)
   const app = fastify({
     ...listenerOptions(log),
@@ -92,7 +94,14 @@ export async function buildApp ({ config, log, audit, rulebook, limits, mint, ti
     registerAdmission(admitted, { rulebook, limitAddress, safetyIdentifierSecret: config.safetyIdentifierSecret })
     registerSlowBodies(admitted)
     registerPolicy(admitted, limits)
-    registerMint(admitted, { mint, limits, audit, timed, realtimePublicUrl: config.realtimePublicUrl, deadline: createDeadlines(config.upstream.timeoutMs) })
+    registerMint(admitted, {
+      mint,
+      limits,
+      audit,
+      timed,
+      realtimePublicUrl: config.realtimePublicUrl,
+      deadline: createDeadlines(config.upstream.timeoutMs)
+    })
   })
   return app
 }

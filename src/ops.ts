@@ -2,11 +2,11 @@
 
 import { randomUUID } from 'node:crypto'
 import { fastify, type FastifyInstance } from 'fastify'
-import { registerAnswers } from './http/refusals.ts'
-import { listenerOptions } from './http/listener.ts'
 import { registerWire } from './http/framing.ts'
+import { listenerOptions } from './http/listener.ts'
+import { registerAnswers } from './http/refusals.ts'
 import type { Log } from './records/log.ts'
-import { METRICS_TYPE, type Metrics } from './records/metrics.ts'
+import { type Metrics, METRICS_TYPE } from './records/metrics.ts'
 import { registerReference } from './reference/register.ts'
 import { registerHealth } from './routes/health.ts'
 
@@ -26,7 +26,9 @@ export async function buildOps ({ log, metrics, waitingFor }: OpsDeps): Promise<
   ops.removeAllContentTypeParsers()
   ops.decorateRequest('caller', null)
   registerAnswers(ops, (error) => {
-    if (error.statusCode >= 500) log.error({ code: error.code, err: error.cause }, 'refused at the listener for operations')
+    if (error.statusCode >= 500) {
+      log.error({ code: error.code, err: error.cause }, 'refused at the listener for operations')
+    }
   })
   registerWire(ops)
 

@@ -1,7 +1,7 @@
 // The process: V8 flags, signals, exit codes.
 
-import closeWithGrace from 'close-with-grace'
 import { setFlagsFromString } from 'node:v8'
+import closeWithGrace from 'close-with-grace'
 import { ConfigError, processEnv } from './config/environment.ts'
 import { EXIT_WITHIN_MS, openService } from './service.ts'
 

@@ -1,17 +1,17 @@
 // Every part of the service, made once, joined and stopped in order: for the process and for tests alike.
 
-import type { FastifyInstance } from 'fastify'
 import { setTimeout as wait } from 'node:timers/promises'
+import type { FastifyInstance } from 'fastify'
 import { buildApp } from './app.ts'
 import { createKeySets } from './callers/jwks.ts'
-import { systemClock, type Clock } from './clock.ts'
-import { ConfigError, policyEnvironment, readConfig, type Config } from './config/environment.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { type Config, ConfigError, policyEnvironment, readConfig } from './config/environment.ts'
 import type { Environment } from './config/secrets.ts'
 import type { LimitStore } from './limits/limits.ts'
 import { openLimits } from './limits/open.ts'
 import { buildOps } from './ops.ts'
 import { createAudit } from './records/audit.ts'
-import { openLines, type Lines } from './records/lines.ts'
+import { type Lines, openLines } from './records/lines.ts'
 import { createLogger, type Log } from './records/log.ts'
 import { createMetrics } from './records/metrics.ts'
 import { openRulebook } from './rulebook/rulebook.ts'
@@ -107,11 +107,15 @@ export async function openService (environment: Environment, replaced: Replaceme
     app,
     log,
     listen: async () => {
-      for (const issuer of rulebook.current().callers.waitingFor()) log.info({ issuer }, 'waiting for the keys of an issuer')
+      for (const issuer of rulebook.current().callers.waitingFor()) {
+        log.info({ issuer }, 'waiting for the keys of an issuer')
+      }
       if (!limits.isReady()) log.info({}, 'waiting for Redis')
       log.info({ upstream: config.upstream.baseUrl.origin }, 'waiting for a connection to upstream')
       const [url, opsUrl] = await Promise.all([
-        app.listen(config.listen), ops?.listen(config.ops ?? {}), rulebook.start(), replaced.isCold ? null : client.warm()
+        app.listen(config.listen), ops?.listen(config.ops ?? {}), rulebook.start(), replaced.isCold
+          ? null
+          : client.warm()
       ])
       log.info({ url, ops_url: opsUrl }, 'listening')
       return { url, opsUrl }

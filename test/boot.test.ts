@@ -37,12 +37,39 @@ const REFUSED: { name: string, isCounted?: true, env: Record<string, string>, po
     policy: `${CALLERS}\npolicies:\n  - { name: a, limits: none, realtime: {} }\n  - { name: b, when: {}, limits: none, canary: 1 }`,
     says: [/policies\.0\.when is missing/, /policies\.1\.when/, /policies\.1\.canary/]
   },
-  { name: 'a secret of the policy file that is missing', env: { TOKEN_SECRET: '' }, says: [/callers\.0\.jwt\.secret_env/, /TOKEN_SECRET/] },
-  { name: 'a secret that is too short', env: { TOKEN_SECRET: 'canary' }, says: [/callers\.0\.jwt\.secret_env .*TOKEN_SECRET/] },
-  { name: 'a policy file that is not there', env: { EPHEMINT_CONFIG: '/nowhere/ephemint.yaml' }, says: [/\/nowhere\/ephemint\.yaml cannot be read/] },
-  { name: 'a file without a key', env: { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: '/dev/null' }, says: [/OPENAI_API_KEY_FILE/] },
-  { name: 'an audit file that cannot be written', isCounted: true, env: { AUDIT_FILE: '/nowhere/canary' }, says: [/AUDIT_FILE/] },
-  { name: 'checks of certificates that are turned off', env: { NODE_TLS_REJECT_UNAUTHORIZED: '0' }, says: [/NODE_TLS_REJECT_UNAUTHORIZED/] }
+  {
+    name: 'a secret of the policy file that is missing',
+    env: { TOKEN_SECRET: '' },
+    says: [/callers\.0\.jwt\.secret_env/, /TOKEN_SECRET/]
+  },
+  {
+    name: 'a secret that is too short',
+    env: { TOKEN_SECRET: 'canary' },
+    says: [/callers\.0\.jwt\.secret_env .*TOKEN_SECRET/]
+  },
+  {
+    name: 'a policy file that is not there',
+    env: { EPHEMINT_CONFIG: '/nowhere/ephemint.yaml' },
+    says: [/\/nowhere\/ephemint\.yaml cannot be read/]
+  },
+  {
+    name: 'a file without a key',
+    env: { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: '/dev/null' },
+    says: [/OPENAI_API_KEY_FILE/]
+  },
+  {
+    name: 'an audit file that cannot be written',
+    isCounted: true,
+    env: { AUDIT_FILE: '/nowhere/canary' },
+    says: [
+      /AUDIT_FILE/
+    ]
+  },
+  {
+    name: 'checks of certificates that are turned off',
+    env: { NODE_TLS_REJECT_UNAUTHORIZED: '0' },
+    says: [/NODE_TLS_REJECT_UNAUTHORIZED/]
+  }
 ]
 
 // Compiled before, as in the image.
@@ -53,7 +80,15 @@ t.before(async () => {
 
 for (const { name, isCounted, env, policy, says } of REFUSED) {
   t.test(`fault 42, F15: ${name} stops the start, told by name and without a value`, async (t) => {
-    const service = await spawnService(t, { upstreamUrl: 'http://127.0.0.1:9/v1', command: TIMED, env, ...(isCounted ? { isCounted } : {}), ...(policy === undefined ? {} : { policy }) })
+    const service = await spawnService(t, {
+      upstreamUrl: 'http://127.0.0.1:9/v1',
+      command: TIMED,
+      env,
+      ...(isCounted
+        ? { isCounted }
+        : {}),
+      ...(policy === undefined ? {} : { policy })
+    })
     const { code } = await service.exited
     const told = service.stderr()
     t.equal(code, 1)
@@ -71,7 +106,10 @@ t.test('fault 16: while the keys of an issuer cannot be had it is not ready, and
   const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: Number(new URL(issuer.url).port) })
   await proxy.inject('refuse')
   const upstream = await startUpstream(t)
-  const policy = POLICY.replace('callers:', `callers:\n  - jwt: { issuer: 'https://other.test/', audience: voice, jwks: 'http://${proxy.host}/keys' }`)
+  const policy = POLICY.replace(
+    'callers:',
+    `callers:\n  - jwt: { issuer: 'https://other.test/', audience: voice, jwks: 'http://${proxy.host}/keys' }`
+  )
   const service = await spawnService(t, { upstreamUrl: upstream.url, policy, isCounted: true })
   await until('it to listen', () => service.ask('/livez').then(() => true, () => false), 20_000)
   t.match(await service.ask('/readyz'), { status: 503, body: { waiting_for: ['identity'] } })

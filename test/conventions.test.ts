@@ -76,9 +76,13 @@ t.test('no files import each other in a circle', async (t) => {
 })
 
 t.test('one module reads the environment; entry points alone hand it over', async (t) => {
-  const entryPoints = (path: string) => path === 'src/server.ts' || path === 'src/service.ts' || path.startsWith('src/commands/')
-  t.same(withMatch(/process\.env|from 'node:process'|\bloadEnvFile\b/, (path) => isProduction(path) && path !== 'src/config/environment.ts'), [])
-  for (const path of SOURCES.filter(entryPoints)) t.notMatch(code(path), /processEnv[.[]/, `${path} picks nothing out of it`)
+  const entryPoints = (path: string) =>
+    path === 'src/server.ts' || path === 'src/service.ts' || path.startsWith('src/commands/')
+  t.same(withMatch(/process\.env|from 'node:process'|\bloadEnvFile\b/, (path) =>
+    isProduction(path) && path !== 'src/config/environment.ts'), [])
+  for (const path of SOURCES.filter(entryPoints)) {
+    t.notMatch(code(path), /processEnv[.[]/, `${path} picks nothing out of it`)
+  }
 })
 
 t.test('production code cannot reach the sandbox', async (t) => {
@@ -88,23 +92,33 @@ t.test('production code cannot reach the sandbox', async (t) => {
 t.test('production code imports nothing but what is installed for production', async (t) => {
   const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   for (const path of SOURCES.filter(isProduction)) {
-    const packages = imports(path).filter((name) => !name.startsWith('.') && !name.startsWith('node:')).map((name) => name.split('/', name.startsWith('@') ? 2 : 1).join('/'))
+    const packages = imports(path).filter((name) => !name.startsWith('.') && !name.startsWith('node:')).map(
+      (name) => name.split('/', name.startsWith('@') ? 2 : 1).join('/')
+    )
     t.same(packages.filter((name) => !Object.hasOwn(dependencies, name)), [], path)
   }
 })
 
 t.test('the policy is judged without a server and without a network, the vocabulary without anything', async (t) => {
   for (const path of SOURCES.filter((path) => path.startsWith('src/policy/'))) {
-    t.same(imports(path).filter((name) => /fastify|undici|jose|node:(net|http|https|fs|child_process)|\/upstream\/|\/http\//.test(name)), [], path)
+    t.same(imports(path).filter((name) =>
+      /fastify|undici|jose|node:(net|http|https|fs|child_process)|\/upstream\/|\/http\//.test(name)), [], path)
   }
   for (const path of SOURCES.filter((path) => path.startsWith('src/realtime/'))) {
-    t.same(imports(path).filter((name) => !/^(typebox|\.\/|\.\.\/(?!\.\.)(?!.*\/)|(\.\.\/){1,2}(json|errors)\.ts$)/.test(name)), [], path)
+    t.same(imports(path).filter((name) =>
+      !/^(typebox|\.\/|\.\.\/(?!\.\.)(?!.*\/)|(\.\.\/){1,2}(json|errors)\.ts$)/.test(name)), [], path)
   }
 })
 
 t.test('only the client of upstream knows the key, and only it calls upstream', async (t) => {
-  t.same(withMatch(/\bopenKey\b|\bkey\.headers\b|\bKey\b.*\/key\.ts/, isProduction), ['src/commands/doctor.ts', 'src/service.ts', 'src/upstream/client.ts', 'src/upstream/key.ts'])
-  t.same(withMatch(/from 'undici'/, isProduction), ['src/outbound/request.ts', 'src/upstream/attempt.ts', 'src/upstream/client.ts'])
+  t.same(
+    withMatch(/\bopenKey\b|\bkey\.headers\b|\bKey\b.*\/key\.ts/, isProduction),
+    ['src/commands/doctor.ts', 'src/service.ts', 'src/upstream/client.ts', 'src/upstream/key.ts']
+  )
+  t.same(
+    withMatch(/from 'undici'/, isProduction),
+    ['src/outbound/request.ts', 'src/upstream/attempt.ts', 'src/upstream/client.ts']
+  )
   t.same(withMatch(/(?<![\w.])fetch\s*\(|node:https?'.*\b(request|get)\b/, isProduction), [])
 })
 
@@ -123,7 +137,9 @@ t.test('every refusal is thrown out of the one catalogue', async (t) => {
 
 t.test('what coverage does not count says why', async (t) => {
   for (const path of SOURCES) {
-    for (const [comment] of (text.get(path) as string).matchAll(/\/[/*] *(?:c8|v8|istanbul) ignore[^\n]*/g)) t.match(comment, /ignore \w+( \d+)? ?(\*\/)?.*\w{4}/, path)
+    for (const [comment] of (text.get(path) as string).matchAll(/\/[/*] *(?:c8|v8|istanbul) ignore[^\n]*/g)) {
+      t.match(comment, /ignore \w+( \d+)? ?(\*\/)?.*\w{4}/, path)
+    }
   }
 })
 

@@ -7,9 +7,24 @@ import { parse } from 'yaml'
 import { readConfig } from '../src/config/environment.ts'
 
 const read = (path: string) => readFileSync(join(import.meta.dirname, '..', path), 'utf8')
-type Service = { environment: Record<string, string>, image: string, build?: string, ports?: string[], user?: string, read_only?: boolean, cap_drop?: string[], command?: string[], healthcheck: { test: string[] }, stop_grace_period: string, secrets: string[], ulimits?: { core: number } }
+type Service = {
+  environment: Record<string, string>,
+  image: string,
+  build?: string,
+  ports?: string[],
+  user?: string,
+  read_only?: boolean,
+  cap_drop?: string[],
+  command?: string[],
+  healthcheck: { test: string[] },
+  stop_grace_period: string,
+  secrets: string[],
+  ulimits?: { core: number }
+}
 
-const compose = parse(read('docker-compose.yml'), { merge: true }) as { services: Record<string, Service>, secrets: Record<string, { file: string }> }
+const compose = parse(read('docker-compose.yml'), { merge: true }) as {
+  services: Record<string, Service>, secrets: Record<string, { file: string }>
+}
 const image = read('Dockerfile')
 const nginx = read('deploy/nginx.conf').replace(/#.*$/gm, '')
 const replicas = Object.entries(compose.services).filter(([, { image }]) => image === 'ephemint')
@@ -31,18 +46,32 @@ t.test('F9: the key is a file, in each replica, and nothing of it is in the imag
   for (const [, { environment, secrets }] of replicas) {
     t.match(environment, { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: `/run/secrets/${secrets[0]}` })
     t.equal(compose.secrets[secrets[0] as string]?.file, './deploy/secrets/openai_api_key')
-    const config = readConfig({ ...environment, OPENAI_API_KEY_FILE: '', OPENAI_API_KEY: 'sk-in-the-place-of-the-file' })
+    const config = readConfig(
+      { ...environment, OPENAI_API_KEY_FILE: '', OPENAI_API_KEY: 'sk-in-the-place-of-the-file' }
+    )
     t.match(config, { trustProxy: 1, redis: { host: 'valkey', port: 6379, tls: false }, ops: { port: 9090 } })
   }
-  t.same([...image.matchAll(/^(?:ARG|ENV) (.*)$/gm)].map(([, set]) => set), ['NODE_ENV=production NODE_COMPILE_CACHE=/app/.compiled MALLOC_ARENA_MAX=1'])
-  t.same(read('.dockerignore').match(/^[^#].*$/gm), ['*', '!package.json', '!package-lock.json', '!.npmrc', '!LICENSE', '!src', 'src/sandbox'])
-  t.same([...image.matchAll(/^(?:COPY|ADD) (?!--from)(.*) \S+$/gm)].flatMap(([, from]) => from?.split(' ')), ['package.json', 'package-lock.json', '.npmrc', 'package.json', 'LICENSE', 'src'])
+  t.same(
+    [...image.matchAll(/^(?:ARG|ENV) (.*)$/gm)].map(([, set]) => set),
+    ['NODE_ENV=production NODE_COMPILE_CACHE=/app/.compiled MALLOC_ARENA_MAX=1']
+  )
+  t.same(
+    read('.dockerignore').match(/^[^#].*$/gm),
+    ['*', '!package.json', '!package-lock.json', '!.npmrc', '!LICENSE', '!src', 'src/sandbox']
+  )
+  t.same(
+    [...image.matchAll(/^(?:COPY|ADD) (?!--from)(.*) \S+$/gm)].flatMap(([, from]) => from?.split(' ')),
+    ['package.json', 'package-lock.json', '.npmrc', 'package.json', 'LICENSE', 'src']
+  )
 })
 
 t.test('F5: no process dumps its memory or its environment, and none listens for a debugger', async (t) => {
   for (const [name, { ulimits }] of replicas) t.equal(ulimits?.core, 0, name)
   t.match(image, '--ulimit core=0')
-  t.notMatch([image, read('docker-compose.yml'), read('package.json')].join(), /--(report|heapsnapshot|heap-prof|inspect|abort-on|diagnostic)|NODE_OPTIONS/)
+  t.notMatch(
+    [image, read('docker-compose.yml'), read('package.json')].join(),
+    /--(report|heapsnapshot|heap-prof|inspect|abort-on|diagnostic)|NODE_OPTIONS/
+  )
 })
 
 t.test('the gateway asks the replicas that there are, and its times fit theirs', async (t) => {

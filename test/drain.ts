@@ -2,8 +2,8 @@
 
 import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { createClients, createScript, startCountingUpstream, type Counted } from './support/counting.ts'
-import { startService, tokenOf, type ServiceOptions } from './support/service.ts'
+import { type Counted, createClients, createScript, startCountingUpstream } from './support/counting.ts'
+import { type ServiceOptions, startService, tokenOf } from './support/service.ts'
 
 const CLIENTS = 16
 const UPSTREAM_MS = 30
@@ -12,7 +12,15 @@ const POLICY = `callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice
 policies: [{ name: any, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1 } } }]
 `
 
-export type Round = Readonly<{ minted: number, delivered: number, inFlight: number, lost: number, exitCode: number | null, exitMs: number, problems: readonly string[] }>
+export type Round = Readonly<{
+  minted: number,
+  delivered: number,
+  inFlight: number,
+  lost: number,
+  exitCode: number | null,
+  exitMs: number,
+  problems: readonly string[]
+}>
 
 /** One service, from its start to its exit in the middle of what it is doing. */
 export async function drainOnce (afterMs: number): Promise<Round> {
@@ -48,11 +56,27 @@ export async function drainOnce (afterMs: number): Promise<Round> {
       ...(lost > 0 ? [`${lost} of ${upstream.minted.length} mints were lost`] : []),
       ...(code !== 0 ? [`exit code ${code}`] : []),
       ...(exitMs > EXIT_WITHIN_MS ? [`exit after ${exitMs} ms`] : []),
-      ...(count('mint.granted') !== upstream.minted.length ? [`${count('mint.granted')} audited, ${upstream.minted.length} minted`] : []),
-      ...(delivered.size !== answers.filter(({ secret }) => secret !== null).length ? ['a secret was delivered twice'] : []),
-      ...answers.filter(({ status, code }) => status !== 200 && code !== 'draining').map(({ status, code }) => `${status} ${code}`)
+      ...(count('mint.granted') !== upstream.minted.length
+        ? [`${count('mint.granted')} audited, ${upstream.minted.length} minted`]
+        : []),
+      ...(delivered.size !== answers.filter(({ secret }) => secret !== null).length
+        ? ['a secret was delivered twice']
+        : []),
+      ...answers.filter(({ status, code }) => status !== 200 && code !== 'draining').map(
+        ({ status, code }) => `${status} ${code}`
+      )
     ]
-    return { minted: upstream.minted.length, delivered: delivered.size, inFlight: Math.max(0, upstream.minted.length - asked, answers.length - answered), lost, exitCode: code, exitMs, problems }
+    return {
+      minted: upstream.minted.length,
+      delivered: delivered.size,
+      inFlight: Math.max(
+        0, upstream.minted.length - asked, answers.length - answered
+      ),
+      lost,
+      exitCode: code,
+      exitMs,
+      problems
+    }
   } finally {
     await script.end()
   }
@@ -71,7 +95,9 @@ export async function drainRounds (rounds: number, report: (line: string) => voi
     for (const problem of problems) report(`round ${round}: ${problem}`)
   }
   report(`rounds ${rounds}, without a fault ${rounds - bad}`)
-  report(`minted ${totals.minted}, delivered ${totals.delivered}, lost ${totals.lost}; finished after the signal ${totals.inFlight}`)
+  report(
+    `minted ${totals.minted}, delivered ${totals.delivered}, lost ${totals.lost}; finished after the signal ${totals.inFlight}`
+  )
   report(`exit after ${Math.round(Math.min(...exits))} to ${Math.round(Math.max(...exits))} ms`)
   return bad
 }

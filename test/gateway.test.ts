@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { safetyIdentifier } from '../src/callers/safety-identifier.ts'
 import { CALLERS, CANARIES } from './support/app.ts'
-import { NO_NGINX, startNginx, type Gateway } from './support/nginx.ts'
-import { startService, tokenOf, type Service } from './support/service.ts'
+import { type Gateway, NO_NGINX, startNginx } from './support/nginx.ts'
+import { type Service, startService, tokenOf } from './support/service.ts'
 import { until } from './support/until.ts'
 import { startUpstream, type Upstream } from './support/upstream.ts'
 
@@ -24,7 +24,9 @@ let common: Promise<Front> | undefined
 
 t.test('an address is what the gateway saw, whatever the client says of it', { skip: NO_NGINX }, async (t) => {
   const { gateway, upstream } = await shared()
-  const forged = [{}, ...['x-forwarded-for', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'true-client-ip'].map((name) => ({ [name]: name === 'forwarded' ? 'for=9.9.9.9' : '9.9.9.9, 127.0.0.1' }))]
+  const forged = [{}, ...['x-forwarded-for', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'true-client-ip'].map(
+    (name) => ({ [name]: name === 'forwarded' ? 'for=9.9.9.9' : '9.9.9.9, 127.0.0.1' })
+  )]
   for (const from of ['127.0.0.7', '127.0.0.8']) {
     for (const headers of forged) {
       t.equal(await mintFrom(gateway.url, from, headers), 200)
@@ -36,19 +38,30 @@ t.test('an address is what the gateway saw, whatever the client says of it', { s
 t.test('who comes to a replica without the gateway is believed nothing', { skip: NO_NGINX }, async (t) => {
   const { replicas: [replica], upstream } = await shared()
   const before = replica.audit.length
-  t.equal(await mintFrom(replica.url, '127.0.0.9', { 'x-forwarded-for': '9.9.9.9', 'x-request-id': 'forged', traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` }), 200)
+  t.equal(await mintFrom(replica.url, '127.0.0.9', {
+    'x-forwarded-for': '9.9.9.9', 'x-request-id': 'forged', traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+  }), 200)
   t.equal(upstream.requests.at(-1)?.headers['openai-safety-identifier'], visitor('127.0.0.9'))
   await until('its audit line', () => replica.audit.length > before)
   t.notMatch(JSON.stringify(replica.audit), /forged|aaaa/)
 })
 
-t.test('a request has one id from the gateway to the audit line, and the gateway logs no address, query or credential', { skip: NO_NGINX }, async (t) => {
+t.test('a request has one id from the gateway to the audit line, and the gateway logs no address, query or credential', {
+  skip: NO_NGINX
+}, async (t) => {
   const { gateway, replicas } = await shared()
   const token = await tokenOf()
-  const response = await fetch(`${gateway.url}${MINT}?token=${token}`, { method: 'POST', headers: { authorization: `Bearer ${token}`, 'x-request-id': 'forged', traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` } })
+  const response = await fetch(`${gateway.url}${MINT}?token=${token}`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${token}`, 'x-request-id': 'forged', traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+    }
+  })
   const id = response.headers.get('x-request-id')
   t.match(id, /^[0-9a-f]{32}$/)
-  const line = await until('its audit line', () => replicas.flatMap(({ audit }) => audit).find(({ request_id: of }) => of === id))
+  const line = await until(
+    'its audit line', () => replicas.flatMap(({ audit }) => audit).find(({ request_id: of }) => of === id)
+  )
   t.match(line, { event: 'mint.granted' })
   t.notOk('trace_id' in line, 'what a client says of a trace is not passed on')
   // nginx writes it once it has answered.
@@ -57,13 +70,16 @@ t.test('a request has one id from the gateway to the audit line, and the gateway
   t.notMatch(gateway.accessLog(), /token=|forged|"127\.0\.0\.1"/)
 })
 
-t.test('a body that is too large and a token that is large are answered by the replica, in its own words', { skip: NO_NGINX }, async (t) => {
+t.test('a body that is too large and a token that is large are answered by the replica, in its own words', {
+  skip: NO_NGINX
+}, async (t) => {
   const { gateway } = await shared()
   const authorization = `Bearer ${await tokenOf({ padding: 'x'.repeat(5500) })}`
   t.ok(authorization.length > 7000)
   t.equal((await fetch(gateway.url + MINT, { method: 'POST', headers: { authorization } })).status, 200)
   for (const size of [40_000, 100_000]) {
-    const response = await fetch(gateway.url + MINT, { method: 'POST', headers: { authorization, 'content-type': 'application/json' }, body: ' '.repeat(size) })
+    const response = await fetch(gateway.url +
+      MINT, { method: 'POST', headers: { authorization, 'content-type': 'application/json' }, body: ' '.repeat(size) })
     t.equal(response.status, 413)
     t.match(await response.json(), { error: { code: 'body_too_large', type: 'invalid_request_error' } })
   }
@@ -101,7 +117,9 @@ t.test('fault 33: while one replica stops no mint is lost, and none is minted tw
   }
   const workers = Array.from({ length: 8 }, work)
   // As the health check of the compose file does: it is by these that nginx sees who is not ready.
-  const checks = setInterval(() => { fetch(`${gateway.url}/readyz`).then((response) => response.text(), () => {}) }, 250)
+  const checks = setInterval(
+    () => { fetch(`${gateway.url}/readyz`).then((response) => response.text(), () => {}) }, 250
+  )
   leaving.kill('SIGTERM')
   t.match(await leaving.exited, { code: 0 })
   const sinceThen = staying.audit.length
@@ -129,8 +147,13 @@ t.test('G20: a cache in front, which stores what it may, stores nothing', { skip
   const gateway = await startNginx(t, [one.url, two.url], withCache)
   const mintedBefore = upstream.secrets.length
   const [ada, bob] = [await tokenOf({ sub: 'ada' }), await tokenOf({ sub: 'bob' })]
-  const asked = [ada, bob, ada].map((token) => [MINT, { method: 'POST', headers: { authorization: `Bearer ${token}` } }] as const)
-  const others = [['/v1/realtime/policy', { headers: { authorization: `Bearer ${ada}` } }], [MINT, { method: 'POST', headers: { authorization: 'Bearer x' } }], ['/nothing', {}]] as const
+  const asked = [ada, bob, ada].map(
+    (token) => [MINT, { method: 'POST', headers: { authorization: `Bearer ${token}` } }] as const
+  )
+  const others = [
+    ['/v1/realtime/policy', { headers: { authorization: `Bearer ${ada}` } }],
+    [MINT, { method: 'POST', headers: { authorization: 'Bearer x' } }], ['/nothing', {}]
+  ] as const
   for (const [path, init] of [...asked, ...others, ...others]) {
     const response = await fetch(gateway.url + path, init)
     t.equal(response.headers.get('x-cache'), 'MISS', path)
@@ -143,12 +166,17 @@ t.test('G20: a cache in front, which stores what it may, stores nothing', { skip
 function withCache (config: string): string {
   return config
     .replace('http {', 'http {\n  proxy_cache_path cache keys_zone=everything:1m;')
-    .replace('proxy_cache off;', 'proxy_cache everything; proxy_cache_methods GET HEAD POST; proxy_cache_key $uri; proxy_cache_valid any 10m; add_header X-Cache $upstream_cache_status always;')
+    .replace(
+      'proxy_cache off;',
+      'proxy_cache everything; proxy_cache_methods GET HEAD POST; proxy_cache_key $uri; proxy_cache_valid any 10m; add_header X-Cache $upstream_cache_status always;'
+    )
 }
 
 async function startFront (t: Test): Promise<Front> {
   const upstream = await startUpstream(t)
-  const start = () => startService(t, { upstreamUrl: upstream.url, policy: POLICY, env: { TRUST_PROXY: '127.0.0.1', DRAIN_SECONDS: '2' } })
+  const start = () => startService(
+    t, { upstreamUrl: upstream.url, policy: POLICY, env: { TRUST_PROXY: '127.0.0.1', DRAIN_SECONDS: '2' } }
+  )
   const replicas = await Promise.all([start(), start()])
   return { gateway: await startNginx(t, [replicas[0].url, replicas[1].url]), replicas, upstream }
 }

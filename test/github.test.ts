@@ -5,8 +5,8 @@ import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } 
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
-import { UNCOUNTED } from './support/processes.ts'
 import { runsAlone, skippedIn } from './run.ts'
+import { UNCOUNTED } from './support/processes.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')

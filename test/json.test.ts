@@ -1,6 +1,10 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { deepestPath, deepFreeze, getIn, isObject, leafPaths, merge, omitIn, overlaps, setIn, withIn, type Json, type JsonObject } from '../src/json.ts'
+import {
+  deepestPath, deepFreeze, getIn, isObject, type Json,
+  type JsonObject,
+  leafPaths, merge, omitIn, overlaps, setIn, withIn
+} from '../src/json.ts'
 
 const json = fc.jsonValue({ maxDepth: 4 }) as fc.Arbitrary<Json>
 const object = fc.dictionary(fc.constantFrom('a', 'b', 'c', 'toString'), json) as fc.Arbitrary<JsonObject>
@@ -60,7 +64,9 @@ t.test('what is left out is gone, and nothing where there is none', async (t) =>
 })
 
 t.test('paths overlap where one leads to the other', async (t) => {
-  for (const [a, b, expected] of [['a.b', 'a.b.c', true], ['a.b.c', 'a', true], ['a', 'a', true], ['a.b', 'a.c', false], ['a', 'ab', false]] as const) {
+  for (const [a, b, expected] of [
+    ['a.b', 'a.b.c', true], ['a.b.c', 'a', true], ['a', 'a', true], ['a.b', 'a.c', false], ['a', 'ab', false]
+  ] as const) {
     t.equal(overlaps(a.split('.'), b.split('.')), expected, `${a} ${b}`)
     t.equal(overlaps(b.split('.'), a.split('.')), expected)
   }
@@ -79,7 +85,9 @@ t.test('what is written can be read, what is left out cannot, and nothing else m
     const without = omitIn(written, path)
     const others = leafPaths(value).filter((other) => !overlaps(other, path))
     return JSON.stringify(getIn(written, path)) === JSON.stringify(inner) && getIn(without, path) === undefined &&
-      others.every((other) => getIn(written, other) === getIn(value, other) && getIn(without, other) === getIn(value, other)) &&
+      others.every(
+        (other) => getIn(written, other) === getIn(value, other) && getIn(without, other) === getIn(value, other)
+      ) &&
       JSON.stringify(value) === before
   }))
 })

@@ -1,30 +1,37 @@
 import { once } from 'node:events'
-import { connect, type AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import t, { type Test } from 'tap'
+import { buildOps } from '../src/ops.ts'
 import { createLogger } from '../src/records/log.ts'
 import { createMetrics } from '../src/records/metrics.ts'
-import { buildOps } from '../src/ops.ts'
 import { startApp } from './support/app.ts'
 import { keepLines } from './support/lines.ts'
 import { exchange } from './support/raw-http.ts'
-import { spawnService, startService, tokenOf, type Service } from './support/service.ts'
-import { currentAnswer, GA, json, startUpstream } from './support/upstream.ts'
+import { type Service, spawnService, startService, tokenOf } from './support/service.ts'
 import { until } from './support/until.ts'
+import { currentAnswer, GA, json, startUpstream } from './support/upstream.ts'
 
 let common: ReturnType<typeof startWithOps> | undefined
 
 t.test('F14: nothing of it is on the public port but the probes', async (t) => {
   const { service } = await shared()
-  for (const path of ['/metrics', '/openapi.json', '/docs', '/v1/metrics']) t.equal((await service.ask(path)).status, 404, path)
+  for (const path of ['/metrics', '/openapi.json', '/docs', '/v1/metrics']) {
+    t.equal((await service.ask(path)).status, 404, path)
+  }
   for (const path of ['/livez', '/readyz']) t.equal((await service.ask(path)).status, 200, path)
 })
 
 t.test('F14: what it does not have is 404, files among it, another method 405, a body is not read, and what is no HTTP is 400', async (t) => {
   const { opsUrl } = await shared()
-  for (const path of ['/.env', '/package.json', '/..%2f', '/docs/..%2f..%2fpackage.json', '/docs/..%2fpage.ts', '/docs.map', '/openapi.json.map', '/debug/pprof', '/heapdump']) t.equal((await fetch(opsUrl + path)).status, 404, path)
+  for (const path of [
+    '/.env', '/package.json', '/..%2f', '/docs/..%2f..%2fpackage.json', '/docs/..%2fpage.ts', '/docs.map',
+    '/openapi.json.map', '/debug/pprof', '/heapdump'
+  ]) t.equal((await fetch(opsUrl + path)).status, 404, path)
   t.equal((await fetch(`${opsUrl}/v1/realtime/client_secrets`)).status, 404)
   t.equal((await fetch(`${opsUrl}/metrics`, { method: 'DELETE' })).status, 405)
-  t.equal((await fetch(`${opsUrl}/metrics`, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } })).status, 405)
+  t.equal((await fetch(
+    `${opsUrl}/metrics`, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } }
+  )).status, 405)
   const socket = connect(Number(new URL(opsUrl).port), '127.0.0.1')
   socket.end('garbage\r\n\r\n')
   const [answer] = await once(socket, 'data')
@@ -33,11 +40,15 @@ t.test('F14: what it does not have is 404, files among it, another method 405, a
 
 t.test('edge L6: what no honest client sends is answered as it is on the public port', async (t) => {
   const app = await startApp(t)
-  const ops = await buildOps({ log: createLogger('silent', keepLines()), metrics: createMetrics(), waitingFor: () => [] })
+  const ops = await buildOps(
+    { log: createLogger('silent', keepLines()), metrics: createMetrics(), waitingFor: () => [] }
+  )
   await ops.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(() => ops.close())
   const operations = { port: (ops.server.address() as AddressInfo).port }
-  for (const name of ['headersTimeout', 'requestTimeout', 'connectionsCheckingInterval', 'requireHostHeader'] as const) {
+  for (const name of [
+    'headersTimeout', 'requestTimeout', 'connectionsCheckingInterval', 'requireHostHeader'
+  ] as const) {
     t.equal(Reflect.get(ops.server, name), Reflect.get(app.server, name), name)
   }
   const host = 'Host: a\r\n\r\n'
@@ -54,14 +65,17 @@ t.test('edge L6: what no honest client sends is answered as it is on the public 
   ] as const) {
     const [ours, theirs] = await Promise.all([operations, app].map((at) => exchange(at, bytes, isLast ? Infinity : 1)))
     t.same(ours?.map((answer) => answer.status), [status], name)
-    t.same(ours?.map(({ text, headers }) => [text, headers.get('connection')]), theirs?.map(({ text, headers }) => [text, headers.get('connection')]), name)
+    t.same(ours?.map(({ text, headers }) =>
+      [text, headers.get('connection')]), theirs?.map(({ text, headers }) => [text, headers.get('connection')]), name)
     t.match(ours?.[0]?.text, '"code":"invalid_request"', name)
   }
 })
 
 t.test('readiness names the part that is waited for, and no address', async (t) => {
   for (const [waitingFor, status] of [[['limits'], 503], [[], 200]] as const) {
-    const ops = await buildOps({ log: createLogger('silent', keepLines()), metrics: createMetrics(), waitingFor: () => waitingFor })
+    const ops = await buildOps(
+      { log: createLogger('silent', keepLines()), metrics: createMetrics(), waitingFor: () => waitingFor }
+    )
     const answer = await ops.inject('/readyz')
     t.equal(answer.statusCode, status)
     t.same(answer.json().waiting_for, waitingFor)
@@ -82,7 +96,9 @@ t.test('fault 26: where Redis is not there the replica says `limits`, and neithe
   t.equal((await denying.ask('/readyz')).status, 503)
   t.match(await denying.mint(), { status: 503, code: 'limits_unavailable' })
   t.match(denying.log.find(({ msg }) => msg === 'Redis is lost: mints are refused'), { reason: 'redis_econnrefused' })
-  t.notMatch(JSON.stringify([denying.log, denying.audit]) + denying.stderr() + await metricsOf(opsUrl), /canary|127\.0\.0\.1:1\b/)
+  t.notMatch(
+    JSON.stringify([denying.log, denying.audit]) + denying.stderr() + await metricsOf(opsUrl), /canary|127\.0\.0\.1:1\b/
+  )
 
   t.equal((await alone.mint()).status, 200)
   t.match(await metricsOf(await opsUrlOf(alone)), /ephemint_limits_degraded 1\n[^]*ephemint_limits_local_total 1\n/)
@@ -105,7 +121,10 @@ t.test('F6: no label has a value that a caller chose, however many callers there
   const seriesOf = (text: string) => text.split('\n').filter((line) => line.startsWith('ephemint_')).length
   const ask = async (i: number) => {
     const authorization = `Bearer ${await tokenOf({ sub: `canary-${i}`, email: `canary-${i}@example.com`, plan: i % 2 === 0 ? 'pro' : `canary-${i}` })}`
-    await service.mint({ headers: { authorization, 'content-type': 'application/json', 'user-agent': 'canary' }, body: JSON.stringify({ session: { model: `canary-${i}` } }) })
+    await service.mint({
+      headers: { authorization, 'content-type': 'application/json', 'user-agent': 'canary' },
+      body: JSON.stringify({ session: { model: `canary-${i}` } })
+    })
     await service.ask(`/v1/realtime/canary-${i}`)
   }
   for (let i = 0; i < 4; i++) await ask(i)
@@ -123,7 +142,10 @@ t.test('F6: no label has a value that a caller chose, however many callers there
 t.test('it answers until the end of a stop, when the public port takes nobody any more', async (t) => {
   const { service, opsUrl, upstream } = await startWithOps(t, { DRAIN_SECONDS: '1' })
   let answer = () => {}
-  upstream.answer(GA, (received, response) => { answer = () => json(200, currentAnswer(received, 'ek_canary_late'))(received, response) })
+  upstream.answer(
+    GA,
+    (received, response) => { answer = () => json(200, currentAnswer(received, 'ek_canary_late'))(received, response) }
+  )
   const minted = service.mint()
   await upstream.arrived(1)
   service.kill('SIGTERM')
@@ -139,7 +161,9 @@ t.test('it answers until the end of a stop, when the public port takes nobody an
 
 async function startWithOps (t: Test, env: Record<string, string> = {}) {
   const upstream = await startUpstream(t)
-  const service = await startService(t, { upstreamUrl: upstream.url, env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0', ...env } })
+  const service = await startService(
+    t, { upstreamUrl: upstream.url, env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0', ...env } }
+  )
   return { service, upstream, opsUrl: await opsUrlOf(service) }
 }
 

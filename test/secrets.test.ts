@@ -4,11 +4,11 @@
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import { globSync, readFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ApiError, type ErrorCode } from '../src/errors.ts'
-import { CALLERS, CANARIES, ORIGIN, startApp, type Answer, type App, type AppOptions } from './support/app.ts'
+import { type Answer, type App, type AppOptions, CALLERS, CANARIES, ORIGIN, startApp } from './support/app.ts'
 import { startCountingUpstream } from './support/counting.ts'
 import { LATE, REFUSED, UNUSABLE } from './support/hostile.ts'
 import { assertAnswerHeaders, assertNoCanary } from './support/invariants.ts'
@@ -41,25 +41,36 @@ const CANARY_BODY = { session: { instructions: 'canary in a body' } }
 
 type Drive = Readonly<{ options?: AppOptions, act: (app: App) => Answer | Promise<Answer> }>
 const mint = { act: (app: App) => app.mint('client_secrets') }
-const upstream = (...replies: Parameters<App['upstream']['answer']> extends [string, ...infer R] ? R : never): Drive => ({
-  options: { env: { UPSTREAM_TIMEOUT_MS: '300' } },
-  act: (app) => {
-    app.upstream.answer(GA, ...replies)
-    return app.mint('client_secrets')
-  }
-})
+const upstream = (...replies: Parameters<App['upstream']['answer']> extends [string, ...infer R] ? R : never): Drive =>
+  ({
+    options: { env: { UPSTREAM_TIMEOUT_MS: '300' } },
+    act: (app) => {
+      app.upstream.answer(GA, ...replies)
+      return app.mint('client_secrets')
+    }
+  })
 
 /** One for each code: a code that is added to the catalogue does not compile until it is driven here. */
 const DRIVES: Record<ErrorCode, Drive> = {
   invalid_json: { act: (app) => app.mint('client_secrets', '{"canary', { 'content-type': 'application/json' }) },
   invalid_request: { act: (app) => app.mint('client_secrets', { session: ['canary'] }) },
-  invalid_credentials: { act: (app) => app.mint('client_secrets', CANARY_BODY, { authorization: 'Bearer canary.canary.canary' }) },
+  invalid_credentials: {
+    act: (app) => app.mint('client_secrets', CANARY_BODY, { authorization: 'Bearer canary.canary.canary' })
+  },
   origin_not_allowed: { act: (app) => app.mint('client_secrets', CANARY_BODY, { origin: 'https://canary.test' }) },
-  no_policy: { act: async (app) => app.mint('client_secrets', CANARY_BODY, { authorization: `Bearer ${await app.token({ plan: 'canary' })}` }) },
-  caller_blocked: { act: async (app) => app.mint('client_secrets', CANARY_BODY, { authorization: `Bearer ${await app.token({ sub: 'blocked' })}` }) },
+  no_policy: {
+    act: async (app) =>
+      app.mint('client_secrets', CANARY_BODY, { authorization: `Bearer ${await app.token({ plan: 'canary' })}` })
+  },
+  caller_blocked: {
+    act: async (app) =>
+      app.mint('client_secrets', CANARY_BODY, { authorization: `Bearer ${await app.token({ sub: 'blocked' })}` })
+  },
   policy_violation: { act: (app) => app.mint('client_secrets', CANARY_BODY) },
   not_found: { act: (app) => app.request('/canary?canary=canary') },
-  method_not_allowed: { act: (app) => app.request('/v1/realtime/sessions?canary', { headers: { 'x-canary': 'canary' } }) },
+  method_not_allowed: {
+    act: (app) => app.request('/v1/realtime/sessions?canary', { headers: { 'x-canary': 'canary' } })
+  },
   body_too_large: { act: (app) => app.mint('client_secrets', { canary: 'canary'.repeat(10_000) }) },
   unsupported_media_type: { act: (app) => app.mint('client_secrets', 'canary', { 'content-type': 'text/canary' }) },
   rate_limit_exceeded: {
@@ -70,12 +81,26 @@ const DRIVES: Record<ErrorCode, Drive> = {
     }
   },
   upstream_rate_limited: upstream(failure(429, 'insufficient_quota')),
-  internal_error: { options: { limits: { take: () => { throw new Error('canary') }, peek: () => [], close: () => {} } }, ...mint },
+  internal_error: {
+    options: { limits: { take: () => { throw new Error('canary') }, peek: () => [], close: () => {} } }, ...mint
+  },
   upstream_rejected: upstream(failure(401, 'invalid_api_key')),
   upstream_error: upstream(json(200, { canary: 'canary' })),
   upstream_unavailable: { options: { env: { OPENAI_BASE_URL: 'https://nowhere.invalid/v1' } }, ...mint },
-  identity_unavailable: { act: (app) => app.mint('client_secrets', CANARY_BODY, { authorization: undefined, 'x-session': 'canary-session-1234' }) },
-  limits_unavailable: { options: { limits: { take: () => { throw new ApiError('limits_unavailable', { cause: new Error('canary') }) }, peek: () => [], close: () => {} } }, ...mint },
+  identity_unavailable: {
+    act: (app) =>
+      app.mint('client_secrets', CANARY_BODY, { authorization: undefined, 'x-session': 'canary-session-1234' })
+  },
+  limits_unavailable: {
+    options: {
+      limits: {
+        take: () => { throw new ApiError('limits_unavailable', { cause: new Error('canary') }) },
+        peek: () => [],
+        close: () => {}
+      }
+    },
+    ...mint
+  },
   audit_unavailable: {
     act: (app) => {
       app.audit.refuse()
@@ -99,7 +124,9 @@ const DRIVES: Record<ErrorCode, Drive> = {
 
 for (const [code, { options, act }] of Object.entries(DRIVES)) {
   t.test(`F1: ${code} tells no secret, at log level trace`, async (t) => {
-    const app = await startApp(t, { policy: POLICY, ...options, env: { OPENAI_MINT_API: 'client_secrets', ...options?.env } })
+    const app = await startApp(
+      t, { policy: POLICY, ...options, env: { OPENAI_MINT_API: 'client_secrets', ...options?.env } }
+    )
     const answer = await act(app)
     t.match(answer.body.error, { code })
     hold(t, app, answer)
@@ -108,7 +135,15 @@ for (const [code, { options, act }] of Object.entries(DRIVES)) {
 
 t.test('F2, F3: no answer of upstream makes us tell a secret', async (t) => {
   for (const [rows, timeoutMs] of [[[...UNUSABLE, ...REFUSED], '900'], [LATE, '150']] as const) {
-    const app = await startApp(t, { policy: POLICY.replace('day: 100', 'day: 10000'), env: { OPENAI_MINT_API: 'client_secrets', UPSTREAM_TIMEOUT_MS: timeoutMs, OPENAI_ORG_ID: 'org-canary-1234', OPENAI_PROJECT_ID: 'proj-canary-1234' } })
+    const app = await startApp(t, {
+      policy: POLICY.replace('day: 100', 'day: 10000'),
+      env: {
+        OPENAI_MINT_API: 'client_secrets',
+        UPSTREAM_TIMEOUT_MS: timeoutMs,
+        OPENAI_ORG_ID: 'org-canary-1234',
+        OPENAI_PROJECT_ID: 'proj-canary-1234'
+      }
+    })
     for (const { name, reply } of rows) {
       // Between two failures the circuit breaker sees something else.
       app.upstream.answer(GA, failure(400))
@@ -124,15 +159,23 @@ t.test('F2, F3: no answer of upstream makes us tell a secret', async (t) => {
 t.test('F2, F3: of a rejected key the client learns that we failed, and the audit line which request it was', async (t) => {
   const app = await startApp(t, { policy: POLICY })
   const quoted = 'Incorrect API key provided: sk-ab*yz. You can find your API key at https://platform.openai.com/account/api-keys.'
-  app.upstream.answer(GA, json(401, { error: { message: quoted, type: 'invalid_request_error', code: 'invalid_api_key', param: null } }, {
+  app.upstream.answer(GA, json(401, {
+    error: { message: quoted, type: 'invalid_request_error', code: 'invalid_api_key', param: null }
+  }, {
     'openai-organization': 'org-ab', 'openai-project': 'proj_ab', 'openai-version': '2020-10-01', 'x-ratelimit-limit-requests': '7777', 'www-authenticate': 'Bearer realm="sk-ab"'
   }))
   const answer = await app.mint('client_secrets')
   t.equal(answer.status, 502)
-  t.equal(answer.text, '{"error":{"message":"The realtime API rejected the request of this service.","type":"api_error","code":"upstream_rejected","param":null}}')
+  t.equal(
+    answer.text,
+    '{"error":{"message":"The realtime API rejected the request of this service.","type":"api_error","code":"upstream_rejected","param":null}}'
+  )
   t.match(app.auditLines(), [{ code: 'upstream_rejected', upstream_request_id: 'req_upstream_1' }])
   t.equal(app.auditLines().length, 1)
-  t.notMatch([answer.text, JSON.stringify([...answer.headers]), ...app.log.kept, ...app.audit.kept].join(), /Incorrect|sk-ab|org-ab|proj_ab|7777|2020-10-01/)
+  t.notMatch(
+    [answer.text, JSON.stringify([...answer.headers]), ...app.log.kept, ...app.audit.kept].join(),
+    /Incorrect|sk-ab|org-ab|proj_ab|7777|2020-10-01/
+  )
 })
 
 t.test('F13: a granted mint tells its client secret to its client, and nothing else; its audit line knows it by SHA-256', async (t) => {
@@ -141,7 +184,10 @@ t.test('F13: a granted mint tells its client secret to its client, and nothing e
     const answer = await app.mint(route, {}, { origin: ORIGIN, cookie: 'canary=canary' })
     t.equal(answer.status, 200)
     hold(t, app, answer)
-    t.match(app.auditLines().at(-1), { event: 'mint.granted', secret_sha256: hash('sha256', app.upstream.secrets.at(-1) as string) })
+    t.match(
+      app.auditLines().at(-1),
+      { event: 'mint.granted', secret_sha256: hash('sha256', app.upstream.secrets.at(-1) as string) }
+    )
   }
   t.match(JSON.stringify(app.upstream.requests), new RegExp(CANARIES.MCP_KEY), 'it was really there')
 })
@@ -152,7 +198,12 @@ t.test('F3: a server that echoes everything is told nothing that comes back', as
 policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m } } }]`
   })
   app.upstream.answer(SESSIONS, (received, response) => json(200, {
-    ...received.body, headers: received.headers, client_secret: { value: 'ek_canary_echo', expires_at: Math.floor(Date.now() / 1000) + 60, key: received.headers.authorization }, key: received.headers.authorization
+    ...received.body,
+    headers: received.headers,
+    client_secret: {
+      value: 'ek_canary_echo', expires_at: Math.floor(Date.now() / 1000) + 60, key: received.headers.authorization
+    },
+    key: received.headers.authorization
   })(received, response))
   app.upstream.secrets.push('ek_canary_echo')
   const { body } = await app.mint('sessions')
@@ -166,10 +217,21 @@ t.test('F9, F1: a key that comes as a file is in no argument, no variable and no
   const redis = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
   await once(redis, 'listening')
   t.teardown(() => redis.close())
-  const folder = t.testdir({ key: CANARIES.OPENAI_API_KEY, redis: `redis://mint:canary-password@127.0.0.1:${(redis.address() as AddressInfo).port}` })
+  const folder = t.testdir({
+    key: CANARIES.OPENAI_API_KEY,
+    redis: `redis://mint:canary-password@127.0.0.1:${(redis.address() as AddressInfo).port}`
+  })
   const service = await startService(t, {
     upstreamUrl: counting.url,
-    env: { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: `${folder}/key`, REDIS_URL_FILE: `${folder}/redis`, ON_REDIS_LOSS: 'local', LOG_LEVEL: 'trace', DEBUG: '*', NODE_DEBUG: 'http,undici,net,tls' }
+    env: {
+      OPENAI_API_KEY: '',
+      OPENAI_API_KEY_FILE: `${folder}/key`,
+      REDIS_URL_FILE: `${folder}/redis`,
+      ON_REDIS_LOSS: 'local',
+      LOG_LEVEL: 'trace',
+      DEBUG: '*',
+      NODE_DEBUG: 'http,undici,net,tls'
+    }
   })
   t.equal((await service.mint()).status, 200)
   t.equal((await service.mint({ headers: { authorization: 'Bearer canary.canary.canary' } })).status, 401)
@@ -177,9 +239,14 @@ t.test('F9, F1: a key that comes as a file is in no argument, no variable and no
   t.equal((await service.mint()).status, 502)
   t.match(service.stderr(), 'HTTP', 'it was really switched on')
   const probes = await Promise.all(['/livez', '/readyz', '/nowhere'].map((path) => service.ask(path)))
-  const told = [service.stderr(), JSON.stringify([service.log, service.audit, probes.map(({ body, headers }) => [body, [...headers]])])].join()
+  const told = [
+    service.stderr(),
+    JSON.stringify([service.log, service.audit, probes.map(({ body, headers }) => [body, [...headers]])])
+  ].join()
   for (const secret of [...Object.values(CANARIES), ...counting.minted, 'canary']) t.notOk(told.includes(secret))
-  for (const name of ['cmdline', 'environ']) t.notOk(readFileSync(`/proc/${service.pid}/${name}`, 'latin1').includes(CANARIES.OPENAI_API_KEY), name)
+  for (const name of ['cmdline', 'environ']) {
+    t.notOk(readFileSync(`/proc/${service.pid}/${name}`, 'latin1').includes(CANARIES.OPENAI_API_KEY), name)
+  }
 })
 
 t.test('F10: whatever is sent, and whatever upstream answers, a line is one line of text, escaped and short', async (t) => {
@@ -189,15 +256,26 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: {}, allow: {
   })
   const hostile = '\r\n{"audit":1}\u001b[2J\u009b31m\u0085\u2028\u2029"}\\'
   const long = hostile + 'x'.repeat(20_000)
-  app.upstream.answer(GA, (received, response) => json(200, { value: 'ek_canary_long', expires_at: inSeconds(60), session: { type: 'realtime', id: hostile + 'x'.repeat(200_000), model: long } }, { 'x-request-id': 'x'.repeat(5000) })(received, response))
+  app.upstream.answer(GA, (received, response) => json(200, {
+    value: 'ek_canary_long',
+    expires_at: inSeconds(60),
+    session: { type: 'realtime', id: hostile + 'x'.repeat(200_000), model: long }
+  }, { 'x-request-id': 'x'.repeat(5000) })(received, response))
   app.upstream.secrets.push('ek_canary_long')
-  t.equal((await app.mint('client_secrets', { session: { model: long } }, { 'user-agent': 'x'.repeat(8000), referer: 'x'.repeat(2000) })).status, 200)
+  t.equal((await app.mint(
+    'client_secrets', { session: { model: long } }, { 'user-agent': 'x'.repeat(8000), referer: 'x'.repeat(2000) }
+  )).status, 200)
   t.equal((await app.mint('client_secrets')).status, 200)
-  t.same(app.auditLines().map(({ model, session_id: id }) => [model, id].map((fact) => (fact as string | null)?.length)), [[256, 256], [undefined, 256]])
+  t.same(
+    app.auditLines().map(({ model, session_id: id }) => [model, id].map((fact) => (fact as string | null)?.length)),
+    [[256, 256], [undefined, 256]]
+  )
   await app.mint('client_secrets', { session: { [long]: long } })
   await app.mint('client_secrets', { session: { type: long } })
   await app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ sub: hostile })}` })
-  await app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ sub: 'x'.repeat(2000), iss: long.slice(0, 4000) })}` })
+  await app.mint('client_secrets', {}, {
+    authorization: `Bearer ${await app.token({ sub: 'x'.repeat(2000), iss: long.slice(0, 4000) })}`
+  })
   await app.mint('client_secrets', {}, { origin: 'https://x'.padEnd(5000, '\u0085') })
   await app.request(`/v1/realtime/${encodeURIComponent(hostile)}?${'x'.repeat(5000)}`)
   t.equal(app.audit.kept.length, 7)
@@ -211,13 +289,25 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: {}, allow: {
 
 t.test('F11: secrets are compared as digests of one length, in constant time', async (t) => {
   t.match(readFileSync(join(ROOT, 'src/callers/gateway.ts'), 'utf8'), 'if (!timingSafeEqual(digest(')
-  const app = await startApp(t, { policy: POLICY.replace('policies:', '  - gateway: { issuer: gateway, header: x-user, from: [127.0.0.1], secret_header: x-secret, secret_env: TOKEN_SECRET }\npolicies:') })
+  const app = await startApp(t, {
+    policy: POLICY.replace(
+      'policies:',
+      '  - gateway: { issuer: gateway, header: x-user, from: [127.0.0.1], secret_header: x-secret, secret_env: TOKEN_SECRET }\npolicies:'
+    )
+  })
   const secret = CANARIES.TOKEN_SECRET
-  for (const wrong of ['x', secret.slice(0, -1), `${secret}x`, secret.toUpperCase(), secret.replace(/.$/, 'x'), 'x'.repeat(8000)]) {
-    t.equal((await app.mint('client_secrets', {}, { authorization: undefined, 'x-user': 'ada', 'x-secret': wrong })).status, 401)
+  for (const wrong of [
+    'x', secret.slice(0, -1), `${secret}x`, secret.toUpperCase(), secret.replace(/.$/, 'x'), 'x'.repeat(8000)
+  ]) {
+    t.equal(
+      (await app.mint('client_secrets', {}, { authorization: undefined, 'x-user': 'ada', 'x-secret': wrong })).status,
+      401
+    )
     t.match(app.auditLines().at(-1), { reason: 'gateway_secret_wrong' })
   }
-  t.match((await app.mint('client_secrets', {}, { authorization: undefined, 'x-user': 'ada', 'x-secret': secret })).body.error, { code: 'no_policy' }, 'the right one is let in')
+  t.match((await app.mint(
+    'client_secrets', {}, { authorization: undefined, 'x-user': 'ada', 'x-secret': secret }
+  )).body.error, { code: 'no_policy' }, 'the right one is let in')
 })
 
 t.test('F12: whatever is wrong with a credential, the answers are the same to the byte, and so are their headers', async (t) => {
@@ -226,11 +316,17 @@ t.test('F12: whatever is wrong with a credential, the answers are the same to th
   const good = await app.token()
   const answers = []
   for (const authorization of [
-    undefined, '', 'Bearer', 'Basic YTpi', 'Bearer canary.canary.canary', `${good.slice(0, -4)}AAAA`, `Bearer ${good.slice(0, -4)}AAAA`, `Bearer ${good} `.padEnd(9000, 'x'),
-    ...await Promise.all([{ exp: now - 3600 }, { nbf: now + 3600 }, { iss: 'https://other.test/' }, { aud: 'other' }, { sub: '' }].map(async (claims) => `Bearer ${await app.token(claims)}`))
+    undefined, '', 'Bearer', 'Basic YTpi', 'Bearer canary.canary.canary', `${good.slice(0, -4)}AAAA`, `Bearer ${good.slice(0, -4)}AAAA`, `Bearer ${good} `.padEnd(
+      9000, 'x'
+    ),
+    ...await Promise.all([
+      { exp: now - 3600 }, { nbf: now + 3600 }, { iss: 'https://other.test/' }, { aud: 'other' }, { sub: '' }
+    ].map(async (claims) => `Bearer ${await app.token(claims)}`))
   ]) {
     const { status, headers, text } = await app.mint('client_secrets', {}, { authorization })
-    answers.push(JSON.stringify([status, text, [...headers].filter(([name]) => !['date', 'x-request-id'].includes(name))]))
+    answers.push(
+      JSON.stringify([status, text, [...headers].filter(([name]) => !['date', 'x-request-id'].includes(name))])
+    )
   }
   t.equal(new Set(answers).size, 1)
   t.match(answers[0], /^\[401,/)
@@ -239,9 +335,15 @@ t.test('F12: whatever is wrong with a credential, the answers are the same to th
 t.test('F16: nothing in the repository has the shape of a secret', async (t) => {
   const shapes = /\bsk-[\w-]{32,}|-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[\w+/]{40}|\b(AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[opsur]_\w{30,}|\bgithub_pat_\w{30,}|\bxox[abprs]-[\w-]{10,}|\bAIza[\w-]{35}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}|\bnpm_\w{36}/
   t.match(`sk-proj-${'aB3_'.repeat(10)}`, shapes)
-  const paths = globSync('**/*', { cwd: ROOT, withFileTypes: true, exclude: ({ name }) => ['node_modules', '.git', '.tap', '.screenshots', 'coverage'].includes(name) }).filter((entry) => entry.isFile() && entry.name !== '.env')
+  const paths = globSync('**/*', {
+    cwd: ROOT,
+    withFileTypes: true,
+    exclude: ({ name }) => ['node_modules', '.git', '.tap', '.screenshots', 'coverage'].includes(name)
+  }).filter((entry) => entry.isFile() && entry.name !== '.env')
   t.ok(paths.length > 100)
-  t.same(paths.filter(({ parentPath, name }) => shapes.test(readFileSync(join(parentPath, name), 'latin1'))).map(({ name }) => name), [])
+  t.same(paths.filter(({ parentPath, name }) => shapes.test(readFileSync(join(parentPath, name), 'latin1'))).map(
+    ({ name }) => name
+  ), [])
 })
 
 /** A second request on a connection whose first one is being minted while the service stops. */

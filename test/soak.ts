@@ -8,9 +8,12 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { JsonObject } from '../src/json.ts'
-import { createClients, createScript, startCountingUpstream, type Counted, type CountingUpstream } from './support/counting.ts'
-import { startFaultProxy, type Fault, type FaultProxy } from './support/fault-proxy.ts'
-import { startService, tokenOf, type Service } from './support/service.ts'
+import {
+  type Counted, type CountingUpstream,
+  createClients, createScript, startCountingUpstream
+} from './support/counting.ts'
+import { type Fault, type FaultProxy, startFaultProxy } from './support/fault-proxy.ts'
+import { type Service, startService, tokenOf } from './support/service.ts'
 import { until } from './support/until.ts'
 
 const DEADLINE_MS = 1000
@@ -55,8 +58,16 @@ export async function soak ({ seconds, rate, report }: SoakOptions): Promise<rea
       upstreamUrl: `http://${proxy.host}/v1`,
       policy: POLICY,
       // Memory as `npm start` bounds it.
-      args: ['--max-semi-space-size=16', '--max-old-space-size=384', '--expose-gc', '--import', pathToFileURL(join(import.meta.dirname, 'support/memory-probe.ts')).href],
-      env: { AUDIT_FILE: 'audit.log', UPSTREAM_TIMEOUT_MS: String(DEADLINE_MS), LOG_LEVEL: 'error', OPENAI_MINT_API: 'client_secrets' },
+      args: [
+        '--max-semi-space-size=16', '--max-old-space-size=384', '--expose-gc', '--import',
+        pathToFileURL(join(import.meta.dirname, 'support/memory-probe.ts')).href
+      ],
+      env: {
+        AUDIT_FILE: 'audit.log',
+        UPSTREAM_TIMEOUT_MS: String(DEADLINE_MS),
+        LOG_LEVEL: 'error',
+        OPENAI_MINT_API: 'client_secrets'
+      },
       spawning: { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }
     })
     return await run({ upstream, proxy, service, seconds, rate, report })
@@ -69,7 +80,9 @@ type Running = SoakOptions & Readonly<{ upstream: CountingUpstream, proxy: Fault
 
 async function run ({ upstream, proxy, service, seconds, rate, report }: Running): Promise<readonly string[]> {
   const clients = createClients(service.url, CONNECTIONS)
-  const tokens = await Promise.all(Array.from({ length: CALLERS }, (_, i) => tokenOf({ sub: `caller-${i}`, exp: Math.floor(Date.now() / 1000) + 3600 })))
+  const tokens = await Promise.all(Array.from(
+    { length: CALLERS }, (_, i) => tokenOf({ sub: `caller-${i}`, exp: Math.floor(Date.now() / 1000) + 3600 })
+  ))
   const answers: Counted[] = []
   let [asked, left, unanswered] = [0, 0, 0]
   const pending = new Set<Promise<void>>()
@@ -100,7 +113,9 @@ async function run ({ upstream, proxy, service, seconds, rate, report }: Running
 
   const settle = async () => {
     await Promise.all(pending)
-    await until('the service to be well', async () => (await clients.mint(tokens[0] as string).then(count))?.status === 200)
+    await until(
+      'the service to be well', async () => (await clients.mint(tokens[0] as string).then(count))?.status === 200
+    )
     return memoryOf(service)
   }
   const count = (answer: Counted | null) => {
@@ -137,11 +152,15 @@ async function run ({ upstream, proxy, service, seconds, rate, report }: Running
   service.kill('SIGTERM')
   const { code } = await service.exited
 
-  const audit = ['audit.log.1', 'audit.log'].map((name) => join(service.folder, name)).filter((path) => existsSync(path))
+  const audit = ['audit.log.1', 'audit.log'].map((name) => join(service.folder, name)).filter(
+    (path) => existsSync(path)
+  )
     .flatMap((path) => readFileSync(path, 'utf8').trimEnd().split('\n')).map((line) => JSON.parse(line) as JsonObject)
   const books = { asked, left, unanswered, answers, audit, minted: upstream.minted }
   describe(books, report)
-  report(`memory  before ${megabytes(before.heapUsed)} heap, ${megabytes(before.rss)} resident; after ${megabytes(after.heapUsed)} heap, ${megabytes(after.rss)} resident`)
+  report(
+    `memory  before ${megabytes(before.heapUsed)} heap, ${megabytes(before.rss)} resident; after ${megabytes(after.heapUsed)} heap, ${megabytes(after.rss)} resident`
+  )
   const problems = [
     ...compare(books),
     ...(after.heapUsed > before.heapUsed * MAX_GROWTH ? ['the heap grew by more than a tenth'] : []),
@@ -154,30 +173,53 @@ async function run ({ upstream, proxy, service, seconds, rate, report }: Running
   return problems
 }
 
-type Books = Readonly<{ asked: number, left: number, unanswered: number, answers: readonly Counted[], audit: readonly JsonObject[], minted: readonly string[] }>
+type Books = Readonly<{
+  asked: number,
+  left: number,
+  unanswered: number,
+  answers: readonly Counted[],
+  audit: readonly JsonObject[],
+  minted: readonly string[]
+}>
 
 function compare ({ asked, left, unanswered, answers, audit, minted }: Books): string[] {
   const lines = (event: string) => audit.filter((line) => line.event === event)
-  const [granted, undelivered, unknown, refused] = ['mint.granted', 'mint.undelivered', 'mint.unknown', 'mint.refused'].map(lines) as [JsonObject[], JsonObject[], JsonObject[], JsonObject[]]
+  const [granted, undelivered, unknown, refused] = [
+    'mint.granted', 'mint.undelivered', 'mint.unknown', 'mint.refused'
+  ].map(lines) as [JsonObject[], JsonObject[], JsonObject[], JsonObject[]]
   const delivered = answers.filter(({ status }) => status === 200)
   const problems: string[] = []
   const expect = (holds: boolean, problem: string) => { if (!holds) problems.push(problem) }
 
-  expect(delivered.length + undelivered.length === granted.length, `delivered ${delivered.length} + undelivered ${undelivered.length} is not granted ${granted.length}`)
+  expect(
+    delivered.length + undelivered.length === granted.length,
+    `delivered ${delivered.length} + undelivered ${undelivered.length} is not granted ${granted.length}`
+  )
   const lineOf = new Map(granted.map((line) => [line.request_id, line]))
-  const unaudited = delivered.filter(({ requestId, secret }) => lineOf.get(requestId)?.secret_sha256 !== hash('sha256', secret ?? ''))
+  const unaudited = delivered.filter(
+    ({ requestId, secret }) => lineOf.get(requestId)?.secret_sha256 !== hash('sha256', secret ?? '')
+  )
   expect(unaudited.length === 0, `${unaudited.length} secrets were delivered without an audit line`)
   const upstreams = new Set(minted.map((secret) => hash('sha256', secret)))
   expect(granted.every(({ secret_sha256: sha }) => upstreams.has(String(sha))), 'granted what upstream did not mint')
 
   const decided = [...granted, ...unknown, ...refused].map(({ request_id: id }) => id)
-  expect(new Set(decided).size === decided.length, `${decided.length - new Set(decided).size} requests were decided twice`)
+  expect(
+    new Set(decided).size === decided.length, `${decided.length - new Set(decided).size} requests were decided twice`
+  )
   expect(new Set(delivered.map(({ secret }) => secret)).size === delivered.length, 'a secret was delivered twice')
   expect(new Set(granted.map(({ secret_sha256: sha }) => sha)).size === granted.length, 'a secret was granted twice')
   const codes = tally(answers.filter(({ status }) => status !== 200).map(({ code }) => String(code)))
-  const audited = tally([...unknown, ...refused].filter(({ request_id: id }) => answers.some(({ requestId }) => requestId === id)).map(({ code }) => String(code)))
-  expect(JSON.stringify(codes) === JSON.stringify(audited), `refusals: answered ${JSON.stringify(codes)}, audited ${JSON.stringify(audited)}`)
-  expect(asked === answers.length + left + unanswered, `asked ${asked}, but ${answers.length} answered, ${left} left, ${unanswered} unanswered`)
+  const audited = tally([...unknown, ...refused].filter(({ request_id: id }) =>
+    answers.some(({ requestId }) => requestId === id)).map(({ code }) => String(code)))
+  expect(
+    JSON.stringify(codes) === JSON.stringify(audited),
+    `refusals: answered ${JSON.stringify(codes)}, audited ${JSON.stringify(audited)}`
+  )
+  expect(
+    asked === answers.length + left + unanswered,
+    `asked ${asked}, but ${answers.length} answered, ${left} left, ${unanswered} unanswered`
+  )
   expect(unanswered === 0, `${unanswered} got no answer`)
   const worst = Math.max(...answers.map(({ tookMs, ownLagMs }) => tookMs - ownLagMs))
   expect(worst <= DEADLINE_MS + GRACE_MS, `an answer took ${Math.round(worst)} ms`)
@@ -191,10 +233,16 @@ function describe ({ asked, left, answers, audit, minted }: Books, report: SoakO
   const delays = answers.map(({ tookMs }) => tookMs).sort((a, b) => a - b)
   report(`asked   ${asked} (${left} of them hung up)`)
   report(`granted ${delivered.length + undelivered}; delivered ${delivered.length}, undelivered ${undelivered}`)
-  report(`audited ${events['mint.granted'] ?? 0}; unknown ${events['mint.unknown'] ?? 0}; upstream minted ${minted.length}`)
-  report(`refused ${JSON.stringify(tally(answers.filter(({ status }) => status !== 200).map(({ status, code }) => `${status} ${code}`)))}`)
+  report(
+    `audited ${events['mint.granted'] ?? 0}; unknown ${events['mint.unknown'] ?? 0}; upstream minted ${minted.length}`
+  )
+  report(
+    `refused ${JSON.stringify(tally(answers.filter(({ status }) => status !== 200).map(({ status, code }) => `${status} ${code}`)))}`
+  )
   const own = Math.max(...answers.map(({ ownLagMs }) => ownLagMs))
-  report(`delay   worst ${Math.round(delays.at(-1) ?? 0)} ms (of which the clients themselves were late by up to ${Math.round(own)} ms), median ${Math.round(delays[delays.length >> 1] ?? 0)} ms; deadline ${DEADLINE_MS} ms`)
+  report(
+    `delay   worst ${Math.round(delays.at(-1) ?? 0)} ms (of which the clients themselves were late by up to ${Math.round(own)} ms), median ${Math.round(delays[delays.length >> 1] ?? 0)} ms; deadline ${DEADLINE_MS} ms`
+  )
 }
 
 function tally (names: readonly string[]): Record<string, number> {
@@ -214,7 +262,11 @@ function megabytes (bytes: number): string {
 }
 
 if (import.meta.main) {
-  const { values } = parseArgs({ options: { seconds: { type: 'string', default: '60' }, rate: { type: 'string', default: '50' } } })
-  const problems = await soak({ seconds: Number(values.seconds), rate: Number(values.rate), report: (line) => console.log(line) })
+  const { values } = parseArgs(
+    { options: { seconds: { type: 'string', default: '60' }, rate: { type: 'string', default: '50' } } }
+  )
+  const problems = await soak(
+    { seconds: Number(values.seconds), rate: Number(values.rate), report: (line) => console.log(line) }
+  )
   process.exit(problems.length === 0 ? 0 : 1)
 }

@@ -1,17 +1,17 @@
 // Who is asking. What a request presents decides which entry is responsible, and that entry decides alone: nothing falls
 // through to another one after a failure, and two credentials at once are none.
 
+import { systemClock } from '../clock.ts'
 import type { Fault, Report } from '../schema/report.ts'
-import { GUEST_ISSUER, refused, type Authenticate } from './caller.ts'
-import type { CallerEntry } from './schema.ts'
+import { type Authenticate, GUEST_ISSUER, refused } from './caller.ts'
+import type { CompileDeps, Compiling } from './compile.ts'
+import { assertOwnPage, type Credential, readCookie, readHeader } from './credential.ts'
 import { compileForward } from './forward.ts'
 import { compileGateway } from './gateway.ts'
 import { compileGuest, type ReadGuest } from './guest.ts'
 import { compileIntrospection, type Introspection } from './introspection.ts'
 import { compileJwt, type JwtRule } from './jwt-entry.ts'
-import { assertOwnPage, readCookie, readHeader, type Credential } from './credential.ts'
-import { systemClock } from '../clock.ts'
-import type { CompileDeps, Compiling } from './compile.ts'
+import type { CallerEntry } from './schema.ts'
 import { createTokenJudge } from './tokens.ts'
 
 export type Callers = Readonly<{
@@ -29,7 +29,9 @@ export type Callers = Readonly<{
 }>
 
 /** `callers` is good only where there are no problems. */
-export function compileCallers (entries: readonly CallerEntry[], deps: CompileDeps): { callers: Callers, problems: Fault[], warnings: Fault[] } {
+export function compileCallers (
+  entries: readonly CallerEntry[], deps: CompileDeps
+): { callers: Callers, problems: Fault[], warnings: Fault[] } {
   const problems: Fault[] = []
   const warnings: Fault[] = []
   const compiling: Compiling = {
@@ -57,14 +59,20 @@ export function compileCallers (entries: readonly CallerEntry[], deps: CompileDe
   const [introspection] = introspections
   const cookies = new Set([...rules.values()].flatMap(({ cookie }) => cookie ?? []))
   const judgeToken = createTokenJudge({ rules, introspection, clock: compiling.clock })
-  if (rules.size + introspections.length > 0) credentials.push({ place: { header: 'authorization' }, judge: (value) => judgeToken(value) })
+  if (rules.size + introspections.length > 0) {
+    credentials.push({ place: { header: 'authorization' }, judge: (value) => judgeToken(value) })
+  }
   for (const cookie of cookies) credentials.push({ place: { cookie }, judge: (token) => judgeToken(token, cookie) })
 
   const usesCookies = credentials.some(({ place }) => 'cookie' in place)
 
   reviewIssuers(entries, compiling.report)
-  if (usesCookies && compiling.allowedOrigins.size === 0) compiling.report.warning('callers', 'take cookies, but CORS_ORIGINS names no page that may send them')
-  if (introspections.length > 1) compiling.report.problem('callers', 'has two introspection entries: an opaque token does not say whose it is')
+  if (usesCookies && compiling.allowedOrigins.size === 0) {
+    compiling.report.warning('callers', 'take cookies, but CORS_ORIGINS names no page that may send them')
+  }
+  if (introspections.length > 1) {
+    compiling.report.problem('callers', 'has two introspection entries: an opaque token does not say whose it is')
+  }
   for (const place of duplicates(credentials.map(({ place }) => Object.entries(place).join()))) {
     compiling.report.problem('callers', `has two entries that are responsible for the ${place.replace(',', ' ')}`)
   }
@@ -84,7 +92,9 @@ export function compileCallers (entries: readonly CallerEntry[], deps: CompileDe
   }
 }
 
-function authenticateBy (credentials: readonly Credential[], readGuest: ReadGuest | undefined, allowedOrigins: ReadonlySet<string>): Authenticate {
+function authenticateBy (
+  credentials: readonly Credential[], readGuest: ReadGuest | undefined, allowedOrigins: ReadonlySet<string>
+): Authenticate {
   return (request) => {
     let found: { credential: Credential, presented: string } | undefined
     for (const credential of credentials) {

@@ -21,7 +21,9 @@ export function memoryKey (credential: string): string {
 
 /** For `maxMs`, and never longer than the caller is good. `now` is the wall clock in milliseconds; where it was set back, nothing is remembered. */
 export function createMemory (maxMs: number, now: () => number): Memory {
-  const known = new LRUCache<string, { caller: Caller, since: number, until: number }>({ max: MAX_CALLERS, maxSize: MAX_CHARACTERS })
+  const known = new LRUCache<string, { caller: Caller, since: number, until: number }>(
+    { max: MAX_CALLERS, maxSize: MAX_CHARACTERS }
+  )
   return {
     recall: (key) => {
       const found = known.get(key)

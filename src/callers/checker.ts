@@ -2,9 +2,9 @@
 // is not asked twice at the same time; and where no answer comes, the asking pauses, and few requests wait.
 
 import { createBreaker } from '../outbound/breaker.ts'
-import { unavailable, type Caller } from './caller.ts'
-import { createMemory, memoryKey } from './caller-cache.ts'
 import { OutboundError } from '../outbound/request.ts'
+import { type Caller, unavailable } from './caller.ts'
+import { createMemory, memoryKey } from './caller-cache.ts'
 import type { Compiling } from './compile.ts'
 import { createWaitingRoom } from './waiting.ts'
 

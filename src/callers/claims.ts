@@ -1,6 +1,6 @@
 // Reading a claim, by its name or by a JSON Pointer (RFC 6901) where it lies deeper, and matching it. Own properties only.
 
-import { pointerPath, type Json, type JsonObject, type Path } from '../json.ts'
+import { type Json, type JsonObject, type Path, pointerPath } from '../json.ts'
 
 export type ReadClaim = (claims: JsonObject) => Json | undefined
 

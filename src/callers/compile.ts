@@ -21,7 +21,9 @@ export type Compiling = Required<CompileDeps> & Readonly<{ report: Report }>
 export type NamedSecret = Readonly<{ path: string, name: string, value: string }>
 
 /** The values behind `<key>_env` and `<key>_file` of an entry; one that cannot be read is reported. */
-export function readSecrets (entry: object, key: 'secret' | 'client_secret', at: string, { secrets, report }: Compiling): NamedSecret[] {
+export function readSecrets (
+  entry: object, key: 'secret' | 'client_secret', at: string, { secrets, report }: Compiling
+): NamedSecret[] {
   return (['env', 'file'] as const).flatMap((where) => {
     const named = (entry as Record<string, string | string[] | undefined>)[`${key}_${where}`] ?? []
     return [named].flat().flatMap((name, i) => {
@@ -39,6 +41,8 @@ export function readSecrets (entry: object, key: 'secret' | 'client_secret', at:
 /** The same of an entry that takes exactly one. */
 export function readSecret (entry: object, key: 'secret' | 'client_secret', at: string, compiling: Compiling): string {
   const { [`${key}_env`]: name, [`${key}_file`]: file } = entry as Record<string, unknown>
-  if ((name === undefined) === (file === undefined)) compiling.report.problem(`${at}.${key}_env`, `must be given by exactly one of ${key}_env and ${key}_file`)
+  if ((name === undefined) === (file === undefined)) {
+    compiling.report.problem(`${at}.${key}_env`, `must be given by exactly one of ${key}_env and ${key}_file`)
+  }
   return readSecrets(entry, key, at, compiling)[0]?.value ?? ''
 }

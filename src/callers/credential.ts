@@ -3,7 +3,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import { ApiError } from '../errors.ts'
-import { refused, type Caller } from './caller.ts'
+import { type Caller, refused } from './caller.ts'
 
 /** One place of a request where a credential may stand, and who judges what is found there. */
 export type Credential = Readonly<{
@@ -33,7 +33,9 @@ export function readHeader ({ raw: { rawHeaders } }: FastifyRequest, name: strin
 /** The value of the one cookie of this name, undefined where there is none; of two nobody can say which one the app would take. */
 export function readCookie ({ headers: { cookie = '' } }: FastifyRequest, name: string): string | undefined {
   if (!cookie.includes(name)) return undefined
-  const values = cookie.split(';').map((pair) => pair.trim()).filter((pair) => pair.startsWith(`${name}=`)).map((pair) => pair.slice(name.length + 1))
+  const values = cookie.split(';').map((pair) => pair.trim()).filter((pair) => pair.startsWith(`${name}=`)).map(
+    (pair) => pair.slice(name.length + 1)
+  )
   if (values.length > 1) throw refused('cookie_ambiguous')
   if (values[0] !== undefined && !/^[\x21-\x7e]+$/.test(values[0])) throw refused('cookie_malformed')
   return values[0]

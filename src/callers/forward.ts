@@ -1,12 +1,12 @@
 // Forward auth: the app's own endpoint says who its cookie or header belongs to.
 
-import { claimReader } from './claims.ts'
-import { createCaller, isSubject, refused, type Caller } from './caller.ts'
-import type { ForwardEntry } from './schema.ts'
-import { createInquiry } from './checker.ts'
 import { addressFault, call, OutboundError, readObject } from '../outbound/request.ts'
-import { HEADER_NAME, type Credential } from './credential.ts'
+import { type Caller, createCaller, isSubject, refused } from './caller.ts'
+import { createInquiry } from './checker.ts'
+import { claimReader } from './claims.ts'
 import type { Compiling } from './compile.ts'
+import { type Credential, HEADER_NAME } from './credential.ts'
+import type { ForwardEntry } from './schema.ts'
 
 const MAX_BYTES = 64 * 1024
 /** They speak of this connection and this body, not of who is asking. */
@@ -24,12 +24,22 @@ export function compileForward (entry: ForwardEntry, at: string, compiling: Comp
 
   const fault = addressFault(url, insecureHttp)
   if (fault !== undefined) report.problem(`${at}.url`, fault)
-  if ((cookie === undefined) === (header === undefined)) report.problem(at, 'must name the cookie or the header that it is responsible for, and not both')
-  if (carrier === 'cookie' && cookie === undefined) report.problem(`${at}.header`, 'must not be cookie: name the one that counts by cookie:')
-  if (carrier !== undefined && !names.includes(carrier)) report.problem(`${at}.pass`, `must pass ${carrier}, or the endpoint cannot see the credential`)
+  if ((cookie === undefined) === (header === undefined)) {
+    report.problem(at, 'must name the cookie or the header that it is responsible for, and not both')
+  }
+  if (carrier === 'cookie' && cookie === undefined) {
+    report.problem(`${at}.header`, 'must not be cookie: name the one that counts by cookie:')
+  }
+  if (carrier !== undefined && !names.includes(carrier)) {
+    report.problem(`${at}.pass`, `must pass ${carrier}, or the endpoint cannot see the credential`)
+  }
   for (const [i, name] of names.entries()) {
-    if (NEVER_PASSED.has(name) || !HEADER_NAME.test(name)) report.problem(`${at}.pass.${i}`, 'is not a header that may be passed')
-    if (name === 'cookie' && cookie === undefined) report.problem(`${at}.pass.${i}`, 'passes only the cookie that cookie: names')
+    if (NEVER_PASSED.has(name) || !HEADER_NAME.test(name)) {
+      report.problem(`${at}.pass.${i}`, 'is not a header that may be passed')
+    }
+    if (name === 'cookie' && cookie === undefined) {
+      report.problem(`${at}.pass.${i}`, 'passes only the cookie that cookie: names')
+    }
   }
 
   const inquire = createInquiry(issuer, compiling)
@@ -51,7 +61,9 @@ export function compileForward (entry: ForwardEntry, at: string, compiling: Comp
       const headers: Record<string, string> = {}
       for (const name of names) {
         // Of the cookies only the one that is named: the endpoint needs no other, and neither do we.
-        const value = name === carrier ? (cookie === undefined ? presented : `${cookie}=${presented}`) : request.headers[name]
+        const value = name === carrier
+          ? (cookie === undefined ? presented : `${cookie}=${presented}`)
+          : request.headers[name]
         if (value !== undefined) headers[name] = String(value)
       }
       return inquire(JSON.stringify(headers), (signal) => ask(headers, signal))

@@ -1,13 +1,16 @@
 // Opaque tokens: the authorization server says whose they are (RFC 7662).
 
-import { allowInsecureRequests, ClientSecretBasic, customFetch, introspectionRequest, type CustomFetchOptions } from 'oauth4webapi'
+import {
+  allowInsecureRequests, ClientSecretBasic, customFetch, type CustomFetchOptions,
+  introspectionRequest
+} from 'oauth4webapi'
 import type { JsonObject } from '../json.ts'
-import { createCaller, isSubject, refused, type Caller } from './caller.ts'
-import type { IntrospectionEntry } from './schema.ts'
-import { createInquiry } from './checker.ts'
-import { isDate, isFor } from './jwt.ts'
 import { addressFault, call, OutboundError, readObject } from '../outbound/request.ts'
-import { readSecret, type Compiling } from './compile.ts'
+import { type Caller, createCaller, isSubject, refused } from './caller.ts'
+import { createInquiry } from './checker.ts'
+import { type Compiling, readSecret } from './compile.ts'
+import { isDate, isFor } from './jwt.ts'
+import type { IntrospectionEntry } from './schema.ts'
 
 const MAX_BYTES = 64 * 1024
 
@@ -41,7 +44,9 @@ export function compileIntrospection (entry: IntrospectionEntry, at: string, com
     }
     if (exp !== undefined && !(isDate(exp) && exp > nowSeconds)) throw refused('token_expired')
     if (nbf !== undefined && !(isDate(nbf) && nbf <= nowSeconds)) throw refused('token_not_yet_valid')
-    if (type !== undefined && !(typeof type === 'string' && type.toLowerCase() === 'bearer')) throw refused('token_type_not_accepted')
+    if (type !== undefined && !(typeof type === 'string' && type.toLowerCase() === 'bearer')) {
+      throw refused('token_type_not_accepted')
+    }
     if (Object.hasOwn(answer, 'cnf')) throw refused('token_bound_to_key')
     if (!isSubject(sub)) throw refused('subject_malformed')
     return createCaller(issuer, sub, { ...answer, iss: issuer }, exp)
@@ -50,8 +55,12 @@ export function compileIntrospection (entry: IntrospectionEntry, at: string, com
   return { issuer, judge: (token) => inquire(token, (signal) => ask(token, signal)) }
 }
 
-async function boundedFetch (url: string, { method, headers, body, signal }: CustomFetchOptions<'POST', URLSearchParams>): Promise<Response> {
-  const answer = await call(url, { method, headers, body: String(body), signal: signal as AbortSignal, maxBytes: MAX_BYTES })
+async function boundedFetch (
+  url: string, { method, headers, body, signal }: CustomFetchOptions<'POST', URLSearchParams>
+): Promise<Response> {
+  const answer = await call(
+    url, { method, headers, body: String(body), signal: signal as AbortSignal, maxBytes: MAX_BYTES }
+  )
   if (answer.status !== 200) throw new OutboundError('not_200')
   return new Response(answer.body)
 }

@@ -2,15 +2,15 @@
 // jose finds and imports keys. Its remote set is not used: it drops keys that it holds when a refresh fails, asks an issuer
 // that is down without a pause, and goes by the wall clock.
 
-import { createLocalJWKSet, errors, type CryptoKey, type JSONWebKeySet } from 'jose'
 import { KeyObject } from 'node:crypto'
+import { createLocalJWKSet, type CryptoKey, errors, type JSONWebKeySet } from 'jose'
+import { type Clock, systemClock } from '../clock.ts'
 import { isObject, type JsonObject } from '../json.ts'
+import { addressFault, call, OutboundError, readObject } from '../outbound/request.ts'
+import type { PlainLog } from '../records/log.ts'
 import { unavailable } from './caller.ts'
 import { ALGORITHMS } from './schema.ts'
-import { addressFault, call, OutboundError, readObject } from '../outbound/request.ts'
 import { createWaitingRoom } from './waiting.ts'
-import { systemClock, type Clock } from '../clock.ts'
-import type { PlainLog } from '../records/log.ts'
 
 /** A key that leaves the set is refused within this, and the 60 s for which a verified token is remembered. */
 const REFRESH_MS = 5 * 60_000
@@ -88,7 +88,9 @@ function createKeySet (source: KeySource, log: PlainLog, { monotonicMs: now, aft
     } catch (error) {
       nextMs = Math.min(RETRY_MS.last, RETRY_MS.first * 2 ** failures++) * (0.5 + Math.random() / 2)
       retryAt = now() + nextMs
-      log.warn({ issuer, reason: (error as OutboundError).message, failures, hasKeys: isGood() }, 'keys could not be fetched')
+      log.warn(
+        { issuer, reason: (error as OutboundError).message, failures, hasKeys: isGood() }, 'keys could not be fetched'
+      )
     }
     fetching = undefined
     if (users > 0) cancelNext = after(nextMs, refresh)
@@ -155,7 +157,9 @@ async function candidates ({ set, found }: Keys, header: Header): Promise<readon
 
 /** RFC 7518, section 3.3. Curves have one length each. */
 function isStrong ({ asymmetricKeyDetails }: KeyObject): boolean {
-  const { modulusLength = Infinity, publicExponent = MIN_EXPONENT } = asymmetricKeyDetails as NonNullable<typeof asymmetricKeyDetails>
+  const {
+    modulusLength = Infinity, publicExponent = MIN_EXPONENT
+  } = asymmetricKeyDetails as NonNullable<typeof asymmetricKeyDetails>
   return modulusLength >= MIN_MODULUS_BITS && publicExponent >= MIN_EXPONENT && publicExponent % 2n === 1n
 }
 
@@ -169,8 +173,12 @@ async function fetchKeys (source: KeySource): Promise<Keys> {
   const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS)
   const set = await fetchObject(source.jwks ?? await discover(source, signal), signal)
   const { keys } = set
-  if (!Array.isArray(keys) || !keys.every((key) => isObject(key) && typeof key.kty === 'string')) throw new OutboundError('not_a_key_set')
-  if (keys.length === 0 || keys.length > MAX_KEYS) throw new OutboundError(keys.length === 0 ? 'no_keys' : 'too_many_keys')
+  if (!Array.isArray(keys) || !keys.every((key) => isObject(key) && typeof key.kty === 'string')) {
+    throw new OutboundError('not_a_key_set')
+  }
+  if (keys.length === 0 || keys.length > MAX_KEYS) {
+    throw new OutboundError(keys.length === 0 ? 'no_keys' : 'too_many_keys')
+  }
   if (keys.some(isSecret)) throw new OutboundError('secret_key_published')
   const fetched: Keys = { set: createLocalJWKSet(set as unknown as JSONWebKeySet), found: new Map() }
   if (!await isUsable(fetched)) throw new OutboundError('no_usable_keys')
@@ -179,7 +187,8 @@ async function fetchKeys (source: KeySource): Promise<Keys> {
 
 /** Whoever publishes one of these has lost it; what else is in the set is not to be trusted either. */
 function isSecret (key: unknown): boolean {
-  return isObject(key) && (key.kty === 'oct' || ['d', 'k', 'p', 'q', 'priv'].some((member) => Object.hasOwn(key, member)))
+  return isObject(key) &&
+    (key.kty === 'oct' || ['d', 'k', 'p', 'q', 'priv'].some((member) => Object.hasOwn(key, member)))
 }
 
 /** OpenID Connect Discovery 1.0, section 4. */
@@ -187,7 +196,9 @@ async function discover ({ issuer, insecureHttp }: KeySource, signal: AbortSigna
   const document = await fetchObject(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, signal)
   if (document.issuer !== issuer) throw new OutboundError('discovery_names_another_issuer')
   const { jwks_uri: uri } = document
-  if (typeof uri !== 'string' || addressFault(uri, insecureHttp) !== undefined) throw new OutboundError('discovery_names_no_safe_jwks_uri')
+  if (typeof uri !== 'string' || addressFault(uri, insecureHttp) !== undefined) {
+    throw new OutboundError('discovery_names_no_safe_jwks_uri')
+  }
   return uri
 }
 

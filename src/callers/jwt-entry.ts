@@ -1,11 +1,11 @@
 // A `jwt` entry, compiled: whose tokens pass, and how they are signed.
 
 import type { JsonObject } from '../json.ts'
-import { claimMatcher } from './claims.ts'
-import type { JwtEntry } from './schema.ts'
-import type { KeySet } from './jwks.ts'
 import { addressFault } from '../outbound/request.ts'
-import { readSecrets, type Compiling } from './compile.ts'
+import { claimMatcher } from './claims.ts'
+import { type Compiling, readSecrets } from './compile.ts'
+import type { KeySet } from './jwks.ts'
+import type { JwtEntry } from './schema.ts'
 
 export type JwtRule = Readonly<{
   issuer: string
@@ -32,11 +32,21 @@ export function compileJwt (entry: JwtEntry, at: string, compiling: Compiling): 
   const hasKeys = entry.jwks !== undefined || !hasSecrets
   const algorithms = entry.algorithms ?? [...(hasKeys ? PUBLIC_KEY_ALGORITHMS : []), ...(hasSecrets ? ['HS256'] : [])]
 
-  if (entry.audience === undefined && entry.require === undefined) report.problem(`${at}.audience`, 'is missing; where tokens carry none, let require: name a claim that says whom they are for')
+  if (entry.audience === undefined && entry.require === undefined) {
+    report.problem(
+    `${at}.audience`, 'is missing; where tokens carry none, let require: name a claim that says whom they are for'
+    )
+  }
   const fault = hasKeys ? addressFault(entry.jwks ?? issuer, insecureHttp) : undefined
   if (fault !== undefined) report.problem(`${at}.${entry.jwks === undefined ? 'issuer' : 'jwks'}`, fault)
-  if (algorithms.some(isSymmetric) !== hasSecrets) report.problem(`${at}.algorithms`, hasSecrets ? 'leave the secret without use' : 'name HS*, which needs secret_env or secret_file')
-  if (!algorithms.every(isSymmetric) !== hasKeys) report.problem(`${at}.algorithms`, hasKeys ? 'leave the keys without use' : 'name some that need jwks:')
+  if (algorithms.some(isSymmetric) !== hasSecrets) {
+    report.problem(
+    `${at}.algorithms`, hasSecrets ? 'leave the secret without use' : 'name HS*, which needs secret_env or secret_file'
+    )
+  }
+  if (!algorithms.every(isSymmetric) !== hasKeys) {
+    report.problem(`${at}.algorithms`, hasKeys ? 'leave the keys without use' : 'name some that need jwks:')
+  }
 
   return {
     issuer,
@@ -62,9 +72,13 @@ function hmacSecrets (entry: JwtEntry, algorithms: readonly string[], at: string
   const minBytes = Math.max(32, ...algorithms.filter(isSymmetric).map((algorithm) => Number(algorithm.slice(2)) / 8))
   return readSecrets(entry, 'secret', at, compiling).map(({ path, name, value }) => {
     const bytes = Buffer.from(value)
-    if (bytes.length < minBytes) compiling.report.problem(path, `names ${name}, which must be ${minBytes} bytes or longer`)
+    if (bytes.length < minBytes) {
+      compiling.report.problem(path, `names ${name}, which must be ${minBytes} bytes or longer`)
+    }
     // With a public key as the secret, everybody could sign.
-    if (/-----BEGIN |"kty"|^ssh-/.test(value)) compiling.report.problem(path, `names ${name}, which holds a key, not a secret: name it by jwks:`)
+    if (/-----BEGIN |"kty"|^ssh-/.test(value)) {
+      compiling.report.problem(path, `names ${name}, which holds a key, not a secret: name it by jwks:`)
+    }
     return bytes
   })
 }

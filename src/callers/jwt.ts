@@ -3,10 +3,10 @@
 
 import type { KeyObject } from 'node:crypto'
 import type { Json, JsonObject } from '../json.ts'
-import { createCaller, isSubject, refused, type Caller } from './caller.ts'
-import type { KeySet } from './jwks.ts'
-import { normalizeType, type JwtRule } from './jwt-entry.ts'
 import { readObject } from '../outbound/request.ts'
+import { type Caller, createCaller, isSubject, refused } from './caller.ts'
+import type { KeySet } from './jwks.ts'
+import { type JwtRule, normalizeType } from './jwt-entry.ts'
 import { isSignedBy, type Signed } from './signature.ts'
 
 /** The last second of the year 9999; what lies beyond is no date. */
@@ -20,7 +20,9 @@ export function readJwt (token: string): Jwt | undefined {
   const [header, claims, signature] = parts.map(readBase64url)
   if (parts.length !== 3 || header === undefined || claims === undefined || signature === undefined) return undefined
   const [headerObject, claimsObject] = [readObject(header), readObject(claims)]
-  return headerObject && claimsObject && { header: headerObject, claims: claimsObject, signed: Buffer.from(token.slice(0, token.lastIndexOf('.'))), signature }
+  return headerObject && claimsObject && {
+    header: headerObject, claims: claimsObject, signed: Buffer.from(token.slice(0, token.lastIndexOf('.'))), signature
+  }
 }
 
 /** Node decodes leniently; only what is spelled in the one right way comes out the same when encoded again. */
@@ -29,15 +31,21 @@ function readBase64url (part: string): Buffer | undefined {
   return part !== '' && bytes.toString('base64url') === part ? bytes : undefined
 }
 
-export async function verifyJwt ({ header, claims, signed, signature }: Jwt, rule: JwtRule, nowSeconds: number): Promise<Caller> {
+export async function verifyJwt (
+  { header, claims, signed, signature }: Jwt, rule: JwtRule, nowSeconds: number
+): Promise<Caller> {
   const { alg, kid, typ } = header
   if (typeof alg !== 'string' || !rule.algorithms.has(alg)) throw refused('algorithm_not_allowed')
   // We understand no extension, and neither compression nor a payload that is not encoded is asked for by anyone honest.
   if (['crit', 'b64', 'zip'].some((name) => Object.hasOwn(header, name))) throw refused('header_not_understood')
   if (kid !== undefined && typeof kid !== 'string') throw refused('kid_malformed')
-  if (rule.type !== null && (typeof typ !== 'string' || normalizeType(typ) !== rule.type)) throw refused('type_not_accepted')
+  if (rule.type !== null && (typeof typ !== 'string' || normalizeType(typ) !== rule.type)) {
+    throw refused('type_not_accepted')
+  }
 
-  const keys = alg.startsWith('HS') ? rule.secrets : await (rule.keys as KeySet).find(kid === undefined ? { alg } : { alg, kid })
+  const keys = alg.startsWith('HS')
+    ? rule.secrets
+    : await (rule.keys as KeySet).find(kid === undefined ? { alg } : { alg, kid })
   if (keys.length === 0) throw refused('key_unknown')
   if (!await isSignedByOne(keys, { algorithm: alg, input: signed, signature })) throw refused('signature_invalid')
 
@@ -56,14 +64,18 @@ async function isSignedByOne (keys: readonly (KeyObject | Uint8Array)[], signed:
   return false
 }
 
-function judgeDates ({ exp, nbf, iat }: JsonObject, { toleranceSeconds, maxLifetimeSeconds }: JwtRule, now: number): void {
+function judgeDates (
+  { exp, nbf, iat }: JsonObject, { toleranceSeconds, maxLifetimeSeconds }: JwtRule, now: number
+): void {
   if (!isDate(exp)) throw refused('exp_malformed')
   if ((nbf !== undefined && !isDate(nbf)) || (iat !== undefined && !isDate(iat))) throw refused('date_malformed')
   if (exp < now - toleranceSeconds) throw refused('token_expired')
   if (nbf !== undefined && nbf > now + toleranceSeconds) throw refused('token_not_yet_valid')
   if (iat !== undefined && iat > now + toleranceSeconds) throw refused('token_from_the_future')
   if (iat !== undefined && exp <= iat) throw refused('expires_before_issued')
-  if (maxLifetimeSeconds !== Infinity && (iat === undefined || exp - iat > maxLifetimeSeconds)) throw refused('lifetime_too_long')
+  if (maxLifetimeSeconds !== Infinity && (iat === undefined || exp - iat > maxLifetimeSeconds)) {
+    throw refused('lifetime_too_long')
+  }
 }
 
 export function isDate (value: Json | undefined): value is number {

@@ -1,11 +1,11 @@
 // Tokens, wherever they were found: a JWT is judged by the entry of its `iss`, another token by the introspection endpoint.
 
+import type { Clock } from '../clock.ts'
+import { type Caller, refused } from './caller.ts'
 import { createMemory, memoryKey } from './caller-cache.ts'
-import { refused, type Caller } from './caller.ts'
 import type { Introspection } from './introspection.ts'
 import { readJwt, verifyJwt } from './jwt.ts'
 import type { JwtRule } from './jwt-entry.ts'
-import type { Clock } from '../clock.ts'
 
 const REMEMBER_MS = 60_000
 const MAX_TOKEN_BYTES = 8 * 1024
@@ -16,7 +16,9 @@ const BEARER = /^bearer ([\w\-.~+/]+=*)$/i
 export type JudgeToken = (presented: string, cookie?: string) => Caller | Promise<Caller>
 
 export function createTokenJudge (
-  { rules, introspection, clock }: { rules: ReadonlyMap<string, JwtRule>, introspection: Introspection | undefined, clock: Clock }
+  { rules, introspection, clock }: {
+    rules: ReadonlyMap<string, JwtRule>, introspection: Introspection | undefined, clock: Clock
+  }
 ): JudgeToken {
   const memory = createMemory(REMEMBER_MS, clock.wallMs)
   return (presented, cookie) => {
@@ -30,7 +32,9 @@ export function createTokenJudge (
     // Where no entry is for JWTs, a token that looks like one is opaque like any other.
     const jwt = rules.size > 0 ? readJwt(token) : undefined
     const issuer = jwt?.claims.iss
-    if (introspection !== undefined && cookie === undefined && (jwt === undefined || issuer === introspection.issuer)) return introspection.judge(token)
+    if (introspection !== undefined && cookie === undefined && (jwt === undefined || issuer === introspection.issuer)) {
+      return introspection.judge(token)
+    }
     if (jwt === undefined) throw refused('token_malformed')
     const rule = typeof issuer === 'string' ? rules.get(issuer) : undefined
     if (rule === undefined || (cookie !== undefined && rule.cookie !== cookie)) throw refused('issuer_unknown')

@@ -2,20 +2,22 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import Type, { type Static } from 'typebox'
+import type { Caller } from '../callers/caller.ts'
 import type { ApiError, ErrorCode } from '../errors.ts'
-import { getIn, leafPaths, type Json, type JsonObject } from '../json.ts'
-import { faultFinder } from '../schema/faults.ts'
+import { getIn, type Json, type JsonObject, leafPaths } from '../json.ts'
 import type { Policies } from '../policy/policy.ts'
+import { KINDS } from '../realtime/session.ts'
+import { faultFinder } from '../schema/faults.ts'
 import type { Fault } from '../schema/report.ts'
 import { parseYaml } from '../schema/yaml.ts'
-import { KINDS } from '../realtime/session.ts'
-import { callerOf, decide, masked, ROUTE_NAMES, routeNamed, type Decided, type Route } from './dry-run.ts'
-import type { Caller } from '../callers/caller.ts'
+import { callerOf, decide, type Decided, masked, type Route, ROUTE_NAMES, routeNamed } from './dry-run.ts'
 
 const closed = { additionalProperties: false }
 const anyObject = Type.Record(Type.String(), Type.Unknown())
 /** What a policy can answer; what is wrong with a token is no case. */
-const REFUSALS = ['no_policy', 'caller_blocked', 'policy_violation', 'invalid_request', 'invalid_json'] as const satisfies readonly ErrorCode[]
+const REFUSALS = [
+  'no_policy', 'caller_blocked', 'policy_violation', 'invalid_request', 'invalid_json'
+] as const satisfies readonly ErrorCode[]
 
 const Expect = Type.Object({
   policy: Type.Optional(Type.String()),
@@ -55,8 +57,14 @@ export function readCases (text: string): { cases: Case[], problems: Fault[] } {
   const names = cases.map(({ name }) => name)
   for (const [i, { name, expect }] of cases.entries()) {
     if (names.indexOf(name) < i) problem(`${i}.name`, 'is the name of another case too')
-    if (expect.refused === undefined && expect.param !== undefined) problem(`${i}.expect.param`, 'means nothing without refused')
-    for (const key of OF_A_GRANT) if (expect.refused !== undefined && expect[key] !== undefined) problem(`${i}.expect.${key}`, 'means nothing beside refused')
+    if (expect.refused === undefined && expect.param !== undefined) {
+      problem(`${i}.expect.param`, 'means nothing without refused')
+    }
+    for (const key of OF_A_GRANT) {
+      if (expect.refused !== undefined && expect[key] !== undefined) {
+        problem(`${i}.expect.${key}`, 'means nothing beside refused')
+      }
+    }
   }
   return {
     cases: cases.map(({ name, claims, route, body, expect }) => ({
@@ -73,12 +81,16 @@ export function readCases (text: string): { cases: Case[], problems: Fault[] } {
 export type Difference = Readonly<{ what: string, expected: string, got: string }>
 
 /** None where the case holds. */
-export function judgeCase (policies: Policies, { caller, route, body, expect }: Case, safetyIdentifierSecret: string | null): Difference[] {
+export function judgeCase (
+  policies: Policies, { caller, route, body, expect }: Case, safetyIdentifierSecret: string | null
+): Difference[] {
   const decided = decide(policies, { caller, route, body, safetyIdentifierSecret })
   const { policy, kind, granted } = decided
   const differences: Difference[] = []
   const compare = (what: string, expected: Json | undefined, got: Json | undefined) => {
-    if (expected !== undefined && !isDeepStrictEqual(expected, got)) differences.push({ what, expected: written(expected), got: written(got) })
+    if (expected !== undefined && !isDeepStrictEqual(expected, got)) {
+      differences.push({ what, expected: written(expected), got: written(got) })
+    }
   }
   compare('policy', expect.policy, policy)
   compare('kind', expect.kind, kind)
@@ -91,7 +103,9 @@ export function judgeCase (policies: Policies, { caller, route, body, expect }: 
   compare('ignored', expect.ignored?.toSorted(), granted.ignored.toSorted())
   compare('expires_after', expect.expires_after, granted.expiresAfterSeconds)
   const upstream = (expect.upstream ?? {}) as JsonObject
-  for (const path of leafPaths(upstream)) compare(`upstream ${path.join('.')}`, getIn(upstream, path), getIn(granted.session, path))
+  for (const path of leafPaths(upstream)) {
+    compare(`upstream ${path.join('.')}`, getIn(upstream, path), getIn(granted.session, path))
+  }
   return differences
 }
 

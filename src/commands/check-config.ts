@@ -7,21 +7,27 @@ import { createKeySets } from '../callers/jwks.ts'
 import { ConfigError, policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config/environment.ts'
 import type { Policies } from '../policy/policy.ts'
 import { readPolicies } from '../rulebook/policies.ts'
-import type { Fault } from '../schema/report.ts'
 import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
-import { judgeCase, readCases, type Case } from './cases.ts'
+import type { Fault } from '../schema/report.ts'
+import { type Case, judgeCase, readCases } from './cases.ts'
 import { run, silentLog, UsageError } from './command.ts'
 import { STAND_INS } from './dry-run.ts'
 import { startProgress } from './progress.ts'
 
 await run(async () => {
-  const { positionals: [file, ...more], values: { cases: casesFile } } = parseArgs({ allowPositionals: true, options: { cases: { type: 'string' } } })
+  const { positionals: [file, ...more], values: { cases: casesFile } } = parseArgs(
+    { allowPositionals: true, options: { cases: { type: 'string' } } }
+  )
   if (file === undefined || more.length > 0) throw new UsageError('npm run check-config -- FILE [--cases CASES]')
 
   const environment = policyEnvironment(processEnv, file)
   const text = readPolicyFile(file)
-  const { problems, warnings } = readRulebook(text, { ...environment, log: silentLog, keySets: createKeySets({ log: silentLog }) })
-  const { cases, problems: faults } = casesFile === undefined ? { cases: [], problems: [] } : readCases(readCasesFile(casesFile))
+  const { problems, warnings } = readRulebook(
+    text, { ...environment, log: silentLog, keySets: createKeySets({ log: silentLog }) }
+  )
+  const { cases, problems: faults } = casesFile === undefined
+    ? { cases: [], problems: [] }
+    : readCases(readCasesFile(casesFile))
   say('warning', warnings)
   say('problem', problems)
   say('problem', faults.map(({ path, problem }) => ({ path: `${casesFile}: ${path}`, problem })))
@@ -30,7 +36,9 @@ await run(async () => {
   if (casesFile === undefined) return 0
 
   // With what stands for secrets: a difference is shown.
-  const { policies } = readPolicies(text, { secrets: STAND_INS, legacyOnly: environment.mintApi === 'sessions', hasSafetyIdentifierSecret: true })
+  const { policies } = readPolicies(
+    text, { secrets: STAND_INS, legacyOnly: environment.mintApi === 'sessions', hasSafetyIdentifierSecret: true }
+  )
   return runCases(policies as Policies, cases) ? 0 : 1
 })
 
@@ -54,9 +62,13 @@ function runCases (policies: Policies, cases: readonly Case[]): boolean {
   progress.end()
   for (const { name, differences } of failed) {
     console.log(`failed   ${name}`)
-    for (const { what, expected, got } of differences) console.log(`           ${what}: expected ${expected}, got ${got}`)
+    for (const { what, expected, got } of differences) {
+      console.log(`           ${what}: expected ${expected}, got ${got}`)
+    }
   }
-  console.log(failed.length === 0 ? `${cases.length} ${cases.length === 1 ? 'case holds' : 'cases hold'}` : `${failed.length} of ${cases.length} cases failed`)
+  console.log(failed.length === 0
+    ? `${cases.length} ${cases.length === 1 ? 'case holds' : 'cases hold'}`
+    : `${failed.length} of ${cases.length} cases failed`)
   return failed.length === 0
 }
 

@@ -3,19 +3,21 @@
 
 import { parseArgs } from 'node:util'
 import { createKeySets } from '../callers/jwks.ts'
-import { type Config, ConfigError, policyEnvironment, policyFileOf, processEnv, readConfig } from '../config/environment.ts'
-import { compareClocks } from './doctor/clock.ts'
-import { note, ok, wrong, type Finding } from './doctor/finding.ts'
-import { examineCaller } from './doctor/identity.ts'
-import { examineAudit, examineRedis } from './doctor/surroundings.ts'
-import { examineUpstream, tryMint } from './doctor/upstream.ts'
 import type { CallerEntry } from '../callers/schema.ts'
+import {
+  type Config, ConfigError, policyEnvironment, policyFileOf, processEnv, readConfig
+} from '../config/environment.ts'
 import type { Policies } from '../policy/policy.ts'
 import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
-import { createClient, type Client } from '../upstream/client.ts'
+import { type Client, createClient } from '../upstream/client.ts'
 import { openKey } from '../upstream/key.ts'
 import { run, silentLog } from './command.ts'
+import { compareClocks } from './doctor/clock.ts'
+import { type Finding, note, ok, wrong } from './doctor/finding.ts'
+import { examineCaller } from './doctor/identity.ts'
+import { examineAudit, examineRedis } from './doctor/surroundings.ts'
+import { examineUpstream, tryMint } from './doctor/upstream.ts'
 import { startProgress } from './progress.ts'
 
 type Tell = (finding: Finding) => void
@@ -40,7 +42,9 @@ await run(async () => {
       tell(await examineUpstream(config.upstream, client, clocks))
       if (!mint) return
       progress.tell('minting')
-      tell(policies === null ? note('mint', 'was not tried', 'mend the policy file first') : await tryMint(config, client, policies))
+      tell(policies === null
+        ? note('mint', 'was not tried', 'mend the policy file first')
+        : await tryMint(config, client, policies))
     })
   }
   for (const [i, entry] of callers) {
@@ -63,16 +67,26 @@ function examineEnvironment (tell: Tell): Config | null {
   try {
     const config = readConfig(processEnv)
     tell(config.safetyIdentifierSecret === null
-      ? note('environment', 'can be used, but SAFETY_IDENTIFIER_SECRET is not set', 'set it, 32 bytes or more: without it, safety identifiers are plain hashes')
+      ? note(
+        'environment',
+        'can be used, but SAFETY_IDENTIFIER_SECRET is not set',
+        'set it, 32 bytes or more: without it, safety identifiers are plain hashes'
+      )
       : ok('environment', 'can be used'))
     return config
   } catch (error) {
-    for (const problem of (error as ConfigError).problems) tell(wrong('environment', problem, '.env.example has every variable'))
+    for (const problem of (error as ConfigError).problems) {
+      tell(wrong('environment', problem, '.env.example has every variable'))
+    }
     return null
   }
 }
 
-type Read = Readonly<{ policies: Policies | null, callers: readonly (readonly [place: number, entry: CallerEntry])[], secrets: ReturnType<typeof policyEnvironment>['secrets'] }>
+type Read = Readonly<{
+  policies: Policies | null,
+  callers: readonly (readonly [place: number, entry: CallerEntry])[],
+  secrets: ReturnType<typeof policyEnvironment>['secrets']
+}>
 
 /** Callers without the entries that are wrong as they stand. */
 function examinePolicyFile (tell: Tell): Read {
@@ -81,14 +95,25 @@ function examinePolicyFile (tell: Tell): Read {
   const { secrets } = environment
   try {
     const text = readPolicyFile(path)
-    const { problems, warnings } = readRulebook(text, { ...environment, log: silentLog, keySets: createKeySets({ log: silentLog }) })
-    for (const { path: at, problem } of problems) tell(wrong('policy file', `${at} ${problem}`, `npm run check-config -- ${path}`))
-    if (problems.length === 0) tell(ok('policy file', `${path} is in order${warnings.length === 0 ? '' : `, and npm run check-config -- ${path} has warnings`}`))
+    const { problems, warnings } = readRulebook(
+      text, { ...environment, log: silentLog, keySets: createKeySets({ log: silentLog }) }
+    )
+    for (const { path: at, problem } of problems) {
+      tell(wrong('policy file', `${at} ${problem}`, `npm run check-config -- ${path}`))
+    }
+    if (problems.length === 0) {
+      tell(ok(
+        'policy file',
+      `${path} is in order${warnings.length === 0 ? '' : `, and npm run check-config -- ${path} has warnings`}`
+      ))
+    }
     const { policies, callers } = readPolicies(text, { ...environment, legacyOnly: environment.mintApi === 'sessions' })
     const isSound = (i: number) => !problems.some(({ path: at }) => at === 'callers' || at.startsWith(`callers.${i}.`))
     return { policies, callers: [...(callers ?? []).entries()].filter(([i]) => isSound(i)), secrets }
   } catch (error) {
-    for (const problem of (error as ConfigError).problems) tell(wrong('policy file', problem, 'cp ephemint.example.yaml ephemint.yaml'))
+    for (const problem of (error as ConfigError).problems) {
+      tell(wrong('policy file', problem, 'cp ephemint.example.yaml ephemint.yaml'))
+    }
     return { policies: null, callers: [], secrets }
   }
 }

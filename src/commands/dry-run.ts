@@ -1,6 +1,7 @@
 // What the service would decide of a request: the way of a mint without its limits, and without upstream.
 
-import { createCaller, GUEST_ISSUER, type Caller } from '../callers/caller.ts'
+import { type Caller, createCaller, GUEST_ISSUER } from '../callers/caller.ts'
+import { safetyIdentifier } from '../callers/safety-identifier.ts'
 import { ApiError } from '../errors.ts'
 import { parseStrictly } from '../http/strict-json.ts'
 import { isObject, type Json } from '../json.ts'
@@ -9,7 +10,6 @@ import type { Policies } from '../policy/policy.ts'
 import { selectPolicy } from '../policy/select.ts'
 import type { Kind } from '../realtime/session.ts'
 import { MINT_ROUTES } from '../routes/mint.ts'
-import { safetyIdentifier } from '../callers/safety-identifier.ts'
 
 export type Route = typeof MINT_ROUTES[number]
 
@@ -44,7 +44,9 @@ type Request = Readonly<{ caller: Caller, route: Route, body: string, safetyIden
 export function decide (policies: Policies, { caller, route, body, safetyIdentifierSecret }: Request): Decided {
   let decided: Decided = { policy: null, kind: null, granted: null, refusal: null }
   try {
-    const policy = selectPolicy(policies, caller, safetyIdentifier(caller.issuer, caller.subject, safetyIdentifierSecret))
+    const policy = selectPolicy(
+      policies, caller, safetyIdentifier(caller.issuer, caller.subject, safetyIdentifierSecret)
+    )
     decided = { ...decided, policy: policy.name }
     const { kind, asked } = route.read(body === '' ? undefined : parseStrictly(Buffer.from(body)))
     decided = { ...decided, kind }
@@ -60,6 +62,8 @@ export function decide (policies: Policies, { caller, route, body, safetyIdentif
 /** What a tool authenticates with is a secret also where the file spells it out: for JSON.stringify. */
 export function masked (this: unknown, key: string, value: Json): Json {
   if (key === 'authorization') return '(secret)'
-  if (key === 'headers' && isObject(value)) return Object.fromEntries(Object.keys(value).map((name) => [name, '(secret)']))
+  if (key === 'headers' && isObject(value)) {
+    return Object.fromEntries(Object.keys(value).map((name) => [name, '(secret)']))
+  }
   return value
 }

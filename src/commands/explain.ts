@@ -15,7 +15,9 @@ const USAGE = `npm run explain -- --config FILE --claims JSON --route ROUTE --bo
 
 await run(async () => {
   const { values: { config: file = './ephemint.yaml', claims = '{}', route: name = '', body = '{}' } } = parseArgs({
-    options: { config: { type: 'string' }, claims: { type: 'string' }, route: { type: 'string' }, body: { type: 'string' } }
+    options: {
+      config: { type: 'string' }, claims: { type: 'string' }, route: { type: 'string' }, body: { type: 'string' }
+    }
   })
   const route = routeNamed(name)
   const caller = callerOf(claims === 'guest' ? claims : readClaims(claims))
@@ -29,14 +31,22 @@ await run(async () => {
     for (const { path, problem } of problems) console.log(`problem  ${path} ${problem}`)
     return 1
   }
-  const { policy, kind, granted, refusal } = decide(policies, { caller, route, body, safetyIdentifierSecret: readSafetyIdentifierSecret(processEnv) })
+  const { policy, kind, granted, refusal } = decide(
+    policies, { caller, route, body, safetyIdentifierSecret: readSafetyIdentifierSecret(processEnv) }
+  )
   if (policy !== null) console.log(`policy         ${policy}`)
   if (kind !== null) console.log(`kind           ${kind}`)
-  if (refusal !== null) console.log(`refused        ${refusal.statusCode} ${refusal.code}${refusal.param === null ? '' : ` at ${refusal.param}`}`)
+  if (refusal !== null) {
+    console.log(
+    `refused        ${refusal.statusCode} ${refusal.code}${refusal.param === null ? '' : ` at ${refusal.param}`}`
+    )
+  }
   if (kind === null || granted === null) return 0
   if (granted.prompt !== null) console.log(`prompt         ${granted.prompt}`)
   if (granted.ignored.length > 0) console.log(`ignored        ${granted.ignored.join(', ')}`)
-  const routes = upstreamRoutes({ ...granted, kind, legacy: route.legacy }, environment.mintApi).filter((tried) => tried !== undefined)
+  const routes = upstreamRoutes({ ...granted, kind, legacy: route.legacy }, environment.mintApi).filter(
+    (tried) => tried !== undefined
+  )
   for (const [i, { path, body }] of routes.entries()) {
     console.log(`\n${i === 0 ? '' : 'and where that is gone: '}POST ${path}\n${JSON.stringify(body, masked, 2)}`)
   }

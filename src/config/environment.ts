@@ -3,7 +3,7 @@
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { isRange } from './addresses.ts'
-import { readSecret, secretSource, type Environment } from './secrets.ts'
+import { type Environment, readSecret, secretSource } from './secrets.ts'
 
 /** This process' own; everything else takes an environment as an argument. */
 export const processEnv: Environment = process.env
@@ -47,7 +47,9 @@ export type Config = Readonly<{
 }>
 
 /** `username` and `password` are empty where the URL has none. */
-export type RedisAddress = Readonly<{ host: string, port: number, tls: boolean, username: string, password: string, database: number }>
+export type RedisAddress = Readonly<{
+  host: string, port: number, tls: boolean, username: string, password: string, database: number
+}>
 
 /** Throws an Error whose message has one line for each problem. */
 export class ConfigError extends Error {
@@ -84,18 +86,34 @@ export function readConfig (env: Environment): Config {
   const baseUrl = url('OPENAI_BASE_URL', 'https://api.openai.com/v1')
   for (const fault of urlFaults(baseUrl, allowHttp)) problem('OPENAI_BASE_URL', fault)
   const key = readSecret(env, 'OPENAI_API_KEY', problems)
-  if (key === null && text('OPENAI_API_KEY_FILE') === null) problem('OPENAI_API_KEY', 'or OPENAI_API_KEY_FILE must be set')
-  if (key !== null && !/^[\x21-\x7e]+$/.test(key)) problem(text('OPENAI_API_KEY') === null ? 'OPENAI_API_KEY_FILE' : 'OPENAI_API_KEY', 'has characters that no key has: a space, a quote mark or a comment behind it?')
+  if (key === null && text('OPENAI_API_KEY_FILE') === null) {
+    problem('OPENAI_API_KEY', 'or OPENAI_API_KEY_FILE must be set')
+  }
+  if (key !== null && !/^[\x21-\x7e]+$/.test(key)) {
+    problem(
+      text('OPENAI_API_KEY') === null ? 'OPENAI_API_KEY_FILE' : 'OPENAI_API_KEY',
+      'has characters that no key has: a space, a quote mark or a comment behind it?'
+    )
+  }
   for (const name of ['OPENAI_ORG_ID', 'OPENAI_PROJECT_ID']) {
     if (!/^[\x21-\x7e]*$/.test(text(name) ?? '')) problem(name, 'has characters that no header may have')
   }
   const publicUrl = url('REALTIME_PUBLIC_URL', baseUrl)
-  if (text('REALTIME_PUBLIC_URL') !== null) for (const fault of urlFaults(publicUrl, allowHttp)) problem('REALTIME_PUBLIC_URL', fault)
-  if (text('NODE_TLS_REJECT_UNAUTHORIZED') === '0') problem('NODE_TLS_REJECT_UNAUTHORIZED', 'must not be 0: it turns off the check of every certificate')
+  if (text('REALTIME_PUBLIC_URL') !== null) {
+    for (const fault of urlFaults(publicUrl, allowHttp)) problem('REALTIME_PUBLIC_URL', fault)
+  }
+  if (text('NODE_TLS_REJECT_UNAUTHORIZED') === '0') {
+    problem('NODE_TLS_REJECT_UNAUTHORIZED', 'must not be 0: it turns off the check of every certificate')
+  }
 
   const origins = readOrigins(env)
   for (const [i, origin] of origins.entries()) {
-    if (URL.parse(origin)?.origin !== origin || origin.includes('*')) problem('CORS_ORIGINS', `entry ${i + 1} is no exact origin such as https://app.example.com (no path, no wildcard, no default port)`)
+    if (URL.parse(origin)?.origin !== origin || origin.includes('*')) {
+      problem(
+        'CORS_ORIGINS',
+      `entry ${i + 1} is no exact origin such as https://app.example.com (no path, no wildcard, no default port)`
+      )
+    }
   }
   const safetyIdentifierSecret = safetyIdentifierSecretOf(env, problems)
   const opsPort = env.OPS_PORT === '' ? null : whole('OPS_PORT', 9090, 0, 65_535)
@@ -103,7 +121,9 @@ export function readConfig (env: Environment): Config {
   const config: Config = {
     upstream: {
       baseUrl,
-      key: text('OPENAI_API_KEY_FILE') === null ? { value: key ?? '' } : { file: text('OPENAI_API_KEY_FILE') as string },
+      key: text('OPENAI_API_KEY_FILE') === null
+        ? { value: key ?? '' }
+        : { file: text('OPENAI_API_KEY_FILE') as string },
       authScheme: oneOf('OPENAI_AUTH_SCHEME', ['bearer', 'api-key'], 'bearer'),
       organization: text('OPENAI_ORG_ID'),
       project: text('OPENAI_PROJECT_ID'),
@@ -140,7 +160,9 @@ export function readSafetyIdentifierSecret (env: Environment): string | null {
 
 function safetyIdentifierSecretOf (env: Environment, problems: string[]): string | null {
   const secret = readSecret(env, 'SAFETY_IDENTIFIER_SECRET', problems)
-  if (secret !== null && Buffer.byteLength(secret) < 32) problems.push('SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer')
+  if (secret !== null && Buffer.byteLength(secret) < 32) {
+    problems.push('SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer')
+  }
   return secret
 }
 
@@ -151,7 +173,9 @@ function readRedis (env: Environment, problems: string[]): RedisAddress | null {
   const url = URL.parse(given)
   const [, tls, database = '0'] = /^redis(s?):\/\/[^/]+\/?(\d{1,5})?$/.exec(given) ?? []
   try {
-    if (url === null || tls === undefined || url.hostname === '' || url.search !== '' || url.hash !== '') throw new Error('no such URL')
+    if (url === null || tls === undefined || url.hostname === '' || url.search !== '' || url.hash !== '') {
+      throw new Error('no such URL')
+    }
     return {
       host: url.hostname.replace(/^\[|\]$/g, ''),
       port: Number(url.port || 6379),
@@ -161,7 +185,9 @@ function readRedis (env: Environment, problems: string[]): RedisAddress | null {
       database: Number(database)
     }
   } catch {
-    problems.push(`${env.REDIS_URL ? 'REDIS_URL' : 'REDIS_URL_FILE'} must be redis:// or rediss://, a host, and where needed user:password@, a port and /database; no query`)
+    problems.push(
+      `${env.REDIS_URL ? 'REDIS_URL' : 'REDIS_URL_FILE'} must be redis:// or rediss://, a host, and where needed user:password@, a port and /database; no query`
+    )
     return null
   }
 }
@@ -210,10 +236,14 @@ export function isLoopback (host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
-function readTrustProxy (given: string | null, problem: (name: string, text: string) => void): number | string[] | false {
+function readTrustProxy (
+  given: string | null, problem: (name: string, text: string) => void
+): number | string[] | false {
   if (given === null) return false
   if (/^[1-9]\d?$/.test(given)) return Number(given)
   const ranges = given.split(',').map((range) => range.trim())
-  if (!ranges.every(isRange)) problem('TRUST_PROXY', 'must be a hop count from 1 to 99, or a comma list of addresses and CIDR ranges; never all')
+  if (!ranges.every(isRange)) {
+    problem('TRUST_PROXY', 'must be a hop count from 1 to 99, or a comma list of addresses and CIDR ranges; never all')
+  }
   return ranges
 }

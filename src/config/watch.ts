@@ -23,7 +23,8 @@ export function watchText (path: string, initial: string | null, { onText, isUsa
     const text = await readText(path)
     looksAlike = text === seen ? looksAlike + 1 : 0
     seen = text
-    if (looksAlike > 0 && text !== told && !isStopped && (looksAlike >= LOOKS_AT_HALF || !isHalf(text, told) || !isUsable(text))) {
+    if (looksAlike > 0 && text !== told && !isStopped &&
+      (looksAlike >= LOOKS_AT_HALF || !isHalf(text, told) || !isUsable(text))) {
       told = text
       await onText(text)
     }

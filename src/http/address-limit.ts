@@ -20,6 +20,8 @@ export async function createAddressLimit (app: FastifyInstance, perMinute: numbe
     keyGenerator: (request) => clientKey(request.ip)
   })
   return (request) => check(request).then((state) => {
-    if (!state.isAllowed && state.isExceeded) throw new ApiError('rate_limit_exceeded', { reason: 'address', retryAfterSeconds: state.ttlInSeconds })
+    if (!state.isAllowed && state.isExceeded) {
+      throw new ApiError('rate_limit_exceeded', { reason: 'address', retryAfterSeconds: state.ttlInSeconds })
+    }
   })
 }

@@ -1,7 +1,7 @@
 // Client addresses, and who may speak for them.
 
-import { normalizeIP } from '@fastify/rate-limit'
 import { isIP } from 'node:net'
+import { normalizeIP } from '@fastify/rate-limit'
 import { addressRanges, inRanges } from '../config/addresses.ts'
 import type { Config } from '../config/environment.ts'
 

@@ -1,8 +1,8 @@
 // A stop: connections are given up one answer at a time, and at the end nothing new is begun.
 
-import type { FastifyInstance } from 'fastify'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { FastifyInstance } from 'fastify'
 import { ApiError } from '../errors.ts'
 
 /** Once or twice this long may a request take that is still being sent at the end, or a client to read its answer. */
@@ -28,7 +28,9 @@ export function registerDrain (app: FastifyInstance, isDraining: () => boolean):
     for (const [socket] of latest) if (socket.bytesRead === 0) socket.destroy()
     let waitedFor = new Set<Socket>()
     const timer = setInterval(() => {
-      const waiting = [...latest].filter(([, response]) => response === null || !isInWork(response)).map(([socket]) => socket)
+      const waiting = [...latest].filter(([, response]) => response === null || !isInWork(response)).map(
+        ([socket]) => socket
+      )
       for (const socket of waiting) if (waitedFor.has(socket)) socket.destroy()
       waitedFor = new Set(waiting)
     }, PATIENCE_MS)

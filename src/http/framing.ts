@@ -19,7 +19,9 @@ export function registerWire (app: FastifyInstance): void {
     if (isRtsp(bytes, socket)) answerMalformed({}, socket)
   })
   for (const event of ['checkContinue', 'checkExpectation']) {
-    app.server.on(event, (request: IncomingMessage, response: ServerResponse) => app.server.emit('request', request, response))
+    app.server.on(
+      event, (request: IncomingMessage, response: ServerResponse) => app.server.emit('request', request, response)
+    )
   }
   app.server.on('connect', (_request: IncomingMessage, socket: Socket) => answerMalformed({}, socket))
 
@@ -57,5 +59,7 @@ function times (wanted: string, rawHeaders: readonly string[]): number {
 
 /** Node's parser takes any coding before `chunked` (RFC 9112, section 6.1), chunks in HTTP/1.0, and the versions 0.9 and 2.0. */
 function isFramedPlainly (httpVersion: string, coding: string | undefined): boolean {
-  return coding === undefined ? /^1\.[01]$/.test(httpVersion) : httpVersion === '1.1' && coding.toLowerCase() === 'chunked'
+  return coding === undefined
+    ? /^1\.[01]$/.test(httpVersion)
+    : httpVersion === '1.1' && coding.toLowerCase() === 'chunked'
 }

@@ -1,10 +1,10 @@
 // What both listeners have in common: how long a client may take, and who answers what never becomes a request.
 
-import { LogController, type FastifyHttpOptions } from 'fastify'
 import type { Server } from 'node:http'
+import { type FastifyHttpOptions, LogController } from 'fastify'
 import type { Log } from '../records/log.ts'
-import { refuse, toApiError } from './refusals.ts'
 import { answerMalformed } from './parse-errors.ts'
+import { refuse, toApiError } from './refusals.ts'
 import { schemaController } from './serializer.ts'
 import { BODY_LIMIT_BYTES } from './strict-json.ts'
 

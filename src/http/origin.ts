@@ -9,9 +9,13 @@ const METHODS = ['GET', 'POST']
 const HEADERS = new Set(['authorization', 'content-type'])
 // Sent by OpenAI's SDKs. Matched by name: a literal `x-stainless-*` means nothing to a browser.
 const SDK_HEADERS = /^(x-stainless-|openai-|x-openai-)[a-z0-9-]{1,64}$/
-const EXPOSED = ['X-Realtime-Url', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset', 'X-Request-Id', 'Retry-After'].join(', ')
+const EXPOSED = [
+  'X-Realtime-Url', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset', 'X-Request-Id', 'Retry-After'
+].join(', ')
 
-export async function registerOrigin (app: FastifyInstance, { origins, credentials }: { origins: ReadonlySet<string>, credentials: () => boolean }): Promise<void> {
+export async function registerOrigin (
+  app: FastifyInstance, { origins, credentials }: { origins: ReadonlySet<string>, credentials: () => boolean }
+): Promise<void> {
   app.addHook('onRequest', ({ method, headers: { origin, 'sec-fetch-site': site } }, reply, done) => {
     const isForeign = origin === undefined ? site === 'cross-site' : !origins.has(origin)
     if (isForeign) return done(new ApiError('origin_not_allowed'))

@@ -1,9 +1,9 @@
 // Sheds load before things break: what cannot be served in time is told so at once.
 // @fastify/under-pressure is not used: it asks for the resident memory, which ends the process where there is no /proc.
 
-import type { FastifyInstance } from 'fastify'
 import type { ServerResponse } from 'node:http'
 import { getHeapStatistics } from 'node:v8'
+import type { FastifyInstance } from 'fastify'
 import { ApiError } from '../errors.ts'
 
 const LOOK_MS = 500

@@ -14,7 +14,9 @@ export function requestIdOf (isTrusted: IsTrusted): (request: IncomingMessage) =
     typeof given === 'string' && REQUEST_ID.test(given) && isTrusted(socket.remoteAddress, 0) ? given : randomUUID()
 }
 
-export function registerAnswers (app: FastifyInstance, onError: (error: ApiError, request: FastifyRequest, reply: FastifyReply) => void): void {
+export function registerAnswers (
+  app: FastifyInstance, onError: (error: ApiError, request: FastifyRequest, reply: FastifyReply) => void
+): void {
   const methods = new Map<string, string[]>()
   app.addHook('onRoute', ({ method, url }) => { methods.set(url, [...methods.get(url) ?? [], ...[method].flat()]) })
   app.addHook('onRequest', (_request, reply, done) => {
@@ -28,7 +30,9 @@ export function registerAnswers (app: FastifyInstance, onError: (error: ApiError
   })
   const unanswered = ({ url }: FastifyRequest) => {
     const answered = methods.get(url.split('?', 1)[0] as string)
-    return answered === undefined ? new ApiError('not_found') : new ApiError('method_not_allowed', { allow: answered.join(', ') })
+    return answered === undefined
+      ? new ApiError('not_found')
+      : new ApiError('method_not_allowed', { allow: answered.join(', ') })
   }
   // Before the body: Fastify would parse it, whoever sent it, and then say that nobody wants it.
   app.addHook('preParsing', (request, _reply, _payload, done) => done(request.is404 ? unanswered(request) : null))
@@ -36,7 +40,12 @@ export function registerAnswers (app: FastifyInstance, onError: (error: ApiError
 }
 
 function headersOf ({ request }: FastifyReply): Record<string, string> {
-  return { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', vary: 'Authorization, Origin', 'x-request-id': request.id }
+  return {
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    vary: 'Authorization, Origin',
+    'x-request-id': request.id
+  }
 }
 
 export function toApiError (cause: unknown): ApiError {
@@ -47,7 +56,9 @@ export function toApiError (cause: unknown): ApiError {
   return new ApiError(statusCode < 500 ? 'invalid_request' : 'internal_error', { cause })
 }
 
-export function refuse (reply: FastifyReply, { code, statusCode, param, retryAfterSeconds, retryCannotHelp, allow }: ApiError): FastifyReply {
+export function refuse (
+  reply: FastifyReply, { code, statusCode, param, retryAfterSeconds, retryCannotHelp, allow }: ApiError
+): FastifyReply {
   // A URL that cannot be read is refused before any hook has run.
   reply.headers(headersOf(reply))
   if (statusCode === 401) reply.header('www-authenticate', 'Bearer')

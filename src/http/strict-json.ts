@@ -14,7 +14,9 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 /** No body at all is `{}`. */
 export function registerStrictJson (app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: BODY_LIMIT_BYTES }, (request: FastifyRequest, body: Buffer, done) => {
+  app.addContentTypeParser('application/json', {
+    parseAs: 'buffer', bodyLimit: BODY_LIMIT_BYTES
+  }, (request: FastifyRequest, body: Buffer, done) => {
     let parsed: Json
     try {
       parsed = readBody(request, body)
@@ -27,7 +29,9 @@ export function registerStrictJson (app: FastifyInstance): void {
 
 function readBody ({ headers }: FastifyRequest, body: Buffer): Json {
   const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = headers
-  if (encoding !== 'identity' || !/^application\/json\s*(;\s*charset="?utf-?8"?\s*)?;?\s*$/i.test(type)) throw new ApiError('unsupported_media_type')
+  if (encoding !== 'identity' || !/^application\/json\s*(;\s*charset="?utf-?8"?\s*)?;?\s*$/i.test(type)) {
+    throw new ApiError('unsupported_media_type')
+  }
   return body.length === 0 ? {} : parseStrictly(body)
 }
 

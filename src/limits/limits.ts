@@ -10,7 +10,9 @@ export type Windows = Readonly<Partial<Record<WindowName, number>>>
 /** Whose windows are taken from: the key is a safety identifier or the name of a policy, never a subject. */
 export type Bucket = Readonly<{ key: string, windows: Windows }>
 
-export type WindowState = Readonly<{ key: string, window: WindowName, limit: number, remaining: number, resetMs: number }>
+export type WindowState = Readonly<{
+  key: string, window: WindowName, limit: number, remaining: number, resetMs: number
+}>
 
 export type Take = Readonly<{
   /** False where one window had nothing left: then nothing was taken from any. */
@@ -64,7 +66,8 @@ export function isCallers ({ key }: { key: string }): boolean {
 export function tightest (windows: readonly WindowState[]): WindowState | null {
   let found: WindowState | null = null
   for (const state of windows) {
-    if (isCallers(state) && (found === null || state.remaining < found.remaining || (state.remaining === found.remaining && state.resetMs > found.resetMs))) found = state
+    if (isCallers(state) && (found === null || state.remaining < found.remaining ||
+      (state.remaining === found.remaining && state.resetMs > found.resetMs))) found = state
   }
   return found
 }

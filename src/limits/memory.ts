@@ -3,7 +3,7 @@
 import { LRUCache } from 'lru-cache'
 import { ApiError } from '../errors.ts'
 import {
-  isCallers, refundBound, WINDOW_MS, WINDOWS, type Bucket, type LimitStore, type WindowName, type WindowState
+  type Bucket, isCallers, type LimitStore, refundBound, WINDOW_MS, type WindowName, WINDOWS, type WindowState
 } from './limits.ts'
 
 type Open = { count: number, refunds: number, endsAt: number }
@@ -57,7 +57,9 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
   function makeRoom (entries: number, at: number): void {
     const missing = () => evictable.size + held.size + entries - maxEntries
     if (missing() > evictable.size && at >= nothingFreeUntil) releaseHeld(at)
-    if (missing() > evictable.size) throw new ApiError('limits_unavailable', { reason: 'store_full', retryAfterSeconds: 60 })
+    if (missing() > evictable.size) {
+      throw new ApiError('limits_unavailable', { reason: 'store_full', retryAfterSeconds: 60 })
+    }
     while (missing() > 0) evictable.pop()
   }
 
@@ -150,7 +152,15 @@ function states (buckets: readonly Bucket[], entries: readonly (Entry | undefine
       const limit = windows[window]
       if (limit === undefined) continue
       const open = entries[i]?.[window]
-      all.push({ key, window, limit, remaining: Math.max(0, limit - (open?.count ?? 0)), resetMs: open === undefined ? WINDOW_MS[window] : open.endsAt - at })
+      all.push({
+        key,
+        window,
+        limit,
+        remaining: Math.max(0, limit - (open?.count ?? 0)),
+        resetMs: open === undefined
+          ? WINDOW_MS[window]
+          : open.endsAt - at
+      })
     }
   }
   return all

@@ -12,10 +12,17 @@ export type OpenLimits = Readonly<{
   state: () => RedisCounts & Readonly<{ isUp: boolean, isAlone: boolean }>
 }>
 
-export async function openLimits ({ redis, onRedisLoss }: Pick<Config, 'redis' | 'onRedisLoss'>, log: Pick<Log, 'info' | 'warn' | 'error'>): Promise<OpenLimits> {
+export async function openLimits (
+  { redis, onRedisLoss }: Pick<Config, 'redis' | 'onRedisLoss'>, log: Pick<Log, 'info' | 'warn' | 'error'>
+): Promise<OpenLimits> {
   const memory = createMemoryStore()
   if (redis === null) {
-    return { store: memory, isReady: () => true, state: () => ({ isUp: true, isAlone: false, local: 0, notGivenBack: 0, dataLosses: 0 }) }
+    return {
+      store: memory,
+      isReady: () => true,
+      state: () =>
+        ({ isUp: true, isAlone: false, local: 0, notGivenBack: 0, dataLosses: 0 })
+    }
   }
   // The client library takes 20 MB: only where there is something to connect to.
   const { createRedisStore } = await import('./redis.ts')

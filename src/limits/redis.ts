@@ -4,9 +4,9 @@ import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../records/log.ts'
-import { connectRedis, type Connection, type Scripts } from '../redis/connection.ts'
+import { type Connection, connectRedis, type Scripts } from '../redis/connection.ts'
 import {
-  refundBound, WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowName, type WindowState
+  type Bucket, type LimitStore, refundBound, type Take, WINDOW_MS, type WindowName, type WindowState
 } from './limits.ts'
 
 /**
@@ -138,7 +138,9 @@ export function createRedisStore ({ address, log, local, now = () => performance
     },
     peek: async (buckets) => {
       if (buckets.length === 0) return []
-      return shared<readonly WindowState[]>(async () => (await count(buckets, true)).windows, (store) => store.peek(buckets))
+      return shared<readonly WindowState[]>(
+        async () => (await count(buckets, true)).windows, (store) => store.peek(buckets)
+      )
     },
     close: connection.close,
     isUp: connection.isUp,

@@ -1,9 +1,9 @@
 // Calls to those who vouch for users: no redirects, one deadline for the whole of it, nothing read beyond a cap.
 
-import { Agent, request, type Dispatcher } from 'undici'
+import { Agent, type Dispatcher, request } from 'undici'
 import { isLoopback } from '../config/environment.ts'
-import { CONNECTING, untilOver } from './connect.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
+import { CONNECTING, untilOver } from './connect.ts'
 
 /** What goes wrong on the way; the message is a code, fit for a log. */
 export class OutboundError extends Error {
@@ -32,9 +32,18 @@ type Call = Readonly<{
 
 const dispatcher = new Agent(CONNECTING)
 
-export async function call (url: string, { method = 'GET', headers = {}, body, signal, maxBytes, closes = false }: Call): Promise<Answer> {
+export async function call (
+  url: string, { method = 'GET', headers = {}, body, signal, maxBytes, closes = false }: Call
+): Promise<Answer> {
   try {
-    const asked = request(url, { dispatcher, method, headers: { accept: 'application/json', 'user-agent': 'ephemint', ...headers }, body: body ?? null, signal, reset: closes })
+    const asked = request(url, {
+      dispatcher,
+      method,
+      headers: { accept: 'application/json', 'user-agent': 'ephemint', ...headers },
+      body: body ?? null,
+      signal,
+      reset: closes
+    })
     const answer = await untilOver(signal, asked)
     const chunks: Buffer[] = []
     let size = 0
@@ -69,15 +78,20 @@ export function readObject (bytes: Uint8Array): JsonObject | undefined {
 }
 
 function isDeeperThan (levels: number, value: Json): boolean {
-  return typeof value === 'object' && value !== null && (levels === 0 || Object.values(value).some((inner) => isDeeperThan(levels - 1, inner)))
+  return typeof value === 'object' && value !== null &&
+    (levels === 0 || Object.values(value).some((inner) => isDeeperThan(levels - 1, inner)))
 }
 
 /** What is wrong with the address of someone who vouches for users; undefined where nothing is. */
 export function addressFault (address: string, insecureHttp = false): string | undefined {
   const url = URL.parse(address)
   if (url === null) return 'must be a URL'
-  if (url.username !== '' || url.password !== '' || url.hash !== '') return 'must not carry a user, a password or a fragment'
+  if (url.username !== '' || url.password !== '' || url.hash !== '') {
+    return 'must not carry a user, a password or a fragment'
+  }
   if (url.protocol === 'https:') return undefined
   if (url.protocol !== 'http:') return 'must be https'
-  return insecureHttp || isLoopback(url.hostname.replace(/^\[|\]$/g, '')) ? undefined : 'must be https; http is for loopback, or with insecure_http: true'
+  return insecureHttp || isLoopback(url.hostname.replace(/^\[|\]$/g, ''))
+    ? undefined
+    : 'must be https; http is for loopback, or with insecure_http: true'
 }

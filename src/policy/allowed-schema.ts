@@ -1,7 +1,7 @@
 // The JSON Schemas that a policy author writes: compiled by Ajv (2020-12), and held to say what objects may contain.
 
 import { Ajv2020 } from 'ajv/dist/2020.js'
-import { isObject, leafPaths, type Json, type Path } from '../json.ts'
+import { isObject, type Json, leafPaths, type Path } from '../json.ts'
 import { isDistinct, list, resolve, someSubschema, values } from './schema-parts.ts'
 
 /** Tells whether a client's value meets the schema. */
@@ -11,7 +11,15 @@ export type Accepts = (value: unknown) => boolean
 export type CompileSchema = (schema: boolean | object) => Accepts
 
 // Refuse, never repair: nothing is dropped, filled or coerced. `strict` makes an unknown keyword or format an error.
-const OPTIONS = { strict: true, strictTypes: false, strictRequired: false, removeAdditional: false, coerceTypes: false, useDefaults: false, logger: false } as const
+const OPTIONS = {
+  strict: true,
+  strictTypes: false,
+  strictRequired: false,
+  removeAdditional: false,
+  coerceTypes: false,
+  useDefaults: false,
+  logger: false
+} as const
 
 /** Judges schemas and compiles none of them: the meta-schema is compiled once, which takes as long as a policy file does. */
 const judge = new Ajv2020(OPTIONS)
@@ -22,14 +30,20 @@ export function schemaCompiler (): CompileSchema {
   // Ajv compares every item with every other: a list of 32 KiB would hold up all requests for a fifth of a second.
   ajv.removeKeyword('uniqueItems')
   ajv.addKeyword({
-    keyword: 'uniqueItems', type: 'array', schemaType: 'boolean', compile: (unique: boolean) => (items: Json[]) => !unique || isDistinct(items)
+    keyword: 'uniqueItems',
+    type: 'array',
+    schemaType: 'boolean',
+    compile: (unique: boolean) =>
+      (items: Json[]) => !unique || isDistinct(items)
   })
   return (schema) => {
     if (!judge.validateSchema(schema)) {
       throw new Error(judge.errors?.map(({ instancePath, message }) => `${instancePath} ${message}`.trim()).join(', '))
     }
     // References inside it would lead elsewhere than where `openness` follows them to.
-    if (someSubschema(schema as Json, (part) => '$id' in part)) throw new Error('has a part with an $id of its own: leave that out')
+    if (someSubschema(schema as Json, (part) => '$id' in part)) {
+      throw new Error('has a part with an $id of its own: leave that out')
+    }
     try {
       return acceptsOnly(ajv.compile(schema))
     } catch (error) {
@@ -53,7 +67,9 @@ function acceptsOnly (validate: (value: unknown) => unknown): Accepts {
 function complaint (error: Error): string {
   if (error instanceof Ajv2020.MissingRefError) return 'refers to what is not in it'
   if (error.message.startsWith('strict mode: ')) return error.message
-  return error.message.startsWith('unknown format') ? 'names a format, and formats are not checked' : 'has a keyword whose value is none for it, such as an empty enum or a broken pattern'
+  return error.message.startsWith('unknown format')
+    ? 'names a format, and formats are not checked'
+    : 'has a keyword whose value is none for it, such as an empty enum or a broken pattern'
 }
 
 /**
@@ -61,7 +77,9 @@ function complaint (error: Error): string {
  * itself and one that admits arrays `items`, at every depth, because their defaults admit anything. `followed`: what came
  * of the references so far; while one is looked into it may refer to itself.
  */
-export function openness (schema: Json, root: Json = schema, followed = new Map<string, string | null>()): string | null {
+export function openness (
+  schema: Json, root: Json = schema, followed = new Map<string, string | null>()
+): string | null {
   if (!isObject(schema) || 'enum' in schema || 'const' in schema) return null
   const below = (inner: Json | undefined) => inner === undefined ? null : openness(inner, root, followed)
 
@@ -85,7 +103,9 @@ export function openness (schema: Json, root: Json = schema, followed = new Map<
     const alternatives = [schema.anyOf, schema.oneOf].filter(Array.isArray)
     if (alternatives.some((branches) => branches.every((branch) => below(branch) === null))) return null
     if (list(schema.allOf).some((branch) => below(branch) === null)) return null
-    if (alternatives.length > 0) return 'a branch of anyOf or oneOf admits objects or arrays: say additionalProperties or items there'
+    if (alternatives.length > 0) {
+      return 'a branch of anyOf or oneOf admits objects or arrays: say additionalProperties or items there'
+    }
   }
   const admits = (type: string) => types === undefined || types.includes(type)
   if (admits('object') && schema.additionalProperties === undefined) {
@@ -102,8 +122,12 @@ export function openness (schema: Json, root: Json = schema, followed = new Map<
 /** `path`, and those inside it that the schema names. */
 export function pathsIn (schema: Json, path: Path): Path[] {
   if (!isObject(schema)) return [path]
-  const named = isObject(schema.properties) ? Object.entries(schema.properties).flatMap(([key, inner]) => pathsIn(inner, [...path, key])) : []
-  const branches = [schema.anyOf, schema.oneOf, schema.allOf].flatMap(list).flatMap((branch) => pathsIn(branch, path).slice(1))
+  const named = isObject(schema.properties)
+    ? Object.entries(schema.properties).flatMap(([key, inner]) => pathsIn(inner, [...path, key]))
+    : []
+  const branches = [schema.anyOf, schema.oneOf, schema.allOf].flatMap(list).flatMap(
+    (branch) => pathsIn(branch, path).slice(1)
+  )
   const values = [...list(schema.enum), schema.const].flatMap((value) => isObject(value) ? leafPaths(value, path) : [])
   return [path, ...named, ...branches, ...values]
 }

@@ -2,10 +2,13 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { ApiError } from '../errors.ts'
-import { deepestPath, getIn, isObject, merge, omitIn, overlaps, withIn, type Json, type JsonObject, type Path } from '../json.ts'
+import {
+  deepestPath, getIn, isObject, type Json, type JsonObject, merge, omitIn, overlaps, type Path,
+  withIn
+} from '../json.ts'
 import { checkSession, modelPath } from '../realtime/session.ts'
-import { choosePrompt } from './prompt.ts'
 import type { RuleNode, SessionRules } from './compile.ts'
+import { choosePrompt } from './prompt.ts'
 import { MissingValue, type Scope, type Template } from './template.ts'
 
 /** Names in a `param` are the client's own, and of any length. */
@@ -54,7 +57,9 @@ export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Ask
     const beside = path.slice(0, -1)
     const taken = isObject(getIn(session, beside)) && judged.accepted.some(([accepted]) => overlaps(accepted, beside))
     const value = getIn(client, path) as Json
-    if (taken && getIn(session, path) === undefined && ruleAt(rules, path)?.accepts?.(value) !== false) session = withIn(session, path, value)
+    if (taken && getIn(session, path) === undefined && ruleAt(rules, path)?.accepts?.(value) !== false) {
+      session = withIn(session, path, value)
+    }
   }
   const wrong = checkSession(rules.kind, rules.unknown.reduce(omitIn, session))
   if (wrong !== null) {
@@ -76,7 +81,9 @@ type Judged = { accepted: [Path, Json][], ignored: string[] }
 type Judging = { added: readonly Path[], refuse: (path: Path) => never, judged: Judged }
 
 /** Walks what the client sent. `said` is what fixed and the prompt say at the same place. */
-function judge (value: Json, rule: RuleNode | undefined, said: readonly (Json | undefined)[], path: Path, judging: Judging): void {
+function judge (
+  value: Json, rule: RuleNode | undefined, said: readonly (Json | undefined)[], path: Path, judging: Judging
+): void {
   const { added, refuse, judged } = judging
   if (rule?.ignored) {
     judged.ignored.push(path.join('.'))
@@ -111,7 +118,9 @@ function accepts ({ accepts: schema, names }: RuleNode, value: Json, path: Path,
 
 /** What was added below `path`, from there on. */
 function insideOf (path: Path, added: readonly Path[]): Path[] {
-  return added.filter((other) => other.length > path.length && overlaps(other, path)).map((other) => other.slice(path.length))
+  return added.filter((other) => other.length > path.length && overlaps(other, path)).map(
+    (other) => other.slice(path.length)
+  )
 }
 
 function ruleAt ({ client }: SessionRules, path: Path): RuleNode | undefined {

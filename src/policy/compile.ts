@@ -1,10 +1,10 @@
 // One session kind of one policy, compiled once: what is fixed, defaulted, allowed and ignored, ready to be applied.
 
-import { deepFreeze, leafPaths, type Json, type JsonObject, type Path } from '../json.ts'
+import { deepFreeze, type Json, type JsonObject, leafPaths, type Path } from '../json.ts'
 import { isKnownPath, type Kind } from '../realtime/session.ts'
-import { pathsIn, type Accepts, type CompileSchema } from './allowed-schema.ts'
-import { compileConceal, type Conceal, type Inlined, type Secret } from './conceal.ts'
 import type { Report } from '../schema/report.ts'
+import { type Accepts, type CompileSchema, pathsIn } from './allowed-schema.ts'
+import { compileConceal, type Conceal, type Inlined, type Secret } from './conceal.ts'
 import type { PromptEntry, SessionPolicy } from './schema.ts'
 import { hasSlowPattern } from './slow-pattern.ts'
 import { compileTemplate, type Template } from './template.ts'
@@ -46,7 +46,12 @@ export type Context = Readonly<{
   secrets: ReadonlySet<string>
 }>
 
-export function compilePrompt (name: string, entry: Pick<PromptEntry, 'variables'>, { session, secrets: own }: Inlined, { compileSchema, report, secrets }: Context): Prompt {
+export function compilePrompt (
+  name: string,
+  entry: Pick<PromptEntry, 'variables'>,
+  { session, secrets: own }: Inlined,
+  { compileSchema, report, secrets }: Context
+): Prompt {
   const variableSchemas = (entry.variables ?? {}) as JsonObject
   return deepFreeze({
     name,
@@ -82,7 +87,9 @@ export function compileRules (
   const fixed = compileTemplate(policy.fixed.session, secrets)
   const defaults = compileTemplate(policy.defaults.session, secrets)
   const nameable = (policy.prompts ?? []).flatMap((name, i) => named(name, `${at}.prompts.${i}`))
-  const [defaultPrompt = null] = policy.default_prompt === undefined ? [] : named(policy.default_prompt, `${at}.default_prompt`)
+  const [defaultPrompt = null] = policy.default_prompt === undefined
+    ? []
+    : named(policy.default_prompt, `${at}.default_prompt`)
   const prompted = [...nameable, defaultPrompt].filter((prompt) => prompt !== null)
   const templates = [fixed, defaults, ...prompted.map(({ session }) => session)]
   const said = [...templates.flatMap(({ source }) => leafPaths(source)), ...Object.keys(allowed).map(splitPath)]

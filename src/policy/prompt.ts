@@ -13,7 +13,9 @@ export function choosePrompt (rules: SessionRules, named: Json | undefined, refu
   for (const [key, value] of Object.entries(others)) refuse(deepestPath(['prompt', key], value))
 
   if (typeof id !== 'string') return refuse(id === undefined ? ['prompt'] : deepestPath(['prompt', 'id'], id))
-  if (version !== undefined && version !== null && typeof version !== 'string') return refuse(deepestPath(['prompt', 'version'], version))
+  if (version !== undefined && version !== null && typeof version !== 'string') {
+    return refuse(deepestPath(['prompt', 'version'], version))
+  }
   // An `@` is for entries of this file; a client says a version by its own name.
   const name = typeof version === 'string' ? `${id}@${version}` : id
   const prompt = id.includes('@') ? undefined : rules.prompts.get(name)
@@ -35,6 +37,7 @@ export function choosePrompt (rules: SessionRules, named: Json | undefined, refu
 
 /** OpenAI's SDKs may wrap a text: `{ type: 'input_text', text }`. */
 function plain (given: Json): Json {
-  const wrapped = isObject(given) && given.type === 'input_text' && typeof given.text === 'string' && Object.keys(given).length === 2
+  const wrapped = isObject(given) && given.type === 'input_text' && typeof given.text === 'string' &&
+    Object.keys(given).length === 2
   return wrapped ? given.text as string : given
 }

@@ -22,21 +22,39 @@ const When = Type.Union([
 ])
 
 const mints = Type.Integer({ minimum: 1 })
-const Windows = { minute: optional('Mints in a minute.', mints), hour: optional('Mints in an hour.', mints), day: optional('Mints in a day.', mints) }
+const Windows = {
+  minute: optional('Mints in a minute.', mints),
+  hour: optional('Mints in an hour.', mints),
+  day: optional('Mints in a day.', mints)
+}
 
 export const SessionPolicy = Type.Object({
-  fixed: optional('The session config that is always sent; a different value of the client is refused. May hold {{templates}} and { $env: NAME }.', jsonObject),
+  fixed: optional(
+    'The session config that is always sent; a different value of the client is refused. May hold {{templates}} and { $env: NAME }.',
+    jsonObject
+  ),
   defaults: optional('Sent unless the client says something else, where that is allowed.', jsonObject),
-  allow: optional('What a client may say: dotted path to a JSON Schema (2020-12) that its value must meet.', Type.Record(path, jsonSchema, { ...closed, minProperties: 1 })),
-  ignore: optional('Dotted paths that are dropped from what a client sends, and counted.', Type.Array(path, { minItems: 1, uniqueItems: true })),
-  aliases: optional('Models that old clients still name, each with the one that is meant.', Type.Record(name, name, { minProperties: 1 })),
+  allow: optional(
+    'What a client may say: dotted path to a JSON Schema (2020-12) that its value must meet.',
+    Type.Record(path, jsonSchema, { ...closed, minProperties: 1 })
+  ),
+  ignore: optional(
+    'Dotted paths that are dropped from what a client sends, and counted.',
+    Type.Array(path, { minItems: 1, uniqueItems: true })
+  ),
+  aliases: optional(
+    'Models that old clients still name, each with the one that is meant.',
+    Type.Record(name, name, { minProperties: 1 })
+  ),
   prompts: optional('Entries of prompts: that a client may name by session.prompt.', names),
   default_prompt: optional('The entry that is taken where the client names none.', name),
   expires_after: optional('For how long the secret opens sessions; a session then lasts up to 60 minutes.', Type.Object({
     default: optional('Seconds, 10 to 7200, where the client says nothing. Left out: 60.', secretSeconds),
     max: optional('The most that a client may ask for. Left out: the default.', secretSeconds)
   }, { ...closed, minProperties: 1 })),
-  hide: optional('Dotted paths that are left out of the session in the answer.', Type.Array(path, { minItems: 1, uniqueItems: true }))
+  hide: optional(
+    'Dotted paths that are left out of the session in the answer.', Type.Array(path, { minItems: 1, uniqueItems: true })
+  )
 }, closed)
 export type SessionPolicy = Static<typeof SessionPolicy>
 
@@ -48,7 +66,9 @@ export const PolicyEntry = Type.Object({
     described('Says in writing that there are none.', Type.Literal('none')),
     Type.Object({
       ...Windows,
-      total: optional('Mints by all callers of this policy together.', Type.Object(Windows, { ...closed, minProperties: 1 }))
+      total: optional(
+        'Mints by all callers of this policy together.', Type.Object(Windows, { ...closed, minProperties: 1 })
+      )
     }, { ...closed, minProperties: 1 })
   ])),
   realtime: optional('Voice sessions. Left out: refused.', SessionPolicy),
@@ -58,15 +78,25 @@ export const PolicyEntry = Type.Object({
 export type PolicyEntry = Static<typeof PolicyEntry>
 
 export const PromptEntry = Type.Object({
-  variables: optional('Name to the JSON Schema of what a client may say for {{variables.NAME}}.', Type.Record(name, jsonSchema, { minProperties: 1 })),
+  variables: optional(
+    'Name to the JSON Schema of what a client may say for {{variables.NAME}}.',
+    Type.Record(name, jsonSchema, { minProperties: 1 })
+  ),
   session: described('The session config that naming it means.', jsonObject)
 }, closed)
 export type PromptEntry = Static<typeof PromptEntry>
 
 export const PolicyFile = Type.Object({
-  callers: described('Who may call. A request is judged by the credential that it presents.', Type.Array(CallerEntry, { minItems: 1 })),
-  prompts: optional('Profiles held by the server: id, or id@version.', Type.Record(name, PromptEntry, { minProperties: 1 })),
-  policies: described('What they get. The first whose when matches rules; where none does, the request is refused.', Type.Array(PolicyEntry, { minItems: 1 })),
+  callers: described(
+    'Who may call. A request is judged by the credential that it presents.', Type.Array(CallerEntry, { minItems: 1 })
+  ),
+  prompts: optional(
+    'Profiles held by the server: id, or id@version.', Type.Record(name, PromptEntry, { minProperties: 1 })
+  ),
+  policies: described(
+    'What they get. The first whose when matches rules; where none does, the request is refused.',
+    Type.Array(PolicyEntry, { minItems: 1 })
+  ),
   blocked: optional('Whom to refuse whatever their claims are.', Type.Array(Type.Object({
     issuer: optional('Only together with subject: of this issuer alone.', name),
     subject: optional('Of any issuer, unless one is named.', name),

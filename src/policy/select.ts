@@ -1,8 +1,8 @@
 // Which policy rules a caller: the first whose `when` matches. No match is a refusal, never a default.
 
-import { GUEST_ISSUER, type Caller } from '../callers/caller.ts'
-import { ApiError } from '../errors.ts'
+import { type Caller, GUEST_ISSUER } from '../callers/caller.ts'
 import { claimMatcher } from '../callers/claims.ts'
+import { ApiError } from '../errors.ts'
 import type { Matches, Policies, Policy } from './policy.ts'
 import type { PolicyEntry } from './schema.ts'
 
@@ -21,12 +21,16 @@ export function compileWhen (when: PolicyEntry['when']): Matches {
   return ({ issuer, claims }) => issuer !== GUEST_ISSUER && matches(claims)
 }
 
-export type Blocked = readonly Readonly<{ issuer?: string | undefined, subject?: string | undefined, safety_identifier?: string | undefined }>[]
+export type Blocked = readonly Readonly<{
+  issuer?: string | undefined, subject?: string | undefined, safety_identifier?: string | undefined
+}>[]
 
 /** Cost does not grow with the list. */
 export function compileBlocked (blocked: Blocked): (caller: Caller, safetyIdentifier: string) => boolean {
   // A NUL cannot stand in a subject, so no pair can be mistaken for another.
-  const callers = new Set(blocked.flatMap(({ issuer, subject }) => subject === undefined ? [] : [`${issuer ?? ''}\0${subject}`]))
+  const callers = new Set(
+    blocked.flatMap(({ issuer, subject }) => subject === undefined ? [] : [`${issuer ?? ''}\0${subject}`])
+  )
   const identifiers = new Set(blocked.flatMap(({ safety_identifier: identifier }) => identifier ?? []))
   return ({ issuer, subject }, safetyIdentifier) =>
     callers.has(`\0${subject}`) || callers.has(`${issuer}\0${subject}`) || identifiers.has(safetyIdentifier)

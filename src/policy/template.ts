@@ -1,8 +1,8 @@
 // Templates in fixed, default and prompt values: {{claim}}, {{/json/pointer}}, {{variables.x}}, each with |default text.
 // One pass: what a claim says is never read as a template again.
 
-import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
 import { claimReader } from '../callers/claims.ts'
+import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
 
 /** What a template may read: the caller's claims, and the variables that the client gave to a prompt. */
 export type Scope = Readonly<{ claims: JsonObject, variables: JsonObject }>
@@ -31,7 +31,13 @@ const MAX_LENGTH = 256
 export function compileTemplate (source: JsonObject, secrets: ReadonlySet<string>): Template {
   const found: Found = { paths: [], malformed: [], references: [], secrets }
   const render = compileValue(source, [], found) ?? (() => source)
-  return { source, render: render as (scope: Scope) => JsonObject, paths: found.paths, malformed: found.malformed, references: found.references }
+  return {
+    source,
+    render: render as (scope: Scope) => JsonObject,
+    paths: found.paths,
+    malformed: found.malformed,
+    references: found.references
+  }
 }
 
 type Render = (scope: Scope) => Json
@@ -45,7 +51,9 @@ function compileValue (value: Json, path: Path, found: Found): Render | null {
     return items.some(Boolean) ? (scope) => value.map((item, i) => items[i]?.(scope) ?? item) : null
   }
   if (!isObject(value)) return null
-  const members = Object.entries(value).map(([key, inner]) => [key, inner, compileValue(inner, [...path, key], found)] as const)
+  const members = Object.entries(value).map(
+    ([key, inner]) => [key, inner, compileValue(inner, [...path, key], found)] as const
+  )
   if (!members.some(([, , render]) => render)) return null
   return (scope) => Object.fromEntries(members.map(([key, inner, render]) => [key, render?.(scope) ?? inner]))
 }

@@ -42,7 +42,8 @@ function prover (root: Json): Always {
     if (schema.const !== undefined && isOne(schema.const)) return true
     return (Array.isArray(schema.enum) && schema.enum.every(isOne)) || says(schema) || refers(schema.$ref) ||
       list(schema.allOf).some((part) => always(part, says, isOne)) ||
-      every(list(schema.anyOf)) || every(list(schema.oneOf)) || (schema.if !== undefined && every([schema.then, schema.else]))
+      every(list(schema.anyOf)) || every(list(schema.oneOf)) || (schema.if !== undefined &&
+        every([schema.then, schema.else]))
   }
   return always
 }

@@ -12,7 +12,9 @@ const nullable = <T extends TSchema[]>(...variants: [...T]) => Type.Optional(Typ
 const Include = nullable(Type.Array(Type.String()))
 
 const Format = optional({ type: text, rate: count })
-const Transcription = nullable(Type.Object({ model: text, language: text, languages: texts, prompt: text, keywords: texts, delay: text }))
+const Transcription = nullable(
+  Type.Object({ model: text, language: text, languages: texts, prompt: text, keywords: texts, delay: text })
+)
 const NoiseReduction = nullable(Type.Object({ type: text, strength: count }))
 const TurnDetection = nullable(Type.Object({
   type: text,
@@ -28,7 +30,9 @@ const Voice = Type.Optional(Type.Union([Type.String(), Type.Object({ id: Type.St
 const MaxTokens = Type.Optional(Type.Union([Type.Number(), Type.Literal('inf')]))
 
 const ToolFilter = Type.Object({ tool_names: texts, read_only: flag })
-const FunctionTool = Type.Object({ type: text, name: text, description: text, parameters: Type.Optional(Type.Unknown()) })
+const FunctionTool = Type.Object(
+  { type: text, name: text, description: text, parameters: Type.Optional(Type.Unknown()) }
+)
 /** Never `headers` nor `authorization`: they hold the operator's secrets. */
 const McpTool = Type.Object({
   type: Type.Literal('mcp'),
@@ -40,14 +44,18 @@ const McpTool = Type.Object({
   defer_loading: flag,
   allowed_callers: nullable(Type.Array(Type.String())),
   allowed_tools: nullable(Type.Array(Type.String()), ToolFilter),
-  require_approval: nullable(Type.String(), Type.Object({ always: Type.Optional(ToolFilter), never: Type.Optional(ToolFilter) }))
+  require_approval: nullable(
+    Type.String(), Type.Object({ always: Type.Optional(ToolFilter), never: Type.Optional(ToolFilter) })
+  )
 })
 const Tools = Type.Optional(Type.Array(Type.Union([FunctionTool, McpTool])))
 const ToolChoice = Type.Optional(Type.Union([
   Type.String(),
   Type.Object({ type: Type.String(), name: nullable(Type.String()), server_label: text })
 ]))
-const Tracing = nullable(Type.String(), Type.Object({ group_id: text, workflow_name: text, metadata: Type.Optional(Type.Unknown()) }))
+const Tracing = nullable(
+  Type.String(), Type.Object({ group_id: text, workflow_name: text, metadata: Type.Optional(Type.Unknown()) })
+)
 const Truncation = Type.Optional(Type.Union([
   Type.String(),
   Type.Object({ type: Type.String(), retention_ratio: count, token_limits: optional({ post_instructions: count }) })
@@ -58,7 +66,9 @@ const Prompt = nullable(Type.Object({
 
 /** `expires_at` is the session's, 0 at mint; never the secret's. */
 const identity = { id: text, object: text, expires_at: count }
-const input = optional({ format: Format, transcription: Transcription, noise_reduction: NoiseReduction, turn_detection: TurnDetection })
+const input = optional(
+  { format: Format, transcription: Transcription, noise_reduction: NoiseReduction, turn_detection: TurnDetection }
+)
 
 const RealtimeAnswer = Type.Object({
   type: Type.Literal('realtime'),
@@ -77,7 +87,9 @@ const RealtimeAnswer = Type.Object({
   include: Include
 })
 
-const TranscriptionAnswer = Type.Object({ type: Type.Literal('transcription'), ...identity, audio: optional({ input }), include: Include })
+const TranscriptionAnswer = Type.Object(
+  { type: Type.Literal('transcription'), ...identity, audio: optional({ input }), include: Include }
+)
 
 const secret = { value: Type.String(), expires_at: Type.Number({ description: 'Unix time in seconds' }) }
 
@@ -126,5 +138,7 @@ export const LegacyAnswer = Type.Object({
 })
 export type LegacyAnswer = Static<typeof LegacyAnswer>
 
-export const LegacyTranscriptionAnswer = Type.Object({ ...identity, ...legacyInput, client_secret: Type.Object(secret) })
+export const LegacyTranscriptionAnswer = Type.Object(
+  { ...identity, ...legacyInput, client_secret: Type.Object(secret) }
+)
 export type LegacyTranscriptionAnswer = Static<typeof LegacyTranscriptionAnswer>

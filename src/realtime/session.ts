@@ -2,7 +2,7 @@
 
 import type { TSchema } from 'typebox'
 import { Check, Compile } from 'typebox/schema'
-import { isObject, variantsOf, type JsonObject, type Path } from '../json.ts'
+import { isObject, type JsonObject, type Path, variantsOf } from '../json.ts'
 import { RealtimeSession, TranscriptionSession, TranslationSession } from './parameters.ts'
 
 export { RealtimeSession, TranscriptionSession, TranslationSession }
@@ -39,7 +39,8 @@ export function isKnownPath (kind: Kind, path: Path): boolean {
 
 /** What may stand at a known path. */
 export function schemaAt (kind: Kind, path: Path): TSchema {
-  return path.reduce<Node>((node, key) => ({ anyOf: variantsOf(node).flatMap((variant) => memberOf(variant, key) ?? []) }), sessionSchemas[kind])
+  return path.reduce<Node>((node, key) =>
+    ({ anyOf: variantsOf(node).flatMap((variant) => memberOf(variant, key) ?? []) }), sessionSchemas[kind])
 }
 
 /** The part of JSON Schema that the session schemas are written in. */

@@ -1,11 +1,11 @@
 // The audit trail: one line for each decision, never a secret. A grant depends on its line being written.
 
-import type { Kind } from '../realtime/session.ts'
-import type { Lines } from './lines.ts'
 import { ApiError, type ErrorCode } from '../errors.ts'
-import { createFlood } from './flood.ts'
-import { escapeControls } from '../json.ts'
 import type { Trace } from '../http/trace.ts'
+import { escapeControls } from '../json.ts'
+import type { Kind } from '../realtime/session.ts'
+import { createFlood } from './flood.ts'
+import type { Lines } from './lines.ts'
 
 export type AuditEvent = 'mint.granted' | 'mint.undelivered' | 'mint.unknown' | 'mint.refused'
 

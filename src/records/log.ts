@@ -1,6 +1,6 @@
 // Operational logs: one JSON line each on stdout. Facts by allow-list, never objects: no header, body, claim or address.
 
-import { pino, type Logger } from 'pino'
+import { type Logger, pino } from 'pino'
 import { escapeControls } from '../json.ts'
 import type { Lines } from './lines.ts'
 
@@ -27,6 +27,8 @@ export function describeError (error: unknown): { type: string, code: string | u
     type: error.constructor.name,
     code: typeof code === 'string' ? code.slice(0, 64) : undefined,
     // The first frame of our own, without the message that stands above it.
-    at: /\n {4}at (.*src\/.*)/.exec((error.stack ?? '').replace(error.message, ''))?.[1]?.replace(/^.*\/(src\/.*?)\)?$/, '$1')
+    at: /\n {4}at (.*src\/.*)/.exec((error.stack ?? '').replace(error.message, ''))?.[1]?.replace(
+      /^.*\/(src\/.*?)\)?$/, '$1'
+    )
   }
 }

@@ -1,7 +1,7 @@
 // What is measured, as Prometheus reads it. No label has a value that a caller could add to: outcomes, codes and kinds are
 // ours, policies and issuers are configuration.
 
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type CounterConfiguration } from 'prom-client'
+import { collectDefaultMetrics, Counter, type CounterConfiguration, Gauge, Histogram, Registry } from 'prom-client'
 import type { Audit, AuditEvent, Decision } from './audit.ts'
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
@@ -39,15 +39,36 @@ export function createMetrics (now: () => number = () => performance.now()): Met
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
-  const duration = new Histogram({ name: 'ephemint_mint_duration_seconds', help: 'Granted mints: the time upstream took, and our own.', labelNames: ['part'], buckets: SECONDS, registers })
+  const duration = new Histogram({
+    name: 'ephemint_mint_duration_seconds',
+    help: 'Granted mints: the time upstream took, and our own.',
+    labelNames: ['part'],
+    buckets: SECONDS,
+    registers
+  })
   for (const part of ['own', 'upstream']) duration.zero({ part })
   const [own, upstream] = [duration.labels('own'), duration.labels('upstream')]
   const retries = new Counter({ name: 'ephemint_upstream_retries_total', help: 'Second attempts.', registers })
-  const auditFailures = new Counter({ name: 'ephemint_audit_failures_total', help: 'Mints refused because their audit line could not be written.', registers })
+  const auditFailures = new Counter({
+    name: 'ephemint_audit_failures_total',
+    help: 'Mints refused because their audit line could not be written.',
+    registers
+  })
 
-  const decided = tally({ name: 'ephemint_decisions_total', help: 'Decisions by audit event, error code, kind of session and policy.', labelNames: ['outcome', 'code', 'kind', 'policy'], registers })
-  const attempted = tally({ name: 'ephemint_upstream_requests_total', help: 'Attempts to mint by upstream status, or by why there was none.', labelNames: ['outcome'], registers })
-  const note = (event: AuditEvent, { code, kind, policy }: Decision) => decided(event.replace('mint.', ''), code ?? '', kind ?? '', policy ?? '')
+  const decided = tally({
+    name: 'ephemint_decisions_total',
+    help: 'Decisions by audit event, error code, kind of session and policy.',
+    labelNames: ['outcome', 'code', 'kind', 'policy'],
+    registers
+  })
+  const attempted = tally({
+    name: 'ephemint_upstream_requests_total',
+    help: 'Attempts to mint by upstream status, or by why there was none.',
+    labelNames: ['outcome'],
+    registers
+  })
+  const note = (event: AuditEvent, { code, kind, policy }: Decision) =>
+    decided(event.replace('mint.', ''), code ?? '', kind ?? '', policy ?? '')
 
   let kept: { text: Promise<string>, until: number } | undefined
 
@@ -112,7 +133,9 @@ function tally (configuration: CounterConfiguration<string>): (...values: string
   }
 }
 
-function registerSources (registers: Registry[], { isReady, upstream, keyAges, policy, limits, linesLost }: Sources): void {
+function registerSources (
+  registers: Registry[], { isReady, upstream, keyAges, policy, limits, linesLost }: Sources
+): void {
   const gauge = (name: string, help: string, read: () => number | boolean): void => {
     const metric: Gauge = new Gauge({ name, help, registers, collect: () => metric.set(Number(read())) })
   }
@@ -129,14 +152,32 @@ function registerSources (registers: Registry[], { isReady, upstream, keyAges, p
   }
   gauge('ephemint_ready', '1 while /readyz says so.', isReady)
   gauge('ephemint_in_flight', 'Mints that upstream is asked for now.', () => upstream().inFlight)
-  gauge('ephemint_upstream_breaker_open', '1 while upstream is not asked but for a probe.', () => upstream().isBreakerOpen)
-  gauge('ephemint_policy_generation', 'How often the policy file was taken over, the start included.', () => policy().generation)
-  counter('ephemint_policy_failed_reloads_total', 'Changes of the policy file that were refused.', () => policy().failedReloads)
+  gauge(
+    'ephemint_upstream_breaker_open', '1 while upstream is not asked but for a probe.', () => upstream().isBreakerOpen
+  )
+  gauge(
+    'ephemint_policy_generation',
+    'How often the policy file was taken over, the start included.',
+    () => policy().generation
+  )
+  counter(
+    'ephemint_policy_failed_reloads_total',
+    'Changes of the policy file that were refused.',
+    () => policy().failedReloads
+  )
   gauge('ephemint_limits_store_up', '1 while the store of the limits answers.', () => limits().isUp)
   gauge('ephemint_limits_degraded', '1 while Redis is lost and this replica counts alone.', () => limits().isAlone)
   counter('ephemint_limits_local_total', 'Limits decided by this replica alone.', () => limits().local)
-  counter('ephemint_limits_not_given_back_total', 'Failed mints that stay counted because Redis was lost.', () => limits().notGivenBack)
-  counter('ephemint_limits_data_losses_total', 'How often Redis was found to have lost its windows.', () => limits().dataLosses)
+  counter(
+    'ephemint_limits_not_given_back_total',
+    'Failed mints that stay counted because Redis was lost.',
+    () => limits().notGivenBack
+  )
+  counter(
+    'ephemint_limits_data_losses_total',
+    'How often Redis was found to have lost its windows.',
+    () => limits().dataLosses
+  )
 
   const age: Gauge = new Gauge({
     name: 'ephemint_jwks_age_seconds',

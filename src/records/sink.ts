@@ -1,7 +1,7 @@
 // Where lines end up: a file, or stdout as whatever it is. None of them may hold a thread while nobody reads: a thread that
 // hangs in a write keeps the process from exiting.
 
-import { close, constants, fstat, fstatSync, open, write, writeSync, type Stats } from 'node:fs'
+import { close, constants, fstat, fstatSync, open, type Stats, write, writeSync } from 'node:fs'
 import { open as openToRead } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -28,14 +28,18 @@ export type Sink = Readonly<{
 /** Rejects where the path cannot be opened for appending. */
 export async function openFile (path: string): Promise<Sink> {
   // Of a named pipe that nobody reads this is an error now, and not a thread that waits for a reader.
-  const fd = await openFd(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK, 0o640)
+  const fd = await openFd(
+    path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK, 0o640
+  )
   return fileSink(fd, await endsWithinLine(path))
 }
 
 export function openStdout (): Sink {
   const kind = fstatSync(1)
   /* c8 ignore next -- what stdout is, is for whoever starts the process to choose: test/faults/audit.test.ts */
-  return kind.isFIFO() || kind.isSocket() ? streamSink(new Socket({ fd: 1, readable: false, writable: true })) : fileSink(1, false)
+  return kind.isFIFO() || kind.isSocket()
+    ? streamSink(new Socket({ fd: 1, readable: false, writable: true }))
+    : fileSink(1, false)
 }
 
 function fileSink (fd: number, isTorn: boolean): Sink {

@@ -2,13 +2,14 @@
 // passed a check: then nobody waits for it, and nothing is queued.
 
 import { isIP } from 'node:net'
-// Before the next one looks at the environment.
-import '../config/environment.ts'
 import { Redis } from 'ioredis'
 import type { RedisAddress } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
-import type { Log } from '../records/log.ts'
 import { GIVE_BACK, TAKE } from '../limits/redis-scripts.ts'
+import type { Log } from '../records/log.ts'
+
+// Before the next one looks at the environment.
+import '../config/environment.ts'
 
 const ANSWER_WITHIN_MS = 250
 const CONNECT_WITHIN_MS = 1000
@@ -40,7 +41,9 @@ export type ConnectionDeps = Readonly<{
   check: (ask: Connection['ask']) => Promise<void>
 }>
 
-export function connectRedis ({ host, port, tls, username, password, database }: RedisAddress, { log, consequence, check }: ConnectionDeps): Connection {
+export function connectRedis (
+  { host, port, tls, username, password, database }: RedisAddress, { log, consequence, check }: ConnectionDeps
+): Connection {
   let state: 'new' | 'up' | 'lost' | 'closed' = 'new'
   let wasUp = false
   let isChecking = false
@@ -74,7 +77,9 @@ export function connectRedis ({ host, port, tls, username, password, database }:
   redis.on('error', (cause) => lose(reasonOf(cause)))
   redis.on('close', () => lose('redis_closed'))
 
-  async function ask<T> (question: (scripts: Scripts) => Promise<T>, onLate: (answer: T) => void = () => {}): Promise<T> {
+  async function ask<T> (
+    question: (scripts: Scripts) => Promise<T>, onLate: (answer: T) => void = () => {}
+  ): Promise<T> {
     try {
       return await inTime(question(scripts), onLate)
     } catch (cause) {
@@ -134,8 +139,12 @@ export function connectRedis ({ host, port, tls, username, password, database }:
     const memory = await ask(() => redis.info('memory').catch(emptyIfRefused))
     const [, limit] = /^maxmemory:(\d+)/m.exec(memory) ?? []
     const [, policy] = /^maxmemory_policy:(\S+)/m.exec(memory) ?? []
-    if (policy !== undefined && policy !== 'noeviction' && limit !== '0') throw new ApiError('limits_unavailable', { reason: 'redis_evicts_keys' })
-    if (policy === undefined && !mayEvictUnseen) log.warn({}, 'Redis does not say its maxmemory-policy: it must be noeviction')
+    if (policy !== undefined && policy !== 'noeviction' && limit !== '0') {
+      throw new ApiError('limits_unavailable', { reason: 'redis_evicts_keys' })
+    }
+    if (policy === undefined && !mayEvictUnseen) {
+      log.warn({}, 'Redis does not say its maxmemory-policy: it must be noeviction')
+    }
     mayEvictUnseen = policy === undefined
   }
 

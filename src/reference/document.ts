@@ -2,15 +2,16 @@
 // and the schemas of the answers; bodies, refusals, headers and examples would be handed to it all the same.
 
 import packageJson from '../../package.json' with { type: 'json' }
-import { ERROR_CODES, envelope, type ErrorCode } from '../errors.ts'
+import { envelope, ERROR_CODES, type ErrorCode } from '../errors.ts'
 import { deepFreeze, type Json } from '../json.ts'
 import { MEANINGS, statusOf } from './errors.ts'
 import type { Examples } from './examples.ts'
-import { OPERATIONS, type Operation } from './operations.ts'
+import { type Operation, OPERATIONS } from './operations.ts'
 import { requestSchemas } from './requests.ts'
 
 const schemaRef = (name: string) => ({ $ref: `#/components/schemas/${name}` })
-const headerRefs = (...names: string[]) => Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]))
+const headerRefs = (...names: string[]) =>
+  Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]))
 const LIMITS = ['RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset']
 /** Their refusals can be met with a retry, some of them after a time that is told. */
 const RETRIABLE = [429, 502, 503, 504]
@@ -61,18 +62,33 @@ export type Document = Readonly<{
   components: Readonly<{
     schemas: Readonly<Record<string, Schema>>
     headers: Readonly<Record<string, Readonly<{ description: string, schema: Schema }>>>
-    securitySchemes: Readonly<Record<string, Readonly<{ description: string, scheme?: string, bearerFormat?: string, in?: string }>>>
+    securitySchemes: Readonly<Record<string, Readonly<{
+      description: string, scheme?: string, bearerFormat?: string, in?: string
+    }>>>
   }>
 }>
 
 export function openapiDocument (): Document {
   const document = {
     openapi: '3.1.0',
-    info: { title: 'Ephemint', version: packageJson.version, summary: packageJson.description, description: DESCRIPTION, license: { name: packageJson.license, identifier: packageJson.license } },
-    servers: [{ url: 'https://{host}', description: 'Wherever you run it.', variables: { host: { default: 'mint.example.com' } } }],
-    tags: [{ name: 'Mint', description: 'Client secrets.' }, { name: 'Policy', description: 'What may be asked for.' }, { name: 'Health', description: 'For supervisors and balancers.' }],
+    info: {
+      title: 'Ephemint',
+      version: packageJson.version,
+      summary: packageJson.description,
+      description: DESCRIPTION,
+      license: { name: packageJson.license, identifier: packageJson.license }
+    },
+    servers: [{
+      url: 'https://{host}', description: 'Wherever you run it.', variables: { host: { default: 'mint.example.com' } }
+    }],
+    tags: [
+      { name: 'Mint', description: 'Client secrets.' }, { name: 'Policy', description: 'What may be asked for.' },
+      { name: 'Health', description: 'For supervisors and balancers.' }
+    ],
     security: [{ token: [] }, { cookie: [] }, {}],
-    paths: Object.fromEntries(OPERATIONS.map((operation) => [operation.path, { [operation.method]: describe(operation) }])),
+    paths: Object.fromEntries(
+      OPERATIONS.map((operation) => [operation.path, { [operation.method]: describe(operation) }])
+    ),
     components: {
       schemas: {
         ...requestSchemas(),
@@ -82,8 +98,18 @@ export function openapiDocument (): Document {
       responses: { NotFound: refusal(['not_found']), MethodNotAllowed: refusal(['method_not_allowed']) },
       headers: HEADERS,
       securitySchemes: {
-        token: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'The token of your own sign-in: a JWT of an issuer under `callers:`, or an opaque token where introspection is configured.' },
-        cookie: { type: 'apiKey', in: 'cookie', name: 'session', description: 'The cookie of your own sign-in, where a caller entry names one; its name is that of the entry. It counts from an origin in CORS_ORIGINS alone.' }
+        token: {
+          type: 'http',
+          scheme: 'bearer',
+          bearerFormat: 'JWT',
+          description: 'The token of your own sign-in: a JWT of an issuer under `callers:`, or an opaque token where introspection is configured.'
+        },
+        cookie: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: 'session',
+          description: 'The cookie of your own sign-in, where a caller entry names one; its name is that of the entry. It counts from an origin in CORS_ORIGINS alone.'
+        }
       }
     }
   }
@@ -105,7 +131,10 @@ function describe (operation: Operation): Told {
     description,
     ...isPublic && { security: [] as [] },
     ...request !== null && {
-      requestBody: { required: false, content: { 'application/json': { schema: schemaRef(request.schema), examples: request.examples } } }
+      requestBody: {
+        required: false,
+        content: { 'application/json': { schema: schemaRef(request.schema), examples: request.examples } }
+      }
     },
     responses: { 200: granted, ...refusalsOf(operation) }
   }
@@ -119,7 +148,9 @@ function refusalsOf (operation: Operation): Record<string, Response> {
   return id === 'readyz' ? { ...responses, 503: orUnready(responses[503] as Response, answer.name) } : responses
 }
 
-function refusal (codes: readonly ErrorCode[], { param, mints }: Pick<Operation, 'param' | 'mints'> = { param: '', mints: false }): Response {
+function refusal (
+  codes: readonly ErrorCode[], { param, mints }: Pick<Operation, 'param' | 'mints'> = { param: '', mints: false }
+): Response {
   const status = statusOf(codes[0] as ErrorCode)
   return {
     description: codes.map((code) => `\`${code}\`: ${MEANINGS[code]}`).join('\n\n'),
@@ -133,7 +164,8 @@ function refusal (codes: readonly ErrorCode[], { param, mints }: Pick<Operation,
     content: {
       'application/json': {
         schema: { ...schemaRef('Error'), properties: { error: { properties: { code: { enum: [...codes] } } } } },
-        examples: Object.fromEntries(codes.map((code) => [code, { summary: MEANINGS[code], value: envelope(code, code === 'policy_violation' ? param : null) }]))
+        examples: Object.fromEntries(codes.map((code) =>
+          [code, { summary: MEANINGS[code], value: envelope(code, code === 'policy_violation' ? param : null) }]))
       }
     }
   }
@@ -147,14 +179,18 @@ function orUnready ({ content, description, headers }: Response, name: string): 
     content: {
       'application/json': {
         schema: { anyOf: [schemaRef(name), schema] },
-        examples: { waiting: { summary: 'Not ready yet.', value: { status: 'unavailable', waiting_for: ['identity'] } }, ...examples }
+        examples: {
+          waiting: { summary: 'Not ready yet.', value: { status: 'unavailable', waiting_for: ['identity'] } },
+          ...examples
+        }
       }
     }
   }
 }
 
 function errorSchema (): Schema {
-  const { message, type } = Object.groupBy(ERROR_CODES.flatMap((code) => Object.entries(envelope(code).error)), ([key]) => key) as Record<string, [string, string][]>
+  const { message, type } = Object.groupBy(ERROR_CODES.flatMap((code) =>
+    Object.entries(envelope(code).error)), ([key]) => key) as Record<string, [string, string][]>
   return {
     type: 'object',
     description: 'OpenAI\'s envelope, so that its SDKs raise their usual classes.',
@@ -167,7 +203,10 @@ function errorSchema (): Schema {
           message: { enum: unique(message), description: 'A constant of the code.' },
           type: { enum: unique(type) },
           code: { enum: ERROR_CODES },
-          param: { type: ['string', 'null'], description: 'The path, as the client sent it, that is at fault; never an array\'s index.' }
+          param: {
+            type: ['string', 'null'],
+            description: 'The path, as the client sent it, that is at fault; never an array\'s index.'
+          }
         }
       }
     }
@@ -180,13 +219,24 @@ function unique (entries: [string, string][] = []): string[] {
 
 const seconds = { type: 'integer', minimum: 0 }
 const HEADERS: Document['components']['headers'] = {
-  'X-Request-Id': { description: 'Of this request, in the log and in the audit line. One that comes in is kept from a trusted proxy alone.', schema: { type: 'string', pattern: '^[A-Za-z0-9._-]{1,128}$' } },
-  'X-Realtime-Url': { description: 'Where to connect with the secret: POST the SDP offer there.', schema: { type: 'string', pattern: '^https?://' } },
-  'RateLimit-Limit': { description: 'Mints in the window of the caller that is nearest to its end. Left out where the policy has no limits, and where they were not asked yet.', schema: { type: 'integer', minimum: 1 } },
+  'X-Request-Id': {
+    description: 'Of this request, in the log and in the audit line. One that comes in is kept from a trusted proxy alone.',
+    schema: { type: 'string', pattern: '^[A-Za-z0-9._-]{1,128}$' }
+  },
+  'X-Realtime-Url': {
+    description: 'Where to connect with the secret: POST the SDP offer there.',
+    schema: { type: 'string', pattern: '^https?://' }
+  },
+  'RateLimit-Limit': {
+    description: 'Mints in the window of the caller that is nearest to its end. Left out where the policy has no limits, and where they were not asked yet.',
+    schema: { type: 'integer', minimum: 1 }
+  },
   'RateLimit-Remaining': { description: 'What remains of it.', schema: seconds },
   'RateLimit-Reset': { description: 'Seconds until it begins anew.', schema: seconds },
   'Retry-After': { description: 'Seconds to wait; left out where no time can be told.', schema: seconds },
-  'X-Should-Retry': { description: '`false` where a retry cannot help; OpenAI\'s SDKs heed it.', schema: { const: 'false' } },
+  'X-Should-Retry': {
+    description: '`false` where a retry cannot help; OpenAI\'s SDKs heed it.', schema: { const: 'false' }
+  },
   'WWW-Authenticate': { description: 'Always this.', schema: { const: 'Bearer' } },
   Allow: { description: 'The methods that the path answers.', schema: { type: 'string' } }
 }

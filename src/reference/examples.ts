@@ -8,7 +8,10 @@ export const REQUESTS: Readonly<Record<string, Examples>> = {
   createClientSecret: {
     voice: {
       summary: 'A voice session',
-      value: { expires_after: { anchor: 'created_at', seconds: 120 }, session: { type: 'realtime', audio: { output: { voice: 'cedar' } } } }
+      value: {
+        expires_after: { anchor: 'created_at', seconds: 120 },
+        session: { type: 'realtime', audio: { output: { voice: 'cedar' } } }
+      }
     },
     prompt: {
       summary: 'With a prompt that the server holds',
@@ -23,7 +26,10 @@ export const REQUESTS: Readonly<Record<string, Examples>> = {
     german: { summary: 'Into German', value: { session: { audio: { output: { language: 'de' } } } } }
   },
   createSession: {
-    voice: { summary: 'A voice session', value: { model: 'gpt-4o-realtime-preview', modalities: ['audio', 'text'], voice: 'cedar' } }
+    voice: {
+      summary: 'A voice session',
+      value: { model: 'gpt-4o-realtime-preview', modalities: ['audio', 'text'], voice: 'cedar' }
+    }
   },
   createTranscriptionSession: {
     german: { summary: 'German speech', value: { input_audio_transcription: { language: 'de' } } }
@@ -36,7 +42,9 @@ const pcm = { type: 'audio/pcm', rate: 24000 }
 const detection = {
   type: 'server_vad', threshold: 0.5, prefix_padding_ms: 300, silence_duration_ms: 200, create_response: true, interrupt_response: true
 }
-const input = { format: pcm, transcription: null, noise_reduction: null, turn_detection: { ...detection, idle_timeout_ms: null } }
+const input = {
+  format: pcm, transcription: null, noise_reduction: null, turn_detection: { ...detection, idle_timeout_ms: null }
+}
 const voiceSession = (voice: string) => ({
   type: 'realtime',
   object: 'realtime.session',
@@ -137,16 +145,28 @@ export const ANSWERS: Readonly<Record<string, Examples>> = {
       value: {
         sessions: {
           realtime: {
-            allow: { 'audio.output.voice': { enum: ['marin', 'cedar'] }, output_modalities: { enum: [['audio'], ['text']] } },
+            allow: {
+              'audio.output.voice': { enum: ['marin', 'cedar'] }, output_modalities: { enum: [['audio'], ['text']] }
+            },
             prompts: [{ id: 'support', variables: { product: { type: 'string', maxLength: 40 } } }],
             models: ['gpt-4o-realtime-preview'],
             expires_after: { default: 60, max: 300 }
           },
           transcription: {
-            allow: { 'audio.input.transcription.language': { enum: ['de', 'en'] } }, prompts: [], models: [], expires_after: { default: 60, max: 60 }
+            allow: {
+              'audio.input.transcription.language': { enum: ['de', 'en'] }
+            },
+            prompts: [],
+            models: [],
+            expires_after: { default: 60, max: 60 }
           },
           translation: {
-            allow: { 'audio.output.language': { enum: ['de', 'en'] } }, prompts: [], models: [], expires_after: { default: 60, max: 60 }
+            allow: { 'audio.output.language': { enum: ['de', 'en'] } },
+            prompts: [],
+            models: [],
+            expires_after: {
+              default: 60, max: 60
+            }
           }
         },
         limits: { minute: { limit: 10, remaining: 10, reset: 60 }, day: { limit: 500, remaining: 500, reset: 86400 } }

@@ -5,7 +5,7 @@ import type { ErrorCode } from '../errors.ts'
 import { HealthAnswer } from '../routes/health.ts'
 import { MINT_ROUTES } from '../routes/mint.ts'
 import { PolicyAnswer } from '../routes/policy.ts'
-import { ANSWERS, REQUESTS, type Examples } from './examples.ts'
+import { ANSWERS, type Examples, REQUESTS } from './examples.ts'
 
 export type Operation = Readonly<{
   method: 'get' | 'post'
@@ -105,7 +105,9 @@ export const OPERATIONS: readonly Operation[] = [
     path: `/${name}`,
     id: name,
     summary: name === 'livez' ? 'Whether the process is alive' : 'Whether it can mint',
-    description: name === 'livez' ? 'For the supervisor that restarts it.' : 'For the balancer: 503 while it drains, or waits for the parts that are named.',
+    description: name === 'livez'
+      ? 'For the supervisor that restarts it.'
+      : 'For the balancer: 503 while it drains, or waits for the parts that are named.',
     request: null,
     answer: { name: 'Health', schema: HealthAnswer, examples: ANSWERS[name] as Examples },
     mints: false,

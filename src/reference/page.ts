@@ -2,7 +2,7 @@
 // megabytes of script on the listener of a service that holds a key, to show ten schemas.
 
 import { hash } from 'node:crypto'
-import { variantsOf, type Json } from '../json.ts'
+import { type Json, variantsOf } from '../json.ts'
 import type { Document, Response, Schema, Told } from './document.ts'
 import type { Examples } from './examples.ts'
 import { CSS } from './style.ts'
@@ -19,7 +19,9 @@ export const PAGE_HEADERS = {
 type Operation = Readonly<{ path: string, method: string, told: Told }>
 
 export function renderPage ({ openapi, info, tags, paths, components }: Document): string {
-  const operations = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, told]): Operation => ({ path, method, told })))
+  const operations = Object.entries(paths).flatMap(
+    ([path, methods]) => Object.entries(methods).map(([method, told]): Operation => ({ path, method, told }))
+  )
   const schemas = Object.entries(components.schemas)
   return `<!doctype html>
 <html lang="en">
@@ -80,7 +82,8 @@ ${renderExamples(Object.fromEntries(Object.values(refusals).flatMap(examplesOf).
 
 function renderRefusals (status: string, refusal: Response): string {
   const examples = examplesOf(refusal)
-  return examples.map(([code, { summary }], i) => `<tr>${i === 0 ? `<th scope="row" rowspan="${examples.length}">${status}</th>` : ''}<td><code>${breakable(code)}</code></td><td>${inline(summary)}</td></tr>`).join('')
+  return examples.map(([code, { summary }], i) =>
+    `<tr>${i === 0 ? `<th scope="row" rowspan="${examples.length}">${status}</th>` : ''}<td><code>${breakable(code)}</code></td><td>${inline(summary)}</td></tr>`).join('')
 }
 
 function examplesOf (response: Response): [code: string, example: Examples[string]][] {
@@ -92,7 +95,8 @@ function listOf ({ headers }: Response): string {
 }
 
 function renderExamples (examples: Examples): string {
-  return Object.values(examples).map(({ summary, value }, i) => `<details class="example"${i === 0 ? ' open' : ''}><summary>Example: ${inline(summary)}</summary>${json(value)}</details>`).join('')
+  return Object.values(examples).map(({ summary, value }, i) =>
+    `<details class="example"${i === 0 ? ' open' : ''}><summary>Example: ${inline(summary)}</summary>${json(value)}</details>`).join('')
 }
 
 function renderReferred (reference: Schema, { schemas }: Document['components']): string {
@@ -107,7 +111,10 @@ function renderSchema (schema: Schema): string {
 function members (schema: Schema): string {
   const [only, ...more] = variantsOf(schema).filter((variant) => membersOf(variant).length > 0)
   if (only === undefined) return schema.items === undefined ? '' : members(schema.items)
-  if (more.length > 0) return [only, ...more].map((variant) => `<details open><summary>${typeOf(variant)}${kindOf(variant)}</summary>${members(variant)}</details>`).join('')
+  if (more.length > 0) {
+    return [only, ...more].map((variant) =>
+    `<details open><summary>${typeOf(variant)}${kindOf(variant)}</summary>${members(variant)}</details>`).join('')
+  }
   return `<ul class="members">${membersOf(only).map(([name, inner]) => member(name, inner, only.required?.includes(name) === true)).join('')}</ul>`
 }
 
@@ -118,7 +125,9 @@ function member (name: string, schema: Schema, required: boolean): string {
 }
 
 function membersOf ({ properties = {}, patternProperties = {} }: Schema): [name: string, schema: Schema][] {
-  return [...Object.entries(properties), ...Object.values(patternProperties).map((inner): [string, Schema] => ['…', inner])]
+  return [
+    ...Object.entries(properties), ...Object.values(patternProperties).map((inner): [string, Schema] => ['…', inner])
+  ]
 }
 
 /** Which of several objects it is. */

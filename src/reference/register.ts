@@ -11,6 +11,7 @@ export function registerReference (app: FastifyInstance): void {
     const document = openapiDocument()
     return { json: JSON.stringify(document), page: renderPage(document) }
   }
-  app.get('/openapi.json', async (_request, reply) => reply.type('application/json; charset=utf-8').send((written ??= write()).json))
+  app.get('/openapi.json', async (_request, reply) =>
+    reply.type('application/json; charset=utf-8').send((written ??= write()).json))
   app.get('/docs', async (_request, reply) => reply.headers(PAGE_HEADERS).send((written ??= write()).page))
 }

@@ -2,8 +2,8 @@
 // For the API reference alone: bodies are read by hand, because Fastify would coerce and drop.
 
 import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
-import { FIELDS, FORMAT_NAMES, type Field, type LegacyKind } from '../realtime/legacy/fields.ts'
-import { sessionSchemas, type Kind } from '../realtime/session.ts'
+import { type Field, FIELDS, FORMAT_NAMES, type LegacyKind } from '../realtime/legacy/fields.ts'
+import { type Kind, sessionSchemas } from '../realtime/session.ts'
 
 const BY_POLICY = 'What may be said here is for the policy to say: `GET /v1/realtime/policy` tells. Anything else is refused with 403 `policy_violation`.'
 const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` })
@@ -20,9 +20,16 @@ export function requestSchemas (): JsonObject {
       expires_after: ref('ExpiresAfter'),
       session: ref('TranslationSession')
     }),
-    RealtimeSession: closed(BY_POLICY, { type: { const: 'realtime', description: 'Meant where it is left out.' }, ...realtime }),
-    TranscriptionSession: { ...closed(BY_POLICY, { type: { const: 'transcription' }, ...propertiesOf('transcription') }), required: ['type'] },
-    TranslationSession: closed(BY_POLICY, { type: { const: 'translation', description: 'Meant where it is left out.' }, ...propertiesOf('translation') }),
+    RealtimeSession: closed(
+      BY_POLICY, { type: { const: 'realtime', description: 'Meant where it is left out.' }, ...realtime }
+    ),
+    TranscriptionSession: {
+      ...closed(BY_POLICY, { type: { const: 'transcription' }, ...propertiesOf('transcription') }), required: ['type']
+    },
+    TranslationSession: closed(
+      BY_POLICY,
+      { type: { const: 'translation', description: 'Meant where it is left out.' }, ...propertiesOf('translation') }
+    ),
     LegacySessionRequest: legacyRequest('realtime'),
     LegacyTranscriptionSessionRequest: legacyRequest('transcription'),
     ExpiresAfter: closed('For how long the secret opens sessions; a session then lasts up to 60 minutes.', {
@@ -35,29 +42,43 @@ export function requestSchemas (): JsonObject {
 function legacyRequest (kind: LegacyKind): JsonObject {
   return closed(BY_POLICY, {
     ...Object.fromEntries(FIELDS[kind].map((field) => [field.name, legacyValue(kind, field)])),
-    client_secret: closed('Both names are read on both routes.', { expires_after: ref('ExpiresAfter'), expires_at: ref('ExpiresAfter') })
+    client_secret: closed(
+      'Both names are read on both routes.', { expires_after: ref('ExpiresAfter'), expires_at: ref('ExpiresAfter') }
+    )
   })
 }
 
 function legacyValue (kind: LegacyKind, { name, path, gaOnly }: Field): JsonObject {
-  if (name === 'modalities') return { type: 'array', items: { enum: ['text', 'audio'] }, minItems: 1, uniqueItems: true }
+  if (name === 'modalities') {
+    return { type: 'array', items: { enum: ['text', 'audio'] }, minItems: 1, uniqueItems: true }
+  }
   if (name === 'tool_choice') return { type: 'string', description: 'auto, none, required, or the name of a function.' }
   if (name.endsWith('_audio_format')) return { enum: FORMAT_NAMES }
   const schema = schemaAt(kind, path as Path)
   if (name === 'turn_detection') return { anyOf: [bothDetections(schema.anyOf as JsonObject[]), { type: 'null' }] }
-  return { ...schema, ...Array.isArray(schema.anyOf) && { anyOf: schema.anyOf.map((variant) => without(variant, gaOnly)) } }
+  return {
+    ...schema, ...Array.isArray(schema.anyOf) && { anyOf: schema.anyOf.map((variant) => without(variant, gaOnly)) }
+  }
 }
 
 /** The legacy API has one object for both; what is not said is `server_vad`. */
 function bothDetections (variants: JsonObject[]): JsonObject {
   const members = variants.map(({ properties = {} }) => properties as JsonObject)
   const { idle_timeout_ms: _gaOnly, ...properties } = Object.assign({}, ...members)
-  return closed('', { ...properties, type: { enum: members.flatMap(({ type }) => isObject(type as Json) ? (type as JsonObject).const as Json : []) } })
+  return closed('', {
+    ...properties,
+    type: { enum: members.flatMap(({ type }) => isObject(type as Json) ? (type as JsonObject).const as Json : []) }
+  })
 }
 
 function without (variant: Json, names: readonly string[]): Json {
   if (!isObject(variant) || !isObject(variant.properties as Json)) return variant
-  return { ...variant, properties: Object.fromEntries(Object.entries(variant.properties as JsonObject).filter(([name]) => !names.includes(name))) }
+  return {
+    ...variant,
+    properties: Object.fromEntries(
+      Object.entries(variant.properties as JsonObject).filter(([name]) => !names.includes(name))
+    )
+  }
 }
 
 function schemaAt (kind: Kind, path: Path): JsonObject {

@@ -2,12 +2,12 @@
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Caller } from '../callers/caller.ts'
-import type { Policy } from '../policy/policy.ts'
+import { safetyIdentifier } from '../callers/safety-identifier.ts'
 import type { LimitAddress } from '../http/address-limit.ts'
-import { bucketsOf, type Bucket } from '../limits/limits.ts'
+import { type Bucket, bucketsOf } from '../limits/limits.ts'
+import type { Policy } from '../policy/policy.ts'
 import { selectPolicy } from '../policy/select.ts'
 import type { Rulebook } from '../rulebook/rulebook.ts'
-import { safetyIdentifier } from '../callers/safety-identifier.ts'
 
 type IdentifiedCaller = Omit<Caller, 'admitted'> & Readonly<{ safetyIdentifier: string, policy?: Policy }>
 /** `buckets` are what each mint takes from. */
@@ -26,7 +26,9 @@ export type AdmissionDeps = Readonly<{
   safetyIdentifierSecret: string | null
 }>
 
-export function registerAdmission (app: FastifyInstance, { rulebook, limitAddress, safetyIdentifierSecret }: AdmissionDeps): void {
+export function registerAdmission (
+  app: FastifyInstance, { rulebook, limitAddress, safetyIdentifierSecret }: AdmissionDeps
+): void {
   function admit (caller: Caller, { policies }: Rulebook, request: FastifyRequest): AdmittedCaller {
     const { issuer, subject, claims, expiresAt } = caller
     const identifier = safetyIdentifier(issuer, subject, safetyIdentifierSecret)

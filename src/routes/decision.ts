@@ -2,11 +2,11 @@
 
 import { hash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Decision } from '../records/audit.ts'
 import type { ApiError } from '../errors.ts'
 import { traceOf } from '../http/trace.ts'
 import type { Granted } from '../policy/apply.ts'
 import type { Kind } from '../realtime/session.ts'
+import type { Decision } from '../records/audit.ts'
 import type { Minted } from '../upstream/mint.ts'
 
 /** How far a handler got. */
@@ -32,7 +32,9 @@ export function refusedDecision (request: FastifyRequest, reply: FastifyReply, e
   return decisionOf(request, reply, decidedBefore.get(error) ?? {}, error)
 }
 
-function decisionOf (request: FastifyRequest, reply: FastifyReply, { kind, granted, minted }: Decided, error: ApiError | null): Decision {
+function decisionOf (
+  request: FastifyRequest, reply: FastifyReply, { kind, granted, minted }: Decided, error: ApiError | null
+): Decision {
   const { id, caller } = request
   const sessionId = minted?.session.id
   return {

@@ -12,6 +12,8 @@ export function registerHealth (app: FastifyInstance, waitingFor: () => readonly
   app.get('/livez', async () => ({ status: 'ok' }))
   app.get('/readyz', async (_request, reply) => {
     const parts = waitingFor()
-    return reply.code(parts.length === 0 ? 200 : 503).send({ status: parts.length === 0 ? 'ok' : 'unavailable', waiting_for: parts })
+    return reply.code(parts.length === 0 ? 200 : 503).send(
+      { status: parts.length === 0 ? 'ok' : 'unavailable', waiting_for: parts }
+    )
   })
 }

@@ -1,9 +1,9 @@
 // A request body read as what is asked: a kind, a GA session and a lifetime. The route alone decides the shape.
 
 import { ApiError } from '../errors.ts'
-import { deepestPath, getIn, isObject, leafPaths, omitIn, type JsonObject, type Path } from '../json.ts'
-import { MAX_PARAM, type Asked } from '../policy/apply.ts'
-import { legacyParam, readLegacy, type LegacyKind } from '../realtime/legacy/request.ts'
+import { deepestPath, getIn, isObject, type JsonObject, leafPaths, omitIn, type Path } from '../json.ts'
+import { type Asked, MAX_PARAM } from '../policy/apply.ts'
+import { type LegacyKind, legacyParam, readLegacy } from '../realtime/legacy/request.ts'
 import type { Kind } from '../realtime/session.ts'
 
 export type Read = (body: unknown) => Readonly<{ kind: Kind, asked: Asked }>
@@ -19,7 +19,15 @@ export function readGa (kinds: readonly [Kind, ...Kind[]]): Read {
     if (kind === undefined) throw new ApiError('invalid_request', { param: 'session.type' })
     return {
       kind,
-      asked: { session: rest, expiresAfter, added: [], dropped: [], sessionParam: (path) => dotted(['session', ...path]), expiresAfterParam: 'expires_after' }
+      asked: {
+        session: rest,
+        expiresAfter,
+        added: [],
+        dropped: [],
+        sessionParam: (path) =>
+          dotted(['session', ...path]),
+        expiresAfterParam: 'expires_after'
+      }
     }
   }
 }
@@ -32,7 +40,13 @@ export function readLegacyBody (kind: LegacyKind): Read {
     return {
       kind,
       asked: {
-        session, expiresAfter, added, dropped, sessionParam: (path) => nameOf(path).slice(0, MAX_PARAM), expiresAfterParam: dotted(expiresAfterPath)
+        session,
+        expiresAfter,
+        added,
+        dropped,
+        sessionParam: (path) =>
+          nameOf(path).slice(0, MAX_PARAM),
+        expiresAfterParam: dotted(expiresAfterPath)
       }
     }
   }

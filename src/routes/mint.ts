@@ -2,23 +2,23 @@
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type Type from 'typebox'
-import type { AdmittedCaller } from './admission.ts'
-import type { Audit } from '../records/audit.ts'
 import { ApiError } from '../errors.ts'
 import { toApiError } from '../http/refusals.ts'
-import { getIn, omitIn, type JsonObject, type Path } from '../json.ts'
-import { isCallers, tightest, type LimitStore, type Take, type WindowState } from '../limits/limits.ts'
-import type { Metrics } from '../records/metrics.ts'
+import { getIn, type JsonObject, omitIn, type Path } from '../json.ts'
+import { isCallers, type LimitStore, type Take, tightest, type WindowState } from '../limits/limits.ts'
 import { applyPolicy, type Asked, type Granted } from '../policy/apply.ts'
 import type { SessionRules } from '../policy/compile.ts'
 import { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../realtime/answers.ts'
 import { sessionToLegacy } from '../realtime/legacy/session.ts'
 import type { Kind } from '../realtime/session.ts'
+import type { Audit } from '../records/audit.ts'
+import type { Metrics } from '../records/metrics.ts'
 import type { Call } from '../upstream/client.ts'
 import type { Deadline } from '../upstream/deadline.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
-import { grantedDecision, refusedAfter, refusedDecision, type Decided } from './decision.ts'
-import { bodyObject, readGa, readLegacyBody, type Read } from './mint-body.ts'
+import type { AdmittedCaller } from './admission.ts'
+import { type Decided, grantedDecision, refusedAfter, refusedDecision } from './decision.ts'
+import { bodyObject, type Read, readGa, readLegacyBody } from './mint-body.ts'
 
 export type MintDeps = Readonly<{
   mint: Mint
@@ -34,22 +34,50 @@ type Shape = (kind: Kind, minted: Minted, session: JsonObject) => JsonObject
 type Route = Readonly<{ url: string, legacy: boolean, read: Read, shape: Shape, answer: Type.TSchema }>
 
 export const MINT_ROUTES: readonly Route[] = [
-  { url: '/v1/realtime/client_secrets', legacy: false, read: readGa(['realtime', 'transcription']), shape: shapeGa, answer: ClientSecretAnswer },
-  { url: '/v1/realtime/translations/client_secrets', legacy: false, read: readGa(['translation']), shape: shapeGa, answer: TranslationAnswer },
-  { url: '/v1/realtime/sessions', legacy: true, read: readLegacyBody('realtime'), shape: shapeLegacy, answer: LegacyAnswer },
-  { url: '/v1/realtime/transcription_sessions', legacy: true, read: readLegacyBody('transcription'), shape: shapeLegacy, answer: LegacyTranscriptionAnswer }
+  {
+    url: '/v1/realtime/client_secrets',
+    legacy: false,
+    read: readGa(['realtime', 'transcription']),
+    shape: shapeGa,
+    answer: ClientSecretAnswer
+  },
+  {
+    url: '/v1/realtime/translations/client_secrets',
+    legacy: false,
+    read: readGa(['translation']),
+    shape: shapeGa,
+    answer: TranslationAnswer
+  },
+  {
+    url: '/v1/realtime/sessions',
+    legacy: true,
+    read: readLegacyBody('realtime'),
+    shape: shapeLegacy,
+    answer: LegacyAnswer
+  },
+  {
+    url: '/v1/realtime/transcription_sessions',
+    legacy: true,
+    read: readLegacyBody('transcription'),
+    shape: shapeLegacy,
+    answer: LegacyTranscriptionAnswer
+  }
 ]
 
 export function registerMint (app: FastifyInstance, deps: MintDeps): void {
   for (const route of MINT_ROUTES) {
     app.post(route.url, { schema: { response: { 200: route.answer } } }, (request, reply) => {
       const decided: Decided = {}
-      return mintFor(route, deps, request, reply, decided).catch((cause) => { throw refusedAfter(decided, toApiError(cause)) })
+      return mintFor(route, deps, request, reply, decided).catch(
+        (cause) => { throw refusedAfter(decided, toApiError(cause)) }
+      )
     })
   }
 }
 
-async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, reply: FastifyReply, decided: Decided): Promise<JsonObject> {
+async function mintFor (
+  route: Route, deps: MintDeps, request: FastifyRequest, reply: FastifyReply, decided: Decided
+): Promise<JsonObject> {
   const caller = request.caller as AdmittedCaller
   const { kind, asked } = route.read(request.body)
   decided.kind = kind
@@ -68,7 +96,8 @@ async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, r
     await deps.audit.granted(grantedDecision(request, reply, decided), deadline.atMs)
     deps.timed({ upstreamMs: minted.tookMs, totalMs: reply.elapsedTime })
     watchDelivery(deps.audit, request, reply, decided)
-    reply.header('x-realtime-url', deps.realtimePublicUrl + (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
+    reply.header('x-realtime-url', deps.realtimePublicUrl +
+      (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
     return route.shape(kind, minted, visible(minted.session, caller, kind, granted))
   } catch (error) {
     if (!isAttempted) await taken.giveBack()
@@ -92,10 +121,14 @@ function grant ({ policy, claims }: AdmittedCaller, kind: Kind, asked: Asked): G
 function assertTaken (take: Take, reply: FastifyReply): Take {
   const own = tightest(take.windows)
   if (own !== null) {
-    reply.headers({ 'ratelimit-limit': own.limit, 'ratelimit-remaining': own.remaining, 'ratelimit-reset': seconds(own.resetMs) })
+    reply.headers(
+      { 'ratelimit-limit': own.limit, 'ratelimit-remaining': own.remaining, 'ratelimit-reset': seconds(own.resetMs) }
+    )
   }
   if (take.taken) return take
-  const empty = take.windows.filter(({ remaining }) => remaining === 0).sort((a, b) => b.resetMs - a.resetMs)[0] as WindowState
+  const empty = take.windows.filter(({ remaining }) => remaining === 0).sort(
+    (a, b) => b.resetMs - a.resetMs
+  )[0] as WindowState
   throw new ApiError('rate_limit_exceeded', {
     reason: isCallers(empty) ? empty.window : `total_${empty.window}`,
     retryAfterSeconds: seconds(empty.resetMs),
@@ -132,7 +165,10 @@ function clientParam (request: FastifyRequest, route: Route, asked: Asked, path:
   const [top, ...rest] = path
   const [sent, param] = top === 'session'
     ? [rest.length > 0 ? getIn(asked.session, rest) : undefined, asked.sessionParam(rest)]
-    : [top === 'expires_after' ? getIn(asked.expiresAfter ?? null, rest) ?? undefined : undefined, [asked.expiresAfterParam, ...rest].join('.')]
+    : [
+        top === 'expires_after' ? getIn(asked.expiresAfter ?? null, rest) ?? undefined : undefined,
+        [asked.expiresAfterParam, ...rest].join('.')
+      ]
   return sent === undefined ? null : param
 }
 
@@ -148,7 +184,9 @@ function isGone ({ raw: { socket } }: FastifyRequest): boolean {
 }
 
 /** `temperature` is what was granted: upstream's GA answer has none, and only the legacy shape shows it. */
-function visible (session: JsonObject, { policy }: AdmittedCaller, kind: Kind, { session: { temperature } }: Granted): JsonObject {
+function visible (
+  session: JsonObject, { policy }: AdmittedCaller, kind: Kind, { session: { temperature } }: Granted
+): JsonObject {
   const { hide, conceal } = policy.sessions[kind] as SessionRules
   const shown = hide.reduce(omitIn, temperature === undefined ? session : { ...session, temperature })
   return conceal === null ? shown : conceal(shown)

@@ -2,11 +2,11 @@
 
 import type { FastifyInstance } from 'fastify'
 import Type from 'typebox'
-import type { AdmittedCaller } from './admission.ts'
 import type { JsonObject } from '../json.ts'
 import { isCallers, type LimitStore } from '../limits/limits.ts'
 import type { Prompt, SessionRules } from '../policy/compile.ts'
 import { KINDS } from '../realtime/session.ts'
+import type { AdmittedCaller } from './admission.ts'
 
 const Schemas = Type.Record(Type.String(), Type.Unknown())
 
@@ -18,7 +18,9 @@ const SessionView = Type.Object({
   expires_after: Type.Object({ default: Type.Integer(), max: Type.Integer() })
 })
 
-const WindowView = Type.Object({ limit: Type.Integer(), remaining: Type.Integer(), reset: Type.Integer({ description: 'seconds' }) })
+const WindowView = Type.Object(
+  { limit: Type.Integer(), remaining: Type.Integer(), reset: Type.Integer({ description: 'seconds' }) }
+)
 
 export const PolicyAnswer = Type.Object({
   sessions: Type.Partial(Type.Object({ realtime: SessionView, transcription: SessionView, translation: SessionView })),

@@ -1,15 +1,17 @@
 // The policy file's schema as editors take it: the one that the file is read by, with the names of session parameters for
 // them to complete. It refuses nothing that the other one takes.
 
-import { merge, type JsonObject, type Path } from '../json.ts'
-import { KINDS, sessionSchemas, type Kind } from '../realtime/session.ts'
+import { type JsonObject, merge, type Path } from '../json.ts'
 import { PolicyFile } from '../policy/schema.ts'
+import { type Kind, KINDS, sessionSchemas } from '../realtime/session.ts'
 
 type Node = Readonly<{ properties?: Record<string, Node>, anyOf?: Node[] }>
 
 export function editorSchema (): JsonObject {
   const file: JsonObject = JSON.parse(JSON.stringify(PolicyFile))
-  const policies = { items: { properties: Object.fromEntries(KINDS.map((kind) => [kind, { properties: hints(kind) }])) } }
+  const policies = {
+    items: { properties: Object.fromEntries(KINDS.map((kind) => [kind, { properties: hints(kind) }])) }
+  }
   return merge({
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'Policy file of Ephemint',
@@ -33,7 +35,9 @@ function hints (kind: Kind): JsonObject {
 
 /** Names alone: a value may as well be a template or a secret. */
 function membersOf (node: Node): JsonObject {
-  return Object.fromEntries(entriesOf(node).map(([name, inner]) => [name, entriesOf(inner).length === 0 ? {} : { properties: membersOf(inner) }]))
+  return Object.fromEntries(entriesOf(node).map(
+    ([name, inner]) => [name, entriesOf(inner).length === 0 ? {} : { properties: membersOf(inner) }]
+  ))
 }
 
 function pathsOf (node: Node): Path[] {
@@ -42,5 +46,7 @@ function pathsOf (node: Node): Path[] {
 
 /** Of a union those of all its variants. */
 function entriesOf ({ properties = {}, anyOf = [] }: Node): [string, Node][] {
-  return Object.entries(Object.assign({}, properties, ...anyOf.map((variant) => Object.fromEntries(entriesOf(variant)))))
+  return Object.entries(
+    Object.assign({}, properties, ...anyOf.map((variant) => Object.fromEntries(entriesOf(variant))))
+  )
 }

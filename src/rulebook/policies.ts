@@ -1,22 +1,22 @@
 // The policy file: YAML or JSON, read once into a frozen value, or refused with every problem at once.
 
+import { isUserWritable } from '../callers/claims.ts'
 import type { CallerEntry } from '../callers/schema.ts'
 import type { SecretSource } from '../config/secrets.ts'
 import { deepFreeze, isObject, type Json, type JsonObject } from '../json.ts'
-import { KINDS, type Kind } from '../realtime/session.ts'
-import { schemaCompiler } from '../policy/allowed-schema.ts'
-import { isUserWritable } from '../callers/claims.ts'
-import { parseYaml } from '../schema/yaml.ts'
-import { faultFinder } from '../schema/faults.ts'
-import { promptsOf, reviewRules, reviewTemplate } from '../policy/review.ts'
-import { compilePrompt, compileRules, type SessionRules } from '../policy/compile.ts'
 import type { Windows } from '../limits/limits.ts'
+import { schemaCompiler } from '../policy/allowed-schema.ts'
+import { compilePrompt, compileRules, type SessionRules } from '../policy/compile.ts'
 import type { Policies, Policy } from '../policy/policy.ts'
-import type { Fault, Report } from '../schema/report.ts'
-import { withoutFaults } from './without-faults.ts'
-import { PolicyFile, type PolicyEntry } from '../policy/schema.ts'
+import { promptsOf, reviewRules, reviewTemplate } from '../policy/review.ts'
+import { type PolicyEntry, PolicyFile } from '../policy/schema.ts'
 import { compileBlocked, compileWhen } from '../policy/select.ts'
+import { type Kind, KINDS } from '../realtime/session.ts'
+import { faultFinder } from '../schema/faults.ts'
+import type { Fault, Report } from '../schema/report.ts'
+import { parseYaml } from '../schema/yaml.ts'
 import { inlineSecrets } from './inline-secrets.ts'
+import { withoutFaults } from './without-faults.ts'
 
 export type Reading = Readonly<{
   /** Null where there are problems. */
@@ -56,7 +56,9 @@ export function readPolicies (text: string, sources: PolicySources): Reading {
   return { policies: problems.length > 0 ? null : policies, callers, problems, warnings }
 }
 
-function compile (file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIdentifierSecret }: PolicySources, report: Report): Policies {
+function compile (
+  file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIdentifierSecret }: PolicySources, report: Report
+): Policies {
   const secrets = new Set<string>()
   const context = { compileSchema: schemaCompiler(), report, secrets }
   const inlined = (session: unknown, at: string) => {
@@ -78,7 +80,9 @@ function compile (file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIden
     for (const kind of KINDS) {
       const policy = entry[kind]
       if (policy === undefined) continue
-      if (kind === 'translation' && legacyOnly) report.problem(`${at}.translation`, 'cannot be minted with OPENAI_MINT_API=sessions')
+      if (kind === 'translation' && legacyOnly) {
+        report.problem(`${at}.translation`, 'cannot be minted with OPENAI_MINT_API=sessions')
+      }
       const rules = compileRules(kind, {
         ...policy,
         fixed: inlined(policy.fixed, `${at}.${kind}.fixed`),
@@ -100,10 +104,16 @@ function compile (file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIden
     }
   })
   const names = policies.map(({ name }) => name)
-  for (const [i, name] of names.entries()) if (names.indexOf(name) < i) report.problem(`policies.${i}.name`, 'is the name of another policy too')
+  for (const [i, name] of names.entries()) {
+    if (names.indexOf(name) < i) report.problem(`policies.${i}.name`, 'is the name of another policy too')
+  }
 
   for (const [i, { guest }] of file.callers.entries()) {
-    if (guest !== undefined && !hasSafetyIdentifierSecret) report.problem(`callers.${i}.guest`, 'needs SAFETY_IDENTIFIER_SECRET: the plain hash of an address can be reversed')
+    if (guest !== undefined && !hasSafetyIdentifierSecret) {
+      report.problem(
+      `callers.${i}.guest`, 'needs SAFETY_IDENTIFIER_SECRET: the plain hash of an address can be reversed'
+      )
+    }
   }
   return deepFreeze({ policies, isBlocked: compileBlocked(file.blocked ?? []), secrets })
 }
@@ -112,13 +122,19 @@ function reviewPolicy (entry: PolicyEntry, at: string, file: PolicyFile, report:
   const kinds = KINDS.filter((kind) => entry[kind] !== undefined)
   const guest = entry.when === 'guest'
   if (entry.deny) {
-    for (const key of [...kinds, ...(entry.limits === undefined ? [] : ['limits'])]) report.problem(`${at}.${key}`, 'means nothing beside deny: true')
+    for (const key of [...kinds, ...(entry.limits === undefined ? [] : ['limits'])]) {
+      report.problem(`${at}.${key}`, 'means nothing beside deny: true')
+    }
   } else {
-    if (entry.limits === undefined) report.problem(at, 'needs limits: (limits: none says in writing that there are none)')
+    if (entry.limits === undefined) {
+      report.problem(at, 'needs limits: (limits: none says in writing that there are none)')
+    }
     if (kinds.length === 0) report.problem(at, `names no session kind: say ${KINDS.join(', ')}, or deny: true`)
     if (guest && entry.limits === 'none') report.problem(`${at}.limits`, 'cannot be none for guests')
   }
-  if (guest && !file.callers.some((caller) => caller.guest !== undefined)) report.warning(at, 'is for guests, but callers: has no guest: {}')
+  if (guest && !file.callers.some((caller) => caller.guest !== undefined)) {
+    report.warning(at, 'is for guests, but callers: has no guest: {}')
+  }
   for (const reference of isObject(entry.when) ? Object.keys(entry.when) : []) {
     if (isUserWritable(reference)) report.warning(`${at}.when`, `asks ${reference}, which users can write themselves`)
   }

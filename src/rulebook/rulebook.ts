@@ -1,15 +1,15 @@
 // The policy file read into what a request is judged by, and read again when it changes: whole, or not at all.
 
 import { readFileSync } from 'node:fs'
-import { compileCallers, type Callers } from '../callers/authenticate.ts'
-import type { SecretSource } from '../config/secrets.ts'
+import { type Callers, compileCallers } from '../callers/authenticate.ts'
 import type { KeySets } from '../callers/jwks.ts'
-import { ConfigError, type Config } from '../config/environment.ts'
-import type { Log } from '../records/log.ts'
+import { type Config, ConfigError } from '../config/environment.ts'
+import type { SecretSource } from '../config/secrets.ts'
+import { watchText } from '../config/watch.ts'
 import type { Policies } from '../policy/policy.ts'
+import type { Log } from '../records/log.ts'
 import type { Fault } from '../schema/report.ts'
 import { readPolicies } from './policies.ts'
-import { watchText } from '../config/watch.ts'
 
 /** One reading of the file. A request sees the same one from beginning to end. */
 export type Rulebook = Readonly<{ policies: Policies, callers: Callers }>
@@ -25,15 +25,21 @@ export type RulebookSources = Readonly<{
 }>
 
 /** Null where there are problems: then every one of them is told. */
-export type RulebookReading = Readonly<{ rulebook: Rulebook | null, problems: readonly Fault[], warnings: readonly Fault[] }>
+export type RulebookReading = Readonly<{
+  rulebook: Rulebook | null, problems: readonly Fault[], warnings: readonly Fault[]
+}>
 
-export function readRulebook (text: string, { secrets, mintApi, hasSafetyIdentifierSecret, origins, log, keySets }: RulebookSources): RulebookReading {
+export function readRulebook (
+  text: string, { secrets, mintApi, hasSafetyIdentifierSecret, origins, log, keySets }: RulebookSources
+): RulebookReading {
   const reading = readPolicies(text, { secrets, legacyOnly: mintApi === 'sessions', hasSafetyIdentifierSecret })
   if (reading.callers === null) return { ...reading, rulebook: null }
   const compiled = compileCallers(reading.callers, { secrets, log, keySets, allowedOrigins: origins })
   const problems = [...reading.problems, ...compiled.problems]
   return {
-    rulebook: problems.length > 0 || reading.policies === null ? null : { policies: reading.policies, callers: compiled.callers },
+    rulebook: problems.length > 0 || reading.policies === null
+      ? null
+      : { policies: reading.policies, callers: compiled.callers },
     problems,
     warnings: [...reading.warnings, ...compiled.warnings]
   }

@@ -12,11 +12,15 @@ export function withoutFaults (raw: Json, faults: readonly Located[]): unknown {
   const rest = isObject(raw) ? structuredClone(raw) : {}
   for (const { keyword, schemaPath, path } of faults) {
     const [list = '', entry] = path
-    const parent = path.slice(0, -1).reduce<Json | undefined>((at, key) => isObject(at) || Array.isArray(at) ? (at as JsonObject)[key] : undefined, rest)
-    const isSpare = ['additionalProperties', 'minItems', 'minProperties'].includes(keyword) && !schemaPath.includes('/anyOf/')
+    const parent = path.slice(0, -1).reduce<Json | undefined>(
+      (at, key) => isObject(at) || Array.isArray(at) ? (at as JsonObject)[key] : undefined, rest
+    )
+    const isSpare = ['additionalProperties', 'minItems', 'minProperties'].includes(keyword) &&
+      !schemaPath.includes('/anyOf/')
     if (isSpare && isObject(parent) && path.length !== 1) delete parent[path.at(-1) as string]
-    else if (list === 'policies' && Array.isArray(rest.policies) && entry !== undefined) rest.policies[Number(entry)] = silent(entry)
-    else if (list === 'prompts' && isObject(rest.prompts) && entry !== undefined) rest.prompts[entry] = { session: {} }
+    else if (list === 'policies' && Array.isArray(rest.policies) && entry !== undefined) {
+      rest.policies[Number(entry)] = silent(entry)
+    } else if (list === 'prompts' && isObject(rest.prompts) && entry !== undefined) rest.prompts[entry] = { session: {} }
     else delete rest[list]
   }
   return { callers: [{ jwt: { issuer: '-' } }], policies: [silent('')], ...rest }

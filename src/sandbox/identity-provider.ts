@@ -33,7 +33,8 @@ export async function startIdentityProvider ({ port = 0 }: { port?: number } = {
   const app = fastify({ forceCloseConnections: true })
   // Any page may ask: the playground of the sandbox, and the front end that somebody is writing against it.
   await app.register(cors, { origin: true, credentials: true })
-  app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) => done(null, new URLSearchParams(body as string)))
+  app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) =>
+    done(null, new URLSearchParams(body as string)))
 
   app.get('/.well-known/openid-configuration', () => ({
     issuer,
@@ -73,7 +74,9 @@ export async function startIdentityProvider ({ port = 0 }: { port?: number } = {
   app.post<Asking>('/login', async ({ query: { user: name } }, reply) => {
     const user = find(name)
     if (user === undefined) return nobody(reply)
-    return reply.header('set-cookie', `${COOKIE}=${remember(sessions, user)}; Path=/; HttpOnly; SameSite=Lax`).send(profileOf(user))
+    return reply.header('set-cookie', `${COOKIE}=${remember(sessions, user)}; Path=/; HttpOnly; SameSite=Lax`).send(
+      profileOf(user)
+    )
   })
   app.post('/logout', (_request, reply) => reply.header('set-cookie', `${COOKIE}=; Path=/; Max-Age=0`).code(204).send())
   app.get('/api/me', async ({ headers: { cookie = '' } }, reply) => {
@@ -90,7 +93,9 @@ function find (name: string | undefined): User | undefined {
 }
 
 function nobody (reply: FastifyReply): FastifyReply {
-  return reply.code(404).type('text/plain').send(`Nobody by that name. Ask for ${USERS.map(({ sub }) => `?user=${sub}`).join(' or ')}.\n`)
+  return reply.code(404).type('text/plain').send(
+    `Nobody by that name. Ask for ${USERS.map(({ sub }) => `?user=${sub}`).join(' or ')}.\n`
+  )
 }
 
 function remember (users: Map<string, User>, user: User): string {

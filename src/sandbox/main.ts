@@ -3,7 +3,7 @@
 import { parseArgs } from 'node:util'
 import { MINT_APIS } from '../config/environment.ts'
 import { isFree } from './listen.ts'
-import { startSandbox, type Ports, type Sandbox } from './start.ts'
+import { type Ports, type Sandbox, startSandbox } from './start.ts'
 import { welcome } from './welcome.ts'
 
 const PORTS: Ports = { ephemint: 8080, ops: 9090, identityProvider: 8101, playground: 8102, upstream: 8103 }
@@ -44,7 +44,9 @@ async function run ({ port, mintApi, origins, real }: Options): Promise<void> {
 
 /** The key, and what says whose it is and where it is good. */
 function realEnvironment (): Record<string, string> {
-  const env = Object.fromEntries(['OPENAI_API_KEY', 'OPENAI_BASE_URL', 'OPENAI_ORG_ID', 'OPENAI_PROJECT_ID'].flatMap((name) => {
+  const env = Object.fromEntries([
+    'OPENAI_API_KEY', 'OPENAI_BASE_URL', 'OPENAI_ORG_ID', 'OPENAI_PROJECT_ID'
+  ].flatMap((name) => {
     const value = process.env[name]
     return value === undefined || value === '' ? [] : [[name, value]]
   }))
@@ -55,10 +57,17 @@ function realEnvironment (): Record<string, string> {
 function readOptions (): Options {
   try {
     const { values: { port, origin: origins = [], real = false, 'mint-api': mintApi = 'auto' } } = parseArgs({
-      options: { port: { type: 'string' }, origin: { type: 'string', multiple: true }, real: { type: 'boolean' }, 'mint-api': { type: 'string' } }
+      options: {
+        port: { type: 'string' },
+        origin: { type: 'string', multiple: true },
+        real: { type: 'boolean' },
+        'mint-api': { type: 'string' }
+      }
     })
     const number = port === undefined ? null : Number(port)
-    if (number !== null && !(Number.isInteger(number) && number >= 0 && number <= 65_535)) throw new Error(`--port ${port} is no port.`)
+    if (number !== null && !(Number.isInteger(number) && number >= 0 && number <= 65_535)) {
+      throw new Error(`--port ${port} is no port.`)
+    }
     const api = MINT_APIS.find((one) => one === mintApi)
     if (api === undefined) throw new Error(`--mint-api ${mintApi} is not one of ${MINT_APIS.join(', ')}.`)
     const wrong = origins.find((origin) => URL.parse(origin)?.origin !== origin)

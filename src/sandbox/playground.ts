@@ -30,13 +30,16 @@ const HEADERS = {
 }
 
 /** `config` is asked at each request: Ephemint must know this page's origin before it listens itself. */
-export async function startPlayground ({ port = 0, config }: { port?: number, config: () => PlaygroundConfig | null }): Promise<Playground> {
+export async function startPlayground (
+  { port = 0, config }: { port?: number, config: () => PlaygroundConfig | null }
+): Promise<Playground> {
   const app = fastify({ forceCloseConnections: true })
   app.addHook('onSend', async (_request, reply) => { reply.headers(HEADERS) })
   for (const name of await readdir(FOLDER)) {
     const type = TYPES[extname(name)]
     if (type === undefined) continue
-    app.get(name === 'index.html' ? '/' : `/${name}`, async (_request, reply) => reply.type(type).send(await readFile(new URL(name, FOLDER))))
+    app.get(name === 'index.html' ? '/' : `/${name}`, async (_request, reply) =>
+      reply.type(type).send(await readFile(new URL(name, FOLDER))))
   }
   app.get('/config.json', (_request, reply) => reply.send(config()))
 

@@ -14,7 +14,9 @@ const WRITTEN_ISSUER = 'http://127.0.0.1:8101'
 export type PreparedPolicyFile = Readonly<{ path: string, remove: () => Promise<void> }>
 
 /** `legacyOnly`: an upstream of OPENAI_MINT_API=sessions cannot mint translations, and a policy must not promise them. */
-export async function preparePolicyFile ({ issuer, legacyOnly }: { issuer: string, legacyOnly: boolean }): Promise<PreparedPolicyFile> {
+export async function preparePolicyFile (
+  { issuer, legacyOnly }: { issuer: string, legacyOnly: boolean }
+): Promise<PreparedPolicyFile> {
   if (issuer === WRITTEN_ISSUER && !legacyOnly) return { path: SOURCE, remove: async () => {} }
 
   const document = parseDocument((await readFile(SOURCE, 'utf8')).replaceAll(WRITTEN_ISSUER, issuer))

@@ -19,17 +19,25 @@ export type Service = Readonly<{
 }>
 
 /** Resolves once it is ready. Rejects where it ends before, having said why. */
-export async function startService ({ env, print }: { env: Record<string, string>, print: (line: string) => void }): Promise<Service> {
+export async function startService (
+  { env, print }: { env: Record<string, string>, print: (line: string) => void }
+): Promise<Service> {
   // Nothing of this shell but PATH: what production would not have is not there.
-  const child = spawn(process.execPath, [SERVER], { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(
+    process.execPath, [SERVER], { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'inherit'] }
+  )
   process.once('exit', () => child.kill('SIGKILL'))
-  const ended = once(child, 'exit').then(([code, signal]) => signal === null ? `with exit code ${code}` : `by ${signal}`)
+  const ended = once(child, 'exit').then(
+    ([code, signal]) => signal === null ? `with exit code ${code}` : `by ${signal}`
+  )
   let stopping = false
 
   const listening = new Promise<{ url: string, opsUrl: string | null }>((resolve) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
       const entry = parse(line)
-      if (entry?.msg === 'listening') resolve({ url: String(entry.url), opsUrl: typeof entry.ops_url === 'string' ? entry.ops_url : null })
+      if (entry?.msg === 'listening') {
+        resolve({ url: String(entry.url), opsUrl: typeof entry.ops_url === 'string' ? entry.ops_url : null })
+      }
       const text = stopping ? null : readable(line)
       if (text !== null) print(text)
     })

@@ -4,10 +4,10 @@ import { randomBytes } from 'node:crypto'
 import type { MINT_APIS } from '../config/environment.ts'
 import { startIdentityProvider } from './identity-provider.ts'
 import { HOST, isFree } from './listen.ts'
-import { startPlayground, type PlaygroundConfig } from './playground.ts'
+import { startUpstream } from './openai/upstream.ts'
+import { type PlaygroundConfig, startPlayground } from './playground.ts'
 import { preparePolicyFile } from './policy-file.ts'
 import { startService } from './service.ts'
-import { startUpstream } from './openai/upstream.ts'
 
 /** The ones that are wanted; another where one is taken. */
 export type Ports = Readonly<Record<'ephemint' | 'ops' | 'identityProvider' | 'playground' | 'upstream', number>>
@@ -47,9 +47,13 @@ export async function startSandbox (options: SandboxOptions): Promise<Sandbox> {
   }
 }
 
-async function startParts ({ ports, mintApi, real, origins = [], say }: SandboxOptions, ends: (() => Promise<void>)[]): Promise<Omit<Sandbox, 'stop'>> {
+async function startParts (
+  { ports, mintApi, real, origins = [], say }: SandboxOptions, ends: (() => Promise<void>)[]
+): Promise<Omit<Sandbox, 'stop'>> {
   const legacy = mintApi === 'sessions'
-  const upstream = real === null ? await emulated() : { url: real.OPENAI_BASE_URL ?? 'https://api.openai.com/v1', env: real }
+  const upstream = real === null
+    ? await emulated()
+    : { url: real.OPENAI_BASE_URL ?? 'https://api.openai.com/v1', env: real }
   const identityProvider = await startIdentityProvider({ port: ports.identityProvider })
   ends.push(identityProvider.close)
   let config: PlaygroundConfig | null = null
@@ -92,7 +96,9 @@ async function startParts ({ ports, mintApi, real, origins = [], say }: SandboxO
 
   async function emulated () {
     const apiKey = `sk-sandbox-${randomBytes(16).toString('hex')}`
-    const { url, close } = await startUpstream({ port: ports.upstream, apiKey, legacy, log: (line) => say(`upstream         ${line}`) })
+    const { url, close } = await startUpstream(
+      { port: ports.upstream, apiKey, legacy, log: (line) => say(`upstream         ${line}`) }
+    )
     ends.push(close)
     return { url, env: { OPENAI_API_KEY: apiKey, OPENAI_BASE_URL: url, REALTIME_PUBLIC_URL: url } }
   }

@@ -3,8 +3,8 @@
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js'
 import type { TSchema } from 'typebox'
 import { Check } from 'typebox/schema'
-import { pointerPath, type Json, type Path } from '../json.ts'
-import { wordsFor, type Node } from './words.ts'
+import { type Json, type Path, pointerPath } from '../json.ts'
+import { type Node, wordsFor } from './words.ts'
 
 export type SchemaFault = Readonly<{ keyword: string, schemaPath: string, path: Path, problem: string }>
 
@@ -17,13 +17,15 @@ export function faultFinder (schema: TSchema): (value: unknown) => SchemaFault[]
   }
   return (value) => Check(schema, value) || compile()(value)
     ? []
-    : telling(compile().errors as ErrorObject[]).map((error) => ({ keyword: error.keyword, schemaPath: error.schemaPath, path: pathOf(error), problem: describe(error) }))
+    : telling(compile().errors as ErrorObject[]).map((error) =>
+      ({ keyword: error.keyword, schemaPath: error.schemaPath, path: pathOf(error), problem: describe(error) }))
 }
 
 /** Of a union that nothing fits, each variant complains: only what lies deeper than the choice among them is of use. */
 function telling (errors: readonly ErrorObject[]): ErrorObject[] {
   const unions = errors.filter(({ keyword }) => keyword === 'anyOf')
-  const isInside = (error: ErrorObject, union: ErrorObject) => error !== union && error.schemaPath.startsWith(`${union.schemaPath}/`)
+  const isInside = (error: ErrorObject, union: ErrorObject) =>
+    error !== union && error.schemaPath.startsWith(`${union.schemaPath}/`)
   const deeper = errors.filter((error) => !unions.some((union) => isInside(error, union) &&
     error.instancePath === union.instancePath && ['const', 'type', 'anyOf'].includes(error.keyword)))
   return deeper.filter((error) => error.keyword !== 'anyOf' || !deeper.some((other) => isInside(other, error)))
@@ -35,7 +37,9 @@ function describe ({ keyword, params, message, schema, parentSchema }: ErrorObje
   switch (keyword) {
     case 'additionalProperties':
       if (patternProperties !== undefined) return 'is no dotted path such as audio.output.voice'
-      return known.length === 0 ? 'is not a known key: nothing may stand here' : `is not a known key: here may stand ${known.join(', ')}`
+      return known.length === 0
+        ? 'is not a known key: nothing may stand here'
+        : `is not a known key: here may stand ${known.join(', ')}`
     case 'required': return `is missing: ${properties[params.missingProperty]?.description ?? wordsFor(properties[params.missingProperty] as Node)}`
     case 'anyOf': return `has none of the forms that it may have: ${wordsFor({ anyOf: schema as Node[] })}`
     case 'const': return `must be ${JSON.stringify(params.allowedValue)}`

@@ -1,6 +1,6 @@
 // A schema in a few words, for messages: what may stand there.
 
-import { variantsOf, type Json } from '../json.ts'
+import { type Json, variantsOf } from '../json.ts'
 
 /** The part of JSON Schema that our own schemas are written in. */
 export type Node = Readonly<{
@@ -26,6 +26,8 @@ function wordFor ({ type = 'anything', const: only, enum: values, items, propert
   if (values !== undefined) return values.map((value) => JSON.stringify(value)).join(' or ')
   if (items !== undefined) return `a list of ${wordsFor(items)}`
   if (properties !== undefined) return `{ ${Object.keys(properties).join(', ')} }`
-  const bounds = [minimum === undefined ? '' : ` from ${minimum}`, maximum === undefined ? '' : ` to ${maximum}`].join('')
+  const bounds = [minimum === undefined ? '' : ` from ${minimum}`, maximum === undefined ? '' : ` to ${maximum}`].join(
+    ''
+  )
   return type + bounds
 }

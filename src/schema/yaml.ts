@@ -11,9 +11,13 @@ export function parseYaml (text: string, report: Report): unknown {
     // Without pretty errors: they quote the file, which may hold what nobody should read in a log.
     const document = parseDocument(text, { merge: true, prettyErrors: false, logLevel: 'error' })
     // Of a tag that nobody knows YAML only warns, and reads on without it.
-    const faults = [...document.errors, ...document.warnings].map(({ code, pos }) => ({ code, line: text.slice(0, pos[0]).split('\n').length }))
+    const faults = [...document.errors, ...document.warnings].map(
+      ({ code, pos }) => ({ code, line: text.slice(0, pos[0]).split('\n').length })
+    )
     // A bracket that is not closed is one slip, and a fault for each level.
-    for (const [line, codes] of Map.groupBy(faults, ({ line }) => line)) report.problem(`line ${line}`, `is not YAML: ${[...new Set(codes.map(({ code }) => code))].join(', ')}`)
+    for (const [line, codes] of Map.groupBy(faults, ({ line }) => line)) {
+      report.problem(`line ${line}`, `is not YAML: ${[...new Set(codes.map(({ code }) => code))].join(', ')}`)
+    }
     if (faults.length > 0) return undefined
     // Aliases are counted: a few lines can otherwise expand to gigabytes.
     value = document.toJS({ maxAliasCount: 100 })

@@ -1,9 +1,9 @@
 // One request to upstream and its whole answer, or why there is none.
 
 import type { Dispatcher, Pool } from 'undici'
-import { createBatch } from '../turn-batch.ts'
 import { ApiError } from '../errors.ts'
 import type { Json } from '../json.ts'
+import { createBatch } from '../turn-batch.ts'
 import type { Deadline } from './deadline.ts'
 
 const MAX_ANSWER_HEADERS = 200
@@ -47,18 +47,24 @@ export function attempt (pool: Pool, post: Post, { signal, waiting }: Deadline):
       },
       onResponseStart: (controller, status, headers) => {
         // We expect no 100 and take no 103: whatever sends one is not the API.
-        if (status < 200) return controller.abort(new ApiError('upstream_error', { reason: 'informational', mayHaveMinted: true }))
+        if (status < 200) {
+          return controller.abort(new ApiError('upstream_error', { reason: 'informational', mayHaveMinted: true }))
+        }
         head = { status, headers }
       },
       onResponseData: (_controller, chunk) => { chunks.push(chunk) },
       onResponseEnd: () => answered(() => settle(readAnswer(head as NonNullable<typeof head>, chunks))),
-      onResponseError: (_controller, cause) => settle(cause instanceof ApiError ? cause : head === undefined ? failure(cause) : answerCut(head, cause))
+      onResponseError: (_controller, cause) =>
+        settle(cause instanceof ApiError ? cause : head === undefined ? failure(cause) : answerCut(head, cause))
     })
   })
 }
 
-function readAnswer ({ status, headers }: { status: number, headers: AnswerHeaders }, chunks: readonly Buffer[]): Answer {
-  const plain = headers['content-encoding'] === undefined && [undefined, 'chunked'].includes(headers['transfer-encoding'] as string) &&
+function readAnswer (
+  { status, headers }: { status: number, headers: AnswerHeaders }, chunks: readonly Buffer[]
+): Answer {
+  const plain = headers['content-encoding'] === undefined &&
+    [undefined, 'chunked'].includes(headers['transfer-encoding'] as string) &&
     Object.keys(headers).length <= MAX_ANSWER_HEADERS
   return {
     status,
@@ -70,14 +76,18 @@ function readAnswer ({ status, headers }: { status: number, headers: AnswerHeade
 
 /** Cut short, or larger than anything that we asked for. A 200 may have minted. */
 function answerCut ({ status, headers }: { status: number, headers: AnswerHeaders }, cause: Error): ApiError {
-  return new ApiError('upstream_error', { reason: 'answer_cut', mayHaveMinted: status === 200, upstreamRequestId: plainHeader(headers['x-request-id']), cause })
+  return new ApiError('upstream_error', {
+    reason: 'answer_cut', mayHaveMinted: status === 200, upstreamRequestId: plainHeader(headers['x-request-id']), cause
+  })
 }
 
 /** Why there was no answer. Only a request that never left cannot have minted. */
 function failure (cause: Error): ApiError {
   const code = codeOf(cause)
   if (code === 'UND_ERR_CONNECT_TIMEOUT') return new ApiError('upstream_timeout', { reason: 'connect_timeout', cause })
-  if (UNREACHABLE.has(code)) return new ApiError('upstream_unavailable', { reason: code.toLowerCase(), retryAfterSeconds: 1, cause })
+  if (UNREACHABLE.has(code)) {
+    return new ApiError('upstream_unavailable', { reason: code.toLowerCase(), retryAfterSeconds: 1, cause })
+  }
   // A 100 or 101 that nobody asked for is a bad answer and no reset, though it comes as the same error.
   if (code === 'ECONNRESET' || code === 'EPIPE' || (code === 'UND_ERR_SOCKET' && !cause.message.startsWith('bad '))) {
     return new ApiError('upstream_error', { reason: 'connection_reset', mayHaveMinted: true, cause })
@@ -86,7 +96,10 @@ function failure (cause: Error): ApiError {
   return new ApiError('upstream_error', { reason: tls ? 'tls' : 'unreadable', mayHaveMinted: !tls, cause })
 }
 
-const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'ETIMEDOUT', 'EMFILE', 'ENFILE', 'ENOBUFS', 'EACCES', 'EPERM'])
+const UNREACHABLE = new Set([
+  'ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'ETIMEDOUT',
+  'EMFILE', 'ENFILE', 'ENOBUFS', 'EACCES', 'EPERM'
+])
 
 export function codeOf (cause: unknown): string {
   const { code, errors } = cause as { code?: unknown, errors?: unknown }
@@ -98,8 +111,11 @@ export function codeOf (cause: unknown): string {
 /** `retry-after-ms`, or `retry-after` in seconds or as a date. Null where neither is there, a second where they say nothing usable. */
 function retryAfter ({ 'retry-after-ms': ms, 'retry-after': after }: AnswerHeaders): number | null {
   if (ms === undefined && after === undefined) return null
-  const [inMs, inSeconds] = [ms, after].map((value) => /^\d+(\.\d+)?$/.test(String(value)) ? Number(value) : NaN) as [number, number]
-  const pause = [inMs, inSeconds * 1000, Date.parse(String(after)) - Date.now()].find((found) => found >= 0 && found < Infinity)
+  const [inMs, inSeconds] = [ms, after].map((value) =>
+    /^\d+(\.\d+)?$/.test(String(value)) ? Number(value) : NaN) as [number, number]
+  const pause = [inMs, inSeconds * 1000, Date.parse(String(after)) - Date.now()].find(
+    (found) => found >= 0 && found < Infinity
+  )
   return pause ?? 1000
 }
 

@@ -2,8 +2,8 @@
 // the policy allows may be one that upstream answers with 500.
 
 import { ApiError } from '../errors.ts'
-import type { Log } from '../records/log.ts'
 import { createBreaker, type Verdict } from '../outbound/breaker.ts'
+import type { Log } from '../records/log.ts'
 import type { Answer } from './attempt.ts'
 
 const FAILURES_IN_A_ROW = 10
@@ -16,7 +16,9 @@ export type UpstreamBreaker = Readonly<{
 }>
 
 /** `now` is monotonic, in milliseconds. */
-export function createUpstreamBreaker (log: Pick<Log, 'error' | 'warn'>, now = () => performance.now()): UpstreamBreaker {
+export function createUpstreamBreaker (
+  log: Pick<Log, 'error' | 'warn'>, now = () => performance.now()
+): UpstreamBreaker {
   const breaker = createBreaker<Answer | ApiError>({
     failuresInARow: FAILURES_IN_A_ROW,
     ofOneCaller: OF_ONE_CALLER,

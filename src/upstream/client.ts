@@ -3,11 +3,11 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { Pool } from 'undici'
 import type { Config } from '../config/environment.ts'
-import { CONNECT_TIMEOUT_MS, CONNECTING } from '../outbound/connect.ts'
 import { ApiError } from '../errors.ts'
 import { isObject, type JsonObject } from '../json.ts'
+import { CONNECT_TIMEOUT_MS, CONNECTING } from '../outbound/connect.ts'
 import type { Log } from '../records/log.ts'
-import { attempt, type Answer } from './attempt.ts'
+import { type Answer, attempt } from './attempt.ts'
 import { createUpstreamBreaker } from './breaker.ts'
 import type { Deadline } from './deadline.ts'
 import type { Key } from './key.ts'
@@ -45,7 +45,9 @@ export type Watch = Readonly<{ attempted: (outcome: string) => void, retried: ()
 
 const UNWATCHED: Watch = { attempted: () => {}, retried: () => {} }
 
-export function createClient (config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn'>, watch = UNWATCHED): Client {
+export function createClient (
+  config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn'>, watch = UNWATCHED
+): Client {
   const pool = new Pool(config.baseUrl.origin, {
     connections: config.concurrency,
     ...CONNECTING,
@@ -70,7 +72,9 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
 
   async function guarded (call: Call, body: string): Promise<Answer | ApiError> {
     const { path, safetyIdentifier, requestId, deadline } = call
-    const headers = { ...fixedHeaders, ...key.headers(), 'openai-safety-identifier': safetyIdentifier, 'x-client-request-id': requestId }
+    const headers = {
+      ...fixedHeaders, ...key.headers(), 'openai-safety-identifier': safetyIdentifier, 'x-client-request-id': requestId
+    }
     const outcome = await breaker.ask(() => {
       call.onAttempt?.()
       return attempt(pool, { path: basePath + path, headers, body }, deadline)
@@ -81,7 +85,11 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
 
   /** What came of it in the end. A key that was rejected, and is the one that we have, is somebody's to replace. */
   function conclude (outcome: Answer | ApiError): Answer {
-    if (rejectsKey(outcome)) log.error({ code: 'upstream_rejected', upstream_request_id: (outcome as Answer).requestId }, 'upstream rejects the key')
+    if (rejectsKey(outcome)) {
+      log.error(
+        { code: 'upstream_rejected', upstream_request_id: (outcome as Answer).requestId }, 'upstream rejects the key'
+      )
+    }
     // Upstream counts all our mints together: whoever comes next need not ask to be told the same.
     if (isLimited(outcome)) pausedUntilMs = performance.now() + Math.min(MAX_PAUSE_MS, outcome.retryAfterMs)
     return orThrow(outcome)
@@ -89,9 +97,15 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
 
   return {
     call: async (call) => {
-      if (inFlight >= config.concurrency) throw new ApiError('overloaded', { reason: 'upstream_concurrency', retryAfterSeconds: 1 })
+      if (inFlight >= config.concurrency) {
+        throw new ApiError('overloaded', { reason: 'upstream_concurrency', retryAfterSeconds: 1 })
+      }
       const pausedMs = pausedUntilMs - performance.now()
-      if (pausedMs > 0) throw new ApiError('upstream_rate_limited', { reason: 'upstream_pause', retryAfterSeconds: Math.ceil(pausedMs / 1000) })
+      if (pausedMs > 0) {
+        throw new ApiError(
+          'upstream_rate_limited', { reason: 'upstream_pause', retryAfterSeconds: Math.ceil(pausedMs / 1000) }
+        )
+      }
       inFlight++
       try {
         const body = JSON.stringify(call.body)
@@ -124,7 +138,9 @@ export function createClient (config: Config['upstream'], key: Key, log: Pick<Lo
     },
     warm: async () => {
       // Any answer will do: what counts is the connection that it leaves behind.
-      await pool.request({ method: 'GET', path: `${basePath}/`, signal: AbortSignal.timeout(CONNECT_TIMEOUT_MS) }).then(({ body }) => body.dump(), () => {})
+      await pool.request({ method: 'GET', path: `${basePath}/`, signal: AbortSignal.timeout(CONNECT_TIMEOUT_MS) }).then(
+        ({ body }) => body.dump(), () => {}
+      )
     },
     state: () => ({ inFlight, isBreakerOpen: breaker.isOpen() }),
     close: () => pool.close()
@@ -144,7 +160,8 @@ function retryPause (outcome: Answer | ApiError): number | null {
 }
 
 function isLimited (outcome: Answer | ApiError): outcome is Answer & { retryAfterMs: number } {
-  return !(outcome instanceof ApiError) && outcome.status === 429 && outcome.retryAfterMs !== null && !isBilling(outcome)
+  return !(outcome instanceof ApiError) && outcome.status === 429 && outcome.retryAfterMs !== null &&
+    !isBilling(outcome)
 }
 
 function rejectsKey (outcome: Answer | ApiError): boolean {

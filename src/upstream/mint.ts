@@ -3,12 +3,12 @@
 
 import type { Config } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
-import { getIn, isObject, leafPaths, omitIn, type Json, type JsonObject, type Path } from '../json.ts'
+import { getIn, isObject, type Json, type JsonObject, leafPaths, omitIn, type Path } from '../json.ts'
 import { legacyCanCarry, writeLegacy } from '../realtime/legacy/request.ts'
 import { sessionFromLegacy } from '../realtime/legacy/session.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Answer } from './attempt.ts'
-import { errorOf, isBilling, type Call, type Client } from './client.ts'
+import { type Call, type Client, errorOf, isBilling } from './client.ts'
 
 export type MintRequest = Readonly<{
   kind: Kind
@@ -43,12 +43,15 @@ const MAX_LIFETIME_SECONDS = 7200
 const CLOCK_SLACK_SECONDS = 300
 
 /** Throws ApiError. `now` is the wall clock, in milliseconds. */
-export function createMint (client: Client, mintApi: Config['upstream']['mintApi'], now: () => number = Date.now): Mint {
+export function createMint (
+  client: Client, mintApi: Config['upstream']['mintApi'], now: () => number = Date.now
+): Mint {
   const goneUntil = new Map<string, number>()
 
   return async (request, context) => {
     const began = performance.now()
-    const read = (answer: Answer, route: Route): Minted => ({ ...readMinted(answer, route, request), tookMs: performance.now() - began })
+    const read = (answer: Answer, route: Route): Minted =>
+      ({ ...readMinted(answer, route, request), tookMs: performance.now() - began })
     const ask = (route: Route) => client.call({ ...context, path: route.path, body: route.body })
     const [first, second] = upstreamRoutes(request, mintApi)
     if (second === undefined) return read(await ask(first), first)
@@ -66,20 +69,27 @@ export function createMint (client: Client, mintApi: Config['upstream']['mintApi
     if (answer.status !== 200) throw refusal(answer, route, request)
     const minted = route.legacy ? readLegacyAnswer(answer.body, request.kind) : readAnswer(answer.body)
     if (minted === null || !isUsable(minted, now())) {
-      throw new ApiError('upstream_error', { reason: 'unusable_answer', mayHaveMinted: true, upstreamRequestId: answer.requestId })
+      throw new ApiError(
+        'upstream_error', { reason: 'unusable_answer', mayHaveMinted: true, upstreamRequestId: answer.requestId }
+      )
     }
     return { ...minted, upstreamRequestId: answer.requestId }
   }
 }
 
 /** Where to mint; a second route is for when the first turns out to be gone. */
-export function upstreamRoutes (request: Pick<MintRequest, 'kind' | 'session' | 'expiresAfterSeconds' | 'legacy'>, mintApi: Config['upstream']['mintApi']): [Route, Route?] {
+export function upstreamRoutes (
+  request: Pick<MintRequest, 'kind' | 'session' | 'expiresAfterSeconds' | 'legacy'>,
+  mintApi: Config['upstream']['mintApi']
+): [Route, Route?] {
   const { kind, session, expiresAfterSeconds: seconds, legacy } = request
   // GA has no temperature: judged by the policy all the same, then left out.
   const ga = omitIn(session, ['temperature'])
   const current: Route = {
     path: kind === 'translation' ? '/realtime/translations/client_secrets' : '/realtime/client_secrets',
-    body: { expires_after: { anchor: 'created_at', seconds }, session: kind === 'translation' ? ga : { ...ga, type: kind } },
+    body: {
+      expires_after: { anchor: 'created_at', seconds }, session: kind === 'translation' ? ga : { ...ga, type: kind }
+    },
     legacy: false
   }
   if (kind === 'translation' || mintApi === 'client_secrets') return [current]
@@ -107,7 +117,11 @@ function readAnswer (body: Json | undefined): Read | null {
 function readLegacyAnswer (body: Json | undefined, kind: Kind): Read | null {
   if (!isObject(body) || !isObject(body.client_secret)) return null
   const { value, expires_at: expiresAt } = body.client_secret
-  return { value: value as string, expiresAt: expiresAt as number, session: sessionFromLegacy(kind as 'realtime' | 'transcription', body) }
+  return {
+    value: value as string,
+    expiresAt: expiresAt as number,
+    session: sessionFromLegacy(kind as 'realtime' | 'transcription', body)
+  }
 }
 
 /** A secret goes into a header and has a future: anything else is not handed on. */
@@ -131,7 +145,9 @@ function refusal (answer: Answer, route: Route, request: MintRequest): ApiError 
     if (param !== null) return new ApiError('invalid_request', { param, reason: 'upstream_400', upstreamRequestId })
   }
   const reason = `upstream_${status}`
-  if (status === 503 && answer.retryAfterMs !== null) return new ApiError('upstream_unavailable', { reason, retryAfterSeconds, upstreamRequestId })
+  if (status === 503 && answer.retryAfterMs !== null) {
+    return new ApiError('upstream_unavailable', { reason, retryAfterSeconds, upstreamRequestId })
+  }
   const rejected = status >= 400 && status < 500 && status !== 408 && status !== 409
   return new ApiError(rejected ? 'upstream_rejected' : 'upstream_error', {
     reason,

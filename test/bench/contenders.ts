@@ -4,7 +4,9 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Identity } from './identity.ts'
 
-export type Contender = Readonly<{ name: string, file: string, env: Record<string, string>, requestsFile: string, args?: string[] }>
+export type Contender = Readonly<{
+  name: string, file: string, env: Record<string, string>, requestsFile: string, args?: string[]
+}>
 
 const ORIGIN = 'https://app.example.com'
 const BODY = JSON.stringify({ session: { type: 'realtime', audio: { output: { voice: 'cedar' } } } })
@@ -26,11 +28,18 @@ export function mintRequest (token: string | null): string {
 export const TOKEN_REQUEST = ['GET /token HTTP/1.1', 'Host: mint.example.com', `Origin: ${ORIGIN}`, '', ''].join('\r\n')
 
 /** `others`, padded, come before the policy that rules; `blocked` are subjects that never ask. */
-export function policyFile (folder: string, name: string, { issuer, jwks }: Identity, { others = 0, blocked = 0, padding = 0, gateway }: { others?: number, blocked?: number, padding?: number, gateway?: object } = {}): string {
+export function policyFile (folder: string, name: string, { issuer, jwks }: Identity, {
+  others = 0, blocked = 0, padding = 0, gateway
+}: { others?: number, blocked?: number, padding?: number, gateway?: object } = {}): string {
   const session = {
-    fixed: { model: 'gpt-realtime-2.1', instructions: 'You are Ada, the voice agent of Example.', max_output_tokens: 2048 },
+    fixed: {
+      model: 'gpt-realtime-2.1', instructions: 'You are Ada, the voice agent of Example.', max_output_tokens: 2048
+    },
     defaults: { audio: { output: { voice: 'marin' } } },
-    allow: { 'audio.output.voice': { enum: ['marin', 'cedar'] }, 'audio.output.speed': { type: 'number', minimum: 0.75, maximum: 1.25 } },
+    allow: {
+      'audio.output.voice': { enum: ['marin', 'cedar'] },
+      'audio.output.speed': { type: 'number', minimum: 0.75, maximum: 1.25 }
+    },
     expires_after: { default: 60, max: 300 }
   }
   const limits = { minute: 1_000_000, day: 100_000_000 }
@@ -38,7 +47,12 @@ export function policyFile (folder: string, name: string, { issuer, jwks }: Iden
   writeFileSync(file, JSON.stringify({
     callers: [{ jwt: { issuer, jwks, audience: 'voice-app' } }, ...(gateway === undefined ? [] : [gateway])],
     policies: [
-      ...Array.from({ length: others }, (_, i) => ({ name: `other-${i}`, when: { plan: `plan-${i}` }, limits: { minute: 1 }, realtime: { fixed: { model: 'gpt-realtime-2.1', instructions: `You are Bob.${' '.repeat(padding)}` } } })),
+      ...Array.from({ length: others }, (_, i) => ({
+        name: `other-${i}`,
+        when: { plan: `plan-${i}` },
+        limits: { minute: 1 },
+        realtime: { fixed: { model: 'gpt-realtime-2.1', instructions: `You are Bob.${' '.repeat(padding)}` } }
+      })),
       { name: 'pro', when: gateway === undefined ? { plan: ['pro', 'team'] } : 'any', limits, realtime: session }
     ],
     ...(blocked === 0 ? {} : { blocked: Array.from({ length: blocked }, (_, i) => ({ subject: `blocked-${i}` })) })
@@ -46,7 +60,9 @@ export function policyFile (folder: string, name: string, { issuer, jwks }: Iden
   return file
 }
 
-export function ephemint (name: string, folder: string, policy: string, upstream: string, requests: string, more: Record<string, string> = {}): Contender {
+export function ephemint (
+  name: string, folder: string, policy: string, upstream: string, requests: string, more: Record<string, string> = {}
+): Contender {
   return {
     name,
     file: '../../src/server.ts',
@@ -70,5 +86,12 @@ export function ephemint (name: string, folder: string, policy: string, upstream
 }
 
 export function peer (name: string, file: string, upstream: string, requests: string): Contender {
-  return { name, file: `./contenders/${file}`, requestsFile: requests, env: { UPSTREAM: upstream, OPENAI_API_KEY: 'sk-bench', NODE_ENV: 'production' } }
+  return {
+    name,
+    file: `./contenders/${file}`,
+    requestsFile: requests,
+    env: {
+      UPSTREAM: upstream, OPENAI_API_KEY: 'sk-bench', NODE_ENV: 'production'
+    }
+  }
 }

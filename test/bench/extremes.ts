@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { ephemint, mintRequest, policyFile, requestsFile } from './contenders.ts'
 import { startIdentity } from './identity.ts'
 import type { LoadOrder, LoadReport } from './load.ts'
+import { type Bar, bar, median, type Report } from './report.ts'
 import { ACCOUNTING, freePort, type Running } from './running.ts'
-import { bar, median, type Bar, type Report } from './report.ts'
 
 type Begin = (file: string, env: Record<string, string>, args?: string[]) => Promise<Running>
 
@@ -21,11 +21,17 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
   const upstream = await begin('./recorded-upstream.ts', { PORT: String(upstreamPort) })
   const url = `http://127.0.0.1:${upstreamPort}`
   const load = await begin('./load.ts', {})
-  const users = requestsFile(folder, 'users', await Promise.all(Array.from({ length: 1000 }, async (_, i) => mintRequest(await identity.token(`user-${i}`)))))
+  const users = requestsFile(
+    folder,
+    'users',
+    await Promise.all(Array.from({ length: 1000 }, async (_, i) => mintRequest(await identity.token(`user-${i}`))))
+  )
   const plain = policyFile(folder, 'plain', identity)
 
   const order = async (port: number, count: number, more: Partial<LoadOrder> = {}): Promise<void> => {
-    const { statuses } = await load.ask<LoadReport>({ ports: [port], requestsFile: users, from: 0, count, connections: 64, rate: null, ...more } satisfies LoadOrder)
+    const { statuses } = await load.ask<LoadReport>(
+      { ports: [port], requestsFile: users, from: 0, count, connections: 64, rate: null, ...more } satisfies LoadOrder
+    )
     if (statuses['200'] !== count) throw new Error(`answered ${JSON.stringify(statuses)}`)
   }
   const cpuPerMint = async (running: Running, port: number, count: number, more: Partial<LoadOrder> = {}): Promise<number> => {
@@ -35,7 +41,11 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
   }
   // As in the image: with one arena, and compiled before. What lacks its environment ends at once.
   const image = { NODE_COMPILE_CACHE: join(folder, 'compiled'), MALLOC_ARENA_MAX: '1' }
-  spawnSync(process.execPath, ['--import', ACCOUNTING, fileURLToPath(new URL('../../src/server.ts', import.meta.url))], { env: image })
+  spawnSync(
+    process.execPath,
+    ['--import', ACCOUNTING, fileURLToPath(new URL('../../src/server.ts', import.meta.url))],
+    { env: image }
+  )
   const serve = async (name: string, policy: string, more: Record<string, string> = {}, base = url) => {
     const port = await freePort()
     const { file, env, args } = ephemint(name, folder, policy, base, users, more)
@@ -45,7 +55,9 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
 
   say('200 policies, 1,000 blocked subjects, a file of 64 KiB')
   const one = await serve('one policy', plain)
-  const many = await serve('many policies', policyFile(folder, 'many', identity, { others: 199, blocked: 1000, padding: 40 }))
+  const many = await serve(
+    'many policies', policyFile(folder, 'many', identity, { others: 199, blocked: 1000, padding: 40 })
+  )
   const ratios: number[] = []
   for (let round = 0; round < 6; round++) {
     const [few, lots] = [await cpuPerMint(one.running, one.port, 4000), await cpuPerMint(many.running, many.port, 4000)]
@@ -60,7 +72,9 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
   const warm = await upstream.ask<{ sockets: number }>({})
   bars.push(bar('connections missing before the first mint', 1 - Math.min(1, warm.sockets - before.sockets), 0))
   await order(fresh.port, 100_000)
-  bars.push(bar('connections for 100,000 mints', (await upstream.ask<{ sockets: number }>({})).sockets - before.sockets, 256))
+  bars.push(
+    bar('connections for 100,000 mints', (await upstream.ask<{ sockets: number }>({})).sockets - before.sockets, 256)
+  )
   await fresh.running.stop()
   const tls = certificate(folder)
   const tlsPort = await freePort()
@@ -92,7 +106,11 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
   await upstream.ask({ delayMs: 0 })
 
   say(`${CALLERS.toLocaleString('en')} callers`)
-  const gateway = { gateway: { issuer: 'gateway', header: 'x-user', from: ['127.0.0.0/8'], secret_header: 'x-secret', secret_env: 'GATEWAY_SECRET' } }
+  const gateway = {
+    gateway: {
+      issuer: 'gateway', header: 'x-user', from: ['127.0.0.0/8'], secret_header: 'x-secret', secret_env: 'GATEWAY_SECRET'
+    }
+  }
   const crowd = await serve('crowd', policyFile(folder, 'crowd', identity, { gateway }), { GATEWAY_SECRET: GATEWAY })
   const template = mintRequest(null).replace('Content-Type', `x-user: user-{n}\r\nx-secret: ${GATEWAY}\r\nContent-Type`)
   const asks = { requestsFile: null, template }
@@ -110,6 +128,8 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
 function certificate (folder: string): { key: string, cert: string } {
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
   execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert], { stdio: 'ignore' })
+    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert], {
+    stdio: 'ignore'
+  })
   return { key, cert }
 }

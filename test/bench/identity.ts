@@ -8,12 +8,17 @@ import { promisify } from 'node:util'
 /** On all cores: tens of thousands are needed. */
 const signInPool = promisify(sign)
 
-export type Identity = Readonly<{ issuer: string, jwks: string, token: (subject: string) => Promise<string>, close: () => void }>
+export type Identity = Readonly<{
+  issuer: string, jwks: string, token: (subject: string) => Promise<string>, close: () => void
+}>
 
 export async function startIdentity (): Promise<Identity> {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
-  const set = JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k1', alg: 'RS256', use: 'sig' }] })
-  const server = createServer((_request, response) => response.setHeader('content-type', 'application/json').end(set)).listen(0, '127.0.0.1')
+  const set = JSON.stringify(
+    { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k1', alg: 'RS256', use: 'sig' }] }
+  )
+  const server = createServer((_request, response) =>
+    response.setHeader('content-type', 'application/json').end(set)).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const issuer = `http://127.0.0.1:${(server.address() as { port: number }).port}/`
   const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')

@@ -6,10 +6,14 @@ import { freePort } from './running.ts'
 export async function startRedis (): Promise<{ url: string, stop: () => Promise<void> } | null> {
   const port = await freePort()
   for (const command of ['redis-server', 'valkey-server']) {
-    const child = spawn(command, ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    const child = spawn(command, ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {
+      stdio: ['ignore', 'pipe', 'ignore']
+    })
     const failed = once(child, 'error').then(() => null)
     const ready = new Promise<true>((resolve) => {
-      child.stdout.setEncoding('utf8').on('data', (text: string) => { if (/ready to accept connections/i.test(text)) resolve(true) })
+      child.stdout.setEncoding('utf8').on(
+        'data', (text: string) => { if (/ready to accept connections/i.test(text)) resolve(true) }
+      )
     })
     if (await Promise.race([failed, ready]) === null) continue
     return {

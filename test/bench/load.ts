@@ -44,7 +44,9 @@ function requestsOf ({ requestsFile: file, template = '' }: LoadOrder): RequestA
 async function run ({ ports, from, count, connections, rate }: LoadOrder, requestAt: RequestAt): Promise<LoadReport> {
   const statuses: Record<string, number> = {}
   const latencies: number[] = []
-  const idle: Connection[] = await Promise.all(Array.from({ length: connections }, (_, i) => open(ports[i % ports.length] as number)))
+  const idle: Connection[] = await Promise.all(
+    Array.from({ length: connections }, (_, i) => open(ports[i % ports.length] as number))
+  )
   const all = [...idle]
   const cpuBefore = process.cpuUsage()
   const startedAt = performance.now()
@@ -90,7 +92,10 @@ async function run ({ ports, from, count, connections, rate }: LoadOrder, reques
   return { seconds, statuses, latencies: latencies.sort((a, b) => a - b), cpuMicros: user + system }
 }
 
-type Connection = Readonly<{ ask: (request: Buffer | string, done: (status: string) => void, fail: (error: Error) => void) => void, close: () => void }>
+type Connection = Readonly<{
+  ask: (request: Buffer | string, done: (status: string) => void, fail: (error: Error) => void) => void,
+  close: () => void
+}>
 
 async function open (port: number): Promise<Connection> {
   const socket: Socket = connect({ port, host: '127.0.0.1', noDelay: true })

@@ -5,13 +5,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { ephemint, mintRequest, peer, policyFile, requestsFile, TOKEN_REQUEST, type Contender } from './contenders.ts'
+import { type Contender, ephemint, mintRequest, peer, policyFile, requestsFile, TOKEN_REQUEST } from './contenders.ts'
 import { measureExtremes } from './extremes.ts'
 import { startIdentity } from './identity.ts'
-import type { LoadOrder, LoadReport } from './load.ts'
-import { freePort, start, type Running } from './running.ts'
-import { median, printReport, summarize, type Report, type Sample } from './report.ts'
 import { startRedis } from './limits-redis.ts'
+import type { LoadOrder, LoadReport } from './load.ts'
+import { median, printReport, type Report, type Sample, summarize } from './report.ts'
+import { freePort, type Running, start } from './running.ts'
 
 const flag = { type: 'boolean', default: false } as const
 const { values: { quick, json, extremes } } = parseArgs({ options: { quick: flag, json: flag, extremes: flag } })
@@ -54,9 +54,12 @@ async function measureContenders (): Promise<Report> {
   const url = `http://127.0.0.1:${upstreamPort}`
 
   say('signing tokens')
-  const tokens = (length: number) => Promise.all(Array.from({ length }, async (_, i) => mintRequest(await identity.token(`user-${i % USERS}`))))
+  const tokens = (length: number) =>
+    Promise.all(Array.from({ length }, async (_, i) => mintRequest(await identity.token(`user-${i % USERS}`))))
   const users = requestsFile(folder, 'users', await tokens(USERS))
-  const strangers = requestsFile(folder, 'strangers', await tokens(NEW_WARM_UP_MINTS + ROUNDS * MINTS + DELAY_ROUNDS * OPEN_LOOP_MINTS))
+  const strangers = requestsFile(
+    folder, 'strangers', await tokens(NEW_WARM_UP_MINTS + ROUNDS * MINTS + DELAY_ROUNDS * OPEN_LOOP_MINTS)
+  )
   const bare = requestsFile(folder, 'bare', [mintRequest(null)])
   const policy = policyFile(folder, 'policy', identity)
   const contenders: Contender[] = [
@@ -79,7 +82,13 @@ async function measureContenders (): Promise<Report> {
     // A token is new but once.
     const from = requests === strangers ? target?.from ?? 0 : 0
     const report = await load.ask<LoadReport>({
-      ports: [target?.port ?? upstreamPort], requestsFile: requests, from, count, connections: CONNECTIONS * (rate === null ? 1 : 4), rate
+      ports: [target?.port ??
+        upstreamPort],
+      requestsFile: requests,
+      from,
+      count,
+      connections: CONNECTIONS * (rate === null ? 1 : 4),
+      rate
     } satisfies LoadOrder)
     if (target !== undefined && requests === strangers) target.from += count
     const wrong = Object.keys(report.statuses).filter((status) => status !== '200')
@@ -123,7 +132,9 @@ async function measureContenders (): Promise<Report> {
       samples.push({ name, p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99), rssBytes })
     }
     const direct = await order('upstream itself', bare, OPEN_LOOP_MINTS, RATE)
-    samples.push({ name: 'upstream itself', p50: quantile(direct.latencies, 0.5), p99: quantile(direct.latencies, 0.99) })
+    samples.push(
+      { name: 'upstream itself', p50: quantile(direct.latencies, 0.5), p99: quantile(direct.latencies, 0.99) }
+    )
   }
   const notes: string[] = []
   if (redis !== null) {
@@ -139,13 +150,17 @@ async function measureContenders (): Promise<Report> {
     const perSecond = async (asked: readonly number[]) => {
       const times: number[] = []
       for (let round = 0; round <= ROUNDS; round++) {
-        const { seconds } = await load.ask<LoadReport>({ ports: asked, requestsFile: users, from: 0, count: MINTS, connections: CONNECTIONS, rate: null } satisfies LoadOrder)
+        const { seconds } = await load.ask<LoadReport>({
+          ports: asked, requestsFile: users, from: 0, count: MINTS, connections: CONNECTIONS, rate: null
+        } satisfies LoadOrder)
         if (round > 0) times.push(MINTS / seconds)
       }
       return median(times)
     }
     const [one, two] = [await perSecond(ports.slice(0, 1)), await perSecond(ports)]
-    notes.push(`Two replicas on one Redis: ${(two / one).toFixed(2)} times the mints of one. They share ${cores} cores with Redis, the upstream and the generator; five would be enough for 1.8.`)
+    notes.push(
+      `Two replicas on one Redis: ${(two / one).toFixed(2)} times the mints of one. They share ${cores} cores with Redis, the upstream and the generator; five would be enough for 1.8.`
+    )
   }
   identity.close()
   await redis?.stop()

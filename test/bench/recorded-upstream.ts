@@ -23,7 +23,9 @@ const answer: RequestListener = (request, response) => {
 }
 
 const { KEY, CERT } = process.env
-const server = KEY && CERT ? createTlsServer({ key: readFileSync(KEY), cert: readFileSync(CERT) }, answer) : createServer(answer)
+const server = KEY && CERT
+  ? createTlsServer({ key: readFileSync(KEY), cert: readFileSync(CERT) }, answer)
+  : createServer(answer)
 server.on(KEY ? 'secureConnection' : 'connection', () => { sockets++ })
 server.keepAliveTimeout = 60_000
 server.listen(Number(process.env.PORT), '127.0.0.1', () => process.send?.('listening'))

@@ -14,7 +14,9 @@ export type Sample = Readonly<{
 }>
 
 export type Bar = Readonly<{ text: string, value: number, atMost: number, met: boolean }>
-export type Report = Readonly<{ title: string, rows: readonly (readonly string[])[], notes: readonly string[], bars: readonly Bar[] }>
+export type Report = Readonly<{
+  title: string, rows: readonly (readonly string[])[], notes: readonly string[], bars: readonly Bar[]
+}>
 
 type Column = Exclude<keyof Sample, 'name'>
 const COLUMNS: readonly [Column, string, (value: number) => string][] = [
@@ -34,24 +36,38 @@ export function bar (text: string, value: number, atMost: number): Bar {
 export function median (values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   const half = Math.floor(sorted.length / 2)
-  return sorted.length % 2 === 1 ? sorted[half] as number : ((sorted[half - 1] as number) + (sorted[half] as number)) / 2
+  return sorted.length % 2 === 1
+    ? sorted[half] as number
+    : ((sorted[half - 1] as number) + (sorted[half] as number)) / 2
 }
 
-export function summarize (samples: readonly Sample[], { cores, rounds, quick, notes }: { cores: number, rounds: number, quick: boolean, notes: readonly string[] }): Report {
+export function summarize (
+  samples: readonly Sample[],
+  { cores, rounds, quick, notes }: { cores: number, rounds: number, quick: boolean, notes: readonly string[] }
+): Report {
   const names = [...new Set(samples.map(({ name }) => name))]
-  const of = (name: string, column: Column) => samples.filter((sample) => sample.name === name).flatMap((sample) => sample[column] ?? [])
+  const of = (name: string, column: Column) =>
+    samples.filter((sample) => sample.name === name).flatMap((sample) => sample[column] ?? [])
   const cpu = (name: string) => median(of(name, 'cpuMicros'))
   const cell = (name: string, [column, , format]: typeof COLUMNS[number]) => {
     const values = of(name, column)
-    return values.length === 0 ? '' : `${format(median(values))} (${format(Math.min(...values))}–${format(Math.max(...values))})`
+    return values.length === 0
+      ? ''
+      : `${format(median(values))} (${format(Math.min(...values))}–${format(Math.max(...values))})`
   }
   // A quick run on a busy machine fails only where something is far off.
   const slack = quick ? 2 : 1
   const busiest = Math.max(...names.flatMap((name) => of(name, 'loadCpuShare')))
   return {
     title: `${rounds} rounds, ${cores} cores, Node.js ${process.version}: median (minimum–maximum)`,
-    rows: [['', ...COLUMNS.map(([, head]) => head)], ...names.map((name) => [name, ...COLUMNS.map((column) => cell(name, column))])],
-    notes: [...notes, ...names.filter((name) => name.startsWith('ephemint')).map((name) => `${name}: ${(cpu(name) / cpu('floor')).toFixed(2)} times the CPU of floor, ${(cpu(name) / cpu('console')).toFixed(2)} of console`), ...(busiest > 0.9 ? [`The load generator used ${(100 * busiest).toFixed(0)} % of a core: mints/s here may be its limit.`] : [])],
+    rows: [
+      ['', ...COLUMNS.map(([, head]) => head)],
+      ...names.map((name) => [name, ...COLUMNS.map((column) => cell(name, column))])
+    ],
+    notes: [...notes, ...names.filter((name) => name.startsWith('ephemint')).map((name) =>
+      `${name}: ${(cpu(name) / cpu('floor')).toFixed(2)} times the CPU of floor, ${(cpu(name) / cpu('console')).toFixed(2)} of console`), ...(busiest > 0.9
+      ? [`The load generator used ${(100 * busiest).toFixed(0)} % of a core: mints/s here may be its limit.`]
+      : [])],
     bars: [
       bar('ephemint : floor, CPU', cpu('ephemint') / cpu('floor'), 1.9 * slack),
       bar('ephemint : console, CPU', cpu('ephemint') / cpu('console'), 0.5 * slack),
@@ -60,10 +76,16 @@ export function summarize (samples: readonly Sample[], { cores, rounds, quick, n
       ...(quick
         ? []
         : [
-            bar('added delay at the median, ms', median(of('ephemint', 'p50')) - median(of('upstream itself', 'p50')), 1),
+            bar(
+              'added delay at the median, ms', median(of('ephemint', 'p50')) - median(of('upstream itself', 'p50')), 1
+            ),
             bar('added delay at p99, ms', median(of('ephemint', 'p99')) - median(of('upstream itself', 'p99')), 5),
             ...(names.includes('ephemint, Redis')
-              ? [bar('Redis\'s own delay at the median, ms', median(of('ephemint, Redis', 'p50')) - median(of('ephemint', 'p50')), 1)]
+              ? [bar(
+                  'Redis\'s own delay at the median, ms',
+                  median(of('ephemint, Redis', 'p50')) - median(of('ephemint', 'p50')),
+                  1
+                )]
               : [])
           ])
     ]
@@ -79,5 +101,7 @@ export function printReport ({ title, rows, notes, bars }: Report): void {
   }
   for (const note of notes) console.log(`\n${note}`)
   console.log('')
-  for (const { text, value, atMost, met } of bars) console.log(`${met ? 'met   ' : 'MISSED'} ${text}: ${value.toFixed(2)} (at most ${atMost})`)
+  for (const { text, value, atMost, met } of bars) {
+    console.log(`${met ? 'met   ' : 'MISSED'} ${text}: ${value.toFixed(2)} (at most ${atMost})`)
+  }
 }

@@ -1,6 +1,6 @@
 // Processes that the benchmark starts, asks for their own accounts and ends.
 
-import { fork, type ChildProcess } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'

@@ -1,7 +1,7 @@
 // A headless browser, found where the distribution has put it.
 
 import { AxeBuilder } from '@axe-core/playwright'
-import { chromium, type Browser, type Page } from 'playwright-core'
+import { type Browser, chromium, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { program } from '../support/programs.ts'
 
@@ -29,6 +29,9 @@ export function browserTest (name: string, body: (t: Test) => Promise<void>): vo
 /** What keeps anybody from using the page, in the words of axe. */
 export async function barriersOf (page: Page): Promise<string[]> {
   // There are no frames: it may run in the page, and need not put the parts together in another. What passes is not collected.
-  const { violations } = await new AxeBuilder({ page }).setLegacyMode().options({ resultTypes: ['violations'] }).analyze()
-  return violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`))
+  const { violations } = await new AxeBuilder({ page }).setLegacyMode().options({ resultTypes: ['violations'] })
+    .analyze()
+  return violations.flatMap(
+    ({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`)
+  )
 }

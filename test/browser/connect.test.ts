@@ -45,11 +45,15 @@ for (const name of ['WebRTC', 'WebSocket'] as const) {
         await page.getByRole('button', { name: `Connect by ${name}` }).click()
         await outcome(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
         const events = page.getByRole('log')
-        t.match(await events.getByRole('listitem').first().textContent(), /session\.created gpt-realtime-2\.1 · cedar · You are Ada, the voice agent of Paula & Partners/)
+        t.match(
+          await events.getByRole('listitem').first().textContent(),
+          /session\.created gpt-realtime-2\.1 · cedar · You are Ada, the voice agent of Paula & Partners/
+        )
 
         await page.getByLabel('Something to say').fill('Who are you?')
         await page.getByRole('button', { name: 'Send' }).click()
-        await events.getByText('This is the sandbox. Your session runs with the model gpt-realtime-2.1.').first().waitFor()
+        await events.getByText('This is the sandbox. Your session runs with the model gpt-realtime-2.1.').first()
+          .waitFor()
         await events.getByText('response.done', { exact: true }).waitFor()
 
         await page.getByRole('button', { name: 'Hang up' }).click()

@@ -1,7 +1,7 @@
 // The browser code of docs/connecting.md, as it stands in its files, against the sandbox: what is shown works.
 
-import tap, { type Test } from 'tap'
 import type { Page } from 'playwright-core'
+import tap, { type Test } from 'tap'
 import { browserTest } from './chromium.ts'
 import { sandboxFor, visit } from './harness.ts'
 import { servePages } from './pages.ts'
@@ -42,28 +42,57 @@ async function inApp (t: Test, body: (app: App) => Promise<void>, ofItsOwn = fal
 browserTest('plain fetch: a refusal throws with what one needs to handle it, and a mint answers', async (t) => {
   await inApp(t, async ({ run }) => {
     const caught = 'error => ({ status: error.status, code: error.code, param: error.param, message: error.message })'
-    t.same(await run('{ mint }', 'mint.js', `mint(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } }).catch(${caught})`), {
+    t.same(await run(
+      '{ mint }',
+      'mint.js',
+      `mint(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } }).catch(${caught})`
+    ), {
       status: 403, code: 'policy_violation', param: 'session.instructions', message: 'The policy does not permit what this request asks for.'
     })
-    t.match(await run('{ mint }', 'mint.js', `mint(mintUrl, 'nonsense').catch(${caught})`), { status: 401, code: 'invalid_credentials' })
-    t.match(await run('{ mint }', 'mint.js', 'mint(mintUrl, userToken)'), { value: /^ek_/, expires_at: Number, session: { model: 'gpt-realtime-2.1' }, realtimeUrl: /\/realtime\/calls$/ })
+    t.match(
+      await run('{ mint }', 'mint.js', `mint(mintUrl, 'nonsense').catch(${caught})`),
+      { status: 401, code: 'invalid_credentials' }
+    )
+    t.match(
+      await run('{ mint }', 'mint.js', 'mint(mintUrl, userToken)'),
+      { value: /^ek_/, expires_at: Number, session: { model: 'gpt-realtime-2.1' }, realtimeUrl: /\/realtime\/calls$/ }
+    )
   })
 })
 
 browserTest('by cookie: only who is signed in', async (t) => {
   await inApp(t, async ({ run, page, identityProvider }) => {
-    t.match(await run('{ mintByCookie }', 'mint-by-cookie.js', 'mintByCookie(mintUrl)'), { session: { model: 'gpt-realtime-2.1-mini' } }, 'a guest, before')
+    t.match(
+      await run('{ mintByCookie }', 'mint-by-cookie.js', 'mintByCookie(mintUrl)'),
+      { session: { model: 'gpt-realtime-2.1-mini' } },
+      'a guest, before'
+    )
     await page.evaluate(`fetch('${identityProvider}/login?user=paula', { method: 'POST', credentials: 'include' })`)
-    t.match(await run('{ mintByCookie }', 'mint-by-cookie.js', 'mintByCookie(mintUrl)'), { value: /^ek_/, session: { model: 'gpt-realtime-2.1', instructions: /Paula/ } })
+    t.match(
+      await run('{ mintByCookie }', 'mint-by-cookie.js', 'mintByCookie(mintUrl)'),
+      { value: /^ek_/, session: { model: 'gpt-realtime-2.1', instructions: /Paula/ } }
+    )
   })
 })
 
 browserTest('the openai package mints in a page, and gives the address to connect to', async (t) => {
   await inApp(t, async ({ run }) => {
-    t.match(await run('{ mint }', 'mint-with-openai.js', "mint(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } }).catch(({ status, param, constructor }) => ({ status, param, name: constructor.name }))"),
-      { status: 403, param: 'session.instructions', name: 'PermissionDeniedError' })
-    t.match(await run('{ mint }', 'mint-with-openai.js', "mint(mintUrl, userToken, { session: { type: 'realtime', audio: { output: { voice: 'verse' } } } })"),
-      { value: /^ek_/, session: { audio: { output: { voice: 'verse' } } }, realtimeUrl: /^http:\/\/127\.0\.0\.1:\d+\/v1\/realtime\/calls$/ })
+    t.match(await run(
+      '{ mint }',
+      'mint-with-openai.js',
+      "mint(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } }).catch(({ status, param, constructor }) => ({ status, param, name: constructor.name }))"
+    ),
+    { status: 403, param: 'session.instructions', name: 'PermissionDeniedError' })
+    t.match(await run(
+      '{ mint }',
+      'mint-with-openai.js',
+      "mint(mintUrl, userToken, { session: { type: 'realtime', audio: { output: { voice: 'verse' } } } })"
+    ),
+    {
+      value: /^ek_/,
+      session: { audio: { output: { voice: 'verse' } } },
+      realtimeUrl: /^http:\/\/127\.0\.0\.1:\d+\/v1\/realtime\/calls$/
+    })
   })
 })
 
@@ -79,7 +108,9 @@ for (const file of ['webrtc.js', 'websocket.js']) {
         line.close()
         return { created, done }
       })()`)
-      t.match(created, { session: { model: 'gpt-realtime-2.1', instructions: /Paula & Partners/, audio: { output: { voice: 'cedar' } } } })
+      t.match(created, {
+        session: { model: 'gpt-realtime-2.1', instructions: /Paula & Partners/, audio: { output: { voice: 'cedar' } } }
+      })
       t.match(done, { response: { status: 'completed' } })
     })
   })
@@ -110,8 +141,14 @@ for (const by of ['connectByWebRtc', 'connectByWebSocket']) {
         realtime.close()
         return { minted: minted.session, updated: updated.session }
       })()`)
-      t.match(minted, { instructions: /^You help the customers of Paula & Partners/, tools: [{ name: 'find_order' }], audio: { output: { voice: 'verse' } } })
-      for (const key of ['model', 'instructions', 'tools', 'audio', 'output_modalities', 'max_output_tokens', 'tracing']) t.same(updated[key], minted[key], key)
+      t.match(minted, {
+        instructions: /^You help the customers of Paula & Partners/,
+        tools: [{ name: 'find_order' }],
+        audio: { output: { voice: 'verse' } }
+      })
+      for (const key of [
+        'model', 'instructions', 'tools', 'audio', 'output_modalities', 'max_output_tokens', 'tracing'
+      ]) t.same(updated[key], minted[key], key)
     })
   })
 }
@@ -161,8 +198,15 @@ browserTest('what to do when refused', async (t) => {
       const minted = await mintOrSay(${mint}, async () => { token = userToken }, (words) => said.push(words))
       return { minted, said }
     })()`)
-    t.match(await attempt('() => mintPlain(mintUrl, token)'), { minted: { value: /^ek_/ }, said: [] }, '401: signs in anew, and once more')
-    t.same(await attempt("() => mintPlain(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } })"), { minted: null, said: ['This is not for you to choose: session.instructions'] })
+    t.match(
+      await attempt('() => mintPlain(mintUrl, token)'),
+      { minted: { value: /^ek_/ }, said: [] },
+      '401: signs in anew, and once more'
+    )
+    t.same(
+      await attempt("() => mintPlain(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } })"),
+      { minted: null, said: ['This is not for you to choose: session.instructions'] }
+    )
     const limited = await attempt(`async () => {
       const guest = () => fetch(mintUrl + '/realtime/client_secrets', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{}' })
       for (let i = 0; i < 3; i++) await guest()

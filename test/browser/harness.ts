@@ -2,7 +2,7 @@
 
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { startSandbox, type Sandbox, type SandboxOptions } from '../../src/sandbox/start.ts'
+import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/start.ts'
 import { launch } from './chromium.ts'
 
 const ANY_PORTS = { ephemint: 0, ops: 0, identityProvider: 0, playground: 0, upstream: 0 }
@@ -23,7 +23,9 @@ function theBrowser (): Promise<Browser> {
 export async function sandboxFor (t: Test, options: Partial<SandboxOptions> = {}): Promise<Sandbox> {
   // Meanwhile. Whoever visits something hears of it where it does not come up.
   theBrowser().catch(() => {})
-  const sandbox = await startSandbox({ ports: ANY_PORTS, mintApi: 'auto', real: null, say: (line) => printed.push(line), ...options })
+  const sandbox = await startSandbox(
+    { ports: ANY_PORTS, mintApi: 'auto', real: null, say: (line) => printed.push(line), ...options }
+  )
   t.teardown(sandbox.stop)
   return sandbox
 }
@@ -40,13 +42,21 @@ export function shared (): Promise<Sandbox> {
  * A page in a context of its own. What it says on the console fails the test, but for the lines that the browser itself
  * writes for a request that was refused or not answered.
  */
-export async function visit (t: Test, url: string, options: BrowserContextOptions, body: (page: Page) => Promise<void>): Promise<void> {
-  const context = await (await theBrowser()).newContext({ viewport: { width: 1280, height: 900 }, permissions: ['clipboard-read', 'clipboard-write', 'microphone'], ...options })
+export async function visit (
+  t: Test, url: string, options: BrowserContextOptions, body: (page: Page) => Promise<void>
+): Promise<void> {
+  const context = await (await theBrowser()).newContext({
+    viewport: { width: 1280, height: 900 }, permissions: ['clipboard-read', 'clipboard-write', 'microphone'], ...options
+  })
   const said: string[] = []
   try {
     context.setDefaultTimeout(15_000)
     const page = await context.newPage()
-    page.on('console', (message) => { if (message.type() !== 'debug' && !isNetworkLine(message.text())) said.push(`${message.type()}: ${message.text()}`) })
+    page.on('console', (message) => {
+      if (message.type() !== 'debug' && !isNetworkLine(message.text())) {
+        said.push(`${message.type()}: ${message.text()}`)
+      }
+    })
     page.on('pageerror', (error) => said.push(error.stack ?? error.message))
     await page.goto(url)
     await body(page)

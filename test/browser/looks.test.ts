@@ -8,7 +8,10 @@ import { mint, outcome, signInAs } from './playground.ts'
 
 async function isSound (t: Test, page: Page, state: string): Promise<void> {
   t.same(await barriersOf(page), [], `${state}: nothing found`)
-  t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), `${state}: nothing is wider than the window`)
+  t.ok(
+    await page.evaluate('document.documentElement.scrollWidth <= innerWidth'),
+    `${state}: nothing is wider than the window`
+  )
 }
 
 /** Each state is a picture too, for those who look. */
@@ -21,7 +24,9 @@ for (const [width, colorScheme] of [[1280, 'light'], [1280, 'dark'], [360, 'ligh
   browserTest(`at ${width} px, ${colorScheme}, every state can be read by everybody`, async (t) => {
     const { playground } = await shared()
     const name = (state: string) => `${state}-${width}-${colorScheme}`
-    await visit(t, playground, { viewport: { width, height: 800 }, colorScheme, reducedMotion: 'reduce' }, async (page) => {
+    await visit(t, playground, {
+      viewport: { width, height: 800 }, colorScheme, reducedMotion: 'reduce'
+    }, async (page) => {
       await page.locator('#mint:enabled').waitFor()
       await look(t, page, name('start'))
 
@@ -54,7 +59,8 @@ browserTest('the keyboard does it all, and shows where it is', async (t) => {
   await visit(t, playground, { reducedMotion: 'reduce' }, async (page) => {
     await page.locator('#mint:enabled').waitFor()
     const press = (key: string) => page.keyboard.press(key)
-    const focused = () => page.evaluate('document.activeElement.textContent || document.activeElement.ariaLabel || document.activeElement.name || document.activeElement.id') as Promise<string>
+    const focused = () =>
+      page.evaluate('document.activeElement.textContent || document.activeElement.ariaLabel || document.activeElement.name || document.activeElement.id') as Promise<string>
     const tabTo = async (wanted: string, key = 'Tab') => {
       const passed: string[] = []
       for (let i = 0; i < 60 && !passed.at(-1)?.startsWith(wanted); i++) {
@@ -62,7 +68,12 @@ browserTest('the keyboard does it all, and shows where it is', async (t) => {
         passed.push(await focused())
       }
       t.match(passed.at(-1), new RegExp(`^${wanted}`), `reached ${wanted} within ${passed.length}`)
-      t.ok(await page.evaluate('[document.activeElement, document.activeElement.nextElementSibling].some((one) => one && getComputedStyle(one).outlineStyle !== \'none\')'), `${wanted} is seen to have the focus`)
+      t.ok(
+        await page.evaluate(
+          '[document.activeElement, document.activeElement.nextElementSibling].some((one) => one && getComputedStyle(one).outlineStyle !== \'none\')'
+        ),
+        `${wanted} is seen to have the focus`
+      )
     }
     await tabTo('Skip to the answer')
     await tabTo('way')
@@ -99,7 +110,9 @@ browserTest('whoever wants no movement gets none', async (t) => {
   const { playground } = await shared()
   for (const [reducedMotion, expected] of [['reduce', '0s'], ['no-preference', '0.15s']] as const) {
     await visit(t, playground, { reducedMotion }, async (page) => {
-      const seconds = await page.evaluate("getComputedStyle(document.getElementById('mint')).transitionDuration") as string
+      const seconds = await page.evaluate(
+        "getComputedStyle(document.getElementById('mint')).transitionDuration"
+      ) as string
       t.match(seconds, expected, reducedMotion)
     })
   }

@@ -8,7 +8,9 @@ import type { Test } from 'tap'
 
 const ROOT = join(import.meta.dirname, '../..')
 const SERVED = ['test/browser/examples/', 'node_modules/openai/', 'node_modules/@openai/']
-const TYPES: Readonly<Record<string, string>> = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.html': 'text/html' }
+const TYPES: Readonly<Record<string, string>> = {
+  '.js': 'text/javascript', '.mjs': 'text/javascript', '.html': 'text/html'
+}
 
 const IMPORTS = {
   openai: '/node_modules/openai/index.mjs',

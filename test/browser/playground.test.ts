@@ -2,11 +2,11 @@
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
+// @ts-expect-error A file of the page: plain JavaScript, without types.
+import { snippets } from '../../src/sandbox/playground/snippets.js'
 import { browserTest } from './chromium.ts'
 import { sandboxFor, shared, visit } from './harness.ts'
 import { mint, outcome, signInAs, spoken } from './playground.ts'
-// @ts-expect-error A file of the page: plain JavaScript, without types.
-import { snippets } from '../../src/sandbox/playground/snippets.js'
 
 const sharedPlayground = async () => (await shared()).playground
 
@@ -45,7 +45,8 @@ browserTest('a guest presents nothing, gets little, and runs into a limit', asyn
     await page.locator('#kinds label', { hasText: 'Transcription' }).click()
     await page.getByText('grants this user no transcription session').waitFor()
     await mint(page)
-    await outcome(page).getByText('The policy grants this user no transcription session. It grants: realtime.').waitFor()
+    await outcome(page).getByText('The policy grants this user no transcription session. It grants: realtime.')
+      .waitFor()
 
     await page.locator('#kinds label', { hasText: 'Realtime' }).click()
     for (const left of [2, 1, 0]) {
@@ -106,7 +107,9 @@ for (const who of ['Fred', 'Paula', 'Paula, by cookie', 'Guest'] as const) {
       await outcome(page).getByText('Minted', { exact: true }).waitFor()
       const session = await outcome(page).getByLabel('The session as it was minted').textContent()
       t.equal(JSON.parse(session ?? '').model, who.startsWith('Paula') ? 'gpt-realtime-2.1' : 'gpt-realtime-2.1-mini')
-      t.match(await outcome(page).getByLabel('What came back').textContent(), /^200\nx-realtime-url: .*\nratelimit-limit: \d+/)
+      t.match(
+        await outcome(page).getByLabel('What came back').textContent(), /^200\nx-realtime-url: .*\nratelimit-limit: \d+/
+      )
       t.notMatch(await page.content(), /ek_\w{5}/, 'the secret is nowhere in the page')
     })
   })
@@ -137,7 +140,10 @@ browserTest('the form is what the policy allows, and says what is asked', async 
         prompt: { id: 'support', variables: { product: 'the app' } }
       }
     })
-    t.match(JSON.parse(await outcome(page).getByLabel('The session as it was minted').textContent() ?? ''), { instructions: /customers of Paula & Partners with the app/, tools: [{ name: 'find_order' }] })
+    t.match(
+      JSON.parse(await outcome(page).getByLabel('The session as it was minted').textContent() ?? ''),
+      { instructions: /customers of Paula & Partners with the app/, tools: [{ name: 'find_order' }] }
+    )
 
     await page.getByRole('textbox', { name: 'Turn detection' }).fill('{"type": ')
     await mint(page)
@@ -156,7 +162,10 @@ browserTest('a request written by hand goes to the route of the beta too', async
     await page.getByLabel('Request body').fill('{"model":"gpt-4o-realtime-preview","voice":"verse"}')
     await mint(page)
     await outcome(page).getByText('Minted', { exact: true }).waitFor()
-    t.match(JSON.parse(await outcome(page).getByLabel('The session as it was minted').textContent() ?? ''), { model: 'gpt-realtime-2.1', voice: 'verse' })
+    t.match(
+      JSON.parse(await outcome(page).getByLabel('The session as it was minted').textContent() ?? ''),
+      { model: 'gpt-realtime-2.1', voice: 'verse' }
+    )
     await page.getByLabel('Request body').fill('{"voice":"nobody"}')
     await mint(page)
     await outcome(page).locator('.path code').getByText('voice', { exact: true }).waitFor()
@@ -176,7 +185,9 @@ browserTest('the secret is counted down to its end, and opens nothing more', asy
     await page.clock.fastForward(25_000)
     await timer.getByText('has expired').waitFor()
     await outcome(page).getByText('mint another one to connect').waitFor()
-    for (const name of ['WebRTC', 'WebSocket']) t.ok(await page.getByRole('button', { name: `Connect by ${name}` }).isDisabled(), name)
+    for (const name of ['WebRTC', 'WebSocket']) {
+      t.ok(await page.getByRole('button', { name: `Connect by ${name}` }).isDisabled(), name)
+    }
     t.equal(await spoken(page).textContent(), 'The secret has expired.')
   })
 })
@@ -209,11 +220,18 @@ browserTest('the openai code mints where there is the package', async (t) => {
   const { ephemint, identityProvider } = await shared()
   const config = { mintUrl: `${ephemint}/v1`, identityProviderUrl: identityProvider }
   const cases: [way: object, path: string, body: string][] = [
-    [{ id: 'paula', user: 'paula' }, 'realtime/client_secrets', '{"session":{"type":"realtime","prompt":{"id":"support","variables":{"product":"it\'s \\"new\\""}}}}'],
-    [{ id: 'paula', user: 'paula' }, 'realtime/translations/client_secrets', '{"session":{"audio":{"output":{"language":"de"}}}}'],
+    [
+      { id: 'paula', user: 'paula' }, 'realtime/client_secrets',
+      '{"session":{"type":"realtime","prompt":{"id":"support","variables":{"product":"it\'s \\"new\\""}}}}'
+    ],
+    [
+      { id: 'paula', user: 'paula' }, 'realtime/translations/client_secrets',
+      '{"session":{"audio":{"output":{"language":"de"}}}}'
+    ],
     [{ id: 'fred', user: 'fred' }, 'realtime/sessions', '{"voice":"cedar"}']
   ]
-  const texts = cases.map(([way, path, body]) => snippets(config, way, path, body).find(({ title }: { title: string }) => title === 'openai').text)
+  const texts = cases.map(([way, path, body]) =>
+    snippets(config, way, path, body).find(({ title }: { title: string }) => title === 'openai').text)
   const folder = t.testdir(Object.fromEntries(texts.map((text, i) => [`${i}.mjs`, `${text}\nexport default minted\n`])))
   for (const i of texts.keys()) {
     const { default: minted } = await import(`${folder}/${i}.mjs`)

@@ -6,7 +6,9 @@ export type Who = 'Fred' | 'Paula' | 'Paula, by cookie' | 'Guest' | 'Your own to
 
 /** Resolves when the form is that of this user. */
 export async function signInAs (page: Page, who: Who): Promise<void> {
-  const told = page.waitForResponse((response) => response.url().endsWith('/realtime/policy') && response.request().method() === 'GET')
+  const told = page.waitForResponse(
+    (response) => response.url().endsWith('/realtime/policy') && response.request().method() === 'GET'
+  )
   await page.locator('#ways label').filter({ hasText: new RegExp(`^${who}(plan|the|presents|of)`) }).click()
   await told
   await page.locator('#mint:enabled').waitFor()

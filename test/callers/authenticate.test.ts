@@ -1,10 +1,10 @@
 // What stops the start: every problem at once, by its path, with the name of a secret and never its value (A24).
 
-import t from 'tap'
 import { createPublicKey } from 'node:crypto'
+import t from 'tap'
 import { compileCallers } from '../../src/callers/authenticate.ts'
-import type { CallerEntry } from '../../src/callers/schema.ts'
 import { createKeySets } from '../../src/callers/jwks.ts'
+import type { CallerEntry } from '../../src/callers/schema.ts'
 import { createSigner } from './forge.ts'
 import { createLog, ORIGIN, secretSource } from './harness.ts'
 
@@ -21,51 +21,136 @@ const SECRETS = {
 
 function compile (entries: CallerEntry[], origins = [ORIGIN]) {
   const log = createLog()
-  return compileCallers(entries, { secrets: secretSource(SECRETS), log, keySets: createKeySets({ log }), allowedOrigins: new Set(origins) })
+  return compileCallers(
+    entries, { secrets: secretSource(SECRETS), log, keySets: createKeySets({ log }), allowedOrigins: new Set(origins) }
+  )
 }
-const jwt = (entry: object): CallerEntry => ({ jwt: { issuer: 'https://auth.example.com/', audience: 'voice-app', ...entry } })
-const forward = (entry: object): CallerEntry => ({ forward: { issuer: 'app', url: 'https://app.example.com/api/me', cookie: 'sid', pass: ['cookie'], subject: '/id', ...entry } })
-const introspection = (entry: object): CallerEntry => ({ introspection: { issuer: 'as', url: 'https://as.example.com/introspect', client_id: 'mint', client_secret_env: 'GOOD', ...entry } })
-const gateway = (entry: object): CallerEntry => ({ gateway: { issuer: 'gw', header: 'x-user', from: ['10.0.0.0/8'], secret_header: 'x-secret', secret_env: 'GOOD', ...entry } })
+const jwt = (entry: object): CallerEntry =>
+  ({ jwt: { issuer: 'https://auth.example.com/', audience: 'voice-app', ...entry } })
+const forward = (entry: object): CallerEntry => ({
+  forward: {
+    issuer: 'app', url: 'https://app.example.com/api/me', cookie: 'sid', pass: ['cookie'], subject: '/id', ...entry
+  }
+})
+const introspection = (entry: object): CallerEntry => ({
+  introspection: {
+    issuer: 'as', url: 'https://as.example.com/introspect', client_id: 'mint', client_secret_env: 'GOOD', ...entry
+  }
+})
+const gateway = (entry: object): CallerEntry => ({
+  gateway: {
+    issuer: 'gw', header: 'x-user', from: ['10.0.0.0/8'], secret_header: 'x-secret', secret_env: 'GOOD', ...entry
+  }
+})
 
 const PROBLEMS: [string, CallerEntry[], [path: string, problem: RegExp][]][] = [
   ['no audience', [jwt({ audience: undefined })], [['callers.0.jwt.audience', /require/]]],
   ['no https', [jwt({ issuer: 'http://auth.example.com/' })], [['callers.0.jwt.issuer', /https/]]],
   ['no URL to discover', [jwt({ issuer: 'my-app' })], [['callers.0.jwt.issuer', /URL/]]],
   ['keys over http', [jwt({ issuer: 'my-app', jwks: 'http://10.0.0.1/keys' })], [['callers.0.jwt.jwks', /https/]]],
-  ['keys over something else', [jwt({ jwks: 'file:///etc/passwd', insecure_http: true })], [['callers.0.jwt.jwks', /https/]]],
+  [
+    'keys over something else', [jwt({ jwks: 'file:///etc/passwd', insecure_http: true })],
+    [['callers.0.jwt.jwks', /https/]]
+  ],
   ['keys with a password', [jwt({ jwks: 'https://user:canary@keys.example.com/' })], [['callers.0.jwt.jwks', /user/]]],
-  ['a short secret', [jwt({ secret_env: ['GOOD', 'SHORT'] })], [['callers.0.jwt.secret_env.1', /^names SHORT, .*32 bytes/]]],
+  [
+    'a short secret', [jwt({ secret_env: ['GOOD', 'SHORT'] })],
+    [['callers.0.jwt.secret_env.1', /^names SHORT, .*32 bytes/]]
+  ],
   ['a weak secret', [jwt({ secret_file: 'WEAK' })], [['callers.0.jwt.secret_file', /^names WEAK, .*32 bytes/]]],
-  ['a secret too short for its hash', [jwt({ secret_env: 'GOOD', algorithms: ['HS256', 'HS512'] })], [['callers.0.jwt.secret_env', /64 bytes/]]],
-  ...['PEM', 'INDENTED', 'JWK', 'SSH'].map((name): typeof PROBLEMS[number] => [`a public key (${name}) as a secret`, [jwt({ secret_env: name })], [['callers.0.jwt.secret_env', /holds a key/]]]),
+  [
+    'a secret too short for its hash', [jwt({ secret_env: 'GOOD', algorithms: ['HS256', 'HS512'] })],
+    [['callers.0.jwt.secret_env', /64 bytes/]]
+  ],
+  ...['PEM', 'INDENTED', 'JWK', 'SSH'].map((name): typeof PROBLEMS[number] =>
+    [`a public key (${name}) as a secret`, [jwt({ secret_env: name })], [['callers.0.jwt.secret_env', /holds a key/]]]),
   ['a secret that is not there', [jwt({ secret_env: 'MISSING' })], [['callers.0.jwt.secret_env', /MISSING/]]],
   ['HMAC without a secret', [jwt({ algorithms: ['RS256', 'HS256'] })], [['callers.0.jwt.algorithms', /secret_env/]]],
-  ['HMAC alone without a secret', [jwt({ algorithms: ['HS256'] })], [['callers.0.jwt.algorithms', /secret_env/], ['callers.0.jwt.algorithms', /keys without use/]]],
-  ['a secret that nothing uses', [jwt({ secret_env: 'GOOD', jwks: 'https://auth.example.com/keys', algorithms: ['RS256'] })], [['callers.0.jwt.algorithms', /secret without use/]]],
-  ['public keys beside a secret, but no keys', [jwt({ secret_env: 'GOOD', algorithms: ['RS256', 'HS256'] })], [['callers.0.jwt.algorithms', /jwks:/]]],
-  ['keys that nothing uses', [jwt({ secret_env: 'GOOD', jwks: 'https://auth.example.com/keys', algorithms: ['HS256'] })], [['callers.0.jwt.algorithms', /keys without use/]]],
-  ['one issuer twice', [jwt({}), jwt({ audience: 'other' }), forward({ issuer: 'https://auth.example.com/' })], [['callers.1.jwt.issuer', /another entry/], ['callers.2.forward.issuer', /another entry/]]],
-  ['the issuer of guests', [jwt({ issuer: 'guest', secret_env: 'GOOD' }), gateway({ issuer: 'guest' })], [['callers.0.jwt.issuer', /reserved/], ['callers.1.gateway.issuer', /reserved/], ['callers.1.gateway.issuer', /another/]]],
+  [
+    'HMAC alone without a secret', [jwt({ algorithms: ['HS256'] })],
+    [['callers.0.jwt.algorithms', /secret_env/], ['callers.0.jwt.algorithms', /keys without use/]]
+  ],
+  [
+    'a secret that nothing uses',
+    [jwt({ secret_env: 'GOOD', jwks: 'https://auth.example.com/keys', algorithms: ['RS256'] })],
+    [['callers.0.jwt.algorithms', /secret without use/]]
+  ],
+  [
+    'public keys beside a secret, but no keys', [jwt({ secret_env: 'GOOD', algorithms: ['RS256', 'HS256'] })],
+    [['callers.0.jwt.algorithms', /jwks:/]]
+  ],
+  [
+    'keys that nothing uses',
+    [jwt({ secret_env: 'GOOD', jwks: 'https://auth.example.com/keys', algorithms: ['HS256'] })],
+    [['callers.0.jwt.algorithms', /keys without use/]]
+  ],
+  [
+    'one issuer twice', [jwt({}), jwt({ audience: 'other' }), forward({ issuer: 'https://auth.example.com/' })],
+    [['callers.1.jwt.issuer', /another entry/], ['callers.2.forward.issuer', /another entry/]]
+  ],
+  ['the issuer of guests', [jwt({ issuer: 'guest', secret_env: 'GOOD' }), gateway({ issuer: 'guest' })], [
+    ['callers.0.jwt.issuer', /reserved/], ['callers.1.gateway.issuer', /reserved/],
+    ['callers.1.gateway.issuer', /another/]
+  ]],
   ['two kinds of guests', [{ guest: {} }, { guest: {} }], [['callers.1.guest.issuer', /another entry/]]],
   ['an endpoint over http', [forward({ url: 'http://app:3000/api/me' })], [['callers.0.forward.url', /insecure_http/]]],
-  ['neither cookie nor header', [forward({ cookie: undefined, pass: ['x-session'] })], [['callers.0.forward', /cookie or the header/]]],
+  [
+    'neither cookie nor header', [forward({ cookie: undefined, pass: ['x-session'] })],
+    [['callers.0.forward', /cookie or the header/]]
+  ],
   ['cookie and header', [forward({ header: 'x-session' })], [['callers.0.forward', /not both/]]],
-  ['all cookies', [forward({ cookie: undefined, header: 'Cookie' })], [['callers.0.forward.header', /cookie:/], ['callers.0.forward.pass.0', /cookie:/]]],
-  ['all cookies beside a header', [forward({ cookie: undefined, header: 'x-session', pass: ['x-session', 'cookie'] })], [['callers.0.forward.pass.1', /cookie:/]]],
-  ['a credential that is not passed', [forward({ pass: ['user-agent'] })], [['callers.0.forward.pass', /must pass cookie/]]],
-  ['headers that speak of the connection', [forward({ pass: ['cookie', 'Host', 'Content-Length', 'x_user', 'a b', 'Accept-Encoding'] })], [1, 2, 3, 4, 5].map((i) => [`callers.0.forward.pass.${i}`, /passed/])],
-  ['introspection over http', [introspection({ url: 'http://as.example.com/' })], [['callers.0.introspection.url', /https/]]],
-  ['no client secret', [introspection({ client_secret_env: undefined })], [['callers.0.introspection.client_secret_env', /exactly one/]]],
-  ['two client secrets', [introspection({ client_secret_file: 'GOOD' })], [['callers.0.introspection.client_secret_env', /exactly one/]]],
+  [
+    'all cookies', [forward({ cookie: undefined, header: 'Cookie' })],
+    [['callers.0.forward.header', /cookie:/], ['callers.0.forward.pass.0', /cookie:/]]
+  ],
+  [
+    'all cookies beside a header', [forward({ cookie: undefined, header: 'x-session', pass: ['x-session', 'cookie'] })],
+    [['callers.0.forward.pass.1', /cookie:/]]
+  ],
+  [
+    'a credential that is not passed', [forward({ pass: ['user-agent'] })],
+    [['callers.0.forward.pass', /must pass cookie/]]
+  ],
+  [
+    'headers that speak of the connection',
+    [forward({ pass: ['cookie', 'Host', 'Content-Length', 'x_user', 'a b', 'Accept-Encoding'] })],
+    [1, 2, 3, 4, 5].map((i) => [`callers.0.forward.pass.${i}`, /passed/])
+  ],
+  [
+    'introspection over http', [introspection({ url: 'http://as.example.com/' })],
+    [['callers.0.introspection.url', /https/]]
+  ],
+  [
+    'no client secret', [introspection({ client_secret_env: undefined })],
+    [['callers.0.introspection.client_secret_env', /exactly one/]]
+  ],
+  [
+    'two client secrets', [introspection({ client_secret_file: 'GOOD' })],
+    [['callers.0.introspection.client_secret_env', /exactly one/]]
+  ],
   ['two introspections', [introspection({}), introspection({ issuer: 'as-2' })], [['callers', /two introspection/]]],
-  ['a gateway anywhere', [gateway({ from: ['0.0.0.0/0', '::/0', '10.0.0.0/', '10.0.0.0/33', 'fd00::/129', 'internal', '10.0.0.0/08', '10.0.0.0/8/8', ''] })], [0, 1, 2, 3, 4, 5, 6, 7, 8].map((i) => [`callers.0.gateway.from.${i}`, /range/])],
-  ['a gateway without a secret', [gateway({ secret_env: undefined })], [['callers.0.gateway.secret_env', /exactly one/]]],
-  ['names that are no headers', [gateway({ header: 'x_user', secret_header: 'x secret' })], [['callers.0.gateway.header', /hyphens/], ['callers.0.gateway.secret_header', /hyphens/]]],
-  ['a header that is its own secret', [gateway({ secret_header: 'X-User' })], [['callers.0.gateway.secret_header', /another/]]],
+  ['a gateway anywhere', [gateway({
+    from: ['0.0.0.0/0', '::/0', '10.0.0.0/', '10.0.0.0/33', 'fd00::/129', 'internal', '10.0.0.0/08', '10.0.0.0/8/8', '']
+  })], [0, 1, 2, 3, 4, 5, 6, 7, 8].map((i) => [`callers.0.gateway.from.${i}`, /range/])],
+  [
+    'a gateway without a secret', [gateway({ secret_env: undefined })],
+    [['callers.0.gateway.secret_env', /exactly one/]]
+  ],
+  [
+    'names that are no headers', [gateway({ header: 'x_user', secret_header: 'x secret' })],
+    [['callers.0.gateway.header', /hyphens/], ['callers.0.gateway.secret_header', /hyphens/]]
+  ],
+  [
+    'a header that is its own secret', [gateway({ secret_header: 'X-User' })],
+    [['callers.0.gateway.secret_header', /another/]]
+  ],
   ['two for one cookie', [forward({}), forward({ issuer: 'app-2' })], [['callers', /cookie sid/]]],
   ['two for one cookie, of two kinds', [forward({}), jwt({ cookie: 'sid' })], [['callers', /cookie sid/]]],
-  ['two for the Authorization header', [forward({ cookie: undefined, header: 'Authorization', pass: ['authorization'] }), jwt({})], [['callers', /header authorization/]]]
+  [
+    'two for the Authorization header',
+    [forward({ cookie: undefined, header: 'Authorization', pass: ['authorization'] }), jwt({})],
+    [['callers', /header authorization/]]
+  ]
 ]
 
 t.test('A24: what is wrong stops the start, by its path and without a value', async (t) => {
@@ -74,22 +159,37 @@ t.test('A24: what is wrong stops the start, by its path and without a value', as
     t.same(problems.map(({ path }) => path), expected.map(([path]) => path), name)
     for (const [i, [, pattern]] of expected.entries()) t.match(problems[i]?.problem, pattern, name)
     const told = JSON.stringify(problems)
-    for (const secret of [...Object.values(SECRETS), 'canary']) t.notOk(secret.length > 6 && told.includes(secret), 'no value is said')
+    for (const secret of [...Object.values(SECRETS), 'canary']) {
+      t.notOk(secret.length > 6 && told.includes(secret), 'no value is said')
+    }
   }
 })
 
 t.test('what is fine', async (t) => {
   const fine: CallerEntry[][] = [
-    [jwt({}), jwt({ issuer: 'http://localhost:3000' }), jwt({ issuer: 'http://[::1]:3000' }), jwt({ issuer: 'http://idp:8080', insecure_http: true })],
-    [jwt({ secret_env: ['GOOD'], jwks: 'http://127.0.0.1/keys' }), jwt({ issuer: 'b', secret_file: 'GOOD', audience: undefined, require: { azp: 'x' } })],
-    [jwt({ cookie: 'token' }), jwt({ issuer: 'b', secret_env: 'GOOD', cookie: 'token' }), forward({}), introspection({}), gateway({ from: ['10.0.0.1', '10.0.0.0/8', '::1', 'fd00::/8', '1.2.3.4/32', '::1/128'] })],
-    [forward({ url: 'http://app:3000/api/me', insecure_http: true }), introspection({ url: 'http://localhost/', client_secret_env: undefined, client_secret_file: 'GOOD' })]
+    [
+      jwt({}), jwt({ issuer: 'http://localhost:3000' }), jwt({ issuer: 'http://[::1]:3000' }),
+      jwt({ issuer: 'http://idp:8080', insecure_http: true })
+    ],
+    [
+      jwt({ secret_env: ['GOOD'], jwks: 'http://127.0.0.1/keys' }),
+      jwt({ issuer: 'b', secret_file: 'GOOD', audience: undefined, require: { azp: 'x' } })
+    ],
+    [
+      jwt({ cookie: 'token' }), jwt({ issuer: 'b', secret_env: 'GOOD', cookie: 'token' }), forward({}),
+      introspection({}), gateway({ from: ['10.0.0.1', '10.0.0.0/8', '::1', 'fd00::/8', '1.2.3.4/32', '::1/128'] })
+    ],
+    [
+      forward({ url: 'http://app:3000/api/me', insecure_http: true }),
+      introspection({ url: 'http://localhost/', client_secret_env: undefined, client_secret_file: 'GOOD' })
+    ]
   ]
   for (const entries of fine) t.same(compile(entries).problems, [])
 })
 
 t.test('warnings', async (t) => {
-  const paths = (entries: CallerEntry[], origins?: string[]) => compile(entries, origins).warnings.map(({ path }) => path)
+  const paths = (entries: CallerEntry[], origins?: string[]) =>
+    compile(entries, origins).warnings.map(({ path }) => path)
   t.same(paths([{ guest: {} }]), ['callers.0.guest'])
   t.same(paths([forward({})]), [])
   t.same(paths([forward({})], []), ['callers'])
@@ -98,5 +198,8 @@ t.test('warnings', async (t) => {
 })
 
 t.test('keys that were never fetched have no age', async (t) => {
-  t.same(compile([jwt({ issuer: 'a', jwks: 'http://127.0.0.1:9/keys' })]).callers.keyAges(), [{ issuer: 'a', ageMs: Infinity }])
+  t.same(
+    compile([jwt({ issuer: 'a', jwks: 'http://127.0.0.1:9/keys' })]).callers.keyAges(),
+    [{ issuer: 'a', ageMs: Infinity }]
+  )
 })

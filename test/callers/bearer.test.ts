@@ -3,7 +3,7 @@
 import t from 'tap'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { forge, forgeHmac } from './forge.ts'
-import { assertPassed, assertRefused, bearer, NOW, ORIGIN, serve, type Sent } from './harness.ts'
+import { assertPassed, assertRefused, bearer, NOW, ORIGIN, type Sent, serve } from './harness.ts'
 import { attacker, base, BOTH, ISSUER, rsa, signed, start, tampered } from './issuers.ts'
 
 t.test('A6 an address in the token is never asked', async (t) => {
@@ -11,7 +11,9 @@ t.test('A6 an address in the token is never asked', async (t) => {
   const trap = await startHostileIssuer(t, answers({ keys: [attacker.jwk] }))
   const before = keys.asked.length
   for (const url of [trap.url, 'http://169.254.169.254/', 'file:///etc/passwd']) {
-    for (const name of ['jku', 'x5u']) assertRefused(t, await ask(bearer(forge(attacker, base(), { [name]: url, kid: rsa.kid }))), 'signature_invalid')
+    for (const name of ['jku', 'x5u']) {
+      assertRefused(t, await ask(bearer(forge(attacker, base(), { [name]: url, kid: rsa.kid }))), 'signature_invalid')
+    }
   }
   t.equal(trap.asked.length + keys.asked.length, before)
 })
@@ -21,9 +23,14 @@ t.test('A9 keys that do not exist bring the issuer one fetch, not one each', asy
   const before = keys.asked.length
   const flood = async (times: number, reasons = ['key_unknown']) => {
     for (let i = 0; i < times; i++) {
-      const tokens = Array.from({ length: 500 }, (_, k) => forgeHmac('x', base(), { alg: 'RS256', kid: `key-${i}-${k}` }))
-      const outcomes = await Promise.allSettled(tokens.map(async (token) => callers.authenticate({ raw: { rawHeaders: ['authorization', `Bearer ${token}`] }, headers: {} } as never)))
-      t.same([...new Set(outcomes.map((outcome) => outcome.status === 'rejected' && outcome.reason.reason))].sort(), reasons)
+      const tokens = Array.from(
+        { length: 500 }, (_, k) => forgeHmac('x', base(), { alg: 'RS256', kid: `key-${i}-${k}` })
+      )
+      const outcomes = await Promise.allSettled(tokens.map(async (token) =>
+        callers.authenticate({ raw: { rawHeaders: ['authorization', `Bearer ${token}`] }, headers: {} } as never)))
+      t.same(
+        [...new Set(outcomes.map((outcome) => outcome.status === 'rejected' && outcome.reason.reason))].sort(), reasons
+      )
     }
   }
   // Few wait for the fetch; the others learn at once that nobody knows yet.
@@ -40,14 +47,19 @@ t.test('A9 keys that do not exist bring the issuer one fetch, not one each', asy
 
 t.test('A25 what does not fit into the headers', async (t) => {
   const { ask } = await start(t)
-  for (const token of ['a'.repeat(1_000_000), '.'.repeat(100_000), signed(Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`c${i}`, i])))]) t.equal((await ask(bearer(token)).catch(() => ({ status: 431 }))).status, 431)
+  for (const token of [
+    'a'.repeat(1_000_000), '.'.repeat(100_000),
+    signed(Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`c${i}`, i])))
+  ]) t.equal((await ask(bearer(token)).catch(() => ({ status: 431 }))).status, 431)
 })
 
 t.test('A35 a token elsewhere is no token', async (t) => {
   const { ask, entries } = await start(t)
   const strict = await serve(t, entries.slice(0, 1))
   const elsewhere: [Sent, object][] = [
-    [[['proxy-authorization', `Bearer ${signed()}`]], {}], [[['cookie', `access_token=${signed()}`], ['origin', ORIGIN]], {}],
+    [[['proxy-authorization', `Bearer ${signed()}`]], {}], [
+      [['cookie', `access_token=${signed()}`], ['origin', ORIGIN]], {}
+    ],
     [[['x-authorization', `Bearer ${signed()}`]], {}], [[], { path: `/?access_token=${signed()}`, method: 'GET' }],
     [[['content-type', 'application/json']], { body: JSON.stringify({ access_token: signed() }) }]
   ]
@@ -69,7 +81,12 @@ t.test('A35 the named cookie takes only tokens of the issuer that names it', asy
   const good = signed({ iss: BOTH })
   assertPassed(t, await ask(cookie(good)), { issuer: BOTH })
   for (const value of [good, `token=${good}`]) {
-    assertRefused(t, await ask([['authorization', value]]), 'authorization_malformed', 'what is remembered of a cookie is good nowhere else')
+    assertRefused(
+      t,
+      await ask([['authorization', value]]),
+      'authorization_malformed',
+      'what is remembered of a cookie is good nowhere else'
+    )
   }
 })
 
@@ -82,14 +99,20 @@ t.test('A36 a failure does not make a guest', async (t) => {
 t.test('A45 nothing that a request says of itself skips the check', async (t) => {
   const { entries } = await start(t)
   const { ask } = await serve(t, entries.slice(0, 1))
-  for (const header of ['user-agent', 'x-forwarded-uri', 'x-original-url', 'x-rewrite-url', 'x-forwarded-for', 'x-real-ip', 'x-forwarded-user', 'x-http-method-override']) {
-    for (const value of ['/livez', 'kube-probe/1.30', '127.0.0.1', 'GET']) assertRefused(t, await ask([[header, value]]), 'no_credentials')
+  for (const header of [
+    'user-agent', 'x-forwarded-uri', 'x-original-url', 'x-rewrite-url', 'x-forwarded-for', 'x-real-ip',
+    'x-forwarded-user', 'x-http-method-override'
+  ]) {
+    for (const value of ['/livez', 'kube-probe/1.30', '127.0.0.1', 'GET']) {
+      assertRefused(t, await ask([[header, value]]), 'no_credentials')
+    }
   }
 })
 
 t.test('a verified token is remembered', async (t) => {
   const { callers, clock, ask } = await start(t)
-  const authenticate = (token: string) => callers.authenticate({ raw: { rawHeaders: ['authorization', `Bearer ${token}`] }, headers: {} } as never)
+  const authenticate = (token: string) =>
+    callers.authenticate({ raw: { rawHeaders: ['authorization', `Bearer ${token}`] }, headers: {} } as never)
   const token = signed({ exp: NOW + 90 })
 
   await t.test('for a minute, without a wait', async (t) => {

@@ -3,7 +3,7 @@
 import t from 'tap'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { forgeHmac } from './forge.ts'
-import { assertPassed, bearer, NOW, ORIGIN, serve, type Sent } from './harness.ts'
+import { assertPassed, bearer, NOW, ORIGIN, type Sent, serve } from './harness.ts'
 
 const SECRETS = { KEY: 'k'.repeat(32) }
 const token = forgeHmac(SECRETS.KEY, { iss: 'jwt', sub: 'user-1', aud: 'voice-app', exp: NOW + 600 })
@@ -24,21 +24,38 @@ t.test('a cookie credential needs an allowed page', async (t) => {
       ['C7 no Origin', [], {}],
       ['C7 no Origin, same-origin POST', [['sec-fetch-site', 'same-origin']], {}],
       ['C7 a GET of nobody knows whom', [], { method: 'GET' }],
-      ['C12 a form, sent by a foreign page', [...form, ['origin', 'https://evil.example'], ['sec-fetch-site', 'cross-site']], { body: 'a=1' }],
-      ['C12 sendBeacon', [['content-type', 'text/plain'], ['origin', 'https://evil.example'], ['sec-fetch-mode', 'no-cors']], { body: '{}' }],
+      [
+        'C12 a form, sent by a foreign page',
+        [...form, ['origin', 'https://evil.example'], ['sec-fetch-site', 'cross-site']], { body: 'a=1' }
+      ],
+      [
+        'C12 sendBeacon',
+        [['content-type', 'text/plain'], ['origin', 'https://evil.example'], ['sec-fetch-mode', 'no-cors']],
+        { body: '{}' }
+      ],
       ['C13 cross-site without an Origin', [['sec-fetch-site', 'cross-site']], { method: 'GET' }],
       ['C13 same-site without an Origin', [['sec-fetch-site', 'same-site']], { method: 'GET' }],
       ['C13 typed into the address bar', [['sec-fetch-site', 'none']], { method: 'GET' }],
-      ...['null', 'https://app.example.com.evil.com', 'https://evilapp.example.com', 'http://app.example.com', `${ORIGIN}:443`, `${ORIGIN}/`, 'https://APP.example.com', '']
-        .map((origin): [string, Sent, object] => [`C1, C2, C3 ${origin}`, [['origin', origin], ['sec-fetch-site', 'same-origin']], { method: 'GET' }]),
+      ...[
+        'null', 'https://app.example.com.evil.com', 'https://evilapp.example.com', 'http://app.example.com',
+        `${ORIGIN}:443`, `${ORIGIN}/`, 'https://APP.example.com', ''
+      ]
+        .map((origin): [string, Sent, object] =>
+          [`C1, C2, C3 ${origin}`, [['origin', origin], ['sec-fetch-site', 'same-origin']], { method: 'GET' }]),
       ['two Origins', [['origin', ORIGIN], ['origin', 'https://evil.example']], {}]
     ]
     for (const [attack, headers, options] of foreign) {
       const answer = await ask([...cookie, ...headers], options)
-      t.match(answer, { status: 403, reason: 'cookie_without_allowed_origin', body: '"code":"origin_not_allowed"', caller: undefined }, `${name}: ${attack}`)
+      t.match(answer, {
+        status: 403, reason: 'cookie_without_allowed_origin', body: '"code":"origin_not_allowed"', caller: undefined
+      }, `${name}: ${attack}`)
     }
     t.equal(app.asked.length, 0)
-    t.equal((await ask([...cookie, ...form, ['origin', ORIGIN]], { body: 'a=1' })).status, 415, 'C12 a form, even of our own page')
+    t.equal(
+      (await ask([...cookie, ...form, ['origin', ORIGIN]], { body: 'a=1' })).status,
+      415,
+      'C12 a form, even of our own page'
+    )
     assertPassed(t, await ask([...cookie, ...json, ['origin', ORIGIN]], { body: '{}' }), { subject: 'user-1' })
     assertPassed(t, await ask([...cookie, ['origin', ORIGIN], ['sec-fetch-site', 'cross-site']]), { subject: 'user-1' })
     assertPassed(t, await ask([...cookie, ['sec-fetch-site', 'same-origin']], { method: 'GET' }), { subject: 'user-1' })

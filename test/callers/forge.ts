@@ -1,20 +1,28 @@
 // Tokens made by hand: the ones that a library refuses to make are those that matter here.
 
-import { createHmac, constants, generateKeyPairSync, sign, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { constants, createHmac, generateKeyPairSync, type JsonWebKey, type KeyObject, sign } from 'node:crypto'
 
-export type Signer = Readonly<{ alg: string, kid: string, privateKey: KeyObject, publicKey: KeyObject, jwk: JsonWebKey & { kid: string } }>
+export type Signer = Readonly<{
+  alg: string, kid: string, privateKey: KeyObject, publicKey: KeyObject, jwk: JsonWebKey & { kid: string }
+}>
 
 export function createSigner (alg: string, kid = `key-${alg}`): Signer {
   const { privateKey, publicKey } = /^[RP]S/.test(alg)
     ? generateKeyPairSync('rsa', { modulusLength: 2048 })
-    : alg === 'EdDSA' ? generateKeyPairSync('ed25519') : generateKeyPairSync('ec', { namedCurve: { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' }[alg] as string })
+    : alg === 'EdDSA'
+      ? generateKeyPairSync('ed25519')
+      : generateKeyPairSync('ec', { namedCurve: { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' }[alg] as string })
   return { alg, kid, privateKey, publicKey, jwk: { ...publicKey.export({ format: 'jwk' }), kid } }
 }
 
-export const encode = (value: unknown): string => Buffer.from(typeof value === 'string' || value instanceof Uint8Array ? value : JSON.stringify(value)).toString('base64url')
+export const encode = (value: unknown): string => Buffer.from(typeof value === 'string' || value instanceof Uint8Array
+  ? value
+  : JSON.stringify(value)).toString('base64url')
 
 /** `header` and `claims` are objects, or whatever else is to stand in their place. */
-export function forge ({ alg, kid, privateKey }: Pick<Signer, 'alg' | 'kid' | 'privateKey'>, claims: unknown, header: unknown = {}): string {
+export function forge (
+  { alg, kid, privateKey }: Pick<Signer, 'alg' | 'kid' | 'privateKey'>, claims: unknown, header: unknown = {}
+): string {
   const input = `${encode(header instanceof Object && !(header instanceof Uint8Array) ? { alg, kid, ...header } : header)}.${encode(claims)}`
   return `${input}.${signature(alg, input, privateKey).toString('base64url')}`
 }
@@ -28,6 +36,10 @@ function signature (alg: string, input: string, key: KeyObject): Buffer {
   const digest = `sha${alg.slice(2)}`
   const data = Buffer.from(input)
   if (alg === 'EdDSA') return sign(null, data, key)
-  if (alg.startsWith('PS')) return sign(digest, data, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST })
+  if (alg.startsWith('PS')) {
+    return sign(
+      digest, data, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
+    )
+  }
   return sign(digest, data, { key, dsaEncoding: 'ieee-p1363' })
 }

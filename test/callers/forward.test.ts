@@ -4,23 +4,30 @@ import type { ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
 import type { ForwardEntry } from '../../src/callers/schema.ts'
 import { startSilence } from '../support/black-hole.ts'
-import { answers, floods, hangsUp, startHostileIssuer, type HostileIssuer } from '../support/hostile-issuer.ts'
-import { assertPassed, assertRefused, assertUnavailable, hurry, ORIGIN, serve, type Sent } from './harness.ts'
+import { answers, floods, hangsUp, type HostileIssuer, startHostileIssuer } from '../support/hostile-issuer.ts'
+import { assertPassed, assertRefused, assertUnavailable, hurry, ORIGIN, type Sent, serve } from './harness.ts'
 
 const SESSION = 'session-of-user-1-abcdef'
 const cookie = (value = SESSION): Sent => [['cookie', `theme=dark; sid=${value}; lang=en`], ['origin', ORIGIN]]
 
 async function start (t: Test, entry: Partial<ForwardEntry> = {}) {
   const app = await startHostileIssuer(t, answers({ id: 'user-1', plan: 'pro', iss: 'evil', sub: 'root' }))
-  const forward: ForwardEntry = { issuer: 'app', url: `${app.url}/api/me?full=1`, cookie: 'sid', pass: ['Cookie'], subject: '/id', ...entry }
+  const forward: ForwardEntry = {
+    issuer: 'app', url: `${app.url}/api/me?full=1`, cookie: 'sid', pass: ['Cookie'], subject: '/id', ...entry
+  }
   return { app, ...await serve(t, [{ forward }, { guest: {} }]) }
 }
 
 t.test('A43: what the app refuses is refused', async (t) => {
   const { app, ask } = await start(t)
   const refusals: [string, Parameters<HostileIssuer['behave']>[0]][] = [
-    ...[300, 301, 302, 303, 304, 307, 308, 401, 403].map((status) => ['app_refused', answers({ id: 'user-1' }, status, { location: `${app.url}/login` })] as const),
-    ...[{}, { id: '' }, { id: 7 }, { id: null }, { id: ['user-1'] }, { id: ' user-1' }, { id: 'a\nb' }, { user: { id: 'user-1' } }].map((body) => ['app_named_no_subject', answers(body)] as const)
+    ...[300, 301, 302, 303, 304, 307, 308, 401, 403].map(
+      (status) => ['app_refused', answers({ id: 'user-1' }, status, { location: `${app.url}/login` })] as const
+    ),
+    ...[
+      {}, { id: '' }, { id: 7 }, { id: null }, { id: ['user-1'] }, { id: ' user-1' }, { id: 'a\nb' },
+      { user: { id: 'user-1' } }
+    ].map((body) => ['app_named_no_subject', answers(body)] as const)
   ].map(([reason, behaviour]) => [reason, behaviour])
   for (const [reason, behaviour] of refusals) {
     app.behave(behaviour)
@@ -34,10 +41,18 @@ t.test('A43: what the app refuses is refused', async (t) => {
 t.test('A43, fault 25: what is no verdict of the app is our failure, not a pass and not a refusal', async (t) => {
   const { app, ask } = await start(t)
   const failures: [string, Parameters<HostileIssuer['behave']>[0]][] = [
-    ...[201, 202, 204, 206, 400, 404, 429, 500, 502, 503].map((status) => ['checker_not_200', answers(status === 204 ? '' : { id: 'user-1' }, status)] as const),
-    ...['<html>Welcome, user-1</html>', '', '[]', '"user-1"', 'null', '{"id":"user-1"', '\ufeff{"id":"user-1"}'].map((body) => ['checker_not_a_json_object', answers(body)] as const),
-    ['checker_not_a_json_object', answers({ id: 'user-1', deep: JSON.parse('['.repeat(40) + ']'.repeat(40)) })] as const,
-    ['checker_too_large', floods] as const, ['checker_too_large', answers({ id: 'user-1', blob: 'x'.repeat(65_536) })] as const,
+    ...[201, 202, 204, 206, 400, 404, 429, 500, 502, 503].map(
+      (status) => ['checker_not_200', answers(status === 204 ? '' : { id: 'user-1' }, status)] as const
+    ),
+    ...['<html>Welcome, user-1</html>', '', '[]', '"user-1"', 'null', '{"id":"user-1"', '\ufeff{"id":"user-1"}'].map(
+      (body) => ['checker_not_a_json_object', answers(body)] as const
+    ),
+    [
+      'checker_not_a_json_object', answers({ id: 'user-1', deep: JSON.parse('['.repeat(40) + ']'.repeat(40)) })
+    ] as const,
+    [
+      'checker_too_large', floods
+    ] as const, ['checker_too_large', answers({ id: 'user-1', blob: 'x'.repeat(65_536) })] as const,
     ['checker_unreachable', hangsUp] as const
   ].map(([reason, behaviour]) => [reason, behaviour])
   for (const [reason, behaviour] of failures) {
@@ -62,28 +77,46 @@ t.test('fault 25: an app that never ends its answer, or is silent before its TLS
 t.test('A43: only what is named goes out', async (t) => {
   const { app, ask } = await start(t, { pass: ['Cookie', 'accept-language', 'X-Forwarded-For'] })
   const sent: Sent = [
-    ...cookie(), ['accept-language', 'de'], ['authorization', 'Bearer other'], ['x-user', 'root'], ['x-forwarded-host', 'evil'], ['content-type', 'application/json'],
-    ['x-forwarded-for', '1.2.3.4'], ['x-forwarded-for', '5.6.7.8'], ['referer', 'https://evil.example'], ['cookie', 'more=1'], ['user-agent', 'browser']
+    ...cookie(), ['accept-language', 'de'], [
+      'authorization', 'Bearer other'
+    ], ['x-user', 'root'], ['x-forwarded-host', 'evil'], ['content-type', 'application/json'],
+    ['x-forwarded-for', '1.2.3.4'], [
+      'x-forwarded-for', '5.6.7.8'
+    ], ['referer', 'https://evil.example'], ['cookie', 'more=1'], ['user-agent', 'browser']
   ]
-  assertPassed(t, await ask(sent, { body: '{"a":1}' }), { issuer: 'app', subject: 'user-1', claims: { id: 'user-1', plan: 'pro', iss: 'app', sub: 'user-1' } })
+  assertPassed(t, await ask(sent, { body: '{"a":1}' }), {
+    issuer: 'app', subject: 'user-1', claims: { id: 'user-1', plan: 'pro', iss: 'app', sub: 'user-1' }
+  })
   t.equal(app.asked.length, 1)
   const { host, connection, ...headers } = app.asked[0]!.headers
   t.same({ ...app.asked[0], headers }, {
     method: 'GET',
     path: '/api/me?full=1',
     body: '',
-    headers: { accept: 'application/json', 'user-agent': 'ephemint', cookie: `sid=${SESSION}`, 'accept-language': 'de', 'x-forwarded-for': '1.2.3.4, 5.6.7.8' }
+    headers: {
+      accept: 'application/json',
+      'user-agent': 'ephemint',
+      cookie: `sid=${SESSION}`,
+      'accept-language': 'de',
+      'x-forwarded-for': '1.2.3.4, 5.6.7.8'
+    }
   })
 })
 
 t.test('a cookie that is not one is not asked about', async (t) => {
   const { app, ask } = await start(t)
   const bad: [string, Sent][] = [
-    ['cookie_ambiguous', [['cookie', 'sid=a; sid=b']]], ['cookie_ambiguous', [['cookie', 'sid=a'], ['cookie', 'sid=a']]],
-    ['cookie_malformed', [['cookie', 'sid=']]], ['cookie_malformed', [['cookie', 'sid=a b']]], ['cookie_malformed', [['cookie', 'sid=\xe4']]]
+    ['cookie_ambiguous', [['cookie', 'sid=a; sid=b']]], [
+      'cookie_ambiguous', [['cookie', 'sid=a'], ['cookie', 'sid=a']]
+    ],
+    ['cookie_malformed', [['cookie', 'sid=']]], ['cookie_malformed', [['cookie', 'sid=a b']]], [
+      'cookie_malformed', [['cookie', 'sid=\xe4']]
+    ]
   ]
   for (const [reason, sent] of bad) assertRefused(t, await ask([...sent, ['origin', ORIGIN]]), reason)
-  for (const other of ['SID=a', 'xsid=a', 'sid', 'sid =a', '']) assertPassed(t, await ask([['cookie', other]]), { issuer: 'guest' }, other)
+  for (const other of ['SID=a', 'xsid=a', 'sid', 'sid =a', '']) {
+    assertPassed(t, await ask([['cookie', other]]), { issuer: 'guest' }, other)
+  }
   t.equal(app.asked.length, 0)
 })
 
@@ -93,7 +126,10 @@ t.test('a header instead of a cookie', async (t) => {
   assertRefused(t, await ask([['authorization', '']]), 'header_empty')
   assertPassed(t, await ask([['authorization', 'Token of-the-app-itself']]), { issuer: 'app' })
   assertPassed(t, await ask(cookie()), { issuer: 'guest' })
-  t.same(app.asked.map(({ headers: { authorization, cookie } }) => ({ authorization, cookie })), [{ authorization: 'Token of-the-app-itself', cookie: undefined }])
+  t.same(
+    app.asked.map(({ headers: { authorization, cookie } }) => ({ authorization, cookie })),
+    [{ authorization: 'Token of-the-app-itself', cookie: undefined }]
+  )
 })
 
 t.test('A42: an answer is remembered for half a minute, under the whole of what was passed', async (t) => {
@@ -144,5 +180,8 @@ t.test('fault 24, fault 25, fault 41: where nobody answers, the asking pauses, a
   t.intercept(Date, 'now', { value: () => now() - 600_000 })
   await clock.advance(5000)
   assertPassed(t, await ask(cookie()), { subject: 'user-1' })
-  t.same(log.lines, [{ level: 'error', message: 'nobody answers whether credentials are good', issuer: 'app' }, { level: 'info', message: 'credentials can be checked again', issuer: 'app' }])
+  t.same(log.lines, [
+    { level: 'error', message: 'nobody answers whether credentials are good', issuer: 'app' },
+    { level: 'info', message: 'credentials can be checked again', issuer: 'app' }
+  ])
 })

@@ -4,7 +4,9 @@ import t from 'tap'
 import { assertPassed, assertRefused, serve } from './harness.ts'
 
 t.test('who presents nothing where there are no guests, is refused', async (t) => {
-  const { ask } = await serve(t, [{ gateway: { issuer: 'gateway', header: 'x-user', from: ['127.0.0.1'], secret_header: 'x-secret', secret_env: 'KEY' } }], { secrets: { KEY: 'k' } })
+  const { ask } = await serve(t, [{
+    gateway: { issuer: 'gateway', header: 'x-user', from: ['127.0.0.1'], secret_header: 'x-secret', secret_env: 'KEY' }
+  }], { secrets: { KEY: 'k' } })
   assertRefused(t, await ask(), 'no_credentials')
 })
 
@@ -13,11 +15,20 @@ t.test('a guest is an address; one of IPv6 is its /64', async (t) => {
   t.equal(callers.usesCookies, false)
   t.same(callers.waitingFor(), [])
   for (const [address, subject] of [
-    ['203.0.113.7', '203.0.113.7'], ['::ffff:203.0.113.7', '203.0.113.7'], ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::'], ['2001:DB8:1:2::9', '2001:db8:1:2::'], ['2001:db8:1:3::9', '2001:db8:1:3::']
+    ['203.0.113.7', '203.0.113.7'], ['::ffff:203.0.113.7', '203.0.113.7'], [
+      '2001:db8:1:2:3:4:5:6', '2001:db8:1:2::'
+    ], ['2001:DB8:1:2::9', '2001:db8:1:2::'], ['2001:db8:1:3::9', '2001:db8:1:3::']
   ] as const) {
-    assertPassed(t, await ask([['x-forwarded-for', address]]), { issuer: 'guest', subject, claims: { iss: 'guest', sub: subject } }, address)
+    assertPassed(
+      t,
+      await ask([['x-forwarded-for', address]]),
+      { issuer: 'guest', subject, claims: { iss: 'guest', sub: subject } },
+      address
+    )
   }
-  for (const garbage of ['unknown', '1.2.3', 'a'.repeat(300), '_hidden']) assertRefused(t, await ask([['x-forwarded-for', garbage]]), 'address_unknown')
+  for (const garbage of ['unknown', '1.2.3', 'a'.repeat(300), '_hidden']) {
+    assertRefused(t, await ask([['x-forwarded-for', garbage]]), 'address_unknown')
+  }
 })
 
 t.test('an Authorization header that no entry reads is not a credential: the SDKs always send one', async (t) => {
@@ -29,7 +40,9 @@ t.test('a proxy that is not trusted makes one guest of all, which is said once',
   const { ask, log } = await serve(t, [{ guest: {} }])
   await ask()
   t.same(log.lines, [])
-  for (let i = 0; i < 3; i++) assertPassed(t, await ask([['x-forwarded-for', `203.0.113.${i}`]]), { subject: '127.0.0.1' })
+  for (let i = 0; i < 3; i++) {
+    assertPassed(t, await ask([['x-forwarded-for', `203.0.113.${i}`]]), { subject: '127.0.0.1' })
+  }
   t.match(log.lines, [{ level: 'warn', message: /TRUST_PROXY/ }])
   t.equal(log.lines.length, 1)
 })

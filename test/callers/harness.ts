@@ -1,18 +1,18 @@
 // A small app that authenticates and does nothing else, over a real socket, with a clock that is set by hand.
 
-import { fastify } from 'fastify'
-import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { Agent, type IncomingHttpHeaders, request as httpRequest } from 'node:http'
 import { text } from 'node:stream/consumers'
+import { fastify } from 'fastify'
 import type { Test } from 'tap'
-import { compileCallers, type Callers } from '../../src/callers/authenticate.ts'
+import { type Callers, compileCallers } from '../../src/callers/authenticate.ts'
 import type { Caller } from '../../src/callers/caller.ts'
-import type { CallerEntry } from '../../src/callers/schema.ts'
-import type { SecretSource } from '../../src/config/secrets.ts'
 import { createKeySets, type KeySets } from '../../src/callers/jwks.ts'
+import type { CallerEntry } from '../../src/callers/schema.ts'
 import type { Clock } from '../../src/clock.ts'
-import type { PlainLog } from '../../src/records/log.ts'
+import type { SecretSource } from '../../src/config/secrets.ts'
 import { registerAnswers } from '../../src/http/refusals.ts'
 import { registerStrictJson } from '../../src/http/strict-json.ts'
+import type { PlainLog } from '../../src/records/log.ts'
 
 export const ORIGIN = 'https://app.example.com'
 export const START_MS = Date.UTC(2026, 5, 1, 12)
@@ -54,7 +54,9 @@ export function createClock (): TestClock {
 }
 
 export type Sent = readonly (readonly [name: string, value: string])[]
-export type Answer = Readonly<{ status: number, headers: IncomingHttpHeaders, body: string, reason: string | undefined, caller: Caller | undefined }>
+export type Answer = Readonly<{
+  status: number, headers: IncomingHttpHeaders, body: string, reason: string | undefined, caller: Caller | undefined
+}>
 export type LogLine = Readonly<{ level: string, message: string } & Record<string, unknown>>
 
 export function createLog (): PlainLog & { lines: LogLine[] } {
@@ -86,7 +88,9 @@ export async function serve (t: Test, entries: CallerEntry[], options: {
   const { secrets = {}, origins = [ORIGIN], trustProxy = false, clock = createClock(), host = '127.0.0.1' } = options
   const log = createLog()
   const { keySets = createKeySets({ log, clock }) } = options
-  const { callers, problems } = compileCallers(entries, { secrets: secretSource(secrets), log, clock, keySets, allowedOrigins: new Set(origins) })
+  const { callers, problems } = compileCallers(
+    entries, { secrets: secretSource(secrets), log, clock, keySets, allowedOrigins: new Set(origins) }
+  )
   t.same(problems, [])
   await callers.start()
   t.teardown(callers.close)
@@ -114,7 +118,10 @@ export async function serve (t: Test, entries: CallerEntry[], options: {
     ask: async (sent = [], { method = 'POST', path = '/', body = '' } = {}) => {
       reason = caller = undefined
       const answer = await new Promise<Omit<Answer, 'reason' | 'caller'>>((resolve, reject) => {
-        const headers = ['host', 'mint.example.com', ...(body === '' ? ['content-length', '0'] : ['transfer-encoding', 'chunked']), ...sent.flat()]
+        const headers = [
+          'host', 'mint.example.com', ...(body === '' ? ['content-length', '0'] : ['transfer-encoding', 'chunked']),
+          ...sent.flat()
+        ]
         httpRequest(url, { method, path, headers, agent, insecureHTTPParser: false }, async (response) => {
           resolve({ status: response.statusCode as number, headers: response.headers, body: await text(response) })
         }).on('error', reject).end(body)
@@ -127,7 +134,9 @@ export async function serve (t: Test, entries: CallerEntry[], options: {
 
 /** What a request presented comes back neither in the answer nor in the log. */
 function assertSilent (t: Test, sent: Sent, told: string): void {
-  const secrets = sent.filter(([name]) => /^(authorization|cookie)$/i.test(name)).map(([, value]) => value.replace(/^\S+?[ =]/, ''))
+  const secrets = sent.filter(([name]) => /^(authorization|cookie)$/i.test(name)).map(
+    ([, value]) => value.replace(/^\S+?[ =]/, '')
+  )
   const leaked = secrets.filter((secret) => secret.length > 16 && told.includes(secret))
   if (leaked.length > 0) t.fail('a credential leaked', { leaked })
 }

@@ -3,7 +3,7 @@
 import t, { type Test } from 'tap'
 import type { CallerEntry, IntrospectionEntry } from '../../src/callers/schema.ts'
 import { startSilence } from '../support/black-hole.ts'
-import { answers, floods, hangsUp, startHostileIssuer, type HostileIssuer } from '../support/hostile-issuer.ts'
+import { answers, floods, hangsUp, type HostileIssuer, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { forgeHmac } from './forge.ts'
 import { assertPassed, assertRefused, assertUnavailable, bearer, hurry, NOW, serve } from './harness.ts'
 
@@ -14,21 +14,32 @@ const good = { active: true, sub: 'user-1', exp: NOW + 600, plan: 'pro' }
 
 async function start (t: Test, entry: Partial<IntrospectionEntry> = {}, others: CallerEntry[] = []) {
   const server = await startHostileIssuer(t, answers(good))
-  const introspection: IntrospectionEntry = { issuer: ISSUER, url: `${server.url}/introspect`, client_id: 'mint:1', client_secret_env: 'CLIENT', ...entry }
+  const introspection: IntrospectionEntry = {
+    issuer: ISSUER, url: `${server.url}/introspect`, client_id: 'mint:1', client_secret_env: 'CLIENT', ...entry
+  }
   return { server, ...await serve(t, [{ introspection }, { guest: {} }, ...others], { secrets: SECRETS }) }
 }
 
 t.test('A41: a token that is not vouched for is refused, and the refusal is not remembered', async (t) => {
   const { server, ask } = await start(t)
   const bad: Record<string, object[]> = {
-    token_not_active: [{}, { sub: 'user-1' }, ...['true', 1, 'active', null, [true], { true: true }, false].map((active) => ({ ...good, active }))],
+    token_not_active: [
+      {}, { sub: 'user-1' },
+      ...['true', 1, 'active', null, [true], { true: true }, false].map((active) => ({ ...good, active }))
+    ],
     token_expired: [NOW, NOW - 1, 0, -1, String(NOW + 600), null, 1e300].map((exp) => ({ ...good, exp })),
     token_not_yet_valid: [NOW + 1, 'soon', null].map((nbf) => ({ ...good, nbf })),
     issuer_mismatch: [ISSUER.slice(0, -1), 'https://evil.example', null, [ISSUER]].map((iss) => ({ ...good, iss })),
-    audience_mismatch: ['other-api', ['other-api'], [], '', null, 'mint:10', ['mint:1', 7]].map((aud) => ({ ...good, aud })),
-    token_type_not_accepted: ['DPoP', 'mac', '', 'N_A', null, ['Bearer']].map((type) => ({ ...good, token_type: type })),
+    audience_mismatch: ['other-api', ['other-api'], [], '', null, 'mint:10', ['mint:1', 7]].map(
+      (aud) => ({ ...good, aud })
+    ),
+    token_type_not_accepted: ['DPoP', 'mac', '', 'N_A', null, ['Bearer']].map(
+      (type) => ({ ...good, token_type: type })
+    ),
     token_bound_to_key: [{ ...good, cnf: { 'x5t#S256': 'AAAA' } }],
-    subject_malformed: [undefined, '', ' user-1', 7, null, { id: 'user-1' }, 's'.repeat(256)].map((sub) => ({ ...good, sub }))
+    subject_malformed: [undefined, '', ' user-1', 7, null, { id: 'user-1' }, 's'.repeat(256)].map(
+      (sub) => ({ ...good, sub })
+    )
   }
   for (const [reason, verdicts] of Object.entries(bad)) {
     for (const verdict of verdicts) {
@@ -37,14 +48,20 @@ t.test('A41: a token that is not vouched for is refused, and the refusal is not 
     }
   }
   server.behave(answers(good))
-  assertPassed(t, await ask(bearer(TOKEN)), { issuer: ISSUER, subject: 'user-1', expiresAt: NOW + 600, claims: { plan: 'pro', iss: ISSUER, sub: 'user-1' } })
+  assertPassed(t, await ask(bearer(TOKEN)), {
+    issuer: ISSUER, subject: 'user-1', expiresAt: NOW + 600, claims: { plan: 'pro', iss: ISSUER, sub: 'user-1' }
+  })
 })
 
 t.test('fault 24: an authorization server that is down, or does not take our own credentials, is no pass and no refusal', async (t) => {
   const { server, ask } = await start(t)
   const failures: [string, Parameters<HostileIssuer['behave']>[0]][] = [
-    ...['<html></html>', '', '[]', '[{"active":true,"sub":"user-1"}]', 'true', '{"active":true'].map((body) => ['checker_not_a_json_object', answers(body)] as const),
-    ...[201, 204, 302, 400, 401, 403, 500, 503].map((status) => ['checker_not_200', answers(status === 204 ? '' : good, status, { location: '/' })] as const),
+    ...['<html></html>', '', '[]', '[{"active":true,"sub":"user-1"}]', 'true', '{"active":true'].map(
+      (body) => ['checker_not_a_json_object', answers(body)] as const
+    ),
+    ...[201, 204, 302, 400, 401, 403, 500, 503].map(
+      (status) => ['checker_not_200', answers(status === 204 ? '' : good, status, { location: '/' })] as const
+    ),
     ['checker_too_large', floods] as const, ['checker_unreachable', hangsUp] as const
   ].map(([reason, behaviour]) => [reason, behaviour])
   for (const [reason, behaviour] of failures) {
@@ -72,15 +89,23 @@ t.test('the question is the one of RFC 7662', async (t) => {
   assertPassed(t, await ask([...bearer(TOKEN), ['x-forwarded-for', '1.2.3.4']]), { subject: 'user-1' })
   const [asked] = server.asked
   t.match(asked, { method: 'POST', path: '/introspect', body: new URLSearchParams({ token: TOKEN }).toString() })
-  t.match(asked?.headers, { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded;charset=UTF-8' })
+  t.match(
+    asked?.headers, { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded;charset=UTF-8' }
+  )
   t.equal(asked?.headers['x-forwarded-for'], undefined)
   // Both parts are form-encoded before they are joined (RFC 6749, section 2.3.1).
-  t.equal(Buffer.from(String(asked?.headers.authorization).slice(6), 'base64').toString(), 'mint%3A1:s%C3%A9cret+%2F+%2B%3A%25')
+  t.equal(
+    Buffer.from(String(asked?.headers.authorization).slice(6), 'base64').toString(),
+    'mint%3A1:s%C3%A9cret+%2F+%2B%3A%25'
+  )
 })
 
 t.test('an answer may leave out what it does not know', async (t) => {
   const { server, ask } = await start(t)
-  for (const [i, verdict] of [{ exp: undefined }, { iss: ISSUER }, { aud: 'mint:1' }, { aud: ['x', 'mint:1'] }, { token_type: 'bearer' }, { token_type: 'Bearer' }, { nbf: NOW }].entries()) {
+  for (const [i, verdict] of [
+    { exp: undefined }, { iss: ISSUER }, { aud: 'mint:1' }, { aud: ['x', 'mint:1'] }, { token_type: 'bearer' },
+    { token_type: 'Bearer' }, { nbf: NOW }
+  ].entries()) {
     server.behave(answers({ ...good, ...verdict }))
     assertPassed(t, await ask(bearer(`token-${i}`)), { subject: 'user-1' }, JSON.stringify(verdict))
   }
@@ -101,7 +126,9 @@ t.test('A42, fault 24: a pass is remembered for half a minute, under the whole t
   server.behave(answers({ ...good, exp: NOW + 40 }))
   assertPassed(t, await ask(bearer(TOKEN)), { subject: 'user-1' })
   server.behave(answers({ active: false }))
-  for (const other of [TOKEN.slice(0, -1), `${TOKEN}=`, `x${TOKEN}`]) assertRefused(t, await ask(bearer(other)), 'token_not_active')
+  for (const other of [TOKEN.slice(0, -1), `${TOKEN}=`, `x${TOKEN}`]) {
+    assertRefused(t, await ask(bearer(other)), 'token_not_active')
+  }
   await clock.advance(29_999)
   assertPassed(t, await ask(bearer(TOKEN)), { subject: 'user-1' })
   await clock.advance(1)
@@ -118,11 +145,20 @@ t.test('beside JWTs', async (t) => {
   const token = (iss: string) => forgeHmac(SECRETS.HMAC, { iss, sub: 'user-2', aud: 'voice-app', exp: NOW + 600 })
 
   assertRefused(t, await ask(bearer(token('https://unknown.example.com'))), 'issuer_unknown', 'a JWT is not opaque')
-  assertRefused(t, await ask(bearer(forgeHmac('wrong', { iss: jwt.issuer }))), 'signature_invalid', 'and a failure stays one')
-  assertRefused(t, await ask([['cookie', `token=${TOKEN}`], ['origin', 'https://app.example.com']]), 'token_malformed', 'nor is a cookie a bearer token')
+  assertRefused(
+    t, await ask(bearer(forgeHmac('wrong', { iss: jwt.issuer }))), 'signature_invalid', 'and a failure stays one'
+  )
+  assertRefused(
+    t,
+    await ask([['cookie', `token=${TOKEN}`], ['origin', 'https://app.example.com']]),
+    'token_malformed',
+    'nor is a cookie a bearer token'
+  )
   assertPassed(t, await ask(bearer(token(jwt.issuer))), { subject: 'user-2' })
   t.equal(server.asked.length, 0)
-  assertPassed(t, await ask(bearer(token(ISSUER))), { issuer: ISSUER, subject: 'user-1' }, 'a JWT of the introspected issuer')
+  assertPassed(
+    t, await ask(bearer(token(ISSUER))), { issuer: ISSUER, subject: 'user-1' }, 'a JWT of the introspected issuer'
+  )
   assertPassed(t, await ask(bearer(`${encrypted}.AAAA`)), { issuer: ISSUER }, 'an encrypted token')
   t.equal(server.asked.length, 2)
 })
@@ -134,4 +170,5 @@ t.test('where no entry is for JWTs, any token is opaque', async (t) => {
   assertRefused(t, await ask([['authorization', 'Basic eDp5']]), 'authorization_malformed')
 })
 
-const encrypted = [JSON.stringify({ alg: 'dir', enc: 'A256GCM' }), '', 'iv', 'text'].map((part) => Buffer.from(part).toString('base64url')).join('.')
+const encrypted = [JSON.stringify({ alg: 'dir', enc: 'A256GCM' }), '', 'iv', 'text'].map((part) =>
+  Buffer.from(part).toString('base64url')).join('.')

@@ -5,13 +5,17 @@ import t, { type Test } from 'tap'
 import { compileCallers } from '../../src/callers/authenticate.ts'
 import { createKeySets, type KeySource } from '../../src/callers/jwks.ts'
 import { startSilence } from '../support/black-hole.ts'
-import { answers, floods, hangsUp, startHostileIssuer, type HostileIssuer } from '../support/hostile-issuer.ts'
+import { answers, floods, hangsUp, type HostileIssuer, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { createSigner, forge, forgeHmac } from './forge.ts'
-import { assertPassed, assertRefused, assertUnavailable, bearer, createClock, createLog, hurry, NOW, secretSource, serve } from './harness.ts'
+import {
+  assertPassed, assertRefused, assertUnavailable, bearer, createClock, createLog, hurry, NOW, secretSource, serve
+} from './harness.ts'
 
 const MINUTE = 60_000
 const ISSUER = 'https://auth.example.com/'
-const [first, second, shared] = [createSigner('ES256', 'first'), createSigner('ES256', 'second'), createSigner('ES256', 'first')]
+const [first, second, shared] = [
+  createSigner('ES256', 'first'), createSigner('ES256', 'second'), createSigner('ES256', 'first')
+]
 const third = createSigner('ES256', 'third')
 const rsaJwk = { ...createSigner('RS256').jwk, alg: undefined }
 /** Off the curve, for something else, too short, and with exponents of which the first lets everyone sign. */
@@ -30,8 +34,10 @@ function open (t: Test, issuer: HostileIssuer, source: Partial<KeySource> = {}) 
   return { keySets, keys, find, clock, log, reason: () => log.lines.at(-1)?.reason }
 }
 
-const jwtEntry = (issuer: HostileIssuer) => ({ jwt: { issuer: ISSUER, audience: 'voice-app', jwks: `${issuer.url}/keys` } })
-const tokenOf = (signer: typeof first) => forge(signer, { iss: ISSUER, sub: 'u', aud: 'voice-app', exp: NOW + 7 * 86_400 })
+const jwtEntry = (issuer: HostileIssuer) =>
+  ({ jwt: { issuer: ISSUER, audience: 'voice-app', jwks: `${issuer.url}/keys` } })
+const tokenOf = (signer: typeof first) =>
+  forge(signer, { iss: ISSUER, sub: 'u', aud: 'voice-app', exp: NOW + 7 * 86_400 })
 
 t.test('fault 21, A11: a key set that is not one is refused whole, and the last good one stays', async (t) => {
   const issuer = await startHostileIssuer(t, setOf(first))
@@ -39,14 +45,29 @@ t.test('fault 21, A11: a key set that is not one is refused whole, and the last 
   await find('first')
   const bad: [string, Parameters<HostileIssuer['behave']>[0]][] = [
     ['not_a_json_object', answers('<html>Sign in</html>', 200, { 'content-type': 'text/html' })],
-    ['not_a_json_object', answers('')], ['not_a_json_object', answers('[]')], ['not_a_json_object', answers('{"keys":[')], ['not_a_json_object', answers('null')],
-    ['not_a_key_set', answers({})], ['not_a_key_set', answers({ keys: {} })], ['not_a_key_set', answers({ keys: [null] })], ['not_a_key_set', answers({ keys: [{ kid: 'first' }] })],
-    ['no_keys', answers({ keys: [] })], ['no_usable_keys', answers({ keys: [{ ...second.jwk, use: 'enc' }] })], ['too_many_keys', answers({ keys: Array(101).fill(second.jwk) })],
-    ['too_large', answers({ keys: Array(500).fill({ ...second.jwk, x5c: ['x'.repeat(1000)] }) })], ['too_large', floods],
-    ['secret_key_published', answers({ keys: [second.jwk, { ...first.privateKey.export({ format: 'jwk' }), kid: 'private' }] })],
-    ['secret_key_published', answers({ keys: [second.jwk, { kty: 'oct', k: 'c2VjcmV0', kid: 'oct' }] })], ['secret_key_published', answers({ keys: [second.jwk, { kty: 'oct' }] })],
+    ['not_a_json_object', answers('')], [
+      'not_a_json_object', answers('[]')
+    ], ['not_a_json_object', answers('{"keys":[')], ['not_a_json_object', answers('null')],
+    ['not_a_key_set', answers({})], [
+      'not_a_key_set', answers({ keys: {} })
+    ], ['not_a_key_set', answers({ keys: [null] })], ['not_a_key_set', answers({ keys: [{ kid: 'first' }] })],
+    ['no_keys', answers({ keys: [] })], ['no_usable_keys', answers({ keys: [{ ...second.jwk, use: 'enc' }] })], [
+      'too_many_keys', answers({ keys: Array(101).fill(second.jwk) })
+    ],
+    ['too_large', answers({ keys: Array(500).fill({ ...second.jwk, x5c: ['x'.repeat(1000)] }) })], [
+      'too_large', floods
+    ],
+    [
+      'secret_key_published',
+      answers({ keys: [second.jwk, { ...first.privateKey.export({ format: 'jwk' }), kid: 'private' }] })
+    ],
+    ['secret_key_published', answers({ keys: [second.jwk, { kty: 'oct', k: 'c2VjcmV0', kid: 'oct' }] })], [
+      'secret_key_published', answers({ keys: [second.jwk, { kty: 'oct' }] })
+    ],
     ['secret_key_published', answers({ keys: [second.jwk, { kty: 'AKP', priv: 'AAAA' }] })],
-    ['not_200', answers({ keys: [second.jwk] }, 302, { location: `${issuer.url}/elsewhere` })], ['not_200', answers({ keys: [second.jwk] }, 404)],
+    ['not_200', answers({ keys: [second.jwk] }, 302, { location: `${issuer.url}/elsewhere` })], [
+      'not_200', answers({ keys: [second.jwk] }, 404)
+    ],
     ['not_200', answers({ keys: [second.jwk] }, 206)], ['not_200', answers('', 304)], ['not_200', answers('oops', 500)],
     ['unreachable', hangsUp]
   ]
@@ -91,10 +112,18 @@ t.test('what the discovery document must say', async (t) => {
   const { find, clock, reason } = open(t, issuer, { issuer: `${issuer.url}/tenant/`, jwks: undefined })
   const good = { issuer: `${issuer.url}/tenant/`, jwks_uri: `${issuer.url}/keys` }
   const bad: [string, object][] = [
-    ['discovery_names_another_issuer', { ...good, issuer: `${issuer.url}/tenant` }], ['discovery_names_another_issuer', { ...good, issuer: undefined }],
-    ['discovery_names_another_issuer', { ...good, issuer: [good.issuer] }], ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: undefined }],
-    ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: 'http://keys.example.com/' }], ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: 'file:///etc/passwd' }],
-    ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: trap.url.replace('127.0.0.1', 'user:pw@127.0.0.1') }], ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: '/keys' }]
+    ['discovery_names_another_issuer', { ...good, issuer: `${issuer.url}/tenant` }], [
+      'discovery_names_another_issuer', { ...good, issuer: undefined }
+    ],
+    ['discovery_names_another_issuer', { ...good, issuer: [good.issuer] }], [
+      'discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: undefined }
+    ],
+    ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: 'http://keys.example.com/' }], [
+      'discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: 'file:///etc/passwd' }
+    ],
+    ['discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: trap.url.replace('127.0.0.1', 'user:pw@127.0.0.1') }], [
+      'discovery_names_no_safe_jwks_uri', { ...good, jwks_uri: '/keys' }
+    ]
   ]
   for (const [expected, document] of bad) {
     discovery(document)
@@ -128,8 +157,13 @@ t.test('fault 16: an issuer that is down at the start is asked again after 1 to 
   await clock.advance(30_000)
   t.same(callers.waitingFor(), [])
   assertPassed(t, await ask(bearer(token)), { subject: 'u' })
-  t.same(log.lines.map(({ level, message }) => `${level} ${message}`).slice(-2), ['warn keys could not be fetched', 'info keys fetched again'])
-  t.same(log.lines.at(-2), { level: 'warn', message: 'keys could not be fetched', issuer: ISSUER, reason: 'not_200', failures: 9, hasKeys: false })
+  t.same(
+    log.lines.map(({ level, message }) => `${level} ${message}`).slice(-2),
+    ['warn keys could not be fetched', 'info keys fetched again']
+  )
+  t.same(log.lines.at(-2), {
+    level: 'warn', message: 'keys could not be fetched', issuer: ISSUER, reason: 'not_200', failures: 9, hasKeys: false
+  })
 })
 
 t.test('fault 17, fault 18: an issuer that goes away is not noticed for an hour, but by the log and by the age of its keys; then it is us who cannot tell', async (t) => {
@@ -176,7 +210,9 @@ t.test('fault 20, A38: a key that left is refused within ten minutes, even for a
   assertPassed(t, await ask(bearer(token)), { subject: 'u' })
   await clock.advance(1)
   assertPassed(t, await ask(bearer(token)), { subject: 'u' }, 'remembered')
-  assertRefused(t, await ask(bearer(forge(first, { iss: ISSUER, sub: 'v', aud: 'voice-app', exp: NOW + 86_400 }))), 'key_unknown')
+  assertRefused(
+    t, await ask(bearer(forge(first, { iss: ISSUER, sub: 'v', aud: 'voice-app', exp: NOW + 86_400 }))), 'key_unknown'
+  )
   await clock.advance(MINUTE)
   assertRefused(t, await ask(bearer(token)), 'key_unknown')
   t.ok(clock.wallMs() - NOW * 1000 <= 10 * MINUTE)
@@ -201,7 +237,8 @@ t.test('fault 22, fault 23: a slow issuer is asked once, so that no older answer
 t.test('tokens without kid are tried against the keys that fit, and not against many', async (t) => {
   const issuer = await startHostileIssuer(t, setOf(first, second))
   const { ask, clock } = await serve(t, [jwtEntry(issuer)])
-  const anonymous = (signer: typeof first, sub: string) => forge(signer, { iss: ISSUER, sub, aud: 'voice-app', exp: NOW + 86_400 }, { kid: undefined })
+  const anonymous = (signer: typeof first, sub: string) =>
+    forge(signer, { iss: ISSUER, sub, aud: 'voice-app', exp: NOW + 86_400 }, { kid: undefined })
   assertPassed(t, await ask(bearer(anonymous(second, 'second'))), { subject: 'second' })
   assertRefused(t, await ask(bearer(anonymous(shared, 'shared'))), 'signature_invalid')
   issuer.behave(setOf(...Array.from({ length: 6 }, (_, i) => createSigner('ES256', `k${i}`)), second))
@@ -212,7 +249,9 @@ t.test('tokens without kid are tried against the keys that fit, and not against 
 t.test('edge L9, edge L10: a key that cannot be used is as good as none, whatever else is in the set', async (t) => {
   const issuer = await startHostileIssuer(t, answers({ keys: [...UNUSABLE, third.jwk] }))
   const { keys } = open(t, issuer)
-  for (const { kid } of UNUSABLE) for (const alg of ['ES256', 'RS256', 'PS256']) t.same(await keys.find({ alg, kid }), [], `${kid} ${alg}`)
+  for (const { kid } of UNUSABLE) {
+    for (const alg of ['ES256', 'RS256', 'PS256']) t.same(await keys.find({ alg, kid }), [], `${kid} ${alg}`)
+  }
   t.same(await keys.find({ alg: 'RS256' }), [])
   t.equal((await keys.find({ alg: 'ES256', kid: 'third' })).length, 1)
 })
@@ -254,7 +293,8 @@ t.test('edge M3c: few wait for a key set that hangs, and a known key for none of
   const { find, clock } = open(t, issuer)
   await find('first')
   issuer.behave(() => {})
-  const waiting = Array.from({ length: 64 }, (_, i) => t.rejects(find(`unknown-${i}`), { code: 'identity_unavailable', reason: 'keys_unavailable' }))
+  const waiting = Array.from({ length: 64 }, (_, i) =>
+    t.rejects(find(`unknown-${i}`), { code: 'identity_unavailable', reason: 'keys_unavailable' }))
   await t.rejects(find('one-more'), { code: 'identity_unavailable', reason: 'keys_busy', retryAfterSeconds: 1 })
   t.equal((await find('first')).length, 1)
   await Promise.all(waiting)
@@ -286,10 +326,15 @@ t.test('by the clock of the system', async (t) => {
   const log = createLog()
   const SECRETS = { KEY: 'k'.repeat(32) }
   const entries = [jwtEntry(issuer), { jwt: { issuer: 'hmac', audience: 'voice-app', secret_env: 'KEY' } }]
-  const { callers } = compileCallers(entries, { secrets: secretSource(SECRETS), log, keySets: createKeySets({ log }), allowedOrigins: new Set() })
+  const { callers } = compileCallers(
+    entries, { secrets: secretSource(SECRETS), log, keySets: createKeySets({ log }), allowedOrigins: new Set() }
+  )
   await callers.start()
   t.same(callers.waitingFor(), [])
   const token = forgeHmac(SECRETS.KEY, { iss: 'hmac', sub: 'u', aud: 'voice-app', exp: Date.now() / 1000 + 60 })
-  t.match(await callers.authenticate({ raw: { rawHeaders: ['Authorization', `Bearer ${token}`] }, headers: {} } as never), { subject: 'u' })
+  t.match(
+    await callers.authenticate({ raw: { rawHeaders: ['Authorization', `Bearer ${token}`] }, headers: {} } as never),
+    { subject: 'u' }
+  )
   callers.close()
 })

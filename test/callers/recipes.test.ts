@@ -1,13 +1,13 @@
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
 import { parse } from 'yaml'
-import { CallerEntry } from '../../src/callers/schema.ts'
 import { isUserWritable } from '../../src/callers/claims.ts'
+import type { KeySource } from '../../src/callers/jwks.ts'
+import { CallerEntry } from '../../src/callers/schema.ts'
 import { compileWhen } from '../../src/policy/select.ts'
 import { createSigner, forge, forgeHmac } from './forge.ts'
 import { assertPassed, assertRefused, bearer, NOW, serve } from './harness.ts'
 import { COOKIE_APP, RECIPES } from './recipes.ts'
-import type { KeySource } from '../../src/callers/jwks.ts'
 
 const SECRETS = { SUPABASE_JWT_SECRET: 'super-secret-jwt-token-with-at-least-32-characters' }
 const signers = { RS256: createSigner('RS256'), ES256: createSigner('ES256') }
@@ -40,7 +40,9 @@ for (const { name, callers, when, keys, alg, header, claims, wrong } of RECIPES)
     t.equal(sources[0]?.jwks ?? 'discovery', keys)
     const issue = (changes: object = {}) => {
       const all = { iat: NOW, exp: NOW + 3600, ...claims, ...changes }
-      return alg === 'HS256' ? forgeHmac(SECRETS.SUPABASE_JWT_SECRET, all, header) : forge({ ...signers[alg], kid: header.kid as string }, all, header)
+      return alg === 'HS256'
+        ? forgeHmac(SECRETS.SUPABASE_JWT_SECRET, all, header)
+        : forge({ ...signers[alg], kid: header.kid as string }, all, header)
     }
     for (const changes of wrong) {
       const answer = await ask(bearer(issue(changes)))

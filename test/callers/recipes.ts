@@ -44,7 +44,9 @@ export const RECIPES: readonly Recipe[] = [
       'https://example.com/plan': 'pro'
     },
     wrong: [
-      { iss: 'https://example.eu.auth0.com' }, { aud: 'K1AUPhZq8mRi0Q0pjhkfu1D7y6KjDQja' }, { aud: ['https://example.eu.auth0.com/userinfo'] }
+      { iss: 'https://example.eu.auth0.com' }, { aud: 'K1AUPhZq8mRi0Q0pjhkfu1D7y6KjDQja' }, {
+        aud: ['https://example.eu.auth0.com/userinfo']
+      }
     ],
     notes: 'auth0.com/docs/secure/tokens/access-tokens/access-token-profiles. A namespaced claim is set by an Action from app_metadata; user_metadata is the user\'s own. Without an audience in the login request Auth0 issues an opaque or encrypted token.'
   },
@@ -120,7 +122,15 @@ export const RECIPES: readonly Recipe[] = [
     alg: 'HS256',
     header: { typ: 'JWT', kid: 'lGq6ZVC7xkM0' },
     claims: {
-      iss: 'https://abcdefghijkl.supabase.co/auth/v1', sub: USER, aud: 'authenticated', role: 'authenticated', app_metadata: { plan: 'pro' }, user_metadata: {}, is_anonymous: false
+      iss: 'https://abcdefghijkl.supabase.co/auth/v1',
+      sub: USER,
+      aud: 'authenticated',
+      role: 'authenticated',
+      app_metadata: {
+        plan: 'pro'
+      },
+      user_metadata: {},
+      is_anonymous: false
     },
     wrong: [{ aud: 'anon' }, { iss: 'supabase' }],
     notes: 'supabase.com/docs/guides/auth/signing-keys.'
@@ -148,7 +158,10 @@ export const RECIPES: readonly Recipe[] = [
       firebase: { identities: { email: ['jane@example.com'] }, sign_in_provider: 'password' },
       plan: 'pro'
     },
-    wrong: [{ aud: 'other-project' }, { iss: 'https://securetoken.google.com/other-project' }, { iss: 'https://session.firebase.google.com/my-project' }, { sub: '' }],
+    wrong: [
+      { aud: 'other-project' }, { iss: 'https://securetoken.google.com/other-project' },
+      { iss: 'https://session.firebase.google.com/my-project' }, { sub: '' }
+    ],
     notes: 'firebase.google.com/docs/auth/admin/verify-id-tokens and /custom-claims. The ID token is what Firebase apps send; custom claims stand beside its own. Anonymous users: `when: { /firebase/sign_in_provider: anonymous }`.'
   },
   {
@@ -205,7 +218,10 @@ export const RECIPES: readonly Recipe[] = [
       uti: 'fqiBqXLPj0eQa82S-IYFAA',
       ver: '2.0'
     },
-    wrong: [{ aud: 'api://66666666-7777-8888-9999-000000000000' }, { aud: '00000003-0000-0000-c000-000000000000' }, { iss: 'https://sts.windows.net/11111111-2222-3333-4444-555555555555/' }],
+    wrong: [
+      { aud: 'api://66666666-7777-8888-9999-000000000000' }, { aud: '00000003-0000-0000-c000-000000000000' },
+      { iss: 'https://sts.windows.net/11111111-2222-3333-4444-555555555555/' }
+    ],
     notes: 'learn.microsoft.com/entra/identity-platform/access-token-claims-reference. One tenant is one issuer. `sub` is the user within this API; `roles` are app roles of the API\'s registration.'
   },
   {

@@ -1,8 +1,8 @@
 // What jose signs is signed, by any algorithm; changed by a bit or a byte it is not.
 
+import { createSecretKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import { CompactSign, compactVerify, importJWK } from 'jose'
-import { createSecretKey, generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
 import t from 'tap'
 import { ALGORITHMS } from '../../src/callers/schema.ts'
 import { isSignedBy } from '../../src/callers/signature.ts'
@@ -20,7 +20,9 @@ const keys = new Map(ALGORITHMS.map((alg): [string, [KeyObject, KeyObject]] => {
 const ours = (alg: string, token: string) => {
   const end = token.lastIndexOf('.')
   const key = alg.startsWith('HS') ? secret : (keys.get(alg) as [KeyObject, KeyObject])[1]
-  return isSignedBy(key, { algorithm: alg, input: Buffer.from(token.slice(0, end)), signature: Buffer.from(token.slice(end + 1), 'base64url') })
+  return isSignedBy(key, {
+    algorithm: alg, input: Buffer.from(token.slice(0, end)), signature: Buffer.from(token.slice(end + 1), 'base64url')
+  })
 }
 /** The signature of `token` with one bit turned, one byte more or less, or nothing left. */
 const changes: ((signature: Buffer, at: number) => Buffer)[] = [
@@ -40,7 +42,9 @@ const changes: ((signature: Buffer, at: number) => Buffer)[] = [
 for (const alg of ALGORITHMS) {
   t.test(`${alg}: a signature that was changed is refused, and what jose has signed passes`, async (t) => {
     await fc.assert(fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), fc.nat(), async (payload, at) => {
-      const token = await new CompactSign(payload).setProtectedHeader({ alg }).sign((keys.get(alg) as [KeyObject, KeyObject])[0])
+      const token = await new CompactSign(payload).setProtectedHeader({ alg }).sign(
+        (keys.get(alg) as [KeyObject, KeyObject])[0]
+      )
       const end = token.lastIndexOf('.')
       const signature = Buffer.from(token.slice(end + 1), 'base64url')
       for (const change of changes) {
@@ -50,7 +54,9 @@ for (const alg of ALGORITHMS) {
       return !await ours(alg, `A${token}`) && await ours(alg, token)
     }), { numRuns: 20 })
     for (const other of ALGORITHMS.filter((other) => other !== alg && other.slice(0, 2) === alg.slice(0, 2))) {
-      const token = await new CompactSign(randomBytes(10)).setProtectedHeader({ alg: other }).sign((keys.get(other) as [KeyObject, KeyObject])[0])
+      const token = await new CompactSign(randomBytes(10)).setProtectedHeader({ alg: other }).sign(
+        (keys.get(other) as [KeyObject, KeyObject])[0]
+      )
       t.notOk(await ours(alg, token), `not as ${other}`)
     }
   })
@@ -60,7 +66,9 @@ for (const alg of ALGORITHMS) {
 t.test('PS256: a signature without its leading zero is refused', async (t) => {
   let [input, signature] = ['', Buffer.alloc(1, 1)]
   while (signature[0] !== 0) {
-    const token = await new CompactSign(randomBytes(8)).setProtectedHeader({ alg: 'PS256' }).sign((keys.get('PS256') as [KeyObject, KeyObject])[0])
+    const token = await new CompactSign(randomBytes(8)).setProtectedHeader({ alg: 'PS256' }).sign(
+      (keys.get('PS256') as [KeyObject, KeyObject])[0]
+    )
     input = token.slice(0, token.lastIndexOf('.'))
     signature = Buffer.from(token.slice(input.length + 1), 'base64url')
   }
@@ -71,9 +79,16 @@ t.test('PS256: a signature without its leading zero is refused', async (t) => {
 t.test('an RSA key that is too short signs nothing (RFC 7518, section 3.3)', async (t) => {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2040 })
   const jwk = { ...publicKey.export({ format: 'jwk' }), kid: 'short' }
-  const issuer = await startHostileIssuer(t, answers({ keys: [jwk, { ...generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }), kid: 'good' }] }))
-  const { ask } = await serve(t, [{ jwt: { issuer: 'https://auth.example.com/', audience: 'voice-app', jwks: `${issuer.url}/keys` } }])
-  const token = forge({ alg: 'RS256', kid: 'short', privateKey }, { iss: 'https://auth.example.com/', sub: 'u', aud: 'voice-app', exp: NOW + 60 })
+  const issuer = await startHostileIssuer(
+    t, answers({ keys: [jwk, { ...generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }), kid: 'good' }] })
+  )
+  const { ask } = await serve(
+    t, [{ jwt: { issuer: 'https://auth.example.com/', audience: 'voice-app', jwks: `${issuer.url}/keys` } }]
+  )
+  const token = forge(
+    { alg: 'RS256', kid: 'short', privateKey },
+    { iss: 'https://auth.example.com/', sub: 'u', aud: 'voice-app', exp: NOW + 60 }
+  )
   assertRefused(t, await ask(bearer(token)), 'key_unknown')
   t.notOk(await compactVerify(token, await importJWK(jwk, 'RS256')).then(() => true, () => false), 'nor by jose')
 })

@@ -1,9 +1,9 @@
 // `npm run check-config -- FILE --cases CASES`: an operator's own table in an operator's own CI.
 
 import t, { type Test } from 'tap'
-import { readCases } from '../../src/commands/cases.ts'
-import { callerOf, decide, routeNamed, type Route } from '../../src/commands/dry-run.ts'
 import type { Caller } from '../../src/callers/caller.ts'
+import { readCases } from '../../src/commands/cases.ts'
+import { callerOf, decide, type Route, routeNamed } from '../../src/commands/dry-run.ts'
 import { callCommand, runCommand } from '../support/command.ts'
 
 const POLICY = `
@@ -31,7 +31,9 @@ function check (t: Test, cases: string) {
 }
 
 t.test('the example that is kept holds for the policy that is kept', async (t) => {
-  const { code, out } = await runCommand('check-config', ['ephemint.example.yaml', '--cases', 'deploy/cases.example.yaml'])
+  const { code, out } = await runCommand(
+    'check-config', ['ephemint.example.yaml', '--cases', 'deploy/cases.example.yaml']
+  )
   t.match(out, /^10 cases hold$/m)
   t.equal(code, 0)
 })
@@ -100,18 +102,29 @@ t.test('a table that is none runs nothing, and every problem of it is told at on
 `)
   t.equal(code, 1)
   t.notMatch(out, /in order|hold|failed/)
-  for (const said of [/0\.extra is not a known key: here may stand name, claims, route, body, expect/, /0\.claims .*"guest"/, /0\.route must be one of/, /0\.expect\.refused must be one of/, /1\.expect must not be empty/]) t.match(out, said)
+  for (const said of [
+    /0\.extra is not a known key: here may stand name, claims, route, body, expect/, /0\.claims .*"guest"/,
+    /0\.route must be one of/, /0\.expect\.refused must be one of/, /1\.expect must not be empty/
+  ]) t.match(out, said)
 })
 
 t.test('what contradicts itself is no case', async (t) => {
-  const one = (expect: string, name = 'a') => `- { name: ${name}, claims: guest, route: realtime/client_secrets, expect: ${expect} }\n`
+  const one = (expect: string, name = 'a') =>
+    `- { name: ${name}, claims: guest, route: realtime/client_secrets, expect: ${expect} }\n`
   const rows: [text: string, problem: object][] = [
     [one('{ param: x }'), { path: '0.expect.param', problem: 'means nothing without refused' }],
-    [one('{ refused: no_policy, upstream: {} }'), { path: '0.expect.upstream', problem: 'means nothing beside refused' }],
-    [one('{ refused: no_policy }') + one('{ refused: no_policy }'), { path: '1.name', problem: 'is the name of another case too' }],
+    [
+      one('{ refused: no_policy, upstream: {} }'),
+      { path: '0.expect.upstream', problem: 'means nothing beside refused' }
+    ],
+    [one('{ refused: no_policy }') +
+      one('{ refused: no_policy }'), { path: '1.name', problem: 'is the name of another case too' }],
     ['- {', { path: 'line 1' }],
     ['[]', { path: '' }],
-    ['- { name: a, claims: { __proto__: 1 }, route: realtime/sessions, expect: {} }', { problem: 'is not a name that may be used' }]
+    [
+      '- { name: a, claims: { __proto__: 1 }, route: realtime/sessions, expect: {} }',
+      { problem: 'is not a name that may be used' }
+    ]
   ]
   for (const [text, problem] of rows) t.match(readCases(text).problems[0], problem, text)
 })
@@ -130,5 +143,8 @@ t.test('a policy file with problems runs no case, and a table that is not there 
 t.test('a fault of ours is not taken for a refusal', async (t) => {
   const route = routeNamed('/v1/realtime/sessions') as Route
   const request = { caller: callerOf({}) as Caller, route, body: '', safetyIdentifierSecret: null }
-  t.throws(() => decide({ isBlocked: () => { throw new TypeError('ours') }, policies: [], secrets: new Set() }, request), { message: 'ours' })
+  t.throws(
+    () => decide({ isBlocked: () => { throw new TypeError('ours') }, policies: [], secrets: new Set() }, request),
+    { message: 'ours' }
+  )
 })

@@ -56,7 +56,9 @@ t.test('a secret that is not there is a problem, one that is there is not told',
   const dir = t.testdir({ 'policy.yaml': GOOD })
   const without = await callCommand('check-config', [`${dir}/policy.yaml`])
   t.equal(without.code, 1)
-  t.match(without.out, /^problem {2}policies\.0\.realtime\.fixed\.tools\.0\.headers\.X-Key names MCP_KEY, which is not set/m)
+  t.match(
+    without.out, /^problem {2}policies\.0\.realtime\.fixed\.tools\.0\.headers\.X-Key names MCP_KEY, which is not set/m
+  )
 
   const { code, out } = await runCommand('check-config', [`${dir}/policy.yaml`], { MCP_KEY: 'canary-mcp-key' })
   t.equal(code, 0)

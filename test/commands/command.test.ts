@@ -1,6 +1,6 @@
 import t from 'tap'
-import { ConfigError } from '../../src/config/environment.ts'
 import { run, silentLog, UsageError } from '../../src/commands/command.ts'
+import { ConfigError } from '../../src/config/environment.ts'
 
 t.test('what nobody foresaw is not made to look like a fault of the user', async (t) => {
   await t.rejects(run(async () => { throw new TypeError('ours') }), { message: 'ours' })

@@ -8,7 +8,11 @@ import { GA, startUpstream } from '../support/upstream.ts'
 
 t.setTimeout(60_000)
 
-const CANARIES = { OPENAI_API_KEY: 'sk-canary-key', SAFETY_IDENTIFIER_SECRET: 'canary-safety-secret-'.padEnd(40, 'x'), TOKEN_SECRET: 'canary-token-secret-'.padEnd(40, 'x') }
+const CANARIES = {
+  OPENAI_API_KEY: 'sk-canary-key',
+  SAFETY_IDENTIFIER_SECRET: 'canary-safety-secret-'.padEnd(40, 'x'),
+  TOKEN_SECRET: 'canary-token-secret-'.padEnd(40, 'x')
+}
 const CALLERS = `
 callers:
   - jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET }
@@ -17,7 +21,9 @@ callers:
 `
 const POLICIES = 'policies: [{ name: p, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1, instructions: canary } } }]\n'
 
-async function doctor (t: Test, { policy = CALLERS + POLICIES, env = {}, args = [], by = callCommand }: { policy?: string, env?: Record<string, string>, args?: string[], by?: typeof callCommand }) {
+async function doctor (t: Test, { policy = CALLERS + POLICIES, env = {}, args = [], by = callCommand }: {
+  policy?: string, env?: Record<string, string>, args?: string[], by?: typeof callCommand
+}) {
   const app = await startHostileIssuer(t, answers({}, 401))
   const dir = t.testdir({ 'ephemint.yaml': policy.replace('APP', app.url) })
   const ran = await by('doctor', args, { ...CANARIES, EPHEMINT_CONFIG: `${dir}/ephemint.yaml`, ...env })
@@ -25,11 +31,19 @@ async function doctor (t: Test, { policy = CALLERS + POLICIES, env = {}, args = 
   return ran
 }
 
-t.test('where all is well each thing says so on a line, nothing is minted, and it ends with 0', { skip: NO_REDIS }, async (t) => {
+t.test('where all is well each thing says so on a line, nothing is minted, and it ends with 0', {
+  skip: NO_REDIS
+}, async (t) => {
   const upstream = await startUpstream(t)
   const redis = await startRedis(t)
-  const { code, out, err } = await doctor(t, { env: { OPENAI_BASE_URL: upstream.url, REDIS_URL: redis.url, CORS_ORIGINS: 'https://app.test' }, by: runCommand })
-  t.match(out.split('\n').map((line) => line.replace(/:.*/, '')), ['ok     environment', 'ok     policy file', 'ok     upstream', 'ok     callers.0.jwt', 'ok     callers.1.forward', 'ok     redis', 'ok     audit', 'ok     clock'])
+  const { code, out, err } = await doctor(
+    t,
+    { env: { OPENAI_BASE_URL: upstream.url, REDIS_URL: redis.url, CORS_ORIGINS: 'https://app.test' }, by: runCommand }
+  )
+  t.match(out.split('\n').map((line) => line.replace(/:.*/, '')), [
+    'ok     environment', 'ok     policy file', 'ok     upstream', 'ok     callers.0.jwt', 'ok     callers.1.forward',
+    'ok     redis', 'ok     audit', 'ok     clock'
+  ])
   t.equal(err, '', 'in a pipe there is no progress')
   t.equal(code, 0)
   t.equal(upstream.requests.length, 0)

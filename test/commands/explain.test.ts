@@ -25,12 +25,17 @@ blocked: [{ subject: mallory }]
 `
 
 function explain (t: Test, options: Record<string, string>, { policy = POLICY, env = {}, by = callCommand } = {}) {
-  const args = Object.entries({ config: `${t.testdir({ 'policy.yaml': policy })}/policy.yaml`, ...options }).flatMap(([name, value]) => [`--${name}`, value])
+  const args = Object.entries({ config: `${t.testdir({ 'policy.yaml': policy })}/policy.yaml`, ...options }).flatMap(
+    ([name, value]) => [`--${name}`, value]
+  )
   return by('explain', args, { MCP_KEY: 'canary-mcp-key', ...env })
 }
 
 t.test('without a known route, or with claims that are none, its usage is told', async (t) => {
-  for (const options of [{ route: 'realtime/calls' }, { route: 'realtime/sessions', claims: 'nobody' }, { route: 'realtime/sessions', surprise: 'x' }] as Record<string, string>[]) {
+  for (const options of [
+    { route: 'realtime/calls' }, { route: 'realtime/sessions', claims: 'nobody' },
+    { route: 'realtime/sessions', surprise: 'x' }
+  ] as Record<string, string>[]) {
     const { code, out, err } = await explain(t, options)
     t.equal(code, 2, JSON.stringify(options))
     t.equal(out, '')
@@ -42,9 +47,13 @@ t.test('a policy file that cannot be read, or does not load, explains nothing', 
   const missing = await callCommand('explain', ['--config', '/nowhere/policy.yaml', '--route', 'realtime/sessions'])
   t.equal(missing.code, 1)
   t.match(missing.err, /^\/nowhere\/policy\.yaml cannot be read/)
-  const wrong = await explain(t, { route: 'realtime/sessions' }, { policy: POLICY.replace('allow:', 'alow:').replace('limits: { day: 5 }', '') })
+  const wrong = await explain(
+    t, { route: 'realtime/sessions' }, { policy: POLICY.replace('allow:', 'alow:').replace('limits: { day: 5 }', '') }
+  )
   t.equal(wrong.code, 1)
-  t.match(wrong.out, /^problem {2}policies\.1\.realtime\.alow is not a known key.*\nproblem {2}policies\.1 needs limits/s)
+  t.match(
+    wrong.out, /^problem {2}policies\.1\.realtime\.alow is not a known key.*\nproblem {2}policies\.1 needs limits/s
+  )
 })
 
 t.test('a refusal is told with its code and its path', async (t) => {
@@ -53,11 +62,23 @@ t.test('a refusal is told with its code and its path', async (t) => {
   const rows: [options: Record<string, string>, told: string[]][] = [
     [{ route: ga }, ['refused        403 no_policy']],
     [{ route: ga, claims: '{"plan":"pro","sub":"mallory"}' }, ['refused        403 caller_blocked']],
-    [{ route: ga, claims: 'guest' }, ['policy         trial', 'kind           realtime', 'refused        403 policy_violation']],
+    [
+      { route: ga, claims: 'guest' },
+      ['policy         trial', 'kind           realtime', 'refused        403 policy_violation']
+    ],
     [{ route: ga, claims: pro, body: '{' }, ['policy         pro', 'refused        400 invalid_json']],
-    [{ route: ga, claims: pro, body: '{"session":{"model":"x"}}' }, ['policy         pro', 'kind           realtime', 'refused        403 policy_violation at session.model']],
-    [{ route: 'realtime/sessions', claims: pro, body: '{"voice":"alloy"}' }, ['policy         pro', 'kind           realtime', 'refused        403 policy_violation at voice']],
-    [{ route: ga, claims: '{"plan":"pro"}', body: '{"session":{"prompt":{"id":"support"}}}' }, ['policy         pro', 'kind           realtime', 'refused        403 policy_violation']]
+    [
+      { route: ga, claims: pro, body: '{"session":{"model":"x"}}' },
+      ['policy         pro', 'kind           realtime', 'refused        403 policy_violation at session.model']
+    ],
+    [
+      { route: 'realtime/sessions', claims: pro, body: '{"voice":"alloy"}' },
+      ['policy         pro', 'kind           realtime', 'refused        403 policy_violation at voice']
+    ],
+    [
+      { route: ga, claims: '{"plan":"pro"}', body: '{"session":{"prompt":{"id":"support"}}}' },
+      ['policy         pro', 'kind           realtime', 'refused        403 policy_violation']
+    ]
   ]
   for (const [options, told] of rows) {
     const { code, out, err } = await explain(t, options)
@@ -74,7 +95,10 @@ t.test('what would be sent is told as it would be sent, but for secrets', async 
     body: '{"session":{"temperature":0.8,"audio":{"output":{"voice":"cedar"}},"prompt":{"id":"support"}}}'
   }, { by: runCommand })
   const [head = '', body = ''] = out.split(/^POST \/realtime\/client_secrets$/m)
-  t.strictSame(head.trim().split('\n'), ['policy         pro', 'kind           realtime', 'prompt         support', 'ignored        temperature'])
+  t.strictSame(
+    head.trim().split('\n'),
+    ['policy         pro', 'kind           realtime', 'prompt         support', 'ignored        temperature']
+  )
   t.strictSame(JSON.parse(body), {
     expires_after: { anchor: 'created_at', seconds: 60 },
     session: {
@@ -82,7 +106,12 @@ t.test('what would be sent is told as it would be sent, but for secrets', async 
       model: 'gpt-realtime-2.1',
       instructions: 'You help Ada.',
       audio: { output: { voice: 'cedar' } },
-      tools: [{ type: 'mcp', server_label: 'crm', headers: { 'X-Key': '(secret)', 'X-Other': '(secret)' }, authorization: '(secret)' }]
+      tools: [{
+        type: 'mcp',
+        server_label: 'crm',
+        headers: { 'X-Key': '(secret)', 'X-Other': '(secret)' },
+        authorization: '(secret)'
+      }]
     }
   })
   t.notMatch(out, 'canary')
@@ -92,19 +121,32 @@ t.test('what would be sent is told as it would be sent, but for secrets', async 
 t.test('each route is told with the body that its upstream takes', async (t) => {
   const pro = { claims: '{"plan":"pro"}', body: '' }
   const lifetime = { anchor: 'created_at', seconds: 60 }
-  const ga = { expires_after: lifetime, session: { type: 'transcription', audio: { input: { transcription: { model: 'whisper-1' } } } } }
+  const ga = {
+    expires_after: lifetime,
+    session: { type: 'transcription', audio: { input: { transcription: { model: 'whisper-1' } } } }
+  }
   const flat = { input_audio_transcription: { model: 'whisper-1' }, client_secret: { expires_at: lifetime } }
   const rows: [route: string, mintApi: string, sent: [path: string, body: unknown][]][] = [
-    ['realtime/transcription_sessions', 'auto', [['POST /realtime/transcription_sessions', flat], ['and where that is gone: POST /realtime/client_secrets', ga]]],
+    [
+      'realtime/transcription_sessions', 'auto',
+      [['POST /realtime/transcription_sessions', flat], ['and where that is gone: POST /realtime/client_secrets', ga]]
+    ],
     ['realtime/transcription_sessions', 'client_secrets', [['POST /realtime/client_secrets', ga]]],
-    ['realtime/translations/client_secrets', 'auto', [['POST /realtime/translations/client_secrets', { expires_after: lifetime, session: { model: 'gpt-realtime-translate' } }]]]
+    ['realtime/translations/client_secrets', 'auto', [[
+      'POST /realtime/translations/client_secrets',
+      { expires_after: lifetime, session: { model: 'gpt-realtime-translate' } }
+    ]]]
   ]
   for (const [route, mintApi, sent] of rows) {
     const { out } = await explain(t, { route, ...pro }, { env: { OPENAI_MINT_API: mintApi } })
-    const told = out.split('\n\n').slice(1).map((part) => [part.slice(0, part.indexOf('\n')), JSON.parse(part.slice(part.indexOf('\n')))])
+    const told = out.split('\n\n').slice(1).map(
+      (part) => [part.slice(0, part.indexOf('\n')), JSON.parse(part.slice(part.indexOf('\n')))]
+    )
     t.strictSame(told, sent, `${route} by ${mintApi}`)
   }
-  const sessions = await explain(t, { route: 'realtime/client_secrets', ...pro }, { env: { OPENAI_MINT_API: 'sessions' } })
+  const sessions = await explain(
+    t, { route: 'realtime/client_secrets', ...pro }, { env: { OPENAI_MINT_API: 'sessions' } }
+  )
   t.equal(sessions.code, 1)
   t.match(sessions.out, /^problem {2}policies\.1\.translation cannot be minted with OPENAI_MINT_API=sessions/m)
 })

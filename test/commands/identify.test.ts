@@ -18,7 +18,9 @@ t.test('without an issuer and a subject its usage is told', async (t) => {
 })
 
 t.test('a secret that is too short is refused, and not told', async (t) => {
-  const { code, out, err } = await runCommand('identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET: 'canary' })
+  const { code, out, err } = await runCommand(
+    'identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET: 'canary' }
+  )
   t.equal(code, 1)
   t.equal(out, '')
   t.match(err, /^SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer/)
@@ -26,12 +28,17 @@ t.test('a secret that is too short is refused, and not told', async (t) => {
 })
 
 t.test('it is the HMAC-SHA-256 of issuer, newline, subject, in hex', async (t) => {
-  const { code, out, err } = await runCommand('identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET: SECRET })
+  const { code, out, err } = await runCommand(
+    'identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET: SECRET }
+  )
   t.equal(out, `${createHmac('sha256', SECRET).update(TEXT).digest('hex')}\n`)
   t.equal(err, '')
   t.equal(code, 0)
   const file = `${t.testdir({ secret: `${SECRET}\n` })}/secret`
-  t.equal((await runCommand('identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET_FILE: file })).out, out)
+  t.equal(
+    (await runCommand('identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET_FILE: file })).out,
+    out
+  )
 })
 
 t.test('without a secret it is the plain hash, and says so', async (t) => {

@@ -7,7 +7,10 @@ t.test('it writes what is kept in the repository', async (t) => {
   const { code, out } = await runCommand('schema', [`${dir}/schema.json`])
   t.equal(code, 0)
   t.match(out, 'is written')
-  t.equal(readFileSync(`${dir}/schema.json`, 'utf8'), readFileSync(new URL('../../deploy/ephemint.schema.json', import.meta.url), 'utf8'))
+  t.equal(
+    readFileSync(`${dir}/schema.json`, 'utf8'),
+    readFileSync(new URL('../../deploy/ephemint.schema.json', import.meta.url), 'utf8')
+  )
 })
 
 t.test('a place where nothing can be written is told', async (t) => {

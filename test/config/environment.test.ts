@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import t, { type Test } from 'tap'
 import { ConfigError, policyEnvironment, readConfig, readSafetyIdentifierSecret } from '../../src/config/environment.ts'
-import { secretSource, type Environment } from '../../src/config/secrets.ts'
+import { type Environment, secretSource } from '../../src/config/secrets.ts'
 
 const LEAST = { OPENAI_API_KEY: 'sk-canary' }
 const folder = mkdtempSync(join(tmpdir(), 'ephemint-'))
@@ -40,9 +40,15 @@ const WRONG_BASE_URL: [env: Environment, problem: RegExp][] = [
   [{ OPENAI_BASE_URL: 'https://api.test/v1?canary' }, /^OPENAI_BASE_URL must not carry a query/],
   [{ OPENAI_BASE_URL: 'https://api.test/v1#canary' }, /^OPENAI_BASE_URL must not carry a query/],
   [{ OPENAI_BASE_URL: 'https://canary:canary@10.0.0.1/v1' }, /^OPENAI_BASE_URL must not carry a user/],
-  ...['http://192.168.0.1/v1', 'http://172.16.0.1', 'http://[fd00::1]/v1', 'http://0.0.0.0/v1', 'http://canary.localhost.test', 'http://canary', 'ws://canary.test', 'file:///canary'].map((url): [Environment, RegExp] => [{ OPENAI_BASE_URL: url }, /^OPENAI_BASE_URL must be https/]),
+  ...[
+    'http://192.168.0.1/v1', 'http://172.16.0.1', 'http://[fd00::1]/v1', 'http://0.0.0.0/v1',
+    'http://canary.localhost.test', 'http://canary', 'ws://canary.test', 'file:///canary'
+  ].map((url): [Environment, RegExp] => [{ OPENAI_BASE_URL: url }, /^OPENAI_BASE_URL must be https/]),
   ...METADATA.flatMap((host) => ['http', 'https'].map((scheme): [Environment, RegExp] =>
-    [{ OPENAI_BASE_URL: `${scheme}://${host}/v1`, OPENAI_ALLOW_HTTP: 'true' }, /^OPENAI_BASE_URL is the address of a cloud's metadata service$/]))
+    [
+      { OPENAI_BASE_URL: `${scheme}://${host}/v1`, OPENAI_ALLOW_HTTP: 'true' },
+      /^OPENAI_BASE_URL is the address of a cloud's metadata service$/
+    ]))
 ]
 
 const WRONG: [env: Environment, problem: RegExp][] = [
@@ -53,9 +59,18 @@ const WRONG: [env: Environment, problem: RegExp][] = [
   [{ OPENAI_API_KEY: 'sk-canary\r\nX: y' }, /^OPENAI_API_KEY has characters/],
   [{ OPENAI_API_KEY: 'sk-canaryé' }, /^OPENAI_API_KEY has characters/],
   [{ OPENAI_API_KEY_FILE: file('key', 'sk-canary') }, /^OPENAI_API_KEY and OPENAI_API_KEY_FILE are both set/],
-  [{ OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: join(folder, 'canary') }, /^OPENAI_API_KEY_FILE cannot be read, or is empty$/],
-  [{ OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: file('empty', ' \n') }, /^OPENAI_API_KEY_FILE cannot be read, or is empty$/],
-  [{ OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: file('two', 'sk-canary\nsk-canary') }, /^OPENAI_API_KEY_FILE has characters/],
+  [
+    { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: join(folder, 'canary') },
+    /^OPENAI_API_KEY_FILE cannot be read, or is empty$/
+  ],
+  [
+    { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: file('empty', ' \n') },
+    /^OPENAI_API_KEY_FILE cannot be read, or is empty$/
+  ],
+  [
+    { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: file('two', 'sk-canary\nsk-canary') },
+    /^OPENAI_API_KEY_FILE has characters/
+  ],
   [{ REALTIME_PUBLIC_URL: 'http://canary.test' }, /^REALTIME_PUBLIC_URL must be https/],
   [{ OPENAI_ALLOW_HTTP: 'canary' }, /^OPENAI_ALLOW_HTTP must be one of false, true$/],
   [{ OPENAI_AUTH_SCHEME: 'canary' }, /^OPENAI_AUTH_SCHEME must be one of bearer, api-key$/],
@@ -63,22 +78,41 @@ const WRONG: [env: Environment, problem: RegExp][] = [
   [{ OPENAI_ORG_ID: 'org canary' }, /^OPENAI_ORG_ID has characters/],
   [{ OPENAI_PROJECT_ID: 'canary\n' }, /^OPENAI_PROJECT_ID has characters/],
   [{ NODE_TLS_REJECT_UNAUTHORIZED: '0' }, /^NODE_TLS_REJECT_UNAUTHORIZED must not be 0/],
-  ...['*', 'null', 'https://canary.test/', 'https://canary.test:443', 'https://*.canary.test', 'HTTPS://canary.test', 'canary.test', 'https://canary.test/path', 'https://u@canary.test'].map((origin): [Environment, RegExp] =>
+  ...[
+    '*', 'null', 'https://canary.test/', 'https://canary.test:443', 'https://*.canary.test', 'HTTPS://canary.test',
+    'canary.test', 'https://canary.test/path', 'https://u@canary.test'
+  ].map((origin): [Environment, RegExp] =>
     [{ CORS_ORIGINS: `https://good.test, ${origin}` }, /^CORS_ORIGINS entry 2 is no exact origin/]),
-  ...['0', '-1', 'true', 'all', '*', '100', '10.0.0.0/0', '10.0.0.0/33', '::/129', '10.0.0.0/8/8', '10.0.0.0/', 'canary', '10.0.0.0/8,', '10.0.0.1 10.0.0.2'].map((trust): [Environment, RegExp] =>
-    [{ TRUST_PROXY: trust }, /^TRUST_PROXY must be a hop count from 1 to 99, or a comma list of addresses and CIDR ranges; never all$/]),
-  ...['PORT', 'OPS_PORT', 'KEEP_ALIVE_SECONDS', 'ADDRESS_LIMIT_PER_MINUTE', 'UPSTREAM_TIMEOUT_MS', 'UPSTREAM_CONCURRENCY', 'DRAIN_SECONDS'].flatMap((name) =>
-    ['canary', '-1', '1.5', '1e3', '0x10', ' 8', '9999999999', 'Infinity'].map((value): [Environment, RegExp] => [{ [name]: value }, new RegExp(`^${name} must be a whole number from \\d+ to \\d+$`)])),
+  ...[
+    '0', '-1', 'true', 'all', '*', '100', '10.0.0.0/0', '10.0.0.0/33', '::/129', '10.0.0.0/8/8', '10.0.0.0/', 'canary',
+    '10.0.0.0/8,', '10.0.0.1 10.0.0.2'
+  ].map((trust): [Environment, RegExp] =>
+    [
+      { TRUST_PROXY: trust },
+      /^TRUST_PROXY must be a hop count from 1 to 99, or a comma list of addresses and CIDR ranges; never all$/
+    ]),
+  ...[
+    'PORT', 'OPS_PORT', 'KEEP_ALIVE_SECONDS', 'ADDRESS_LIMIT_PER_MINUTE', 'UPSTREAM_TIMEOUT_MS', 'UPSTREAM_CONCURRENCY',
+    'DRAIN_SECONDS'
+  ].flatMap((name) =>
+    ['canary', '-1', '1.5', '1e3', '0x10', ' 8', '9999999999', 'Infinity'].map((value): [Environment, RegExp] =>
+      [{ [name]: value }, new RegExp(`^${name} must be a whole number from \\d+ to \\d+$`)])),
   [{ PORT: '65536' }, /^PORT must be/],
   [{ UPSTREAM_CONCURRENCY: '0' }, /^UPSTREAM_CONCURRENCY must be/],
   [{ LOG_LEVEL: 'canary' }, /^LOG_LEVEL must be one of/],
   [{ SAFETY_IDENTIFIER_SECRET: 'canary' }, /^SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer$/],
-  ...['canary', 'http://canary.test', 'redis://', 'redis:///1', 'redis://canary.test/x', 'redis://canary.test/1/2', 'redis://canary.test?canary', 'redis://:%zz@canary.test'].map((url): [Environment, RegExp] =>
+  ...[
+    'canary', 'http://canary.test', 'redis://', 'redis:///1', 'redis://canary.test/x', 'redis://canary.test/1/2',
+    'redis://canary.test?canary', 'redis://:%zz@canary.test'
+  ].map((url): [Environment, RegExp] =>
     [{ REDIS_URL: url }, /^REDIS_URL must be redis:\/\/ or rediss:\/\//]),
   [{ REDIS_URL_FILE: file('redis', 'canary') }, /^REDIS_URL_FILE must be redis:\/\/ or rediss:\/\//],
   [{ REDIS_URL_FILE: join(folder, 'canary') }, /^REDIS_URL_FILE cannot be read, or is empty$/],
   [{ ON_REDIS_LOSS: 'canary' }, /^ON_REDIS_LOSS must be one of deny, local$/],
-  [{ SAFETY_IDENTIFIER_SECRET_FILE: join(folder, 'canary') }, /^SAFETY_IDENTIFIER_SECRET_FILE cannot be read, or is empty$/]
+  [
+    { SAFETY_IDENTIFIER_SECRET_FILE: join(folder, 'canary') },
+    /^SAFETY_IDENTIFIER_SECRET_FILE cannot be read, or is empty$/
+  ]
 ]
 
 t.test('G1: a base URL that could hand the key to somebody else stops the start; a private one is allowed over https, or where it is said', async (t) => {
@@ -101,7 +135,13 @@ t.test('C6, fault 42, F15: what is wrong is told by name, and never by value', a
 })
 
 t.test('fault 42: all that is wrong is told at once', async (t) => {
-  const problems = problemsOf({ OPENAI_BASE_URL: 'http://canary@canary.test/?canary', OPENAI_MINT_API: 'canary', PORT: 'canary', CORS_ORIGINS: '*,canary', TRUST_PROXY: 'canary,canary' })
+  const problems = problemsOf({
+    OPENAI_BASE_URL: 'http://canary@canary.test/?canary',
+    OPENAI_MINT_API: 'canary',
+    PORT: 'canary',
+    CORS_ORIGINS: '*,canary',
+    TRUST_PROXY: 'canary,canary'
+  })
   t.same(problems.map((problem) => problem.split(' ')[0]), [
     'OPENAI_BASE_URL', 'OPENAI_BASE_URL', 'OPENAI_BASE_URL', 'OPENAI_API_KEY', 'CORS_ORIGINS', 'CORS_ORIGINS', 'OPENAI_MINT_API', 'PORT', 'TRUST_PROXY'
   ])
@@ -111,7 +151,17 @@ t.test('fault 42: all that is wrong is told at once', async (t) => {
 t.test('the defaults are those of docs/configuration.md', async (t) => {
   const { upstream, origins, ...rest } = readConfig(LEAST)
   t.equal(upstream.baseUrl.href, 'https://api.openai.com/v1')
-  t.match(upstream, { key: { value: 'sk-canary' }, authScheme: 'bearer', organization: null, project: null, mintApi: 'auto', timeoutMs: 10_000, concurrency: 256 })
+  t.match(upstream, {
+    key: {
+      value: 'sk-canary'
+    },
+    authScheme: 'bearer',
+    organization: null,
+    project: null,
+    mintApi: 'auto',
+    timeoutMs: 10_000,
+    concurrency: 256
+  })
   t.equal(origins.size, 0)
   t.match(rest, {
     realtimePublicUrl: 'https://api.openai.com/v1',
@@ -132,7 +182,11 @@ t.test('the defaults are those of docs/configuration.md', async (t) => {
 })
 
 t.test('a variable that is set and empty is not set, but for OPS_PORT, which is then off', async (t) => {
-  const names = ['OPENAI_BASE_URL', 'REALTIME_PUBLIC_URL', 'OPENAI_MINT_API', 'OPENAI_AUTH_SCHEME', 'OPENAI_ORG_ID', 'PORT', 'HOST', 'CORS_ORIGINS', 'TRUST_PROXY', 'LOG_LEVEL', 'SAFETY_IDENTIFIER_SECRET', 'AUDIT_FILE', 'EPHEMINT_CONFIG', 'OPENAI_API_KEY_FILE']
+  const names = [
+    'OPENAI_BASE_URL', 'REALTIME_PUBLIC_URL', 'OPENAI_MINT_API', 'OPENAI_AUTH_SCHEME', 'OPENAI_ORG_ID', 'PORT', 'HOST',
+    'CORS_ORIGINS', 'TRUST_PROXY', 'LOG_LEVEL', 'SAFETY_IDENTIFIER_SECRET', 'AUDIT_FILE', 'EPHEMINT_CONFIG',
+    'OPENAI_API_KEY_FILE'
+  ]
   t.same(readConfig({ ...LEAST, ...Object.fromEntries(names.map((name) => [name, ''])) }), readConfig(LEAST))
   t.equal(readConfig({ ...LEAST, OPS_PORT: '' }).ops, null)
 })
@@ -140,23 +194,49 @@ t.test('a variable that is set and empty is not set, but for OPS_PORT, which is 
 t.test('what is right is read', async (t) => {
   const secret = 's'.repeat(32)
   t.match(readConfig({ OPENAI_API_KEY_FILE: file('good', 'sk-canary\n') }).upstream.key, { file: join(folder, 'good') })
-  t.equal(readConfig({ ...LEAST, OPENAI_BASE_URL: 'http://gateway.svc/v1/', OPENAI_ALLOW_HTTP: 'true' }).realtimePublicUrl, 'http://gateway.svc/v1')
-  for (const base of ['http://localhost:1/v1', 'http://127.9.9.9/v1', 'http://[::1]:8080/v1', 'https://10.0.0.1/openai/v1']) t.equal(problemsOf({ ...LEAST, OPENAI_BASE_URL: base }).length, 0, base)
-  t.same([...readConfig({ ...LEAST, CORS_ORIGINS: ' https://a.test , http://localhost:3000,' }).origins], ['https://a.test', 'http://localhost:3000'])
+  t.equal(
+    readConfig({ ...LEAST, OPENAI_BASE_URL: 'http://gateway.svc/v1/', OPENAI_ALLOW_HTTP: 'true' }).realtimePublicUrl,
+    'http://gateway.svc/v1'
+  )
+  for (const base of [
+    'http://localhost:1/v1', 'http://127.9.9.9/v1', 'http://[::1]:8080/v1', 'https://10.0.0.1/openai/v1'
+  ]) t.equal(problemsOf({ ...LEAST, OPENAI_BASE_URL: base }).length, 0, base)
+  t.same(
+    [...readConfig({ ...LEAST, CORS_ORIGINS: ' https://a.test , http://localhost:3000,' }).origins],
+    ['https://a.test', 'http://localhost:3000']
+  )
   t.equal(readConfig({ ...LEAST, TRUST_PROXY: '2' }).trustProxy, 2)
-  t.same(readConfig({ ...LEAST, TRUST_PROXY: '10.0.0.0/8, 2001:db8::/32,::1' }).trustProxy, ['10.0.0.0/8', '2001:db8::/32', '::1'])
+  t.same(
+    readConfig({ ...LEAST, TRUST_PROXY: '10.0.0.0/8, 2001:db8::/32,::1' }).trustProxy,
+    ['10.0.0.0/8', '2001:db8::/32', '::1']
+  )
   t.equal(readConfig({ ...LEAST, SAFETY_IDENTIFIER_SECRET: secret }).safetyIdentifierSecret, secret)
-  t.equal(readConfig({ ...LEAST, SAFETY_IDENTIFIER_SECRET_FILE: file('safety', `${secret}\n`) }).safetyIdentifierSecret, secret)
-  t.match(readConfig({ ...LEAST, PORT: '0', OPS_PORT: '0', HOST: '127.0.0.1', OPS_HOST: '::1' }), { listen: { host: '127.0.0.1', port: 0 }, ops: { host: '::1', port: 0 } })
+  t.equal(
+    readConfig({ ...LEAST, SAFETY_IDENTIFIER_SECRET_FILE: file('safety', `${secret}\n`) }).safetyIdentifierSecret,
+    secret
+  )
+  t.match(
+    readConfig({ ...LEAST, PORT: '0', OPS_PORT: '0', HOST: '127.0.0.1', OPS_HOST: '::1' }),
+    { listen: { host: '127.0.0.1', port: 0 }, ops: { host: '::1', port: 0 } }
+  )
 })
 
 t.test('Redis is named in parts, its password whatever it holds', async (t) => {
-  t.same(readConfig({ ...LEAST, REDIS_URL: 'redis://redis.svc' }).redis, { host: 'redis.svc', port: 6379, tls: false, username: '', password: '', database: 0 })
-  t.same(readConfig({ ...LEAST, REDIS_URL_FILE: file('valkey', 'rediss://ephemint:p%40ss@[::1]:6380/2\n') }).redis, { host: '::1', port: 6380, tls: true, username: 'ephemint', password: 'p@ss', database: 2 })
+  t.same(
+    readConfig({ ...LEAST, REDIS_URL: 'redis://redis.svc' }).redis,
+    { host: 'redis.svc', port: 6379, tls: false, username: '', password: '', database: 0 }
+  )
+  t.same(
+    readConfig({ ...LEAST, REDIS_URL_FILE: file('valkey', 'rediss://ephemint:p%40ss@[::1]:6380/2\n') }).redis,
+    { host: '::1', port: 6380, tls: true, username: 'ephemint', password: 'p@ss', database: 2 }
+  )
 })
 
 t.test('the safety identifier\'s secret is read by itself for the command that prints one', async (t) => {
-  t.throws(() => readSafetyIdentifierSecret({ SAFETY_IDENTIFIER_SECRET: 'canary' }), new ConfigError(['SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer']))
+  t.throws(
+    () => readSafetyIdentifierSecret({ SAFETY_IDENTIFIER_SECRET: 'canary' }),
+    new ConfigError(['SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer'])
+  )
   t.equal(readSafetyIdentifierSecret({}), null)
   t.equal(readSafetyIdentifierSecret({ SAFETY_IDENTIFIER_SECRET: 's'.repeat(40) }), 's'.repeat(40))
 })
@@ -173,8 +253,22 @@ t.test('what a policy file names is read from where it says', async (t) => {
 })
 
 t.test('a policy file is read with what the environment says, and never with a mistyped choice', async (t) => {
-  t.match(policyEnvironment({ OPENAI_MINT_API: 'sessions', SAFETY_IDENTIFIER_SECRET: '', SAFETY_IDENTIFIER_SECRET_FILE: 'x', CORS_ORIGINS: 'https://a.test, https://b.test' }, join(folder, 'p.yaml')), { mintApi: 'sessions', hasSafetyIdentifierSecret: true, origins: new Set(['https://a.test', 'https://b.test']) })
-  t.throws(() => policyEnvironment({ OPENAI_MINT_API: 'canary' }, 'p.yaml'), new ConfigError(['OPENAI_MINT_API must be one of auto, client_secrets, sessions']))
-  t.match(policyEnvironment({ OPENAI_MINT_API: '' }, 'p.yaml'), { mintApi: 'auto', hasSafetyIdentifierSecret: false, origins: new Set() })
+  t.match(policyEnvironment(
+    {
+      OPENAI_MINT_API: 'sessions',
+      SAFETY_IDENTIFIER_SECRET: '',
+      SAFETY_IDENTIFIER_SECRET_FILE: 'x',
+      CORS_ORIGINS: 'https://a.test, https://b.test'
+    },
+    join(folder, 'p.yaml')
+  ), { mintApi: 'sessions', hasSafetyIdentifierSecret: true, origins: new Set(['https://a.test', 'https://b.test']) })
+  t.throws(
+    () => policyEnvironment({ OPENAI_MINT_API: 'canary' }, 'p.yaml'),
+    new ConfigError(['OPENAI_MINT_API must be one of auto, client_secrets, sessions'])
+  )
+  t.match(
+    policyEnvironment({ OPENAI_MINT_API: '' }, 'p.yaml'),
+    { mintApi: 'auto', hasSafetyIdentifierSecret: false, origins: new Set() }
+  )
   t.equal(policyEnvironment({}, join(folder, 'p.yaml')).secrets.file('good'), 'sk-canary')
 })

@@ -8,7 +8,7 @@ import { createAudit, type Decision } from '../../src/records/audit.ts'
 import { startCountingUpstream } from '../support/counting.ts'
 import { keepLines } from '../support/lines.ts'
 import { makePipe } from '../support/pipe.ts'
-import { startService, tokenOf, type Asked, type Service } from '../support/service.ts'
+import { type Asked, type Service, startService, tokenOf } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
 t.jobs = 3
@@ -59,10 +59,15 @@ t.test('fault 45: an audit pipe that nobody reads', { buffered: true }, async (t
   })
   const lines = text.trim().split('\n').map((line) => JSON.parse(line))
   const late = lines.filter(({ event }) => event === 'mint.granted')[0]
-  t.match(lines.filter(({ request_id: id }) => id === late.request_id).map(({ event }) => event).sort(), ['mint.granted', 'mint.refused', 'mint.undelivered'])
+  t.match(
+    lines.filter(({ request_id: id }) => id === late.request_id).map(({ event }) => event).sort(),
+    ['mint.granted', 'mint.refused', 'mint.undelivered']
+  )
 })
 
-t.test('fault 45: a stdout that nobody reads, which does not keep the process from ending', { buffered: true }, async (t) => {
+t.test('fault 45: a stdout that nobody reads, which does not keep the process from ending', {
+  buffered: true
+}, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const pipe = makePipe(t)
   const service = await startService(t, { upstreamUrl: upstream.url, stdout: pipe.fd, isCounted: true })
@@ -99,7 +104,9 @@ t.test('fault 45: a disk that is full costs no quota', { buffered: true }, async
   t.match(body, { limits: { minute: { limit: 50, remaining: 50 } } })
 })
 
-t.test('fault 45: a file that was moved away is opened anew, by itself and by SIGHUP', { buffered: true }, async (t) => {
+t.test('fault 45: a file that was moved away is opened anew, by itself and by SIGHUP', {
+  buffered: true
+}, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const path = join(t.testdir({}), 'audit.log')
   const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: path } })
@@ -111,13 +118,19 @@ t.test('fault 45: a file that was moved away is opened anew, by itself and by SI
   service.kill('SIGHUP')
   await until('the file to be back', () => existsSync(path), 3000)
   t.equal((await service.mint()).status, 200)
-  for (const name of [`${path}.1`, `${path}.2`, path]) t.equal(readFileSync(name, 'utf8').trimEnd().split('\n').length, 1, name)
+  for (const name of [`${path}.1`, `${path}.2`, path]) {
+    t.equal(readFileSync(name, 'utf8').trimEnd().split('\n').length, 1, name)
+  }
 })
 
-t.test('fault 45: no answer is later than the deadline, although upstream took most of it and the disk the rest', { buffered: true }, async (t) => {
+t.test('fault 45: no answer is later than the deadline, although upstream took most of it and the disk the rest', {
+  buffered: true
+}, async (t) => {
   const upstream = await startCountingUpstream(t, 800)
   const pipe = makePipe(t)
-  const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: pipe.path, UPSTREAM_TIMEOUT_MS: '1000' } })
+  const service = await startService(
+    t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: pipe.path, UPSTREAM_TIMEOUT_MS: '1000' } }
+  )
   pipe.fill()
   const answer = await service.mint()
   assertRefused(t, answer)
@@ -128,7 +141,9 @@ const decision = (code: Decision['code']): Decision => ({
   request_id: 'r', subject: null, issuer: null, policy: null, kind: null, model: null, prompt: null, session_id: null, secret_sha256: null, expires_at: null, ignored: [], code, reason: null, upstream_request_id: null, duration_ms: 1
 })
 
-t.test('I5: a flood of anonymous refusals is ten lines a second for each code, then one with a count', { buffered: true }, async (t) => {
+t.test('I5: a flood of anonymous refusals is ten lines a second for each code, then one with a count', {
+  buffered: true
+}, async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
   for (let i = 0; i < 1000; i++) audit.refusedAnonymous(decision('invalid_credentials'))
@@ -136,7 +151,9 @@ t.test('I5: a flood of anonymous refusals is ten lines a second for each code, t
   for (let i = 0; i < 10; i++) audit.refusedAnonymous(decision('rate_limit_exceeded'))
   t.equal(lines.kept.length, 30)
   audit.close()
-  t.same(lines.kept.slice(30).map((line) => JSON.parse(line)).map(({ event, code, count }) => ({ event, code, count })), [
+  t.same(lines.kept.slice(30).map((line) => JSON.parse(line)).map(
+    ({ event, code, count }) => ({ event, code, count })
+  ), [
     { event: 'mint.refused', code: 'invalid_credentials', count: 990 },
     { event: 'mint.refused', code: 'origin_not_allowed', count: 1 }
   ])

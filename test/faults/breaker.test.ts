@@ -3,12 +3,12 @@
 
 import t, { type Test } from 'tap'
 import { ApiError } from '../../src/errors.ts'
-import { createUpstreamBreaker } from '../../src/upstream/breaker.ts'
 import type { Answer } from '../../src/upstream/attempt.ts'
+import { createUpstreamBreaker } from '../../src/upstream/breaker.ts'
 import { startApp } from '../support/app.ts'
 import { lastDecision, startBehindProxy } from '../support/behind-proxy.ts'
-import { failure, GA } from '../support/upstream.ts'
 import { until } from '../support/until.ts'
+import { failure, GA } from '../support/upstream.ts'
 
 const FAILURES = 10
 const OF_ONE_CALLER = 3
@@ -20,14 +20,18 @@ const refused = new ApiError('upstream_unavailable', { reason: 'econnrefused' })
 function createTested () {
   const clock = { ms: 0 }
   const told: string[] = []
-  const log = { error: (_facts: object, message: string) => told.push(message), warn: (_facts: object, message: string) => told.push(message) }
+  const log = {
+    error: (_facts: object, message: string) => told.push(message),
+    warn: (_facts: object, message: string) => told.push(message)
+  }
   const breaker = createUpstreamBreaker(log as never, () => clock.ms)
   let asked = 0
   /** By a caller of its own, unless one is named. */
-  const ask = async (outcome: Answer | ApiError | Promise<Answer>, caller = `caller-${asked}`) => breaker.ask(async () => {
-    asked++
-    return outcome
-  }, caller)
+  const ask = async (outcome: Answer | ApiError | Promise<Answer>, caller = `caller-${asked}`) =>
+    breaker.ask(async () => {
+      asked++
+      return outcome
+    }, caller)
   return { clock, told, ask, asked: () => asked, isOpen: breaker.isOpen }
 }
 
@@ -120,7 +124,10 @@ t.test('edge M4: several callers whose requests fail open it, each by a few fail
 })
 
 t.test('edge M4: failures that no request can cause open it, whoever sends them', async (t) => {
-  const outages = [refused, new ApiError('upstream_timeout', { reason: 'connect_timeout' }), new ApiError('upstream_error', { reason: 'tls' })]
+  const outages = [
+    refused, new ApiError('upstream_timeout', { reason: 'connect_timeout' }),
+    new ApiError('upstream_error', { reason: 'tls' })
+  ]
   for (const outage of outages) {
     const { clock, ask, asked, isOpen } = createTested()
     for (let i = 0; i < FAILURES; i++) await ask(outage, 'ada')
@@ -198,7 +205,9 @@ t.test('edge M4: a value that upstream answers with 500 to one caller refuses no
   for (let i = 0; i < 6; i++) t.equal((await app.mint('client_secrets')).status, 502)
   t.equal(app.attempts.filter((outcome) => outcome === '500').length, 12, 'asked each time, and tried again')
   app.upstream.reset(GA)
-  t.equal((await app.mint('client_secrets', undefined, { authorization: `Bearer ${await app.token({ sub: 'grace' })}` })).status, 200)
+  t.equal((await app.mint(
+    'client_secrets', undefined, { authorization: `Bearer ${await app.token({ sub: 'grace' })}` }
+  )).status, 200)
 })
 
 t.test('fault 1: an upstream that is gone is asked no more, while the service stays ready, then probed, then used again', async (t) => {

@@ -3,9 +3,9 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { createMemoryStore } from '../../src/limits/memory.ts'
 import type { LimitStore } from '../../src/limits/limits.ts'
-import { POLICY, type App } from '../support/app.ts'
+import { createMemoryStore } from '../../src/limits/memory.ts'
+import { type App, POLICY } from '../support/app.ts'
 import { remainingOf, startBehindProxy } from '../support/behind-proxy.ts'
 import { until } from '../support/until.ts'
 
@@ -16,20 +16,26 @@ async function ask (t: Test, app: App, { length = 2, body = '{}' } = {}): Promis
   t.teardown(() => socket.destroy())
   socket.on('error', () => {}).resume()
   await once(socket, 'connect')
-  socket.write(`POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await app.token()}\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n${body}`)
+  socket.write(
+    `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await app.token()}\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n${body}`
+  )
   return socket
 }
 
 const events = (app: App) => app.auditLines().map(({ event }) => event)
 
-for (const [how, leave] of [['hangs up', (socket: Socket) => socket.destroy()], ['resets the connection', (socket: Socket) => socket.resetAndDestroy()]] as const) {
+for (const [how, leave] of [
+  ['hangs up', (socket: Socket) => socket.destroy()],
+  ['resets the connection', (socket: Socket) => socket.resetAndDestroy()]
+] as const) {
   t.test(`fault 31: a client that ${how} before its body has ended is not minted for`, async (t) => {
     const { app, upstream } = await startBehindProxy(t)
     const before = await remainingOf(app)
     const socket = await ask(t, app, { length: 2, body: '{' })
     await once(app.server, 'request')
     leave(socket)
-    await until('the connection to be gone', () => new Promise((resolve) => app.server.getConnections((_error, count) => resolve(count <= 1))))
+    await until('the connection to be gone', () =>
+      new Promise((resolve) => app.server.getConnections((_error, count) => resolve(count <= 1))))
     t.equal((await app.mint('client_secrets')).status, 200)
     t.equal(upstream.requests.length, 1)
     t.notOk(events(app).includes('mint.unknown'))
@@ -53,7 +59,8 @@ for (const [how, leave] of [['hangs up', (socket: Socket) => socket.destroy()], 
     const socket = await ask(t, app)
     await until('the request to be worked on', () => isTaking)
     leave(socket)
-    await until('the connection to be gone', () => new Promise((resolve) => app.server.getConnections((_error, count) => resolve(count <= 1))))
+    await until('the connection to be gone', () =>
+      new Promise((resolve) => app.server.getConnections((_error, count) => resolve(count <= 1))))
     goOn()
     await until('the decision', () => events(app).length > 0)
     t.same(events(app), ['mint.refused'])
@@ -81,7 +88,8 @@ t.test('fault 31: a client that hangs up after its answer was delivered', async 
   const socket = await ask(t, app)
   await once(socket, 'data')
   socket.destroy()
-  await until('the connection to be gone', () => new Promise((resolve) => app.server.getConnections((_error, count) => resolve(count === 0))))
+  await until('the connection to be gone', () =>
+    new Promise((resolve) => app.server.getConnections((_error, count) => resolve(count === 0))))
   t.same(events(app), ['mint.granted'])
 })
 
@@ -110,7 +118,8 @@ t.test('fault 48: four hundred clients that leave cost nothing in the end', asyn
     })
     await Promise.all(leaving)
   }
-  await until('every connection to be gone', () => new Promise((resolve) => app.server.getConnections((_error, count) => resolve(count === 0))))
+  await until('every connection to be gone', () =>
+    new Promise((resolve) => app.server.getConnections((_error, count) => resolve(count === 0))))
   t.ok(proxy.open() <= 50, `${proxy.open()} connections to upstream`)
   t.equal((await app.mint('client_secrets')).status, 200)
   const lines = app.auditLines()

@@ -38,17 +38,22 @@ for (const [name, statement] of [
 t.test('F5: a report of Node.js, where somebody asks for one, has no secret of the environment', async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const folder = t.testdir({})
-  const service = await startService(t, { upstreamUrl: upstream.url, args: ['--report-on-signal', `--report-directory=${folder}`] })
+  const service = await startService(
+    t, { upstreamUrl: upstream.url, args: ['--report-on-signal', `--report-directory=${folder}`] }
+  )
   t.equal((await service.mint()).status, 200)
   service.kill('SIGUSR2')
-  const report = await until('the report', () => readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8')).find((text) => /\n}\s*$/.test(text)))
+  const report = await until('the report', () =>
+    readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8')).find((text) => /\n}\s*$/.test(text)))
   t.match(JSON.parse(report), { header: { trigger: 'Signal' } })
   for (const secret of [...Object.values(CANARIES), ...upstream.minted]) t.notOk(report.includes(secret))
 })
 
 t.test('F5: a second failure while it drains ends it at once', async (t) => {
   const upstream = await startCountingUpstream(t, 0)
-  const service = await startService(t, { upstreamUrl: upstream.url, env: { DRAIN_SECONDS: '5' }, args: ['--import', crashBy(`throw ${leaking}`)] })
+  const service = await startService(
+    t, { upstreamUrl: upstream.url, env: { DRAIN_SECONDS: '5' }, args: ['--import', crashBy(`throw ${leaking}`)] }
+  )
   service.kill('SIGWINCH')
   await until('the failure to be told', () => service.log.some(({ msg }) => msg === 'failed'))
   service.kill('SIGWINCH')

@@ -2,12 +2,12 @@
 // Runs alone: the exit is held to a deadline.
 
 import { once } from 'node:events'
-import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { type IncomingMessage, request as httpRequest } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { createClients, startCountingUpstream } from '../support/counting.ts'
 import { startFaultProxy } from '../support/fault-proxy.ts'
-import { startService, tokenOf, type Service } from '../support/service.ts'
+import { type Service, startService, tokenOf } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
 t.jobs = 3
@@ -31,7 +31,9 @@ async function open (t: Test, { port }: Service, text = ''): Promise<Socket> {
 
 const answered = async (socket: Socket) => String((await once(socket, 'data'))[0])
 
-t.test('fault 33: readiness fails at once, while mints are answered for DRAIN_SECONDS with Connection: close', { buffered: true }, async (t) => {
+t.test('fault 33: readiness fails at once, while mints are answered for DRAIN_SECONDS with Connection: close', {
+  buffered: true
+}, async (t) => {
   const { service } = await startDraining(t, { DRAIN_SECONDS: '2' })
   const clients = createClients(service.url, 1)
   t.teardown(clients.close)
@@ -52,7 +54,9 @@ t.test('fault 33: readiness fails at once, while mints are answered for DRAIN_SE
   t.ok(afterMs >= 2000 && afterMs < 4000, `${afterMs} ms`)
 })
 
-t.test('fault 33: a mint in flight gets its answer, and new ones on open connections are refused', { buffered: true }, async (t) => {
+t.test('fault 33: a mint in flight gets its answer, and new ones on open connections are refused', {
+  buffered: true
+}, async (t) => {
   const { proxy, service } = await startDraining(t)
   const idle = await open(t, service, 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n')
   t.match(await answered(idle), /^HTTP\/1.1 200/)
@@ -77,15 +81,25 @@ t.test('fault 33: a mint in flight gets its answer, and new ones on open connect
   t.equal((await service.exited).code, 0)
 })
 
-t.test('fault 33: connections that are idle, silent, half-said or unread are not waited for', { buffered: true }, async (t) => {
+t.test('fault 33: connections that are idle, silent, half-said or unread are not waited for', {
+  buffered: true
+}, async (t) => {
   const { service } = await startDraining(t, { KEEP_ALIVE_SECONDS: '75' })
   const idle = await open(t, service, 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n')
   await answered(idle)
   await Promise.all([
     open(t, service),
     open(t, service, 'POST /v1/realtime/sess'),
-    open(t, service, 'POST /v1/realtime/sessions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{'),
-    open(t, service, `POST /v1/realtime/sessions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await tokenOf()}\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{`)
+    open(
+      t,
+      service,
+      'POST /v1/realtime/sessions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{'
+    ),
+    open(
+      t,
+      service,
+      `POST /v1/realtime/sessions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await tokenOf()}\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{`
+    )
   ])
   const unread = await open(t, service)
   unread.pause()
@@ -96,11 +110,16 @@ t.test('fault 33: connections that are idle, silent, half-said or unread are not
   t.ok(afterMs < 3000, `${afterMs} ms`)
 })
 
-t.test('fault 33: a mint in flight whose client has gone is written down before the process ends', { buffered: true }, async (t) => {
+t.test('fault 33: a mint in flight whose client has gone is written down before the process ends', {
+  buffered: true
+}, async (t) => {
   const { upstream, proxy, service } = await startDraining(t)
   await proxy.inject({ slow: 700 })
   const exchanges = proxy.exchanges()
-  const request = httpRequest(`${service.url}/v1/realtime/client_secrets`, { method: 'POST', headers: { authorization: `Bearer ${await tokenOf()}` }, agent: false })
+  const request = httpRequest(
+    `${service.url}/v1/realtime/client_secrets`,
+    { method: 'POST', headers: { authorization: `Bearer ${await tokenOf()}` }, agent: false }
+  )
   request.on('error', () => {}).end()
   await until('the mint to be in flight', () => proxy.exchanges() > exchanges)
   request.destroy()
@@ -111,7 +130,9 @@ t.test('fault 33: a mint in flight whose client has gone is written down before 
   t.equal(service.audit[0]?.request_id, service.audit[1]?.request_id)
 })
 
-t.test('fault 33: a mint that upstream never answers is over at its deadline, and the drain with it', { buffered: true }, async (t) => {
+t.test('fault 33: a mint that upstream never answers is over at its deadline, and the drain with it', {
+  buffered: true
+}, async (t) => {
   const { proxy, service } = await startDraining(t, { UPSTREAM_TIMEOUT_MS: '1500' })
   await proxy.inject('hang')
   const clients = createClients(service.url, 1)
@@ -127,7 +148,9 @@ t.test('fault 33: a mint that upstream never answers is over at its deadline, an
   t.ok(afterMs < 4000, `${afterMs} ms`)
 })
 
-t.test('fault 33: a DRAIN_SECONDS that would leave no time to finish is shortened, and says so', { buffered: true }, async (t) => {
+t.test('fault 33: a DRAIN_SECONDS that would leave no time to finish is shortened, and says so', {
+  buffered: true
+}, async (t) => {
   const { service } = await startDraining(t, { DRAIN_SECONDS: '20', UPSTREAM_TIMEOUT_MS: '21000' })
   const warning = service.log.find(({ msg }) => String(msg).startsWith('DRAIN_SECONDS is shortened'))
   t.equal(warning?.drain_ms, 1000)

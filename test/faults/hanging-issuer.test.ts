@@ -3,11 +3,11 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { Agent, request } from 'undici'
+import { createSigner, encode } from '../callers/forge.ts'
+import { assertPassed, assertUnavailable, bearer, serve } from '../callers/harness.ts'
 import { CALLERS, CANARIES, POLICY, startApp } from '../support/app.ts'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { until } from '../support/until.ts'
-import { createSigner, encode } from '../callers/forge.ts'
-import { assertPassed, assertUnavailable, bearer, serve } from '../callers/harness.ts'
 
 const SECONDS = 2
 const TICKS_A_SECOND = 30
@@ -22,20 +22,25 @@ type Kind = Readonly<{
 
 const KINDS: Record<string, Kind> = {
   'edge M3b: an introspection endpoint that hangs under 600 tokens a second': {
-    entry: (url) => `introspection: { issuer: '${HANGING}', url: '${url}', client_id: me, client_secret_env: TOKEN_SECRET }`,
+    entry: (url) =>
+      `introspection: { issuer: '${HANGING}', url: '${url}', client_id: me, client_secret_env: TOKEN_SECRET }`,
     headers: (i) => ({ authorization: `Bearer opaque-${i}` })
   },
   'edge M3b: an endpoint of the app that hangs under 600 requests a second, all with one cookie': {
-    entry: (url) => `forward: { issuer: '${HANGING}', url: '${url}', header: x-session, pass: [x-session], subject: /id }`,
+    entry: (url) =>
+      `forward: { issuer: '${HANGING}', url: '${url}', header: x-session, pass: [x-session], subject: /id }`,
     headers: () => ({ 'x-session': 'the-same-session' })
   },
   'edge M3c: a key set that hangs under 600 tokens with unknown keys a second': {
     entry: (url) => `jwt: { issuer: '${HANGING}', audience: voice, jwks: '${url}' }`,
-    headers: (i) => ({ authorization: `Bearer ${encode({ alg: 'ES256', kid: `unknown-${i}` })}.${encode({ iss: HANGING, sub: 'u' })}.AAAA` })
+    headers: (i) =>
+      ({ authorization: `Bearer ${encode({ alg: 'ES256', kid: `unknown-${i}` })}.${encode({ iss: HANGING, sub: 'u' })}.AAAA` })
   }
 }
 
-async function flood (url: string, headers: Kind['headers'], mintOfOthers: (i: number) => Promise<void>): Promise<Set<string>> {
+async function flood (
+  url: string, headers: Kind['headers'], mintOfOthers: (i: number) => Promise<void>
+): Promise<Set<string>> {
   const dispatcher = new Agent()
   const codes = new Set<string>()
   const asked: Promise<void>[] = []
@@ -57,11 +62,16 @@ async function flood (url: string, headers: Kind['headers'], mintOfOthers: (i: n
 for (const [name, { entry, headers }] of Object.entries(KINDS)) {
   t.test(`${name} takes no mint from the users of another issuer`, async (t) => {
     const hanging = await startHostileIssuer(t, answers({ keys: [known.jwk] }))
-    const app = await startApp(t, { policy: POLICY.replace(CALLERS, `${CALLERS}  - ${entry(hanging.url)}\n`), env: { UPSTREAM_CONCURRENCY: '50' } })
+    const app = await startApp(
+      t,
+      { policy: POLICY.replace(CALLERS, `${CALLERS}  - ${entry(hanging.url)}\n`), env: { UPSTREAM_CONCURRENCY: '50' } }
+    )
     hanging.behave(() => {})
     const refused: unknown[] = []
     const codes = await flood(`${app.url}/v1/realtime/client_secrets`, headers, async (i) => {
-      const { status, text } = await app.mint('client_secrets', undefined, { authorization: `Bearer ${await app.token({ sub: `user-${i}` })}` })
+      const { status, text } = await app.mint(
+        'client_secrets', undefined, { authorization: `Bearer ${await app.token({ sub: `user-${i}` })}` }
+      )
       if (status !== 200) refused.push(text)
     })
     t.same(refused, [])

@@ -9,31 +9,43 @@ import { readConfig } from '../../src/config/environment.ts'
 import { createClient } from '../../src/upstream/client.ts'
 import { createDeadlines } from '../../src/upstream/deadline.ts'
 import { openKey } from '../../src/upstream/key.ts'
-import { failure, GA, json, startUpstream } from '../support/upstream.ts'
 import { until } from '../support/until.ts'
+import { failure, GA, json, startUpstream } from '../support/upstream.ts'
 
 const OLD = 'sk-old-key'
 const NEW = 'sk-new-key'
 /** These tests wait for a file to be looked at, each for its own. */
 t.jobs = 8
 
-async function startWithKeyFile (t: Test, options: { folder?: string, file?: string, env?: Record<string, string> } = {}) {
+async function startWithKeyFile (
+  t: Test, options: { folder?: string, file?: string, env?: Record<string, string> } = {}
+) {
   const folder = options.folder ?? t.testdir({})
   const file = options.file ?? join(folder, 'key')
   if (options.file === undefined) writeFileSync(file, `${OLD}\n`)
   const upstream = await startUpstream(t)
   const { upstream: config } = readConfig({ OPENAI_API_KEY_FILE: file, OPENAI_BASE_URL: upstream.url, ...options.env })
   const lines: string[] = []
-  const log = Object.fromEntries(['info', 'warn', 'error'].map((level) => [level, (_facts: object, text: string) => { lines.push(`${level}: ${text}`) }]))
+  const log = Object.fromEntries(['info', 'warn', 'error'].map(
+    (level) => [level, (_facts: object, text: string) => { lines.push(`${level}: ${text}`) }]
+  ))
   const key = openKey(config, log as never)
   const client = createClient(config, key, log as never)
   t.teardown(() => {
     key.close()
     client.close()
   })
-  const call = () => client.call({ path: '/realtime/client_secrets', body: {}, safetyIdentifier: 'ada', requestId: 'r', deadline: createDeadlines(5000)() })
+  const call = () => client.call({
+    path: '/realtime/client_secrets',
+    body: {},
+    safetyIdentifier: 'ada',
+    requestId: 'r',
+    deadline: createDeadlines(5000)()
+  })
   const sent = () => upstream.requests.map(({ headers }) => headers.authorization)
-  return { file, folder, upstream, key, call, sent, lines, alarms: () => lines.filter((line) => line.startsWith('error')) }
+  return {
+    file, folder, upstream, key, call, sent, lines, alarms: () => lines.filter((line) => line.startsWith('error'))
+  }
 }
 
 const LOST: [name: string, lose: (file: string) => void][] = [
@@ -48,7 +60,9 @@ const LOST: [name: string, lose: (file: string) => void][] = [
 ]
 
 for (const [name, lose] of LOST) {
-  t.test(`fault 44: a key file that ${name} keeps the old key and raises an alarm, once`, { buffered: true }, async (t) => {
+  t.test(`fault 44: a key file that ${name} keeps the old key and raises an alarm, once`, {
+    buffered: true
+  }, async (t) => {
     const { file, call, sent, alarms, lines } = await startWithKeyFile(t)
     lose(file)
     await until('the alarm', () => alarms().length > 0)
@@ -106,7 +120,9 @@ t.test('fault 44: a mint that is under way ends with the key that it was begun w
   t.same(sent(), [`Bearer ${OLD}`])
 })
 
-t.test('fault 11, fault 44: an upstream that rejects the key, which is the one in the file, is asked once, and an alarm is raised', { buffered: true }, async (t) => {
+t.test('fault 11, fault 44: an upstream that rejects the key, which is the one in the file, is asked once, and an alarm is raised', {
+  buffered: true
+}, async (t) => {
   const { upstream, call, sent, alarms } = await startWithKeyFile(t)
   upstream.answer(GA, failure(401, 'invalid_api_key'))
   t.equal((await call()).status, 401)
@@ -114,7 +130,9 @@ t.test('fault 11, fault 44: an upstream that rejects the key, which is the one i
   t.same(alarms(), ['error: upstream rejects the key'])
 })
 
-t.test('fault 11, fault 44: an upstream that rejects the old key and the new one is asked twice, and an alarm is raised', { buffered: true }, async (t) => {
+t.test('fault 11, fault 44: an upstream that rejects the old key and the new one is asked twice, and an alarm is raised', {
+  buffered: true
+}, async (t) => {
   const { file, upstream, call, sent, alarms } = await startWithKeyFile(t)
   upstream.answer(GA, failure(401, 'invalid_api_key'))
   writeFileSync(file, `${NEW}\n`)
@@ -123,7 +141,9 @@ t.test('fault 11, fault 44: an upstream that rejects the old key and the new one
   t.same(alarms(), ['error: upstream rejects the key'])
 })
 
-t.test('fault 11, fault 44: where the old key dies first, the new one is read at once, for everyone whose mint was rejected, and nobody is alarmed', { buffered: true }, async (t) => {
+t.test('fault 11, fault 44: where the old key dies first, the new one is read at once, for everyone whose mint was rejected, and nobody is alarmed', {
+  buffered: true
+}, async (t) => {
   const { file, upstream, call, sent, alarms } = await startWithKeyFile(t)
   upstream.answer(GA, (received, response) => received.headers.authorization === `Bearer ${NEW}`
     ? json(200, {})(received, response)

@@ -1,15 +1,15 @@
 // What cannot be served in time is told so at once: too many at a time, a loop that lags, a heap that is nearly full.
 // Runs alone: it measures the lag of the event loop.
 
-import { fastify, type FastifyInstance } from 'fastify'
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { syncBuiltinESMExports } from 'node:module'
 import { connect, type Socket } from 'node:net'
 import v8 from 'node:v8'
+import { fastify, type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { registerAnswers } from '../../src/http/refusals.ts'
 import { registerOverload } from '../../src/http/overload.ts'
+import { registerAnswers } from '../../src/http/refusals.ts'
 import { startCountingUpstream } from '../support/counting.ts'
 import { startService } from '../support/service.ts'
 import { until } from '../support/until.ts'
@@ -55,14 +55,20 @@ t.test('edge H1a: answers that nobody reads take no place from others', async (t
     await until('the answer to be handed over', () => answered[i]?.writableEnded)
   }
   for (let i = 0; i < 20; i++) t.equal((await get('/')).status, 200)
-  t.same(answered.slice(0, 4).map(({ writableFinished }) => writableFinished), [false, false, false, false], 'none of them was read')
+  t.same(
+    answered.slice(0, 4).map(({ writableFinished }) => writableFinished),
+    [false, false, false, false],
+    'none of them was read'
+  )
 })
 
 t.test('edge M3a: bodies that are still coming take no place from others', async (t) => {
   const { get, open, server } = await startBounded(t, 2)
   let asked = 0
   server.on('request', () => { asked++ })
-  for (let i = 0; i < 10; i++) await open('POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{')
+  for (let i = 0; i < 10; i++) {
+    await open('POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{')
+  }
   await until('the slow ones', () => asked === 10)
   for (let i = 0; i < 20; i++) t.equal((await get('/')).status, 200)
 })
@@ -111,7 +117,9 @@ function block (ms: number): void {
 t.test('fault 38: a heap that is nearly full sheds load, and serves again when it is not', async (t) => {
   const { getHeapStatistics } = v8
   let share = 0.9
-  t.intercept(v8, 'getHeapStatistics', { value: () => ({ ...getHeapStatistics(), used_heap_size: share * getHeapStatistics().heap_size_limit }) })
+  t.intercept(v8, 'getHeapStatistics', {
+    value: () => ({ ...getHeapStatistics(), used_heap_size: share * getHeapStatistics().heap_size_limit })
+  })
   syncBuiltinESMExports()
   t.teardown(syncBuiltinESMExports)
   const { get, reasons } = await startBounded(t, 100)
@@ -124,11 +132,14 @@ t.test('fault 38: a heap that is nearly full sheds load, and serves again when i
 
 t.test('fault 38: with a heap of 64 MB, a flood is answered, and the process lives', async (t) => {
   const upstream = await startCountingUpstream(t, 20)
-  const service = await startService(t, { upstreamUrl: upstream.url, args: ['--max-old-space-size=64'], env: { LOG_LEVEL: 'warn' } })
+  const service = await startService(
+    t, { upstreamUrl: upstream.url, args: ['--max-old-space-size=64'], env: { LOG_LEVEL: 'warn' } }
+  )
   const body = JSON.stringify({ session: { instructions: 'x'.repeat(30_000) } })
   const statuses = new Map<number, number>()
   for (let i = 0; i < 10; i++) {
-    const flood = Array.from({ length: 100 }, async (_, j) => service.mint(j % 2 === 0 ? {} : { body, headers: { 'content-type': 'application/json' } }))
+    const flood = Array.from({ length: 100 }, async (_, j) =>
+      service.mint(j % 2 === 0 ? {} : { body, headers: { 'content-type': 'application/json' } }))
     for (const { status } of await Promise.all(flood)) statuses.set(status, (statuses.get(status) ?? 0) + 1)
   }
   t.equal([...statuses.values()].reduce((sum, count) => sum + count, 0), 1000)

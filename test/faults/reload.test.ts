@@ -31,7 +31,14 @@ async function startReloading (t: Test, { text = FIRST, file }: { text?: string,
   t.teardown(rulebook.close)
   await rulebook.start()
   const inForce = () => rulebook.current().policies.policies.at(-1)?.name
-  return { path, rulebook, inForce, log: () => lines.kept.map((line) => JSON.parse(line)), taken: (name: string) => until(`${name} to be in force`, () => inForce() === name, WITHIN_MS) }
+  return {
+    path,
+    rulebook,
+    inForce,
+    log: () => lines.kept.map((line) => JSON.parse(line)),
+    taken: (name: string) =>
+      until(`${name} to be in force`, () => inForce() === name, WITHIN_MS)
+  }
 }
 
 const BAD: [name: string, spoil: (path: string) => void][] = [
@@ -49,7 +56,9 @@ const BAD: [name: string, spoil: (path: string) => void][] = [
 ]
 
 for (const [name, spoil] of BAD) {
-  t.test(`fault 43: a file that ${name} is refused loudly and once, and the last good one stays until there is another`, { buffered: true }, async (t) => {
+  t.test(`fault 43: a file that ${name} is refused loudly and once, and the last good one stays until there is another`, {
+    buffered: true
+  }, async (t) => {
     const { path, rulebook, inForce, log, taken } = await startReloading(t)
     const before = rulebook.current()
     spoil(path)
@@ -101,7 +110,9 @@ t.test('fault 43: a symlink that is swapped, as Kubernetes does, is followed', {
   t.equal(rulebook.failedReloads(), 0)
 })
 
-t.test('fault 43: a file that is written piece by piece is looked at when it stands still', { buffered: true }, async (t) => {
+t.test('fault 43: a file that is written piece by piece is looked at when it stands still', {
+  buffered: true
+}, async (t) => {
   const { path, rulebook, inForce, taken } = await startReloading(t)
   writeFileSync(path, '')
   const pieces = SECOND.match(/[^]{1,80}/g) as string[]
@@ -120,7 +131,9 @@ t.test('fault 43: a file that is written piece by piece is looked at when it sta
   await taken('second')
 })
 
-t.test('fault 43: a file that is cut off where it still makes sense is given time to be written to its end', { buffered: true }, async (t) => {
+t.test('fault 43: a file that is cut off where it still makes sense is given time to be written to its end', {
+  buffered: true
+}, async (t) => {
   const { path, rulebook, inForce, taken } = await startReloading(t)
   const withoutBlocked = SECOND.slice(0, SECOND.indexOf('\nblocked:'))
   writeFileSync(path, withoutBlocked)
@@ -131,7 +144,9 @@ t.test('fault 43: a file that is cut off where it still makes sense is given tim
   t.equal(rulebook.failedReloads(), 0)
 })
 
-t.test('fault 43: a file that is touched, or changed and changed back, is no new policy', { buffered: true }, async (t) => {
+t.test('fault 43: a file that is touched, or changed and changed back, is no new policy', {
+  buffered: true
+}, async (t) => {
   const { path, rulebook, taken } = await startReloading(t)
   writeFileSync(path, FIRST)
   writeFileSync(path, SECOND)

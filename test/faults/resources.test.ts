@@ -21,16 +21,21 @@ const LIMIT = 60
 const isRoot = process.getuid?.() === 0
 const asNobody = isRoot ? { uid: NOBODY, gid: NOBODY } : {}
 
-t.test('fault 39: without file descriptors nothing crashes, and when there are some again, it serves', { buffered: true }, async (t) => {
+t.test('fault 39: without file descriptors nothing crashes, and when there are some again, it serves', {
+  buffered: true
+}, async (t) => {
   const upstream = await startCountingUpstream(t, 20)
-  const service = await startService(t, { upstreamUrl: upstream.url, policy: UNLIMITED, command: ['bash', '-c', `ulimit -n ${LIMIT} && exec "$0" "$@"`] })
+  const service = await startService(
+    t, { upstreamUrl: upstream.url, policy: UNLIMITED, command: ['bash', '-c', `ulimit -n ${LIMIT} && exec "$0" "$@"`] }
+  )
   t.equal((await service.mint()).status, 200)
   const sockets = await Promise.all(Array.from({ length: 120 }, () => openSocket(t, service.port)))
   await until('none to be left', () => readdirSync(`/proc/${service.pid}/fd`).length >= LIMIT - 1)
   await Promise.allSettled(Array.from({ length: 20 }, async () => service.mint({ signal: AbortSignal.timeout(500) })))
   t.equal(service.child.exitCode, null)
   for (const socket of sockets) socket.destroy()
-  await until('service', () => service.mint({ signal: AbortSignal.timeout(1000) }).then(({ status }) => status === 200, () => false))
+  await until('service', () =>
+    service.mint({ signal: AbortSignal.timeout(1000) }).then(({ status }) => status === 200, () => false))
   t.notMatch(service.stderr(), /EMFILE/)
 })
 
@@ -46,7 +51,9 @@ async function openSocket (t: Test, port: number): Promise<Socket> {
   return socket
 }
 
-t.test('fault 47: as nobody, with no home, no folder for temporary files and none to write to, it starts and serves', { buffered: true }, async (t) => {
+t.test('fault 47: as nobody, with no home, no folder for temporary files and none to write to, it starts and serves', {
+  buffered: true
+}, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const policyFile = readable(t, POLICY)
   const service = await startService(t, {
@@ -60,13 +67,22 @@ t.test('fault 47: as nobody, with no home, no folder for temporary files and non
 })
 
 /** A view of the system of its own, in which nothing can be written and there is no /proc. */
-const BARE = ['unshare', '--mount', 'sh', '-c', 'mount --bind / / && mount -o remount,ro,bind / && umount -l /proc && exec "$@"', 'sh']
+const BARE = [
+  'unshare', '--mount', 'sh', '-c', 'mount --bind / / && mount -o remount,ro,bind / && umount -l /proc && exec "$@"',
+  'sh'
+]
 const isAllowed = spawnSync(BARE[0] as string, [...BARE.slice(1), 'true']).status === 0
 
-t.test('fault 47: with a root that is read-only and without /proc, it starts and serves', { buffered: true, skip: isAllowed ? false : 'this user may not mount' }, async (t) => {
+t.test('fault 47: with a root that is read-only and without /proc, it starts and serves', {
+  buffered: true, skip: isAllowed ? false : 'this user may not mount'
+}, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
-  const service = await startService(t, { upstreamUrl: upstream.url, command: BARE, env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0' } })
-  const opsUrl = await until('the listener for operations', () => service.log.find(({ msg }) => msg === 'listening')?.ops_url)
+  const service = await startService(
+    t, { upstreamUrl: upstream.url, command: BARE, env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0' } }
+  )
+  const opsUrl = await until(
+    'the listener for operations', () => service.log.find(({ msg }) => msg === 'listening')?.ops_url
+  )
   t.equal((await fetch(`${opsUrl}/metrics`)).status, 200)
   t.equal((await service.mint()).status, 200)
   // Whatever looks after the process looks after it once a second.
@@ -77,12 +93,18 @@ t.test('fault 47: with a root that is read-only and without /proc, it starts and
   t.equal((await service.exited).code, 0)
 })
 
-t.test('fault 43: a policy file that may not be read any more keeps the last good one', { buffered: true }, async (t) => {
+t.test('fault 43: a policy file that may not be read any more keeps the last good one', {
+  buffered: true
+}, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const policyFile = readable(t, POLICY)
-  const service = await startService(t, { upstreamUrl: upstream.url, env: { EPHEMINT_CONFIG: policyFile }, spawning: asNobody })
+  const service = await startService(
+    t, { upstreamUrl: upstream.url, env: { EPHEMINT_CONFIG: policyFile }, spawning: asNobody }
+  )
   chmodSync(policyFile, 0o000)
-  await until('the alarm', () => service.log.some(({ msg }) => String(msg).startsWith('policy file refused: it cannot be read')))
+  await until(
+    'the alarm', () => service.log.some(({ msg }) => String(msg).startsWith('policy file refused: it cannot be read'))
+  )
   t.equal((await service.mint()).status, 200)
   chmodSync(policyFile, 0o644)
   await until('the file to be taken over', () => service.log.some(({ msg }) => msg === 'policy file taken over'))
@@ -95,11 +117,15 @@ function readable (t: Test, text: string): string {
   return `${folder}/ephemint.yaml`
 }
 
-t.test('fault 37: a loop that was blocked beyond the deadline answers once, and goes on', { buffered: false }, async (t) => {
+t.test('fault 37: a loop that was blocked beyond the deadline answers once, and goes on', {
+  buffered: false
+}, async (t) => {
   const { app, proxy, upstream } = await startBehindProxy(t, { env: { UPSTREAM_TIMEOUT_MS: '500' } })
   await proxy.inject({ slow: 100 })
   const authorization = `Bearer ${await app.token()}`
-  const minting = Promise.all(Array.from({ length: 10 }, () => app.request('/v1/realtime/client_secrets', { method: 'POST', headers: { authorization } })))
+  const minting = Promise.all(Array.from(
+    { length: 10 }, () => app.request('/v1/realtime/client_secrets', { method: 'POST', headers: { authorization } })
+  ))
   await upstream.arrived(10)
   const endsAt = performance.now() + 1500
   while (performance.now() < endsAt);
@@ -112,7 +138,9 @@ t.test('fault 37: a loop that was blocked beyond the deadline answers once, and 
   await until('service', async () => (await app.mint('client_secrets')).status === 200)
 })
 
-t.test('fault 40: with a tenth of a processor it is slower, refuses no good token for it, and stays ready', { buffered: true }, async (t) => {
+t.test('fault 40: with a tenth of a processor it is slower, refuses no good token for it, and stays ready', {
+  buffered: true
+}, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const service = await startService(t, { upstreamUrl: upstream.url })
   // What a quota of the processor does: 10 ms of every 100.
@@ -134,7 +162,9 @@ t.test('fault 40: with a tenth of a processor it is slower, refuses no good toke
 })
 
 for (const minutes of [10, -10]) {
-  t.test(`fault 41: a clock that is set by ${minutes} minutes in the middle of a mint neither ends it nor holds it`, { buffered: false }, async (t) => {
+  t.test(`fault 41: a clock that is set by ${minutes} minutes in the middle of a mint neither ends it nor holds it`, {
+    buffered: false
+  }, async (t) => {
     const { app, proxy, upstream } = await startBehindProxy(t, { env: { UPSTREAM_TIMEOUT_MS: '1000' } })
     const { now } = Date
     await proxy.inject('hang')

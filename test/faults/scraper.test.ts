@@ -4,17 +4,22 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
+import { POLICY } from '../support/app.ts'
 import { startCountingUpstream } from '../support/counting.ts'
 import { startService, tokenOf } from '../support/service.ts'
 import { until } from '../support/until.ts'
-import { POLICY } from '../support/app.ts'
 
 const WITHIN_MS = 1000
 
 t.test('fault 46: a scraper that floods and one that does not read cost no mint', async (t) => {
   const upstream = await startCountingUpstream(t, 0)
-  const service = await startService(t, { upstreamUrl: upstream.url, policy: POLICY.replace(/limits: .*/, 'limits: none'), env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0' } })
-  const opsUrl = await until('the listener for operations', () => service.log.find(({ msg }) => msg === 'listening')?.ops_url as string | undefined)
+  const service = await startService(t, {
+    upstreamUrl: upstream.url,
+    policy: POLICY.replace(/limits: .*/, 'limits: none'),
+    env: { OPS_HOST: '127.0.0.1', OPS_PORT: '0' }
+  })
+  const opsUrl = await until('the listener for operations', () =>
+    service.log.find(({ msg }) => msg === 'listening')?.ops_url as string | undefined)
   const { port } = new URL(opsUrl)
   for (let i = 0; i < 20; i++) {
     const deaf = connect(Number(port), '127.0.0.1')

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import t from 'tap'
 import { startApp } from '../support/app.ts'
 import { program } from '../support/programs.ts'
@@ -35,7 +35,9 @@ t.test('G20: a mint is a POST alone, and says that it is to be kept by nobody an
   const { headers } = await app.mint('client_secrets')
   t.equal(headers.get('cache-control'), 'no-store')
   t.equal(headers.get('vary'), 'Authorization, Origin')
-  t.equal((await app.request('/v1/realtime/client_secrets', { headers: { authorization: `Bearer ${await app.token()}` } })).status, 405)
+  t.equal((await app.request(
+    '/v1/realtime/client_secrets', { headers: { authorization: `Bearer ${await app.token()}` } }
+  )).status, 405)
 })
 
 t.test('G20: nobody gets another one\'s secret out of it', { skip: nginx.skip }, async (t) => {
@@ -52,7 +54,10 @@ t.test('G20: nobody gets another one\'s secret out of it', { skip: nginx.skip },
     await once(running, 'exit')
   })
   const mintAs = async (sub: string) => {
-    const response = await fetch(`http://127.0.0.1:${port}/v1/realtime/client_secrets`, { method: 'POST', headers: { authorization: `Bearer ${await app.token({ sub })}` } })
+    const response = await fetch(
+      `http://127.0.0.1:${port}/v1/realtime/client_secrets`,
+      { method: 'POST', headers: { authorization: `Bearer ${await app.token({ sub })}` } }
+    )
     const { value } = await response.json() as { value: string }
     return { value, status: response.status, cache: response.headers.get('x-cache') }
   }

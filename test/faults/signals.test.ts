@@ -6,30 +6,40 @@ import t from 'tap'
 import { startCountingUpstream } from '../support/counting.ts'
 import { startFaultProxy } from '../support/fault-proxy.ts'
 import { spawnService, startService, tokenOf } from '../support/service.ts'
-import { startUpstream } from '../support/upstream.ts'
 import { until } from '../support/until.ts'
+import { startUpstream } from '../support/upstream.ts'
 
 t.jobs = 3
 t.setTimeout(60_000)
 
-t.test('fault 42: a configuration that cannot work ends the start, naming every problem and no value', { buffered: true }, async (t) => {
+t.test('fault 42: a configuration that cannot work ends the start, naming every problem and no value', {
+  buffered: true
+}, async (t) => {
   const env = { PORT: 'hunter3', OPENAI_MINT_API: 'hunter4', NODE_TLS_REJECT_UNAUTHORIZED: '0' }
   const service = await spawnService(t, { upstreamUrl: 'http://hunter2.example.com/v1', env })
   t.equal((await service.exited).code, 1)
-  for (const name of ['OPENAI_BASE_URL', 'PORT', 'OPENAI_MINT_API', 'NODE_TLS_REJECT_UNAUTHORIZED']) t.match(service.stderr(), name)
+  for (const name of ['OPENAI_BASE_URL', 'PORT', 'OPENAI_MINT_API', 'NODE_TLS_REJECT_UNAUTHORIZED']) {
+    t.match(service.stderr(), name)
+  }
   t.notMatch(service.stderr(), /hunter/)
   t.equal(service.log.length, 0)
 })
 
-t.test('fault 42: a policy file that cannot work ends the start, naming every problem', { buffered: true }, async (t) => {
-  const service = await spawnService(t, { upstreamUrl: 'http://127.0.0.1:1/v1', policy: 'callers: []\npolicies: []\nsecret: hunter2\n' })
+t.test('fault 42: a policy file that cannot work ends the start, naming every problem', {
+  buffered: true
+}, async (t) => {
+  const service = await spawnService(
+    t, { upstreamUrl: 'http://127.0.0.1:1/v1', policy: 'callers: []\npolicies: []\nsecret: hunter2\n' }
+  )
   t.equal((await service.exited).code, 1)
   for (const path of ['callers', 'policies', 'secret']) t.match(service.stderr(), new RegExp(`ephemint.yaml: ${path} `))
   t.notMatch(service.stderr(), /hunter2/)
 })
 
 for (const [first, second] of [['SIGTERM', 'SIGINT'], ['SIGINT', 'SIGTERM'], ['SIGTERM', 'SIGTERM']] as const) {
-  t.test(`fault 34: ${first}, then ${second}, exits at once, although a mint is in flight`, { buffered: true }, async (t) => {
+  t.test(`fault 34: ${first}, then ${second}, exits at once, although a mint is in flight`, {
+    buffered: true
+  }, async (t) => {
     const upstream = await startUpstream(t)
     const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: Number(new URL(upstream.url).port) })
     const service = await startService(t, { upstreamUrl: `http://${proxy.host}/v1`, env: { DRAIN_SECONDS: '5' } })
@@ -46,17 +56,22 @@ for (const [first, second] of [['SIGTERM', 'SIGINT'], ['SIGINT', 'SIGTERM'], ['S
   })
 }
 
-t.test('fault 34: what was audited is in the file when a second signal ends the process', { buffered: true }, async (t) => {
+t.test('fault 34: what was audited is in the file when a second signal ends the process', {
+  buffered: true
+}, async (t) => {
   const upstream = await startUpstream(t)
   const folder = t.testdir({})
-  const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: `${folder}/audit.log`, DRAIN_SECONDS: '5' } })
+  const service = await startService(
+    t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: `${folder}/audit.log`, DRAIN_SECONDS: '5' } }
+  )
   const answers = await Promise.all(Array.from({ length: 20 }, () => service.mint()))
   t.ok(answers.every(({ status }) => status === 200))
   service.kill('SIGTERM')
   await until('the drain', () => service.log.some(({ msg }) => msg === 'draining'))
   service.kill('SIGTERM')
   t.equal((await service.exited).code, 1)
-  t.equal(readFileSync(`${folder}/audit.log`, 'utf8').trimEnd().split('\n').filter((line) => JSON.parse(line).event === 'mint.granted').length, 20)
+  t.equal(readFileSync(`${folder}/audit.log`, 'utf8').trimEnd().split('\n').filter((line) =>
+    JSON.parse(line).event === 'mint.granted').length, 20)
 })
 
 t.test('fault 36: SIGHUP, SIGPIPE and SIGUSR1 end nothing and open no debugger', { buffered: true }, async (t) => {
@@ -82,7 +97,9 @@ t.test('fault 36: the same signals before it listens end nothing either', { buff
   t.equal(service.stderr(), '')
 })
 
-t.test('fault 33: a stop while it still waits for its upstream finishes what has begun', { buffered: true }, async (t) => {
+t.test('fault 33: a stop while it still waits for its upstream finishes what has begun', {
+  buffered: true
+}, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: upstream.port })
   await proxy.inject({ slow: 2000 })
@@ -94,7 +111,9 @@ t.test('fault 33: a stop while it still waits for its upstream finishes what has
   t.equal((await service.exited).code, 0)
 })
 
-t.test('fault 35: after SIGKILL it starts clean, and the half line that was left is not in the way', { buffered: true }, async (t) => {
+t.test('fault 35: after SIGKILL it starts clean, and the half line that was left is not in the way', {
+  buffered: true
+}, async (t) => {
   const upstream = await startUpstream(t)
   const folder = t.testdir({ 'audit.log': '{"audit":1,"event":"mint.gra' })
   const env = { AUDIT_FILE: `${folder}/audit.log` }
@@ -112,7 +131,8 @@ t.test('fault 35: after SIGKILL it starts clean, and the half line that was left
 
 t.test('fault 43: the limits of a caller survive a reload', { buffered: true }, async (t) => {
   const upstream = await startUpstream(t)
-  const policy = (name: string) => `callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET } }]\npolicies: [{ name: ${name}, when: any, limits: { day: 2 }, realtime: {} }]\n`
+  const policy = (name: string) =>
+    `callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET } }]\npolicies: [{ name: ${name}, when: any, limits: { day: 2 }, realtime: {} }]\n`
   const service = await startService(t, { upstreamUrl: upstream.url, policy: policy('first') })
   t.equal((await service.mint()).status, 200)
   writeFileSync(service.policyFile, policy('second'))

@@ -4,7 +4,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { startApp, type App } from '../support/app.ts'
+import { type App, startApp } from '../support/app.ts'
 import { until } from '../support/until.ts'
 
 t.jobs = 4
@@ -40,7 +40,9 @@ function drip (t: Test, socket: Socket, text: string): void {
 }
 
 async function assertClosed (t: Test, socket: Socket & { received: () => string }, status = '408'): Promise<void> {
-  await until('the connection to be closed', () => socket.closed || socket.destroyed || socket.readableEnded, CLOSED_WITHIN_MS)
+  await until(
+    'the connection to be closed', () => socket.closed || socket.destroyed || socket.readableEnded, CLOSED_WITHIN_MS
+  )
   t.match(socket.received(), new RegExp(`^HTTP/1.1 ${status} `))
   t.match(socket.received(), /connection: close/i)
   t.match(socket.received(), '"error":{')
@@ -73,7 +75,9 @@ t.test('B9: a connection that says nothing is closed', { buffered: true }, async
 t.test('B9: a body that drips in is closed, whoever sends it, and nothing is minted', { buffered: true }, async (t) => {
   const app = await startShort(t)
   const [caller, nobody] = await Promise.all([open(t, app), open(t, app)])
-  for (const [slow, authorization] of [[caller, `Authorization: Bearer ${await app.token()}\r\n`], [nobody, '']] as const) {
+  for (const [slow, authorization] of [
+    [caller, `Authorization: Bearer ${await app.token()}\r\n`], [nobody, '']
+  ] as const) {
     slow.write(`${HEAD}${authorization}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n`)
     drip(t, slow, '{"session":{}'.padEnd(1000))
   }
@@ -96,16 +100,23 @@ t.test('B9: whoever is told to go and stays is cut off', { buffered: true }, asy
   }), CLOSED_WITHIN_MS)
 })
 
-t.test('fault 32: a client that closes its half of the connection has left, and is held for nothing', { buffered: true }, async (t) => {
+t.test('fault 32: a client that closes its half of the connection has left, and is held for nothing', {
+  buffered: true
+}, async (t) => {
   const app = await startApp(t)
   const half = await open(t, app)
   half.end(`${HEAD}Authorization: Bearer ${await app.token()}\r\nContent-Length: 0\r\n\r\n`)
   await until('the connection to be closed', () => half.closed, CLOSED_WITHIN_MS)
-  const events = await until('the decision', () => app.auditLines().length > 0 ? app.auditLines().map(({ event }) => event) : null)
-  t.ok([['mint.refused'], ['mint.granted', 'mint.undelivered'], ['mint.granted']].some((expected) => expected.join() === events.join()), events.join())
+  const events = await until(
+    'the decision', () => app.auditLines().length > 0 ? app.auditLines().map(({ event }) => event) : null
+  )
+  t.ok([['mint.refused'], ['mint.granted', 'mint.undelivered'], ['mint.granted']].some((expected) =>
+    expected.join() === events.join()), events.join())
 })
 
-t.test('fault 32: a client that does not read its answers costs no more than its connection', { buffered: true }, async (t) => {
+t.test('fault 32: a client that does not read its answers costs no more than its connection', {
+  buffered: true
+}, async (t) => {
   const app = await startApp(t)
   const deaf = await open(t, app)
   deaf.pause()

@@ -23,7 +23,9 @@ async function startTlsUpstream (t: Test, options: ServerOptions) {
   const server = createServer(options, (request, response) => {
     asked.push(request.headers.authorization ?? '')
     const expiresAt = Math.floor(Date.now() / 1000) + 60
-    response.end(JSON.stringify({ value: 'ek_1', expires_at: expiresAt, session: { type: 'realtime', id: 'sess_1', object: 'realtime.session' } }))
+    response.end(JSON.stringify(
+      { value: 'ek_1', expires_at: expiresAt, session: { type: 'realtime', id: 'sess_1', object: 'realtime.session' } }
+    ))
   }).listen(0, '127.0.0.1')
   server.on('tlsClientError', () => {})
   await once(server, 'listening')
@@ -41,11 +43,17 @@ const REFUSED: [name: string, options: ServerOptions][] = [
   ['names another host', authority.issue({ name: 'upstream.example.com' })],
   ['is signed by a stranger', stranger.issue()],
   ['signed itself', { cert: stranger.cert, key: stranger.key }],
-  ['speaks TLS 1.1 at most', { ...authority.issue(), maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' }]
+  [
+    'speaks TLS 1.1 at most',
+    { ...authority.issue(), maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' }
+  ]
 ].map(([name, options]) => [name as string, options as ServerOptions])
 
 t.test('G4: a certificate that is not checked is not allowed at start', async (t) => {
-  t.throws(() => readConfig({ ...CANARIES, NODE_TLS_REJECT_UNAUTHORIZED: '0' }), { message: /NODE_TLS_REJECT_UNAUTHORIZED must not be 0/ })
+  t.throws(
+    () => readConfig({ ...CANARIES, NODE_TLS_REJECT_UNAUTHORIZED: '0' }),
+    { message: /NODE_TLS_REJECT_UNAUTHORIZED must not be 0/ }
+  )
 })
 
 for (const [name, options] of REFUSED) {

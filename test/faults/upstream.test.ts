@@ -4,8 +4,8 @@
 import dns from 'node:dns'
 import t, { type Test } from 'tap'
 import { CONNECT_TIMEOUT_MS } from '../../src/outbound/connect.ts'
-import { startApp, type App, type Answer } from '../support/app.ts'
-import { lastDecision, remainingOf, startBehindProxy, type BehindProxy } from '../support/behind-proxy.ts'
+import { type Answer, type App, startApp } from '../support/app.ts'
+import { type BehindProxy, lastDecision, remainingOf, startBehindProxy } from '../support/behind-proxy.ts'
 import { startBlackHole, startSilence } from '../support/black-hole.ts'
 import type { Fault } from '../support/fault-proxy.ts'
 import { until } from '../support/until.ts'
@@ -29,7 +29,9 @@ type Timed = Answer & { tookMs: number, code: unknown }
 async function timed (ask: () => Promise<Answer>): Promise<Timed> {
   const startedAt = performance.now()
   const answer = await ask()
-  return { ...answer, tookMs: performance.now() - startedAt, code: (answer.body.error as { code?: string } | undefined)?.code }
+  return {
+    ...answer, tookMs: performance.now() - startedAt, code: (answer.body.error as { code?: string } | undefined)?.code
+  }
 }
 
 async function startConnected (t: Test): Promise<BehindProxy> {
@@ -43,7 +45,9 @@ async function assertRecovered (t: Test, { app, proxy }: BehindProxy): Promise<v
   t.equal((await app.mint('client_secrets')).status, 200, 'recovers without a restart')
 }
 
-t.test('fault 1: an upstream that refuses connections is 503 within a second, and the service stays ready', { buffered: true }, async (t) => {
+t.test('fault 1: an upstream that refuses connections is 503 within a second, and the service stays ready', {
+  buffered: true
+}, async (t) => {
   const behind = await startConnected(t)
   const { app, proxy } = behind
   const before = await remainingOf(app)
@@ -79,18 +83,26 @@ function resolveTo (t: Test, answer: (done: Done) => void) {
 
 async function startNamed (t: Test): Promise<App> {
   const upstream = await startUpstream(t)
-  return startApp(t, { upstream, env: { OPENAI_BASE_URL: upstream.url.replace('127.0.0.1', 'upstream.test'), OPENAI_ALLOW_HTTP: 'true' } })
+  return startApp(t, {
+    upstream, env: { OPENAI_BASE_URL: upstream.url.replace('127.0.0.1', 'upstream.test'), OPENAI_ALLOW_HTTP: 'true' }
+  })
 }
 
-function assertUnreachable (t: Test, app: App, { status, headers, tookMs }: Timed, reason: string, withinMs: number): void {
+function assertUnreachable (
+  t: Test, app: App, { status, headers, tookMs }: Timed, reason: string, withinMs: number
+): void {
   t.equal(status, 503)
   t.match(headers.get('retry-after'), /^[1-9]\d*$/)
   t.ok(tookMs < withinMs, `${tookMs} ms`)
   t.same(lastDecision(app), { event: 'mint.refused', code: 'upstream_unavailable', reason })
 }
 
-for (const [name, code] of [['does not exist', 'ENOTFOUND'], ['cannot be looked up', 'EAI_AGAIN'], ['is not to be looked up', 'EAI_FAIL']] as const) {
-  t.test(`fault 2: a name that ${name} is 503 at once, and is looked up again by the next mint`, { buffered: false }, async (t) => {
+for (const [name, code] of [
+  ['does not exist', 'ENOTFOUND'], ['cannot be looked up', 'EAI_AGAIN'], ['is not to be looked up', 'EAI_FAIL']
+] as const) {
+  t.test(`fault 2: a name that ${name} is 503 at once, and is looked up again by the next mint`, {
+    buffered: false
+  }, async (t) => {
     const { recover } = resolveTo(t, (done) => done(Object.assign(new Error(), { code })))
     const app = await startNamed(t)
     assertUnreachable(t, app, await timed(() => app.mint('client_secrets')), code.toLowerCase(), PROMPT_MS)
@@ -99,7 +111,9 @@ for (const [name, code] of [['does not exist', 'ENOTFOUND'], ['cannot be looked 
   })
 }
 
-t.test('fault 2: a name server that does not answer is asked once at a time, and is 503 within the connect timeout', { buffered: false }, async (t) => {
+t.test('fault 2: a name server that does not answer is asked once at a time, and is 503 within the connect timeout', {
+  buffered: false
+}, async (t) => {
   const silent: Done[] = []
   const { asked, recover } = resolveTo(t, (done) => silent.push(done))
   const app = await startNamed(t)
@@ -111,9 +125,14 @@ t.test('fault 2: a name server that does not answer is asked once at a time, and
   t.equal((await app.mint('client_secrets')).status, 200)
 })
 
-t.test('fault 3: an upstream that drops every SYN is 504 at the connect timeout, or at an earlier deadline, however many ask it', { buffered: true }, async (t) => {
+t.test('fault 3: an upstream that drops every SYN is 504 at the connect timeout, or at an earlier deadline, however many ask it', {
+  buffered: true
+}, async (t) => {
   const { url, resume } = await startBlackHole(t)
-  const rows: [base: string, ms: number, timeoutMs: string][] = [[url, CONNECT_TIMEOUT_MS, '5000'], [url.replace('http:', 'https:'), CONNECT_TIMEOUT_MS, '5000'], [url, DEADLINE_MS, String(DEADLINE_MS)]]
+  const rows: [base: string, ms: number, timeoutMs: string][] = [
+    [url, CONNECT_TIMEOUT_MS, '5000'], [url.replace('http:', 'https:'), CONNECT_TIMEOUT_MS, '5000'],
+    [url, DEADLINE_MS, String(DEADLINE_MS)]
+  ]
   const [app] = await Promise.all(rows.map(async ([base, ms, timeoutMs]) => {
     const app = await startApp(t, { env: { OPENAI_BASE_URL: base, UPSTREAM_TIMEOUT_MS: timeoutMs } })
     await assertConnectTimeout(t, app, ms)
@@ -123,7 +142,9 @@ t.test('fault 3: an upstream that drops every SYN is 504 at the connect timeout,
   await until('a mint', async () => (await app?.mint('client_secrets'))?.status === 200)
 })
 
-t.test('fault 3, fault 4: an upstream that is silent when TLS is agreed on is 504 at the connect timeout, however many ask it', { buffered: true }, async (t) => {
+t.test('fault 3, fault 4: an upstream that is silent when TLS is agreed on is 504 at the connect timeout, however many ask it', {
+  buffered: true
+}, async (t) => {
   const { port } = await startSilence(t)
   const app = await startApp(t, { env: { OPENAI_BASE_URL: `https://127.0.0.1:${port}/v1` } })
   await assertConnectTimeout(t, app, CONNECT_TIMEOUT_MS)
@@ -131,12 +152,17 @@ t.test('fault 3, fault 4: an upstream that is silent when TLS is agreed on is 50
 
 async function assertConnectTimeout (t: Test, app: App, ms: number): Promise<void> {
   const before = await remainingOf(app)
-  for (const { status, tookMs } of await Promise.all(Array.from({ length: 3 }, () => timed(() => app.mint('client_secrets'))))) {
+  for (const { status, tookMs } of await Promise.all(
+    Array.from({ length: 3 }, () => timed(() => app.mint('client_secrets')))
+  )) {
     t.equal(status, 504)
     t.ok(tookMs > ms - EARLY_MS && tookMs < ms + (ms === DEADLINE_MS ? GRACE_MS : LATE_MS), `${tookMs} ms`)
   }
   // What never left cannot have minted.
-  t.same(lastDecision(app), { event: 'mint.refused', code: 'upstream_timeout', reason: ms === DEADLINE_MS ? 'deadline' : 'connect_timeout' })
+  t.same(
+    lastDecision(app),
+    { event: 'mint.refused', code: 'upstream_timeout', reason: ms === DEADLINE_MS ? 'deadline' : 'connect_timeout' }
+  )
   t.equal(await remainingOf(app), before, 'given back')
 }
 
@@ -187,7 +213,9 @@ for (const [name, fault, reason] of NO_RETRY) {
 }
 
 for (const [name, fault] of [['reset', 'reset'], ['cut', { cut: 9 }]] as [string, Fault][]) {
-  t.test(`G19, fault 7: a connection that is ${name} before the headers is retried once, then 502`, { buffered: true }, async (t) => {
+  t.test(`G19, fault 7: a connection that is ${name} before the headers is retried once, then 502`, {
+    buffered: true
+  }, async (t) => {
     const behind = await startConnected(t)
     const { app, proxy } = behind
     const [before, exchanges] = [await remainingOf(app), proxy.exchanges()]
@@ -217,7 +245,9 @@ t.test('G14, G19, fault 7: a retry that has hung is over at the same deadline', 
   t.ok(answer.tookMs < DEADLINE_MS + GRACE_MS, `${answer.tookMs} ms`)
 })
 
-t.test('fault 14: one connection in ten that is reset, and 200 ms of latency, cost nobody a mint', { buffered: true }, async (t) => {
+t.test('fault 14: one connection in ten that is reset, and 200 ms of latency, cost nobody a mint', {
+  buffered: true
+}, async (t) => {
   const { app, proxy } = await startBehindProxy(t, { env: { UPSTREAM_TIMEOUT_MS: '5000' } })
   await proxy.inject({ slow: 200 })
   const statuses: number[] = []

@@ -3,7 +3,7 @@
 import t from 'tap'
 import { addressRanges, inRanges } from '../../src/config/addresses.ts'
 import { clientKey, trustedProxies } from '../../src/http/address.ts'
-import { POLICY, startApp, type App } from '../support/app.ts'
+import { type App, POLICY, startApp } from '../support/app.ts'
 
 const LIMITED = { ADDRESS_LIMIT_PER_MINUTE: '2' }
 const from = (app: App, forwarded: string) => app.mint('client_secrets', {}, { 'x-forwarded-for': forwarded })
@@ -18,13 +18,17 @@ t.test('beyond the limit of an address no token is looked at', async (t) => {
       t.match(headers.get('retry-after'), /^[1-6]?\d$/)
     }
   }
-  t.match(app.auditLines().at(-1), { event: 'mint.refused', code: 'rate_limit_exceeded', reason: 'address', subject: null })
+  t.match(
+    app.auditLines().at(-1), { event: 'mint.refused', code: 'rate_limit_exceeded', reason: 'address', subject: null }
+  )
 })
 
 t.test('E1: headers that name another address change nothing where no proxy is trusted', async (t) => {
   const app = await startApp(t, { env: LIMITED })
   const statuses = []
-  for (const [i, name] of ['x-forwarded-for', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'true-client-ip', 'x-client-ip'].entries()) {
+  for (const [i, name] of [
+    'x-forwarded-for', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'true-client-ip', 'x-client-ip'
+  ].entries()) {
     statuses.push((await app.mint('client_secrets', {}, { [name]: `192.0.2.${i}` })).status)
   }
   t.same(statuses, [200, 200, 429, 429, 429, 429])
@@ -33,10 +37,16 @@ t.test('E1: headers that name another address change nothing where no proxy is t
 t.test('E1, E4: behind a trusted proxy each client is counted for itself', async (t) => {
   for (const trust of ['1', '127.0.0.1', '127.0.0.0/8, 10.0.0.0/8']) {
     const app = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: trust } })
-    for (const address of ['192.0.2.1', '192.0.2.2', '::ffff:192.0.2.3']) t.equal((await from(app, address)).status, 200, address)
+    for (const address of ['192.0.2.1', '192.0.2.2', '::ffff:192.0.2.3']) {
+      t.equal((await from(app, address)).status, 200, address)
+    }
     t.equal((await from(app, '192.0.2.1')).status, 200)
     t.equal((await from(app, '192.0.2.1')).status, 429)
-    t.equal((await from(app, '198.51.100.7, 192.0.2.1')).status, 429, 'what a client wrote before the proxy did does not count')
+    t.equal(
+      (await from(app, '198.51.100.7, 192.0.2.1')).status,
+      429,
+      'what a client wrote before the proxy did does not count'
+    )
     t.equal((await from(app, '192.0.2.3')).status, 200, 'an IPv4 address is the same, mapped or not')
     t.equal((await from(app, '192.0.2.3')).status, 429)
   }
@@ -44,7 +54,8 @@ t.test('E1, E4: behind a trusted proxy each client is counted for itself', async
 
 t.test('E2: an IPv6 client is its /64', async (t) => {
   const app = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: '1' } })
-  t.same(await Promise.all(['2001:db8::1', '2001:db8::2', '2001:db8:0:0:ffff::'].map(async (address) => (await from(app, address)).status)).then((all) => all.sort()), [200, 200, 429])
+  t.same(await Promise.all(['2001:db8::1', '2001:db8::2', '2001:db8:0:0:ffff::'].map(async (address) =>
+    (await from(app, address)).status)).then((all) => all.sort()), [200, 200, 429])
   t.equal((await from(app, '2001:db8:0:1::1')).status, 200)
 })
 
@@ -79,7 +90,9 @@ t.test('whose word counts', async (t) => {
   t.same([0, 1, 2].map((hop) => trustedProxies(2)('192.0.2.1', hop)), [true, true, false])
   const listed = trustedProxies(['10.0.0.0/8', '2001:db8::/32', '192.0.2.7'])
   for (const address of ['10.1.2.3', '::ffff:10.1.2.3', '2001:db8::1', '192.0.2.7']) t.ok(listed(address, 0), address)
-  for (const address of ['11.0.0.1', '192.0.2.8', '2001:db9::1', 'canary', '', undefined]) t.notOk(listed(address, 0), String(address))
+  for (const address of ['11.0.0.1', '192.0.2.8', '2001:db9::1', 'canary', '', undefined]) {
+    t.notOk(listed(address, 0), String(address))
+  }
   t.throws(() => addressRanges(['canary']))
   t.notOk(inRanges(addressRanges([]), '10.0.0.1'))
 })

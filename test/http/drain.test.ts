@@ -1,12 +1,12 @@
 // Of a stop, what no process that is stopped can be relied on to count: test/faults/drain.test.ts has the rest.
 
-import { fastify } from 'fastify'
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
-import { connect, type AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { fastify } from 'fastify'
 import t from 'tap'
 import { registerDrain } from '../../src/http/drain.ts'
 import { until } from '../support/until.ts'
@@ -33,7 +33,9 @@ t.test('fault 33: a server that closes waits for what it answers, and for half o
     return socket
   }
   const asked = await open('GET /work HTTP/1.1\r\nHost: a\r\n\r\n')
-  const half = await open('GET /at-once HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{')
+  const half = await open(
+    'GET /at-once HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{'
+  )
   await once(half, 'data')
   await begun.promise
   isDraining = true

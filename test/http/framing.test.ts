@@ -27,16 +27,27 @@ const REFUSED: Record<string, Rows> = {
     ['chunks and a length', `${good}Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n${chunks}`],
     ['two lengths', `${good}Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}`],
     ['two lengths that differ', `${good}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}`],
-    ...['1, 1', '2, 2', '+2', '-2', '0x2', '2 2', '2;', '2.0', '1e1', '2_0', '"2"', '\v2', '9'.repeat(30), 'two', ''].map((length) => [`Content-Length: ${length}`, `${good}Content-Length: ${length}\r\n\r\n{}`] as const),
+    ...[
+      '1, 1', '2, 2', '+2', '-2', '0x2', '2 2', '2;', '2.0', '1e1', '2_0', '"2"', '\v2', '9'.repeat(30), 'two', ''
+    ].map((length) => [`Content-Length: ${length}`, `${good}Content-Length: ${length}\r\n\r\n{}`] as const),
     ['a space before the colon', `${good}Content-Length : 2\r\n\r\n{}`]
   ],
   'B2: a transfer coding that is not chunked to the letter is 400, and the connection ends': [
-    ...['chunked, identity', 'identity, chunked', 'chunked, chunked', 'gzip, chunked', ', chunked', 'chunked,', 'identity', 'xchunked', 'chunkedx', 'chunked;q=1', '"chunked"', 'chunked\r\n ', '\vchunked', '\fchunked', '\0chunked', 'chun\tked', 'gzip', '']
-      .map((coding) => [`Transfer-Encoding: ${coding}`, `${good}Transfer-Encoding: ${coding}\r\n\r\n${chunks}`] as const),
+    ...[
+      'chunked, identity', 'identity, chunked', 'chunked, chunked', 'gzip, chunked', ', chunked', 'chunked,',
+      'identity', 'xchunked', 'chunkedx', 'chunked;q=1', '"chunked"', 'chunked\r\n ', '\vchunked', '\fchunked',
+      '\0chunked', 'chun\tked', 'gzip', ''
+    ]
+      .map(
+        (coding) => [`Transfer-Encoding: ${coding}`, `${good}Transfer-Encoding: ${coding}\r\n\r\n${chunks}`] as const
+      ),
     ['a space before the colon', `${good}Transfer-Encoding : chunked\r\n\r\n${chunks}`],
     ['a tab before the colon', `${good}Transfer-Encoding\t: chunked\r\n\r\n${chunks}`],
     ['two codings', `${good}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n${chunks}`],
-    ['two codings, the other way round', `${good}Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}`],
+    [
+      'two codings, the other way round',
+      `${good}Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}`
+    ],
     ['behind a line feed', `${good}X: y\nTransfer-Encoding: chunked\r\n\r\n${chunks}`],
     ['on a folded line', `${good}Transfer-Encoding:\r\n chunked\r\n\r\n${chunks}`],
     ['in HTTP/1.0', `${old}Transfer-Encoding: chunked\r\n\r\n${chunks}`]
@@ -54,7 +65,10 @@ const REFUSED: Record<string, Rows> = {
     ['a header without a name', `${good}: a\r\n${end}`],
     ['a header with a space in its name', `${good}X Y: a\r\n${end}`],
     ['a header without a colon', `${good}canary\r\n${end}`],
-    ...['2\n', '2\r', '2 \r\n', ' 2\r\n', '0x2\r\n', '+2\r\n', '-2\r\n', 'zz\r\n', '\r\n', '2;\r\n', '2;a\nb\r\n', '2;a\rb\r\n', 'fffffffffffffffff\r\n', '10000000000000002\r\n'].map((line) => [`a chunk that begins with ${JSON.stringify(line)}`, `${chunked}${line}{}\r\n0\r\n\r\n`] as const),
+    ...[
+      '2\n', '2\r', '2 \r\n', ' 2\r\n', '0x2\r\n', '+2\r\n', '-2\r\n', 'zz\r\n', '\r\n', '2;\r\n', '2;a\nb\r\n',
+      '2;a\rb\r\n', 'fffffffffffffffff\r\n', '10000000000000002\r\n'
+    ].map((line) => [`a chunk that begins with ${JSON.stringify(line)}`, `${chunked}${line}{}\r\n0\r\n\r\n`] as const),
     ['a chunk ended by a line feed', `${chunked}2\r\n{}\n0\r\n\r\n`],
     ['a chunk that is not ended', `${chunked}2\r\n{}0\r\n\r\n`],
     ['a chunk that is longer than it says', `${chunked}2\r\n{}{}\r\n0\r\n\r\n`],
@@ -74,13 +88,19 @@ const REFUSED: Record<string, Rows> = {
     ['in HTTP/1.0', `${old.replace('Host: mint.test\r\n', '')}${end}`]
   ],
   'B7: a URL of another host, CONNECT, and what is neither HTTP/1.0 nor HTTP/1.1 is 400, and the connection ends': [
-    ...['http://other.test', 'https://other.test', 'http://mint.test', 'ftp://other.test', 'http://user@mint.test:9090', 'file://'].map((origin) => [`a URL at ${origin}`, `${good.replace(PATH, origin + PATH)}${end}`] as const),
+    ...[
+      'http://other.test', 'https://other.test', 'http://mint.test', 'ftp://other.test', 'http://user@mint.test:9090',
+      'file://'
+    ].map((origin) => [`a URL at ${origin}`, `${good.replace(PATH, origin + PATH)}${end}`] as const),
     ['a path without a slash', `${good.replace(PATH, PATH.slice(1))}${end}`],
     ['OPTIONS *', `${good.replace(`POST ${PATH}`, 'OPTIONS *')}${end}`],
     ['CONNECT', `${good.replace(`POST ${PATH}`, 'CONNECT other.test:443')}\r\n`],
     ['CONNECT with our path', `${good.replace('POST', 'CONNECT')}${end}`],
     ['a line of HTTP/0.9', 'GET /livez\r\n\r\n'],
-    ...['HTTP/0.9', 'HTTP/1.2', 'HTTP/1.10', 'HTTP/2.0', 'HTTP/3.0', 'HTTP/9.9', 'http/1.1', 'HTTP/1.1 x', 'HTTPS/1.1', 'ICE/1.0', ''].map((version) => [version, `${good.replace('HTTP/1.1', version)}${end}`] as const),
+    ...[
+      'HTTP/0.9', 'HTTP/1.2', 'HTTP/1.10', 'HTTP/2.0', 'HTTP/3.0', 'HTTP/9.9', 'http/1.1', 'HTTP/1.1 x', 'HTTPS/1.1',
+      'ICE/1.0', ''
+    ].map((version) => [version, `${good.replace('HTTP/1.1', version)}${end}`] as const),
     ['HTTP/2 by prior knowledge', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
     ['HTTP/2 by prior knowledge, with a host', 'PRI * HTTP/2.0\r\nHost: mint.test\r\n\r\nSM\r\n\r\n'],
     ['an unknown method', `BREW${good.slice(4)}${end}`],
@@ -103,7 +123,9 @@ const REFUSED: Record<string, Rows> = {
     ['201', `${good}${'a:\r\n'.repeat(198)}\r\n`, 431],
     ['behind the chunks', `${chunked}2\r\n{}\r\n0\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`, 431]
   ],
-  'B25: an expectation that is not 100-continue is 417': ['coffee', '100-continue, coffee', '100-continue\r\nExpect: 100-continue', '200-ok', '']
+  'B25: an expectation that is not 100-continue is 417': [
+    'coffee', '100-continue, coffee', '100-continue\r\nExpect: 100-continue', '200-ok', ''
+  ]
     .map((expectation) => [expectation, `${good}Expect: ${expectation}\r\n${end}`, 417] as const)
 }
 
@@ -122,7 +144,10 @@ for (const [law, rows] of Object.entries(REFUSED)) {
 
 /** By the status that they get; the words `canary` must be nowhere. */
 const UNMOVED: Record<string, Rows> = {
-  'B6: whatever Host says, it names no route, no user and no URL': ['canary.test', 'user:canary@mint.test', 'a@canary #x y', '#@', 'canary'.repeat(50), '127.0.0.1', '[::1]:9090', '169.254.169.254', 'a, canary', 'mint.test/canary/../..', '']
+  'B6: whatever Host says, it names no route, no user and no URL': [
+    'canary.test', 'user:canary@mint.test', 'a@canary #x y', '#@', 'canary'.repeat(50), '127.0.0.1', '[::1]:9090',
+    '169.254.169.254', 'a, canary', 'mint.test/canary/../..', ''
+  ]
     .flatMap((host) => [
       [`POST to ${host}`, `${good.replace('mint.test', host)}${end}`, 200],
       [`POST to ${host} by nobody`, `${POST.replace('mint.test', host)}${end}`, 401],
@@ -134,19 +159,37 @@ const UNMOVED: Record<string, Rows> = {
     ...([[PATH, 405], ['/v1/realtime', 404], ['/v1/realtime?model=canary', 404]] as const).map(([path, status]) =>
       [`WebSocket at ${path}`, `GET ${path} HTTP/1.1\r\nHost: a\r\n${AUTHORIZATION}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`, status] as const),
     ['WebSocket by POST', `${good}Connection: Upgrade\r\nUpgrade: websocket\r\n${end}`, 200],
-    ['HTTP/2, as curl and Java offer it', `${good}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n${end}`, 200],
+    [
+      'HTTP/2, as curl and Java offer it',
+      `${good}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n${end}`,
+      200
+    ],
     ['TLS', `${good}Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n${end}`, 200]
   ],
   'B21: no header, query or field makes another method of it': [
-    ['headers', `${good}X-HTTP-Method-Override: GET\r\nX-HTTP-Method: DELETE\r\nX-Method-Override: DELETE\r\n${end}`, 200],
+    [
+      'headers', `${good}X-HTTP-Method-Override: GET\r\nX-HTTP-Method: DELETE\r\nX-Method-Override: DELETE\r\n${end}`,
+      200
+    ],
     ['a query', `${good.replace(PATH, `${PATH}?_method=DELETE`)}${end}`, 200],
     ['a field', `${good}Content-Length: 20\r\n\r\n{"_method":"DELETE"}`, 403],
-    ['GET that says it is POST', `GET ${PATH}?_method=POST HTTP/1.1\r\nHost: a\r\n${AUTHORIZATION}X-HTTP-Method-Override: POST\r\n\r\n`, 405]
+    [
+      'GET that says it is POST',
+      `GET ${PATH}?_method=POST HTTP/1.1\r\nHost: a\r\n${AUTHORIZATION}X-HTTP-Method-Override: POST\r\n\r\n`, 405
+    ]
   ],
   'B27: conditions and ranges are for other resources': [
-    ['all of them', `${good}Range: bytes=0-1\r\nIf-Range: "x"\r\nIf-None-Match: *\r\nIf-Match: "x"\r\nIf-Modified-Since: Thu, 01 Jan 2099 00:00:00 GMT\r\nIf-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT\r\n${end}`, 200]
+    [
+      'all of them',
+      `${good}Range: bytes=0-1\r\nIf-Range: "x"\r\nIf-None-Match: *\r\nIf-Match: "x"\r\nIf-Modified-Since: Thu, 01 Jan 2099 00:00:00 GMT\r\nIf-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT\r\n${end}`,
+      200
+    ]
   ],
-  'B28: a query is not read': ['session[model]=canary', 'session=%7B%22model%22%3A%22canary%22%7D', '__proto__[x]=canary', 'constructor[prototype][x]=canary', 'model=canary&model=canary', 'expires_after[seconds]=7200', 'access_token=canary', '%zz', '?', '&&==']
+  'B28: a query is not read': [
+    'session[model]=canary', 'session=%7B%22model%22%3A%22canary%22%7D', '__proto__[x]=canary',
+    'constructor[prototype][x]=canary', 'model=canary&model=canary', 'expires_after[seconds]=7200',
+    'access_token=canary', '%zz', '?', '&&=='
+  ]
     .map((query) => [query, `${good.replace(PATH, `${PATH}?${query}`)}${end}`, 200] as const),
   'B30: what is strange but clear is answered like anything else': [
     ['a chunked body', `${good}Transfer-Encoding: Chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nX: canary\r\n\r\n`, 200],
@@ -154,7 +197,10 @@ const UNMOVED: Record<string, Rows> = {
     ['a URL that is not UTF-8', 'GET /v1/%c0%ae HTTP/1.1\r\nHost: mint.test\r\n\r\n', 400],
     ['a URL with a pattern in it', 'GET /v1/:a(( HTTP/1.1\r\nHost: mint.test\r\n\r\n', 404],
     ['a URL that seems to name a host', 'GET //mint.test/livez HTTP/1.1\r\nHost: mint.test\r\n\r\n', 404],
-    ['a credential behind the chunks', `${POST}${TYPE}Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n${AUTHORIZATION}\r\n`, 401]
+    [
+      'a credential behind the chunks',
+      `${POST}${TYPE}Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n${AUTHORIZATION}\r\n`, 401
+    ]
   ]
 }
 
@@ -181,7 +227,9 @@ for (const [law, rows] of Object.entries(UNMOVED)) {
 
 t.test('B8: each of 100 pipelined requests is authenticated for itself', async (t) => {
   const minted = app.upstream.requests.length
-  const answers = await exchange(app, Array.from({ length: 100 }, (_, i) => i % 4 === 0 ? `${good}${end}` : `${POST}${TYPE}${end}`).join(''), 100)
+  const answers = await exchange(
+    app, Array.from({ length: 100 }, (_, i) => i % 4 === 0 ? `${good}${end}` : `${POST}${TYPE}${end}`).join(''), 100
+  )
   t.same(answers.map(({ status }) => status), Array.from({ length: 100 }, (_, i) => i % 4 === 0 ? 200 : 401))
   t.equal(app.upstream.requests.length, minted + 25)
 })
@@ -192,9 +240,16 @@ t.test('B8: a request that hides in or behind a refused one is not served', asyn
   for (const [name, bytes, statuses] of [
     ['a length that is too small for it', `${POST}${TYPE}Content-Length: 9\r\n\r\n{}${hidden}`, [401, 400]],
     ['a body that it is', `${POST}${TYPE}Content-Length: ${hidden.length}\r\n\r\n${hidden}X\r\n\r\n`, [401, 400]],
-    ['a body of a GET', `GET /livez HTTP/1.1\r\nHost: a\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}X\r\n\r\n`, [200, 400]],
+    [
+      'a body of a GET', `GET /livez HTTP/1.1\r\nHost: a\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}X\r\n\r\n`,
+      [200, 400]
+    ],
     ['a body that is too large', `${good}Content-Length: 40000\r\n\r\n${hidden}`, [413]],
-    ['a chunk', `${POST}${TYPE}Transfer-Encoding: chunked\r\n\r\n${hidden.length.toString(16)}\r\n${hidden}\r\n0\r\n\r\nX\r\n\r\n`, [401, 400]]
+    [
+      'a chunk',
+      `${POST}${TYPE}Transfer-Encoding: chunked\r\n\r\n${hidden.length.toString(16)}\r\n${hidden}\r\n0\r\n\r\nX\r\n\r\n`,
+      [401, 400]
+    ]
   ] as const) {
     const answers = await exchange(app, bytes)
     const found = answers.map(({ status }) => status)
@@ -239,11 +294,17 @@ t.test('B30: whatever is damaged in a request, the answer is an error of the cat
   const damage = fc.record({
     at: fc.nat(whole.length),
     removed: fc.nat(8),
-    added: fc.oneof(fc.constantFrom('\r', '\n', '\r\n', '\0', ':', ' ', '\t', ';', ',', '%', '\xff', 'HTTP/1.1', '\r\n\r\n', 'Content-Length: 1\r\n'), fc.string({ maxLength: 4 }))
+    added: fc.oneof(fc.constantFrom(
+      '\r', '\n', '\r\n', '\0', ':', ' ', '\t', ';', ',', '%', '\xff', 'HTTP/1.1', '\r\n\r\n', 'Content-Length: 1\r\n'
+    ), fc.string({ maxLength: 4 }))
   })
   await fc.assert(fc.asyncProperty(fc.array(damage, { minLength: 1, maxLength: 3 }), async (damages) => {
-    const bytes = damages.reduce((text, { at, removed, added }) => text.slice(0, at) + added + text.slice(at + removed), whole)
-    for (const answer of await exchangeAndLeave(app, bytes)) if (answer.status !== 200) assertEnvelope(answer, JSON.stringify(bytes))
+    const bytes = damages.reduce(
+      (text, { at, removed, added }) => text.slice(0, at) + added + text.slice(at + removed), whole
+    )
+    for (const answer of await exchangeAndLeave(app, bytes)) {
+      if (answer.status !== 200) assertEnvelope(answer, JSON.stringify(bytes))
+    }
   }), { numRuns: 100 })
   t.equal((await app.mint('client_secrets')).status, 200)
 })

@@ -1,13 +1,13 @@
 // Sockets that Node hands over with its own error listener taken off: a reset must not end the process.
 
-import { fastify, type FastifyInstance } from 'fastify'
 import { once } from 'node:events'
-import { connect, type AddressInfo, type Server, type Socket } from 'node:net'
+import { type AddressInfo, connect, type Server, type Socket } from 'node:net'
+import { fastify, type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { registerWire } from '../../src/http/framing.ts'
+import { buildOps } from '../../src/ops.ts'
 import { createLogger } from '../../src/records/log.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
-import { buildOps } from '../../src/ops.ts'
-import { registerWire } from '../../src/http/framing.ts'
 import { startUpstream } from '../../src/sandbox/openai/upstream.ts'
 import { startApp } from '../support/app.ts'
 import { keepLines } from '../support/lines.ts'
@@ -62,7 +62,9 @@ t.test('edge C1: a law: no socket of a server is without a listener for errors, 
   await server.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(() => server.close())
   for (const [event, bytes] of Object.entries(HANDED_OVER)) {
-    const handed = new Promise<Socket>((resolve) => server.server.once(event, (_first: unknown, socket: Socket) => resolve(socket)))
+    const handed = new Promise<Socket>(
+      (resolve) => server.server.once(event, (_first: unknown, socket: Socket) => resolve(socket))
+    )
     const client = connect((server.server.address() as AddressInfo).port, '127.0.0.1')
     client.on('error', () => {}).write(bytes)
     const socket = await handed

@@ -16,18 +16,34 @@ t.test('C1, C2, C3, C5: a foreign origin is refused before anything looks at the
   const app = await startApp(t)
   for (const origin of FOREIGN) {
     const { status, headers, body } = await app.mint('client_secrets', {}, { origin })
-    t.match({ status, error: body.error }, { status: 403, error: { code: 'origin_not_allowed', type: 'permission_error', param: null } }, origin)
-    for (const name of ['access-control-allow-origin', 'access-control-allow-credentials', 'access-control-expose-headers']) t.equal(headers.get(name), null)
+    t.match(
+      { status, error: body.error },
+      { status: 403, error: { code: 'origin_not_allowed', type: 'permission_error', param: null } },
+      origin
+    )
+    for (const name of [
+      'access-control-allow-origin', 'access-control-allow-credentials', 'access-control-expose-headers'
+    ]) t.equal(headers.get(name), null)
   }
-  t.match(app.auditLines()[0], { event: 'mint.refused', code: 'origin_not_allowed', subject: null, issuer: null }, 'before it is authenticated')
-  const [twice] = await exchange(app, `POST ${URL} HTTP/1.1\r\nHost: a\r\nOrigin: ${ORIGIN}\r\nOrigin: ${ORIGIN}\r\nContent-Length: 0\r\n\r\n`, 1)
+  t.match(
+    app.auditLines()[0],
+    { event: 'mint.refused', code: 'origin_not_allowed', subject: null, issuer: null },
+    'before it is authenticated'
+  )
+  const [twice] = await exchange(
+    app, `POST ${URL} HTTP/1.1\r\nHost: a\r\nOrigin: ${ORIGIN}\r\nOrigin: ${ORIGIN}\r\nContent-Length: 0\r\n\r\n`, 1
+  )
   t.equal(twice?.status, 403)
 })
 
 t.test('a foreign origin is refused everywhere, its preflights too', async (t) => {
   const app = await startApp(t)
-  for (const path of ['/livez', '/readyz', '/v1/realtime/policy', '/nowhere']) t.equal((await app.request(path, { headers: { origin: 'https://evil.test' } })).status, 403, path)
-  const { status, headers } = await app.request(URL, { method: 'OPTIONS', headers: { origin: 'https://evil.test', 'access-control-request-method': 'POST' } })
+  for (const path of ['/livez', '/readyz', '/v1/realtime/policy', '/nowhere']) {
+    t.equal((await app.request(path, { headers: { origin: 'https://evil.test' } })).status, 403, path)
+  }
+  const { status, headers } = await app.request(
+    URL, { method: 'OPTIONS', headers: { origin: 'https://evil.test', 'access-control-request-method': 'POST' } }
+  )
   t.equal(status, 403)
   t.equal(headers.get('access-control-allow-origin'), null)
   t.equal(headers.get('access-control-allow-methods'), null)
@@ -53,7 +69,9 @@ t.test('without CORS_ORIGINS no page may call', async (t) => {
 t.test('C14: a page of ours can read what it is answered, refusals too', async (t) => {
   const app = await startApp(t, { policy: POLICY.replace('minute: 50', 'minute: 1') })
   const rows = [
-    [200, {}], [429, {}], [401, { authorization: 'Bearer canary' }], [403, { authorization: `Bearer ${await app.token({ plan: 'free' })}` }], [415, { 'content-type': 'text/plain' }]
+    [200, {}], [429, {}], [
+      401, { authorization: 'Bearer canary' }
+    ], [403, { authorization: `Bearer ${await app.token({ plan: 'free' })}` }], [415, { 'content-type': 'text/plain' }]
   ] as const
   for (const [status, changes] of rows) {
     const { status: answered, headers } = await app.mint('client_secrets', {}, { origin: ORIGIN, ...changes })
@@ -68,11 +86,21 @@ t.test('C9, C10, C11: a preflight is told what it may send, by name', async (t) 
   const app = await startApp(t, { env: { ADDRESS_LIMIT_PER_MINUTE: '1' } })
   const requested = 'authorization, content-type, x-stainless-lang, X-Stainless-Retry-Count, openai-organization, x-openai-client, x-evil, x-stainless-*, x-stainless-, x-stainless-é, cookie'
   for (const attempt of ['first', 'second', 'third']) {
-    const { status, headers } = await app.request(URL, { method: 'OPTIONS', headers: { origin: ORIGIN, 'access-control-request-method': 'POST', 'access-control-request-headers': requested.replace('é', '%') } })
+    const { status, headers } = await app.request(URL, {
+      method: 'OPTIONS',
+      headers: {
+        origin: ORIGIN,
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': requested.replace('é', '%')
+      }
+    })
     t.equal(status, 204, `the ${attempt} costs nothing`)
     t.equal(headers.get('access-control-allow-origin'), ORIGIN)
     t.equal(headers.get('access-control-allow-methods'), 'GET, POST')
-    t.equal(headers.get('access-control-allow-headers'), 'authorization, content-type, x-stainless-lang, x-stainless-retry-count, openai-organization, x-openai-client')
+    t.equal(
+      headers.get('access-control-allow-headers'),
+      'authorization, content-type, x-stainless-lang, x-stainless-retry-count, openai-organization, x-openai-client'
+    )
     t.equal(headers.get('access-control-max-age'), '600')
     t.equal(headers.get('access-control-allow-private-network'), null)
     t.equal(headers.get('access-control-allow-credentials'), null)
@@ -92,25 +120,52 @@ t.test('C10: a preflight for what is not served, or of a size that nobody needs,
     {}
   ]) {
     const answer = await app.request(URL, { method: 'OPTIONS', headers: headers as Record<string, string> })
-    t.match({ status: answer.status, code: (answer.body.error as { code: string }).code }, { status: 405, code: 'method_not_allowed' }, JSON.stringify(headers))
+    t.match(
+      { status: answer.status, code: (answer.body.error as { code: string }).code },
+      { status: 405, code: 'method_not_allowed' },
+      JSON.stringify(headers)
+    )
     t.equal(answer.headers.get('allow'), 'POST')
-    for (const name of ['origin', 'methods', 'headers']) t.equal(answer.headers.get(`access-control-allow-${name}`), null)
+    for (const name of ['origin', 'methods', 'headers']) {
+      t.equal(answer.headers.get(`access-control-allow-${name}`), null)
+    }
     t.match(answer.headers.get('vary'), /Origin/)
   }
-  const huge = await app.request(URL, { method: 'OPTIONS', headers: { origin: ORIGIN, 'access-control-request-method': 'POST', 'access-control-request-headers': 'x-stainless-a,'.repeat(500) } })
+  const huge = await app.request(URL, {
+    method: 'OPTIONS',
+    headers: {
+      origin: ORIGIN,
+      'access-control-request-method': 'POST',
+      'access-control-request-headers': 'x-stainless-a,'.repeat(500)
+    }
+  })
   t.equal(huge.headers.get('access-control-allow-headers'), 'authorization, content-type')
-  const local = await app.request(URL, { method: 'OPTIONS', headers: { origin: ORIGIN, 'access-control-request-method': 'POST', 'access-control-request-private-network': 'true' } })
+  const local = await app.request(URL, {
+    method: 'OPTIONS',
+    headers: {
+      origin: ORIGIN, 'access-control-request-method': 'POST', 'access-control-request-private-network': 'true'
+    }
+  })
   t.equal(local.headers.get('access-control-allow-private-network'), null)
 })
 
 t.test('credentials are allowed where a cookie is configured, and nowhere else', async (t) => {
-  const app = await startApp(t, { policy: POLICY.replace('secret_env: TOKEN_SECRET', 'secret_env: TOKEN_SECRET, cookie: session') })
-  const preflight = await app.request(URL, { method: 'OPTIONS', headers: { origin: ORIGIN, 'access-control-request-method': 'POST' } })
+  const app = await startApp(
+    t, { policy: POLICY.replace('secret_env: TOKEN_SECRET', 'secret_env: TOKEN_SECRET, cookie: session') }
+  )
+  const preflight = await app.request(
+    URL, { method: 'OPTIONS', headers: { origin: ORIGIN, 'access-control-request-method': 'POST' } }
+  )
   t.equal(preflight.headers.get('access-control-allow-credentials'), 'true')
   const cookie = `session=${await app.token()}`
   const byCookie = { authorization: undefined, cookie }
-  t.match(await app.mint('client_secrets', {}, byCookie), { status: 403, body: { error: { code: 'origin_not_allowed' } } })
-  t.match(await app.mint('client_secrets', 'a=b', { ...byCookie, origin: ORIGIN, 'content-type': 'text/plain' }), { status: 415 })
+  t.match(
+    await app.mint('client_secrets', {}, byCookie), { status: 403, body: { error: { code: 'origin_not_allowed' } } }
+  )
+  t.match(
+    await app.mint('client_secrets', 'a=b', { ...byCookie, origin: ORIGIN, 'content-type': 'text/plain' }),
+    { status: 415 }
+  )
   const { status, headers } = await app.mint('client_secrets', {}, { ...byCookie, origin: ORIGIN })
   t.equal(status, 200)
   t.equal(headers.get('access-control-allow-credentials'), 'true')

@@ -1,14 +1,14 @@
 // Pipelines: how much of one is begun, how it is cut, and what becomes of answers that nobody reads.
 
-import fc from 'fast-check'
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { connect, type AddressInfo, type Socket } from 'node:net'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
+import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { boundPipelines } from '../../src/http/pipeline.ts'
 import { surviveErrors } from '../../src/http/parse-errors.ts'
+import { boundPipelines } from '../../src/http/pipeline.ts'
 import { until } from '../support/until.ts'
 
 const BIG = 'x'.repeat(100_000)
@@ -48,7 +48,8 @@ async function serve (t: Test, answer: Answer, lookMs?: number) {
 }
 
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
-const post = (path: string, body: string) => `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+const post = (path: string, body: string) =>
+  `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`
 
 async function receive (socket: Socket, isWhole: (text: string) => boolean): Promise<string> {
   let text = ''
@@ -74,7 +75,8 @@ t.test('edge H1b: of 1,000 pipelined requests no more than 8 are in work, none b
 
 t.test('edge H1b: however requests and packets are cut, each is answered, with its own body', async (t) => {
   const { open } = await serve(t, ({ url }, response, body) => response.end(`${url} ${body.length}\n`))
-  const body = fc.array(fc.constantFrom('\r\n\r\n', '\r', '\n', '{}', get('/hidden'), 'x'.repeat(50)), { maxLength: 5 }).map((parts) => parts.join(''))
+  const body = fc.array(fc.constantFrom('\r\n\r\n', '\r', '\n', '{}', get('/hidden'), 'x'.repeat(50)), { maxLength: 5 })
+    .map((parts) => parts.join(''))
   const requests = fc.array(fc.option(body, { nil: null }), { minLength: 1, maxLength: 20 })
   await fc.assert(fc.asyncProperty(requests, fc.array(fc.nat(400), { maxLength: 8 }), async (bodies, lengths) => {
     const socket = await open()
@@ -115,14 +117,17 @@ t.test('edge H1c: a connection whose answer is not read is closed, ended by a wh
     const { open, server } = await serve(t, (_request, response) => response.end(BIG), 10)
     const deaf = await open()
     deaf.pause().write(get('/').repeat(1000) + end)
-    await until('the connection to be closed', () => new Promise((resolve) => server.getConnections((_error, count) => resolve(count === 0))))
+    await until('the connection to be closed', () =>
+      new Promise((resolve) => server.getConnections((_error, count) => resolve(count === 0))))
   }
   t.pass()
 })
 
 t.test('edge H1c: what is in work is waited for, and so is a client that reads', async (t) => {
   const held: ServerResponse[] = []
-  const { open } = await serve(t, ({ url }, response) => url === '/held' ? held.push(response) : response.end('done'), 2)
+  const { open } = await serve(
+    t, ({ url }, response) => url === '/held' ? held.push(response) : response.end('done'), 2
+  )
   const socket = await open()
   // The second answer waits for the first.
   socket.write(get('/held') + get('/'))

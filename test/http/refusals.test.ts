@@ -16,13 +16,22 @@ t.test('B30, F14: an unknown address is 404, and is not echoed; there is no file
   for (const path of paths) {
     for (const method of ['GET', 'POST', 'DELETE', 'PROPFIND']) {
       const answer = await app.request(path, { method })
-      t.match(answer, { status: 404, text: '{"error":{"message":"There is nothing at this address.","type":"invalid_request_error","code":"not_found","param":null}}' }, `${method} ${path.slice(0, 40)}`)
+      t.match(
+        answer,
+        {
+          status: 404,
+          text: '{"error":{"message":"There is nothing at this address.","type":"invalid_request_error","code":"not_found","param":null}}'
+        },
+        `${method} ${path.slice(0, 40)}`
+      )
       assertAnswerHeaders(answer)
       assertNoCanary(app, answer)
     }
   }
   // A client that does not resolve the dots by itself.
-  for (const path of ['/../package.json', '/v1/../../.env', '/./.env', '//.env', '/..\\..\\.env', '/.%2e/package.json']) {
+  for (const path of [
+    '/../package.json', '/v1/../../.env', '/./.env', '//.env', '/..\\..\\.env', '/.%2e/package.json'
+  ]) {
     const [answer] = await exchange(app, `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`, 1)
     t.equal(answer?.status, 404, path)
   }
@@ -30,9 +39,16 @@ t.test('B30, F14: an unknown address is 404, and is not echoed; there is no file
 
 t.test('B30: where nothing is, no body is read', async (t) => {
   const app = await startApp(t)
-  for (const [body, type] of [['{', 'application/json'], ['a=b', 'text/plain'], ['x'.repeat(100_000), 'application/json'], ['{}', undefined]] as const) {
-    const init = { body: Buffer.from(body), headers: type === undefined ? [] : [['content-type', type] as [string, string]] }
-    for (const [path, method, status] of [['/nowhere', 'POST', 404], ['/livez', 'POST', 405], ['/v1/realtime/sessions', 'PUT', 405], ['/v1/realtime/sessions', 'QUERY', 405], ['/nowhere', 'QUERY', 404]] as const) {
+  for (const [body, type] of [
+    ['{', 'application/json'], ['a=b', 'text/plain'], ['x'.repeat(100_000), 'application/json'], ['{}', undefined]
+  ] as const) {
+    const init = {
+      body: Buffer.from(body), headers: type === undefined ? [] : [['content-type', type] as [string, string]]
+    }
+    for (const [path, method, status] of [
+      ['/nowhere', 'POST', 404], ['/livez', 'POST', 405], ['/v1/realtime/sessions', 'PUT', 405],
+      ['/v1/realtime/sessions', 'QUERY', 405], ['/nowhere', 'QUERY', 404]
+    ] as const) {
       t.equal((await app.request(path, { ...init, method })).status, status, `${method} ${path} ${type}`)
     }
   }
@@ -66,7 +82,9 @@ t.test('B23: a request id that comes in is kept from a trusted proxy alone, and 
   t.not((await untrusting.mint('client_secrets', {}, { 'x-request-id': 'abc' })).headers.get('x-request-id'), 'abc')
 
   const app = await startApp(t, { env: { TRUST_PROXY: '127.0.0.0/8' } })
-  for (const id of ['a', 'A-z_0.9', 'x'.repeat(128)]) t.equal((await app.mint('client_secrets', {}, { 'x-request-id': id })).headers.get('x-request-id'), id)
+  for (const id of ['a', 'A-z_0.9', 'x'.repeat(128)]) {
+    t.equal((await app.mint('client_secrets', {}, { 'x-request-id': id })).headers.get('x-request-id'), id)
+  }
   for (const id of ['', 'x'.repeat(129), 'a b', 'a,b', '<script>', 'é', '"', 'a\tb', '../x']) {
     const { headers } = await app.mint('client_secrets', {}, { 'x-request-id': id })
     t.match(headers.get('x-request-id'), /^[0-9a-f-]{36}$/, JSON.stringify(id))
@@ -75,8 +93,13 @@ t.test('B23: a request id that comes in is kept from a trusted proxy alone, and 
   const twice = await app.request('/livez', { headers: [['x-request-id', 'a'], ['x-request-id', 'b']] })
   t.match(twice.headers.get('x-request-id'), /^[0-9a-f-]{36}$/)
   for (const name of ['X-Request-Id', 'traceparent']) {
-    for (const [value, status] of [['x'.repeat(1024), 200], ['\xc3\xa9\u2028', 200], ['canary\r\n Set-Cookie: a=b', 400], ['canary\rSet-Cookie: a=b', 400], ['canary\nSet-Cookie: a=b', 400], ['canary\0', 400], ['\x1b[31mcanary', 400]] as const) {
-      const [answer] = await exchange(app, `GET /livez HTTP/1.1\r\nHost: a\r\n${name}: ${value}\r\n\r\n`, 1) as [RawAnswer]
+    for (const [value, status] of [
+      ['x'.repeat(1024), 200], ['\xc3\xa9\u2028', 200], ['canary\r\n Set-Cookie: a=b', 400],
+      ['canary\rSet-Cookie: a=b', 400], ['canary\nSet-Cookie: a=b', 400], ['canary\0', 400], ['\x1b[31mcanary', 400]
+    ] as const) {
+      const [answer] = await exchange(
+        app, `GET /livez HTTP/1.1\r\nHost: a\r\n${name}: ${value}\r\n\r\n`, 1
+      ) as [RawAnswer]
       t.equal(answer.status, status, `${name}: ${encodeURI(value).slice(0, 40)}`)
       if (status === 200) t.match(answer.headers.get('x-request-id'), /^[0-9a-f-]{36}$/)
       t.equal(answer.headers.get('set-cookie'), null)
@@ -86,11 +109,15 @@ t.test('B23: a request id that comes in is kept from a trusted proxy alone, and 
 })
 
 t.test('B30: an error of our own is 500, and says nothing', async (t) => {
-  const app = await startApp(t, { limits: { take: () => { throw new TypeError('canary in a message') }, peek: () => [], close: () => {} } })
+  const app = await startApp(
+    t, { limits: { take: () => { throw new TypeError('canary in a message') }, peek: () => [], close: () => {} } }
+  )
   const { status, body } = await app.mint('client_secrets')
   t.equal(status, 500)
   t.same(body, { error: { message: 'The service failed.', type: 'api_error', code: 'internal_error', param: null } })
-  t.match(app.logLines().at(-1), { msg: 'refused', code: 'internal_error', err: { type: 'TypeError', at: /^test\/|^src\// } })
+  t.match(
+    app.logLines().at(-1), { msg: 'refused', code: 'internal_error', err: { type: 'TypeError', at: /^test\/|^src\// } }
+  )
 })
 
 t.test('the log says of a refusal what happened, and of a caller nothing', async (t) => {
@@ -100,5 +127,7 @@ t.test('the log says of a refusal what happened, and of a caller nothing', async
   app.upstream.answer(GA, failure(401))
   await app.mint('client_secrets')
   t.match(app.logLines().at(-1), { level: 50, msg: 'refused', code: 'upstream_rejected', reason: 'upstream_401' })
-  for (const line of app.logLines().filter(({ msg }) => !String(msg).startsWith('Server listening'))) t.notMatch(JSON.stringify(line), /127\.0\.0\.1|"ada"|user-agent|remoteAddress|hostname/)
+  for (const line of app.logLines().filter(({ msg }) => !String(msg).startsWith('Server listening'))) {
+    t.notMatch(JSON.stringify(line), /127\.0\.0\.1|"ada"|user-agent|remoteAddress|hostname/)
+  }
 })

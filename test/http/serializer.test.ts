@@ -1,5 +1,5 @@
-import t from 'tap'
 import fc from 'fast-check'
+import t from 'tap'
 import Type from 'typebox'
 import { projector } from '../../src/http/serializer.ts'
 
@@ -14,7 +14,11 @@ t.test('an object or array where the schema has none is left out', async (t) => 
   t.strictSame(project({ id: { secret: 1 }, tags: ['a', { secret: 1 }, ['b'], 'c'] }), { tags: ['a', 'c'] })
   t.strictSame(project({ id: [1], tags: { secret: 1 } }), {})
   t.equal(projector(Type.String())({}), undefined)
-  t.equal(projector({ allOf: [Type.Object({ a: Type.String() })] })({ a: 'a' }), undefined, 'words that we do not read open nothing')
+  t.equal(
+    projector({ allOf: [Type.Object({ a: Type.String() })] })({ a: 'a' }),
+    undefined,
+    'words that we do not read open nothing'
+  )
 })
 
 t.test('a scalar passes as it is, whatever its type', async (t) => {
@@ -37,20 +41,31 @@ t.test('a union keeps the members of all its variants', async (t) => {
 
 t.test('free-form values pass whole, records by their values', async (t) => {
   const free = { any: [{ thing: 1 }] }
-  const schema = Type.Object({ free: Type.Unknown({ description: 'anything' }), record: Type.Record(Type.String(), Type.Object({ n: Type.Number() })) })
+  const schema = Type.Object({
+    free: Type.Unknown({ description: 'anything' }),
+    record: Type.Record(Type.String(), Type.Object({ n: Type.Number() }))
+  })
   t.strictSame(projector(schema)({ free, record: { k: { n: 1, m: 2 } } }), { free, record: { k: { n: 1 } } })
 })
 
 t.test('the names in what is shown are names of the schema, for any JSON, which stays as it is', async () => {
   const names = ['a', 'b', 'c']
-  const project = projector(Type.Object({ a: Type.Array(Type.Object({ b: Type.String() })), b: Type.Union([Type.Null(), Type.Object({ c: Type.Integer() })]), c: Type.String() }))
+  const project = projector(Type.Object({
+    a: Type.Array(Type.Object({ b: Type.String() })),
+    b: Type.Union([Type.Null(), Type.Object({ c: Type.Integer() })]),
+    c: Type.String()
+  }))
   const key = fc.oneof(fc.constantFrom(...names), fc.string())
   const { json } = fc.letrec((tie) => ({
-    json: fc.oneof({ maxDepth: 4 }, fc.jsonValue({ maxDepth: 1 }), fc.array(tie('json')), fc.dictionary(key, tie('json')))
+    json: fc.oneof(
+      { maxDepth: 4 }, fc.jsonValue({ maxDepth: 1 }), fc.array(tie('json')), fc.dictionary(key, tie('json'))
+    )
   }))
   const namesIn = (value: unknown): string[] => typeof value !== 'object' || value === null
     ? []
-    : Array.isArray(value) ? value.flatMap(namesIn) : Object.entries(value).flatMap(([name, inner]) => [name, ...namesIn(inner)])
+    : Array.isArray(value)
+      ? value.flatMap(namesIn)
+      : Object.entries(value).flatMap(([name, inner]) => [name, ...namesIn(inner)])
   fc.assert(fc.property(json, (value) => {
     const before = JSON.stringify(value)
     return namesIn(project(value)).every((name) => names.includes(name)) && JSON.stringify(value) === before

@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { POLICY, startApp, type App } from '../support/app.ts'
+import { type App, POLICY, startApp } from '../support/app.ts'
 import { until } from '../support/until.ts'
 
 const [OF_CALLER, OF_ADDRESS] = [32, 256]
@@ -18,7 +18,9 @@ async function begin (t: Test, app: App, sub: string, count: number) {
     t.teardown(() => socket.destroy())
     socket.on('error', () => {}).on('data', (bytes) => statuses.push(Number(String(bytes).split(' ')[1])))
     await once(socket, 'connect')
-    socket.write(`POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\n${authorization}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{`)
+    socket.write(
+      `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\n${authorization}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{`
+    )
     return socket as Socket
   }))
   return { sockets, statuses }
@@ -31,9 +33,15 @@ t.test('edge M3a: of the slow bodies of one caller 32 are waited for, the rest i
   const { sockets, statuses } = await begin(t, app, 'slow', 300)
   await until('the refusals', () => statuses.length === 300 - OF_CALLER)
   t.same([...new Set(statuses)], [429])
-  t.match(app.auditLines().at(-1), { event: 'mint.refused', code: 'rate_limit_exceeded', reason: 'slow_bodies_of_caller' })
-  for (let i = 0; i < 20; i++) t.equal((await app.mint('client_secrets', i % 2 === 0 ? {} : undefined, await as(app, `other-${i}`))).status, 200)
-  t.equal((await app.mint('client_secrets', {}, await as(app, 'slow'))).status, 200, 'a body that is there is not one of them')
+  t.match(
+    app.auditLines().at(-1), { event: 'mint.refused', code: 'rate_limit_exceeded', reason: 'slow_bodies_of_caller' }
+  )
+  for (let i = 0; i < 20; i++) {
+    t.equal((await app.mint('client_secrets', i % 2 === 0 ? {} : undefined, await as(app, `other-${i}`))).status, 200)
+  }
+  t.equal(
+    (await app.mint('client_secrets', {}, await as(app, 'slow'))).status, 200, 'a body that is there is not one of them'
+  )
 
   for (const socket of sockets) socket.write('}')
   await until('those that were waited for', () => statuses.filter((status) => status === 200).length === OF_CALLER)

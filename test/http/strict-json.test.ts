@@ -3,7 +3,7 @@
 
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
-import { startApp, type Answer, type App } from '../support/app.ts'
+import { type Answer, type App, startApp } from '../support/app.ts'
 import { exchange } from '../support/raw-http.ts'
 import { GA } from '../support/upstream.ts'
 
@@ -42,7 +42,10 @@ const REFUSED: Record<string, Rows> = {
   'B13: a name that reaches a prototype is refused wherever it stands': [
     ['__proto__', '{"__proto__":{}}', 'invalid_request'],
     ['__proto__, escaped', '{"\\u005f_proto__":{}}', 'invalid_request'],
-    ['__proto__, escaped throughout', '{"\\u005F\\u005f\\u0070\\u0072\\u006f\\u0074\\u006f\\u005f\\u005f":{}}', 'invalid_request'],
+    [
+      '__proto__, escaped throughout', '{"\\u005F\\u005f\\u0070\\u0072\\u006f\\u0074\\u006f\\u005f\\u005f":{}}',
+      'invalid_request'
+    ],
     ['__proto__ with a scalar', '{"session":{"__proto__":1}}', 'invalid_request'],
     ['__proto__ in the depth', '{"session":{"tools":[{"__proto__":null}]}}', 'invalid_request'],
     ['__proto__ beside the session', '{"expires_after":{"__proto__":{"seconds":60}}}', 'invalid_request'],
@@ -106,24 +109,41 @@ for (const [law, rows] of Object.entries(REFUSED)) {
 t.test('B16: no body at all, or one of no bytes, is {}', async (t) => {
   const app = await startApp(t)
   for (const route of ['client_secrets', 'sessions']) {
-    for (const [body, headers] of [[undefined, {}], [undefined, json], ['', json]] as const) t.equal((await app.mint(route, body, headers)).status, 200)
+    for (const [body, headers] of [[undefined, {}], [undefined, json], ['', json]] as const) {
+      t.equal((await app.mint(route, body, headers)).status, 200)
+    }
   }
-  const [chunked] = await exchange(app, `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await app.token()}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, 1)
+  const [chunked] = await exchange(
+    app,
+    `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await app.token()}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    1
+  )
   t.equal(chunked?.status, 200)
-  for (const { body } of app.upstream.requests.filter(({ path }) => path === GA)) t.same(body, app.upstream.requests[0]?.body)
+  for (const { body } of app.upstream.requests.filter(({ path }) => path === GA)) {
+    t.same(body, app.upstream.requests[0]?.body)
+  }
 })
 
 t.test('B16: a body that is not an object is 400 on every route', async (t) => {
   const app = await startApp(t)
   for (const route of ROUTES) {
-    for (const body of ['[]', '"a"', '1', 'null']) t.match(await app.mint(route, body, json), { status: 400, body: { error: { code: 'invalid_request', param: null } } }, `${route} ${body}`)
+    for (const body of ['[]', '"a"', '1', 'null']) {
+      t.match(
+        await app.mint(route, body, json),
+        { status: 400, body: { error: { code: 'invalid_request', param: null } } },
+      `${route} ${body}`
+      )
+    }
   }
 })
 
 t.test('B14: other names of Object.prototype are unknown fields like any other', async (t) => {
   const app = await startApp(t)
   for (const name of ['toString', 'hasOwnProperty', 'valueOf', '__defineGetter__']) {
-    t.match((await app.mint('client_secrets', { session: { [name]: 'x' } })).body.error, { code: 'policy_violation', param: `session.${name}` })
+    t.match(
+      (await app.mint('client_secrets', { session: { [name]: 'x' } })).body.error,
+      { code: 'policy_violation', param: `session.${name}` }
+    )
     t.match((await app.mint('sessions', { [name]: 'x' })).body.error, { code: 'policy_violation', param: name })
     t.match((await app.mint('client_secrets', { [name]: 'x' })).body.error, { code: 'policy_violation', param: name })
   }
@@ -134,13 +154,18 @@ t.test('B11, B12: a body over 32 KiB is 413, however it says how long it is and 
   const body = JSON.stringify({ session: { instructions: 'x'.repeat(33_000) } })
   await app.mint('client_secrets', '[]', json)
   const keys = JSON.stringify(Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`k${i}`, i])))
-  for (const sent of [body, keys, '{"a":1,'.padEnd(100_000), `[${'1,'.repeat(1_000_000)}1]`, '['.repeat(450_000), '{"a":'.repeat(450_000), '['.repeat(225_000) + ']'.repeat(225_000)]) {
+  for (const sent of [
+    body, keys, '{"a":1,'.padEnd(100_000), `[${'1,'.repeat(1_000_000)}1]`, '['.repeat(450_000), '{"a":'.repeat(450_000),
+    '['.repeat(225_000) + ']'.repeat(225_000)
+  ]) {
     const answer = await timed(app, sent)
     t.match(answer, { status: 413, body: { error: { code: 'body_too_large' } } })
     t.ok(answer.cpuMs < MAX_CPU_MS, `${answer.cpuMs} ms`)
   }
   const head = `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: mint.test\r\nAuthorization: Bearer ${await app.token()}\r\nContent-Type: application/json\r\n`
-  const [chunked] = await exchange(app, `${head}Transfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`, 1)
+  const [chunked] = await exchange(
+    app, `${head}Transfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`, 1
+  )
   t.equal(chunked?.status, 413)
   const [announced] = await exchange(app, `${head}Content-Length: 99999999\r\n\r\n`, 1)
   t.equal(announced?.status, 413, 'before any of it is sent')
@@ -160,23 +185,47 @@ t.test('B18: anything but application/json in UTF-8 is 415', async (t) => {
     'application/json, text/plain', 'application/json, application/json', 'application/json text/plain', 'text/plain; application/json', 'application/jsonp', 'application/json-patch+json', 'application/vnd.api+json',
     'application/json; charset=utf-16', 'application/json; charset=latin1', 'application/json; charset=utf-8; charset=utf-16', 'application/json; boundary=x', 'text/json', 'application/octet-stream', 'blob', '*/*', 'json', ''
   ]
-  for (const type of types) t.match(await app.mint('client_secrets', '{}', { 'content-type': type }), { status: 415, body: { error: { code: 'unsupported_media_type' } } }, type)
-  t.equal((await app.mint('client_secrets', Buffer.from('{}'), { 'content-type': undefined })).status, 415, 'no type at all')
+  for (const type of types) {
+    t.match(
+      await app.mint('client_secrets', '{}', { 'content-type': type }),
+      { status: 415, body: { error: { code: 'unsupported_media_type' } } },
+      type
+    )
+  }
+  t.equal(
+    (await app.mint('client_secrets', Buffer.from('{}'), { 'content-type': undefined })).status, 415, 'no type at all'
+  )
 })
 
 t.test('B20: a body that is encoded is 415, and nothing is decompressed', async (t) => {
   const app = await startApp(t)
-  for (const encoding of ['gzip', 'br', 'deflate', 'zstd', 'GZIP', 'gzip, gzip', 'identity, gzip', 'x-unknown', Array(1000).fill('gzip').join(', ')]) {
-    t.equal((await app.mint('client_secrets', gzipSync('{}'), { ...json, 'content-encoding': encoding })).status, 415, encoding.slice(0, 20))
-    t.equal((await app.mint('client_secrets', '{}', { ...json, 'content-encoding': encoding })).status, 415, 'a body that only says so')
+  for (const encoding of [
+    'gzip', 'br', 'deflate', 'zstd', 'GZIP', 'gzip, gzip', 'identity, gzip', 'x-unknown',
+    Array(1000).fill('gzip').join(', ')
+  ]) {
+    t.equal(
+      (await app.mint('client_secrets', gzipSync('{}'), { ...json, 'content-encoding': encoding })).status,
+      415,
+      encoding.slice(0, 20)
+    )
+    t.equal(
+      (await app.mint('client_secrets', '{}', { ...json, 'content-encoding': encoding })).status,
+      415,
+      'a body that only says so'
+    )
   }
-  t.equal((await app.mint('client_secrets', gzipSync('x'.repeat(10_000_000)), { ...json, 'content-encoding': 'gzip' })).status, 415, 'a bomb')
+  t.equal((await app.mint(
+    'client_secrets', gzipSync('x'.repeat(10_000_000)), { ...json, 'content-encoding': 'gzip' }
+  )).status, 415, 'a bomb')
   t.equal((await app.mint('client_secrets', gzipSync('{}'), json)).status, 400, 'one that does not say so')
 })
 
 t.test('B18: application/json is read however it is spelled', async (t) => {
   const app = await startApp(t)
-  for (const type of ['application/json', 'application/json; charset=utf-8', 'application/json;charset="UTF-8"', 'Application/JSON', 'application/json; charset=utf8', 'application/json;']) {
+  for (const type of [
+    'application/json', 'application/json; charset=utf-8', 'application/json;charset="UTF-8"', 'Application/JSON',
+    'application/json; charset=utf8', 'application/json;'
+  ]) {
     t.equal((await app.mint('client_secrets', '{}', { 'content-type': type })).status, 200, type)
   }
   t.equal((await app.mint('client_secrets', '{}', { ...json, 'content-encoding': 'identity' })).status, 200)
@@ -184,8 +233,12 @@ t.test('B18: application/json is read however it is spelled', async (t) => {
 
 t.test('whoever is not admitted is told so whatever the body is', async (t) => {
   const app = await startApp(t)
-  for (const [body, type] of [['{', 'application/json'], ['x'.repeat(100_000), 'application/json'], ['a=b', 'text/plain']] as const) {
+  for (const [body, type] of [
+    ['{', 'application/json'], ['x'.repeat(100_000), 'application/json'], ['a=b', 'text/plain']
+  ] as const) {
     t.equal((await app.mint('client_secrets', body, { authorization: undefined, 'content-type': type })).status, 401)
-    t.equal((await app.mint('client_secrets', body, { authorization: `Bearer ${await app.token({ plan: 'free' })}`, 'content-type': type })).status, 403)
+    t.equal((await app.mint(
+      'client_secrets', body, { authorization: `Bearer ${await app.token({ plan: 'free' })}`, 'content-type': type }
+    )).status, 403)
   }
 })

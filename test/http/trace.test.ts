@@ -1,5 +1,5 @@
 import t from 'tap'
-import { startApp, type App } from '../support/app.ts'
+import { type App, startApp } from '../support/app.ts'
 
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736'
 const PARENT = '00f067aa0ba902b7'

@@ -1,9 +1,9 @@
 // Limits as a caller sees them.
 
 import t from 'tap'
+import { createMemoryStore } from '../../src/limits/memory.ts'
 import { POLICY, startApp } from '../support/app.ts'
 import { failure, GA, json } from '../support/upstream.ts'
-import { createMemoryStore } from '../../src/limits/memory.ts'
 
 const limited = (limits: string) => POLICY.replace('limits: { minute: 50, day: 500 }', `limits: ${limits}`)
 
@@ -104,13 +104,17 @@ t.test('E5, E7: all routes and kinds and tokens of a caller count together, and 
     t.equal((await app.mint(route, {}, { authorization: `Bearer ${await app.token({ jti: route })}` })).status, 200)
   }
   t.equal((await app.mint('sessions')).status, 429)
-  for (const sub of ['Ada', 'ada.', 'bob', 'adá', 'ada\u0301']) t.equal((await app.mint('sessions', {}, { authorization: `Bearer ${await app.token({ sub })}` })).status, 200, sub)
+  for (const sub of ['Ada', 'ada.', 'bob', 'adá', 'ada\u0301']) {
+    t.equal((await app.mint('sessions', {}, { authorization: `Bearer ${await app.token({ sub })}` })).status, 200, sub)
+  }
 })
 
 t.test('a total is shared by all callers of the policy', async (t) => {
   const app = await startApp(t, { policy: limited('{ day: 9, total: { day: 3 } }') })
   const statuses = []
-  for (const sub of ['a', 'b', 'c', 'd']) statuses.push((await app.mint('sessions', {}, { authorization: `Bearer ${await app.token({ sub })}` })).status)
+  for (const sub of ['a', 'b', 'c', 'd']) {
+    statuses.push((await app.mint('sessions', {}, { authorization: `Bearer ${await app.token({ sub })}` })).status)
+  }
   t.same(statuses, [200, 200, 200, 429])
 })
 
@@ -125,7 +129,9 @@ t.test('E9: a parallel burst gets exactly the limit', async (t) => {
 t.test('a store that is full of exhausted callers is 503', async (t) => {
   const app = await startApp(t, { policy: limited('{ day: 1 }'), limits: createMemoryStore({ maxEntries: 1 }) })
   t.equal((await app.mint('client_secrets')).status, 200)
-  const { status, headers, body } = await app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ sub: 'bob' })}` })
+  const { status, headers, body } = await app.mint(
+    'client_secrets', {}, { authorization: `Bearer ${await app.token({ sub: 'bob' })}` }
+  )
   t.equal(status, 503)
   t.match(body.error, { code: 'limits_unavailable' })
   t.equal(headers.get('retry-after'), '60')

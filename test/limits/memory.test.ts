@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import t from 'tap'
-import { WINDOW_MS, tightest, type Bucket, type Take, type WindowName } from '../../src/limits/limits.ts'
+import { type Bucket, type Take, tightest, WINDOW_MS, type WindowName } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { times } from '../support/times.ts'
 
@@ -54,25 +54,37 @@ function model () {
         }
       }
     },
-    remaining: (at: number, buckets: readonly Bucket[]) => each(buckets).map(({ bucket, window, limit }) => limit - (open(at, bucket, window)?.count ?? 0))
+    remaining: (at: number, buckets: readonly Bucket[]) =>
+      each(buckets).map(({ bucket, window, limit }) => limit - (open(at, bucket, window)?.count ?? 0))
   }
 }
 
-const windows = fc.record({ minute: fc.integer({ min: 1, max: 3 }), hour: fc.integer({ min: 1, max: 5 }), day: fc.integer({ min: 1, max: 8 }) }, { requiredKeys: [] })
+const windows = fc.record(
+  { minute: fc.integer({ min: 1, max: 3 }), hour: fc.integer({ min: 1, max: 5 }), day: fc.integer({ min: 1, max: 8 }) },
+  { requiredKeys: [] }
+)
 const step = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant('take' as const), who: fc.nat(2) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('giveBack', 'refund'), which: fc.nat(20) }) },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('fail' as const), who: fc.nat(2) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(1, 59_999, 60_000, 3_600_000, 86_400_000) }) }
+  {
+    weight: 2,
+    arbitrary: fc.record(
+      { do: fc.constant('wait' as const), ms: fc.constantFrom(1, 59_999, 60_000, 3_600_000, 86_400_000) }
+    )
+  }
 )
 
 t.test('E10, edge M4: it takes, refuses, gives back and refunds as the model does', async (t) => {
-  fc.assert(fc.property(fc.tuple(windows, windows), windows, fc.array(step, { maxLength: 60 }), ([first, second], total, steps) => {
+  fc.assert(fc.property(fc.tuple(
+    windows, windows
+  ), windows, fc.array(step, { maxLength: 60 }), ([first, second], total, steps) => {
     const { clock, take, peek } = store()
     const expected = model()
     const taken: [Take, PutBack][] = []
-    const bucketsOf = (who: number): Bucket[] => [caller(String(who), who === 0 ? first : second), { key: 'policy:p', windows: total }]
-      .filter(({ windows }) => Object.keys(windows).length > 0)
+    const bucketsOf = (who: number): Bucket[] =>
+      [caller(String(who), who === 0 ? first : second), { key: 'policy:p', windows: total }]
+        .filter(({ windows }) => Object.keys(windows).length > 0)
     const putBack = (which: number, how: 'giveBack' | 'refund') => {
       for (const [one, other] of taken.splice(which % (taken.length || 1), 1)) {
         one[how]()
@@ -88,12 +100,16 @@ t.test('E10, edge M4: it takes, refuses, gives back and refunds as the model doe
         const [one, other] = [take(buckets), expected.take(clock.ms, buckets)]
         if (one.taken !== (other !== null)) throw new Error('taken by one alone')
         if (other !== null) taken.push([one, other])
-        else if (expected.remaining(clock.ms, buckets).join() !== before.join()) throw new Error('a refusal cost something')
+        else if (expected.remaining(clock.ms, buckets).join() !== before.join()) {
+          throw new Error('a refusal cost something')
+        }
         if (other !== null && next.do === 'fail') putBack(taken.length - 1, 'refund')
       }
       for (const who of [0, 1, 2]) {
         const seen = (peek(bucketsOf(who)) as Take['windows']).map(({ remaining }) => remaining)
-        if (seen.join() !== expected.remaining(clock.ms, bucketsOf(who)).join()) throw new Error(`${seen.join()} remain`)
+        if (seen.join() !== expected.remaining(clock.ms, bucketsOf(who)).join()) {
+          throw new Error(`${seen.join()} remain`)
+        }
       }
     }
   }), { numRuns: times(200) })
@@ -109,7 +125,9 @@ t.test('all windows are taken, or none', async (t) => {
   t.notOk(refused.taken)
   refused.giveBack()
   refused.refund()
-  t.same((await peek(buckets)).map(({ window, remaining }) => [window, remaining]), [['minute', 3], ['day', 3], ['day', 0]])
+  t.same(
+    (await peek(buckets)).map(({ window, remaining }) => [window, remaining]), [['minute', 3], ['day', 3], ['day', 0]]
+  )
 })
 
 t.test('what was taken from a window that has ended is not given to the next one', async (t) => {
@@ -212,15 +230,23 @@ t.test('nor is what all callers of a policy have taken', async (t) => {
 t.test('the least recently seen is forgotten first', async (t) => {
   const { take, peek } = store(3)
   for (const name of ['a', 'b', 'c', 'a', 'd']) take([caller(name, { day: 9 })])
-  const used = await Promise.all(['a', 'b', 'c', 'd'].map(async (name) => 9 - ((await peek([caller(name, { day: 9 })]))[0]?.remaining ?? 9)))
+  const used = await Promise.all(
+    ['a', 'b', 'c', 'd'].map(async (name) => 9 - ((await peek([caller(name, { day: 9 })]))[0]?.remaining ?? 9))
+  )
   t.same(used, [2, 0, 1, 1])
 })
 
 t.test('where only exhausted callers are left a new one is refused, until one of them is free', async (t) => {
   const { clock, take } = store(3)
-  for (const name of ['a', 'b', 'c']) t.ok(take([caller(name, name === 'a' ? { minute: 1, day: 9 } : { day: 1 })]).taken)
+  for (const name of ['a', 'b', 'c']) {
+    t.ok(take([caller(name, name === 'a' ? { minute: 1, day: 9 } : { day: 1 })]).taken)
+  }
   const newcomer = [caller('d', { day: 9 })]
-  for (const attempt of [1, 2]) t.throws(() => take(newcomer), { code: 'limits_unavailable', reason: 'store_full', retryAfterSeconds: 60 }, String(attempt))
+  for (const attempt of [1, 2]) {
+    t.throws(
+      () => take(newcomer), { code: 'limits_unavailable', reason: 'store_full', retryAfterSeconds: 60 }, String(attempt)
+    )
+  }
   t.notOk(take([caller('b', { day: 1 })]).taken, 'who is known is answered as ever')
   clock.ms = 60_000
   t.ok(take(newcomer).taken)

@@ -2,13 +2,15 @@
 
 import t from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
-import { NO_REDIS, startRedis, type RedisServer } from '../support/redis.ts'
+import { NO_REDIS, type RedisServer, startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { ADA, connectStore, openStore } from './store.ts'
 
 const KEY = '{ephemint}:caller:ada:minute'
 
-t.test('E14, edge L7: what is no window of ours is an error and not zero, also where a replica may count alone', { skip: NO_REDIS }, async (t) => {
+t.test('E14, edge L7: what is no window of ours is an error and not zero, also where a replica may count alone', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   for (const local of [null, createMemoryStore()]) {
     const store = await connectStore(t, redis, { local })
@@ -55,7 +57,9 @@ t.test('E14: a window that was spoilt meanwhile gets nothing back', { skip: NO_R
   t.equal(await redis.control.exists('{ephemint}:caller:ada:day'), 0, 'the other window did')
 })
 
-t.test('E14: windows that are gone before their time are an error once, told and counted, and then begin anew', { skip: NO_REDIS }, async (t) => {
+t.test('E14: windows that are gone before their time are an error once, told and counted, and then begin anew', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   const [one, two] = [await connectStore(t, redis), await connectStore(t, redis)]
   await one.take([ADA])
@@ -93,7 +97,9 @@ t.test('windows of which none can be open any more are no loss', { skip: NO_REDI
   t.equal(store.counts().dataLosses, 0)
 })
 
-t.test('E14: a Redis that may evict windows is not relied on, and is once it may not', { skip: NO_REDIS }, async (t) => {
+t.test('E14: a Redis that may evict windows is not relied on, and is once it may not', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t, '--maxmemory', '64mb', '--maxmemory-policy', 'volatile-lru')
   const store = openStore(t, redis)
   await until('the refusal to be told', () => store.log.kept.some((line) => line.includes('redis_evicts_keys')))
@@ -103,7 +109,9 @@ t.test('E14: a Redis that may evict windows is not relied on, and is once it may
   await until('Redis to be up', store.isUp)
 })
 
-t.test('edge L7: a window that was spoilt by a number too large gets nothing back, and no refund', { skip: NO_REDIS }, async (t) => {
+t.test('edge L7: a window that was spoilt by a number too large gets nothing back, and no refund', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   for (const how of ['giveBack', 'refund'] as const) {
@@ -133,11 +141,30 @@ t.test('edge L7: a Redis that may evict windows from now on is noticed within 5 
   t.match(await store.peek([ADA]), [{ remaining: 1 }, {}], 'and it counts on')
 })
 
-t.test('the rights that docs/deploying.md names are enough; without INFO there is a warning', { skip: NO_REDIS }, async (t) => {
+t.test('the rights that docs/deploying.md names are enough; without INFO there is a warning', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   for (const right of ['+info', '-info']) {
-    await redis.control.call('ACL', 'SETUSER', 'mint', 'on', '>secret', '~{ephemint}:*', '+eval', '+evalsha', '+get', '+set', '+del', '+pttl', '+select', right)
-    const store = await connectStore(t, { address: { ...redis.address, username: 'mint', password: 'secret', database: 1 } })
+    await redis.control.call(
+      'ACL',
+      'SETUSER',
+      'mint',
+      'on',
+      '>secret',
+      '~{ephemint}:*',
+      '+eval',
+      '+evalsha',
+      '+get',
+      '+set',
+      '+del',
+      '+pttl',
+      '+select',
+      right
+    )
+    const store = await connectStore(
+      t, { address: { ...redis.address, username: 'mint', password: 'secret', database: 1 } }
+    )
     const take = await store.take([ADA])
     t.equal(take.taken, true)
     await take.giveBack()

@@ -7,7 +7,7 @@ import { startFaultProxy } from '../support/fault-proxy.ts'
 import { addressOf, NO_REDIS, startRedis } from '../support/redis.ts'
 import { startFakeRedis } from '../support/resp.ts'
 import { until } from '../support/until.ts'
-import { ADA, connectStore, openStore, type OpenedStore } from './store.ts'
+import { ADA, connectStore, type OpenedStore, openStore } from './store.ts'
 
 t.setTimeout(120_000)
 
@@ -17,7 +17,9 @@ const IN_TIME_MS = 1000
 const BACK_WITHIN_MS = 5000
 const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503, retryAfterSeconds: 1 }
 
-t.test('fault 26: where Redis is down at the start nothing is minted, and the replica is ready as soon as Redis is there', { skip: NO_REDIS }, async (t) => {
+t.test('fault 26: where Redis is down at the start nothing is minted, and the replica is ready as soon as Redis is there', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   await redis.kill()
   const store = openStore(t, redis)
@@ -29,7 +31,9 @@ t.test('fault 26: where Redis is down at the start nothing is minted, and the re
   t.equal((await store.take([ADA])).taken, true)
 })
 
-t.test('fault 26: where replicas may count alone they are ready without Redis, and say that they do', { skip: NO_REDIS }, async (t) => {
+t.test('fault 26: where replicas may count alone they are ready without Redis, and say that they do', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   await redis.kill()
   const store = openStore(t, redis, { local: createMemoryStore() })
@@ -41,7 +45,9 @@ t.test('fault 26: where replicas may count alone they are ready without Redis, a
   await until('the loss to be told', () => store.messages().includes('Redis is lost: each replica counts alone'))
 })
 
-t.test('fault 27: where Redis dies under load every mint is answered in time, and it is said once', { skip: NO_REDIS }, async (t) => {
+t.test('fault 27: where Redis dies under load every mint is answered in time, and it is said once', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   const began = performance.now()
@@ -104,10 +110,17 @@ t.test('fault 28: a connection on which nothing comes back is replaced', { skip:
 })
 
 t.test('fault 28: errors of the whole server are its loss', async (t) => {
-  const errors = ['LOADING Redis is loading the dataset in memory', 'MOVED 4242 127.0.0.1:7001', 'READONLY You can\'t write against a read only replica.', 'OOM command not allowed', 'BUSY Redis is busy', 'CLUSTERDOWN The cluster is down', 'MASTERDOWN Link with MASTER is down', 'MISCONF Errors writing to the AOF file', 'NOAUTH Authentication required.', 'ERR unknown command']
+  const errors = [
+    'LOADING Redis is loading the dataset in memory', 'MOVED 4242 127.0.0.1:7001',
+    'READONLY You can\'t write against a read only replica.', 'OOM command not allowed', 'BUSY Redis is busy',
+    'CLUSTERDOWN The cluster is down', 'MASTERDOWN Link with MASTER is down', 'MISCONF Errors writing to the AOF file',
+    'NOAUTH Authentication required.', 'ERR unknown command'
+  ]
   await Promise.all(errors.map(async (error) => {
     let isWell = false
-    const redis = await startFakeRedis(t, (name) => isWell ? (name === 'INFO' ? '$0\r\n\r\n' : '*2\r\n:1\r\n$1\r\na\r\n') : `-${error}\r\n`)
+    const redis = await startFakeRedis(
+      t, (name) => isWell ? (name === 'INFO' ? '$0\r\n\r\n' : '*2\r\n:1\r\n$1\r\na\r\n') : `-${error}\r\n`
+    )
     const store = openStore(t, redis)
     await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
     await t.rejects(async () => store.take([ADA]), UNAVAILABLE, error)
@@ -131,7 +144,8 @@ t.test('fault 28: a Redis that takes no writes is lost until it does', { skip: N
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   const rows: [string, () => Promise<unknown>, () => Promise<unknown>][] = [
-    ['redis_oom', () => redis.control.config('SET', 'maxmemory', '1'), () => redis.control.config('SET', 'maxmemory', '0')],
+    ['redis_oom', () =>
+      redis.control.config('SET', 'maxmemory', '1'), () => redis.control.config('SET', 'maxmemory', '0')],
     ['redis_readonly', () => redis.control.replicaof('127.0.0.1', 1), () => redis.control.replicaof('NO', 'ONE')]
   ]
   for (const [reason, spoil, mend] of rows) {
@@ -144,7 +158,9 @@ t.test('fault 28: a Redis that takes no writes is lost until it does', { skip: N
   t.equal((await store.take([ADA])).taken, true)
 })
 
-t.test('fault 28: a Redis that a script of somebody else blocks is lost until that ends', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a Redis that a script of somebody else blocks is lost until that ends', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t, '--lua-time-limit', '10')
   const store = await connectStore(t, redis)
   const killer = redis.control.duplicate()
@@ -165,7 +181,9 @@ t.test('fault 28: a database that cannot be selected is not quietly another one'
   t.equal(await redis.control.dbsize(), 0)
 })
 
-t.test('fault 29: Redis returns, counts go on where they were, and within five seconds', { skip: NO_REDIS }, async (t) => {
+t.test('fault 29: Redis returns, counts go on where they were, and within five seconds', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t, '--appendonly', 'yes', '--appendfsync', 'always')
   const store = await connectStore(t, redis)
   await store.take([ADA])
@@ -179,7 +197,9 @@ t.test('fault 29: Redis returns, counts go on where they were, and within five s
   t.ok(store.messages().includes('Redis is back'))
 })
 
-t.test('fault 29: a mint that fails while Redis is lost keeps its own error, stays counted, and that is counted', { skip: NO_REDIS }, async (t) => {
+t.test('fault 29: a mint that fails while Redis is lost keeps its own error, stays counted, and that is counted', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   const proxy = await startFaultProxy(t, redis.address)
   const store = await connectStore(t, { address: addressOf(proxy.port) })
@@ -191,7 +211,9 @@ t.test('fault 29: a mint that fails while Redis is lost keeps its own error, sta
   t.equal(store.counts().notGivenBack, 2)
 })
 
-t.test('fault 30: replicas that count alone mint no more than the limit each, and one of them no more for having lost Redis twice', { skip: NO_REDIS }, async (t) => {
+t.test('fault 30: replicas that count alone mint no more than the limit each, and one of them no more for having lost Redis twice', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   const replicas = await Promise.all([1, 2, 3].map(() => connectStore(t, redis, { local: createMemoryStore() })))
   for (let loss = 0; loss < 2; loss++) {
@@ -203,7 +225,9 @@ t.test('fault 30: replicas that count alone mint no more than the limit each, an
   }
 })
 
-t.test('E13: without Redis a mint is 503 with Retry-After and reaches no upstream; where replicas may count alone, it is minted', { skip: NO_REDIS }, async (t) => {
+t.test('E13: without Redis a mint is 503 with Retry-After and reaches no upstream; where replicas may count alone, it is minted', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   await redis.kill()
   const refusing = await startApp(t, { limits: openStore(t, redis) })

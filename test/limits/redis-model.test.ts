@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { Redis } from 'ioredis'
 import t from 'tap'
-import { WINDOW_MS, type Bucket, type LimitStore, type Take, type WindowState } from '../../src/limits/limits.ts'
+import { type Bucket, type LimitStore, type Take, WINDOW_MS, type WindowState } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { NO_REDIS, startRedis } from '../support/redis.ts'
 import { times } from '../support/times.ts'
@@ -11,7 +11,10 @@ import { connectStore } from './store.ts'
 /** Real time passes too, while a run lasts: windows end and are compared in steps that are far longer. */
 const STEP_MS = 10_000
 
-const windows = fc.record({ minute: fc.integer({ min: 1, max: 3 }), hour: fc.integer({ min: 1, max: 5 }), day: fc.integer({ min: 1, max: 6 }) }, { requiredKeys: [] })
+const windows = fc.record(
+  { minute: fc.integer({ min: 1, max: 3 }), hour: fc.integer({ min: 1, max: 5 }), day: fc.integer({ min: 1, max: 6 }) },
+  { requiredKeys: [] }
+)
 const limits = fc.record({ ada: windows, bob: windows, total: windows })
 const step = fc.oneof(
   { weight: 8, arbitrary: fc.record({ do: fc.constantFrom('take', 'fail'), who: fc.constantFrom('ada', 'bob') }) },
@@ -19,7 +22,9 @@ const step = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), steps: fc.constantFrom(1, 3, 6, 360, 8640) }) }
 )
 
-t.test('edge M4: whatever is taken, given back, refunded and waited for, Redis counts as the memory store does', { skip: NO_REDIS }, async (t) => {
+t.test('edge M4: whatever is taken, given back, refunded and waited for, Redis counts as the memory store does', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   const shared = await connectStore(t, redis)
   await fc.assert(fc.asyncProperty(limits, fc.array(step, { maxLength: 30 }), async (limits, steps) => {
@@ -36,7 +41,9 @@ t.test('edge M4: whatever is taken, given back, refunded and waited for, Redis c
         await both?.model[step.do]()
         await both?.shared[step.do]()
       } else {
-        taken.push(await takeFromBoth(model, shared, bucketsOf(step.who, limits[step.who as 'ada' | 'bob'], limits.total)))
+        taken.push(
+          await takeFromBoth(model, shared, bucketsOf(step.who, limits[step.who as 'ada' | 'bob'], limits.total))
+        )
         const failed = step.do === 'fail' ? taken.pop() : undefined
         await failed?.model.refund()
         await failed?.shared.refund()
@@ -48,7 +55,9 @@ t.test('edge M4: whatever is taken, given back, refunded and waited for, Redis c
   t.same(shared.messages().filter((message) => message.startsWith('Redis is lost')), [])
 })
 
-async function takeFromBoth (model: LimitStore, shared: LimitStore, buckets: Bucket[]): Promise<{ model: Take, shared: Take }> {
+async function takeFromBoth (
+  model: LimitStore, shared: LimitStore, buckets: Bucket[]
+): Promise<{ model: Take, shared: Take }> {
   const both = { model: await model.take(buckets), shared: await shared.take(buckets) }
   assert.equal(both.shared.taken, both.model.taken)
   assert.deepEqual(seen(both.shared.windows), seen(both.model.windows))
@@ -61,7 +70,8 @@ function bucketsOf (who: string, own: Bucket['windows'], total: Bucket['windows'
 }
 
 function seen (states: readonly WindowState[]) {
-  return states.map(({ key, window, limit, remaining, resetMs }) => ({ key, window, limit, remaining, steps: Math.ceil(resetMs / STEP_MS) }))
+  return states.map(({ key, window, limit, remaining, resetMs }) =>
+    ({ key, window, limit, remaining, steps: Math.ceil(resetMs / STEP_MS) }))
 }
 
 /** Every window is brought so much nearer to its end. */

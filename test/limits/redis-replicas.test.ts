@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { CALLERS } from '../support/app.ts'
 import { NO_REDIS, startRedis } from '../support/redis.ts'
-import { startService, tokenOf, type Service } from '../support/service.ts'
+import { type Service, startService, tokenOf } from '../support/service.ts'
 import { times } from '../support/times.ts'
 import { failure, GA, startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -24,7 +24,9 @@ policies:
     realtime: { fixed: { model: gpt-realtime-2.1 } }
 `
 
-t.test('E9: whatever replica is asked, a caller mints up to the limit and not once more', { skip: NO_REDIS }, async (t) => {
+t.test('E9: whatever replica is asked, a caller mints up to the limit and not once more', {
+  skip: NO_REDIS
+}, async (t) => {
   const { replicas, upstream } = await shared()
   for (let round = 0; round < ROUNDS; round++) {
     const before = upstream.requests.length
@@ -34,9 +36,13 @@ t.test('E9: whatever replica is asked, a caller mints up to the limit and not on
   }
 })
 
-t.test('E9: callers of one policy share its total over all replicas, and whoever is refused by it pays nothing', { skip: NO_REDIS }, async (t) => {
+t.test('E9: callers of one policy share its total over all replicas, and whoever is refused by it pays nothing', {
+  skip: NO_REDIS
+}, async (t) => {
   const { replicas } = await shared()
-  const statuses = await Promise.all(['ada', 'bob', 'cleo', 'dan'].map((sub) => mintAtOnce(replicas, 30, { sub, plan: 'team' })))
+  const statuses = await Promise.all(
+    ['ada', 'bob', 'cleo', 'dan'].map((sub) => mintAtOnce(replicas, 30, { sub, plan: 'team' }))
+  )
   t.equal(tally(statuses.flat())[200], TOTAL)
   const left = await Promise.all(['ada', 'bob', 'cleo', 'dan'].map((sub) => remaining(replicas[0] as Service, sub)))
   t.equal(left.reduce((sum, hour) => sum + hour), 4 * 100 - TOTAL)
@@ -58,7 +64,8 @@ function shared (): ReturnType<typeof startReplicas> {
 
 async function startReplicas (t: Test): Promise<{ replicas: Service[], upstream: Upstream }> {
   const [redis, upstream] = [await startRedis(t), await startUpstream(t)]
-  const replica = () => startService(t, { upstreamUrl: upstream.url, policy: POLICY, env: { REDIS_URL: redis.url, LOG_LEVEL: 'error' } })
+  const replica = () =>
+    startService(t, { upstreamUrl: upstream.url, policy: POLICY, env: { REDIS_URL: redis.url, LOG_LEVEL: 'error' } })
   return { replicas: await Promise.all([replica(), replica(), replica()]), upstream }
 }
 
@@ -71,7 +78,9 @@ async function mintAtOnce (replicas: Service[], times: number, claims: object): 
 }
 
 async function remaining (replica: Service, sub: string): Promise<number> {
-  const { body } = await replica.ask('/v1/realtime/policy', { headers: { authorization: `Bearer ${await tokenOf({ sub, plan: 'team' })}` } })
+  const { body } = await replica.ask(
+    '/v1/realtime/policy', { headers: { authorization: `Bearer ${await tokenOf({ sub, plan: 'team' })}` } }
+  )
   return (body as { limits: { hour: { remaining: number } } }).limits.hour.remaining
 }
 

@@ -8,12 +8,17 @@ t.test('a window with nothing left refuses, and then nothing is taken from any',
   const total = { key: 'policy:pro', windows: { hour: 1 } }
   t.equal((await store.take([ADA, total])).taken, true)
   const refused = await store.take([ADA, total])
-  t.match(refused, { taken: false, windows: [{ window: 'minute', remaining: 1 }, { window: 'day', remaining: 9 }, { key: 'policy:pro', remaining: 0 }] })
+  t.match(refused, {
+    taken: false,
+    windows: [{ window: 'minute', remaining: 1 }, { window: 'day', remaining: 9 }, { key: 'policy:pro', remaining: 0 }]
+  })
   await refused.giveBack()
   t.match(await store.peek([ADA, total]), [{ remaining: 1 }, { remaining: 9 }, { remaining: 0 }])
 })
 
-t.test('a window that has ended gets nothing back that was taken in it, nor does the one that followed', { skip: NO_REDIS }, async (t) => {
+t.test('a window that has ended gets nothing back that was taken in it, nor does the one that followed', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   const old = await store.take([ADA])
@@ -62,12 +67,17 @@ t.test('who has no limits needs no Redis', { skip: NO_REDIS }, async (t) => {
   t.same(await store.peek([]), [])
 })
 
-t.test('fault 35: keys begin with one hash tag, carry nothing but what the bucket is called, and end by themselves', { skip: NO_REDIS }, async (t) => {
+t.test('fault 35: keys begin with one hash tag, carry nothing but what the bucket is called, and end by themselves', {
+  skip: NO_REDIS
+}, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   await store.take([ADA, { key: 'policy:a {b}:c', windows: { hour: 5 } }])
   const keys = (await redis.control.keys('*')).sort()
-  t.same(keys, ['{ephemint}:caller:ada:day', '{ephemint}:caller:ada:minute', '{ephemint}:marker', '{ephemint}:policy:a {b}:c:hour'])
+  t.same(
+    keys,
+    ['{ephemint}:caller:ada:day', '{ephemint}:caller:ada:minute', '{ephemint}:marker', '{ephemint}:policy:a {b}:c:hour']
+  )
   for (const key of keys) t.ok(await redis.control.pttl(key) > 50_000, key)
   const slots = await Promise.all(keys.map((key) => redis.control.cluster('KEYSLOT', key).catch(() => 0)))
   t.equal(new Set(slots).size, 1)

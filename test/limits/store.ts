@@ -21,7 +21,9 @@ export function openStore (t: Test, redis: Pick<RedisServer, 'address'>, options
   return { ...store, log, messages: () => log.kept.map((line) => JSON.parse(line).msg) }
 }
 
-export async function connectStore (t: Test, redis: Pick<RedisServer, 'address'>, options: StoreOptions = {}): Promise<OpenedStore> {
+export async function connectStore (
+  t: Test, redis: Pick<RedisServer, 'address'>, options: StoreOptions = {}
+): Promise<OpenedStore> {
   const store = openStore(t, redis, options)
   await until('Redis to be up', store.isUp)
   return store

@@ -5,11 +5,11 @@ import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
 import { ApiError } from '../../src/errors.ts'
-import { deepFreeze, getIn, isObject, omitIn, type Json, type JsonObject, type Path } from '../../src/json.ts'
+import { deepFreeze, getIn, isObject, type Json, type JsonObject, omitIn, type Path } from '../../src/json.ts'
 import type { Granted } from '../../src/policy/apply.ts'
 import type { SessionRules } from '../../src/policy/compile.ts'
-import { checkSession, modelPath, type Kind } from '../../src/realtime/session.ts'
-import { legacyCanCarry, readLegacy, writeLegacy, type LegacyKind } from '../../src/realtime/legacy/request.ts'
+import { legacyCanCarry, type LegacyKind, readLegacy, writeLegacy } from '../../src/realtime/legacy/request.ts'
+import { checkSession, type Kind, modelPath } from '../../src/realtime/session.ts'
 import { upstreamRoutes } from '../../src/upstream/mint.ts'
 import { times } from '../support/times.ts'
 import { ask, fileWith, read } from './harness.ts'
@@ -22,18 +22,36 @@ const text = { type: 'string', maxLength: 300 }
 
 /** What a policy may say at each path: values that our types take, and a schema to allow it by. */
 const COMMON: Record<string, [Json[], Json]> = {
-  'audio.input.noise_reduction': [[null, { type: 'near_field' }], { enum: [null, { type: 'near_field' }, { type: 'far_field' }] }],
-  'audio.input.transcription': [[null, { model: 'whisper-1' }], { type: ['object', 'null'], additionalProperties: false, properties: { model: text, language: text, prompt: text } }],
+  'audio.input.noise_reduction': [
+    [null, { type: 'near_field' }], { enum: [null, { type: 'near_field' }, { type: 'far_field' }] }
+  ],
+  'audio.input.transcription': [
+    [null, { model: 'whisper-1' }],
+    { type: ['object', 'null'], additionalProperties: false, properties: { model: text, language: text, prompt: text } }
+  ],
   brand_new: [[7, 'plain', ['a'], { x: 1 }, '{{name|nobody}}'], true],
   'future.deep.path': [['x', null], text]
 }
 const INPUT: Record<string, [Json[], Json]> = {
-  'audio.input.format': [[{ type: 'audio/pcm', rate: 24000 }, { type: 'audio/pcmu' }], { enum: [{ type: 'audio/pcm', rate: 24000 }, { type: 'audio/pcmu' }] }],
-  'audio.input.transcription.model': [['whisper-1', 'gpt-live-transcribe'], { enum: ['whisper-1', 'gpt-live-transcribe'] }],
+  'audio.input.format': [
+    [{ type: 'audio/pcm', rate: 24000 }, { type: 'audio/pcmu' }],
+    { enum: [{ type: 'audio/pcm', rate: 24000 }, { type: 'audio/pcmu' }] }
+  ],
+  'audio.input.transcription.model': [
+    ['whisper-1', 'gpt-live-transcribe'], { enum: ['whisper-1', 'gpt-live-transcribe'] }
+  ],
   'audio.input.transcription.language': [['en', '{{/org/lang|de}}'], text],
   'audio.input.turn_detection': [
     [null, { type: 'server_vad', threshold: 0.5 }, { type: 'semantic_vad', eagerness: 'low' }],
-    { type: ['object', 'null'], additionalProperties: false, properties: { type: { enum: ['server_vad', 'semantic_vad'] }, threshold: { type: 'number' }, eagerness: { enum: ['low', 'high'] } } }
+    {
+      type: ['object', 'null'],
+      additionalProperties: false,
+      properties: {
+        type: { enum: ['server_vad', 'semantic_vad'] },
+        threshold: { type: 'number' },
+        eagerness: { enum: ['low', 'high'] }
+      }
+    }
   ],
   'audio.input.turn_detection.threshold': [[0.25], { type: 'number', minimum: 0, maximum: 1 }],
   'audio.input.turn_detection.type': [['server_vad', 'semantic_vad'], { const: 'semantic_vad' }],
@@ -51,20 +69,47 @@ const PATHS: Record<Kind, Record<string, [Json[], Json]>> = {
     ...COMMON,
     ...INPUT,
     model: [['gpt-realtime-2.1', 'gpt-realtime-2.1-mini'], { enum: ['gpt-realtime-2.1', 'gpt-realtime-2.1-mini'] }],
-    instructions: [['Be brief.', 'You are {{name}}.', 'Of {{/org/name|us}}, about {{variables.product|things}} {"a":{"b":1}}'], text],
-    max_output_tokens: [[1, 2048, 'inf'], { anyOf: [{ type: 'integer', minimum: 1, maximum: 2048 }, { const: 'inf' }] }],
-    'audio.output': [[{ voice: 'cedar', speed: 1 }], { type: 'object', additionalProperties: false, properties: { voice: text, speed: { type: 'number' } } }],
-    'audio.output.voice': [['marin', { id: 'voice_1' }, '{{voice|alloy}}'], { anyOf: [text, { const: { id: 'voice_1' } }] }],
+    instructions: [
+      ['Be brief.', 'You are {{name}}.', 'Of {{/org/name|us}}, about {{variables.product|things}} {"a":{"b":1}}'], text
+    ],
+    max_output_tokens: [
+      [1, 2048, 'inf'], { anyOf: [{ type: 'integer', minimum: 1, maximum: 2048 }, { const: 'inf' }] }
+    ],
+    'audio.output': [
+      [{ voice: 'cedar', speed: 1 }],
+      { type: 'object', additionalProperties: false, properties: { voice: text, speed: { type: 'number' } } }
+    ],
+    'audio.output.voice': [
+      ['marin', { id: 'voice_1' }, '{{voice|alloy}}'], { anyOf: [text, { const: { id: 'voice_1' } }] }
+    ],
     'audio.output.speed': [[1, 1.25], { type: 'number', minimum: 0.75, maximum: 1.25 }],
     'audio.output.color': [['red'], text],
     output_modalities: [[['audio'], ['text']], { enum: [['audio'], ['text']] }],
     tools: [
-      [[], [{ type: 'function', name: 'find', description: 'for {{name|all}}' }], [{ type: 'mcp', server_label: 'crm', headers: { 'X-Key': { $env: 'KEY' } } }]],
-      { type: 'array', items: { type: 'object', required: ['type'], additionalProperties: false, properties: { type: { const: 'function' }, name: text } } }
+      [
+        [], [{ type: 'function', name: 'find', description: 'for {{name|all}}' }],
+        [{ type: 'mcp', server_label: 'crm', headers: { 'X-Key': { $env: 'KEY' } } }]
+      ],
+      {
+        type: 'array',
+        items: {
+          type: 'object',
+          required: ['type'],
+          additionalProperties: false,
+          properties: {
+            type: { const: 'function' }, name: text
+          }
+        }
+      }
     ],
-    tool_choice: [['auto', { type: 'function', name: 'find' }], { enum: ['auto', 'none', { type: 'function', name: 'find' }] }],
+    tool_choice: [
+      ['auto', { type: 'function', name: 'find' }], { enum: ['auto', 'none', { type: 'function', name: 'find' }] }
+    ],
     temperature: [[0.8], { type: 'number', minimum: 0.6, maximum: 1.2 }],
-    tracing: [[null, 'auto', { workflow_name: 'w', metadata: { a: 1 } }], { type: ['object', 'null'], additionalProperties: false, properties: { group_id: text, metadata: true } }],
+    tracing: [
+      [null, 'auto', { workflow_name: 'w', metadata: { a: 1 } }],
+      { type: ['object', 'null'], additionalProperties: false, properties: { group_id: text, metadata: true } }
+    ],
     truncation: [['auto', { type: 'retention_ratio', retention_ratio: 0.5 }], { enum: ['auto', 'disabled'] }],
     'reasoning.effort': [['low'], { enum: ['low', 'high'] }],
     parallel_tool_calls: [[true], { type: 'boolean' }]
@@ -82,7 +127,8 @@ function put (target: JsonObject, path: Path, value: Json): void {
 
 /** Of paths that touch each other the first stays: the others contradict it. */
 function apart<T> (entries: [string, T][], others: string[] = []): [string, T][] {
-  return entries.filter(([path], i) => !others.some((other) => touch(path, other)) && !entries.slice(0, i).some(([other]) => touch(path, other)))
+  return entries.filter(([path], i) =>
+    !others.some((other) => touch(path, other)) && !entries.slice(0, i).some(([other]) => touch(path, other)))
 }
 
 function nested (entries: [string, Json][]): JsonObject {
@@ -93,56 +139,71 @@ function nested (entries: [string, Json][]): JsonObject {
 
 type Said = { kind: Kind, session: JsonObject, prompts: JsonObject }
 
-const said: fc.Arbitrary<Said> = fc.constantFrom<Kind>('realtime', 'realtime', 'transcription', 'translation').chain((kind) => {
-  const paths = Object.keys(PATHS[kind])
-  const valued = fc.constantFrom(...paths).chain((path) => fc.tuple(fc.constant(path), fc.constantFrom(...(PATHS[kind][path] as [Json[], Json])[0])))
-  return fc.record({
-    fixed: fc.array(valued, { maxLength: 4 }),
-    defaults: fc.array(valued, { maxLength: 4 }),
-    allow: fc.array(fc.constantFrom(...paths), { maxLength: 6 }),
-    ignore: fc.array(fc.constantFrom(...paths, 'old.junk'), { maxLength: 2 }),
-    aliases: fc.subarray(['old-model', 'older-model']),
-    profiles: fc.array(fc.array(valued, { maxLength: 3 }), { minLength: 3, maxLength: 3 }),
-    nameable: fc.subarray(['helper', 'helper@2', 'other']),
-    byDefault: fc.option(fc.constantFrom('helper', 'helper@2', 'other')),
-    lifetime: fc.option(fc.tuple(fc.integer({ min: 10, max: 7200 }), fc.integer({ min: 10, max: 7200 })))
-  }).map(({ fixed, defaults, allow, ignore, aliases, profiles, nameable, byDefault, lifetime }): Said => {
-    const model = modelPath(kind).join('.')
-    const fix = apart(kind === 'translation' ? [...fixed, ['model', 'gpt-realtime-translate']] : fixed)
-    const open = apart(allow.map((path): [string, Json] => [path, (PATHS[kind][path] as [Json[], Json])[1]]), fix.map(([path]) => path))
-    const dropped = [...new Set(ignore)].filter((path) => !open.some(([other]) => touch(path, other)))
-    const reachable = fix.find(([path]) => path === model)?.[1] ?? (open.some(([path]) => path === model) ? (PATHS[kind][model] as [Json[], Json])[0][0] : undefined)
-    const named = [...nameable, ...byDefault === null ? [] : [byDefault]]
-    return {
-      kind,
-      session: {
-        fixed: nested(fix),
-        defaults: nested(apart(defaults)),
-        ...open.length === 0 ? {} : { allow: Object.fromEntries(open) },
-        ...dropped.length === 0 ? {} : { ignore: dropped },
-        ...aliases.length === 0 || typeof reachable !== 'string' ? {} : { aliases: Object.fromEntries(aliases.map((alias) => [alias, reachable])) },
-        ...nameable.length === 0 ? {} : { prompts: nameable },
-        ...byDefault === null ? {} : { default_prompt: byDefault },
-        ...lifetime === null ? {} : { expires_after: { default: Math.min(...lifetime), max: Math.max(...lifetime) } }
-      },
-      prompts: named.length === 0
-        ? {}
-        : Object.fromEntries(['helper', 'helper@2', 'other'].map((name, i) => [name, {
-          variables: { product: { type: ['string', 'number'], maxLength: 280 } },
-          session: nested(apart(profiles[i] as [string, Json][], fix.map(([path]) => path)))
-        }]))
-    }
+const said: fc.Arbitrary<Said> = fc.constantFrom<Kind>('realtime', 'realtime', 'transcription', 'translation')
+  .chain((kind) => {
+    const paths = Object.keys(PATHS[kind])
+    const valued = fc.constantFrom(...paths).chain(
+      (path) => fc.tuple(fc.constant(path), fc.constantFrom(...(PATHS[kind][path] as [Json[], Json])[0]))
+    )
+    return fc.record({
+      fixed: fc.array(valued, { maxLength: 4 }),
+      defaults: fc.array(valued, { maxLength: 4 }),
+      allow: fc.array(fc.constantFrom(...paths), { maxLength: 6 }),
+      ignore: fc.array(fc.constantFrom(...paths, 'old.junk'), { maxLength: 2 }),
+      aliases: fc.subarray(['old-model', 'older-model']),
+      profiles: fc.array(fc.array(valued, { maxLength: 3 }), { minLength: 3, maxLength: 3 }),
+      nameable: fc.subarray(['helper', 'helper@2', 'other']),
+      byDefault: fc.option(fc.constantFrom('helper', 'helper@2', 'other')),
+      lifetime: fc.option(fc.tuple(fc.integer({ min: 10, max: 7200 }), fc.integer({ min: 10, max: 7200 })))
+    }).map(({ fixed, defaults, allow, ignore, aliases, profiles, nameable, byDefault, lifetime }): Said => {
+      const model = modelPath(kind).join('.')
+      const fix = apart(kind === 'translation' ? [...fixed, ['model', 'gpt-realtime-translate']] : fixed)
+      const open = apart(
+        allow.map((path): [string, Json] => [path, (PATHS[kind][path] as [Json[], Json])[1]]), fix.map(([path]) => path)
+      )
+      const dropped = [...new Set(ignore)].filter((path) => !open.some(([other]) => touch(path, other)))
+      const reachable = fix.find(([path]) => path === model)?.[1] ??
+      (open.some(([path]) => path === model) ? (PATHS[kind][model] as [Json[], Json])[0][0] : undefined)
+      const named = [...nameable, ...byDefault === null ? [] : [byDefault]]
+      return {
+        kind,
+        session: {
+          fixed: nested(fix),
+          defaults: nested(apart(defaults)),
+          ...open.length === 0 ? {} : { allow: Object.fromEntries(open) },
+          ...dropped.length === 0 ? {} : { ignore: dropped },
+          ...aliases.length === 0 || typeof reachable !== 'string'
+            ? {}
+            : { aliases: Object.fromEntries(aliases.map((alias) => [alias, reachable])) },
+          ...nameable.length === 0 ? {} : { prompts: nameable },
+          ...byDefault === null ? {} : { default_prompt: byDefault },
+          ...lifetime === null ? {} : { expires_after: { default: Math.min(...lifetime), max: Math.max(...lifetime) } }
+        },
+        prompts: named.length === 0
+          ? {}
+          : Object.fromEntries(['helper', 'helper@2', 'other'].map((name, i) => [name, {
+            variables: { product: { type: ['string', 'number'], maxLength: 280 } },
+            session: nested(apart(profiles[i] as [string, Json][], fix.map(([path]) => path)))
+          }]))
+      }
+    })
   })
-})
 
 /** A value for the client to send, once the policy is known: right, nearly right, or wrong in a way that shows. */
 type Choice = Readonly<{ how: 'good' | 'said' | 'token' | 'deep' | 'list' | 'near' | 'odd', n: number }>
-const choice: fc.Arbitrary<Choice> = fc.record({ how: fc.constantFrom('good', 'good', 'said', 'said', 'token', 'deep', 'list', 'near', 'odd'), n: fc.nat(1000) })
-const ODD: Json[] = [null, '', 0, -0, -1, 1.5, true, false, [], {}, [[]], [null], 'old-model', Infinity, { type: 'server_vad' }, { toString: 1 }]
+const choice: fc.Arbitrary<Choice> = fc.record(
+  { how: fc.constantFrom('good', 'good', 'said', 'said', 'token', 'deep', 'list', 'near', 'odd'), n: fc.nat(1000) }
+)
+const ODD: Json[] = [
+  null, '', 0, -0, -1, 1.5, true, false, [], {}, [[]], [null], 'old-model', Infinity, { type: 'server_vad' },
+  { toString: 1 }
+]
 
 function chosen ({ how, n }: Choice, path: string, { kind, session }: Said): Json {
   const good = PATHS[kind][path]?.[0] ?? [TOKEN]
-  const spoken = [session.fixed, session.defaults].map((part) => getIn(part as Json, split(path))).filter((value) => value !== undefined)
+  const spoken = [session.fixed, session.defaults].map((part) => getIn(part as Json, split(path))).filter(
+    (value) => value !== undefined
+  )
   const pick = (values: Json[]): Json => structuredClone(values[n % values.length] as Json)
   switch (how) {
     case 'good': return pick(good)
@@ -153,25 +214,43 @@ function chosen ({ how, n }: Choice, path: string, { kind, session }: Said): Jso
     case 'near': {
       const value = pick(spoken.length > 0 ? spoken : good)
       if (n % 2 === 0 && !isObject(value)) return typeof value === 'number' ? String(value) : [value]
-      return typeof value === 'string' ? `${value} ${TOKEN}` : typeof value === 'number' ? value + 1 : isObject(value) ? { ...value, extra: TOKEN } : [value, TOKEN]
+      return typeof value === 'string'
+        ? `${value} ${TOKEN}`
+        : typeof value === 'number' ? value + 1 : isObject(value) ? { ...value, extra: TOKEN } : [value, TOKEN]
     }
     default: return pick(ODD)
   }
 }
 
-const OTHER_PATHS = ['audio', 'audio.input', 'audio.output', 'prompt', 'old.junk', 'old', 'voice', 'unheard.of', 'toString', 'audio.output.voice.id', 'tools.0', 'future']
-const LEGACY_NAMES = ['voice', 'speed', 'turn_detection', 'tools', 'tool_choice', 'input_audio_transcription', 'modalities', 'model', 'instructions', 'temperature', 'audio', 'type', 'unheard_of', 'prompt']
-const seconds = fc.oneof({ weight: 6, arbitrary: fc.integer({ min: 10, max: 60 }) }, fc.integer({ min: 5, max: 7300 }), fc.constantFrom<Json[]>(9, 10, 7200, 7201, 60.5, -0, Infinity, 2 ** 53 + 2, '60', null, TOKEN, [60], { x: TOKEN }))
+const OTHER_PATHS = [
+  'audio', 'audio.input', 'audio.output', 'prompt', 'old.junk', 'old', 'voice', 'unheard.of', 'toString',
+  'audio.output.voice.id', 'tools.0', 'future'
+]
+const LEGACY_NAMES = [
+  'voice', 'speed', 'turn_detection', 'tools', 'tool_choice', 'input_audio_transcription', 'modalities', 'model',
+  'instructions', 'temperature', 'audio', 'type', 'unheard_of', 'prompt'
+]
+const seconds = fc.oneof(
+  { weight: 6, arbitrary: fc.integer({ min: 10, max: 60 }) },
+  fc.integer({ min: 5, max: 7300 }),
+  fc.constantFrom<Json[]>(9, 10, 7200, 7201, 60.5, -0, Infinity, 2 ** 53 + 2, '60', null, TOKEN, [60], { x: TOKEN })
+)
 const expiry = fc.option(fc.oneof(
   { weight: 8, arbitrary: fc.record({ anchor: fc.constant('created_at'), seconds }, { requiredKeys: [] }) },
-  fc.constantFrom<Json[]>(null, 60, [], {}, { anchor: 'last_active' }, { anchor: null, seconds: 60 }, { seconds: 60, more: { x: TOKEN } })
+  fc.constantFrom<Json[]>(
+    null, 60, [], {}, { anchor: 'last_active' }, { anchor: null, seconds: 60 }, { seconds: 60, more: { x: TOKEN } }
+  )
 ), { nil: undefined, freq: 2 }) as fc.Arbitrary<Json | undefined>
 const variable = fc.oneof(
-  fc.constantFrom<Json[]>('bikes', `${VARIABLE} {{name}}`, 'x'.repeat(257), 7, 'a\u2028b', { type: 'input_text', text: VARIABLE }, { type: 'input_text', text: VARIABLE, more: 1 }, null, [VARIABLE]))
+  fc.constantFrom<Json[]>('bikes', `${VARIABLE} {{name}}`, 'x'.repeat(257), 7, 'a\u2028b', {
+    type: 'input_text', text: VARIABLE
+  }, { type: 'input_text', text: VARIABLE, more: 1 }, null, [VARIABLE]))
 const prompt = fc.option(fc.record({
   id: fc.constantFrom<Json[]>('helper', 'helper', 'other', 'helper@2', 'strange', 7, null),
   version: fc.constantFrom<Json[]>('2', '3', null, 2),
-  variables: fc.oneof(fc.constantFrom<Json[]>(null, TOKEN, {}), fc.dictionary(fc.constantFrom('product', 'product', 'other'), variable)),
+  variables: fc.oneof(
+    fc.constantFrom<Json[]>(null, TOKEN, {}), fc.dictionary(fc.constantFrom('product', 'product', 'other'), variable)
+  ),
   more: fc.constant({ x: TOKEN })
 }, { requiredKeys: ['id'] }).map((members) => {
   // Mostly without what is refused in any case.
@@ -192,8 +271,30 @@ const request = fc.record({
 })
 type Request = typeof request extends fc.Arbitrary<infer R> ? R : never
 
-const claimText = fc.constantFrom<Json[]>('Ada', 'Grace', 'Hopper', '{{sub}}', 'x {{/org/name|y}} {{variables.product}}', 'a'.repeat(256), 'a'.repeat(257), 'a\nb', 7, true, null, { x: 1 }, ['a'], '')
-const claims = fc.record({ sub: fc.constant('claim-of-sub'), name: claimText, org: fc.record({ name: claimText, lang: claimText }, { requiredKeys: [] }), voice: claimText }, { requiredKeys: ['sub'] }) as fc.Arbitrary<JsonObject>
+const claimText = fc.constantFrom<Json[]>(
+  'Ada',
+  'Grace',
+  'Hopper',
+  '{{sub}}',
+  'x {{/org/name|y}} {{variables.product}}',
+  'a'.repeat(256),
+  'a'.repeat(257),
+  'a\nb',
+  7,
+  true,
+  null,
+  { x: 1 },
+  ['a'],
+  ''
+)
+const claims = fc.record({
+  sub: fc.constant('claim-of-sub'),
+  name: claimText,
+  org: fc.record(
+    { name: claimText, lang: claimText }, { requiredKeys: [] }
+  ),
+  voice: claimText
+}, { requiredKeys: ['sub'] }) as fc.Arbitrary<JsonObject>
 
 function bodyOf ({ legacy, parts, names, expiresAfter, prompt, extra, slips }: Request, policy: Said): JsonObject {
   const { allow, ignore, fixed } = policy.session as { allow?: JsonObject, ignore?: string[], fixed: JsonObject }
@@ -207,12 +308,18 @@ function bodyOf ({ legacy, parts, names, expiresAfter, prompt, extra, slips }: R
     const path = paths[n % paths.length]
     if (path === undefined) continue
     const isFree = i < slips || value.how === 'token' || allow?.[path] === true
-    put(session, split(path), chosen(isFree ? value : { ...value, how: fixedPaths.includes(path) ? 'said' : 'good' }, path, policy))
+    put(session, split(path), chosen(
+      isFree ? value : { ...value, how: fixedPaths.includes(path) ? 'said' : 'good' }, path, policy
+    ))
   }
   if (prompt !== undefined && (!polite || policy.session.prompts !== undefined)) session.prompt = prompt
   if (!legacy || policy.kind === 'translation') {
     const type = policy.kind === 'realtime' ? {} : { type: policy.kind }
-    return { session: { ...session, ...type }, ...polite ? {} : extra, ...expiresAfter === undefined ? {} : { expires_after: expiresAfter } }
+    return {
+      session: { ...session, ...type },
+      ...polite ? {} : extra,
+      ...expiresAfter === undefined ? {} : { expires_after: expiresAfter }
+    }
   }
   const { client_secret: _, ...body } = writeLegacy(policy.kind, session, 60)
   for (const [name, value] of polite ? [] : names) body[name] = chosen(value, name, policy)
@@ -225,14 +332,19 @@ class Missing extends Error {}
 
 function rendered (value: Json, scope: { claims: JsonObject, variables: JsonObject }): Json {
   if (Array.isArray(value)) return value.map((item) => rendered(item, scope))
-  if (isObject(value)) return '$env' in value ? `secret of ${value.$env}` : Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, rendered(inner, scope)]))
+  if (isObject(value)) {
+    return '$env' in value
+      ? `secret of ${value.$env}`
+      : Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, rendered(inner, scope)]))
+  }
   if (typeof value !== 'string') return value
   return value.replaceAll(/\{\{([a-z./]+)(?:\|([^}]*))?\}\}/g, (_, reference: string, fallback: string | undefined) => {
     const [from, path] = reference.startsWith('variables.')
       ? [scope.variables, [reference.slice(10)]]
       : [scope.claims, reference.startsWith('/') ? reference.slice(1).split('/') : [reference]]
     const found = getIn(from, path)
-    const fits = ['string', 'number', 'boolean'].includes(typeof found) && String(found).length <= 256 && !/[\n\u2028]/.test(String(found))
+    const fits = ['string', 'number', 'boolean'].includes(typeof found) && String(found).length <= 256 &&
+      !/[\n\u2028]/.test(String(found))
     if (!fits && fallback === undefined) throw new Missing()
     return fits ? String(found) : fallback as string
   })
@@ -245,10 +357,16 @@ function plus (base: Json | undefined, over: Json): Json {
 
 type Effective = Readonly<{ policy: Said, claims: JsonObject, client: JsonObject, added: readonly Path[] }>
 
-function effective ({ policy: { kind, session, prompts }, claims, client, added }: Effective): { session: JsonObject, fixed: JsonObject, profile: JsonObject } {
+function effective (
+  { policy: { kind, session, prompts }, claims, client, added }: Effective
+): { session: JsonObject, fixed: JsonObject, profile: JsonObject } {
   const asked = session.prompts === undefined ? undefined : client.prompt as JsonObject | undefined
-  const name = asked === undefined ? session.default_prompt as string | undefined : `${asked.id}${typeof asked.version === 'string' ? `@${asked.version}` : ''}`
-  const variables = Object.fromEntries(Object.entries(asked?.variables as JsonObject ?? {}).map(([key, value]) => [key, isObject(value) ? value.text as Json : value]))
+  const name = asked === undefined
+    ? session.default_prompt as string | undefined
+    : `${asked.id}${typeof asked.version === 'string' ? `@${asked.version}` : ''}`
+  const variables = Object.fromEntries(Object.entries(asked?.variables as JsonObject ?? {}).map(
+    ([key, value]) => [key, isObject(value) ? value.text as Json : value]
+  ))
   const scope = { claims: { iss: 'https://auth.example.com/', ...claims }, variables }
   const part = (value: Json | undefined) => rendered(value ?? {}, scope) as JsonObject
   const fixed = part(session.fixed)
@@ -272,14 +390,18 @@ function effective ({ policy: { kind, session, prompts }, claims, client, added 
 /** A model that lies inside an allowed object has its aliases too. */
 function translated (kind: Kind, path: string, value: Json, aliases: JsonObject = {}): Json {
   const below = modelPath(kind).slice(split(path).length)
-  const alias = touch(path, modelPath(kind).join('.')) && below.length > 0 ? aliases[String(getIn(value, below))] : undefined
+  const alias = touch(path, modelPath(kind).join('.')) && below.length > 0
+    ? aliases[String(getIn(value, below))]
+    : undefined
   return alias === undefined ? value : plus(value, { [below[0] as string]: alias })
 }
 
 /** Every path in a value, through arrays too, of a string that has `mark` in it. */
 function marked (value: Json, mark: string, path: string[] = []): string[] {
   if (typeof value === 'string') return value.includes(mark) ? [path.join('.')] : []
-  return typeof value === 'object' && value !== null ? Object.entries(value).flatMap(([key, inner]) => marked(inner, mark, [...path, key])) : []
+  return typeof value === 'object' && value !== null
+    ? Object.entries(value).flatMap(([key, inner]) => marked(inner, mark, [...path, key]))
+    : []
 }
 
 function leaves (value: Json, path: Path = []): [Path, Json][] {
@@ -297,24 +419,38 @@ function pathsSent (value: Json, path: string[] = []): string[] {
 type Case = Readonly<{ policy: Said, rules: SessionRules, body: JsonObject, legacy: boolean, claims: JsonObject }>
 
 /** A path at which the client sent what is neither allowed, nor ignored, nor what the policy says there. */
-function unheededIn ({ kind, session }: Said, { session: sent, added }: { session: JsonObject, added: readonly Path[] }, { fixed, profile }: { fixed: JsonObject, profile: JsonObject }): string | undefined {
-  const heeded = [...Object.keys(session.allow ?? {}), ...(session.ignore ?? []) as string[], ...added.map((path) => path.join('.'))]
+function unheededIn (
+  { kind, session }: Said,
+  { session: sent, added }: { session: JsonObject, added: readonly Path[] },
+  { fixed, profile }: { fixed: JsonObject, profile: JsonObject }
+): string | undefined {
+  const heeded = [
+    ...Object.keys(session.allow ?? {}), ...(session.ignore ?? []) as string[], ...added.map((path) => path.join('.'))
+  ]
   const { type: _, prompt, ...others } = sent
   const judged = session.prompts === undefined && prompt !== undefined ? { ...others, prompt } : others
   const variables = Object.keys((judged === others ? (prompt as JsonObject | undefined)?.variables : undefined) ?? {})
   if (variables.some((name) => name !== 'product')) return 'a variable that is not declared'
   return leaves(judged).map(([path, value]) => {
-    const alias = path.join('.') === modelPath(kind).join('.') ? getIn(session.aliases ?? {}, [String(value)]) : undefined
+    const alias = path.join('.') === modelPath(kind).join('.')
+      ? getIn(session.aliases ?? {}, [String(value)])
+      : undefined
     const spoken = [getIn(fixed, path), getIn(profile, path)]
-    const isSaid = spoken.some((at) => at !== undefined && (isDeepStrictEqual(at, alias ?? value) || (isObject(at) && isDeepStrictEqual(value, {}))))
+    const isSaid = spoken.some((at) =>
+      at !== undefined && (isDeepStrictEqual(at, alias ?? value) || (isObject(at) && isDeepStrictEqual(value, {}))))
     // An empty object around what may be said says nothing.
-    const isEmpty = isDeepStrictEqual(value, {}) && heeded.some((open) => [...path, ''].join('.') === open.slice(0, path.join('.').length + 1))
-    return path.length === 0 || isSaid || isEmpty || heeded.some((open) => `${path.join('.')}.`.startsWith(`${open}.`)) ? undefined : path.join('.')
+    const isEmpty = isDeepStrictEqual(value, {}) &&
+      heeded.some((open) => [...path, ''].join('.') === open.slice(0, path.join('.').length + 1))
+    return path.length === 0 || isSaid || isEmpty || heeded.some((open) => `${path.join('.')}.`.startsWith(`${open}.`))
+      ? undefined
+      : path.join('.')
   }).find((path) => path !== undefined)
 }
 
 function hasNonFinite (value: Json): boolean {
-  return typeof value === 'object' && value !== null ? Object.values(value).some(hasNonFinite) : typeof value === 'number' && !Number.isFinite(value)
+  return typeof value === 'object' && value !== null
+    ? Object.values(value).some(hasNonFinite)
+    : typeof value === 'number' && !Number.isFinite(value)
 }
 
 /** The refusal, or what is granted. What is no ApiError stays thrown. */
@@ -334,25 +470,41 @@ function refusalFault ({ code, param }: ApiError, { body }: Case): string | null
 
 function grantFault (granted: Granted, { policy, rules, body, legacy, claims }: Case): string | null {
   const { session, expiresAfterSeconds } = granted
-  const { max = 60, default: otherwise = 60 } = (policy.session.expires_after ?? {}) as { max?: number, default?: number }
+  const { max = 60, default: otherwise = 60 } = (policy.session.expires_after ?? {}) as {
+    max?: number, default?: number
+  }
   const lifetime = legacy ? getIn(body, ['client_secret', 'expires_after']) : body.expires_after
-  if (!Number.isInteger(expiresAfterSeconds) || expiresAfterSeconds < 10 || expiresAfterSeconds > max) return `lives for ${expiresAfterSeconds}`
-  if (expiresAfterSeconds !== (getIn(lifetime ?? null, ['seconds']) ?? otherwise)) return `lives for ${expiresAfterSeconds}, not as asked`
+  if (!Number.isInteger(expiresAfterSeconds) || expiresAfterSeconds < 10 || expiresAfterSeconds > max) {
+    return `lives for ${expiresAfterSeconds}`
+  }
+  if (expiresAfterSeconds !== (getIn(lifetime ?? null, ['seconds']) ?? otherwise)) {
+    return `lives for ${expiresAfterSeconds}, not as asked`
+  }
 
-  const translated = legacy ? readLegacy(policy.kind as LegacyKind, body) : { session: body.session as JsonObject, added: [] }
+  const translated = legacy
+    ? readLegacy(policy.kind as LegacyKind, body)
+    : { session: body.session as JsonObject, added: [] }
   const expected = effective({ policy, claims, client: translated.session, added: translated.added })
-  if (!isDeepStrictEqual(session, expected.session)) return `is ${JSON.stringify(session)} where it should be ${JSON.stringify(expected.session)}`
+  if (!isDeepStrictEqual(session, expected.session)) {
+    return `is ${JSON.stringify(session)} where it should be ${JSON.stringify(expected.session)}`
+  }
 
   const allowed = Object.keys(policy.session.allow ?? {})
   const unheeded = unheededIn(policy, translated, expected)
   if (unheeded !== undefined) return `passes over ${unheeded}, which should be refused`
-  const templates = [rules.fixed, rules.defaults, ...[...rules.prompts.values()].map((prompt) => prompt.session)].flatMap(({ paths }) => paths.map((path) => path.join('.')))
+  const templates = [
+    rules.fixed, rules.defaults, ...[...rules.prompts.values()].map((prompt) => prompt.session)
+  ].flatMap(({ paths }) => paths.map((path) => path.join('.')))
   for (const mintApi of ['client_secrets', 'auto', 'sessions'] as const) {
     for (const route of upstreamRoutes({ kind: policy.kind, session, expiresAfterSeconds, legacy }, mintApi)) {
       if (route === undefined) continue
-      const { temperature: _, ...sent } = (route.legacy ? readLegacy(policy.kind as LegacyKind, route.body).session : route.body.session) as JsonObject
+      const { temperature: _, ...sent } = (route.legacy
+        ? readLegacy(policy.kind as LegacyKind, route.body).session
+        : route.body.session) as JsonObject
       if (marked(route.body, TOKEN).length > marked(sent, TOKEN).length) return `leaks beside the session by ${mintApi}`
-      for (const path of marked(sent, TOKEN)) if (!allowed.some((open) => path === open || path.startsWith(`${open}.`))) return `leaks at ${path}`
+      for (const path of marked(sent, TOKEN)) {
+        if (!allowed.some((open) => path === open || path.startsWith(`${open}.`))) return `leaks at ${path}`
+      }
       for (const path of marked(sent, VARIABLE)) if (!templates.includes(path)) return `leaks a variable at ${path}`
       if (hasNonFinite(route.body)) return 'sends what JSON has no words for'
       if (JSON.stringify(route.body).includes('"helper"')) return 'names a prompt upstream'
@@ -380,9 +532,13 @@ function silenceFault ({ policy, rules, legacy, claims }: Case): string | null {
   const expected = silent(policy, claims)
   if (result instanceof ApiError) {
     const isMissing = expected === null || checkSession(policy.kind, rules.unknown.reduce(omitIn, expected)) !== null
-    return isMissing && result.code === 'policy_violation' && result.param === null ? null : `refuses ${result.param} where nothing was sent`
+    return isMissing && result.code === 'policy_violation' && result.param === null
+      ? null
+      : `refuses ${result.param} where nothing was sent`
   }
-  return isDeepStrictEqual(result.session, expected) && result.ignored.length === 0 ? null : `is ${JSON.stringify(result)} where nothing was sent`
+  return isDeepStrictEqual(result.session, expected) && result.ignored.length === 0
+    ? null
+    : `is ${JSON.stringify(result)} where nothing was sent`
 }
 
 /** Null where a template lacks a value. */
@@ -401,17 +557,27 @@ const REQUESTS = 20
 
 t.test('what is sent upstream is what the policy says, and the client where it may speak', async (t) => {
   const seen = { granted: 0, refused: 0, unloaded: 0 }
-  fc.assert(fc.property(said, fc.array(fc.tuple(request, claims), { minLength: REQUESTS, maxLength: REQUESTS }), (policy, requests) => {
+  fc.assert(fc.property(said, fc.array(
+    fc.tuple(request, claims), { minLength: REQUESTS, maxLength: REQUESTS }
+  ), (policy, requests) => {
     const rules = rulesFor(policy)
     if (rules === undefined) seen.unloaded++
     fc.pre(rules !== undefined)
     const before = written(rules)
     for (const [request, claims] of requests) {
       // Frozen: what would change it throws.
-      const one: Case = { policy, rules, body: deepFreeze(bodyOf(request, policy)), legacy: request.legacy && policy.kind !== 'translation', claims: deepFreeze(claims) }
+      const one: Case = {
+        policy,
+        rules,
+        body: deepFreeze(bodyOf(request, policy)),
+        legacy: request.legacy &&
+        policy.kind !== 'translation',
+        claims: deepFreeze(claims)
+      }
       const result = attempt(one)
       seen[result instanceof ApiError ? 'refused' : 'granted']++
-      const fault = (result instanceof ApiError ? refusalFault(result, one) : grantFault(result, one)) ?? silenceFault(one)
+      const fault = (result instanceof ApiError ? refusalFault(result, one) : grantFault(result, one)) ??
+        silenceFault(one)
       if (fault !== null) throw new Error(`${fault}\n${JSON.stringify({ ...one, rules: undefined })}`)
     }
     if (written(rules) !== before) throw new Error('the policy has changed')

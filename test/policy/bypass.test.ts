@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import type { Json, JsonObject } from '../../src/json.ts'
-import { ask, outcome, rulesOf, type How } from './harness.ts'
+import { ask, type How, outcome, rulesOf } from './harness.ts'
 
 const realtime = rulesOf({
   session: {
@@ -10,15 +10,25 @@ const realtime = rulesOf({
       model: 'gpt-realtime-2.1',
       instructions: 'You are Ada.',
       max_output_tokens: 2048,
-      tools: [{ type: 'mcp', server_label: 'crm', server_url: 'https://mcp.example.com' }, { type: 'function', name: 'find' }]
+      tools: [
+        { type: 'mcp', server_label: 'crm', server_url: 'https://mcp.example.com' }, { type: 'function', name: 'find' }
+      ]
     },
     defaults: { audio: { output: { voice: 'marin' } } },
-    allow: { 'audio.output.voice': { enum: ['marin', 'cedar'] }, 'audio.output.speed': { type: 'number', minimum: 0.75, maximum: 1.25 } },
+    allow: {
+      'audio.output.voice': { enum: ['marin', 'cedar'] },
+      'audio.output.speed': { type: 'number', minimum: 0.75, maximum: 1.25 }
+    },
     prompts: ['support', 'pmpt_68ab@2'],
     expires_after: { default: 60, max: 300 }
   },
   prompts: {
-    support: { variables: { product: { type: 'string', maxLength: 40 } }, session: { audio: { input: { transcription: { model: 'whisper-1', prompt: 'about {{variables.product|things}}' } } } } },
+    support: {
+      variables: { product: { type: 'string', maxLength: 40 } },
+      session: {
+        audio: { input: { transcription: { model: 'whisper-1', prompt: 'about {{variables.product|things}}' } } }
+      }
+    },
     'pmpt_68ab@2': { session: { tracing: null } }
   }
 })
@@ -27,7 +37,9 @@ const SENT = {
   model: 'gpt-realtime-2.1',
   instructions: 'You are Ada.',
   max_output_tokens: 2048,
-  tools: [{ type: 'mcp', server_label: 'crm', server_url: 'https://mcp.example.com' }, { type: 'function', name: 'find' }]
+  tools: [
+    { type: 'mcp', server_label: 'crm', server_url: 'https://mcp.example.com' }, { type: 'function', name: 'find' }
+  ]
 }
 const tool = { type: 'mcp', server_label: 'crm', server_url: 'https://evil.example' }
 const violation = (path: string) => `403 policy_violation ${path}`
@@ -105,7 +117,10 @@ const ROWS: Record<string, Row[]> = {
     lifetimeRow(60, 'expires_after'),
     lifetimeRow(null, 'expires_after'),
     lifetimeRow([], 'expires_after'),
-    [{ client_secret: { expires_after: { seconds: 301 } } }, violation('client_secret.expires_after.seconds'), { legacy: true }],
+    [
+      { client_secret: { expires_after: { seconds: 301 } } }, violation('client_secret.expires_after.seconds'),
+      { legacy: true }
+    ],
     [{ client_secret: { expires_at: 60 } }, violation('client_secret.expires_at'), { legacy: true }]
   ],
   'D9 a tool server of their own': [
@@ -119,7 +134,9 @@ const ROWS: Record<string, Row[]> = {
   ],
   'D12 tools beyond measure': [
     sessionRow({ tools: Array(1000).fill({ type: 'function', name: 'f' }) }, 'tools'),
-    sessionRow({ tools: [{ type: 'function', name: 'find', parameters: { $ref: 'https://evil.example/schema' } }] }, 'tools'),
+    sessionRow(
+      { tools: [{ type: 'function', name: 'find', parameters: { $ref: 'https://evil.example/schema' } }] }, 'tools'
+    ),
     sessionRow({ tools: { 0: SENT.tools[0] as Json } }, 'tools.0.type')
   ],
   'D13 a choice of tools': [
@@ -139,8 +156,14 @@ const ROWS: Record<string, Row[]> = {
     sessionRow({ prompt: { id: 'support', version: '1' } }, 'prompt.version'),
     sessionRow({ prompt: { id: 'support', variables: { instructions: 'x' } } }, 'prompt.variables.instructions'),
     sessionRow({ prompt: { id: 'support', variables: { product: 'x'.repeat(41) } } }, 'prompt.variables.product'),
-    sessionRow({ prompt: { id: 'support', variables: { product: { type: 'input_text', text: 'x'.repeat(41) } } } }, 'prompt.variables.product'),
-    sessionRow({ prompt: { id: 'support', variables: { product: { type: 'input_image', image_url: 'x' } } } }, 'prompt.variables.product'),
+    sessionRow(
+      { prompt: { id: 'support', variables: { product: { type: 'input_text', text: 'x'.repeat(41) } } } },
+      'prompt.variables.product'
+    ),
+    sessionRow(
+      { prompt: { id: 'support', variables: { product: { type: 'input_image', image_url: 'x' } } } },
+      'prompt.variables.product'
+    ),
     sessionRow({ prompt: { id: 'support', variables: ['x'] } }, 'prompt.variables'),
     sessionRow({ prompt: { id: 'support', session: { model: 'x' } } }, 'prompt.session.model'),
     sessionRow({ prompt: { id: ['support'] } }, 'prompt.id'),
@@ -166,18 +189,26 @@ const ROWS: Record<string, Row[]> = {
     [{ instructions: 'You are Eve.' }, violation('instructions'), { legacy: true }]
   ],
   'D18 more tokens': [
-    ...['inf', 'INF', Infinity, 0, -1, 2049, 2048.5, '2048'].map((tokens) => sessionRow({ max_output_tokens: tokens }, 'max_output_tokens')),
+    ...['inf', 'INF', Infinity, 0, -1, 2049, 2048.5, '2048'].map(
+      (tokens) => sessionRow({ max_output_tokens: tokens }, 'max_output_tokens')
+    ),
     [{ max_response_output_tokens: 'inf' }, violation('max_response_output_tokens'), { legacy: true }]
   ],
   'D19 another model': [
-    ...['gpt-realtime-2.1-2026-01-01', 'gpt-realtime-3', 'gpt-realtime-2.1 ', 'GPT-realtime-2.1', 'ft:gpt-realtime-2.1:acme'].map((model) => sessionRow({ model }, 'model')),
+    ...[
+      'gpt-realtime-2.1-2026-01-01', 'gpt-realtime-3', 'gpt-realtime-2.1 ', 'GPT-realtime-2.1',
+      'ft:gpt-realtime-2.1:acme'
+    ].map((model) => sessionRow({ model }, 'model')),
     [{ model: 'gpt-4o-realtime-preview' }, violation('model'), { legacy: true }]
   ],
   'D20 a branch of the schema that the policy does not take': [
     sessionRow({ audio: { input: { transcription: { model: 'gpt-transcribe' } } } }, 'audio.input.transcription.model'),
     sessionRow({ audio: { input: { transcription: { prompt: 'x' } } } }, 'audio.input.transcription.prompt'),
     sessionRow({ audio: { output: { voice: { id: 'voice_stolen' } } } }, 'audio.output.voice'),
-    [{ input_audio_transcription: { model: 'whisper-1' } }, violation('input_audio_transcription.model'), { legacy: true }]
+    [
+      { input_audio_transcription: { model: 'whisper-1' } }, violation('input_audio_transcription.model'),
+      { legacy: true }
+    ]
   ],
   'D21 settings with more in them': [
     sessionRow({ reasoning: { effort: 'high', extra: 1 } }, 'reasoning.effort'),
@@ -195,33 +226,65 @@ const ROWS: Record<string, Row[]> = {
 
 for (const [name, rows] of Object.entries(ROWS)) {
   t.test(`${name} is refused`, async (t) => {
-    for (const [body, refusal, how] of rows) t.equal(outcome(realtime, body, how), refusal, JSON.stringify(body)?.slice(0, 100))
+    for (const [body, refusal, how] of rows) {
+      t.equal(outcome(realtime, body, how), refusal, JSON.stringify(body)?.slice(0, 100))
+    }
   })
 }
 
 t.test('D20 the kind of session decides which policy judges it, and one that is not named grants nothing to another', async (t) => {
-  const transcription = rulesOf({ kind: 'transcription', session: { fixed: { audio: { input: { transcription: { model: 'whisper-1' } } } } } })
-  t.equal(outcome(transcription, { session: { type: 'transcription', model: 'gpt-realtime-2.1' } }), violation('session.model'))
-  t.equal(outcome(transcription, { session: { type: 'transcription', audio: { output: { voice: 'cedar' } } } }), violation('session.audio.output.voice'))
-  t.equal(outcome(rulesOf({ kind: 'translation', session: { fixed: { model: 'm' } } }), { session: { type: 'realtime' } }), invalid('session.type'))
+  const transcription = rulesOf(
+    { kind: 'transcription', session: { fixed: { audio: { input: { transcription: { model: 'whisper-1' } } } } } }
+  )
+  t.equal(
+    outcome(transcription, { session: { type: 'transcription', model: 'gpt-realtime-2.1' } }),
+    violation('session.model')
+  )
+  t.equal(
+    outcome(transcription, { session: { type: 'transcription', audio: { output: { voice: 'cedar' } } } }),
+    violation('session.audio.output.voice')
+  )
+  t.equal(
+    outcome(rulesOf({ kind: 'translation', session: { fixed: { model: 'm' } } }), { session: { type: 'realtime' } }),
+    invalid('session.type')
+  )
 })
 
 t.test('D6 what the server says is sent whatever a client repeats of it', async (t) => {
-  const { session, expiresAfterSeconds } = ask(realtime, { session: { type: 'realtime', model: 'gpt-realtime-2.1', max_output_tokens: 2048, tools: SENT.tools, audio: { output: { voice: 'cedar', speed: 1.1 } } } })
+  const { session, expiresAfterSeconds } = ask(realtime, {
+    session: {
+      type: 'realtime',
+      model: 'gpt-realtime-2.1',
+      max_output_tokens: 2048,
+      tools: SENT.tools,
+      audio: { output: { voice: 'cedar', speed: 1.1 } }
+    }
+  })
   t.strictSame(session, { ...SENT, audio: { output: { voice: 'cedar', speed: 1.1 } } })
   t.equal(expiresAfterSeconds, 60)
 })
 
 t.test('D8 a lifetime that is left out is the policy\'s own', async (t) => {
-  for (const body of [undefined, {}, { session: {} }, { expires_after: {} }, { expires_after: { anchor: 'created_at' } }]) t.equal(ask(realtime, body).expiresAfterSeconds, 60)
+  for (const body of [
+    undefined, {}, { session: {} }, { expires_after: {} }, { expires_after: { anchor: 'created_at' } }
+  ]) t.equal(ask(realtime, body).expiresAfterSeconds, 60)
   t.equal(ask(realtime, { expires_after: { anchor: 'created_at', seconds: 300 } }).expiresAfterSeconds, 300)
   t.equal(ask(realtime, { expires_after: { seconds: 10 } }).expiresAfterSeconds, 10)
-  t.equal(ask(realtime, { client_secret: { expires_at: { anchor: 'created_at', seconds: 120 } } }, { legacy: true }).expiresAfterSeconds, 120)
+  t.equal(ask(realtime, { client_secret: { expires_at: { anchor: 'created_at', seconds: 120 } } }, { legacy: true })
+    .expiresAfterSeconds, 120)
 })
 
 t.test('D14 a prompt that may be named is taken by its version, and neither id nor variables go upstream', async (t) => {
-  const { session, prompt } = ask(realtime, { session: { prompt: { id: 'support', version: null, variables: { product: { type: 'input_text', text: 'bikes' } } } } })
+  const { session, prompt } = ask(realtime, {
+    session: { prompt: { id: 'support', version: null, variables: { product: { type: 'input_text', text: 'bikes' } } } }
+  })
   t.equal(prompt, 'support')
-  t.strictSame(session, { ...SENT, audio: { input: { transcription: { model: 'whisper-1', prompt: 'about bikes' } }, output: { voice: 'marin' } } })
-  t.strictSame(ask(realtime, { prompt: { id: 'pmpt_68ab', version: '2' } }, { legacy: true }).session, { ...SENT, tracing: null, audio: { output: { voice: 'marin' } } })
+  t.strictSame(session, {
+    ...SENT,
+    audio: { input: { transcription: { model: 'whisper-1', prompt: 'about bikes' } }, output: { voice: 'marin' } }
+  })
+  t.strictSame(
+    ask(realtime, { prompt: { id: 'pmpt_68ab', version: '2' } }, { legacy: true }).session,
+    { ...SENT, tracing: null, audio: { output: { voice: 'marin' } } }
+  )
 })

@@ -1,7 +1,7 @@
 // Secrets of a policy in an answer: every string and name is searched, whatever upstream has made of what it was sent.
 
-import t from 'tap'
 import fc from 'fast-check'
+import t from 'tap'
 import type { Json, JsonObject } from '../../src/json.ts'
 import { compileConceal, type Step } from '../../src/policy/conceal.ts'
 import { times } from '../support/times.ts'
@@ -28,7 +28,8 @@ t.test('edge M2: nothing that upstream answers shows a secret, as a name, in a t
   fc.assert(fc.property(session, (session) => {
     const before = JSON.stringify(session)
     const shown = JSON.stringify(conceal(session))
-    return !shown.includes(SECRET) && JSON.stringify(session) === before && (before.includes(SECRET) || JSON.parse(before).instructions !== undefined || shown === before)
+    return !shown.includes(SECRET) && JSON.stringify(session) === before &&
+      (before.includes(SECRET) || JSON.parse(before).instructions !== undefined || shown === before)
   }), { numRuns: times(200) })
 })
 
@@ -37,11 +38,19 @@ t.test('edge M2: what stands at the path of a secret is left out, whatever upstr
     [['instructions'], { instructions: 'x', model: 'm' }, { model: 'm' }],
     [['tracing', 'metadata'], { tracing: 'auto' }, { tracing: 'auto' }],
     [['tracing', 'metadata'], { tracing: { group_id: 'g', metadata: [1] } }, { tracing: { group_id: 'g' } }],
-    [['tools', null, 'server_url'], { tools: [{ type: 'function', id: 1 }, { server_url: 'x', type: 'mcp' }, 7] }, { tools: [{ type: 'function', id: 1 }, { type: 'mcp' }, 7] }],
+    [
+      ['tools', null, 'server_url'], { tools: [{ type: 'function', id: 1 }, { server_url: 'x', type: 'mcp' }, 7] },
+      { tools: [{ type: 'function', id: 1 }, { type: 'mcp' }, 7] }
+    ],
     [['tools', null, 'server_url'], { tools: { server_url: 'x' } }, { tools: { server_url: 'x' } }],
-    [['tools', null, 'allowed_tools', null], { tools: [{ allowed_tools: ['a', 'b'], name: 'n' }] }, { tools: [{ name: 'n' }] }]
+    [
+      ['tools', null, 'allowed_tools', null], { tools: [{ allowed_tools: ['a', 'b'], name: 'n' }] },
+      { tools: [{ name: 'n' }] }
+    ]
   ]
-  for (const [path, answered, shown] of rows) t.strictSame(concealing(path)(answered as JsonObject), shown, JSON.stringify(path))
+  for (const [path, answered, shown] of rows) {
+    t.strictSame(concealing(path)(answered as JsonObject), shown, JSON.stringify(path))
+  }
 })
 
 t.test('edge M2: a value that almost every text contains is left out where it is the whole text', async (t) => {
@@ -57,7 +66,18 @@ t.test('edge M2: the start says which paths are left out, each once', async (t) 
   const env = { $env: 'KEY' }
   const { warnings, problems } = read(fileWith({
     session: {
-      fixed: { tools: [{ type: 'mcp', server_label: 'crm', server_url: env, headers: { 'X-Key': env }, authorization: env, allowed_tools: ['a', env] }, { type: 'mcp', server_label: 'b', headers: {} }] },
+      fixed: {
+        tools: [{
+          type: 'mcp',
+          server_label: 'crm',
+          server_url: env,
+          headers: {
+            'X-Key': env
+          },
+          authorization: env,
+          allowed_tools: ['a', env]
+        }, { type: 'mcp', server_label: 'b', headers: {} }]
+      },
       defaults: { instructions: { $file: 'persona' } },
       prompts: ['p']
     },

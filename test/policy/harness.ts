@@ -3,11 +3,11 @@
 import { ApiError } from '../../src/errors.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { applyPolicy, type Granted } from '../../src/policy/apply.ts'
-import { readPolicies, type PolicySources, type Reading } from '../../src/rulebook/policies.ts'
-import type { Fault } from '../../src/schema/report.ts'
 import type { SessionRules } from '../../src/policy/compile.ts'
-import { readGa, readLegacyBody } from '../../src/routes/mint-body.ts'
 import type { Kind } from '../../src/realtime/session.ts'
+import { readGa, readLegacyBody } from '../../src/routes/mint-body.ts'
+import { type PolicySources, type Reading, readPolicies } from '../../src/rulebook/policies.ts'
+import type { Fault } from '../../src/schema/report.ts'
 
 const CALLERS = [{ jwt: { issuer: 'https://auth.example.com/', audience: 'voice-app' } }, { guest: {} }]
 
@@ -21,7 +21,9 @@ export type Written = Readonly<{
 }>
 
 export function fileWith ({ kind = 'realtime', session = {}, prompts, entry = {} }: Written): string {
-  return JSON.stringify({ callers: CALLERS, prompts, policies: [{ name: 'only', when: 'any', limits: 'none', [kind]: session, ...entry }] })
+  return JSON.stringify(
+    { callers: CALLERS, prompts, policies: [{ name: 'only', when: 'any', limits: 'none', [kind]: session, ...entry }] }
+  )
 }
 
 export function read (text: string, surroundings: Partial<PolicySources> = {}): Reading {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createCaller, GUEST_ISSUER, type Caller } from '../../src/callers/caller.ts'
+import { type Caller, createCaller, GUEST_ISSUER } from '../../src/callers/caller.ts'
 import { ApiError } from '../../src/errors.ts'
 import type { Json, JsonObject } from '../../src/json.ts'
 import type { Policies, Policy } from '../../src/policy/policy.ts'
@@ -15,7 +15,8 @@ function policiesOf (policies: Json[], blocked?: Json[]): Policies {
 }
 
 const granting = (name: string, when: Json): JsonObject => ({ name, when, limits: { day: 1 }, realtime: {} })
-const callerWith = (claims: JsonObject, issuer = 'https://auth.example.com/'): Caller => createCaller(issuer, 'u1', { iss: issuer, sub: 'u1', ...claims })
+const callerWith = (claims: JsonObject, issuer = 'https://auth.example.com/'): Caller =>
+  createCaller(issuer, 'u1', { iss: issuer, sub: 'u1', ...claims })
 const guest = callerWith({}, GUEST_ISSUER)
 
 function attempt (policies: Policies, caller: Caller): Policy | ApiError {
@@ -63,7 +64,13 @@ t.test('D24 a claim that is missing, of another type or not among those named gr
     [{ '/app/constructor': 'x' }, { app: {} }],
     ['guest', {}]
   ]
-  for (const [when, claims] of rows) t.equal(ruling(policiesOf([granting('p', when)]), callerWith(claims)), 'no_policy', `${JSON.stringify(when)} ${JSON.stringify(claims)}`)
+  for (const [when, claims] of rows) {
+    t.equal(
+      ruling(policiesOf([granting('p', when)]), callerWith(claims)),
+      'no_policy',
+    `${JSON.stringify(when)} ${JSON.stringify(claims)}`
+    )
+  }
 })
 
 t.test('a claim that is equal, among those named, or a list that contains one matches', async (t) => {
@@ -80,16 +87,27 @@ t.test('a claim that is equal, among those named, or a list that contains one ma
     [{ '/roles/1': 'pro' }, { roles: ['free', 'pro'] }],
     [{ iss: 'https://auth.example.com/', sub: 'u1' }, {}]
   ]
-  for (const [when, claims] of rows) t.equal(ruling(policiesOf([granting('p', when)]), callerWith(claims)), 'p', `${JSON.stringify(when)} ${JSON.stringify(claims)}`)
+  for (const [when, claims] of rows) {
+    t.equal(
+      ruling(policiesOf([granting('p', when)]), callerWith(claims)),
+      'p',
+    `${JSON.stringify(when)} ${JSON.stringify(claims)}`
+    )
+  }
 })
 
 t.test('a guest is matched by when: guest alone', async (t) => {
-  for (const when of ['any', { iss: GUEST_ISSUER }, { blocked_at: null }]) t.equal(ruling(policiesOf([granting('p', when)]), guest), 'no_policy', JSON.stringify(when))
+  for (const when of ['any', { iss: GUEST_ISSUER }, { blocked_at: null }]) {
+    t.equal(ruling(policiesOf([granting('p', when)]), guest), 'no_policy', JSON.stringify(when))
+  }
   t.equal(ruling(policiesOf([granting('p', 'guest')]), guest), 'p')
 })
 
 t.test('the first that matches rules, and one that denies ends the search', async (t) => {
-  const policies = policiesOf([{ name: 'suspended', when: { status: 'suspended' }, deny: true }, granting('pro', { plan: 'pro' }), granting('rest', 'any')])
+  const policies = policiesOf([
+    { name: 'suspended', when: { status: 'suspended' }, deny: true }, granting('pro', { plan: 'pro' }),
+    granting('rest', 'any')
+  ])
   t.equal(ruling(policies, callerWith({ status: 'suspended', plan: 'pro' })), 'no_policy')
   t.equal(ruling(policies, callerWith({ status: 'active', plan: 'pro' })), 'pro')
   t.equal(ruling(policies, callerWith({})), 'rest')
@@ -108,6 +126,8 @@ t.test('who is blocked is refused whatever policy would match', async (t) => {
     [{ safety_identifier: 'cd'.repeat(32) }, false]
   ]
   for (const [blocked, refused] of rows) {
-    t.equal(ruling(policiesOf([granting('p', 'any')], [{ subject: 'somebody' }, blocked]), callerWith({})), refused ? 'caller_blocked' : 'p', JSON.stringify(blocked))
+    t.equal(ruling(policiesOf([granting('p', 'any')], [{ subject: 'somebody' }, blocked]), callerWith({})), refused
+      ? 'caller_blocked'
+      : 'p', JSON.stringify(blocked))
   }
 })

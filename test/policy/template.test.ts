@@ -33,13 +33,22 @@ t.test('a value that is missing refuses, unless the template says what stands fo
 })
 
 t.test('only own properties are read', async (t) => {
-  for (const reference of ['toString', 'constructor', '__proto__', '/org/constructor/name', '/roles/length', '/name/length', '/roles/-1', '/roles/01']) {
+  for (const reference of [
+    'toString', 'constructor', '__proto__', '/org/constructor/name', '/roles/length', '/name/length', '/roles/-1',
+    '/roles/01'
+  ]) {
     t.equal(filled(`{{${reference}}}`, { org: {}, roles: ['a'], name: 'Ada' }), MISSING, reference)
   }
 })
 
 t.test('claims are read by their name or by a JSON Pointer', async (t) => {
-  const claims = { name: 'Ada', 'https://app.example.com/plan': 'pro', org: { 'a/b': { '~': 1 } }, roles: ['x', { y: true }], '': 'empty' }
+  const claims = {
+    name: 'Ada',
+    'https://app.example.com/plan': 'pro',
+    org: { 'a/b': { '~': 1 } },
+    roles: ['x', { y: true }],
+    '': 'empty'
+  }
   t.equal(filled('{{name}} {{ name }} {{name|x}}', claims), 'Ada Ada Ada')
   t.equal(filled('{{https://app.example.com/plan}}', claims), 'pro')
   t.equal(filled('{{/org/a~1b/~0}} {{/roles/0}} {{/roles/1/y}}', claims), '1 x true')
@@ -57,7 +66,12 @@ t.test('what a claim says is never read as a template', async (t) => {
 t.test('templates stand in fixed, defaults and prompts, at any depth, and nothing else of a text moves', async (t) => {
   const written: Written = {
     session: {
-      fixed: { instructions: 'Say {"a":{"b":1}} to {{name}}, who { } likes $1.', tools: [{ type: 'function', name: 'f', description: 'for {{name}}', parameters: { enum: ['{{name}}', 7, null] } }] },
+      fixed: {
+        instructions: 'Say {"a":{"b":1}} to {{name}}, who { } likes $1.',
+        tools: [
+          { type: 'function', name: 'f', description: 'for {{name}}', parameters: { enum: ['{{name}}', 7, null] } }
+        ]
+      },
       defaults: { audio: { output: { voice: '{{voice|alloy}}' } } },
       default_prompt: 'p'
     },
@@ -75,7 +89,11 @@ t.test('templates stand in fixed, defaults and prompts, at any depth, and nothin
 })
 
 t.test('a claim that makes no session is refused and not sent', async (t) => {
-  const rules = rulesOf({ session: { defaults: { audio: { output: { voice: '{{voice}}' } } }, allow: { 'audio.output.voice': { enum: ['marin'] } } } })
+  const rules = rulesOf({
+    session: {
+      defaults: { audio: { output: { voice: '{{voice}}' } } }, allow: { 'audio.output.voice': { enum: ['marin'] } }
+    }
+  })
   t.equal(outcome(rules, {}, { claims: { voice: '' } }), MISSING)
   t.match(outcome(rules, {}, { claims: { voice: 'cedar' } }), { session: { audio: { output: { voice: 'cedar' } } } })
 })
@@ -85,19 +103,32 @@ t.test('variables are read where the prompt that declares them is named', async 
     session: { fixed: { instructions: 'About {{variables.product}}, {{variables.n|1}}.' }, prompts: ['p'] },
     prompts: { p: { variables: { product: { type: ['string', 'number'] }, n: { type: 'boolean' } }, session: {} } }
   })
-  const ask = (variables: Json) => outcome(rules, { session: { prompt: { id: 'p', variables } } }, { claims: { product: 'a claim', variables: { product: 'a claim' } } })
+  const ask = (variables: Json) => outcome(rules, { session: { prompt: { id: 'p', variables } } }, {
+    claims: { product: 'a claim', variables: { product: 'a claim' } }
+  })
   t.equal(outcome(rules, {}), MISSING)
-  for (const variables of [{}, null, { product: 'x'.repeat(257) }, { product: 'a\nb' }]) t.equal(ask(variables), MISSING)
+  for (const variables of [{}, null, { product: 'x'.repeat(257) }, { product: 'a\nb' }]) {
+    t.equal(ask(variables), MISSING)
+  }
   t.match(ask({ product: '{{sub}}', n: false }), { session: { instructions: 'About {{sub}}, false.' } })
   t.match(ask({ product: { type: 'input_text', text: 'bikes' } }), { session: { instructions: 'About bikes, 1.' } })
   t.match(ask({ product: 7 }), { session: { instructions: 'About 7, 1.' } })
-  t.equal(ask({ product: { type: 'input_text', text: 'bikes', more: 1 } }), '403 policy_violation session.prompt.variables.product')
+  t.equal(
+    ask({ product: { type: 'input_text', text: 'bikes', more: 1 } }),
+    '403 policy_violation session.prompt.variables.product'
+  )
 })
 
 t.test('what stands behind $env and $file is no template, and is no slip of the pen either', async (t) => {
   const secret = 'a{{sub}}b{{c'
-  const rules = rulesOf({ session: { fixed: { tools: [{ type: 'mcp', server_label: 'crm', headers: { a: { $env: 'A' }, b: { $file: 'b' }, c: 'of {{sub}}' } }] } } },
-    { secrets: { env: () => secret, file: () => secret } })
+  const rules = rulesOf({
+    session: {
+      fixed: {
+        tools: [{ type: 'mcp', server_label: 'crm', headers: { a: { $env: 'A' }, b: { $file: 'b' }, c: 'of {{sub}}' } }]
+      }
+    }
+  },
+  { secrets: { env: () => secret, file: () => secret } })
   t.match(outcome(rules, {}), { session: { tools: [{ headers: { a: secret, b: secret, c: 'of u1' } }] } })
 })
 

@@ -1,7 +1,7 @@
-import t from 'tap'
 import fc from 'fast-check'
+import t from 'tap'
 import type { JsonObject, Path } from '../../src/json.ts'
-import { KINDS, checkSession, isKnownPath, modelPath, sessionSchemas, type Kind } from '../../src/realtime/session.ts'
+import { checkSession, isKnownPath, type Kind, KINDS, modelPath, sessionSchemas } from '../../src/realtime/session.ts'
 
 const dotted = (path: Path | null) => path?.join('.') ?? null
 const translation = { model: 'gpt-realtime-translate' }
@@ -32,10 +32,22 @@ t.test('a session is refused at the deepest path at which it leaves its type', a
     ['realtime', input({ format: { type: 'audio/pcmu', rate: 24000 } }), 'audio.input.format.rate'],
     ['realtime', input({ noise_reduction: { type: 'middle_field' } }), 'audio.input.noise_reduction.type'],
     ['realtime', input({ turn_detection: { threshold: 0.5 } }), 'audio.input.turn_detection'],
-    ['realtime', input({ turn_detection: { type: 'server_vad', eagerness: 'low' } }), 'audio.input.turn_detection.eagerness'],
-    ['realtime', input({ turn_detection: { type: 'semantic_vad', threshold: 0.5 } }), 'audio.input.turn_detection.threshold'],
-    ['realtime', input({ turn_detection: { type: 'server_vad', threshold: 2 } }), 'audio.input.turn_detection.threshold'],
-    ['realtime', input({ turn_detection: { type: 'server_vad', idle_timeout_ms: -1 } }), 'audio.input.turn_detection.idle_timeout_ms'],
+    [
+      'realtime', input({ turn_detection: { type: 'server_vad', eagerness: 'low' } }),
+      'audio.input.turn_detection.eagerness'
+    ],
+    [
+      'realtime', input({ turn_detection: { type: 'semantic_vad', threshold: 0.5 } }),
+      'audio.input.turn_detection.threshold'
+    ],
+    [
+      'realtime', input({ turn_detection: { type: 'server_vad', threshold: 2 } }),
+      'audio.input.turn_detection.threshold'
+    ],
+    [
+      'realtime', input({ turn_detection: { type: 'server_vad', idle_timeout_ms: -1 } }),
+      'audio.input.turn_detection.idle_timeout_ms'
+    ],
     ['realtime', { tools: [{ type: 'shell' }] }, 'tools'],
     ['realtime', { tools: [{ type: 'mcp' }] }, 'tools'],
     ['realtime', { tool_choice: 'lookup' }, 'tool_choice'],
@@ -43,28 +55,38 @@ t.test('a session is refused at the deepest path at which it leaves its type', a
     ['realtime', { truncation: { type: 'retention_ratio', retention_ratio: 1.1 } }, 'truncation.retention_ratio'],
     ['realtime', { prompt: { id: 'a', variables: { ok: 'x', name: 1 } } }, 'prompt.variables.name'],
     ['realtime', { prompt: { id: 'a', variables: { name: { type: 'input_text' } } } }, 'prompt.variables.name'],
-    ['realtime', { prompt: { id: 'a', variables: { name: { more: 1, type: 'input_text', text: 1 } } } }, 'prompt.variables.name.text'],
+    [
+      'realtime', { prompt: { id: 'a', variables: { name: { more: 1, type: 'input_text', text: 1 } } } },
+      'prompt.variables.name.text'
+    ],
     ['transcription', { model: 'whisper-1' }, 'model'],
     ['transcription', { audio: { output: {} } }, 'audio.output'],
     ['translation', {}, ''],
     ['translation', { ...translation, instructions: 'x' }, 'instructions'],
     ['translation', { ...translation, ...input({ noise_reduction: { strength: 1 } }) }, 'audio.input.noise_reduction']
   ]
-  for (const [kind, session, path] of refused) t.equal(dotted(checkSession(kind, session)), path, JSON.stringify(session))
+  for (const [kind, session, path] of refused) {
+    t.equal(dotted(checkSession(kind, session)), path, JSON.stringify(session))
+  }
 })
 
 t.test('null turns off what can be turned off', async (t) => {
   t.equal(checkSession('realtime', {
     prompt: null, tracing: null, audio: { input: { noise_reduction: null, transcription: null, turn_detection: null } }
   }), null)
-  t.equal(checkSession('translation', { ...translation, ...input({ transcription: null, noise_reduction: null }) }), null)
+  t.equal(
+    checkSession('translation', { ...translation, ...input({ transcription: null, noise_reduction: null }) }), null
+  )
 })
 
 t.test('models, voices, tools and free-form values are what OpenAI makes of them, not what we knew', async (t) => {
   const session = {
     model: 'gpt-realtime-9',
     audio: { output: { voice: 'newcomer' } },
-    tools: [{ name: 'lookup', parameters: { type: 'object' }, strict: true }, { type: 'mcp', server_label: 'crm', headers: { a: 'b' } }],
+    tools: [
+      { name: 'lookup', parameters: { type: 'object' }, strict: true },
+      { type: 'mcp', server_label: 'crm', headers: { a: 'b' } }
+    ],
     tracing: { metadata: { anything: [1] } },
     prompt: { id: 'a', version: null, variables: { name: 'Ada', scan: { type: 'input_file', file_id: 'f' } } }
   }
@@ -73,7 +95,9 @@ t.test('models, voices, tools and free-form values are what OpenAI makes of them
 })
 
 t.test('a fault is always found at a path that was sent', async () => {
-  fc.assert(fc.property(fc.constantFrom(...KINDS), fc.dictionary(fc.constantFrom('audio', 'prompt', 'model', 'tools', 'x'), fc.jsonValue()), (kind, value) => {
+  fc.assert(fc.property(fc.constantFrom(
+    ...KINDS
+  ), fc.dictionary(fc.constantFrom('audio', 'prompt', 'model', 'tools', 'x'), fc.jsonValue()), (kind, value) => {
     const session = value as JsonObject
     const path = checkSession(kind, session)
     let at: unknown = session
@@ -87,7 +111,10 @@ t.test('a fault is always found at a path that was sent', async () => {
 
 t.test('paths are known by their schema', async (t) => {
   const known = (kind: Kind, path: string) => isKnownPath(kind, path.split('.'))
-  for (const path of ['voice', 'audio.output.color', 'model.name', 'audio.output.voice.name', 'output_modalities_', 'toString', 'audio.input.turn_detection.type.x', 'reasoning.effort.x']) {
+  for (const path of [
+    'voice', 'audio.output.color', 'model.name', 'audio.output.voice.name', 'output_modalities_', 'toString',
+    'audio.input.turn_detection.type.x', 'reasoning.effort.x'
+  ]) {
     t.equal(known('realtime', path), false, path)
   }
   for (const path of ['audio', 'audio.output.voice.id', 'audio.input.turn_detection.eagerness', 'audio.input.turn_detection.threshold', 'temperature',

@@ -1,11 +1,13 @@
 // Our types against those of the `openai` package, by tsc: a parameter that an SDK update adds breaks `npm run check`
 // with its path in the message.
 
-import t from 'tap'
 import type * as Beta from 'openai/resources/beta/realtime'
-import type * as Ga from 'openai/resources/realtime/realtime'
 import type * as Secrets from 'openai/resources/realtime/client-secrets'
-import type { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../../src/realtime/answers.ts'
+import type * as Ga from 'openai/resources/realtime/realtime'
+import t from 'tap'
+import type {
+  ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer
+} from '../../src/realtime/answers.ts'
 import { FIELDS } from '../../src/realtime/legacy/fields.ts'
 import type { RealtimeSession, TranscriptionSession, TranslationSession } from '../../src/realtime/session.ts'
 

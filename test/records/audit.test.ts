@@ -3,8 +3,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { createAudit, type Decision } from '../../src/records/audit.ts'
-import { keepLines } from '../support/lines.ts'
 import { CALLERS, POLICY, startApp } from '../support/app.ts'
+import { keepLines } from '../support/lines.ts'
 import { exchange } from '../support/raw-http.ts'
 
 const decision: Decision = {
@@ -120,24 +120,43 @@ t.test('edge M1: refusals of an authenticated caller are all logged', async (t) 
 t.test('refusals of those who are known are all written, one by one', async (t) => {
   const app = await startApp(t)
   const policyless = { authorization: `Bearer ${await app.token({ plan: 'free' })}` }
-  for (let i = 0; i < 30; i++) await app.mint('client_secrets', {}, i % 2 === 0 ? policyless : { 'content-type': 'text/plain' })
+  for (let i = 0; i < 30; i++) {
+    await app.mint('client_secrets', {}, i % 2 === 0 ? policyless : { 'content-type': 'text/plain' })
+  }
   t.equal(app.audit.kept.length, 30)
-  t.match(app.auditLines(), [{ code: 'no_policy', reason: 'none_matches', policy: null, issuer: 'https://auth.test/', subject: /^[0-9a-f]{64}$/ }, { code: 'unsupported_media_type', policy: 'pro' }])
+  t.match(app.auditLines(), [{
+    code: 'no_policy', reason: 'none_matches', policy: null, issuer: 'https://auth.test/', subject: /^[0-9a-f]{64}$/
+  }, { code: 'unsupported_media_type', policy: 'pro' }])
 })
 
 t.test('each refusal says what was known of it by then', async (t) => {
   const app = await startApp(t)
   const rows: [route: string, body: unknown, headers: Record<string, string | undefined>, line: object][] = [
     ['sessions', {}, { origin: 'https://evil.test' }, { code: 'origin_not_allowed', issuer: null }],
-    ['sessions', {}, { authorization: undefined }, { code: 'invalid_credentials', reason: 'no_credentials', subject: null }],
-    ['sessions', {}, { authorization: `Bearer ${await app.token({ status: 'suspended' })}` }, { code: 'no_policy', reason: 'suspended', policy: null }],
-    ['sessions', {}, { authorization: `Bearer ${await app.token({ sub: 'blocked' })}` }, { code: 'caller_blocked', policy: null }],
+    [
+      'sessions', {}, { authorization: undefined },
+      { code: 'invalid_credentials', reason: 'no_credentials', subject: null }
+    ],
+    [
+      'sessions', {}, { authorization: `Bearer ${await app.token({ status: 'suspended' })}` },
+      { code: 'no_policy', reason: 'suspended', policy: null }
+    ],
+    [
+      'sessions', {}, { authorization: `Bearer ${await app.token({ sub: 'blocked' })}` },
+      { code: 'caller_blocked', policy: null }
+    ],
     ['sessions', '{', { 'content-type': 'application/json' }, { code: 'invalid_json', policy: 'pro', kind: null }],
-    ['client_secrets', { session: { type: 'transcription', model: 'x' } }, {}, { code: 'policy_violation', kind: 'transcription', model: null }]
+    [
+      'client_secrets', { session: { type: 'transcription', model: 'x' } }, {},
+      { code: 'policy_violation', kind: 'transcription', model: null }
+    ]
   ]
   for (const [route, body, headers, line] of rows) {
     await app.mint(route, body, headers)
-    t.match(app.auditLines().at(-1), { audit: 1, event: 'mint.refused', secret_sha256: null, session_id: null, expires_at: null, ...line })
+    t.match(
+      app.auditLines().at(-1),
+      { audit: 1, event: 'mint.refused', secret_sha256: null, session_id: null, expires_at: null, ...line }
+    )
   }
 })
 

@@ -44,13 +44,17 @@ t.test('fault 45: what cannot be opened for appending is an error at start', { b
   await t.rejects(openLines(join(folder, 'taken')))
 })
 
-t.test('fault 45: a named pipe that nobody reads is an error at start, not a thread that waits', { buffered: true }, async (t) => {
+t.test('fault 45: a named pipe that nobody reads is an error at start, not a thread that waits', {
+  buffered: true
+}, async (t) => {
   const path = join(t.testdir({}), 'pipe')
   execFileSync('mkfifo', [path])
   await t.rejects(openLines(path), { code: 'ENXIO' })
 })
 
-t.test('fault 45: on a full disk nothing is confirmed, it is known at once, and nothing is tried for a second', { buffered: true }, async (t) => {
+t.test('fault 45: on a full disk nothing is confirmed, it is known at once, and nothing is tried for a second', {
+  buffered: true
+}, async (t) => {
   const lines = await open(t, '/dev/full')
   t.notOk(lines.isStuck())
   await t.rejects(lines.confirm('line\n'), { code: 'ENOSPC' })
@@ -60,7 +64,9 @@ t.test('fault 45: on a full disk nothing is confirmed, it is known at once, and 
   await until('another try', () => !lines.isStuck(), WITHIN_MS)
 })
 
-t.test('fault 45: in a pipe that is full nothing is confirmed within a second, and the event loop goes on', { buffered: true }, async (t) => {
+t.test('fault 45: in a pipe that is full nothing is confirmed within a second, and the event loop goes on', {
+  buffered: true
+}, async (t) => {
   const { lines, read } = await openFullPipe(t)
   const delay = monitorEventLoopDelay({ resolution: 10 })
   delay.enable()
@@ -96,7 +102,9 @@ t.test('fault 45: a reader that has gone is known at once', { buffered: true }, 
   await t.rejects(lines.confirm('line\n'), { code: 'EPIPE' })
 })
 
-t.test('fault 45: log lines that a full pipe does not take are dropped beyond a bound, and counted', { buffered: true }, async (t) => {
+t.test('fault 45: log lines that a full pipe does not take are dropped beyond a bound, and counted', {
+  buffered: true
+}, async (t) => {
   const { lines } = await openFullPipe(t)
   for (let i = 0; i < 10_100; i++) lines.write('line\n')
   t.ok(lines.lost() >= 99 && lines.lost() <= 101, String(lines.lost()))
@@ -109,7 +117,9 @@ t.test('fault 45: half a line that was left is ended before the next one', { buf
   t.equal(readFileSync(path, 'utf8'), 'half\nwhole\n')
 })
 
-t.test('fault 45: a file that was moved away is opened anew within two seconds, and no line is lost', { buffered: true }, async (t) => {
+t.test('fault 45: a file that was moved away is opened anew within two seconds, and no line is lost', {
+  buffered: true
+}, async (t) => {
   const { path, lines, text } = await openInFolder(t)
   await lines.confirm('before\n')
   renameSync(path, `${path}.1`)
@@ -156,7 +166,9 @@ t.test('fault 45: it is opened anew at once when told', { buffered: true }, asyn
   t.equal(text(), 'line\n')
 })
 
-t.test('fault 45: a file that is gone with its folder is written to no more, until there is a folder again', { buffered: true }, async (t) => {
+t.test('fault 45: a file that is gone with its folder is written to no more, until there is a folder again', {
+  buffered: true
+}, async (t) => {
   const folder = join(t.testdir({}), 'logs')
   mkdirSync(folder)
   const path = join(folder, 'audit.log')
@@ -176,7 +188,9 @@ t.test('fault 45: what is queued is written before it closes', { buffered: true 
   t.equal(text().split('\n').length, 1001)
 })
 
-t.test('fault 45: what is queued is written at once where the process is about to end', { buffered: true }, async (t) => {
+t.test('fault 45: what is queued is written at once where the process is about to end', {
+  buffered: true
+}, async (t) => {
   const { lines, text } = await openInFolder(t)
   lines.write('first\n')
   lines.write('second\n')

@@ -6,13 +6,19 @@ t.test('F4: of an error its class, its code and our own frame are logged, and no
   const lines = keepLines()
   const log = createLogger('trace', lines)
   const cause = new Error('canary in a cause')
-  const error = Object.assign(new TypeError('canary in a message\n    at canary (src/canary.ts:1:1)', { cause }), { code: 'ERR_X', request: { headers: { authorization: 'canary' } } })
+  const error = Object.assign(
+    new TypeError('canary in a message\n    at canary (src/canary.ts:1:1)', { cause }),
+    { code: 'ERR_X', request: { headers: { authorization: 'canary' } } }
+  )
   error.stack = `${error.stack?.split('\n    at ')[0]}\n    at canary (src/canary.ts:1:1)\n    at readKey (file:///opt/src/upstream/key.ts:7:9)`
   log.error({ err: error }, 'failed')
   log.error({ err: new AggregateError([error], 'canary') }, 'failed')
   log.error({ error, req: { url: '/canary' }, res: { headers: 'canary' } }, 'failed')
   for (const line of lines.kept) t.notMatch(line, /canary/)
-  t.match(JSON.parse(lines.kept[0] ?? ''), { level: 50, msg: 'failed', err: { type: 'TypeError', code: 'ERR_X', at: 'src/upstream/key.ts:7:9' } })
+  t.match(
+    JSON.parse(lines.kept[0] ?? ''),
+    { level: 50, msg: 'failed', err: { type: 'TypeError', code: 'ERR_X', at: 'src/upstream/key.ts:7:9' } }
+  )
   t.equal(JSON.parse(lines.kept[0] ?? '').pid, undefined)
   t.equal(JSON.parse(lines.kept[0] ?? '').hostname, undefined)
 })

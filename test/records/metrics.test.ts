@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { Audit, Decision } from '../../src/records/audit.ts'
 import { ApiError } from '../../src/errors.ts'
+import type { Audit, Decision } from '../../src/records/audit.ts'
 import { createMetrics, type Sources } from '../../src/records/metrics.ts'
 
 const DECISION = { request_id: 'one', code: null, kind: 'realtime', policy: 'pro' } as Decision
@@ -8,7 +8,9 @@ const FULL = new ApiError('audit_unavailable')
 
 t.test('a grant that could not be written down is a failure of the audit and no grant', async (t) => {
   const metrics = createMetrics()
-  const audit = metrics.audited(auditThat({ granted: async () => { throw FULL }, assertWritable: () => { throw FULL } }))
+  const audit = metrics.audited(
+    auditThat({ granted: async () => { throw FULL }, assertWritable: () => { throw FULL } })
+  )
   await t.rejects(audit.granted(DECISION), FULL)
   t.throws(() => audit.assertWritable(), FULL)
   const text = await metrics.text()
@@ -20,7 +22,9 @@ t.test('a grant that could not be written down is a failure of the audit and no 
 t.test('decisions are counted by event, code, kind and policy, and still written', async (t) => {
   const written: string[] = []
   const metrics = createMetrics()
-  const audit = metrics.audited(auditThat({ record: (event) => written.push(event), refusedAnonymous: () => written.push('anonymous') }))
+  const audit = metrics.audited(
+    auditThat({ record: (event) => written.push(event), refusedAnonymous: () => written.push('anonymous') })
+  )
   audit.assertWritable()
   await audit.granted(DECISION)
   await audit.granted(DECISION)
@@ -87,5 +91,12 @@ const SOURCES: Sources = {
 }
 
 function auditThat (does: Partial<Audit>): Audit {
-  return { assertWritable: () => {}, granted: async () => {}, record: () => {}, refusedAnonymous: () => {}, close: () => {}, ...does }
+  return {
+    assertWritable: () => {},
+    granted: async () => {},
+    record: () => {},
+    refusedAnonymous: () => {},
+    close: () => {},
+    ...does
+  }
 }

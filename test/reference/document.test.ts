@@ -1,14 +1,14 @@
 // The reference against those who judge OpenAPI, and against what the app does.
 
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import t, { type Test } from 'tap'
-import { ApiError, ERROR_CODES, envelope } from '../../src/errors.ts'
+import { ApiError, envelope, ERROR_CODES } from '../../src/errors.ts'
 import { openapiDocument } from '../../src/reference/document.ts'
 import { OPERATIONS } from '../../src/reference/operations.ts'
-import { startApp, type Answer, type AppOptions } from '../support/app.ts'
+import { type Answer, type AppOptions, startApp } from '../support/app.ts'
 import { failure, GA, hang, json } from '../support/upstream.ts'
 import { exchangeExamples } from './exchanges.ts'
 
@@ -16,7 +16,8 @@ const document = openapiDocument() as Record<string, any>
 
 const ajv = new Ajv2020({ strict: false, allErrors: true, formats: { uri: true } })
 ajv.addSchema(document, 'openapi')
-const pointer = (...keys: string[]) => keys.map((key) => `/${encodeURIComponent(key.replaceAll('~', '~0').replaceAll('/', '~1'))}`).join('')
+const pointer = (...keys: string[]) =>
+  keys.map((key) => `/${encodeURIComponent(key.replaceAll('~', '~0').replaceAll('/', '~1'))}`).join('')
 
 /** What is wrong with `value` by the schema at a place of the document. */
 function faults (value: unknown, ...at: string[]): unknown {
@@ -32,7 +33,9 @@ t.test('it is OpenAPI 3.1 to an independent validator', async (t) => {
 })
 
 t.test('no reference leads nowhere, and nothing is kept that nothing refers to', async (t) => {
-  const references = new Set([...JSON.stringify(document).matchAll(/"\$ref":"#([^"]+)"/g)].map(([, path]) => path as string))
+  const references = new Set(
+    [...JSON.stringify(document).matchAll(/"\$ref":"#([^"]+)"/g)].map(([, path]) => path as string)
+  )
   for (const reference of references) {
     const found = reference.split('/').slice(1).reduce((at, key) => at?.[key], document)
     t.ok(found, reference)
@@ -79,12 +82,18 @@ t.test('the examples meet their schemas', async (t) => {
     }
     for (const [status, { content }] of Object.entries<any>(responses)) {
       for (const [name, { value }] of Object.entries<any>(content['application/json'].examples)) {
-        t.same(faults(value, ...at, 'responses', status, 'content', 'application/json', 'schema'), [], `${path} ${status} ${name}`)
+        t.same(
+          faults(value, ...at, 'responses', status, 'content', 'application/json', 'schema'),
+          [],
+          `${path} ${status} ${name}`
+        )
       }
     }
   }
   for (const [name, { content }] of Object.entries<any>(document.components.responses)) {
-    for (const { value } of Object.values<any>(content['application/json'].examples)) t.same(faults(value, 'components', 'responses', name, 'content', 'application/json', 'schema'), [])
+    for (const { value } of Object.values<any>(content['application/json'].examples)) {
+      t.same(faults(value, 'components', 'responses', name, 'content', 'application/json', 'schema'), [])
+    }
   }
 })
 
@@ -110,9 +119,15 @@ t.test('the examples are what is asked and answered', async (t) => {
 function assertTold (t: Test, { status, headers, body }: Answer, path: string, method = 'post'): void {
   const told = document.paths[path][method].responses[status]
   if (!t.ok(told, `${status} of ${path} is told`)) return
-  t.same(faults(body, 'paths', path, method, 'responses', String(status), 'content', 'application/json', 'schema'), [], `${path} ${status}`)
+  t.same(
+    faults(body, 'paths', path, method, 'responses', String(status), 'content', 'application/json', 'schema'),
+    [],
+    `${path} ${status}`
+  )
   const names = Object.keys(told.headers).map((name) => name.toLowerCase())
-  const sent = ['x-request-id', 'x-realtime-url', 'ratelimit-limit', 'retry-after', 'x-should-retry', 'www-authenticate', 'allow'].filter((name) => headers.has(name))
+  const sent = [
+    'x-request-id', 'x-realtime-url', 'ratelimit-limit', 'retry-after', 'x-should-retry', 'www-authenticate', 'allow'
+  ].filter((name) => headers.has(name))
   t.same(sent.filter((name) => !names.includes(name)), [], 'no header that is not told')
 }
 
@@ -125,8 +140,10 @@ t.test('what the app refuses is told, with its headers', async (t) => {
     ['invalid_request', () => app.mint('client_secrets', { session: 7 })],
     ['invalid_credentials', () => app.mint('client_secrets', {}, { authorization: undefined })],
     ['origin_not_allowed', () => app.mint('client_secrets', {}, { origin: 'https://evil.test' })],
-    ['no_policy', async () => app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ plan: 'none' })}` })],
-    ['caller_blocked', async () => app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ sub: 'blocked' })}` })],
+    ['no_policy', async () =>
+      app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ plan: 'none' })}` })],
+    ['caller_blocked', async () =>
+      app.mint('client_secrets', {}, { authorization: `Bearer ${await app.token({ sub: 'blocked' })}` })],
     ['policy_violation', () => app.mint('client_secrets', { session: { model: 'x' } })],
     ['body_too_large', () => app.mint('client_secrets', { session: { instructions: 'x'.repeat(40_000) } })],
     ['unsupported_media_type', () => app.mint('client_secrets', 'x', { 'content-type': 'text/plain' })],
@@ -157,7 +174,9 @@ t.test('so is what the service cannot do at the moment', async (t) => {
     const app = await startApp(t, options)
     if (code === 'rate_limit_exceeded') await app.mint('client_secrets', {})
     if (code === 'audit_unavailable') app.audit.stick()
-    const answer = await app.request(MINT, { method: 'POST', headers: { authorization: `Bearer ${await app.token()}` } })
+    const answer = await app.request(
+      MINT, { method: 'POST', headers: { authorization: `Bearer ${await app.token()}` } }
+    )
     t.match(answer.body, { error: { code } })
     assertTold(t, answer, MINT)
   }

@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'
 import { OPERATIONS } from '../../src/reference/operations.ts'
 import { startUpstream } from '../../src/sandbox/openai/upstream.ts'
-import { CALLERS, startApp, type Answer } from '../support/app.ts'
+import { type Answer, CALLERS, startApp } from '../support/app.ts'
 
 const POLICY = `${CALLERS}
 prompts:
@@ -38,11 +38,16 @@ export async function exchangeExamples (t: Test): Promise<Exchange[]> {
   const apiKey = 'sk-canary-reference-5d2f8a'
   const upstream = await startUpstream({ apiKey })
   t.teardown(upstream.close)
-  const app = await startApp(t, { policy: POLICY, env: { OPENAI_API_KEY: apiKey, OPENAI_BASE_URL: upstream.url, REALTIME_PUBLIC_URL: 'https://api.openai.com/v1' } })
+  const app = await startApp(t, {
+    policy: POLICY,
+    env: { OPENAI_API_KEY: apiKey, OPENAI_BASE_URL: upstream.url, REALTIME_PUBLIC_URL: 'https://api.openai.com/v1' }
+  })
   const authorization = `Bearer ${await app.token()}`
   const exchanges: Exchange[] = []
   for (const { method, path, id, request, answer: { examples } } of OPERATIONS.toReversed()) {
-    const asked = request === null ? Object.keys(examples).map((name) => [name, undefined] as const) : Object.entries(request.examples).map(([name, { value }]) => [name, value] as const)
+    const asked = request === null
+      ? Object.keys(examples).map((name) => [name, undefined] as const)
+      : Object.entries(request.examples).map(([name, { value }]) => [name, value] as const)
     for (const [name, body] of asked) {
       const answer = await app.request(path, {
         method: method.toUpperCase(),

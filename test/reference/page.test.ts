@@ -1,10 +1,10 @@
 // `/docs` as its reader meets it: over HTTP, and in a browser that is watched.
 
 import t, { type Test } from 'tap'
-import { openapiDocument } from '../../src/reference/document.ts'
+import { buildOps } from '../../src/ops.ts'
 import { createLogger } from '../../src/records/log.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
-import { buildOps } from '../../src/ops.ts'
+import { openapiDocument } from '../../src/reference/document.ts'
 import { barriersOf, browserTest } from '../browser/chromium.ts'
 import { visit } from '../browser/harness.ts'
 import { startApp } from '../support/app.ts'
@@ -28,7 +28,9 @@ t.test('/openapi.json is the document', async (t) => {
 
 t.test('the public listener has neither', async (t) => {
   const app = await startApp(t)
-  for (const path of ['/docs', '/openapi.json']) t.match(await app.request(path), { status: 404, body: { error: { code: 'not_found' } } })
+  for (const path of ['/docs', '/openapi.json']) {
+    t.match(await app.request(path), { status: 404, body: { error: { code: 'not_found' } } })
+  }
 })
 
 t.test('/docs has no script, may fetch nothing, and names no other host', async (t) => {
@@ -52,7 +54,9 @@ browserTest('in a browser it asks nobody but us, says nothing on the console, an
       page.on('request', (request) => asked.push(request.url()))
       await page.goto(`${url}/docs`)
       t.same(asked.filter((one) => one !== `${url}/docs` && one !== 'data:,'), [], `${width} px, ${colorScheme}`)
-      t.equal(await page.evaluate('document.documentElement.scrollWidth - innerWidth'), 0, 'nothing is wider than the window')
+      t.equal(
+        await page.evaluate('document.documentElement.scrollWidth - innerWidth'), 0, 'nothing is wider than the window'
+      )
       if (width === 1280) t.same(await barriersOf(page), [])
       await page.getByRole('navigation').getByRole('link', { name: 'RealtimeSession', exact: true }).click()
       t.equal(new URL(page.url()).hash, '#schema-RealtimeSession')

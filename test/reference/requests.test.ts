@@ -3,10 +3,10 @@
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
 import type { JsonObject } from '../../src/json.ts'
-import { openapiDocument } from '../../src/reference/document.ts'
 import { FIELDS } from '../../src/realtime/legacy/fields.ts'
 import { readLegacy } from '../../src/realtime/legacy/request.ts'
 import { checkSession } from '../../src/realtime/session.ts'
+import { openapiDocument } from '../../src/reference/document.ts'
 
 const ajv = new Ajv2020({ strict: false })
 ajv.addSchema(openapiDocument(), 'openapi')
@@ -61,7 +61,9 @@ for (const kind of ['realtime', 'transcription'] as const) {
   t.test(`${kind}: neither names of the GA API nor what the beta has no word for is one`, async (t) => {
     for (const body of [
       { audio: {} }, { type: kind }, { output_modalities: ['text'] }, { modalities: [] }, { input_audio_format: 'mp3' },
-      { turn_detection: { idle_timeout_ms: 5000 } }, { input_audio_transcription: { delay: 'low' } }, { client_secret: { expires_after: { seconds: 9 } } }
+      { turn_detection: { idle_timeout_ms: 5000 } }, { input_audio_transcription: { delay: 'low' } }, {
+        client_secret: { expires_after: { seconds: 9 } }
+      }
     ]) t.notOk(accepts(NAMES[kind], body), JSON.stringify(body))
   })
 }
@@ -69,7 +71,11 @@ for (const kind of ['realtime', 'transcription'] as const) {
 t.test('a GA session is one of its kind, with the type or, for realtime, without', async (t) => {
   t.ok(accepts('ClientSecretRequest', {}))
   t.ok(accepts('ClientSecretRequest', { session: { audio: { output: { voice: 'cedar' } } } }))
-  t.ok(accepts('ClientSecretRequest', { session: { type: 'transcription', audio: { input: { turn_detection: null } } } }))
+  t.ok(
+    accepts('ClientSecretRequest', { session: { type: 'transcription', audio: { input: { turn_detection: null } } } })
+  )
   t.ok(accepts('TranslationClientSecretRequest', { session: { audio: { output: { language: 'de' } } } }))
-  for (const body of [[], { session: [] }, { session: { type: 'translation' } }, { session: { temperature: 0.8 } }, { voice: 'cedar' }]) t.notOk(accepts('ClientSecretRequest', body))
+  for (const body of [
+    [], { session: [] }, { session: { type: 'translation' } }, { session: { temperature: 0.8 } }, { voice: 'cedar' }
+  ]) t.notOk(accepts('ClientSecretRequest', body))
 })

@@ -3,13 +3,15 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import t from 'tap'
-import { startApp, type App } from '../support/app.ts'
-import { exchange, open } from '../support/raw-http.ts'
-import { failure, GA, json, inSeconds, type Reply } from '../support/upstream.ts'
 import type { LimitStore } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
+import { type App, startApp } from '../support/app.ts'
+import { exchange, open } from '../support/raw-http.ts'
+import { failure, GA, inSeconds, json, type Reply } from '../support/upstream.ts'
 
-const minted: Reply = json(200, { value: 'ek_canary_late', expires_at: inSeconds(60), session: { type: 'realtime', id: 'sess_late' } })
+const minted: Reply = json(
+  200, { value: 'ek_canary_late', expires_at: inSeconds(60), session: { type: 'realtime', id: 'sess_late' } }
+)
 
 async function request (app: App): Promise<string> {
   return `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await app.token()}\r\nContent-Length: 0\r\n\r\n`
@@ -70,7 +72,12 @@ t.test('a client that goes during the mint: granted, and then undelivered, under
   await app.audit.wrote(2)
   const [granted, undelivered] = app.auditLines()
   t.match(granted, { event: 'mint.granted', session_id: 'sess_late', code: null })
-  t.match(undelivered, { event: 'mint.undelivered', session_id: 'sess_late', request_id: granted?.request_id, secret_sha256: granted?.secret_sha256 })
+  t.match(undelivered, {
+    event: 'mint.undelivered',
+    session_id: 'sess_late',
+    request_id: granted?.request_id,
+    secret_sha256: granted?.secret_sha256
+  })
   t.notMatch(app.audit.kept.join(), 'ek_canary')
 })
 

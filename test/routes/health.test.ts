@@ -11,12 +11,17 @@ t.test('readiness says which part is missing, and liveness does not care', async
     assertAnswerHeaders(answer)
     return { status: answer.status, body: answer.body, connection: answer.headers.get('connection') }
   }
-  t.same(await look('/readyz'), { status: 503, body: { status: 'unavailable', waiting_for: ['identity'] }, connection: 'keep-alive' })
+  t.same(
+    await look('/readyz'),
+    { status: 503, body: { status: 'unavailable', waiting_for: ['identity'] }, connection: 'keep-alive' }
+  )
   t.same(await look('/livez'), { status: 200, body: { status: 'ok' }, connection: 'keep-alive' })
   missing = []
   t.same(await look('/readyz'), { status: 200, body: { status: 'ok', waiting_for: [] }, connection: 'keep-alive' })
   draining = true
-  t.same(await look('/readyz'), { status: 503, body: { status: 'unavailable', waiting_for: ['drain'] }, connection: 'close' })
+  t.same(
+    await look('/readyz'), { status: 503, body: { status: 'unavailable', waiting_for: ['drain'] }, connection: 'close' }
+  )
   t.same(await look('/livez'), { status: 200, body: { status: 'ok' }, connection: 'close' })
 })
 

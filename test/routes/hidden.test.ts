@@ -3,7 +3,10 @@
 import t from 'tap'
 import type { JsonObject } from '../../src/json.ts'
 import { CALLERS, CANARIES, startApp } from '../support/app.ts'
-import { currentAnswer, failure, GA, inSeconds, json, legacyAnswer, SESSIONS, TRANSCRIPTIONS, TRANSLATIONS, type Received } from '../support/upstream.ts'
+import {
+  currentAnswer, failure, GA, inSeconds, json, legacyAnswer, type Received,
+  SESSIONS, TRANSCRIPTIONS, TRANSLATIONS
+} from '../support/upstream.ts'
 
 const KEY = CANARIES.MCP_KEY
 const LEGACY_POLICY = `${CALLERS}
@@ -24,14 +27,22 @@ policies:
 `
 const POLICY = `${LEGACY_POLICY}    translation:
       fixed: { model: m, audio: { output: { language: { $env: MCP_KEY } } } }
-`.replace('tools: [', "tools: [{ type: mcp, server_label: '{{sub}}', server_url: { $env: MCP_KEY }, allowed_tools: [a, { $env: MCP_KEY }] }, ")
+`.replace(
+    'tools: [',
+    "tools: [{ type: mcp, server_label: '{{sub}}', server_url: { $env: MCP_KEY }, allowed_tools: [a, { $env: MCP_KEY }] }, "
+  )
 
 /** Another order of the tools, more fields, and the secret in places where nobody has put it. */
 function embroider (session: JsonObject): JsonObject {
   const tools = (session.tools ?? []) as JsonObject[]
   return {
     ...session,
-    ...(tools.length > 0 && { tools: [...tools.map((tool) => ({ ...tool, server_description: `asks ${KEY} first` })).reverse(), { type: 'mcp', server_label: 'more', server_url: `https://mcp.test/?key=${KEY}` }] }),
+    ...(tools.length > 0 && {
+      tools: [
+        ...tools.map((tool) => ({ ...tool, server_description: `asks ${KEY} first` })).reverse(),
+        { type: 'mcp', server_label: 'more', server_url: `https://mcp.test/?key=${KEY}` }
+      ]
+    }),
     voice: `${KEY}!`,
     include: ['fine', `not ${KEY}`],
     prompt: { id: 'pmpt', variables: { [KEY]: 1, other: [{ deep: `${KEY}/` }] } }
@@ -42,13 +53,19 @@ const ROUTES = ['client_secrets', 'translations/client_secrets', 'sessions', 'tr
 
 for (const mintApi of ['auto', 'client_secrets', 'sessions'] as const) {
   t.test(`edge M2: no answer shows a value by $env, whatever upstream echoes (${mintApi})`, async (t) => {
-    const app = await startApp(t, { policy: mintApi === 'sessions' ? LEGACY_POLICY : POLICY, env: { OPENAI_MINT_API: mintApi } })
+    const app = await startApp(
+      t, { policy: mintApi === 'sessions' ? LEGACY_POLICY : POLICY, env: { OPENAI_MINT_API: mintApi } }
+    )
     const answer = (received: Received, value: string): JsonObject => {
-      if (received.path === SESSIONS || received.path === TRANSCRIPTIONS) return embroider(legacyAnswer(received, value))
+      if (received.path === SESSIONS || received.path === TRANSCRIPTIONS) {
+        return embroider(legacyAnswer(received, value))
+      }
       const current = currentAnswer(received, value)
       return { ...current, session: embroider(current.session as JsonObject) }
     }
-    for (const path of [GA, TRANSLATIONS, SESSIONS, TRANSCRIPTIONS]) app.upstream.answer(path, (received, response) => json(200, answer(received, 'ek_1'))(received, response))
+    for (const path of [GA, TRANSLATIONS, SESSIONS, TRANSCRIPTIONS]) {
+      app.upstream.answer(path, (received, response) => json(200, answer(received, 'ek_1'))(received, response))
+    }
     for (const route of ROUTES.filter((name) => mintApi !== 'sessions' || !name.startsWith('translations'))) {
       const { status, text } = await app.mint(route)
       t.equal(status, 200, route)
@@ -56,13 +73,19 @@ for (const mintApi of ['auto', 'client_secrets', 'sessions'] as const) {
       t.match(JSON.stringify(app.upstream.requests.at(-1)?.body), KEY, 'it was sent')
     }
     const { body } = await app.mint('client_secrets')
-    t.match(body.session, { type: 'realtime', model: 'm', include: ['fine'], tracing: { group_id: 'ada' } }, 'the rest is shown')
+    t.match(
+      body.session,
+      { type: 'realtime', model: 'm', include: ['fine'], tracing: { group_id: 'ada' } },
+      'the rest is shown'
+    )
   })
 }
 
 t.test('edge M2: neither a refusal nor what may be asked for shows a value by $env', async (t) => {
   const app = await startApp(t, { policy: POLICY })
-  t.match((await app.mint('client_secrets', { session: { instructions: 'x', audio: { input: { transcription: { prompt: 'y' } } } } })).body.error, { param: 'session.instructions' })
+  t.match((await app.mint(
+    'client_secrets', { session: { instructions: 'x', audio: { input: { transcription: { prompt: 'y' } } } } }
+  )).body.error, { param: 'session.instructions' })
   for (const param of [KEY, `session.${KEY}`, `session.audio.output.voice.${KEY}`, `session.tools[0].${KEY}`]) {
     app.upstream.answer(GA, failure(400, 'invalid_value', { param }))
     const { status, text } = await app.mint('client_secrets', { session: { audio: { output: { voice: 'cedar' } } } })
@@ -84,7 +107,9 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m, 
       t.equal(status, 200)
       t.notMatch(text, 'temperature')
     }
-    app.upstream.answer(GA, json(200, { value: 'ek_2', expires_at: inSeconds(60), session: { type: 'realtime', temperature: 0.9 } }))
+    app.upstream.answer(
+      GA, json(200, { value: 'ek_2', expires_at: inSeconds(60), session: { type: 'realtime', temperature: 0.9 } })
+    )
     t.notMatch((await app.mint('sessions', {})).text, 'temperature')
   })
 }
@@ -94,9 +119,18 @@ t.test('edge L4: by the wire, a beta turn detection that the policy does not all
     policy: `${CALLERS}
 policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m } } }]`
   })
-  for (const [detection, param] of [[{}, 'turn_detection'], [{ eagerness: 'low' }, 'turn_detection.eagerness'], [{ type: 'server_vad' }, 'turn_detection.type']] as const) {
-    t.match(await app.mint('sessions', { turn_detection: detection }), { status: 403, body: { error: { code: 'policy_violation', param } } })
-    t.match(await app.mint('client_secrets', { session: { audio: { input: { turn_detection: detection } } } }), { status: 403, body: { error: { param: `session.audio.input.${param}` } } })
+  for (const [detection, param] of [
+    [{}, 'turn_detection'], [{ eagerness: 'low' }, 'turn_detection.eagerness'],
+    [{ type: 'server_vad' }, 'turn_detection.type']
+  ] as const) {
+    t.match(
+      await app.mint('sessions', { turn_detection: detection }),
+      { status: 403, body: { error: { code: 'policy_violation', param } } }
+    )
+    t.match(
+      await app.mint('client_secrets', { session: { audio: { input: { turn_detection: detection } } } }),
+      { status: 403, body: { error: { param: `session.audio.input.${param}` } } }
+    )
   }
   t.equal(app.upstream.requests.length, 0)
 })

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { ORIGIN, POLICY, startApp } from '../support/app.ts'
-import { GA, hang, json, inSeconds, SESSIONS, TRANSCRIPTIONS, TRANSLATIONS } from '../support/upstream.ts'
+import { GA, hang, inSeconds, json, SESSIONS, TRANSCRIPTIONS, TRANSLATIONS } from '../support/upstream.ts'
 
 const POLICY_SAYS = { model: 'gpt-realtime-2.1', instructions: 'You are Ada.' }
 const TRANSCRIBES = { audio: { input: { transcription: { model: 'gpt-4o-transcribe', language: 'de' } } } }
@@ -12,36 +12,85 @@ t.test('each route mints what its policy says, in the shape that the route promi
       route: 'sessions',
       body: { voice: 'cedar', speed: 1.1, turn_detection: null, temperature: 0.8 },
       path: SESSIONS,
-      sent: { ...POLICY_SAYS, voice: 'cedar', speed: 1.1, turn_detection: null, client_secret: { expires_after: { anchor: 'created_at', seconds: 60 } } },
-      answered: { id: 'sess_1', object: 'realtime.session', expires_at: 0, model: 'gpt-realtime-2.1', voice: 'cedar', speed: 1.1, turn_detection: null }
+      sent: {
+        ...POLICY_SAYS,
+        voice: 'cedar',
+        speed: 1.1,
+        turn_detection: null,
+        client_secret: {
+          expires_after: { anchor: 'created_at', seconds: 60 }
+        }
+      },
+      answered: {
+        id: 'sess_1',
+        object: 'realtime.session',
+        expires_at: 0,
+        model: 'gpt-realtime-2.1',
+        voice: 'cedar',
+        speed: 1.1,
+        turn_detection: null
+      }
     },
     {
       route: 'transcription_sessions',
       body: { input_audio_transcription: { model: 'gpt-4o-transcribe', language: 'de' } },
       path: TRANSCRIPTIONS,
-      sent: { input_audio_transcription: { model: 'gpt-4o-transcribe', language: 'de' }, client_secret: { expires_at: { anchor: 'created_at', seconds: 60 } } },
-      answered: { id: 'sess_1', object: 'realtime.transcription_session', expires_at: 0, input_audio_transcription: { model: 'gpt-4o-transcribe', language: 'de' } }
+      sent: {
+        input_audio_transcription: { model: 'gpt-4o-transcribe', language: 'de' },
+        client_secret: { expires_at: { anchor: 'created_at', seconds: 60 } }
+      },
+      answered: {
+        id: 'sess_1',
+        object: 'realtime.transcription_session',
+        expires_at: 0,
+        input_audio_transcription: {
+          model: 'gpt-4o-transcribe', language: 'de'
+        }
+      }
     },
     {
       route: 'client_secrets',
       body: { expires_after: { seconds: 300 }, session: { audio: { output: { voice: 'cedar' } } } },
       path: GA,
-      sent: { expires_after: { anchor: 'created_at', seconds: 300 }, session: { ...POLICY_SAYS, type: 'realtime', audio: { output: { voice: 'cedar' } } } },
-      session: { type: 'realtime', id: 'sess_1', object: 'realtime.session', expires_at: 0, model: 'gpt-realtime-2.1', audio: { output: { voice: 'cedar' } } }
+      sent: {
+        expires_after: { anchor: 'created_at', seconds: 300 },
+        session: { ...POLICY_SAYS, type: 'realtime', audio: { output: { voice: 'cedar' } } }
+      },
+      session: {
+        type: 'realtime',
+        id: 'sess_1',
+        object: 'realtime.session',
+        expires_at: 0,
+        model: 'gpt-realtime-2.1',
+        audio: { output: { voice: 'cedar' } }
+      }
     },
     {
       route: 'client_secrets',
       body: { session: { type: 'transcription', ...TRANSCRIBES } },
       path: GA,
-      sent: { expires_after: { anchor: 'created_at', seconds: 60 }, session: { type: 'transcription', ...TRANSCRIBES } },
+      sent: {
+        expires_after: { anchor: 'created_at', seconds: 60 }, session: { type: 'transcription', ...TRANSCRIBES }
+      },
       session: { type: 'transcription', id: 'sess_1', object: 'realtime.session', expires_at: 0, ...TRANSCRIBES }
     },
     {
       route: 'translations/client_secrets',
       body: { session: { model: 'gpt-realtime-translate', audio: { output: { language: 'de' } } } },
       path: TRANSLATIONS,
-      sent: { expires_after: { anchor: 'created_at', seconds: 60 }, session: { model: 'gpt-realtime-translate', audio: { output: { language: 'de' } } } },
-      session: { id: 'sess_1', object: 'realtime.session', expires_at: 0, model: 'gpt-realtime-translate', audio: { output: { language: 'de' } } }
+      sent: {
+        expires_after: { anchor: 'created_at', seconds: 60 },
+        session: { model: 'gpt-realtime-translate', audio: { output: { language: 'de' } } }
+      },
+      session: {
+        id: 'sess_1',
+        object: 'realtime.session',
+        expires_at: 0,
+        model: 'gpt-realtime-translate',
+        audio: {
+          output: { language: 'de' }
+        }
+      }
     }
   ]
   for (const { route, body, path, sent, answered, session } of rows) {
@@ -58,9 +107,14 @@ t.test('each route mints what its policy says, in the shape that the route promi
 })
 
 t.test('a token that its issuer signed with a key of its own mints, too', async (t) => {
-  const app = await startApp(t, { signing: 'ES256', policy: POLICY.replace('secret_env: TOKEN_SECRET', "jwks: 'JWKS_URL'") })
+  const app = await startApp(
+    t, { signing: 'ES256', policy: POLICY.replace('secret_env: TOKEN_SECRET', "jwks: 'JWKS_URL'") }
+  )
   t.equal((await app.mint('sessions')).status, 200)
-  t.equal((await app.mint('sessions', {}, { authorization: `Bearer ${(await app.token()).slice(0, -8)}AAAAAAAA` })).status, 401)
+  t.equal(
+    (await app.mint('sessions', {}, { authorization: `Bearer ${(await app.token()).slice(0, -8)}AAAAAAAA` })).status,
+    401
+  )
 })
 
 t.test('no body, an empty one and {} mint with the policy\'s own configuration on every route', async (t) => {
@@ -97,7 +151,12 @@ t.test('a legacy answer is translated back from what a GA upstream says', async 
       prompt: null,
       expires_at: 0,
       audio: {
-        input: { format: { type: 'audio/pcm', rate: 24000 }, transcription: null, noise_reduction: null, turn_detection: { type: 'server_vad', threshold: 0.5, idle_timeout_ms: null } },
+        input: {
+          format: { type: 'audio/pcm', rate: 24000 },
+          transcription: null,
+          noise_reduction: null,
+          turn_detection: { type: 'server_vad', threshold: 0.5, idle_timeout_ms: null }
+        },
         output: { format: { type: 'audio/pcmu' }, voice: 'cedar', speed: 1 }
       }
     }
@@ -137,7 +196,10 @@ t.test('a mint tells where to connect, what remains, and nothing to a cache', as
     t.equal(headers.get('ratelimit-remaining'), kept)
     t.match(headers.get('ratelimit-reset'), /^(60|59|58)$/)
     t.equal(headers.get('access-control-allow-origin'), ORIGIN)
-    t.equal(headers.get('access-control-expose-headers'), 'X-Realtime-Url, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, X-Request-Id, Retry-After')
+    t.equal(
+      headers.get('access-control-expose-headers'),
+      'X-Realtime-Url, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, X-Request-Id, Retry-After'
+    )
     t.equal(headers.get('access-control-allow-credentials'), null)
   }
 })

@@ -24,8 +24,12 @@ policies:
 
 t.test('whoever has no policy is told none', async (t) => {
   const app = await startApp(t)
-  for (const [claims, status] of [[{ plan: 'free' }, 403], [{ status: 'suspended' }, 403], [{ sub: 'blocked' }, 403], [{ aud: 'other' }, 401]] as const) {
-    const answer = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token(claims)}` } })
+  for (const [claims, status] of [
+    [{ plan: 'free' }, 403], [{ status: 'suspended' }, 403], [{ sub: 'blocked' }, 403], [{ aud: 'other' }, 401]
+  ] as const) {
+    const answer = await app.request(
+      '/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token(claims)}` } }
+    )
     t.equal(answer.status, status)
     assertAnswerHeaders(answer)
   }
@@ -41,7 +45,10 @@ t.test('a caller is told what may be asked for, and nothing that is fixed', asyn
   t.same(sessions, {
     realtime: {
       allow: { 'audio.output.voice': { enum: ['marin', 'cedar'] } },
-      prompts: [{ id: 'support', variables: { product: { type: 'string', maxLength: 40 } } }, { id: 'pmpt_68ab', version: '2', variables: {} }],
+      prompts: [
+        { id: 'support', variables: { product: { type: 'string', maxLength: 40 } } },
+        { id: 'pmpt_68ab', version: '2', variables: {} }
+      ],
       models: ['gpt-4o-realtime-preview'],
       expires_after: { default: 30, max: 120 }
     }
@@ -55,14 +62,23 @@ t.test('a caller is told what may be asked for, and nothing that is fixed', asyn
 
 t.test('who has no limits and no choices is told so', async (t) => {
   const app = await startApp(t, { policy: WITH_PROMPTS })
-  const { body } = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token({ plan: 'free' })}` } })
-  t.same(body, { sessions: { translation: { allow: {}, prompts: [], models: [], expires_after: { default: 60, max: 60 } } }, limits: {} })
+  const { body } = await app.request(
+    '/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token({ plan: 'free' })}` } }
+  )
+  t.same(body, {
+    sessions: { translation: { allow: {}, prompts: [], models: [], expires_after: { default: 60, max: 60 } } },
+    limits: {}
+  })
 })
 
 t.test('looking costs nothing', async (t) => {
   const app = await startApp(t, { policy: POLICY })
   const headers = { authorization: `Bearer ${await app.token()}` }
-  for (let i = 0; i < 3; i++) t.match((await app.request('/v1/realtime/policy', { headers })).body.limits, { minute: { remaining: 50, reset: 60 } })
+  for (let i = 0; i < 3; i++) {
+    t.match(
+      (await app.request('/v1/realtime/policy', { headers })).body.limits, { minute: { remaining: 50, reset: 60 } }
+    )
+  }
   t.equal(app.audit.kept.length, 0)
 })
 
@@ -82,7 +98,9 @@ policies: [{ name: trial, when: guest, limits: { day: 2 }, transcription: { fixe
 t.test('who has used up a limit is told when it begins anew', async (t) => {
   const app = await startApp(t, { policy: POLICY.replace('minute: 50', 'minute: 1') })
   await app.mint('client_secrets', {})
-  const { body } = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token()}` } })
+  const { body } = await app.request(
+    '/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token()}` } }
+  )
   t.match(body.limits, { minute: { limit: 1, remaining: 0 }, day: { remaining: 499 } })
   const { reset } = (body.limits as { minute: { reset: number } }).minute
   t.ok(reset >= 1 && reset <= 60)

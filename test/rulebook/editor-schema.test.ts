@@ -1,15 +1,16 @@
-import { Ajv2020 } from 'ajv/dist/2020.js'
 import { readFileSync } from 'node:fs'
+import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
 import { parse } from 'yaml'
 import { isObject, type Json } from '../../src/json.ts'
-import { editorSchema } from '../../src/rulebook/editor-schema.ts'
 import { PolicyFile } from '../../src/policy/schema.ts'
+import { editorSchema } from '../../src/rulebook/editor-schema.ts'
 
 const root = new URL('../..', import.meta.url)
 const read = (path: string) => readFileSync(new URL(path, root), 'utf8')
 const schema = editorSchema()
-const [accepts, acceptsFile] = [schema, PolicyFile].map((one) => new Ajv2020({ strict: false }).compile(one)) as [ReturnType<Ajv2020['compile']>, ReturnType<Ajv2020['compile']>]
+const [accepts, acceptsFile] = [schema, PolicyFile].map((one) =>
+  new Ajv2020({ strict: false }).compile(one)) as [ReturnType<Ajv2020['compile']>, ReturnType<Ajv2020['compile']>]
 
 t.test('the schema that is kept is the one that npm run schema writes', async (t) => {
   t.same(JSON.parse(read('deploy/ephemint.schema.json')), schema)
@@ -23,15 +24,24 @@ t.test('it is a schema to a strict reader', async (t) => {
 
 t.test('the example names it, and meets it', async (t) => {
   t.match(read('ephemint.example.yaml'), /^# yaml-language-server: \$schema=\.\/deploy\/ephemint\.schema\.json$/m)
-  for (const path of ['ephemint.example.yaml', 'src/sandbox/ephemint.yaml']) t.ok(accepts(parse(read(path), { merge: true })), path)
+  for (const path of ['ephemint.example.yaml', 'src/sandbox/ephemint.yaml']) {
+    t.ok(accepts(parse(read(path), { merge: true })), path)
+  }
 })
 
 t.test('it takes what the service takes, and refuses what the service refuses', async (t) => {
   const policy = { name: 'p', when: 'any', limits: 'none', realtime: {} }
-  const file = (changes: object, others: object = {}) => ({ callers: [{ guest: {} }], policies: [{ ...policy, ...changes }], ...others })
+  const file = (changes: object, others: object = {}) =>
+    ({ callers: [{ guest: {} }], policies: [{ ...policy, ...changes }], ...others })
   const rows: [taken: boolean, file: unknown][] = [
     [true, file({})],
-    [true, file({ realtime: { allow: { 'audio.output.voice': true, 'of.the.future': true }, ignore: ['temperature', 'of.the.future'], hide: ['x'] } })],
+    [true, file({
+      realtime: {
+        allow: { 'audio.output.voice': true, 'of.the.future': true },
+        ignore: ['temperature', 'of.the.future'],
+        hide: ['x']
+      }
+    })],
     [true, file({ realtime: { fixed: { model: '{{model}}', audio: 'x', tools: { $env: 'X' } } } })],
     [true, file({}, { blocked: [{ issuer: 'i', subject: 's' }] })],
     [false, file({}, { blocked: [{ issuer: 'i' }] })],
@@ -50,10 +60,17 @@ t.test('it takes what the service takes, and refuses what the service refuses', 
 t.test('every key of the file is described', async (t) => {
   const walk = (node: Json, at: string): string[] => {
     if (!isObject(node)) return []
-    const members = isObject(node.properties as Json) ? Object.entries(node.properties as object) as [string, Json][] : []
-    const inner = [...members.map(([, member]) => member), node.items, ...Object.values((node.patternProperties ?? {}) as object), ...(node.anyOf ?? []) as Json[]] as Json[]
+    const members = isObject(node.properties as Json)
+      ? Object.entries(node.properties as object) as [string, Json][]
+      : []
+    const inner = [
+      ...members.map(([, member]) => member), node.items, ...Object.values((node.patternProperties ?? {}) as object),
+      ...(node.anyOf ?? []) as Json[]
+    ] as Json[]
     return [
-      ...members.filter(([, member]) => isObject(member) && member.description === undefined).map(([name]) => `${at}.${name}`),
+      ...members.filter(([, member]) => isObject(member) && member.description === undefined).map(
+        ([name]) => `${at}.${name}`
+      ),
       ...inner.flatMap((member, i) => walk(member, `${at}.${members[i]?.[0] ?? '*'}`))
     ]
   }

@@ -18,7 +18,11 @@ const fixing = (fixed: Json): Written => ({ session: { fixed } })
 /** Each line by as much of it as is expected: what comes after is advice. */
 function tell (t: Test, problems: readonly string[], expected: string | readonly string[], name: string): void {
   const beginnings = [expected].flat()
-  t.strictSame(problems.map((line) => beginnings.find((beginning) => line.startsWith(beginning)) ?? line).sort(), beginnings.toSorted(), name)
+  t.strictSame(
+    problems.map((line) => beginnings.find((beginning) => line.startsWith(beginning)) ?? line).sort(),
+    beginnings.toSorted(),
+    name
+  )
 }
 
 t.test('a text that is no policy file does not load', async (t) => {
@@ -31,7 +35,10 @@ t.test('a text that is no policy file does not load', async (t) => {
     ['callers: []\npolicies: !secret x', ['line 2 is not YAML: TAG_RESOLVE_FAILED']],
     ['callers: *nobody', [' has an alias that leads nowhere']],
     ['{}', ['callers is missing', 'policies is missing']],
-    ['{"callers": [], "policies": [], "polices": 1}', ['polices is not a known key', 'callers must not be empty', 'policies must not be empty']],
+    [
+      '{"callers": [], "policies": [], "polices": 1}',
+      ['polices is not a known key', 'callers must not be empty', 'policies must not be empty']
+    ],
     ['{"callers": [7, {}, {"jwt": {"issuer": ""}}], "policies": [null]}', [
       'callers.0 must be object', 'callers.1 must not be empty', 'callers.2.jwt.issuer must NOT have fewer than 1 characters', 'policies.0 must be object'
     ]]
@@ -50,94 +57,333 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ['when: {}', entry({ when: {} }), 'policies.0.when must not be empty'],
   ['a when that is a word', entry({ when: 'everybody' }), 'policies.0.when has none of the forms that it may have'],
   ['an empty list in when', entry({ when: { plan: [] } }), 'policies.0.when.plan must not be empty'],
-  ['an object in when', entry({ when: { plan: { a: 1 } } }), 'policies.0.when.plan has none of the forms that it may have'],
-  ['no limits', entry({ limits: undefined as unknown as Json }), 'policies.0 needs limits: (limits: none says in writing that there are none)'],
+  [
+    'an object in when', entry({ when: { plan: { a: 1 } } }),
+    'policies.0.when.plan has none of the forms that it may have'
+  ],
+  [
+    'no limits', entry({ limits: undefined as unknown as Json }),
+    'policies.0 needs limits: (limits: none says in writing that there are none)'
+  ],
   ['empty limits', entry({ limits: {} }), 'policies.0.limits must not be empty'],
   ['an empty total', entry({ limits: { total: {} } }), 'policies.0.limits.total must not be empty'],
   ['a limit of nothing', entry({ limits: { day: 0, minute: 1.5, week: 1 } }),
-    ['policies.0.limits.day must be >= 1', 'policies.0.limits.minute must be integer', 'policies.0.limits.week is not a known key']],
+    [
+      'policies.0.limits.day must be >= 1', 'policies.0.limits.minute must be integer',
+      'policies.0.limits.week is not a known key'
+    ]],
   ['no limits for guests', entry({ when: 'guest', limits: 'none' }), 'policies.0.limits cannot be none for guests'],
-  ['a policy without a kind', { entry: { realtime: undefined as unknown as Json } }, 'policies.0 names no session kind: say realtime, transcription, translation, or deny: true'],
-  ['a denial that grants', entry({ deny: true, limits: { day: 1 } }), [`policies.0.realtime ${MEANS_NOTHING}`, `policies.0.limits ${MEANS_NOTHING}`]],
+  [
+    'a policy without a kind', { entry: { realtime: undefined as unknown as Json } },
+    'policies.0 names no session kind: say realtime, transcription, translation, or deny: true'
+  ],
+  [
+    'a denial that grants', entry({ deny: true, limits: { day: 1 } }),
+    [`policies.0.realtime ${MEANS_NOTHING}`, `policies.0.limits ${MEANS_NOTHING}`]
+  ],
   ['deny: false', entry({ deny: false }), 'policies.0.deny must be true'],
-  ['an unknown key', { session: { fix: {} }, entry: { whem: 1 } }, ['policies.0.realtime.fix is not a known key', 'policies.0.whem is not a known key']],
+  [
+    'an unknown key', { session: { fix: {} }, entry: { whem: 1 } },
+    ['policies.0.realtime.fix is not a known key', 'policies.0.whem is not a known key']
+  ],
   ['empty lists', { session: { allow: {}, ignore: [], aliases: {}, prompts: [], hide: [] }, prompts: {} },
-    ['prompts must not be empty', ...['allow', 'aliases'].map((key) => `${AT}.${key} must not be empty`), ...['ignore', 'prompts', 'hide'].map((key) => `${AT}.${key} must not be empty`)]],
-  ['a list that says something twice', { session: { ignore: ['a', 'a'] } }, `${AT}.ignore must NOT have duplicate items (items ## 1 and 0 are identical)`],
-  ['a path that is none', { session: { allow: { 'a..b': true }, ignore: ['.a'] } }, [`${AT}.allow.a..b is no dotted path`, `${AT}.ignore.0 is not of the form`]],
-  ['a lifetime beyond what upstream takes', { session: { expires_after: { default: 9, max: 7201 } } }, [`${AT}.expires_after.default must be >= 10`, `${AT}.expires_after.max must be <= 7200`]],
-  ['a default lifetime above the longest', { session: { expires_after: { default: 61, max: 60 } } }, `${AT}.expires_after.default is above max`],
+    [
+      'prompts must not be empty', ...['allow', 'aliases'].map((key) => `${AT}.${key} must not be empty`),
+      ...['ignore', 'prompts', 'hide'].map((key) => `${AT}.${key} must not be empty`)
+    ]],
+  [
+    'a list that says something twice', { session: { ignore: ['a', 'a'] } },
+    `${AT}.ignore must NOT have duplicate items (items ## 1 and 0 are identical)`
+  ],
+  [
+    'a path that is none', { session: { allow: { 'a..b': true }, ignore: ['.a'] } },
+    [`${AT}.allow.a..b is no dotted path`, `${AT}.ignore.0 is not of the form`]
+  ],
+  [
+    'a lifetime beyond what upstream takes', { session: { expires_after: { default: 9, max: 7201 } } },
+    [`${AT}.expires_after.default must be >= 10`, `${AT}.expires_after.max must be <= 7200`]
+  ],
+  [
+    'a default lifetime above the longest', { session: { expires_after: { default: 61, max: 60 } } },
+    `${AT}.expires_after.default is above max`
+  ],
   ['an empty lifetime', { session: { expires_after: {} } }, `${AT}.expires_after must not be empty`],
 
-  ['a path both fixed and allowed', { session: { fixed: { model: 'm' }, allow: { model: { type: 'string' } } } }, `${AT}.allow.model is fixed too: allow it or fix it`],
-  ['an allowed path around a fixed one', { session: { fixed: { audio: { output: { voice: 'v' } } }, allow: { 'audio.output': { const: 1 } } } }, `${AT}.allow.audio.output is fixed too: allow it or fix it`],
-  ['an allowed path inside a fixed one', { session: { fixed: { tracing: null }, allow: { 'tracing.metadata': true } } }, `${AT}.allow.tracing.metadata is fixed too: allow it or fix it`],
-  ['an allowed path inside another', { session: { allow: { tracing: { const: null }, 'tracing.metadata': true } } }, `${AT}.allow.tracing.metadata lies inside another allowed path, or around it`],
-  ['a path both allowed and ignored', { session: { allow: { temperature: { type: 'number' } }, ignore: ['temperature'] } }, `${AT}.allow.temperature is ignored too: allow it or ignore it`],
-  ['a prompt that sets what its policy fixes', { session: { fixed: { instructions: 'a' }, prompts: ['p'] }, prompts: { p: { session: { instructions: 'b' } } } }, `prompts.p.session.instructions is fixed by ${AT}: leave it to one of them`],
-  ['a default prompt that does', { session: { fixed: { audio: { output: { speed: 1 } } }, default_prompt: 'p' }, prompts: { p: { session: { audio: { output: { speed: 1 } } } } } }, `prompts.p.session.audio.output.speed is fixed by ${AT}: leave it to one of them`],
-  ['prompts that are nowhere', { session: { prompts: ['p'], default_prompt: 'q' } }, [`${AT}.prompts.0 names a prompt that is not under prompts:`, `${AT}.default_prompt names a prompt that is not under prompts:`]],
-  ['prompt said twice over', { session: { prompts: ['p'], allow: { prompt: { const: null } }, ignore: ['prompt.x'] }, prompts: { p: { session: {} } } },
-    [`${AT}.allow.prompt is ignored too: allow it or ignore it`, `${AT}.allow.prompt is what prompts: is for: leave out one of them`, `${AT}.ignore names prompt, which is what prompts: is for`]],
+  [
+    'a path both fixed and allowed', { session: { fixed: { model: 'm' }, allow: { model: { type: 'string' } } } },
+    `${AT}.allow.model is fixed too: allow it or fix it`
+  ],
+  [
+    'an allowed path around a fixed one',
+    { session: { fixed: { audio: { output: { voice: 'v' } } }, allow: { 'audio.output': { const: 1 } } } },
+    `${AT}.allow.audio.output is fixed too: allow it or fix it`
+  ],
+  [
+    'an allowed path inside a fixed one',
+    { session: { fixed: { tracing: null }, allow: { 'tracing.metadata': true } } },
+    `${AT}.allow.tracing.metadata is fixed too: allow it or fix it`
+  ],
+  [
+    'an allowed path inside another', { session: { allow: { tracing: { const: null }, 'tracing.metadata': true } } },
+    `${AT}.allow.tracing.metadata lies inside another allowed path, or around it`
+  ],
+  [
+    'a path both allowed and ignored',
+    { session: { allow: { temperature: { type: 'number' } }, ignore: ['temperature'] } },
+    `${AT}.allow.temperature is ignored too: allow it or ignore it`
+  ],
+  [
+    'a prompt that sets what its policy fixes',
+    { session: { fixed: { instructions: 'a' }, prompts: ['p'] }, prompts: { p: { session: { instructions: 'b' } } } },
+    `prompts.p.session.instructions is fixed by ${AT}: leave it to one of them`
+  ],
+  ['a default prompt that does', {
+    session: { fixed: { audio: { output: { speed: 1 } } }, default_prompt: 'p' },
+    prompts: { p: { session: { audio: { output: { speed: 1 } } } } }
+  }, `prompts.p.session.audio.output.speed is fixed by ${AT}: leave it to one of them`],
+  ['prompts that are nowhere', { session: { prompts: ['p'], default_prompt: 'q' } }, [
+    `${AT}.prompts.0 names a prompt that is not under prompts:`,
+    `${AT}.default_prompt names a prompt that is not under prompts:`
+  ]],
+  ['prompt said twice over', {
+    session: { prompts: ['p'], allow: { prompt: { const: null } }, ignore: ['prompt.x'] },
+    prompts: { p: { session: {} } }
+  },
+  [
+      `${AT}.allow.prompt is ignored too: allow it or ignore it`,
+      `${AT}.allow.prompt is what prompts: is for: leave out one of them`,
+      `${AT}.ignore names prompt, which is what prompts: is for`
+  ]],
   ['a type', fixing({ type: 'realtime' }), `${AT}.fixed.type is said by the kind of session already`],
-  ['an alias that leads nowhere', { session: { fixed: { model: 'm' }, aliases: { old: 'n', older: 'm' } } }, `${AT}.aliases.old leads to a model that is neither fixed nor allowed`],
-  ['an alias to what is only a default', { session: { defaults: { model: 'm' }, aliases: { old: 'm' } } }, `${AT}.aliases.old leads to a model that is neither fixed nor allowed`],
-  ['an alias to what the schema refuses', { session: { allow: { model: { enum: ['m'] } }, aliases: { old: 'n' } } }, `${AT}.aliases.old leads to a model that is neither fixed nor allowed`],
+  [
+    'an alias that leads nowhere', { session: { fixed: { model: 'm' }, aliases: { old: 'n', older: 'm' } } },
+    `${AT}.aliases.old leads to a model that is neither fixed nor allowed`
+  ],
+  [
+    'an alias to what is only a default', { session: { defaults: { model: 'm' }, aliases: { old: 'm' } } },
+    `${AT}.aliases.old leads to a model that is neither fixed nor allowed`
+  ],
+  [
+    'an alias to what the schema refuses', { session: { allow: { model: { enum: ['m'] } }, aliases: { old: 'n' } } },
+    `${AT}.aliases.old leads to a model that is neither fixed nor allowed`
+  ],
 
   ['a schema of no type', allowing('instructions', { maxLength: 7 }), `${AT}.allow.instructions ${UNTYPED}`],
-  ['an open object', allowing('tracing', { type: 'object', properties: { group_id: { type: 'string' } } }), `${AT}.allow.tracing ${OPEN}`],
-  ['an open object deeper down', allowing('tracing', { type: ['object', 'null'], additionalProperties: false, properties: { metadata: { type: 'object' } } }), `${AT}.allow.tracing ${OPEN}`],
-  ['an open object for other members', allowing('tracing', { type: 'object', additionalProperties: {} }), `${AT}.allow.tracing ${UNTYPED}`],
-  ['an object closed by another word', allowing('tracing', { type: 'object', unevaluatedProperties: false }), `${AT}.allow.tracing ${OPEN}`],
-  ['a list of anything', allowing('include', { type: 'array' }), `${AT}.allow.include a schema that admits arrays says items`],
-  ['a list of open objects', allowing('include', { type: 'array', items: { type: 'object' } }), `${AT}.allow.include ${OPEN}`],
-  ['an open branch', allowing('tracing', { anyOf: [{ type: 'null' }, { type: 'object' }] }), `${AT}.allow.tracing a branch of anyOf or oneOf admits objects or arrays: say additionalProperties or items there`],
+  [
+    'an open object', allowing('tracing', { type: 'object', properties: { group_id: { type: 'string' } } }),
+    `${AT}.allow.tracing ${OPEN}`
+  ],
+  ['an open object deeper down', allowing(
+    'tracing', { type: ['object', 'null'], additionalProperties: false, properties: { metadata: { type: 'object' } } }
+  ), `${AT}.allow.tracing ${OPEN}`],
+  [
+    'an open object for other members', allowing('tracing', { type: 'object', additionalProperties: {} }),
+    `${AT}.allow.tracing ${UNTYPED}`
+  ],
+  [
+    'an object closed by another word', allowing('tracing', { type: 'object', unevaluatedProperties: false }),
+    `${AT}.allow.tracing ${OPEN}`
+  ],
+  [
+    'a list of anything', allowing('include', { type: 'array' }),
+    `${AT}.allow.include a schema that admits arrays says items`
+  ],
+  [
+    'a list of open objects', allowing('include', { type: 'array', items: { type: 'object' } }),
+    `${AT}.allow.include ${OPEN}`
+  ],
+  [
+    'an open branch', allowing('tracing', { anyOf: [{ type: 'null' }, { type: 'object' }] }),
+    `${AT}.allow.tracing a branch of anyOf or oneOf admits objects or arrays: say additionalProperties or items there`
+  ],
   ['an open part of all', allowing('tracing', { allOf: [{ minProperties: 1 }] }), `${AT}.allow.tracing ${UNTYPED}`],
-  ['an open reference', allowing('tracing', { $ref: '#/$defs/any', $defs: { any: { type: 'object' } } }), `${AT}.allow.tracing ${OPEN}`],
-  ['an open reference that stands in two places', allowing('tracing', { anyOf: [{ $ref: '#/$defs/any' }], allOf: [{ $ref: '#/$defs/any' }], $defs: { any: { type: 'object' } } }), `${AT}.allow.tracing a branch of anyOf or oneOf admits objects or arrays: say additionalProperties or items there`],
-  ['a reference that leads nowhere', allowing('tracing', { $ref: '#/$defs/any' }), [`${AT}.allow.tracing ${NO_JSON_SCHEMA} refers to what is not in it`, `${AT}.allow.tracing ${UNTYPED}`]],
-  ['a reference to elsewhere', allowing('tracing', { $ref: 'https://evil.example/schema' }), [`${AT}.allow.tracing ${NO_JSON_SCHEMA} refers to what is not in it`, `${AT}.allow.tracing ${UNTYPED}`]],
-  ['tools of any type', allowing('tools', { type: 'array', items: { type: 'object', additionalProperties: true } }), `${AT}.allow.tools ${TOOLS}`],
+  [
+    'an open reference', allowing('tracing', { $ref: '#/$defs/any', $defs: { any: { type: 'object' } } }),
+    `${AT}.allow.tracing ${OPEN}`
+  ],
+  [
+    'an open reference that stands in two places',
+    allowing(
+      'tracing',
+      { anyOf: [{ $ref: '#/$defs/any' }], allOf: [{ $ref: '#/$defs/any' }], $defs: { any: { type: 'object' } } }
+    ),
+    `${AT}.allow.tracing a branch of anyOf or oneOf admits objects or arrays: say additionalProperties or items there`
+  ],
+  [
+    'a reference that leads nowhere', allowing('tracing', { $ref: '#/$defs/any' }),
+    [`${AT}.allow.tracing ${NO_JSON_SCHEMA} refers to what is not in it`, `${AT}.allow.tracing ${UNTYPED}`]
+  ],
+  [
+    'a reference to elsewhere', allowing('tracing', { $ref: 'https://evil.example/schema' }),
+    [`${AT}.allow.tracing ${NO_JSON_SCHEMA} refers to what is not in it`, `${AT}.allow.tracing ${UNTYPED}`]
+  ],
+  [
+    'tools of any type', allowing('tools', { type: 'array', items: { type: 'object', additionalProperties: true } }),
+    `${AT}.allow.tools ${TOOLS}`
+  ],
   ...[
-    { type: 'array', items: { type: 'object', additionalProperties: true, properties: { type: { const: 'function' } } } },
-    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], properties: { type: { type: 'string' } } } },
+    {
+      type: 'array', items: { type: 'object', additionalProperties: true, properties: { type: { const: 'function' } } }
+    },
+    {
+      type: 'array',
+      items: {
+        type: 'object', additionalProperties: true, required: ['type'], properties: { type: { type: 'string' } }
+      }
+    },
     { type: 'array', items: { type: 'object', additionalProperties: { const: 'function' }, required: ['type'] } },
-    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], properties: { name: { type: 'string' } } } },
-    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], properties: { type: { enum: ['mcp', 7] } } } },
-    { type: 'array', items: { anyOf: [{ type: 'object', additionalProperties: true, required: ['type'], properties: { type: { const: 'mcp' } } }, { type: 'object', additionalProperties: true, properties: { type: { const: 'mcp' } } }] } },
-    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], if: { required: ['name'] }, then: { properties: { type: { const: 'mcp' } } } } },
+    {
+      type: 'array',
+      items: {
+        type: 'object', additionalProperties: true, required: ['type'], properties: { name: { type: 'string' } }
+      }
+    },
+    {
+      type: 'array',
+      items: {
+        type: 'object', additionalProperties: true, required: ['type'], properties: { type: { enum: ['mcp', 7] } }
+      }
+    },
+    {
+      type: 'array',
+      items: {
+        anyOf: [
+          { type: 'object', additionalProperties: true, required: ['type'], properties: { type: { const: 'mcp' } } },
+          { type: 'object', additionalProperties: true, properties: { type: { const: 'mcp' } } }
+        ]
+      }
+    },
+    {
+      type: 'array',
+      items: {
+        type: 'object',
+        additionalProperties: true,
+        required: ['type'],
+        if: { required: ['name'] },
+        then: { properties: { type: { const: 'mcp' } } }
+      }
+    },
     { type: 'array', items: { enum: [{ type: 'function' }, { name: 'f' }] } },
     { type: 'array', items: { const: {} } },
     { enum: [[], [{ name: 'f' }]] },
-    { type: 'array', items: false, minItems: 1, maxItems: 1, prefixItems: [{ type: 'object', additionalProperties: true }] },
-    { type: 'array', additionalProperties: true, items: { $ref: '#/$defs/tool' }, $defs: { tool: { additionalProperties: true, anyOf: [{ $ref: '#/$defs/tool' }] } } }
-  ].map((schema): [string, Written, string] => [`edge L3: ${JSON.stringify(schema)}`, allowing('tools', schema), `${AT}.allow.tools ${TOOLS}`]),
-  ['edge L10: a part with an $id of its own', allowing('tracing', { $ref: '#/$defs/a', $defs: { a: { $id: 'https://a.example/', type: 'object', additionalProperties: false, properties: { x: { $ref: '#/$defs/a' } }, $defs: { a: { type: 'object' } } } } }), `${AT}.allow.tracing ${NO_JSON_SCHEMA} has a part with an $id of its own: leave that out`],
-  ['edge L10: one in a variable', { prompts: { p: { variables: { x: { not: { $id: 'b' } } }, session: {} } } }, `prompts.p.variables.x ${NO_JSON_SCHEMA} has a part with an $id of its own: leave that out`],
-  ['edge L10: a reference that is written in two ways', allowing('tracing', { $ref: '#/$defs/a%20b', $defs: { 'a%20b': { const: 1 }, 'a b': true } }), `${AT}.allow.tracing ${UNTYPED}`],
+    {
+      type: 'array',
+      items: false,
+      minItems: 1,
+      maxItems: 1,
+      prefixItems: [
+        { type: 'object', additionalProperties: true }
+      ]
+    },
+    {
+      type: 'array',
+      additionalProperties: true,
+      items: { $ref: '#/$defs/tool' },
+      $defs: {
+        tool: { additionalProperties: true, anyOf: [{ $ref: '#/$defs/tool' }] }
+      }
+    }
+  ].map((schema): [string, Written, string] =>
+    [`edge L3: ${JSON.stringify(schema)}`, allowing('tools', schema), `${AT}.allow.tools ${TOOLS}`]),
+  ['edge L10: a part with an $id of its own', allowing('tracing', {
+    $ref: '#/$defs/a',
+    $defs: {
+      a: {
+        $id: 'https://a.example/',
+        type: 'object',
+        additionalProperties: false,
+        properties: { x: { $ref: '#/$defs/a' } },
+        $defs: { a: { type: 'object' } }
+      }
+    }
+  }), `${AT}.allow.tracing ${NO_JSON_SCHEMA} has a part with an $id of its own: leave that out`],
+  [
+    'edge L10: one in a variable', { prompts: { p: { variables: { x: { not: { $id: 'b' } } }, session: {} } } },
+    `prompts.p.variables.x ${NO_JSON_SCHEMA} has a part with an $id of its own: leave that out`
+  ],
+  [
+    'edge L10: a reference that is written in two ways',
+    allowing('tracing', { $ref: '#/$defs/a%20b', $defs: { 'a%20b': { const: 1 }, 'a b': true } }),
+    `${AT}.allow.tracing ${UNTYPED}`
+  ],
   ['tools: true', allowing('tools', true), `${AT}.allow.tools ${TOOLS}`],
   ['tools with items: true', allowing('tools', { type: 'array', items: true }), `${AT}.allow.tools ${TOOLS}`],
-  ['tools of a type by pattern', allowing('tools', { type: 'array', items: { type: 'object', additionalProperties: false, properties: { type: { type: 'string', pattern: '.' } } } }), `${AT}.allow.tools ${TOOLS}`],
-  ['tools of which one branch has any type', allowing('tools', { type: 'array', items: { anyOf: [{ const: {} }, { type: 'object', additionalProperties: true }] } }), `${AT}.allow.tools ${TOOLS}`],
-  ['tools by a type that is no JSON Schema', allowing('tools', { anyOf: [{ const: [] }, { type: 'string' }] }), `${AT}.allow.tools ${TOOLS}`],
+  ['tools of a type by pattern', allowing('tools', {
+    type: 'array',
+    items: { type: 'object', additionalProperties: false, properties: { type: { type: 'string', pattern: '.' } } }
+  }), `${AT}.allow.tools ${TOOLS}`],
+  ['tools of which one branch has any type', allowing(
+    'tools', { type: 'array', items: { anyOf: [{ const: {} }, { type: 'object', additionalProperties: true }] } }
+  ), `${AT}.allow.tools ${TOOLS}`],
+  [
+    'tools by a type that is no JSON Schema', allowing('tools', { anyOf: [{ const: [] }, { type: 'string' }] }),
+    `${AT}.allow.tools ${TOOLS}`
+  ],
 
-  ['a keyword that is misspelt', allowing('model', { type: 'string', maxLenght: 7 }), `${AT}.allow.model ${NO_JSON_SCHEMA} strict mode: unknown keyword: "maxLenght"`],
-  ['a keyword of another type', allowing('model', { type: 'string', maxLength: '7' }), `${AT}.allow.model ${NO_JSON_SCHEMA} /maxLength must be integer`],
-  ['an empty enum', allowing('model', { enum: [] }), `${AT}.allow.model ${NO_JSON_SCHEMA} has a keyword whose value is none for it, such as an empty enum or a broken pattern`],
-  ['a format', allowing('model', { type: 'string', format: 'email' }), `${AT}.allow.model ${NO_JSON_SCHEMA} names a format, and formats are not checked`],
+  [
+    'a keyword that is misspelt', allowing('model', { type: 'string', maxLenght: 7 }),
+    `${AT}.allow.model ${NO_JSON_SCHEMA} strict mode: unknown keyword: "maxLenght"`
+  ],
+  [
+    'a keyword of another type', allowing('model', { type: 'string', maxLength: '7' }),
+    `${AT}.allow.model ${NO_JSON_SCHEMA} /maxLength must be integer`
+  ],
+  [
+    'an empty enum', allowing('model', { enum: [] }),
+    `${AT}.allow.model ${NO_JSON_SCHEMA} has a keyword whose value is none for it, such as an empty enum or a broken pattern`
+  ],
+  [
+    'a format', allowing('model', { type: 'string', format: 'email' }),
+    `${AT}.allow.model ${NO_JSON_SCHEMA} names a format, and formats are not checked`
+  ],
   ['a schema that is a word', allowing('model', 'string'), `${AT}.allow.model has none of the forms that it may have`],
-  ['a variable that is no schema', { prompts: { p: { variables: { x: { type: 'text' } }, session: {} } } }, `prompts.p.variables.x ${NO_JSON_SCHEMA} /type must be equal to one of the allowed values, /type must be array, /type must match a schema in anyOf`],
+  [
+    'a variable that is no schema', { prompts: { p: { variables: { x: { type: 'text' } }, session: {} } } },
+    `prompts.p.variables.x ${NO_JSON_SCHEMA} /type must be equal to one of the allowed values, /type must be array, /type must match a schema in anyOf`
+  ],
 
-  ['values that upstream does not take', fixing({ max_output_tokens: 5000, audio: { output: { speed: 9 } }, tools: [{ type: 'shell' }] }), [`${AT}.fixed.max_output_tokens ${NOT_TAKEN}`, `${AT}.fixed.audio.output.speed ${NOT_TAKEN}`, `${AT}.fixed.tools ${NOT_TAKEN}`]],
-  ['a detection that becomes two', { session: { defaults: { audio: { input: { turn_detection: { type: 'semantic_vad', eagerness: 'low' } } } }, fixed: { audio: { input: { turn_detection: { type: 'server_vad' } } } } } }, `${AT}.defaults.audio.input.turn_detection.eagerness ${NOT_TAKEN}`],
-  ['a prompt that makes no session', { session: { prompts: ['p', 'q'], default_prompt: 'q' }, prompts: { p: { session: { temperature: 9 } }, q: { session: {} } } }, `prompts.p.session.temperature ${NOT_TAKEN}`],
+  [
+    'values that upstream does not take',
+    fixing({ max_output_tokens: 5000, audio: { output: { speed: 9 } }, tools: [{ type: 'shell' }] }),
+    [
+      `${AT}.fixed.max_output_tokens ${NOT_TAKEN}`, `${AT}.fixed.audio.output.speed ${NOT_TAKEN}`,
+      `${AT}.fixed.tools ${NOT_TAKEN}`
+    ]
+  ],
+  ['a detection that becomes two', {
+    session: {
+      defaults: { audio: { input: { turn_detection: { type: 'semantic_vad', eagerness: 'low' } } } },
+      fixed: { audio: { input: { turn_detection: { type: 'server_vad' } } } }
+    }
+  }, `${AT}.defaults.audio.input.turn_detection.eagerness ${NOT_TAKEN}`],
+  ['a prompt that makes no session', {
+    session: { prompts: ['p', 'q'], default_prompt: 'q' },
+    prompts: { p: { session: { temperature: 9 } }, q: { session: {} } }
+  }, `prompts.p.session.temperature ${NOT_TAKEN}`],
   ['a translation without a model', { kind: 'translation' }, 'policies.0.translation is not a complete session config'],
-  ['a prompt that leaves it without one', { kind: 'translation', session: { prompts: ['p', 'q'], default_prompt: 'q' }, prompts: { p: { session: {} }, q: { session: { model: 'm' } } } }, 'prompts.p.session is not a complete session config in policies.0.translation'],
-  ['a slip in a template', fixing({ instructions: 'You are {{name}.', tools: [{ type: 'function', name: '{{ }}' }], tracing: { group_id: '{{a|{b}}}' } }),
-    ['instructions', 'tools.0.name', 'tracing.group_id'].map((path) => `${AT}.fixed.${path} has {{ that begins no template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default`)],
-  ['a variable that no prompt declares', { session: { fixed: { instructions: '{{variables.x|y}}' }, prompts: ['p'] }, prompts: { p: { variables: { z: true }, session: { tracing: { group_id: '{{variables.x}}' } } } } },
-    ['prompts.p.session reads variables.x, which no prompt here declares under variables:', `${AT}.fixed reads variables.x, which no prompt here declares under variables:`]],
-  ['two ways to a secret', fixing({ instructions: { $env: 'A', $file: 'b' }, tracing: { group_id: { $env: 7 }, workflow_name: { $file: 'b', more: 1 } } }), ['instructions', 'tracing.group_id', 'tracing.workflow_name'].map((key) => `${AT}.fixed.${key} must be { $env: NAME } or { $file: PATH }, and nothing else`)],
+  ['a prompt that leaves it without one', {
+    kind: 'translation',
+    session: { prompts: ['p', 'q'], default_prompt: 'q' },
+    prompts: { p: { session: {} }, q: { session: { model: 'm' } } }
+  }, 'prompts.p.session is not a complete session config in policies.0.translation'],
+  ['a slip in a template', fixing({
+    instructions: 'You are {{name}.', tools: [{ type: 'function', name: '{{ }}' }], tracing: { group_id: '{{a|{b}}}' }
+  }),
+  ['instructions', 'tools.0.name', 'tracing.group_id'].map((path) =>
+      `${AT}.fixed.${path} has {{ that begins no template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default`)],
+  ['a variable that no prompt declares', {
+    session: { fixed: { instructions: '{{variables.x|y}}' }, prompts: ['p'] },
+    prompts: { p: { variables: { z: true }, session: { tracing: { group_id: '{{variables.x}}' } } } }
+  },
+  [
+    'prompts.p.session reads variables.x, which no prompt here declares under variables:',
+      `${AT}.fixed reads variables.x, which no prompt here declares under variables:`
+  ]],
+  ['two ways to a secret', fixing({
+    instructions: { $env: 'A', $file: 'b' }, tracing: { group_id: { $env: 7 }, workflow_name: { $file: 'b', more: 1 } }
+  }), ['instructions', 'tracing.group_id', 'tracing.workflow_name'].map(
+    (key) => `${AT}.fixed.${key} must be { $env: NAME } or { $file: PATH }, and nothing else`
+  )],
   ['nothing', {}, []]
 ]
 
@@ -146,9 +392,15 @@ t.test('what does not load is told by its path', async (t) => {
 })
 
 t.test('who is blocked is said by a subject, with or without an issuer, or by a safety identifier', async (t) => {
-  const blocked = (entry: Json) => lines(read(fileWith({}).replace(/}$/, `,"blocked":[${JSON.stringify(entry)}]}`)).problems)
+  const blocked = (entry: Json) =>
+    lines(read(fileWith({}).replace(/}$/, `,"blocked":[${JSON.stringify(entry)}]}`)).problems)
   tell(t, blocked({}), ['blocked.0 must not be empty'], 'empty')
-  tell(t, blocked({ issuer: 'a' }), ['blocked.0.subject must have property subject when property issuer is present'], 'issuer alone')
+  tell(
+    t,
+    blocked({ issuer: 'a' }),
+    ['blocked.0.subject must have property subject when property issuer is present'],
+    'issuer alone'
+  )
   tell(t, blocked({ safety_identifier: '5F1C' }), ['blocked.0.safety_identifier is not of the form'], 'short')
   t.strictSame(blocked({ issuer: 'a', subject: 'b' }), [])
 })
@@ -173,7 +425,9 @@ t.test('each caller entry is one way, with what it needs and nothing else', asyn
 
 t.test('names that would reach a prototype have no place anywhere', async (t) => {
   for (const name of ['__proto__', 'constructor', 'prototype']) {
-    t.strictSame(lines(read(`policies: [{ realtime: { fixed: { tools: [{ ${name}: { x: 1 } }] } } }]\n${name}: 1`).problems), [
+    t.strictSame(lines(
+      read(`policies: [{ realtime: { fixed: { tools: [{ ${name}: { x: 1 } }] } } }]\n${name}: 1`).problems
+    ), [
       `policies.0.realtime.fixed.tools.0.${name} is not a name that may be used`, `${name} is not a name that may be used`
     ])
   }
@@ -181,50 +435,85 @@ t.test('names that would reach a prototype have no place anywhere', async (t) =>
 })
 
 t.test('numbers that JSON cannot write are none', async (t) => {
-  t.strictSame(lines(read('a: [.inf, { b: -.inf }]\nc: .nan').problems), ['a.0', 'a.1.b', 'c'].map((path) => `${path} is not a number that JSON can write`))
+  t.strictSame(
+    lines(read('a: [.inf, { b: -.inf }]\nc: .nan').problems),
+    ['a.0', 'a.1.b', 'c'].map((path) => `${path} is not a number that JSON can write`)
+  )
 })
 
 t.test('a few lines do not become gigabytes, nor a file its own part', async (t) => {
-  const list = Array.from({ length: 30 }, (_, i) => i === 0 ? 'x0: &x0 [a, a]' : `x${i}: &x${i} [*x${i - 1}, *x${i - 1}]`).join('\n')
-  const merged = Array.from({ length: 30 }, (_, i) => i === 0 ? 'x0: &x0 { k: v }' : `x${i}: &x${i} { a: { <<: *x${i - 1} }, b: { <<: *x${i - 1} } }`).join('\n')
+  const list = Array.from({ length: 30 }, (_, i) =>
+    i === 0 ? 'x0: &x0 [a, a]' : `x${i}: &x${i} [*x${i - 1}, *x${i - 1}]`).join('\n')
+  const merged = Array.from({ length: 30 }, (_, i) =>
+    i === 0 ? 'x0: &x0 { k: v }' : `x${i}: &x${i} { a: { <<: *x${i - 1} }, b: { <<: *x${i - 1} } }`).join('\n')
   for (const text of [list, merged, 'callers: &a { b: *a }', 'callers: &a [*a]']) {
-    tell(t, lines(read(text).problems), ' has an alias that leads nowhere or into itself, far too many of them, or is far too deep', text.slice(0, 20))
+    tell(
+      t,
+      lines(read(text).problems),
+      ' has an alias that leads nowhere or into itself, far too many of them, or is far too deep',
+      text.slice(0, 20)
+    )
   }
 })
 
 t.test('a slip that spoils all that follows is told once', async (t) => {
-  for (const text of ['['.repeat(1000), '['.repeat(100_000) + ']'.repeat(100_000)]) tell(t, lines(read(text).problems), ['line 1 is not YAML: '], text.slice(0, 20))
+  for (const text of ['['.repeat(1000), '['.repeat(100_000) + ']'.repeat(100_000)]) {
+    tell(t, lines(read(text).problems), ['line 1 is not YAML: '], text.slice(0, 20))
+  }
 })
 
 t.test('a schema that refers to itself is looked into once', async (t) => {
   const properties = Object.fromEntries('abcdefgh'.split('').map((key) => [key, { $ref: '#' }]))
   t.strictSame(problemsOf(allowing('brand_new', { type: 'object', additionalProperties: false, properties })), [])
-  t.strictSame(problemsOf(allowing('brand_new', { type: 'object', additionalProperties: false, properties: { ...properties, i: {} } })), [`${AT}.allow.brand_new ${UNTYPED}`])
+  t.strictSame(problemsOf(
+    allowing('brand_new', { type: 'object', additionalProperties: false, properties: { ...properties, i: {} } })
+  ), [`${AT}.allow.brand_new ${UNTYPED}`])
 })
 
 t.test('edge L10: an $id of the whole, or as the name of a member, loads', async (t) => {
   const properties = { $id: { const: 1 }, x: { enum: [{ $id: 'x' }] } }
-  t.strictSame(problemsOf(allowing('brand_new', { $id: 'https://a.example/', type: 'object', additionalProperties: false, properties })), [])
+  t.strictSame(problemsOf(
+    allowing('brand_new', { $id: 'https://a.example/', type: 'object', additionalProperties: false, properties })
+  ), [])
 })
 
 t.test('edge L8: a pattern that one string may keep busy for minutes loads with a warning', async (t) => {
   const warningsOf = (schema: Json) => lines(read(fileWith(allowing('model', schema))).warnings)
-  const slow = [`${AT}.allow.model has a pattern with a repetition inside another one: if both can take the same text, one string of a client may hold up all requests`]
+  const slow = [
+    `${AT}.allow.model has a pattern with a repetition inside another one: if both can take the same text, one string of a client may hold up all requests`
+  ]
   t.strictSame(warningsOf({ type: 'string', pattern: '^(a+)+$' }), slow)
   t.strictSame(warningsOf({ anyOf: [{ type: 'string', pattern: '^([a-z]*)*$' }] }), slow)
-  t.strictSame(warningsOf({ type: 'object', additionalProperties: false, patternProperties: { '(x+)*': { type: 'string' } } }), slow)
-  for (const pattern of ['(a+|b)+', '((a*))*', '(\\)a{2,})+x', '([)]a+){3,}']) t.strictSame(warningsOf({ type: 'string', pattern }), slow, pattern)
-  for (const pattern of ['^[a-z]{2}(-[A-Z]{2})?$', '^(a|b)+c*$', '^([+*])+$', '^(\\+)+$', '(a+)(b)*', '(a{2,3}b?)+']) t.strictSame(warningsOf({ type: 'string', pattern }), [], pattern)
+  t.strictSame(
+    warningsOf({ type: 'object', additionalProperties: false, patternProperties: { '(x+)*': { type: 'string' } } }),
+    slow
+  )
+  for (const pattern of ['(a+|b)+', '((a*))*', '(\\)a{2,})+x', '([)]a+){3,}']) {
+    t.strictSame(warningsOf({ type: 'string', pattern }), slow, pattern)
+  }
+  for (const pattern of ['^[a-z]{2}(-[A-Z]{2})?$', '^(a|b)+c*$', '^([+*])+$', '^(\\+)+$', '(a+)(b)*', '(a{2,3}b?)+']) {
+    t.strictSame(warningsOf({ type: 'string', pattern }), [], pattern)
+  }
 })
 
 t.test('a guest does not load without a safety identifier secret', async (t) => {
-  t.strictSame(problemsOf({}, { hasSafetyIdentifierSecret: false }), ['callers.1.guest needs SAFETY_IDENTIFIER_SECRET: the plain hash of an address can be reversed'])
+  t.strictSame(
+    problemsOf({}, { hasSafetyIdentifierSecret: false }),
+    ['callers.1.guest needs SAFETY_IDENTIFIER_SECRET: the plain hash of an address can be reversed']
+  )
 })
 
 t.test('a secret that cannot be read is told by its name', async (t) => {
-  const missing = { env: (name: string): string => { throw new Error(`names ${name}, which is not set in the environment`) }, file: (): string => { throw new Error('names a file that cannot be read') } }
-  const tools = [{ type: 'mcp', server_label: 'crm', authorization: { $file: '/canary' }, headers: { 'X-Key': { $env: 'MCP_KEY' } } }]
-  t.strictSame(problemsOf({ ...fixing({ tools }), prompts: { p: { session: { instructions: { $env: 'P' } } } } }, { secrets: missing }), [
+  const missing = {
+    env: (name: string): string => { throw new Error(`names ${name}, which is not set in the environment`) },
+    file: (): string => { throw new Error('names a file that cannot be read') }
+  }
+  const tools = [
+    { type: 'mcp', server_label: 'crm', authorization: { $file: '/canary' }, headers: { 'X-Key': { $env: 'MCP_KEY' } } }
+  ]
+  t.strictSame(problemsOf(
+    { ...fixing({ tools }), prompts: { p: { session: { instructions: { $env: 'P' } } } } }, { secrets: missing }
+  ), [
     'prompts.p.session.instructions names P, which is not set in the environment',
     `${AT}.fixed.tools.0.authorization names a file that cannot be read`,
     `${AT}.fixed.tools.0.headers.X-Key names MCP_KEY, which is not set in the environment`
@@ -233,16 +522,47 @@ t.test('a secret that cannot be read is told by its name', async (t) => {
 
 t.test('what an upstream of the legacy API cannot carry does not load for one', async (t) => {
   const said = 'cannot be said to an upstream of OPENAI_MINT_API=sessions'
-  const vad = { type: 'object', additionalProperties: false, properties: { type: { const: 'server_vad' }, idle_timeout_ms: { type: 'integer' } } }
+  const vad = {
+    type: 'object',
+    additionalProperties: false,
+    properties: { type: { const: 'server_vad' }, idle_timeout_ms: { type: 'integer' } }
+  }
   const rows: [Written, string[]][] = [
-    [{ kind: 'translation', session: { fixed: { model: 'm' } } }, ['policies.0.translation cannot be minted with OPENAI_MINT_API=sessions', `policies.0.translation.fixed.model ${said}`]],
-    [fixing({ reasoning: { effort: 'low' }, tools: [{ type: 'mcp', server_label: 'crm' }] }), [`${AT}.fixed.reasoning.effort ${said}`, `${AT}.fixed.tools ${said}`]],
-    [{ session: { defaults: { parallel_tool_calls: true }, prompts: ['p'] }, prompts: { p: { session: { audio: { input: { turn_detection: { type: 'server_vad', idle_timeout_ms: 5000 } } } } } } },
-      [`${AT}.defaults.parallel_tool_calls ${said}`, `prompts.p.session.audio.input.turn_detection.idle_timeout_ms ${said}`]],
+    [{ kind: 'translation', session: { fixed: { model: 'm' } } }, [
+      'policies.0.translation cannot be minted with OPENAI_MINT_API=sessions',
+      `policies.0.translation.fixed.model ${said}`
+    ]],
+    [
+      fixing({ reasoning: { effort: 'low' }, tools: [{ type: 'mcp', server_label: 'crm' }] }),
+      [`${AT}.fixed.reasoning.effort ${said}`, `${AT}.fixed.tools ${said}`]
+    ],
+    [{
+      session: { defaults: { parallel_tool_calls: true }, prompts: ['p'] },
+      prompts: {
+        p: { session: { audio: { input: { turn_detection: { type: 'server_vad', idle_timeout_ms: 5000 } } } } }
+      }
+    },
+    [
+        `${AT}.defaults.parallel_tool_calls ${said}`,
+        `prompts.p.session.audio.input.turn_detection.idle_timeout_ms ${said}`
+    ]],
     [allowing('reasoning.effort', { enum: ['low'] }), [`${AT}.allow.reasoning.effort ${said}`]],
-    [allowing('audio.input.turn_detection', { anyOf: [{ type: 'null' }, vad] }), [`${AT}.allow.audio.input.turn_detection ${said}`]],
-    [allowing('audio.input.noise_reduction', { enum: [null, { type: 'near_field', strength: 1 }] }), [`${AT}.allow.audio.input.noise_reduction ${said}`]],
-    [{ session: { fixed: { temperature: 0.8, tools: [{ name: 'f' }] }, allow: { 'audio.output.voice': { enum: ['marin'] }, 'audio.input.turn_detection': { const: { type: 'server_vad' } } } } }, []]
+    [
+      allowing('audio.input.turn_detection', { anyOf: [{ type: 'null' }, vad] }),
+      [`${AT}.allow.audio.input.turn_detection ${said}`]
+    ],
+    [
+      allowing('audio.input.noise_reduction', { enum: [null, { type: 'near_field', strength: 1 }] }),
+      [`${AT}.allow.audio.input.noise_reduction ${said}`]
+    ],
+    [{
+      session: {
+        fixed: { temperature: 0.8, tools: [{ name: 'f' }] },
+        allow: {
+          'audio.output.voice': { enum: ['marin'] }, 'audio.input.turn_detection': { const: { type: 'server_vad' } }
+        }
+      }
+    }, []]
   ]
   for (const [written, expected] of rows) {
     tell(t, problemsOf(written, { legacyOnly: true }), expected, JSON.stringify(written))
@@ -252,8 +572,10 @@ t.test('what an upstream of the legacy API cannot carry does not load for one', 
 
 t.test('two policies do not share a name', async (t) => {
   const denial = { name: 'a', when: 'any', deny: true }
-  t.strictSame(lines(read(JSON.stringify({ callers: [{ guest: {} }], policies: [denial, denial, { ...denial, name: 'b' }, denial] })).problems),
-    ['policies.1.name is the name of another policy too', 'policies.3.name is the name of another policy too'])
+  t.strictSame(lines(read(
+    JSON.stringify({ callers: [{ guest: {} }], policies: [denial, denial, { ...denial, name: 'b' }, denial] })
+  ).problems),
+  ['policies.1.name is the name of another policy too', 'policies.3.name is the name of another policy too'])
 })
 
 t.test('everything that is wrong is told at once, whatever kind of wrong it is', async (t) => {
@@ -262,9 +584,24 @@ t.test('everything that is wrong is told at once, whatever kind of wrong it is',
     polices: [],
     prompts: { good: { session: {} }, bad: { session: 7 }, 'with-slip': { session: { instructions: '{{' } } },
     policies: [
-      { name: 'empty list and contradiction', when: 'any', limits: 'none', realtime: { ignore: [], fixed: { model: 'm' }, allow: { model: { type: 'string' } } } },
+      {
+        name: 'empty list and contradiction',
+        when: 'any',
+        limits: 'none',
+        realtime: {
+          ignore: [], fixed: { model: 'm' }, allow: { model: { type: 'string' } }
+        }
+      },
       { name: 'no when', limits: 'none', realtime: {} },
-      { name: 'unknown key and contradiction', when: 'any', limits: 'none', surprise: 1, realtime: { expires_after: { default: 60, max: 30 }, prompts: ['bad', 'gone'] } },
+      {
+        name: 'unknown key and contradiction',
+        when: 'any',
+        limits: 'none',
+        surprise: 1,
+        realtime: {
+          expires_after: { default: 60, max: 30 }, prompts: ['bad', 'gone']
+        }
+      },
       { name: 'bad schema', when: 'any', limits: 'none', realtime: { allow: { tools: true } } }
     ],
     blocked: []
@@ -283,18 +620,46 @@ t.test('everything that is wrong is told at once, whatever kind of wrong it is',
     'prompts.with-slip.session.instructions has {{ that begins no template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default'
   ], 'all at once')
   t.equal(policies, null)
-  t.strictSame(callers, [{ jwt: { issuer: 'https://auth.example.com/' } }], 'for what is wrong with them to be told too')
+  t.strictSame(
+    callers, [{ jwt: { issuer: 'https://auth.example.com/' } }], 'for what is wrong with them to be told too'
+  )
 })
 
 t.test('no value of the file is ever told', async (t) => {
   const canary = 'canary'
   const texts = [
-    ...['callers: "canary', 'a: canary\na: canary', 'a: *canary', 'a: !canary canary', 'policies: canary', 'a: [canary, &b *b]', '"canary'].values(),
     ...[
-      fixing({ model: [canary], instructions: `{{ ${canary}`, type: canary, audio: canary, max_output_tokens: canary, tools: canary }),
+      'callers: "canary', 'a: canary\na: canary', 'a: *canary', 'a: !canary canary', 'policies: canary',
+      'a: [canary, &b *b]', '"canary'
+    ].values(),
+    ...[
+      fixing({
+        model: [canary],
+        instructions: `{{ ${canary}`,
+        type: canary,
+        audio: canary,
+        max_output_tokens: canary,
+        tools: canary
+      }),
       fixing({ model: { $env: canary, $file: canary }, voice: `canary ${'{{'}` }),
-      { session: { expires_after: canary, aliases: { old: canary }, prompts: [canary], default_prompt: canary, ignore: canary } },
-      { session: { allow: { model: canary, instructions: { pattern: `[${canary}`, type: 'string' }, tracing: { $ref: canary }, include: { type: canary }, voice: { type: 'string', format: canary }, temperature: { enum: canary }, truncation: { type: 'integer', minimum: canary } } } },
+      {
+        session: {
+          expires_after: canary, aliases: { old: canary }, prompts: [canary], default_prompt: canary, ignore: canary
+        }
+      },
+      {
+        session: {
+          allow: {
+            model: canary,
+            instructions: { pattern: `[${canary}`, type: 'string' },
+            tracing: { $ref: canary },
+            include: { type: canary },
+            voice: { type: 'string', format: canary },
+            temperature: { enum: canary },
+            truncation: { type: 'integer', minimum: canary }
+          }
+        }
+      },
       entry({ when: canary, limits: canary, deny: canary }),
       entry({ limits: { day: canary, total: canary } }),
       entry({ name: { canary }, when: { plan: { canary } } }),
@@ -311,18 +676,31 @@ t.test('no value of the file is ever told', async (t) => {
 
 t.test('aliases are not judged where only a request can show what is reachable', async (t) => {
   const schema = { type: 'object', additionalProperties: false, properties: { model: { type: 'string' } } }
-  t.strictSame(problemsOf({ kind: 'transcription', session: { allow: { 'audio.input.transcription': schema }, aliases: { old: 'new' } } }), [])
+  t.strictSame(problemsOf(
+    { kind: 'transcription', session: { allow: { 'audio.input.transcription': schema }, aliases: { old: 'new' } } }
+  ), [])
   t.strictSame(problemsOf({ session: { fixed: { model: '{{model|m}}' }, aliases: { old: 'new' } } }), [])
-  t.strictSame(problemsOf({ session: { prompts: ['p'], aliases: { old: 'new' } }, prompts: { p: { session: { model: '{{model|m}}' } } } }), [])
-  t.strictSame(problemsOf({ session: { prompts: ['p'], aliases: { old: 'new' } }, prompts: { p: { session: { model: 'new' } } } }), [])
+  t.strictSame(problemsOf(
+    { session: { prompts: ['p'], aliases: { old: 'new' } }, prompts: { p: { session: { model: '{{model|m}}' } } } }
+  ), [])
+  t.strictSame(
+    problemsOf({ session: { prompts: ['p'], aliases: { old: 'new' } }, prompts: { p: { session: { model: 'new' } } } }),
+    []
+  )
 })
 
 t.test('schemas that are closed, by whatever words, load', async (t) => {
   const closed = { type: 'object', additionalProperties: false, properties: { group_id: { type: 'string' } } }
   const schemas: Json[] = [
-    true, { type: 'string' }, { enum: [{ a: 1 }, null] }, { const: { a: [1] } }, closed, { ...closed, additionalProperties: true }, { ...closed, additionalProperties: { type: 'number' } },
-    { anyOf: [{ type: 'null' }, closed] }, { oneOf: [closed, { type: 'string' }], anyOf: [{ minProperties: 1 }] }, { allOf: [closed, { minProperties: 1 }] },
-    { $ref: '#/$defs/a~1b', $defs: { 'a/b': closed } }, { anyOf: [{ $ref: '#/anyOf/1' }, closed] }, { type: 'array', items: { type: 'string' } }, { type: 'array', items: false, prefixItems: [closed], minItems: 1, maxItems: 1 },
+    true, { type: 'string' }, { enum: [{ a: 1 }, null] }, {
+      const: { a: [1] }
+    }, closed, { ...closed, additionalProperties: true }, { ...closed, additionalProperties: { type: 'number' } },
+    { anyOf: [{ type: 'null' }, closed] }, { oneOf: [closed, { type: 'string' }], anyOf: [{ minProperties: 1 }] }, {
+      allOf: [closed, { minProperties: 1 }]
+    },
+    { $ref: '#/$defs/a~1b', $defs: { 'a/b': closed } }, { anyOf: [{ $ref: '#/anyOf/1' }, closed] }, {
+      type: 'array', items: { type: 'string' }
+    }, { type: 'array', items: false, prefixItems: [closed], minItems: 1, maxItems: 1 },
     { ...closed, patternProperties: { '^x': { type: 'number' } } }
   ]
   for (const schema of schemas) t.strictSame(problemsOf(allowing('brand_new', schema)), [], JSON.stringify(schema))
@@ -332,12 +710,37 @@ t.test('schemas that fix the type of every tool load', async (t) => {
   const fixed = { properties: { type: { const: 'function' } } }
   const item = { type: 'object', additionalProperties: true, required: ['type'], ...fixed }
   const schemas: Json[] = [
-    { const: [] }, { enum: [[], [{ type: 'function' }]] }, { type: 'array', items: item }, { type: 'array', items: { enum: [{ type: 'function', name: 'f' }] } }, { type: 'array', items: { anyOf: [item, { const: { type: 'mcp', server_label: 'crm' } }] } },
-    { anyOf: [{ type: 'null' }, { type: 'array', items: item }] }, { $ref: '#/$defs/tools', $defs: { tools: { type: 'array', items: { $ref: '#/$defs/tool' } }, tool: item } },
+    { const: [] }, { enum: [[], [{ type: 'function' }]] }, { type: 'array', items: item }, {
+      type: 'array', items: { enum: [{ type: 'function', name: 'f' }] }
+    }, { type: 'array', items: { anyOf: [item, { const: { type: 'mcp', server_label: 'crm' } }] } },
+    { anyOf: [{ type: 'null' }, { type: 'array', items: item }] }, {
+      $ref: '#/$defs/tools', $defs: { tools: { type: 'array', items: { $ref: '#/$defs/tool' } }, tool: item }
+    },
     { type: 'array', items: false, prefixItems: [item], minItems: 1, maxItems: 1 },
-    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], allOf: [{ minProperties: 1 }, fixed] } },
-    { type: 'array', items: { type: 'object', additionalProperties: true, required: ['type'], if: { properties: { name: { const: 'f' } } }, then: fixed, else: { properties: { type: { enum: ['mcp'] } } } } },
-    { type: 'array', items: { type: 'object', additionalProperties: true, oneOf: [item, { required: ['type'], properties: { type: { $ref: '#/$defs/type' } } }] }, $defs: { type: { anyOf: [{ const: 'mcp' }, { enum: ['function'] }] } } },
+    {
+      type: 'array',
+      items: { type: 'object', additionalProperties: true, required: ['type'], allOf: [{ minProperties: 1 }, fixed] }
+    },
+    {
+      type: 'array',
+      items: {
+        type: 'object',
+        additionalProperties: true,
+        required: ['type'],
+        if: { properties: { name: { const: 'f' } } },
+        then: fixed,
+        else: { properties: { type: { enum: ['mcp'] } } }
+      }
+    },
+    {
+      type: 'array',
+      items: {
+        type: 'object',
+        additionalProperties: true,
+        oneOf: [item, { required: ['type'], properties: { type: { $ref: '#/$defs/type' } } }]
+      },
+      $defs: { type: { anyOf: [{ const: 'mcp' }, { enum: ['function'] }] } }
+    },
     { allOf: [{ type: 'array', items: item }, { maxItems: 3 }] }
   ]
   for (const schema of schemas) t.strictSame(problemsOf(allowing('tools', schema)), [], JSON.stringify(schema))

@@ -1,7 +1,7 @@
 // A whole policy file, as an operator writes it: it loads, as YAML is meant to be read, and with the warnings it should have.
 
 import t from 'tap'
-import { createCaller, type Caller } from '../../src/callers/caller.ts'
+import { type Caller, createCaller } from '../../src/callers/caller.ts'
 import { selectPolicy } from '../../src/policy/select.ts'
 import { ask, fileWith, lines, outcome, read, rulesOf } from '../policy/harness.ts'
 
@@ -63,18 +63,27 @@ policies:
 blocked: [ { subject: "auth0|123" }, { issuer: https://auth.example.com/, subject: u-9 }, { safety_identifier: ${'5f1c'.repeat(16)} } ]
 `
 
-const callerOf = (claims: Caller['claims'], issuer = 'https://auth.example.com/'): Caller => createCaller(issuer, 'u1', claims)
+const callerOf = (claims: Caller['claims'], issuer = 'https://auth.example.com/'): Caller =>
+  createCaller(issuer, 'u1', claims)
 
 t.test('the file that the design shows loads whole', async (t) => {
   const { policies, problems, callers, warnings } = read(EXAMPLE)
   t.strictSame(lines(problems), [])
-  t.strictSame(lines(warnings), ['policies.2.realtime.fixed.tools.0.headers is left out of our answers, but the live session may still show it to the client'])
+  t.strictSame(
+    lines(warnings),
+    ['policies.2.realtime.fixed.tools.0.headers is left out of our answers, but the live session may still show it to the client']
+  )
   t.equal(callers?.length, 6)
   t.ok(Object.isFrozen(policies) && Object.isFrozen(policies?.policies[1]?.sessions.realtime?.fixed.source))
   t.strictSame([...policies?.secrets ?? []], ['secret of MCP_KEY'])
-  t.strictSame(policies?.policies.map(({ name, limits, denies, sessions }) => [name, limits, denies, Object.keys(sessions)]), [
+  t.strictSame(policies?.policies.map(
+    ({ name, limits, denies, sessions }) => [name, limits, denies, Object.keys(sessions)]
+  ), [
     ['suspended', null, true, []],
-    ['pro', { caller: { minute: 10, day: 500 }, total: { day: 20000 } }, false, ['realtime', 'transcription', 'translation']],
+    [
+      'pro', { caller: { minute: 10, day: 500 }, total: { day: 20000 } }, false,
+      ['realtime', 'transcription', 'translation']
+    ],
     ['trial', { caller: { day: 2 }, total: {} }, false, ['realtime']]
   ])
   const claims = { plan: 'team', app_metadata: { beta: true, name: 'Ada' }, org: { name: 'Acme' } }
@@ -82,7 +91,14 @@ t.test('the file that the design shows loads whole', async (t) => {
   const rules = policy?.sessions.realtime
   if (rules === undefined) throw new Error('not read')
   t.strictSame(rules.hide, [['instructions'], ['tools']])
-  t.strictSame(ask(rules, { model: 'gpt-4o-realtime-preview', voice: 'cedar', temperature: 0.8, prompt: { id: 'support', variables: { product: 'bikes' } } }, { legacy: true, claims }), {
+  t.strictSame(ask(rules, {
+    model: 'gpt-4o-realtime-preview',
+    voice: 'cedar',
+    temperature: 0.8,
+    prompt: {
+      id: 'support', variables: { product: 'bikes' }
+    }
+  }, { legacy: true, claims }), {
     session: {
       audio: { output: { voice: 'cedar' } },
       instructions: 'You help Ada with bikes.',
@@ -119,18 +135,31 @@ policies:
 `)
   t.strictSame(lines(problems), [])
   t.strictSame(policies?.policies[1]?.limits, { caller: { minute: 1, day: 2 }, total: {} })
-  t.strictSame(policies?.policies[1]?.sessions.realtime?.fixed.source, { model: 'gpt-realtime-2.1', max_output_tokens: 512 })
-  t.strictSame(policies?.policies[0]?.sessions.realtime?.fixed.source, { model: 'gpt-realtime-2.1-mini', max_output_tokens: 512 })
+  t.strictSame(
+    policies?.policies[1]?.sessions.realtime?.fixed.source, { model: 'gpt-realtime-2.1', max_output_tokens: 512 }
+  )
+  t.strictSame(
+    policies?.policies[0]?.sessions.realtime?.fixed.source, { model: 'gpt-realtime-2.1-mini', max_output_tokens: 512 }
+  )
 })
 
 t.test('secrets are put in place, and known as such', async (t) => {
   const rules = rulesOf({
-    session: { fixed: { tools: [{ type: 'mcp', server_label: 'crm', authorization: { $file: 'token' }, headers: { 'X-Key': { $env: 'KEY' } } }] }, default_prompt: 'p' },
+    session: {
+      fixed: {
+        tools: [
+          { type: 'mcp', server_label: 'crm', authorization: { $file: 'token' }, headers: { 'X-Key': { $env: 'KEY' } } }
+        ]
+      },
+      default_prompt: 'p'
+    },
     prompts: { p: { session: { instructions: { $env: 'PERSONA' } } } }
   })
   t.strictSame(ask(rules, {}).session, {
     instructions: 'secret of PERSONA',
-    tools: [{ type: 'mcp', server_label: 'crm', authorization: 'secret in token', headers: { 'X-Key': 'secret of KEY' } }]
+    tools: [
+      { type: 'mcp', server_label: 'crm', authorization: 'secret in token', headers: { 'X-Key': 'secret of KEY' } }
+    ]
   })
 })
 
@@ -139,7 +168,11 @@ t.test('what may be meant otherwise loads with a warning', async (t) => {
   const unknown = 'is no path that this version knows: it is sent as written'
   const { problems, warnings } = read(fileWith({
     session: {
-      fixed: { brand_new: { deep: 1 }, instructions: '{{user_metadata}} {{/unsafe_metadata/name|x}} {{/app_metadata/name|x}}', tools: [{ type: 'mcp', server_label: 'crm', authorization: 'x' }] },
+      fixed: {
+        brand_new: { deep: 1 },
+        instructions: '{{user_metadata}} {{/unsafe_metadata/name|x}} {{/app_metadata/name|x}}',
+        tools: [{ type: 'mcp', server_label: 'crm', authorization: 'x' }]
+      },
       defaults: { audio: { output: { colour: 'red' } } },
       allow: { 'other.path': true },
       ignore: ['old.junk'],
@@ -166,11 +199,15 @@ t.test('what may be meant otherwise loads with a warning', async (t) => {
 })
 
 t.test('a policy for guests where there can be none loads with a warning', async (t) => {
-  const { problems, warnings } = read(fileWith({ entry: { when: 'guest', limits: { day: 1 } } }).replace(',{"guest":{}}', ''))
+  const { problems, warnings } = read(
+    fileWith({ entry: { when: 'guest', limits: { day: 1 } } }).replace(',{"guest":{}}', '')
+  )
   t.strictSame(lines(problems), [])
   t.match(lines(warnings), [/^policies\.0 is for guests, but callers: has no guest/])
 })
 
 t.test('limits: none, a guest\'s limits and a denial load', async (t) => {
-  for (const entry of [{ limits: 'none' }, { when: 'guest', limits: { hour: 1 } }, { limits: { total: { minute: 1 } } }]) t.strictSame(read(fileWith({ entry })).problems, [])
+  for (const entry of [
+    { limits: 'none' }, { when: 'guest', limits: { hour: 1 } }, { limits: { total: { minute: 1 } } }
+  ]) t.strictSame(read(fileWith({ entry })).problems, [])
 })

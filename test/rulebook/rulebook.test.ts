@@ -14,13 +14,16 @@ t.test('a policy file that is not there, or says nothing, does not open', async 
   const folder = t.testdir({ 'empty.yaml': '' })
   for (const name of ['empty.yaml', 'nowhere.yaml']) {
     const path = join(folder, name)
-    t.throws(() => openRulebook(path, { ...policyEnvironment({}, path), log, keySets: createKeySets({ log }) }), { name: 'Error' })
+    t.throws(() =>
+      openRulebook(path, { ...policyEnvironment({}, path), log, keySets: createKeySets({ log }) }), { name: 'Error' })
   }
 })
 
 t.test('one that was just opened is the first of its kind', async (t) => {
   const path = join(t.testdir({ 'ephemint.yaml': POLICY }), 'ephemint.yaml')
-  const rulebook = openRulebook(path, { ...policyEnvironment({ SECRET: 'x'.repeat(32) }, path), log, keySets: createKeySets({ log }) })
+  const rulebook = openRulebook(
+    path, { ...policyEnvironment({ SECRET: 'x'.repeat(32) }, path), log, keySets: createKeySets({ log }) }
+  )
   t.equal(rulebook.generation(), 1)
   t.equal(rulebook.failedReloads(), 0)
   t.equal(rulebook.current().policies.policies[0]?.name, 'everyone')

@@ -1,5 +1,5 @@
-import t from 'tap'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
+import t from 'tap'
 import { startIdentityProvider } from '../../src/sandbox/identity-provider.ts'
 
 t.test('nobody gets a token in the name of nobody', async (t) => {
@@ -28,7 +28,9 @@ t.test('a token verifies against what discovery names, and says who and on which
   const response = await fetch(`${issuer}/token?user=paula`)
   t.match(response.headers.get('content-type'), 'text/plain')
   const keys = createRemoteJWKSet(new URL(discovery.jwks_uri))
-  const { payload } = await jwtVerify(await response.text(), keys, { issuer, audience: 'ephemint-sandbox', requiredClaims: ['exp', 'iat'] })
+  const { payload } = await jwtVerify(
+    await response.text(), keys, { issuer, audience: 'ephemint-sandbox', requiredClaims: ['exp', 'iat'] }
+  )
   t.match(payload, { sub: 'paula', plan: 'pro', org: { name: String } })
   t.equal(payload.exp! - payload.iat!, 3600)
 })
@@ -48,7 +50,11 @@ t.test('an opaque token is told about to who knows the secret, and to nobody els
   const token = await (await fetch(`${issuer}/token?user=paula&form=opaque`)).text()
   t.match(token, /^[0-9a-f]{48}$/)
   const introspect = async (secret: string, token: string) => {
-    const response = await fetch(`${issuer}/introspect`, { method: 'POST', headers: { authorization: `Basic ${btoa(`ephemint%2Dsandbox:${secret}`)}` }, body: new URLSearchParams({ token }) })
+    const response = await fetch(`${issuer}/introspect`, {
+      method: 'POST',
+      headers: { authorization: `Basic ${btoa(`ephemint%2Dsandbox:${secret}`)}` },
+      body: new URLSearchParams({ token })
+    })
     return { status: response.status, body: await response.json() }
   }
   t.equal((await introspect('wrong', token)).status, 401)
@@ -72,7 +78,10 @@ t.test('a session is a cookie that no script reads; without it nobody is signed 
   const [, sid = '', rest] = /^(sid=\w+)(.*)$/.exec(login.headers.get('set-cookie') ?? '') ?? []
   t.equal(rest, '; Path=/; HttpOnly; SameSite=Lax')
   t.equal(login.headers.get('access-control-allow-credentials'), 'true')
-  t.same(await me(`theme=dark; ${sid}`), { status: 200, body: { id: 'paula', plan: 'pro', org: { name: 'Paula & Partners' } } })
+  t.same(
+    await me(`theme=dark; ${sid}`),
+    { status: 200, body: { id: 'paula', plan: 'pro', org: { name: 'Paula & Partners' } } }
+  )
   t.match((await fetch(`${issuer}/logout`, { method: 'POST' })).headers.get('set-cookie'), 'Max-Age=0')
 })
 

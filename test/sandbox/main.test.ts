@@ -2,7 +2,7 @@
 
 import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
@@ -13,7 +13,9 @@ const hasCurl = spawnSync('curl', ['--version']).status === 0
 /** `ended` resolves to the exit code; `ready` to what was printed until Ephemint could be used. */
 function dev (t: Test, ...args: string[]) {
   const [program, ...before] = UNCOUNTED.command
-  const child = spawn(program, [...before, process.execPath, 'src/sandbox/main.ts', ...args], { env: { PATH: process.env.PATH, ...UNCOUNTED.env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(program, [...before, process.execPath, 'src/sandbox/main.ts', ...args], {
+    env: { PATH: process.env.PATH, ...UNCOUNTED.env }, stdio: ['ignore', 'pipe', 'pipe']
+  })
   const ended = once(child, 'close').then(([code]) => code)
   let printed = ''
   const ready = new Promise<string>((resolve, reject) => {
@@ -40,7 +42,10 @@ async function paste (line: string): Promise<any> {
 }
 
 t.test('an option that means nothing stops it, and the usage is shown', async (t) => {
-  const wrong = [['--nonsense'], ['--port', 'x'], ['--port', '65536'], ['--mint-api', 'beta'], ['--origin', 'localhost:5173'], ['--origin', 'http://localhost:5173/']]
+  const wrong = [
+    ['--nonsense'], ['--port', 'x'], ['--port', '65536'], ['--mint-api', 'beta'], ['--origin', 'localhost:5173'],
+    ['--origin', 'http://localhost:5173/']
+  ]
   await Promise.all(wrong.map(async (args) => {
     const { ended, printed } = dev(t, ...args)
     t.equal(await ended, 1, args.join(' '))
@@ -63,7 +68,11 @@ t.test('a port that was asked for and is taken stops it', async (t) => {
   t.match(printed(), /^Port \d+ is taken/)
 })
 
-t.test('what it prints mints as it stands, or is refused where it says so', { skip: hasCurl ? false : 'there is no curl on this machine' }, async (t) => {
+t.test('what it prints mints as it stands, or is refused where it says so', {
+  skip: hasCurl
+    ? false
+    : 'there is no curl on this machine'
+}, async (t) => {
   const { ready, interrupt, ended } = dev(t, '--port', '0')
   const printed = await ready
   const [mint, beta, refused] = await Promise.all(curlLines(printed).map(paste))
@@ -72,9 +81,14 @@ t.test('what it prints mints as it stands, or is refused where it says so', { sk
   t.match(refused, { error: { code: 'policy_violation', param: 'session.model' } })
 
   const [, upstream = ''] = /Upstream +(\S+)/.exec(printed) ?? []
-  const socket = new WebSocket(`${upstream}/realtime`, { headers: { authorization: `Bearer ${beta.client_secret.value}` } })
+  const socket = new WebSocket(
+    `${upstream}/realtime`, { headers: { authorization: `Bearer ${beta.client_secret.value}` } }
+  )
   const [created] = await once(socket, 'message')
-  t.match(JSON.parse(created), { type: 'session.created', session: { model: 'gpt-realtime-2.1', instructions: /Paula & Partners/, audio: { output: { voice: 'verse' } } } })
+  t.match(JSON.parse(created), {
+    type: 'session.created',
+    session: { model: 'gpt-realtime-2.1', instructions: /Paula & Partners/, audio: { output: { voice: 'verse' } } }
+  })
 
   interrupt()
   t.equal(await ended, 0, 'Ctrl-C is no failure, and a session in progress does not hold it up')
@@ -86,20 +100,34 @@ t.test('a page that somebody is writing may call too, where it is named; a user 
   const [, mintUrl = ''] = /Ephemint +(\S+)/.exec(printed) ?? []
   const [, identityProvider = ''] = /Sign-in +(\S+)\/token/.exec(printed) ?? []
   const mint = async (headers: Record<string, string>) => {
-    const response = await fetch(`${mintUrl}/realtime/client_secrets`, { method: 'POST', headers: { origin: 'http://localhost:5173', 'content-type': 'application/json', ...headers }, body: '{}' })
+    const response = await fetch(`${mintUrl}/realtime/client_secrets`, {
+      method: 'POST',
+      headers: { origin: 'http://localhost:5173', 'content-type': 'application/json', ...headers },
+      body: '{}'
+    })
     return { status: response.status, model: (await response.json() as any).session?.model }
   }
   t.equal((await mint({ origin: 'http://localhost:5174' })).status, 403)
   t.same(await mint({}), { status: 200, model: 'gpt-realtime-2.1-mini' }, 'a guest')
 
   const opaque = await (await fetch(`${identityProvider}/token?user=paula&form=opaque`)).text()
-  t.same(await mint({ authorization: `Bearer ${opaque}` }), { status: 200, model: 'gpt-realtime-2.1' }, 'an opaque token')
+  t.same(
+    await mint({ authorization: `Bearer ${opaque}` }), { status: 200, model: 'gpt-realtime-2.1' }, 'an opaque token'
+  )
   const login = await fetch(`${identityProvider}/login?user=paula`, { method: 'POST' })
-  t.same(await mint({ cookie: login.headers.get('set-cookie')?.split(';')[0] ?? '' }), { status: 200, model: 'gpt-realtime-2.1' }, 'a cookie')
+  t.same(
+    await mint({ cookie: login.headers.get('set-cookie')?.split(';')[0] ?? '' }),
+    { status: 200, model: 'gpt-realtime-2.1' },
+    'a cookie'
+  )
   t.equal((await mint({ cookie: 'sid=0123' })).status, 401)
 })
 
-t.test('with an upstream of the beta it mints at the route of the beta', { skip: hasCurl ? false : 'there is no curl on this machine' }, async (t) => {
+t.test('with an upstream of the beta it mints at the route of the beta', {
+  skip: hasCurl
+    ? false
+    : 'there is no curl on this machine'
+}, async (t) => {
   const { ready, printed, interrupt, ended } = dev(t, '--port', '0', '--mint-api', 'sessions')
   const [mint, beta] = await Promise.all(curlLines(await ready).slice(0, 2).map(paste))
   t.match(mint, { value: /^ek_/, session: { audio: { output: { voice: 'cedar' } } } })

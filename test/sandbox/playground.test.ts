@@ -1,12 +1,14 @@
 // What serves the playground. What the page does is in test/browser.
 
 import t from 'tap'
-import { startPlayground, type PlaygroundConfig } from '../../src/sandbox/playground.ts'
+import { type PlaygroundConfig, startPlayground } from '../../src/sandbox/playground.ts'
 
 t.test('it serves its own files and nothing beside them', async (t) => {
   const { origin, close } = await startPlayground({ config: () => null })
   t.teardown(close)
-  for (const path of ['/index.html', '/../main.ts', '/%2e%2e/main.ts', '/playground.ts']) t.equal((await fetch(origin + path)).status, 404, path)
+  for (const path of ['/index.html', '/../main.ts', '/%2e%2e/main.ts', '/playground.ts']) {
+    t.equal((await fetch(origin + path)).status, 404, path)
+  }
   const page = await fetch(origin)
   t.equal(page.headers.get('content-type'), 'text/html; charset=utf-8')
   t.match(page.headers.get('content-security-policy'), /^default-src 'none'; script-src 'self';/)
@@ -18,10 +20,16 @@ t.test('it serves its own files and nothing beside them', async (t) => {
 t.test('data never becomes markup', async (t) => {
   const { origin, close } = await startPlayground({ config: () => null })
   t.teardown(close)
-  for (const file of ['main', 'page', 'form', 'answer', 'connection', 'connect', 'service', 'snippets', 'refusals', 'words']) {
+  for (const file of [
+    'main', 'page', 'form', 'answer', 'connection', 'connect', 'service', 'snippets', 'refusals', 'words'
+  ]) {
     const response = await fetch(`${origin}/${file}.js`)
     t.equal(response.headers.get('content-type'), 'text/javascript; charset=utf-8', file)
-    t.notMatch(await response.text(), /innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|localStorage|sessionStorage/, file)
+    t.notMatch(
+      await response.text(),
+      /innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|localStorage|sessionStorage/,
+      file
+    )
   }
 })
 

@@ -7,17 +7,50 @@ t.test('what is said elsewhere, and what only helps to find a fault, is not show
 })
 
 t.test('a log entry is one line of words and facts', async (t) => {
-  t.equal(readable('{"level":30,"time":"2026","generation":2,"msg":"policy file taken over"}'), 'info: policy file taken over generation=2')
-  t.equal(readable('{"level":40,"time":"2026","path":"callers.0","reason":null,"msg":"policy file: is odd"}'), 'warning: policy file: is odd path=callers.0')
-  t.equal(readable('{"level":50,"time":"2026","err":{"type":"Error"},"msg":"refused"}'), 'error: refused err={"type":"Error"}')
+  t.equal(
+    readable('{"level":30,"time":"2026","generation":2,"msg":"policy file taken over"}'),
+    'info: policy file taken over generation=2'
+  )
+  t.equal(
+    readable('{"level":40,"time":"2026","path":"callers.0","reason":null,"msg":"policy file: is odd"}'),
+    'warning: policy file: is odd path=callers.0'
+  )
+  t.equal(
+    readable('{"level":50,"time":"2026","err":{"type":"Error"},"msg":"refused"}'), 'error: refused err={"type":"Error"}'
+  )
 })
 
 t.test('an audit line says what was decided, for whom by which policy, and why not', async (t) => {
-  const granted = { audit: 1, event: 'mint.granted', policy: 'pro', kind: 'realtime', model: 'gpt-realtime-2.1', ignored: ['temperature'], code: null, reason: null, duration_ms: 7.4 }
-  t.equal(readable(JSON.stringify(granted)), 'mint.granted     realtime gpt-realtime-2.1 policy pro ignored temperature 7 ms')
-  const refused = { audit: 1, event: 'mint.refused', policy: null, kind: null, model: null, ignored: [], code: 'invalid_credentials', reason: 'expired', duration_ms: 1 }
+  const granted = {
+    audit: 1,
+    event: 'mint.granted',
+    policy: 'pro',
+    kind: 'realtime',
+    model: 'gpt-realtime-2.1',
+    ignored: ['temperature'],
+    code: null,
+    reason: null,
+    duration_ms: 7.4
+  }
+  t.equal(
+    readable(JSON.stringify(granted)), 'mint.granted     realtime gpt-realtime-2.1 policy pro ignored temperature 7 ms'
+  )
+  const refused = {
+    audit: 1,
+    event: 'mint.refused',
+    policy: null,
+    kind: null,
+    model: null,
+    ignored: [],
+    code: 'invalid_credentials',
+    reason: 'expired',
+    duration_ms: 1
+  }
   t.equal(readable(JSON.stringify(refused)), 'mint.refused     invalid_credentials (expired) 1 ms')
-  t.equal(readable('{"audit":1,"event":"mint.refused","code":"invalid_credentials","count":70}'), 'mint.refused     invalid_credentials 70 more')
+  t.equal(
+    readable('{"audit":1,"event":"mint.refused","code":"invalid_credentials","count":70}'),
+    'mint.refused     invalid_credentials 70 more'
+  )
 })
 
 t.test('what is no log line is shown as it came', async (t) => {

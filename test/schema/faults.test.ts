@@ -5,16 +5,18 @@ import fc from 'fast-check'
 import t from 'tap'
 import Type from 'typebox'
 import { Check } from 'typebox/value'
-import { faultFinder } from '../../src/schema/faults.ts'
 import { PolicyFile } from '../../src/policy/schema.ts'
-import { wordsFor, type Node } from '../../src/schema/words.ts'
+import { faultFinder } from '../../src/schema/faults.ts'
+import { type Node, wordsFor } from '../../src/schema/words.ts'
 import { times } from '../support/times.ts'
 
 const findFaults = faultFinder(PolicyFile)
 const policy = { name: 'p', when: 'any', limits: 'none', realtime: {} }
 
 function told (file: object): string[] {
-  return findFaults({ callers: [{ guest: {} }], policies: [policy], ...file }).map(({ path, problem }) => `${path.join('.')} ${problem}`)
+  return findFaults({ callers: [{ guest: {} }], policies: [policy], ...file }).map(
+    ({ path, problem }) => `${path.join('.')} ${problem}`
+  )
 }
 
 t.test('each fault says what to write instead', async (t) => {
@@ -23,16 +25,41 @@ t.test('each fault says what to write instead', async (t) => {
     [{ polices: [] }, 'polices is not a known key: here may stand callers, prompts, policies, blocked'],
     [{ callers: [{ guest: { canary: 1 } }] }, 'callers.0.guest.canary is not a known key: nothing may stand here'],
     [{ callers: [{}] }, 'callers.0 must not be empty: say jwt, forward, introspection, gateway, guest'],
-    [{ callers: [{ guest: {}, jwt: { issuer: 'i' } }] }, 'callers.0 must name one alone: make each an entry of its own'],
-    [{ callers: [{ jwt: {} }] }, 'callers.0.jwt.issuer is missing: Exactly as in the token\'s iss. Its discovery document names the keys.'],
-    [{ callers: [{ jwt: { issuer: 'i', algorithms: ['none'] } }] }, 'callers.0.jwt.algorithms.0 must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512'],
-    [policies({ when: 'canary' }), 'policies.0.when has none of the forms that it may have: "any" or "guest" or object'],
-    [policies({ limits: 'canary' }), 'policies.0.limits has none of the forms that it may have: "none" or { minute, hour, day, total }'],
+    [
+      { callers: [{ guest: {}, jwt: { issuer: 'i' } }] }, 'callers.0 must name one alone: make each an entry of its own'
+    ],
+    [
+      { callers: [{ jwt: {} }] },
+      'callers.0.jwt.issuer is missing: Exactly as in the token\'s iss. Its discovery document names the keys.'
+    ],
+    [
+      { callers: [{ jwt: { issuer: 'i', algorithms: ['none'] } }] },
+      'callers.0.jwt.algorithms.0 must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512'
+    ],
+    [
+      policies({ when: 'canary' }), 'policies.0.when has none of the forms that it may have: "any" or "guest" or object'
+    ],
+    [
+      policies({ limits: 'canary' }),
+      'policies.0.limits has none of the forms that it may have: "none" or { minute, hour, day, total }'
+    ],
     [policies({ deny: false }), 'policies.0.deny must be true'],
-    [policies({ realtime: { allow: {} } }), 'policies.0.realtime.allow must not be empty: leave it out, or name something'],
-    [policies({ realtime: { allow: { 'a..b': true } } }), 'policies.0.realtime.allow.a..b is no dotted path such as audio.output.voice'],
-    [policies({ realtime: { hide: [] } }), 'policies.0.realtime.hide must not be empty: leave it out, or name something'],
-    [policies({ realtime: { hide: ['.canary'] } }), 'policies.0.realtime.hide.0 is not of the form that it must have: A dotted path such as audio.output.voice.'],
+    [
+      policies({ realtime: { allow: {} } }),
+      'policies.0.realtime.allow must not be empty: leave it out, or name something'
+    ],
+    [
+      policies({ realtime: { allow: { 'a..b': true } } }),
+      'policies.0.realtime.allow.a..b is no dotted path such as audio.output.voice'
+    ],
+    [
+      policies({ realtime: { hide: [] } }),
+      'policies.0.realtime.hide must not be empty: leave it out, or name something'
+    ],
+    [
+      policies({ realtime: { hide: ['.canary'] } }),
+      'policies.0.realtime.hide.0 is not of the form that it must have: A dotted path such as audio.output.voice.'
+    ],
     [policies({ realtime: { expires_after: { max: 9 } } }), 'policies.0.realtime.expires_after.max must be >= 10'],
     [{ blocked: [{ issuer: 'i' }] }, 'blocked.0.subject must have property subject when property issuer is present']
   ]
@@ -41,8 +68,13 @@ t.test('each fault says what to write instead', async (t) => {
 })
 
 t.test('where nothing describes what is missing, or its form, the schema does', async (t) => {
-  const find = faultFinder(Type.Object({ a: Type.Integer({ minimum: 1, maximum: 9 }), b: Type.String({ pattern: '^x' }) }))
-  t.same(find({ b: 'canary' }).map(({ problem }) => problem), ['is missing: integer from 1 to 9', 'is not of the form that it must have: ^x'])
+  const find = faultFinder(
+    Type.Object({ a: Type.Integer({ minimum: 1, maximum: 9 }), b: Type.String({ pattern: '^x' }) })
+  )
+  t.same(
+    find({ b: 'canary' }).map(({ problem }) => problem),
+    ['is missing: integer from 1 to 9', 'is not of the form that it must have: ^x']
+  )
 })
 
 t.test('a schema in words says what may stand there', async (t) => {
@@ -57,15 +89,27 @@ t.test('a schema in words says what may stand there', async (t) => {
 
 t.test('the quick look passes what has no fault and nothing else, whatever stands wherever', async () => {
   const good = {
-    callers: [{ jwt: { issuer: 'i', audience: ['a'], algorithms: ['RS256'], require: { plan: 'pro' }, clock_tolerance: 5 } }],
-    policies: [{ ...policy, when: { plan: ['pro'] }, limits: { minute: 1, total: { day: 5 } }, realtime: { fixed: { model: 'm' }, allow: { 'audio.output.speed': true }, hide: ['tools'], expires_after: { max: 60 } } }],
+    callers: [
+      { jwt: { issuer: 'i', audience: ['a'], algorithms: ['RS256'], require: { plan: 'pro' }, clock_tolerance: 5 } }
+    ],
+    policies: [{
+      ...policy,
+      when: { plan: ['pro'] },
+      limits: { minute: 1, total: { day: 5 } },
+      realtime: {
+        fixed: { model: 'm' }, allow: { 'audio.output.speed': true }, hide: ['tools'], expires_after: { max: 60 }
+      }
+    }],
     blocked: [{ issuer: 'i', subject: 's' }]
   }
   const hasNone = new Ajv2020({ strict: false, logger: false }).compile(PolicyFile)
   const placesIn = (value: unknown): string[][] => typeof value === 'object' && value !== null
     ? Object.entries(value).flatMap(([key, inner]) => [[key], ...placesIn(inner).map((path) => [key, ...path])])
     : []
-  const anything = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom('', 'x'.repeat(255), 'x'.repeat(256), -1, 10, 301, 1.5, [], {}, 'any', 'none'))
+  const anything = fc.oneof(
+    fc.jsonValue({ maxDepth: 2 }),
+    fc.constantFrom('', 'x'.repeat(255), 'x'.repeat(256), -1, 10, 301, 1.5, [], {}, 'any', 'none')
+  )
   fc.assert(fc.property(fc.constantFrom(...placesIn(good)), anything, fc.option(fc.string()), (path, value, name) => {
     const file = structuredClone(good)
     const parent: Record<string, unknown> = path.slice(0, -1).reduce<any>((at, key) => at[key], file)

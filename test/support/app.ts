@@ -6,9 +6,9 @@ import { writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { exportJWK, SignJWT, type JWTPayload } from 'jose'
+import { exportJWK, type JWTPayload, SignJWT } from 'jose'
 import type { Test } from 'tap'
-import { systemClock, type Clock } from '../../src/clock.ts'
+import { type Clock, systemClock } from '../../src/clock.ts'
 import type { JsonObject } from '../../src/json.ts'
 import type { LimitStore } from '../../src/limits/limits.ts'
 import { openService } from '../../src/service.ts'
@@ -114,7 +114,9 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
     attempted: (outcome: string) => { attempts.push(outcome) },
     retried: () => { attempts.push('retry') }
   }
-  const service = await openService({ HOST: '127.0.0.1', PORT: '0', OPS_PORT: '', DRAIN_SECONDS: '0', ...env, EPHEMINT_CONFIG: policyFile }, {
+  const service = await openService({
+    HOST: '127.0.0.1', PORT: '0', OPS_PORT: '', DRAIN_SECONDS: '0', ...env, EPHEMINT_CONFIG: policyFile
+  }, {
     lines: { stdout: log, audit },
     clock,
     isCold: true,
@@ -131,7 +133,8 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
     service.stop().catch(() => {})
   })
 
-  const token = (claims: JWTPayload = {}) => issuer.sign({ iss: ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', ...claims })
+  const token = (claims: JWTPayload = {}) =>
+    issuer.sign({ iss: ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', ...claims })
   const request = async (path: string, init: RequestInit = {}): Promise<Answer> => {
     const response = await fetch(url + path, { redirect: 'manual', ...init })
     const text = await response.text()
@@ -153,11 +156,17 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
     close: async () => { await app.close() },
     mint: async (route, body, headers = {}) => {
       const linesBefore = audit.kept.length
-      const sent = { authorization: `Bearer ${await token()}`, 'content-type': body === undefined ? undefined : 'application/json', ...headers }
+      const sent = {
+        authorization: `Bearer ${await token()}`,
+        'content-type': body === undefined ? undefined : 'application/json',
+        ...headers
+      }
       const answer = await request(`/v1/realtime/${route}`, {
         method: 'POST',
         headers: Object.entries(sent).filter((entry): entry is [string, string] => entry[1] !== undefined),
-        ...(body === undefined ? {} : { body: typeof body === 'string' || body instanceof Uint8Array ? body as string : JSON.stringify(body) })
+        ...(body === undefined
+          ? {}
+          : { body: typeof body === 'string' || body instanceof Uint8Array ? body as string : JSON.stringify(body) })
       })
       assertInvariants(self, answer, linesBefore, [sent.authorization])
       return answer

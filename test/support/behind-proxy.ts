@@ -1,8 +1,8 @@
 // The app, the fault proxy, and behind it an upstream that is well.
 
 import type { Test } from 'tap'
-import { startApp, type App, type AppOptions } from './app.ts'
-import { startFaultProxy, type FaultProxy } from './fault-proxy.ts'
+import { type App, type AppOptions, startApp } from './app.ts'
+import { type FaultProxy, startFaultProxy } from './fault-proxy.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 
 export type BehindProxy = Readonly<{ app: App, proxy: FaultProxy, upstream: Upstream }>
@@ -16,7 +16,9 @@ export async function startBehindProxy (t: Test, options: AppOptions = {}): Prom
 
 /** Mints that the caller has left this minute: what was given back is there again. */
 export async function remainingOf (app: App): Promise<number> {
-  const { body } = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token()}` } })
+  const { body } = await app.request(
+    '/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token()}` } }
+  )
   return (body as { limits: { minute: { remaining: number } } }).limits.minute.remaining
 }
 

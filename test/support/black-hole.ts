@@ -2,9 +2,9 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { connect, createServer, type AddressInfo } from 'node:net'
-import { until } from './until.ts'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import type { Owner } from './fault-proxy.ts'
+import { until } from './until.ts'
 
 const LISTEN = `require('http').createServer((_request, response) => {
   response.end(JSON.stringify({ value: 'ek_1', expires_at: Math.floor(Date.now() / 1000) + 60, session: { type: 'realtime' } }))
@@ -37,7 +37,10 @@ export async function startBlackHole (owner: Owner): Promise<{ url: string, resu
     const filler = connect(port, '127.0.0.1')
     fillers.add(filler)
     filler.on('error', () => {})
-    const connected = await Promise.race([once(filler, 'connect').then(() => true), new Promise((resolve) => setTimeout(resolve, CONNECTED_WITHIN_MS, false))])
+    const connected = await Promise.race([
+      once(filler, 'connect').then(() => true),
+      new Promise((resolve) => setTimeout(resolve, CONNECTED_WITHIN_MS, false))
+    ])
     return !connected
   })
   return {

@@ -1,6 +1,6 @@
 // Certificates made on the spot (RFC 5280, in DER): Node.js reads them, but makes none.
 
-import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 
 export type Certificate = Readonly<{ cert: string, key: string }>
 export type Authority = Certificate & Readonly<{ issue: (wanted?: Wanted) => Certificate }>
@@ -18,19 +18,38 @@ export function createAuthority (name = 'Test Authority'): Authority {
   const own = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   return {
     key: own.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
-    cert: certify({ subject: name, issuer: name, publicKey: own.publicKey, signer: own.privateKey, extension: extension(OID.basicConstraints, sequence(der(0x01, Buffer.from([0xff])))) }),
+    cert: certify({
+      subject: name,
+      issuer: name,
+      publicKey: own.publicKey,
+      signer: own.privateKey,
+      extension: extension(
+        OID.basicConstraints, sequence(der(0x01, Buffer.from([0xff])))
+      )
+    }),
     issue: ({ name: host = 'localhost', notAfter } = {}) => {
       const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
       const names = extension(OID.subjectAltName, sequence(der(0x82, Buffer.from(host))))
-      const cert = certify({ subject: host, issuer: name, publicKey, signer: own.privateKey, extension: names, ...(notAfter === undefined ? {} : { notAfter }) })
+      const cert = certify({
+        subject: host,
+        issuer: name,
+        publicKey,
+        signer: own.privateKey,
+        extension: names,
+        ...(notAfter === undefined ? {} : { notAfter })
+      })
       return { cert, key: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string }
     }
   }
 }
 
-type Content = { subject: string, issuer: string, publicKey: KeyObject, signer: KeyObject, extension: Buffer, notAfter?: Date }
+type Content = {
+  subject: string, issuer: string, publicKey: KeyObject, signer: KeyObject, extension: Buffer, notAfter?: Date
+}
 
-function certify ({ subject, issuer, publicKey, signer, extension, notAfter = new Date(Date.now() + DAY_MS) }: Content): string {
+function certify (
+  { subject, issuer, publicKey, signer, extension, notAfter = new Date(Date.now() + DAY_MS) }: Content
+): string {
   const algorithm = sequence(oid(OID.ecdsaWithSha256))
   const content = sequence(
     der(0xa0, integer(2)),

@@ -12,8 +12,12 @@ export type Ran = Readonly<{ code: number | null, out: string, err: string }>
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 /** `name` is that of the file under src/commands. */
-export async function runCommand (name: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}): Promise<Ran> {
-  const child = spawn(process.execPath, [`src/commands/${name}.ts`, ...args], { cwd: ROOT, env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+export async function runCommand (
+  name: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}
+): Promise<Ran> {
+  const child = spawn(process.execPath, [`src/commands/${name}.ts`, ...args], {
+    cwd: ROOT, env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe']
+  })
   const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
   return { code, out, err }
 }
@@ -21,8 +25,12 @@ export async function runCommand (name: string, args: readonly string[] = [], en
 let calls = 0
 
 /** One call at a time: meanwhile arguments, environment, console and exit code of this process are the command's. */
-export async function callCommand (name: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}): Promise<Ran> {
-  const kept = { argv: process.argv, env: { ...process.env }, log: console.log, error: console.error, exitCode: process.exitCode }
+export async function callCommand (
+  name: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}
+): Promise<Ran> {
+  const kept = {
+    argv: process.argv, env: { ...process.env }, log: console.log, error: console.error, exitCode: process.exitCode
+  }
   const said = { out: '', err: '' }
   process.argv = [process.execPath, name, ...args]
   replaceEnvironment({ ...env })

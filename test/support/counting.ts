@@ -51,12 +51,20 @@ export async function startCountingUpstream (owner: Owner, delayMs: number): Pro
     if (request.method === 'GET') return response.end('{}')
     asked++
     await wait(delayMs)
-    if (status !== null) return response.writeHead(status, { 'content-type': 'application/json' }).end('{"error":{"code":"of_the_fake"}}')
+    if (status !== null) {
+      return response.writeHead(status, { 'content-type': 'application/json' }).end('{"error":{"code":"of_the_fake"}}')
+    }
     const value = `ek_${randomUUID()}`
     minted.push(value)
     const expiresAt = Math.floor(Date.now() / 1000) + 60
     return response.setHeader('content-type', 'application/json')
-      .end(JSON.stringify({ value, expires_at: expiresAt, session: { type: 'realtime', object: 'realtime.session', id: `sess_${minted.length}`, model: 'gpt-realtime-2.1' } }))
+      .end(JSON.stringify({
+        value,
+        expires_at: expiresAt,
+        session: {
+          type: 'realtime', object: 'realtime.session', id: `sess_${minted.length}`, model: 'gpt-realtime-2.1'
+        }
+      }))
   }).listen(0, '127.0.0.1')
   server.on('clientError', (_error, socket) => socket.destroy())
   await once(server, 'listening')
@@ -77,7 +85,9 @@ export function createClients (url: string, connections: number): Clients {
       const startedAt = performance.now()
       const lagBefore = lag()
       try {
-        const { statusCode: status, headers, body } = await pool.request({ method: 'POST', path: PATH, headers: headersOf(token) })
+        const { statusCode: status, headers, body } = await pool.request(
+          { method: 'POST', path: PATH, headers: headersOf(token) }
+        )
         const answer = await body.json() as { value?: string, error?: { code: string } }
         return {
           status,

@@ -1,7 +1,7 @@
 // A TCP proxy in front of anything, with faults that are switched while it runs.
 
 import { once } from 'node:events'
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 
 export type Fault =
@@ -43,7 +43,9 @@ export type Owner = Readonly<{ teardown: (callback: () => unknown) => void }>
 const GARBAGE = Buffer.from(Array.from({ length: 256 }, (_, i) => 255 - i))
 const SLICES_PER_SECOND = 20
 
-export async function startFaultProxy (owner: Owner, target: Readonly<{ host: string, port: number }>): Promise<FaultProxy> {
+export async function startFaultProxy (
+  owner: Owner, target: Readonly<{ host: string, port: number }>
+): Promise<FaultProxy> {
   let fault: Fault = 'pass'
   let times = Infinity
   let [connections, exchanges] = [0, 0]
@@ -125,7 +127,9 @@ async function deliver (client: Socket, chunk: Buffer, fault: Fault): Promise<vo
   if (slow !== undefined) await wait(slow)
   const [size, pauseMs] = drip !== undefined
     ? [1, drip]
-    : limit !== undefined ? [Math.max(1, Math.floor(limit / SLICES_PER_SECOND)), 1000 / SLICES_PER_SECOND] : [chunk.length, 0]
+    : limit !== undefined
+      ? [Math.max(1, Math.floor(limit / SLICES_PER_SECOND)), 1000 / SLICES_PER_SECOND]
+      : [chunk.length, 0]
   for (let i = 0; i < chunk.length && !client.destroyed; i += size) {
     client.write(chunk.subarray(i, i + size))
     if (pauseMs > 0) await wait(pauseMs)

@@ -21,7 +21,9 @@ export async function startHostileIssuer (t: Test, behaviour: Behaviour = answer
   const asked: Asked[] = []
   let behave = behaviour
   const server = createServer(async (request, response) => {
-    asked.push({ method: request.method as string, path: request.url as string, headers: request.headers, body: await text(request) })
+    asked.push({
+      method: request.method as string, path: request.url as string, headers: request.headers, body: await text(request)
+    })
     behave(response, request)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -39,8 +41,14 @@ export async function startHostileIssuer (t: Test, behaviour: Behaviour = answer
 }
 
 /** A string is sent as it is, anything else as JSON. */
-export function answers (body: unknown, status = 200, headers: Record<string, string> = { 'content-type': 'application/json' }): Behaviour {
-  return (response) => { response.writeHead(status, headers).end(typeof body === 'string' ? body : JSON.stringify(body)) }
+export function answers (
+  body: unknown, status = 200, headers: Record<string, string> = { 'content-type': 'application/json' }
+): Behaviour {
+  return (response) => {
+    response.writeHead(status, headers).end(
+      typeof body === 'string' ? body : JSON.stringify(body)
+    )
+  }
 }
 
 /** Bytes without end, until the other side has had enough. */

@@ -11,7 +11,9 @@ const REFUSED_BY_UPSTREAM = ['upstream_', 'audit_unavailable']
 const UNAUTHORIZED = '{"error":{"message":"The request presents no valid credential.","type":"authentication_error","code":"invalid_credentials","param":null}}'
 
 /** `linesBefore`: how many audit lines there were when it was asked. */
-export function assertInvariants (app: Watched, answer: Answer, linesBefore: number, sent: readonly (string | undefined)[]): void {
+export function assertInvariants (
+  app: Watched, answer: Answer, linesBefore: number, sent: readonly (string | undefined)[]
+): void {
   const code = (answer.body.error as { code?: string } | undefined)?.code ?? ''
   const id = answer.headers.get('x-request-id') as string
   // I1. An upstream 400 that names what the client sent is the one refusal of ours that upstream has a part in.
@@ -19,8 +21,15 @@ export function assertInvariants (app: Watched, answer: Answer, linesBefore: num
     .filter(({ request_id: of, event }) => of === id && event !== 'mint.undelivered')
   // A first attempt that may have minted has a line of its own, before what the second one did.
   const line = lines.length === 2 && lines[0].event === 'mint.unknown' ? lines.slice(1) : lines
-  const askedUpstream = answer.status === 200 || REFUSED_BY_UPSTREAM.some((prefix) => code.startsWith(prefix)) || line[0]?.reason === 'upstream_400'
-  if (!askedUpstream) assert.equal(app.upstream.requests.filter(({ headers }) => headers['x-client-request-id'] === id).length, 0, `a request refused with ${code} called upstream`)
+  const askedUpstream = answer.status === 200 || REFUSED_BY_UPSTREAM.some((prefix) => code.startsWith(prefix)) ||
+    line[0]?.reason === 'upstream_400'
+  if (!askedUpstream) {
+    assert.equal(
+      app.upstream.requests.filter(({ headers }) => headers['x-client-request-id'] === id).length,
+      0,
+    `a request refused with ${code} called upstream`
+    )
+  }
   // I2.
   if (answer.status === 401) {
     assert.equal(answer.text, UNAUTHORIZED)
@@ -38,7 +47,10 @@ export function assertInvariants (app: Watched, answer: Answer, linesBefore: num
 
 /** I3. A minted secret stands in its own 200 and nowhere else. */
 export function assertNoCanary (app: Watched, answer: Answer, sent: readonly (string | undefined)[] = []): void {
-  const secrets = [...app.canaries, ...sent.flatMap((value) => value === undefined || value.length < 12 ? [] : value.replace(/^\S+ /, '')), 'canary']
+  const secrets = [
+    ...app.canaries,
+    ...sent.flatMap((value) => value === undefined || value.length < 12 ? [] : value.replace(/^\S+ /, '')), 'canary'
+  ]
   const headers = JSON.stringify([...answer.headers])
   const own = app.upstream.secrets.find((secret) => answer.text.includes(secret))
   if (own !== undefined) {
@@ -61,5 +73,7 @@ export function assertAnswerHeaders ({ headers }: Answer): void {
   assert.match(headers.get('content-type') ?? '', /^application\/json/)
   assert.match(headers.get('x-request-id') ?? '', /^[A-Za-z0-9._-]{1,128}$/)
   assert.match(headers.get('vary') ?? '', /\bOrigin\b/)
-  for (const name of ['server', 'x-powered-by', 'set-cookie', 'openai-organization', 'openai-processing-ms']) assert.equal(headers.get(name), null)
+  for (const name of ['server', 'x-powered-by', 'set-cookie', 'openai-organization', 'openai-processing-ms']) {
+    assert.equal(headers.get(name), null)
+  }
 }

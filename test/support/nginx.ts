@@ -20,7 +20,9 @@ export type Gateway = Readonly<{
 }>
 
 /** `replicas` are URLs. `change` is for what the file does not say by itself. */
-export async function startNginx (owner: Owner, replicas: readonly [string, string], change: (config: string) => string = (config) => config): Promise<Gateway> {
+export async function startNginx (
+  owner: Owner, replicas: readonly [string, string], change: (config: string) => string = (config) => config
+): Promise<Gateway> {
   const path = NGINX.path()
   const folder = makeFolder(owner)
   // Started by root, its workers are somebody else.
@@ -34,7 +36,11 @@ export async function startNginx (owner: Owner, replicas: readonly [string, stri
   writeFileSync(join(folder, 'nginx.conf'), config)
   const log = join(folder, 'access.log')
   const stdout = openSync(log, 'a', 0o666)
-  const child = spawn(path, ['-e', 'stderr', '-p', `${folder}/`, '-c', join(folder, 'nginx.conf'), '-g', 'daemon off;'], { stdio: ['ignore', stdout, 'pipe'] as const })
+  const child = spawn(
+    path,
+    ['-e', 'stderr', '-p', `${folder}/`, '-c', join(folder, 'nginx.conf'), '-g', 'daemon off;'],
+    { stdio: ['ignore', stdout, 'pipe'] as const }
+  )
   closeSync(stdout)
   let said = ''
   child.stderr?.on('data', (chunk) => { said += chunk })
@@ -47,6 +53,8 @@ export async function startNginx (owner: Owner, replicas: readonly [string, stri
   return {
     url,
     accessLog: () => readFileSync(log, 'utf8'),
-    files: (name) => readdirSync(join(folder, name), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map(({ name }) => name)
+    files: (name) => readdirSync(join(folder, name), { recursive: true, withFileTypes: true }).filter(
+      (entry) => entry.isFile()
+    ).map(({ name }) => name)
   }
 }

@@ -1,6 +1,6 @@
 // A certified OpenID provider over HTTP, with one user agent that logs in and consents.
 
-import { createHash, randomBytes, type JsonWebKey } from 'node:crypto'
+import { createHash, type JsonWebKey, randomBytes } from 'node:crypto'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import Provider, { type Configuration } from 'oidc-provider'
@@ -47,14 +47,19 @@ export async function startOidcProvider (t: Test): Promise<OidcProvider> {
   let keys: JsonWebKey[] = []
   const rotate = (keep: boolean): void => {
     const { privateKey } = createSigner('ES256')
-    keys = [{ ...privateKey.export({ format: 'jwk' }), kid: `rotation-${generation++}`, alg: 'ES256', use: 'sig' }, ...(keep ? keys : [])]
+    keys = [
+      { ...privateKey.export({ format: 'jwk' }), kid: `rotation-${generation++}`, alg: 'ES256', use: 'sig' },
+      ...(keep ? keys : [])
+    ]
     handle = new Provider(issuer, configure(keys)).callback()
   }
   rotate(false)
 
   async function post (path: string, form: Record<string, string>): Promise<Record<string, string>> {
     const authorization = `Basic ${Buffer.from([APP.id, APP.secret].map(encodeURIComponent).join(':')).toString('base64')}`
-    const answer = await fetch(`${issuer}${path}`, { method: 'POST', headers: { authorization }, body: new URLSearchParams(form) })
+    const answer = await fetch(
+      `${issuer}${path}`, { method: 'POST', headers: { authorization }, body: new URLSearchParams(form) }
+    )
     if (!answer.ok) throw new Error(`${path} answered ${answer.status}: ${await answer.text()}`)
     return answer.headers.get('content-length') === '0' ? {} : await answer.json() as Record<string, string>
   }
@@ -65,7 +70,8 @@ export async function startOidcProvider (t: Test): Promise<OidcProvider> {
     asked,
     rotate,
     revoke: async (token) => { await post('/token/revocation', { token }) },
-    clientCredentials: async (resource) => (await post('/token', { grant_type: 'client_credentials', resource })).access_token as string,
+    clientCredentials: async (resource) =>
+      (await post('/token', { grant_type: 'client_credentials', resource })).access_token as string,
     logIn: async (user, resource) => {
       const verifier = randomBytes(32).toString('base64url')
       const code = await browse(issuer, user, {
@@ -77,7 +83,10 @@ export async function startOidcProvider (t: Test): Promise<OidcProvider> {
         code_challenge: createHash('sha256').update(verifier).digest('base64url'),
         code_challenge_method: 'S256'
       })
-      const tokens = await post('/token', { grant_type: 'authorization_code', code, redirect_uri: APP.redirect, code_verifier: verifier, resource })
+      const tokens = await post(
+        '/token',
+        { grant_type: 'authorization_code', code, redirect_uri: APP.redirect, code_verifier: verifier, resource }
+      )
       return { accessToken: tokens.access_token as string, idToken: tokens.id_token as string }
     }
   }
@@ -90,7 +99,9 @@ async function browse (issuer: string, user: string, parameters: Record<string, 
   let form: Record<string, string> | undefined
   while (url.startsWith(issuer)) {
     const cookie = [...cookies].map((pair) => pair.join('=')).join('; ')
-    const answer = await fetch(url, { redirect: 'manual', headers: { cookie }, ...(form && { method: 'POST', body: new URLSearchParams(form) }) })
+    const answer = await fetch(
+      url, { redirect: 'manual', headers: { cookie }, ...(form && { method: 'POST', body: new URLSearchParams(form) }) }
+    )
     for (const set of answer.headers.getSetCookie()) {
       const [name = '', value = ''] = (set.split(';', 1)[0] as string).split('=')
       cookies.set(name, value)
@@ -98,8 +109,9 @@ async function browse (issuer: string, user: string, parameters: Record<string, 
     const location = answer.headers.get('location')
     const page = location === null ? await answer.text() : ''
     if (answer.status >= 400) throw new Error(`${url} answered ${answer.status}: ${page}`)
-    if (location === null) form = page.includes('name="login"') ? { prompt: 'login', login: user, password: 'any' } : { prompt: 'consent' }
-    else [url, form] = [new URL(location, issuer).href, undefined]
+    if (location === null) {
+      form = page.includes('name="login"') ? { prompt: 'login', login: user, password: 'any' } : { prompt: 'consent' }
+    } else [url, form] = [new URL(location, issuer).href, undefined]
   }
   return new URL(url).searchParams.get('code') as string
 }
@@ -109,8 +121,19 @@ function configure (keys: JsonWebKey[]): Configuration {
     jwks: { keys: keys as never },
     cookies: { keys: ['a cookie key of the tests'] },
     clients: [
-      { client_id: APP.id, client_secret: APP.secret, grant_types: ['authorization_code', 'client_credentials'], redirect_uris: [APP.redirect] },
-      { client_id: RESOURCE_SERVER.id, client_secret: RESOURCE_SERVER.secret, grant_types: [], response_types: [], redirect_uris: [] }
+      {
+        client_id: APP.id,
+        client_secret: APP.secret,
+        grant_types: ['authorization_code', 'client_credentials'],
+        redirect_uris: [APP.redirect]
+      },
+      {
+        client_id: RESOURCE_SERVER.id,
+        client_secret: RESOURCE_SERVER.secret,
+        grant_types: [],
+        response_types: [],
+        redirect_uris: []
+      }
     ],
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
     findAccount: (_context, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
@@ -123,7 +146,12 @@ function configure (keys: JsonWebKey[]): Configuration {
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo: (_context, resource) => ({
-          scope: '', audience: resource, accessTokenFormat: resource === JWT_API ? 'jwt' : 'opaque', jwt: { sign: { alg: 'ES256' } }
+          scope: '',
+          audience: resource,
+          accessTokenFormat: resource === JWT_API
+            ? 'jwt'
+            : 'opaque',
+          jwt: { sign: { alg: 'ES256' } }
         })
       }
     }

@@ -7,7 +7,9 @@ import type { App } from './app.ts'
 export type RawAnswer = Readonly<{ status: number, headers: Headers, text: string }>
 
 /** Sends `bytes`, some of which may be waited for, and reads until there are `answers`, or, without that number, until the service closes the connection. */
-export async function exchange (app: Pick<App, 'port'>, bytes: string | readonly (string | (() => Promise<string>))[], answers = Infinity): Promise<RawAnswer[]> {
+export async function exchange (
+  app: Pick<App, 'port'>, bytes: string | readonly (string | (() => Promise<string>))[], answers = Infinity
+): Promise<RawAnswer[]> {
   const socket = await open(app)
   let text = ''
   socket.setEncoding('latin1').on('data', (chunk) => {

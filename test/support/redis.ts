@@ -1,6 +1,6 @@
 // A redis-server or valkey-server of the test's own, on a free port, which dies, hangs and comes back as the test likes.
 
-import { spawn, type ChildProcess } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Redis } from 'ioredis'
 import type { RedisAddress } from '../../src/config/environment.ts'
@@ -36,7 +36,11 @@ export async function startRedis (owner: Owner, ...options: string[]): Promise<R
   let child: ChildProcess | undefined
 
   async function start (): Promise<void> {
-    const started = spawn(path, ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', ...options], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const started = spawn(
+      path,
+      ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', ...options],
+      { stdio: ['ignore', 'pipe', 'inherit'] }
+    )
     child = started
     let said = ''
     await new Promise<void>((resolve, reject) => {

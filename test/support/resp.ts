@@ -1,7 +1,7 @@
 // A Redis that answers as it is told to.
 
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import type { RedisAddress } from '../../src/config/environment.ts'
 import type { Owner } from './fault-proxy.ts'
 import { addressOf } from './redis.ts'

@@ -1,10 +1,10 @@
 // The service as a process of its own, as an operator starts it: for signals, pipes, files and limits of the system.
 
-import { spawn, type ChildProcess, type SpawnOptions, type StdioOptions } from 'node:child_process'
+import { type ChildProcess, spawn, type SpawnOptions, type StdioOptions } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { SignJWT, type JWTPayload } from 'jose'
+import { type JWTPayload, SignJWT } from 'jose'
 import type { JsonObject } from '../../src/json.ts'
 import { CANARIES, ISSUER, POLICY } from './app.ts'
 import type { Owner } from './fault-proxy.ts'
@@ -14,7 +14,9 @@ import { until } from './until.ts'
 export const SERVER = join(import.meta.dirname, '../../src/server.ts')
 
 /** With this tap keeps count. */
-const COUNTED: Record<string, string | undefined> = Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(NODE_OPTIONS|NODE_V8_COVERAGE|_?TAP.*)$/.test(name)))
+const COUNTED: Record<string, string | undefined> = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => /^(NODE_OPTIONS|NODE_V8_COVERAGE|_?TAP.*)$/.test(name))
+)
 
 export type ServiceOptions = Readonly<{
   upstreamUrl: string
@@ -48,7 +50,9 @@ export type Service = Readonly<{
   mint: (init?: RequestInit) => Promise<Asked>
 }>
 
-export type Asked = Readonly<{ status: number, headers: Headers, body: JsonObject, code: string | null, tookMs: number }>
+export type Asked = Readonly<{
+  status: number, headers: Headers, body: JsonObject, code: string | null, tookMs: number
+}>
 
 export async function startService (owner: Owner, options: ServiceOptions): Promise<Service> {
   const service = await spawnService(owner, options)
@@ -60,13 +64,17 @@ export async function startService (owner: Owner, options: ServiceOptions): Prom
 }
 
 /** Without waiting for it to listen. */
-export async function spawnService (owner: Owner, { upstreamUrl, policy = POLICY, env = {}, args = [], command = [], stdout, spawning, isCounted = false }: ServiceOptions): Promise<Service> {
+export async function spawnService (owner: Owner, {
+  upstreamUrl, policy = POLICY, env = {}, args = [], command = [], stdout, spawning, isCounted = false
+}: ServiceOptions): Promise<Service> {
   const counted = isCounted ? COUNTED : {}
   const folder = makeFolder(owner)
   const policyFile = env.EPHEMINT_CONFIG ?? join(folder, 'ephemint.yaml')
   if (env.EPHEMINT_CONFIG === undefined) writeFileSync(policyFile, policy)
   const port = await freePort()
-  const [program = process.execPath, ...rest] = [...command, ...(counted.NODE_OPTIONS === undefined ? UNCOUNTED.command : []), process.execPath, ...args, SERVER]
+  const [program = process.execPath, ...rest] = [
+    ...command, ...(counted.NODE_OPTIONS === undefined ? UNCOUNTED.command : []), process.execPath, ...args, SERVER
+  ]
   const stdio: StdioOptions = ['ignore', stdout ?? 'pipe', 'pipe']
   const child = spawn(program, rest, {
     stdio,
@@ -98,7 +106,9 @@ export async function spawnService (owner: Owner, { upstreamUrl, policy = POLICY
     })
   }
   let killedAt = performance.now()
-  const exited = endWith(owner, child).then(([code, signal]) => ({ code, signal, afterMs: performance.now() - killedAt }))
+  const exited = endWith(owner, child).then(
+    ([code, signal]) => ({ code, signal, afterMs: performance.now() - killedAt })
+  )
 
   const url = `http://127.0.0.1:${port}`
   const ask = async (path: string, init: RequestInit = {}): Promise<Asked> => {
@@ -125,13 +135,18 @@ export async function spawnService (owner: Owner, { upstreamUrl, policy = POLICY
       child.kill(signal)
     },
     ask,
-    mint: async (init = {}) => ask('/v1/realtime/client_secrets', { method: 'POST', headers: { authorization: `Bearer ${await tokenOf()}` }, ...init })
+    mint: async (init = {}) => ask(
+      '/v1/realtime/client_secrets',
+      { method: 'POST', headers: { authorization: `Bearer ${await tokenOf()}` }, ...init }
+    )
   }
 }
 
 /** Of a user of the plan `pro`, but for these claims. */
 export async function tokenOf (claims: JWTPayload = {}): Promise<string> {
-  return new SignJWT({ iss: ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', exp: Math.floor(Date.now() / 1000) + 300, ...claims })
+  return new SignJWT(
+    { iss: ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', exp: Math.floor(Date.now() / 1000) + 300, ...claims }
+  )
     .setProtectedHeader({ alg: 'HS256' })
     .sign(Buffer.from(CANARIES.TOKEN_SECRET))
 }

@@ -6,7 +6,9 @@ import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'
 
-export type Received = Readonly<{ method: string, path: string, headers: IncomingMessage['headers'], body: JsonObject, ended: Promise<unknown> }>
+export type Received = Readonly<{
+  method: string, path: string, headers: IncomingMessage['headers'], body: JsonObject, ended: Promise<unknown>
+}>
 /** Ends the response, or the socket under it, or neither. */
 export type Reply = (received: Received, response: ServerResponse) => unknown
 
@@ -54,7 +56,13 @@ export async function startUpstream (t: Test): Promise<Upstream> {
       return
     }
     const path = request.url as string
-    const received = { method: request.method as string, path, headers: request.headers, body: JSON.parse(text), ended: once(response, 'close') }
+    const received = {
+      method: request.method as string,
+      path,
+      headers: request.headers,
+      body: JSON.parse(text),
+      ended: once(response, 'close')
+    }
     requests.push(received)
     arrivals.emit('request')
     const script = scripts.get(path) ?? [mintedFor(path)]
@@ -67,7 +75,9 @@ export async function startUpstream (t: Test): Promise<Upstream> {
       const value = `ek_canary_${secrets.length}_4d1a7c90`
       secrets.push(value)
       const expiresAt = inSeconds(60 + aheadSeconds)
-      return json(200, path === GA || path === TRANSLATIONS ? currentAnswer(received, value, expiresAt) : legacyAnswer(received, value, expiresAt))(received, response)
+      return json(200, path === GA || path === TRANSLATIONS
+        ? currentAnswer(received, value, expiresAt)
+        : legacyAnswer(received, value, expiresAt))(received, response)
     }
   }
 
@@ -106,23 +116,50 @@ export function currentAnswer ({ body: { session } }: Received, value: string, e
   return {
     value,
     expires_at: expiresAt,
-    session: { ...session as JsonObject, id: 'sess_1', object: 'realtime.session', expires_at: 0, client_secret: { value, expires_at: 0 }, organization: 'org-canary-owner' },
+    session: {
+      ...session as JsonObject,
+      id: 'sess_1',
+      object: 'realtime.session',
+      expires_at: 0,
+      client_secret: { value, expires_at: 0 },
+      organization: 'org-canary-owner'
+    },
     organization: 'org-canary-owner'
   }
 }
 
-export function legacyAnswer ({ body: { client_secret: _lifetime, ...session } }: Received, value: string, expiresAt = inSeconds(60)): JsonObject {
-  return { ...session, id: 'sess_1', object: 'realtime.session', expires_at: 0, client_secret: { value, expires_at: expiresAt }, organization: 'org-canary-owner' }
+export function legacyAnswer (
+  { body: { client_secret: _lifetime, ...session } }: Received, value: string, expiresAt = inSeconds(60)
+): JsonObject {
+  return {
+    ...session,
+    id: 'sess_1',
+    object: 'realtime.session',
+    expires_at: 0,
+    client_secret: { value, expires_at: expiresAt },
+    organization: 'org-canary-owner'
+  }
 }
 
 export function json (status: number, body: unknown, headers: Record<string, string> = {}): Reply {
-  return (_received, response) => response.writeHead(status, { 'content-type': 'application/json', ...OPENAI_HEADERS, ...headers }).end(JSON.stringify(body))
+  return (_received, response) => response.writeHead(
+    status, { 'content-type': 'application/json', ...OPENAI_HEADERS, ...headers }
+  ).end(JSON.stringify(body))
 }
 
 /** OpenAI's error envelope; its message quotes what must not get out. */
-export function failure (status: number, code: string | null = null, { param = null, headers = {} }: { param?: string | null, headers?: Record<string, string> } = {}): Reply {
+export function failure (
+  status: number,
+  code: string | null = null,
+  { param = null, headers = {} }: { param?: string | null, headers?: Record<string, string> } = {}
+): Reply {
   return (received, response) => json(status, {
-    error: { message: `Incorrect API key provided: ${received.headers.authorization ?? received.headers['api-key']}`, type: 'invalid_request_error', code, param }
+    error: {
+      message: `Incorrect API key provided: ${received.headers.authorization ?? received.headers['api-key']}`,
+      type: 'invalid_request_error',
+      code,
+      param
+    }
   }, headers)(received, response)
 }
 
@@ -136,7 +173,8 @@ export function raw (...bytes: (string | Buffer)[]): Reply {
 
 /** The connection is reset, after `bytes` if there are any. */
 export function reset (bytes = ''): Reply {
-  return (_received, { socket }) => bytes === '' ? socket?.resetAndDestroy() : socket?.write(bytes, () => socket.resetAndDestroy())
+  return (_received, { socket }) =>
+    bytes === '' ? socket?.resetAndDestroy() : socket?.write(bytes, () => socket.resetAndDestroy())
 }
 
 export const hang: Reply = () => {}

@@ -2,11 +2,17 @@
 // Runs alone: answers are held to a deadline in milliseconds.
 
 import t, { type Test } from 'tap'
-import { POLICY, startApp, type App } from '../support/app.ts'
-import { LATE, REFUSED_BY_LAW, UNUSABLE_BY_LAW, type Hostile } from '../support/hostile.ts'
+import { type App, POLICY, startApp } from '../support/app.ts'
+import { type Hostile, LATE, REFUSED_BY_LAW, UNUSABLE_BY_LAW } from '../support/hostile.ts'
 import { failure, GA, inSeconds, json, startUpstream } from '../support/upstream.ts'
 
-const STATUS: Record<string, number> = { upstream_rejected: 502, upstream_error: 502, upstream_unavailable: 503, upstream_timeout: 504, upstream_rate_limited: 429 }
+const STATUS: Record<string, number> = {
+  upstream_rejected: 502,
+  upstream_error: 502,
+  upstream_unavailable: 503,
+  upstream_timeout: 504,
+  upstream_rate_limited: 429
+}
 const DEADLINE_MS = 200
 const GRACE_MS = 250
 
@@ -33,7 +39,11 @@ for (const [law, rows] of Object.entries({ ...UNUSABLE_BY_LAW, ...REFUSED_BY_LAW
     const app = await startApp(t, { policy: POLICY.replace('minute: 50', 'minute: 500') })
     for (const row of rows) await hold(t, app, row)
     app.upstream.reset(GA)
-    t.equal((await app.mint('client_secrets')).headers.get('ratelimit-remaining'), '499', 'all were given back, and it mints again')
+    t.equal(
+      (await app.mint('client_secrets')).headers.get('ratelimit-remaining'),
+      '499',
+      'all were given back, and it mints again'
+    )
   })
 }
 
@@ -70,11 +80,15 @@ t.test('G15: no header of upstream is handed on', async (t) => {
   const mint = () => app.mint('client_secrets')
   const plain = await mint()
   app.upstream.secrets.push('ek_canary_headers')
-  app.upstream.answer(GA, json(200, { value: 'ek_canary_headers', expires_at: inSeconds(60), session: { type: 'realtime' } }, headers))
+  app.upstream.answer(
+    GA, json(200, { value: 'ek_canary_headers', expires_at: inSeconds(60), session: { type: 'realtime' } }, headers)
+  )
   const minted = await mint()
   t.equal(minted.status, 200)
   t.same([...minted.headers.keys()], [...plain.headers.keys()])
-  for (const name of ['vary', 'content-type', 'cache-control']) t.equal(minted.headers.get(name), plain.headers.get(name))
+  for (const name of ['vary', 'content-type', 'cache-control']) {
+    t.equal(minted.headers.get(name), plain.headers.get(name))
+  }
   app.upstream.answer(GA, failure(400, null, { headers }))
   t.notMatch([...(await mint()).headers.keys()].join(), /link|etag|expires|location|alt-svc|allow-origin|strict/)
 })
@@ -86,8 +100,12 @@ t.test('G18, fault 10: Retry-After is told between 1 and 60 seconds, and x-shoul
   const rows: [headers: Record<string, string>, expected: RegExp][] = [
     [{ 'retry-after': '5' }, /^5$/],
     [{ 'retry-after': '45' }, /^45$/],
-    ...['61', '1000000000', 'Fri, 31 Dec 9999 23:59:59 GMT'].map((after): [Record<string, string>, RegExp] => [{ 'retry-after': after }, /^60$/]),
-    ...['1e9', '-5', '', 'soon', 'NaN', '5, 10', '9'.repeat(400), 'Thu, 01 Jan 1970 00:00:00 GMT'].map((after): [Record<string, string>, RegExp] => [{ 'retry-after': after }, /^1$/]),
+    ...['61', '1000000000', 'Fri, 31 Dec 9999 23:59:59 GMT'].map(
+      (after): [Record<string, string>, RegExp] => [{ 'retry-after': after }, /^60$/]
+    ),
+    ...['1e9', '-5', '', 'soon', 'NaN', '5, 10', '9'.repeat(400), 'Thu, 01 Jan 1970 00:00:00 GMT'].map(
+      (after): [Record<string, string>, RegExp] => [{ 'retry-after': after }, /^1$/]
+    ),
     [inHalfAMinute, /^(30|29)$/],
     [{ 'retry-after-ms': '20500', 'retry-after': '45' }, /^21$/],
     [{ 'retry-after-ms': 'x', 'retry-after': '45' }, /^45$/]

@@ -1,7 +1,7 @@
 // OPENAI_MINT_API: which upstream route mints.
 
-import { systemClock } from '../../src/clock.ts'
 import t from 'tap'
+import { systemClock } from '../../src/clock.ts'
 import { CALLERS, startApp } from '../support/app.ts'
 import { failure, GA, inSeconds, json, SESSIONS, TRANSCRIPTIONS, TRANSLATIONS } from '../support/upstream.ts'
 
@@ -29,7 +29,9 @@ policies:
   - { name: all, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1 } }, transcription: { fixed: { audio: { input: { transcription: { model: whisper-1 } } } } } }`
   })
   const { body } = await app.mint('client_secrets', { session: { type: 'realtime' } })
-  t.match(body, { value: app.upstream.secrets[0], session: { type: 'realtime', id: 'sess_1', model: 'gpt-realtime-2.1' } })
+  t.match(
+    body, { value: app.upstream.secrets[0], session: { type: 'realtime', id: 'sess_1', model: 'gpt-realtime-2.1' } }
+  )
   t.equal((await app.mint('sessions')).status, 200)
   t.equal((await app.mint('client_secrets', { session: { type: 'transcription' } })).status, 200)
   t.equal((await app.mint('transcription_sessions')).status, 200)
@@ -105,7 +107,10 @@ t.test('auto goes straight to GA with what the legacy API cannot carry', async (
   t.equal(status, 200)
   t.same(body.tools, [{ type: 'mcp', server_label: 'crm', server_url: 'https://mcp.test' }])
   t.same(app.upstream.requests.map(({ path }) => path), [GA])
-  t.match(app.upstream.requests[0]?.body, { session: { tools: [{ headers: { 'X-Key': 'canary-mcp-key-7e2d4b6f8a1c3950' } }] } })
+  t.match(
+    app.upstream.requests[0]?.body,
+    { session: { tools: [{ headers: { 'X-Key': 'canary-mcp-key-7e2d4b6f8a1c3950' } }] } }
+  )
 })
 
 t.test('auto sends GA requests to GA alone', async (t) => {
@@ -120,7 +125,10 @@ t.test('sessions: an answer without a client secret is no mint', async (t) => {
     env: { OPENAI_MINT_API: 'sessions' }, policy: `${CALLERS}
 policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m } } }]`
   })
-  for (const answer of [{}, [], null, { client_secret: 'ek_canary' }, { client_secret: {} }, { value: 'ek_canary', expires_at: inSeconds(60), session: {} }]) {
+  for (const answer of [
+    {}, [], null, { client_secret: 'ek_canary' }, { client_secret: {} },
+    { value: 'ek_canary', expires_at: inSeconds(60), session: {} }
+  ]) {
     app.upstream.answer(SESSIONS, json(200, answer))
     t.match((await app.mint('sessions')).body.error, { code: 'upstream_error' })
     t.match(app.auditLines().at(-1), { event: 'mint.unknown', reason: 'unusable_answer' })
@@ -132,7 +140,9 @@ t.test('temperature goes to a legacy upstream alone, and is echoed where the pol
 policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m }, allow: { temperature: { type: number, maximum: 1 } } } }]`
   for (const [mintApi, path, carried] of [['sessions', SESSIONS, true], ['client_secrets', GA, false]] as const) {
     const app = await startApp(t, { policy, env: { OPENAI_MINT_API: mintApi } })
-    t.match((await app.mint('sessions', { temperature: 1.1 })).body.error, { code: 'policy_violation', param: 'temperature' })
+    t.match(
+      (await app.mint('sessions', { temperature: 1.1 })).body.error, { code: 'policy_violation', param: 'temperature' }
+    )
     const { body } = await app.mint('sessions', { temperature: 0.7 })
     t.equal(body.temperature, 0.7)
     const [request] = app.upstream.requests
@@ -145,25 +155,45 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m }
 t.test('an upstream 400 is the client\'s where it names what the client sent, by the client\'s own name', async (t) => {
   const app = await startApp(t, { env: { OPENAI_MINT_API: 'client_secrets' } })
   for (const [route, body, complaint, param] of [
-    ['client_secrets', { session: { audio: { output: { voice: 'cedar' } } } }, 'session.audio.output.voice', 'session.audio.output.voice'],
-    ['client_secrets', { session: { audio: { output: { voice: 'cedar' } } } }, 'session.audio.output.voice[0].name', 'session.audio.output.voice'],
+    [
+      'client_secrets', { session: { audio: { output: { voice: 'cedar' } } } }, 'session.audio.output.voice',
+      'session.audio.output.voice'
+    ],
+    [
+      'client_secrets', { session: { audio: { output: { voice: 'cedar' } } } }, 'session.audio.output.voice[0].name',
+      'session.audio.output.voice'
+    ],
     ['client_secrets', { expires_after: { seconds: 30 } }, 'expires_after.seconds', 'expires_after.seconds'],
     ['client_secrets', { expires_after: { seconds: 30 } }, 'expires_after', 'expires_after'],
     ['sessions', { voice: 'cedar' }, 'session.audio.output.voice', 'voice'],
-    ['sessions', { turn_detection: { threshold: 0.4 } }, 'session.audio.input.turn_detection.threshold', 'turn_detection.threshold'],
+    [
+      'sessions', { turn_detection: { threshold: 0.4 } }, 'session.audio.input.turn_detection.threshold',
+      'turn_detection.threshold'
+    ],
     ['sessions', { turn_detection: { threshold: 0.4 } }, 'session.audio.input', 'turn_detection.threshold'],
-    ['sessions', { client_secret: { expires_after: { seconds: 30 } } }, 'expires_after.seconds', 'client_secret.expires_after.seconds']
+    [
+      'sessions', { client_secret: { expires_after: { seconds: 30 } } }, 'expires_after.seconds',
+      'client_secret.expires_after.seconds'
+    ]
   ] as const) {
     app.upstream.answer(GA, failure(400, 'invalid_value', { param: complaint }))
     const { status, body: answer } = await app.mint(route, body)
     t.equal(status, 400, complaint)
     t.match(answer.error, { code: 'invalid_request', type: 'invalid_request_error', param })
     app.upstream.answer(GA, failure(400, 'invalid_value', { param: complaint }))
-    t.match((await app.mint(route, {})).body.error, { code: 'upstream_rejected', param: null }, 'ours where the client sent nothing there')
+    t.match(
+      (await app.mint(route, {})).body.error,
+      { code: 'upstream_rejected', param: null },
+      'ours where the client sent nothing there'
+    )
   }
   for (const param of ['session', 'session.model', 'session.__proto__', '__proto__', 'model', '', 7]) {
     app.upstream.answer(GA, failure(400, 'invalid_value', { param: param as string }))
-    t.match((await app.mint('client_secrets', { session: { audio: { output: { voice: 'cedar' } } } })).body.error, { code: 'upstream_rejected' }, String(param))
+    t.match(
+      (await app.mint('client_secrets', { session: { audio: { output: { voice: 'cedar' } } } })).body.error,
+      { code: 'upstream_rejected' },
+      String(param)
+    )
   }
 })
 

@@ -7,7 +7,7 @@ import { createServer } from 'node:net'
 import t from 'tap'
 import { startApp } from '../support/app.ts'
 import { until } from '../support/until.ts'
-import { failure, GA, hang, json, reset, inSeconds } from '../support/upstream.ts'
+import { failure, GA, hang, inSeconds, json, reset } from '../support/upstream.ts'
 
 const minted = (value: string) => json(200, { value, expires_at: inSeconds(60), session: { type: 'realtime' } })
 
@@ -15,8 +15,12 @@ t.test('G19: an outcome that is safe to retry is retried once, and the second an
   const app = await startApp(t)
   const again = { headers: { 'retry-after-ms': '1' } }
   for (const [name, first] of [
-    ['408', failure(408)], ['409', failure(409)], ['500', failure(500)], ['502', failure(502)], ['503', failure(503)], ['504', failure(504)],
-    ['429', failure(429, 'rate_limit_exceeded', again)], ['429 slow_down', failure(429, 'slow_down', again)], ['429 without a code', failure(429, null, again)], ['429 that says no time', failure(429)],
+    ['408', failure(408)], ['409', failure(409)], ['500', failure(500)], ['502', failure(502)], ['503', failure(503)], [
+      '504', failure(504)
+    ],
+    ['429', failure(429, 'rate_limit_exceeded', again)], [
+      '429 slow_down', failure(429, 'slow_down', again)
+    ], ['429 without a code', failure(429, null, again)], ['429 that says no time', failure(429)],
     ['a reset', reset()]
   ] as const) {
     app.upstream.requests.length = 0
@@ -26,7 +30,9 @@ t.test('G19: an outcome that is safe to retry is retried once, and the second an
     t.match({ status, value: body.value }, { status: 200, value: 'ek_canary_second' }, name)
     t.equal(app.upstream.requests.length, 2)
     t.same(app.upstream.requests[0]?.body, app.upstream.requests[1]?.body)
-    t.equal(app.upstream.requests[0]?.headers['x-client-request-id'], app.upstream.requests[1]?.headers['x-client-request-id'])
+    t.equal(
+      app.upstream.requests[0]?.headers['x-client-request-id'], app.upstream.requests[1]?.headers['x-client-request-id']
+    )
   }
 })
 
@@ -131,7 +137,9 @@ t.test('fault 4: a server that speaks no TLS is 502, and is not asked again', as
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
-  const app = await startApp(t, { env: { OPENAI_BASE_URL: `https://127.0.0.1:${(server.address() as { port: number }).port}/v1` } })
+  const app = await startApp(
+    t, { env: { OPENAI_BASE_URL: `https://127.0.0.1:${(server.address() as { port: number }).port}/v1` } }
+  )
   t.match((await app.mint('client_secrets')).body.error, { code: 'upstream_error' })
   t.match(app.auditLines(), [{ event: 'mint.refused', reason: 'tls' }])
   t.equal(connections, 1)

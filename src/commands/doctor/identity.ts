@@ -1,19 +1,19 @@
 // Whether those who vouch for callers answer, and as they should. Nobody's credential is needed for that.
 
 import { randomUUID } from 'node:crypto'
-import type { CallerEntry, ForwardEntry, IntrospectionEntry, JwtEntry } from '../../callers/schema.ts'
-import type { SecretSource } from '../../config/secrets.ts'
+import { claimReader } from '../../callers/claims.ts'
+import type { Compiling } from '../../callers/compile.ts'
 import { compileIntrospection } from '../../callers/introspection.ts'
 import { createKeySets } from '../../callers/jwks.ts'
 import { compileJwt } from '../../callers/jwt-entry.ts'
-import { call, readObject, type Answer } from '../../outbound/request.ts'
-import type { Compiling } from '../../callers/compile.ts'
+import type { CallerEntry, ForwardEntry, IntrospectionEntry, JwtEntry } from '../../callers/schema.ts'
 import { systemClock } from '../../clock.ts'
-import { silentLog } from '../command.ts'
+import type { SecretSource } from '../../config/secrets.ts'
 import type { ApiError } from '../../errors.ts'
-import { claimReader } from '../../callers/claims.ts'
+import { type Answer, call, readObject } from '../../outbound/request.ts'
+import { silentLog } from '../command.ts'
 import type { Clocks } from './clock.ts'
-import { ok, silence, wrong, type Finding } from './finding.ts'
+import { type Finding, ok, silence, wrong } from './finding.ts'
 
 const TIMEOUT_MS = 5000
 const MAX_BYTES = 100 * 1024
@@ -24,7 +24,9 @@ export type Examination = Readonly<{ secrets: SecretSource, clocks: Clocks }>
 export async function examineCaller (entry: CallerEntry, i: number, examination: Examination): Promise<Finding | null> {
   if (entry.jwt !== undefined) return examineKeys(entry.jwt, `callers.${i}.jwt`, examination)
   if (entry.forward !== undefined) return examineForward(entry.forward, `callers.${i}.forward`, examination)
-  if (entry.introspection !== undefined) return examineIntrospection(entry.introspection, `callers.${i}.introspection`, examination)
+  if (entry.introspection !== undefined) {
+    return examineIntrospection(entry.introspection, `callers.${i}.introspection`, examination)
+  }
   return null
 }
 
@@ -39,12 +41,22 @@ async function examineKeys (entry: JwtEntry, at: string, { secrets, clocks }: Ex
   if ('state' in first) return first
   await keys.open()
   try {
-    if (!keys.wasFetched()) return wrong(at, `${where} answers ${first.status}, but no keys came of it: ${reason}`, KEY_ADVICE[reason] ?? 'mend the address')
+    if (!keys.wasFetched()) {
+      return wrong(
+        at,
+      `${where} answers ${first.status}, but no keys came of it: ${reason}`,
+      KEY_ADVICE[reason] ?? 'mend the address'
+      )
+    }
     const usable: string[] = []
     for (const alg of algorithms) if (!alg.startsWith('HS') && (await keys.find({ alg })).length > 0) usable.push(alg)
     return usable.length > 0
       ? ok(at, `${entry.issuer} has keys for ${usable.join(', ')}`)
-      : wrong(at, `${entry.issuer} has keys, and none of them is for ${[...algorithms].join(', ')}`, 'name under algorithms: what it signs with')
+      : wrong(
+        at,
+        `${entry.issuer} has keys, and none of them is for ${[...algorithms].join(', ')}`,
+        'name under algorithms: what it signs with'
+      )
   } finally {
     keys.close()
   }
@@ -72,13 +84,23 @@ async function examineForward ({ url, subject }: ForwardEntry, at: string, { clo
     const named = claimReader(subject)(readObject(body) ?? {})
     return named === undefined
       ? ok(at, `${where} names nobody where nobody is signed in`)
-      : wrong(at, `${where} names a user where nobody is signed in`, 'let it answer 401 there: whoever asks would be that user')
+      : wrong(
+        at,
+        `${where} names a user where nobody is signed in`,
+        'let it answer 401 there: whoever asks would be that user'
+      )
   }
-  if (status === 401 || status === 403 || (status >= 300 && status < 400)) return ok(at, `${where} answers ${status} where nobody is signed in`)
-  return wrong(at, `${where} answers ${status} where nobody is signed in`, status === 404 ? 'mend url:' : 'let it answer 401 there, and 200 for a user')
+  if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
+    return ok(at, `${where} answers ${status} where nobody is signed in`)
+  }
+  return wrong(at, `${where} answers ${status} where nobody is signed in`, status === 404
+    ? 'mend url:'
+    : 'let it answer 401 there, and 200 for a user')
 }
 
-async function examineIntrospection (entry: IntrospectionEntry, at: string, { secrets, clocks }: Examination): Promise<Finding> {
+async function examineIntrospection (
+  entry: IntrospectionEntry, at: string, { secrets, clocks }: Examination
+): Promise<Finding> {
   const { origin, pathname } = new URL(entry.url)
   const where = origin + pathname
   const first = await ask(entry.url, clocks).catch((error) => silence(at, where, error))
@@ -87,10 +109,18 @@ async function examineIntrospection (entry: IntrospectionEntry, at: string, { se
     await compileIntrospection(entry, at, compilingWith(secrets, silentLog)).judge(`ephemint-doctor-${randomUUID()}`)
   } catch (error) {
     const { reason } = error as ApiError
-    if (reason === 'token_not_active') return ok(at, `${where} takes our client_id and secret, and knows a token that is none`)
-    return wrong(at, `${where} gives no verdict on a token: ${reason?.replace(/^checker_/, '')}`, 'mend url:, client_id and the secret: it must answer 200 with {"active": false} there')
+    if (reason === 'token_not_active') {
+      return ok(at, `${where} takes our client_id and secret, and knows a token that is none`)
+    }
+    return wrong(
+      at,
+      `${where} gives no verdict on a token: ${reason?.replace(/^checker_/, '')}`,
+      'mend url:, client_id and the secret: it must answer 200 with {"active": false} there'
+    )
   }
-  return wrong(at, `${where} vouches for a token that does not exist`, 'mend url:, or the authorization server: anyone would pass')
+  return wrong(
+    at, `${where} vouches for a token that does not exist`, 'mend url:, or the authorization server: anyone would pass'
+  )
 }
 
 async function ask (url: string, clocks: Clocks): Promise<Answer> {
@@ -102,5 +132,14 @@ async function ask (url: string, clocks: Clocks): Promise<Answer> {
 
 /** What is wrong with the entry itself was told when the file was read. */
 function compilingWith (secrets: SecretSource, log: Compiling['log']): Compiling {
-  return { secrets, log, clock: systemClock, allowedOrigins: new Set(), keySets: createKeySets({ log }), report: { problem: silentLog.warn, warning: silentLog.warn } }
+  return {
+    secrets,
+    log,
+    clock: systemClock,
+    allowedOrigins: new Set(),
+    keySets: createKeySets({ log }),
+    report: {
+      problem: silentLog.warn, warning: silentLog.warn
+    }
+  }
 }

@@ -3,9 +3,9 @@
 import { access, constants, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import { silentLog } from '../command.ts'
 import type { RedisAddress } from '../../config/environment.ts'
-import { ok, wrong, type Finding } from './finding.ts'
+import { silentLog } from '../command.ts'
+import { type Finding, ok, wrong } from './finding.ts'
 
 const REDIS_WITHIN_MS = 3000
 const LOOK_EVERY_MS = 20
@@ -14,7 +14,11 @@ const LOOK_EVERY_MS = 20
 export async function examineRedis (address: RedisAddress, now = () => performance.now()): Promise<Finding> {
   const where = `${address.host}:${address.port}`
   const heard: { reason: string | null, warned: boolean } = { reason: null, warned: false }
-  const log = { ...silentLog, warn: () => { heard.warned = true }, error: (facts: object) => { heard.reason = (facts as { reason: string }).reason } }
+  const log = {
+    ...silentLog,
+    warn: () => { heard.warned = true },
+    error: (facts: object) => { heard.reason = (facts as { reason: string }).reason }
+  }
   // The client library takes 20 MB: only where there is something to connect to.
   const { createRedisStore } = await import('../../limits/redis.ts')
   const store = createRedisStore({ address, log, local: null })
@@ -22,9 +26,15 @@ export async function examineRedis (address: RedisAddress, now = () => performan
   while (!store.isUp() && heard.reason === null && now() < until) await wait(LOOK_EVERY_MS)
   const isUp = store.isUp()
   await store.close()
-  if (isUp) return ok('redis', `${where} answers and takes writes${heard.warned ? '; it does not say its maxmemory-policy, which must be noeviction' : ', and evicts no keys'}`)
+  if (isUp) {
+    return ok(
+      'redis',
+      `${where} answers and takes writes${heard.warned ? '; it does not say its maxmemory-policy, which must be noeviction' : ', and evicts no keys'}`
+    )
+  }
   const reason = heard.reason ?? 'redis_timeout'
-  return wrong('redis', `${where} cannot be relied on: ${reason.replace(/^redis_/, '')}`, REDIS_ADVICE[reason] ?? 'look into its log; mend REDIS_URL')
+  return wrong('redis', `${where} cannot be relied on: ${reason.replace(/^redis_/, '')}`, REDIS_ADVICE[reason] ??
+    'look into its log; mend REDIS_URL')
 }
 
 const REDIS_ADVICE: Readonly<Record<string, string>> = {
@@ -45,6 +55,10 @@ export async function examineAudit (file: string | null): Promise<Finding> {
     await access(kind === null ? dirname(file) : file, constants.W_OK)
     return ok('audit', `${file} can be ${kind === null ? 'made' : 'appended to'}`)
   } catch {
-    return wrong('audit', `${file} cannot be written`, `let the user that runs the service (${process.getuid?.()}) write there, or mend AUDIT_FILE: nothing is minted without its line`)
+    return wrong(
+      'audit',
+      `${file} cannot be written`,
+      `let the user that runs the service (${process.getuid?.()}) write there, or mend AUDIT_FILE: nothing is minted without its line`
+    )
   }
 }

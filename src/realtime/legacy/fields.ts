@@ -23,7 +23,9 @@ export type Field = Readonly<{
 const same: Translate = (value) => value
 
 function field (name: string, path: string | null, details: Partial<Field> = {}): Field {
-  return { name, path: path === null ? null : path.split('.'), read: same, write: same, gaOnly: [], flat: false, ...details }
+  return {
+    name, path: path === null ? null : path.split('.'), read: same, write: same, gaOnly: [], flat: false, ...details
+  }
 }
 
 const FORMATS: readonly [string, JsonObject][] = [
@@ -53,12 +55,15 @@ const modalities: Partial<Field> = {
 const toolChoice: Partial<Field> = {
   flat: true,
   gaOnly: ['server_label'],
-  read: (value) => typeof value !== 'string' || ['auto', 'none', 'required'].includes(value) ? value : { type: 'function', name: value },
+  read: (value) => typeof value !== 'string' || ['auto', 'none', 'required'].includes(value)
+    ? value
+    : { type: 'function', name: value },
   write: (value) => isObject(value) ? value.name : value
 }
 
 const tools: Partial<Field> = {
-  read: (value) => Array.isArray(value) ? value.map((tool) => isObject(tool) ? { type: 'function', ...tool } : tool) : value
+  read: (value) =>
+    Array.isArray(value) ? value.map((tool) => isObject(tool) ? { type: 'function', ...tool } : tool) : value
 }
 
 /** GA wants the type that legacy may leave out. What belongs to another detection stays, to be refused as in GA. */

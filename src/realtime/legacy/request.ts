@@ -1,9 +1,9 @@
 // Requests of the legacy API, read as GA sessions and written back for servers that speak only the legacy API.
 
 import { ApiError, type ErrorCode } from '../../errors.ts'
-import { getIn, isObject, leafPaths, overlaps, setIn, type Json, type JsonObject, type Path } from '../../json.ts'
-import { FIELDS, type Field, type LegacyKind } from './fields.ts'
-import { KINDS, isKnownPath, type Kind } from '../session.ts'
+import { getIn, isObject, type Json, type JsonObject, leafPaths, overlaps, type Path, setIn } from '../../json.ts'
+import { isKnownPath, type Kind, KINDS } from '../session.ts'
+import { type Field, FIELDS, type LegacyKind } from './fields.ts'
 
 export type { LegacyKind }
 
@@ -21,7 +21,9 @@ export type LegacyRequest = {
 
 const TURN_DETECTION_TYPE: Path = ['audio', 'input', 'turn_detection', 'type']
 /** What GA asks for and a legacy client cannot say, or need not. */
-const ADDED: readonly Path[] = [TURN_DETECTION_TYPE, ['audio', 'input', 'format', 'rate'], ['audio', 'output', 'format', 'rate']]
+const ADDED: readonly Path[] = [
+  TURN_DETECTION_TYPE, ['audio', 'input', 'format', 'rate'], ['audio', 'output', 'format', 'rate']
+]
 
 /** The name under which each kind is sent a lifetime; both are read on both routes. */
 const LIFETIME: Readonly<Record<LegacyKind, string>> = { realtime: 'expires_after', transcription: 'expires_at' }
@@ -82,9 +84,14 @@ export function legacyParam (kind: LegacyKind, path: Path): string {
 export function legacyCanCarry (kind: Kind, path: Path, value?: Json): boolean {
   if (kind === 'translation') return false
   const field = fieldAt(kind, path)
-  if (field === undefined) return FIELDS[kind].some((other) => other.path !== null && overlaps(other.path, path)) || !path.slice(0, 1).some(isGaName)
+  if (field === undefined) {
+    return FIELDS[kind].some((other) => other.path !== null && overlaps(other.path, path)) ||
+    !path.slice(0, 1).some(isGaName)
+  }
   // It knows function tools only, and an MCP tool carries credentials.
-  if (field.name === 'tools' && Array.isArray(value)) return value.every((tool) => isObject(tool) && (tool.type ?? 'function') === 'function')
+  if (field.name === 'tools' && Array.isArray(value)) {
+    return value.every((tool) => isObject(tool) && (tool.type ?? 'function') === 'function')
+  }
   return !below(field, path).slice(0, 1).some((member) => field.gaOnly.includes(member))
 }
 
@@ -94,7 +101,9 @@ function isGaName (name: string): boolean {
 }
 
 function fieldAt (kind: LegacyKind, path: Path): Field | undefined {
-  return FIELDS[kind].find((field) => field.path !== null && field.path.length <= path.length && overlaps(field.path, path))
+  return FIELDS[kind].find(
+    (field) => field.path !== null && field.path.length <= path.length && overlaps(field.path, path)
+  )
 }
 
 function below (field: Field, path: Path): Path {

@@ -1,7 +1,7 @@
 // Session objects as upstream answers them, GA ↔ legacy. Total: what upstream says is shown where it can be translated
 // and left out where it cannot. A `client_secret` inside a session is never carried over.
 
-import { getIn, setIn, type JsonObject } from '../../json.ts'
+import { getIn, type JsonObject, setIn } from '../../json.ts'
 import { FIELDS, type LegacyKind } from './fields.ts'
 import { writeFields } from './request.ts'
 

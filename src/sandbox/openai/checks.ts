@@ -14,7 +14,9 @@ export function checkMint (body: JsonObject): MintRequest & { kind: 'realtime' |
   if (!isObject(session)) throw invalidValue('session')
   if (session.type === undefined) throw missingParameter('session.type')
   if (session.type !== 'realtime' && session.type !== 'transcription') {
-    throw invalidValue('session.type', `Invalid value: '${session.type}'. Supported values are: 'realtime' and 'transcription'.`)
+    throw invalidValue(
+      'session.type', `Invalid value: '${session.type}'. Supported values are: 'realtime' and 'transcription'.`
+    )
   }
   return { kind: session.type, ...check(session.type, body, session) }
 }
@@ -33,7 +35,9 @@ export function checkGaSession (kind: Kind, session: JsonObject): void {
   if (kind === 'translation' && type !== undefined) throw unknownParameter('session.type')
   const { output_modalities: modalities } = rest
   if (Array.isArray(modalities) && modalities.length > 1) {
-    throw invalidValue('session.output_modalities', 'Invalid modalities. Supported combinations are: [\'text\'] and [\'audio\'].')
+    throw invalidValue(
+      'session.output_modalities', 'Invalid modalities. Supported combinations are: [\'text\'] and [\'audio\'].'
+    )
   }
   const path = checkSession(kind, rest)
   if (path === null) return
@@ -47,14 +51,30 @@ export function checkGaSession (kind: Kind, session: JsonObject): void {
 export function checkExpiresAfter (given: Json | undefined, param: string): number | undefined {
   if (given === undefined) return undefined
   if (!isObject(given)) throw invalidValue(param)
-  for (const key of Object.keys(given)) if (key !== 'anchor' && key !== 'seconds') throw unknownParameter(`${param}.${key}`)
+  for (const key of Object.keys(given)) {
+    if (key !== 'anchor' && key !== 'seconds') throw unknownParameter(`${param}.${key}`)
+  }
   if (given.anchor === undefined) throw missingParameter(`${param}.anchor`)
   if (given.anchor !== 'created_at') throw invalidValue(`${param}.anchor`)
   const { seconds } = given
   if (seconds === undefined) throw missingParameter(`${param}.seconds`)
   if (typeof seconds !== 'number' || !Number.isInteger(seconds)) throw invalidValue(`${param}.seconds`)
-  if (seconds < 10) throw new OpenaiError(400, `Invalid '${param}.seconds': integer below minimum value. Expected a value >= 10, but got ${seconds} instead.`, 'integer_below_min_value', `${param}.seconds`)
-  if (seconds > 7200) throw new OpenaiError(400, `Invalid '${param}.seconds': integer above maximum value. Expected a value <= 7200, but got ${seconds} instead.`, 'integer_above_max_value', `${param}.seconds`)
+  if (seconds < 10) {
+    throw new OpenaiError(
+      400,
+    `Invalid '${param}.seconds': integer below minimum value. Expected a value >= 10, but got ${seconds} instead.`,
+    'integer_below_min_value',
+    `${param}.seconds`
+    )
+  }
+  if (seconds > 7200) {
+    throw new OpenaiError(
+      400,
+    `Invalid '${param}.seconds': integer above maximum value. Expected a value <= 7200, but got ${seconds} instead.`,
+    'integer_above_max_value',
+    `${param}.seconds`
+    )
+  }
   return seconds
 }
 

@@ -2,10 +2,10 @@
 // It plays the session itself, and answers as a model that has one thing to say.
 
 import { isObject, type JsonObject } from '../../json.ts'
-import { invalidValue, missingParameter, OpenaiError, openaiEnvelope } from './error.ts'
+import { checkGaSession } from './checks.ts'
+import { invalidValue, missingParameter, openaiEnvelope, OpenaiError } from './error.ts'
 import { updateSession } from './session-object.ts'
 import { newId, type SessionConfig } from './session-store.ts'
-import { checkGaSession } from './checks.ts'
 
 export type Send = (event: JsonObject) => void
 type Emit = (type: string, fields: JsonObject) => void
@@ -45,11 +45,15 @@ function update ({ kind, legacy }: SessionConfig, session: JsonObject, event: Js
   const { session: asked } = event
   if (!isObject(asked)) throw missingParameter('session')
   if (!legacy) {
-    if (kind !== 'translation' && asked.type !== kind) throw asked.type === undefined ? missingParameter('session.type') : invalidValue('session.type')
+    if (kind !== 'translation' && asked.type !== kind) {
+      throw asked.type === undefined ? missingParameter('session.type') : invalidValue('session.type')
+    }
     // A translation names its model when it is minted, and no more.
     checkGaSession(kind, kind === 'translation' ? { model: 'minted', ...asked } : asked)
   }
-  if (asked.model !== undefined && asked.model !== session.model) throw invalidValue('session.model', 'The model of a session cannot be changed.')
+  if (asked.model !== undefined && asked.model !== session.model) {
+    throw invalidValue('session.model', 'The model of a session cannot be changed.')
+  }
   return updateSession(session, asked)
 }
 
@@ -65,7 +69,8 @@ function respond (session: JsonObject, emit: Emit): void {
   const id = newId('resp')
   const message: JsonObject = { id: newId('item'), object: 'realtime.item', type: 'message', role: 'assistant' }
   const at = { response_id: id, item_id: message.id as string, output_index: 0, content_index: 0 }
-  const response = (status: string, output: JsonObject[]) => ({ response: { id, object: 'realtime.response', status, output_modalities: ['text'], output } })
+  const response = (status: string, output: JsonObject[]) =>
+    ({ response: { id, object: 'realtime.response', status, output_modalities: ['text'], output } })
   const open: JsonObject = { ...message, status: 'in_progress', content: [] }
   const done: JsonObject = { ...message, status: 'completed', content: [{ type: 'output_text', text }] }
 

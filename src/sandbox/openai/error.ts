@@ -21,8 +21,14 @@ export function openaiEnvelope ({ statusCode, message, code, param }: OpenaiErro
 
 export function incorrectKey (key: string): OpenaiError {
   // OpenAI's message does echo part of the key: whoever relays it would be seen here.
-  const masked = key.length < 16 ? '*'.repeat(key.length) : `${key.slice(0, 8)}${'*'.repeat(key.length - 12)}${key.slice(-4)}`
-  return new OpenaiError(401, `Incorrect API key provided: ${masked}. You can find your API key at https://platform.openai.com/account/api-keys.`, 'invalid_api_key')
+  const masked = key.length < 16
+    ? '*'.repeat(key.length)
+    : `${key.slice(0, 8)}${'*'.repeat(key.length - 12)}${key.slice(-4)}`
+  return new OpenaiError(
+    401,
+    `Incorrect API key provided: ${masked}. You can find your API key at https://platform.openai.com/account/api-keys.`,
+    'invalid_api_key'
+  )
 }
 
 export function unknownParameter (param: string): OpenaiError {

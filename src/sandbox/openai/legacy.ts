@@ -1,10 +1,10 @@
 // The beta's flat sessions, for `OPENAI_MINT_API=sessions`: what servers answer that still speak the legacy API.
 
 import { isObject, type JsonObject } from '../../json.ts'
+import { checkExpiresAfter, type MintRequest } from './checks.ts'
 import { invalidValue, unknownParameter } from './error.ts'
 import { DEFAULT_INSTRUCTIONS } from './session-object.ts'
 import { newId } from './session-store.ts'
-import { checkExpiresAfter, type MintRequest } from './checks.ts'
 
 const TURN_DETECTION = { type: 'server_vad', threshold: 0.5, prefix_padding_ms: 300, silence_duration_ms: 200 }
 const INPUT = { input_audio_format: 'pcm16', input_audio_transcription: null, input_audio_noise_reduction: null }
@@ -52,9 +52,13 @@ export function checkLegacyMint (kind: 'realtime' | 'transcription', body: JsonO
   for (const key of Object.keys(secret)) if (key !== EXPIRY[kind]) throw unknownParameter(`client_secret.${key}`)
   const { modalities = ['text'] } = session
   if (!['text', 'audio,text', 'text,audio'].includes(String(modalities))) {
-    throw invalidValue('modalities', 'Invalid modalities. Supported combinations are: [\'text\'] and [\'audio\', \'text\'].')
+    throw invalidValue(
+      'modalities', 'Invalid modalities. Supported combinations are: [\'text\'] and [\'audio\', \'text\'].'
+    )
   }
-  return { session, seconds: checkExpiresAfter(secret[EXPIRY[kind]], `client_secret.${EXPIRY[kind]}`) ?? DEFAULT_SECONDS }
+  return {
+    session, seconds: checkExpiresAfter(secret[EXPIRY[kind]], `client_secret.${EXPIRY[kind]}`) ?? DEFAULT_SECONDS
+  }
 }
 
 export function completeLegacySession (kind: 'realtime' | 'transcription', asked: JsonObject): JsonObject {

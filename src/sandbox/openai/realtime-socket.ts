@@ -1,12 +1,12 @@
 // The Realtime WebSocket. A refusal comes before the upgrade, as an ordinary HTTP answer.
 
-import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http'
+import { type IncomingMessage, type Server, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
 import { surviveErrors } from '../../http/parse-errors.ts'
 import { admit, bearerOf } from '../admit.ts'
 import { startConversation } from './conversation.ts'
-import { OpenaiError, openaiEnvelope } from './error.ts'
+import { openaiEnvelope, OpenaiError } from './error.ts'
 import type { SessionStore } from './session-store.ts'
 
 const BROWSER_KEY = 'openai-insecure-api-key.'

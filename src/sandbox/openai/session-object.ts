@@ -1,6 +1,6 @@
 // The session object as OpenAI's documentation shows it: what was asked for, completed by the server's own defaults.
 
-import { getIn, isObject, merge, withIn, type Json, type JsonObject, type Path } from '../../json.ts'
+import { getIn, isObject, type Json, type JsonObject, merge, type Path, withIn } from '../../json.ts'
 import type { Kind } from '../../realtime/session.ts'
 import { newId } from './session-store.ts'
 
@@ -9,10 +9,20 @@ export const DEFAULT_INSTRUCTIONS = 'Your knowledge cutoff is 2023-10. You are a
 
 const PCM = { type: 'audio/pcm', rate: 24_000 }
 const TURN_DETECTION: Readonly<Record<string, JsonObject>> = {
-  server_vad: { type: 'server_vad', threshold: 0.5, prefix_padding_ms: 300, silence_duration_ms: 200, idle_timeout_ms: null, create_response: true, interrupt_response: true },
+  server_vad: {
+    type: 'server_vad',
+    threshold: 0.5,
+    prefix_padding_ms: 300,
+    silence_duration_ms: 200,
+    idle_timeout_ms: null,
+    create_response: true,
+    interrupt_response: true
+  },
   semantic_vad: { type: 'semantic_vad', eagerness: 'auto', create_response: true, interrupt_response: true }
 }
-const INPUT = { format: PCM, transcription: null, noise_reduction: null, turn_detection: TURN_DETECTION.server_vad as JsonObject }
+const INPUT = {
+  format: PCM, transcription: null, noise_reduction: null, turn_detection: TURN_DETECTION.server_vad as JsonObject
+}
 
 const DEFAULTS: Readonly<Record<Kind, JsonObject>> = {
   realtime: {
@@ -30,8 +40,12 @@ const DEFAULTS: Readonly<Record<Kind, JsonObject>> = {
     include: null,
     audio: { input: INPUT, output: { format: PCM, voice: 'alloy', speed: 1 } }
   },
-  transcription: { type: 'transcription', object: 'realtime.transcription_session', include: null, audio: { input: INPUT } },
-  translation: { type: 'translation', audio: { input: { transcription: null, noise_reduction: null }, output: { language: 'en' } } }
+  transcription: {
+    type: 'transcription', object: 'realtime.transcription_session', include: null, audio: { input: INPUT }
+  },
+  translation: {
+    type: 'translation', audio: { input: { transcription: null, noise_reduction: null }, output: { language: 'en' } }
+  }
 }
 
 /** `expires_at` is the session's own, and 0 where none has begun. */

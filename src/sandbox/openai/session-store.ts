@@ -34,7 +34,10 @@ export function createSessionStore (now: () => number): SessionStore {
     open: (secret) => {
       const found = minted.get(secret)
       if (found === undefined || found.expiresAtSeconds <= nowSeconds()) return null
-      return { ...found.config, session: { ...found.config.session, id: newId('sess'), expires_at: nowSeconds() + SESSION_SECONDS } }
+      return {
+        ...found.config,
+        session: { ...found.config.session, id: newId('sess'), expires_at: nowSeconds() + SESSION_SECONDS }
+      }
     }
   }
 }

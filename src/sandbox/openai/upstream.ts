@@ -4,12 +4,12 @@ import { fastify, type FastifyError, type FastifyInstance } from 'fastify'
 import { isObject, type JsonObject } from '../../json.ts'
 import type { Kind } from '../../realtime/session.ts'
 import { listen } from '../listen.ts'
-import { incorrectKey, invalidValue, OpenaiError, openaiEnvelope } from './error.ts'
+import { checkMint, checkTranslationMint } from './checks.ts'
+import { incorrectKey, invalidValue, openaiEnvelope, OpenaiError } from './error.ts'
+import { checkLegacyMint, completeLegacySession } from './legacy.ts'
 import { serveRealtimeSockets } from './realtime-socket.ts'
 import { completeSession } from './session-object.ts'
 import { createSessionStore, newId } from './session-store.ts'
-import { checkMint, checkTranslationMint } from './checks.ts'
-import { checkLegacyMint, completeLegacySession } from './legacy.ts'
 import { createCalls } from './webrtc.ts'
 
 export type UpstreamOptions = {
@@ -25,14 +25,18 @@ export type UpstreamOptions = {
 
 export type Upstream = Readonly<{ url: string, close: () => Promise<void> }>
 
-export async function startUpstream ({ port = 0, apiKey, legacy = false, now = Date.now, log = () => {} }: UpstreamOptions): Promise<Upstream> {
+export async function startUpstream (
+  { port = 0, apiKey, legacy = false, now = Date.now, log = () => {} }: UpstreamOptions
+): Promise<Upstream> {
   const app = fastify({ forceCloseConnections: true })
   const store = createSessionStore(now)
 
   app.addHook('onSend', async (_request, reply) => { reply.headers(openaiHeaders(reply.elapsedTime)) })
   app.setNotFoundHandler(({ method, url }) => { throw new OpenaiError(404, `Invalid URL (${method} ${url})`) })
   app.setErrorHandler((error: FastifyError | OpenaiError, _request, reply) => {
-    const refusal = error instanceof OpenaiError ? error : new OpenaiError(error.statusCode ?? 500, 'We could not parse the JSON body of your request.')
+    const refusal = error instanceof OpenaiError
+      ? error
+      : new OpenaiError(error.statusCode ?? 500, 'We could not parse the JSON body of your request.')
     return reply.code(refusal.statusCode).send(openaiEnvelope(refusal))
   })
 
@@ -80,7 +84,10 @@ export async function startUpstream ({ port = 0, apiKey, legacy = false, now = D
         const { session: asked, seconds } = checkLegacyMint(kind, bodyOf(body))
         const expiresAt = expiry(seconds)
         const session = completeLegacySession(kind, asked)
-        return { ...session, client_secret: { value: store.mint({ kind, legacy: true, session }, expiresAt), expires_at: expiresAt } }
+        return {
+          ...session,
+          client_secret: { value: store.mint({ kind, legacy: true, session }, expiresAt), expires_at: expiresAt }
+        }
       })
     }
   }
@@ -95,14 +102,23 @@ const LEGACY_PATHS = [['realtime', '/sessions'], ['transcription', '/transcripti
 function retireLegacyMints (api: FastifyInstance): void {
   for (const [, path] of LEGACY_PATHS) {
     api.post(path, () => {
-      throw new OpenaiError(400, 'The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API.', 'beta_api_shape_disabled')
+      throw new OpenaiError(
+        400,
+        'The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API.',
+        'beta_api_shape_disabled'
+      )
     })
   }
 }
 
 function checkKey (authorization: string | undefined, apiKey: string): void {
   const key = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
-  if (key === undefined) throw new OpenaiError(401, 'You didn\'t provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).')
+  if (key === undefined) {
+    throw new OpenaiError(
+      401,
+      'You didn\'t provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).'
+    )
+  }
   if (key !== apiKey) throw incorrectKey(key)
 }
 

@@ -3,10 +3,10 @@
 
 import cors from '@fastify/cors'
 import type { FastifyInstance } from 'fastify'
-import { RTCPeerConnection, type RTCDataChannel } from 'werift'
+import { type RTCDataChannel, RTCPeerConnection } from 'werift'
 import { admit, bearerOf } from '../admit.ts'
-import { startConversation } from './conversation.ts'
 import { HOST } from '../listen.ts'
+import { startConversation } from './conversation.ts'
 import { OpenaiError } from './error.ts'
 import { newId, type SessionConfig, type SessionStore } from './session-store.ts'
 
@@ -27,11 +27,15 @@ export function createCalls (store: SessionStore, log: (line: string) => void): 
     // A page of any origin calls OpenAI; what it may do is said by the secret alone.
     await app.register(cors, { origin: '*', methods: ['POST'], exposedHeaders: ['Location', 'x-request-id'] })
     app.addHook('onResponse', async ({ method, url }, reply) => log(`${method} ${url} ${reply.statusCode}`))
-    app.addContentTypeParser('application/sdp', { parseAs: 'string', bodyLimit: SDP_LIMIT_BYTES }, (_request, body, done) => done(null, body))
+    app.addContentTypeParser(
+      'application/sdp', { parseAs: 'string', bodyLimit: SDP_LIMIT_BYTES }, (_request, body, done) => done(null, body)
+    )
     for (const path of PATHS) {
       app.post(path, async ({ headers, body }, reply) => {
         const config = admit(store, bearerOf(headers.authorization), path)
-        if (typeof body !== 'string') throw new OpenaiError(400, 'The body must be an SDP offer, sent as application/sdp.', 'invalid_offer')
+        if (typeof body !== 'string') {
+          throw new OpenaiError(400, 'The body must be an SDP offer, sent as application/sdp.', 'invalid_offer')
+        }
         const id = newId('rtc')
         const answer = await pickUp(id, body, config)
         return reply.code(201).header('location', `${path}/${id}`).type('application/sdp').send(answer)
@@ -98,7 +102,9 @@ async function answerTo (peer: RTCPeerConnection, offer: string): Promise<string
 
 function converse (channel: RTCDataChannel, config: SessionConfig, hangUp: () => void): void {
   // A page that goes in the middle of a sentence leaves a channel that throws.
-  const receive = startConversation(config, (event) => { if (channel.readyState !== 'closed') channel.send(JSON.stringify(event)) })
+  const receive = startConversation(
+    config, (event) => { if (channel.readyState !== 'closed') channel.send(JSON.stringify(event)) }
+  )
   channel.onMessage.subscribe((message) => receive(message.toString()))
   channel.stateChange.subscribe((state) => { if (state === 'closed') hangUp() })
 }

@@ -11,12 +11,20 @@ export function clearAnswer () {
   endLast()
   endLast = () => {}
   byId('outcome').className = 'empty'
-  byId('outcome').replaceChildren(h('p', {}, 'Nothing is minted yet. Leave everything to the policy and press ', h('strong', {}, 'Mint a client secret'), '.'))
+  byId('outcome').replaceChildren(h(
+    'p',
+    {},
+    'Nothing is minted yet. Leave everything to the policy and press ',
+    h('strong', {}, 'Mint a client secret'),
+    '.'
+  ))
 }
 
 export function showRefused (exchange, { kind, sessions }) {
   const { code, param, message = 'Ephemint does not say why.' } = exchange.answer?.error ?? {}
-  const words = explain({ code, message, param: param ?? null, retryAfter: exchange.headers['retry-after'] ?? null }, { kind, sessions })
+  const words = explain(
+    { code, message, param: param ?? null, retryAfter: exchange.headers['retry-after'] ?? null }, { kind, sessions }
+  )
   show('refused', [
     h('p', { class: 'verdict' }, `Refused, ${exchange.status}`),
     param && h('p', { class: 'path' }, h('span', { class: 'unseen' }, 'Refused path: '), h('code', {}, param)),
@@ -29,7 +37,8 @@ export function showRefused (exchange, { kind, sessions }) {
 export function showGranted (exchange, { kind, limits, isReal }) {
   const { answer, headers } = exchange
   const { value, expires_at: expiresAt } = answer.client_secret ?? answer
-  const session = answer.session ?? Object.fromEntries(Object.entries(answer).filter(([key]) => key !== 'client_secret'))
+  const session = answer.session ??
+    Object.fromEntries(Object.entries(answer).filter(([key]) => key !== 'client_secret'))
   const connecting = connection({ kind, url: headers['x-realtime-url'], secret: value, model: session.model, isReal })
   const life = lifetime(expiresAt, connecting.expire)
   show('granted', [
@@ -59,7 +68,10 @@ function show (className, children) {
 function folds ({ sent, status, headers, answer }, isOpen = false) {
   return [
     folded('What was sent', masked(`${sent.method} ${sent.url}\n\n${sent.body}`), isOpen),
-    folded('What came back', `${status}\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\n`).join('')}\n${pretty(answer)}`)
+    folded(
+      'What came back',
+      `${status}\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\n`).join('')}\n${pretty(answer)}`
+    )
   ]
 }
 
@@ -75,7 +87,9 @@ function lifetime (expiresAt, onEnd) {
 
   function tick () {
     const left = Math.max(0, Math.ceil(expiresAt - Date.now() / 1000))
-    text.textContent = left > 0 ? `opens sessions for another ${duration(left)}` : 'has expired: it opens no more sessions'
+    text.textContent = left > 0
+      ? `opens sessions for another ${duration(left)}`
+      : 'has expired: it opens no more sessions'
     bar.firstChild.style.inlineSize = `${100 * left / whole}%`
     if (left > 0) return
     clearInterval(timer)

@@ -28,12 +28,18 @@ export async function connectByWebRtc ({ url, secret, microphone, onEvent, onOpe
   peer.onconnectionstatechange = () => {
     if (peer.connectionState !== 'failed') return
     fail()
-    onEnd('No path to the other side was found. A browser that does not connect to 127.0.0.1 can still take the WebSocket.')
+    onEnd(
+      'No path to the other side was found. A browser that does not connect to 127.0.0.1 can still take the WebSocket.'
+    )
   }
 
   try {
     await peer.setLocalDescription()
-    const answer = await fetch(url, { method: 'POST', headers: { Authorization: `Bearer ${secret}`, 'Content-Type': 'application/sdp' }, body: peer.localDescription.sdp })
+    const answer = await fetch(url, {
+      method: 'POST',
+      headers: { Authorization: `Bearer ${secret}`, 'Content-Type': 'application/sdp' },
+      body: peer.localDescription.sdp
+    })
     if (!answer.ok) throw new Error(await refusalOf(answer))
     await peer.setRemoteDescription({ type: 'answer', sdp: await answer.text() })
   } catch (error) {
@@ -51,7 +57,8 @@ export function connectByWebSocket ({ url, secret, query, onEvent, onOpen, onEnd
   let wasOpen = false
   socket.onopen = () => { wasOpen = true; onOpen() }
   socket.onmessage = ({ data }) => onEvent(JSON.parse(data))
-  socket.onclose = () => onEnd(wasOpen ? 'The connection is closed.' : 'The connection was refused: the secret may have expired.')
+  socket.onclose = () =>
+    onEnd(wasOpen ? 'The connection is closed.' : 'The connection was refused: the secret may have expired.')
   return { send: (event) => socket.send(JSON.stringify(event)), close: () => socket.close() }
 }
 

@@ -11,14 +11,22 @@ export function connection ({ kind, url, secret, model, isReal }) {
   const microphone = h('input', { type: 'checkbox', checked: isReal })
   const state = h('p', { class: 'state' }, 'Not connected.')
   const events = h('ol')
-  const log = h('div', { class: 'events', role: 'log', 'aria-label': 'Events of the session', tabindex: 0, hidden: true }, events)
-  const said = h('input', { type: 'text', 'aria-label': 'Something to say', placeholder: 'Say something', autocomplete: 'off' })
-  const sayForm = h('form', { class: 'say', hidden: true, onsubmit: say }, said, h('button', { type: 'submit' }, 'Send'))
+  const log = h(
+    'div', { class: 'events', role: 'log', 'aria-label': 'Events of the session', tabindex: 0, hidden: true }, events
+  )
+  const said = h(
+    'input', { type: 'text', 'aria-label': 'Something to say', placeholder: 'Say something', autocomplete: 'off' }
+  )
+  const sayForm = h(
+    'form', { class: 'say', hidden: true, onsubmit: say }, said, h('button', { type: 'submit' }, 'Send')
+  )
   const open = [['WebRTC', byWebRtc], ['WebSocket', byWebSocket]].map(([name, connect]) =>
     h('button', { type: 'button', onclick: () => begin(name, connect) }, `Connect by ${name}`))
   const hangUp = h('button', { type: 'button', hidden: true, onclick: () => line?.close() }, 'Hang up')
 
-  const choice = h('div', { class: 'choice' }, h('div', { class: 'buttons' }, open), h('label', { class: 'check' }, microphone, 'with my microphone (WebRTC)'))
+  const choice = h('div', { class: 'choice' }, h('div', { class: 'buttons' }, open), h(
+    'label', { class: 'check' }, microphone, 'with my microphone (WebRTC)'
+  ))
 
   const element = h('section', { class: 'connect', 'aria-label': 'Connect' },
     h('h3', {}, 'Connect'),
@@ -57,7 +65,13 @@ export function connection ({ kind, url, secret, model, isReal }) {
   }
 
   function byWebSocket (options) {
-    const query = { realtime: model === undefined ? {} : { model }, transcription: { intent: 'transcription' }, translation: {} }[kind]
+    const query = {
+      realtime: model === undefined
+        ? {}
+        : { model },
+      transcription: { intent: 'transcription' },
+      translation: {}
+    }[kind]
     return connectByWebSocket({ ...options, query })
   }
 
@@ -78,7 +92,10 @@ export function connection ({ kind, url, secret, model, isReal }) {
     const text = said.value.trim()
     if (text === '') return
     for (const sent of [
-      { type: 'conversation.item.create', item: { type: 'message', role: 'user', content: [{ type: 'input_text', text }] } },
+      {
+        type: 'conversation.item.create',
+        item: { type: 'message', role: 'user', content: [{ type: 'input_text', text }] }
+      },
       { type: 'response.create' }
     ]) {
       line.send(sent)
@@ -91,7 +108,9 @@ export function connection ({ kind, url, secret, model, isReal }) {
     const summary = [h('code', {}, event.type), ' ', h('span', { class: 'gist' }, masked(gist(event)))]
     log.hidden = false
     events.append(h('li', { class: whence === 'from here' ? 'ours' : 'theirs' },
-      h('details', {}, h('summary', {}, h('span', { class: 'unseen' }, `${whence}: `), summary), h('pre', { tabindex: 0, 'aria-label': event.type }, pretty(event)))))
+      h('details', {}, h('summary', {}, h('span', { class: 'unseen' }, `${whence}: `), summary), h(
+        'pre', { tabindex: 0, 'aria-label': event.type }, pretty(event)
+      ))))
     log.scrollTop = log.scrollHeight
   }
 
@@ -113,7 +132,9 @@ export function connection ({ kind, url, secret, model, isReal }) {
 
 /** What one looks for in an event. */
 function gist ({ type, session, error, response, item, delta }) {
-  if (session !== undefined) return [session.model, session.audio?.output?.voice, session.instructions].filter(Boolean).join(' · ').slice(0, 120)
+  if (session !== undefined) {
+    return [session.model, session.audio?.output?.voice, session.instructions].filter(Boolean).join(' · ').slice(0, 120)
+  }
   if (error !== undefined) return [error.param, error.message].filter(Boolean).join(': ')
   const text = response?.output?.[0]?.content?.[0]?.text ?? item?.content?.[0]?.text
   return type.endsWith('delta') ? String(delta) : text ?? ''

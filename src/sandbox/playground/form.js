@@ -13,7 +13,9 @@ const SHORTEST_LIFETIME = 10
 export function policyForm (kind, { allow, prompts, expires_after: lifetime }) {
   const fields = Object.entries(allow).map(([path, schema]) => schemaField(path, titleOf(path), schema))
   const prompt = prompts.length > 0 ? promptField(prompts) : null
-  const seconds = numberField('expires_after.seconds', 'Lifetime of the secret, in seconds', { type: 'integer', minimum: SHORTEST_LIFETIME, maximum: lifetime.max })
+  const seconds = numberField('expires_after.seconds', 'Lifetime of the secret, in seconds', {
+    type: 'integer', minimum: SHORTEST_LIFETIME, maximum: lifetime.max
+  })
   seconds.hint.textContent = `for connecting, not for talking; ${SHORTEST_LIFETIME} to ${lifetime.max}, else ${lifetime.default}`
   const all = [...fields, prompt, seconds].filter((field) => field !== null)
 
@@ -25,7 +27,9 @@ export function policyForm (kind, { allow, prompts, expires_after: lifetime }) {
       const named = prompt?.read()
       if (named !== undefined) session.prompt = named
       const lasting = seconds.read()
-      return { ...(lasting === undefined ? {} : { expires_after: { anchor: 'created_at', seconds: lasting } }), session }
+      return {
+        ...(lasting === undefined ? {} : { expires_after: { anchor: 'created_at', seconds: lasting } }), session
+      }
     }
   }
 }
@@ -42,7 +46,9 @@ function schemaField (path, title, schema) {
 
 function choiceField (path, title, { enum: values, const: only }) {
   const options = values ?? [only]
-  const select = h('select', {}, h('option', { value: '' }, NOTHING), options.map((value, i) => h('option', { value: i }, valueName(value))))
+  const select = h('select', {}, h('option', { value: '' }, NOTHING), options.map(
+    (value, i) => h('option', { value: i }, valueName(value))
+  ))
   return field(path, title, select, { read: () => select.value === '' ? undefined : options[select.value] })
 }
 
@@ -50,11 +56,24 @@ function numberField (path, title, schema) {
   const { type, minimum, maximum } = schema
   const step = type === 'integer' ? 1 : 'any'
   const number = h('input', { type: 'number', min: minimum, max: maximum, step, placeholder: UNSET })
-  const built = field(path, title, number, { note: describe(schema), read: () => number.value === '' ? undefined : Number(number.value) })
+  const built = field(
+    path, title, number, { note: describe(schema), read: () => number.value === '' ? undefined : Number(number.value) }
+  )
   if (minimum === undefined || maximum === undefined) return built
-  const range = h('input', { type: 'range', min: minimum, max: maximum, step: type === 'integer' ? 1 : (maximum - minimum) / 100, class: 'unset', 'aria-label': `${title}, as a slider` })
+  const range = h('input', {
+    type: 'range',
+    min: minimum,
+    max: maximum,
+    step: type === 'integer'
+      ? 1
+      : (maximum - minimum) / 100,
+    class: 'unset',
+    'aria-label': `${title}, as a slider`
+  })
   range.addEventListener('input', () => { number.value = range.value; range.className = '' })
-  number.addEventListener('input', () => { range.value = number.value; range.className = number.value === '' ? 'unset' : '' })
+  number.addEventListener(
+    'input', () => { range.value = number.value; range.className = number.value === '' ? 'unset' : '' }
+  )
   const row = h('div', { class: 'range' })
   number.replaceWith(row)
   row.append(range, number)
@@ -69,7 +88,10 @@ function booleanField (path, title) {
 }
 
 function textField (path, title, schema) {
-  const input = h('input', { type: 'text', maxlength: schema.maxLength, placeholder: NOTHING, autocomplete: 'off', spellcheck: 'false' })
+  const input = h(
+    'input',
+    { type: 'text', maxlength: schema.maxLength, placeholder: NOTHING, autocomplete: 'off', spellcheck: 'false' }
+  )
   return field(path, title, input, { note: describe(schema), read: () => input.value === '' ? undefined : input.value })
 }
 
@@ -82,7 +104,11 @@ function jsonField (path, title, schema) {
     area.after(h('div', { class: 'samples' }, samples.map((value) => h('button', {
       type: 'button',
       'aria-label': `${title}: fill in ${valueName(value)}`,
-      onclick: () => { area.value = JSON.stringify(value, null, 2); area.dispatchEvent(new Event('input', { bubbles: true })) }
+      onclick: () => {
+        area.value = JSON.stringify(value, null, 2); area.dispatchEvent(
+          new Event('input', { bubbles: true })
+        )
+      }
     }, value === null ? 'null' : valueName(value)))))
   }
   return built
@@ -101,7 +127,9 @@ function jsonField (path, title, schema) {
 
 function promptField (prompts) {
   const names = prompts.map(({ id, version }) => version === undefined ? id : `${id}, version ${version}`)
-  const select = h('select', {}, h('option', { value: '' }, NOTHING), names.map((name, i) => h('option', { value: i }, name)))
+  const select = h(
+    'select', {}, h('option', { value: '' }, NOTHING), names.map((name, i) => h('option', { value: i }, name))
+  )
   const variables = h('div', { class: 'variables' })
   let asked = []
   const built = field('prompt', 'Prompt', select, {
@@ -110,11 +138,17 @@ function promptField (prompts) {
       const { id, version } = prompts[select.value] ?? {}
       if (id === undefined) return undefined
       const values = asked.flatMap(({ path, read }) => read() === undefined ? [] : [[path, read()]])
-      return { id, ...(version === undefined ? {} : { version }), ...(values.length === 0 ? {} : { variables: Object.fromEntries(values) }) }
+      return {
+        id,
+        ...(version === undefined ? {} : { version }),
+        ...(values.length === 0 ? {} : { variables: Object.fromEntries(values) })
+      }
     }
   })
   select.addEventListener('change', () => {
-    asked = Object.entries(prompts[select.value]?.variables ?? {}).map(([name, schema]) => schemaField(name, `Variable ${name}`, schema))
+    asked = Object.entries(prompts[select.value]?.variables ?? {}).map(
+      ([name, schema]) => schemaField(name, `Variable ${name}`, schema)
+    )
     variables.replaceChildren(...asked.map(({ element }) => element))
   })
   built.element.append(variables)

@@ -20,7 +20,9 @@ let codeTab = 0
 let turn = 0
 
 byId('ask').addEventListener('submit', (event) => { event.preventDefault(); attempt(mintAsked) })
-byId('ask').addEventListener('reset', (event) => { event.preventDefault(); clearAnswer(); attempt(async () => showForm()) })
+byId('ask').addEventListener(
+  'reset', (event) => { event.preventDefault(); clearAnswer(); attempt(async () => showForm()) }
+)
 byId('ask').addEventListener('input', showCode)
 byId('use-token').addEventListener('click', () => attempt(useOwnToken))
 byId('ways').addEventListener('change', ({ target }) => attempt(() => choose(target.value)))
@@ -32,8 +34,12 @@ async function start () {
   config = await (await reach('The playground', '/config.json')).json()
   if (config === null) throw new Unreachable('Ephemint is still starting.')
   ways = await waysOf(config)
-  byId('ways').lastElementChild.replaceChildren(...radios('way', [...ways, { id: 'own', title: 'Your own token', note: 'of any issuer in the policy file' }].map((one) => ({ value: one.id, ...one })), ways[0].id))
-  byId('kinds').lastElementChild.replaceChildren(...radios('kind', Object.entries(KINDS).map(([value, title]) => ({ value, title })), kind))
+  byId('ways').lastElementChild.replaceChildren(...radios('way', [
+    ...ways, { id: 'own', title: 'Your own token', note: 'of any issuer in the policy file' }
+  ].map((one) => ({ value: one.id, ...one })), ways[0].id))
+  byId('kinds').lastElementChild.replaceChildren(
+    ...radios('kind', Object.entries(KINDS).map(([value, title]) => ({ value, title })), kind)
+  )
   byId('places').textContent = `Ephemint listens at ${config.mintUrl}.`
   await choose(ways[0].id)
 }
@@ -86,7 +92,9 @@ function showForm () {
   byId('policy-line').textContent = policyLine(rules)
   byId('refusals').replaceChildren(...(policy === null ? [] : refusals(kind, policy.sessions)).map((one) =>
     h('li', {}, h('button', { type: 'button', onclick: () => attempt(() => send(one.path, one.body)) }, one.title))))
-  byId('route').replaceChildren(...[...new Set([ROUTES[kind], ...Object.values(ROUTES), ...BETA_ROUTES])].map((path) => h('option', {}, path)))
+  byId('route').replaceChildren(
+    ...[...new Set([ROUTES[kind], ...Object.values(ROUTES), ...BETA_ROUTES])].map((path) => h('option', {}, path))
+  )
   showMode(new FormData(byId('ask')).get('mode'))
 }
 
@@ -128,7 +136,9 @@ function showCode () {
   const { path, body } = asked()
   byId('code').replaceChildren(tabs('Language', snippets(config, way, path, body).map(({ title, text }) => ({
     title,
-    content: [h('pre', { tabindex: 0, 'aria-label': `${title} code` }, text), copyButton(`the ${title} code`, () => text)]
+    content: [
+      h('pre', { tabindex: 0, 'aria-label': `${title} code` }, text), copyButton(`the ${title} code`, () => text)
+    ]
   })), codeTab, (chosen) => { codeTab = chosen }))
 }
 
@@ -144,7 +154,9 @@ async function send (path, body) {
   const exchange = await ask(config, asker, path, body)
   // Somebody else is asking by now.
   if (mine !== turn) return
-  const asking = path.includes('transcription_') ? 'transcription' : path === ROUTES.translation ? 'translation' : kindOf(body)
+  const asking = path.includes('transcription_')
+    ? 'transcription'
+    : path === ROUTES.translation ? 'translation' : kindOf(body)
   if (!exchange.ok) return showRefused(exchange, { kind: asking, sessions: policy?.sessions })
   // A secret that is there is shown, whatever becomes of this.
   const limits = await ask(config, asker, 'realtime/policy').then(({ answer }) => answer.limits ?? {}, () => ({}))
@@ -175,6 +187,8 @@ async function attempt (action) {
 }
 
 function showTrouble (words, again) {
-  byId('trouble').replaceChildren(h('p', {}, words), again === undefined ? '' : h('button', { type: 'button', onclick: again }, 'Try again'))
+  byId('trouble').replaceChildren(
+    h('p', {}, words), again === undefined ? '' : h('button', { type: 'button', onclick: again }, 'Try again')
+  )
   byId('trouble').hidden = false
 }

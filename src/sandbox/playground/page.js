@@ -5,7 +5,9 @@ export function h (tag, properties = {}, ...children) {
   const element = document.createElement(tag)
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith('on')) element.addEventListener(name.slice(2), value)
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? '' : value)
+    else if (value !== false && value !== null && value !== undefined) {
+      element.setAttribute(name, value === true ? '' : value)
+    }
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false))
   return element
@@ -57,8 +59,10 @@ export function radios (name, options, chosen) {
 
 /** Tabs as the ARIA practices have them: arrows move, and what is chosen shows at once. `panels`: {title, content}. */
 export function tabs (name, panels, chosen, onChoose) {
-  const buttons = panels.map(({ title }, i) => h('button', { type: 'button', role: 'tab', id: `${name}-tab-${i}`, 'aria-controls': `${name}-panel-${i}` }, title))
-  const bodies = panels.map(({ content }, i) => h('div', { role: 'tabpanel', id: `${name}-panel-${i}`, 'aria-labelledby': `${name}-tab-${i}` }, content))
+  const buttons = panels.map(({ title }, i) =>
+    h('button', { type: 'button', role: 'tab', id: `${name}-tab-${i}`, 'aria-controls': `${name}-panel-${i}` }, title))
+  const bodies = panels.map(({ content }, i) =>
+    h('div', { role: 'tabpanel', id: `${name}-panel-${i}`, 'aria-labelledby': `${name}-tab-${i}` }, content))
   const choose = (index, focus) => {
     for (const [i, button] of buttons.entries()) {
       button.setAttribute('aria-selected', i === index)

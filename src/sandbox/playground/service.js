@@ -1,6 +1,8 @@
 // What the page asks of the identity provider and of Ephemint, as the page of an app would.
 
-const READABLE = ['x-realtime-url', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'retry-after', 'x-request-id']
+const READABLE = [
+  'x-realtime-url', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'retry-after', 'x-request-id'
+]
 
 /** `message` says who cannot be reached, and what may be the matter. */
 export class Unreachable extends Error {}
@@ -55,7 +57,9 @@ export function tidyToken (pasted) {
 }
 
 export function ownToken (token) {
-  return { id: 'own', title: 'Your own token', present: async () => ({ headers: { Authorization: `Bearer ${token}` } }) }
+  return {
+    id: 'own', title: 'Your own token', present: async () => ({ headers: { Authorization: `Bearer ${token}` } })
+  }
 }
 
 /** Sent and answered; a refusal is an answer. Throws Unreachable. */
@@ -65,12 +69,16 @@ export async function ask ({ mintUrl }, way, path, body) {
   const { headers, credentials = 'omit' } = await way.present()
   const type = body === undefined ? {} : { 'Content-Type': 'application/json' }
   const response = await reach('Ephemint', url, { method, credentials, headers: { ...type, ...headers }, body })
-  const answer = await response.json().catch(() => { throw new Unreachable(`Something answers at ${url}, but not as Ephemint does.`) })
+  const answer = await response.json().catch(
+    () => { throw new Unreachable(`Something answers at ${url}, but not as Ephemint does.`) }
+  )
   return {
     sent: { method, url, body },
     status: response.status,
     ok: response.ok,
-    headers: Object.fromEntries(READABLE.flatMap((name) => response.headers.has(name) ? [[name, response.headers.get(name)]] : [])),
+    headers: Object.fromEntries(
+      READABLE.flatMap((name) => response.headers.has(name) ? [[name, response.headers.get(name)]] : [])
+    ),
     answer
   }
 }

@@ -30,7 +30,9 @@ export function describe (schema) {
 export function valueName (value) {
   if (value === null) return 'null: off'
   if (Array.isArray(value)) return value.map(valueName).join(' + ')
-  if (typeof value === 'object') return Object.keys(value).join() === 'type' ? String(value.type) : JSON.stringify(value)
+  if (typeof value === 'object') {
+    return Object.keys(value).join() === 'type' ? String(value.type) : JSON.stringify(value)
+  }
   return String(value)
 }
 
@@ -62,15 +64,29 @@ export function explain ({ code, message, param, retryAfter }, { kind, sessions 
   if (code !== 'policy_violation') return { text: SENTENCES[code] ?? message, advice: again }
   if (param === null) {
     return sessions !== undefined && sessions[kind] === undefined
-      ? { text: `The policy grants this user no ${kind} session.`, advice: `It grants: ${Object.keys(sessions).join(', ') || 'none'}.` }
-      : { text: 'The policy does not permit this request as a whole.', advice: 'Something that it needs to know about the user may be missing.' }
+      ? {
+          text: `The policy grants this user no ${kind} session.`,
+          advice: `It grants: ${Object.keys(sessions).join(', ') || 'none'}.`
+        }
+      : {
+          text: 'The policy does not permit this request as a whole.',
+          advice: 'Something that it needs to know about the user may be missing.'
+        }
   }
-  if (path in allowed) return { text: 'The policy does not permit this value.', advice: `Allowed is ${describe(allowed[path])}.` }
+  if (path in allowed) {
+    return { text: 'The policy does not permit this value.', advice: `Allowed is ${describe(allowed[path])}.` }
+  }
   if (path.startsWith('expires_after') && sessions?.[kind] !== undefined) {
-    return { text: 'The policy does not permit this lifetime.', advice: `Allowed are 10 to ${sessions[kind].expires_after.max} seconds.` }
+    return {
+      text: 'The policy does not permit this lifetime.',
+      advice: `Allowed are 10 to ${sessions[kind].expires_after.max} seconds.`
+    }
   }
   if (path.startsWith('prompt')) {
-    return { text: 'The policy does not offer this prompt, or not with these variables.', advice: `It offers: ${(sessions?.[kind]?.prompts ?? []).map(({ id }) => id).join(', ') || 'none'}.` }
+    return {
+      text: 'The policy does not offer this prompt, or not with these variables.',
+      advice: `It offers: ${(sessions?.[kind]?.prompts ?? []).map(({ id }) => id).join(', ') || 'none'}.`
+    }
   }
   return { text: 'This is not for the client to say: the policy decides it.', advice: 'Leave it out.' }
 }

@@ -3,7 +3,9 @@
 import express from 'express'
 
 const app = express()
-const session = JSON.stringify({ session: { type: 'realtime', model: 'gpt-realtime-2.1', audio: { output: { voice: 'marin' } } } })
+const session = JSON.stringify(
+  { session: { type: 'realtime', model: 'gpt-realtime-2.1', audio: { output: { voice: 'marin' } } } }
+)
 
 app.get('/token', async (_request, response) => {
   const upstream = await fetch(`${process.env.UPSTREAM}/v1/realtime/client_secrets`, {

@@ -9,7 +9,9 @@ const headers = { authorization: `Bearer ${process.env.OPENAI_API_KEY}`, 'conten
 createServer(async (request, response) => {
   const chunks: Buffer[] = []
   for await (const chunk of request) chunks.push(chunk)
-  const upstream = await pool.request({ method: 'POST', path: '/v1/realtime/client_secrets', headers, body: Buffer.concat(chunks) })
+  const upstream = await pool.request(
+    { method: 'POST', path: '/v1/realtime/client_secrets', headers, body: Buffer.concat(chunks) }
+  )
   response.writeHead(upstream.statusCode, { 'content-type': 'application/json' })
   response.end(await upstream.body.text())
 }).listen(Number(process.env.PORT), '127.0.0.1', () => process.send?.('listening'))

@@ -21,11 +21,15 @@ t.test('half a minute is agreement, as it is for tokens', async (t) => {
 t.test('more is told with its size and its direction, and whose clock to look at', async (t) => {
   const ours = compareClocks(() => NOW)
   ours.hear('one', at(90), NOW)
-  t.match(ours.findings(), [{ state: 'wrong', says: 'this machine is 90 s behind one', advice: /clock of this machine/ }])
+  t.match(
+    ours.findings(), [{ state: 'wrong', says: 'this machine is 90 s behind one', advice: /clock of this machine/ }]
+  )
   const theirs = compareClocks(() => NOW)
   theirs.hear('one', at(-3600), NOW)
   theirs.hear('two', at(0), NOW)
-  t.match(theirs.findings(), [{ state: 'wrong', says: /^this machine is 3600 s ahead of one$/, advice: /one of the clocks/ }])
+  t.match(
+    theirs.findings(), [{ state: 'wrong', says: /^this machine is 3600 s ahead of one$/, advice: /one of the clocks/ }]
+  )
 })
 
 t.test('a slow answer is not taken for a wrong clock', async (t) => {

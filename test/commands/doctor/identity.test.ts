@@ -8,8 +8,8 @@ import { compareClocks } from '../../../src/commands/doctor/clock.ts'
 import type { Finding } from '../../../src/commands/doctor/finding.ts'
 import { examineCaller } from '../../../src/commands/doctor/identity.ts'
 import { createSigner } from '../../callers/forge.ts'
-import { answers, floods, startHostileIssuer, type HostileIssuer } from '../../support/hostile-issuer.ts'
-import { startOidcProvider, RESOURCE_SERVER } from '../../support/oidc-provider.ts'
+import { answers, floods, type HostileIssuer, startHostileIssuer } from '../../support/hostile-issuer.ts'
+import { RESOURCE_SERVER, startOidcProvider } from '../../support/oidc-provider.ts'
 
 t.setTimeout(60_000)
 
@@ -38,17 +38,33 @@ async function startIssuer (t: Test, changes: object = {}, jwks: unknown = { key
 
 t.test('an issuer with keys that can be used is well', async (t) => {
   const issuer = await startIssuer(t)
-  t.same(await examine(t, { jwt: { issuer: issuer.url, audience: 'a' } }), { state: 'ok', subject: 'callers.0.jwt', says: `${issuer.url} has keys for ES256` })
-  t.match(await examine(t, { jwt: { issuer: 'https://auth.test/', jwks: `${issuer.url}/keys`, audience: 'a' } }), { state: 'ok' })
-  t.match(await examine(t, { jwt: { issuer: issuer.url, audience: 'a', secret_env: 'X', jwks: `${issuer.url}/keys`, algorithms: ['HS256', 'ES256'] } }), { says: /keys for ES256$/ })
+  t.same(
+    await examine(t, { jwt: { issuer: issuer.url, audience: 'a' } }),
+    { state: 'ok', subject: 'callers.0.jwt', says: `${issuer.url} has keys for ES256` }
+  )
+  t.match(
+    await examine(t, { jwt: { issuer: 'https://auth.test/', jwks: `${issuer.url}/keys`, audience: 'a' } }),
+    { state: 'ok' }
+  )
+  t.match(await examine(t, {
+    jwt: {
+      issuer: issuer.url, audience: 'a', secret_env: 'X', jwks: `${issuer.url}/keys`, algorithms: ['HS256', 'ES256']
+    }
+  }), { says: /keys for ES256$/ })
 })
 
 t.test('a real OpenID provider is well, and what it says of an opaque token', async (t) => {
   const { issuer, introspection } = await startOidcProvider(t)
   t.match(await examine(t, { jwt: { issuer, audience: 'a' } }), { state: 'ok' })
   const entry = { issuer, url: introspection, client_id: RESOURCE_SERVER.id, client_secret_env: 'X' }
-  t.match(await examine(t, { introspection: entry }, { env: () => RESOURCE_SERVER.secret, file: secrets.file }), { state: 'ok', says: /takes our client_id and secret/ })
-  t.match(await examine(t, { introspection: entry }), { state: 'wrong', says: /no verdict on a token: not_200$/, advice: /client_id and the secret/ })
+  t.match(
+    await examine(t, { introspection: entry }, { env: () => RESOURCE_SERVER.secret, file: secrets.file }),
+    { state: 'ok', says: /takes our client_id and secret/ }
+  )
+  t.match(
+    await examine(t, { introspection: entry }),
+    { state: 'wrong', says: /no verdict on a token: not_200$/, advice: /client_id and the secret/ }
+  )
 })
 
 t.test('an issuer whose keys cannot be used says why, and what to do', async (t) => {
@@ -63,10 +79,16 @@ t.test('an issuer whose keys cannot be used says why, and what to do', async (t)
   ]
   for (const [changes, jwks, says, advice] of rows) {
     const issuer = await startIssuer(t, changes, jwks)
-    t.match(await examine(t, { jwt: { issuer: issuer.url, audience: 'a' } }), { state: 'wrong', subject: 'callers.0.jwt', says, advice })
+    t.match(
+      await examine(t, { jwt: { issuer: issuer.url, audience: 'a' } }),
+      { state: 'wrong', subject: 'callers.0.jwt', says, advice }
+    )
   }
   const lost = await startHostileIssuer(t, answers({}, 404))
-  t.match(await examine(t, { jwt: { issuer: lost.url, audience: 'a' } }), { says: /answers 404, but no keys came of it: not_200/, advice: /jwks:/ })
+  t.match(
+    await examine(t, { jwt: { issuer: lost.url, audience: 'a' } }),
+    { says: /answers 404, but no keys came of it: not_200/, advice: /jwks:/ }
+  )
 })
 
 t.test('whoever does not answer, or not in a way that can be read, is told', async (t) => {
@@ -75,14 +97,25 @@ t.test('whoever does not answer, or not in a way that can be read, is told', asy
   const flood = await startHostileIssuer(t, floods)
   for (const [url, says] of [[gone.url, /nothing listens/], [flood.url, /no answer that can be read/]] as const) {
     t.match(await examine(t, { jwt: { issuer: url, audience: 'a' } }), { state: 'wrong', says })
-    t.match(await examine(t, { forward: { issuer: 'app', url: `${url}/me?key=canary`, cookie: 'sid', pass: ['cookie'], subject: '/id' } }), { state: 'wrong', says })
-    t.match(await examine(t, { introspection: { issuer: 'as', url, client_id: 'c', client_secret_env: 'X' } }), { state: 'wrong', says })
+    t.match(await examine(
+      t, { forward: { issuer: 'app', url: `${url}/me?key=canary`, cookie: 'sid', pass: ['cookie'], subject: '/id' } }
+    ), { state: 'wrong', says })
+    t.match(
+      await examine(t, { introspection: { issuer: 'as', url, client_id: 'c', client_secret_env: 'X' } }),
+      { state: 'wrong', says }
+    )
   }
 })
 
 t.test('nobody is asked who has nothing to say', async (t) => {
-  t.match(await examine(t, { jwt: { issuer: 'https://auth.test/', audience: 'a', secret_env: 'X' } }), { state: 'ok', says: /nobody to ask/ })
-  for (const entry of [{ guest: {} }, { gateway: { issuer: 'g', header: 'x-user', from: ['10.0.0.0/8'], secret_header: 'x-secret', secret_env: 'X' } }]) {
+  t.match(
+    await examine(t, { jwt: { issuer: 'https://auth.test/', audience: 'a', secret_env: 'X' } }),
+    { state: 'ok', says: /nobody to ask/ }
+  )
+  for (const entry of [
+    { guest: {} },
+    { gateway: { issuer: 'g', header: 'x-user', from: ['10.0.0.0/8'], secret_header: 'x-secret', secret_env: 'X' } }
+  ]) {
     t.equal(await examineCaller(entry, 0, { secrets, clocks: compareClocks() }), null)
   }
 })
@@ -100,8 +133,12 @@ t.test('an app\'s endpoint must name nobody where nobody is signed in', async (t
   ]
   for (const [status, body, state, says, advice] of rows) {
     const app = await startHostileIssuer(t, answers(body, status))
-    const finding = await examine(t, { forward: { issuer: 'app', url: `${app.url}/me`, cookie: 'sid', pass: ['cookie'], subject: '/id' } })
-    t.match(finding, { state, subject: 'callers.0.forward', says, ...advice === undefined ? {} : { advice } }, `${status}`)
+    const finding = await examine(
+      t, { forward: { issuer: 'app', url: `${app.url}/me`, cookie: 'sid', pass: ['cookie'], subject: '/id' } }
+    )
+    t.match(
+      finding, { state, subject: 'callers.0.forward', says, ...advice === undefined ? {} : { advice } }, `${status}`
+    )
     t.equal(app.asked.length, 1)
     t.equal(app.asked[0]?.headers.cookie, undefined)
   }
@@ -109,6 +146,8 @@ t.test('an app\'s endpoint must name nobody where nobody is signed in', async (t
 
 t.test('an authorization server that vouches for anything is dangerous', async (t) => {
   const server = await startHostileIssuer(t, answers({ active: true, sub: 'u1' }))
-  const finding = await examine(t, { introspection: { issuer: 'as', url: `${server.url}/introspect`, client_id: 'c', client_secret_env: 'X' } })
+  const finding = await examine(
+    t, { introspection: { issuer: 'as', url: `${server.url}/introspect`, client_id: 'c', client_secret_env: 'X' } }
+  )
   t.match(finding, { state: 'wrong', says: /vouches for a token that does not exist/, advice: /anyone would pass/ })
 })

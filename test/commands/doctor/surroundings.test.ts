@@ -1,5 +1,5 @@
-import { createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import t from 'tap'
 import { examineAudit, examineRedis } from '../../../src/commands/doctor/surroundings.ts'
 import { addressOf, NO_REDIS, startRedis } from '../../support/redis.ts'
@@ -7,7 +7,10 @@ import { startRefusingRedis } from '../../support/resp.ts'
 
 t.test('a Redis that takes writes and evicts nothing is well', { skip: NO_REDIS }, async (t) => {
   const { address } = await startRedis(t)
-  t.same(await examineRedis(address), { state: 'ok', subject: 'redis', says: `127.0.0.1:${address.port} answers and takes writes, and evicts no keys` })
+  t.same(
+    await examineRedis(address),
+    { state: 'ok', subject: 'redis', says: `127.0.0.1:${address.port} answers and takes writes, and evicts no keys` }
+  )
 })
 
 t.test('one that evicts keys is not', { skip: NO_REDIS }, async (t) => {
@@ -33,7 +36,10 @@ t.test('one that says nothing is given up', async (t) => {
   await once(server, 'listening')
   t.teardown(() => server.close())
   let now = 0
-  t.match(await examineRedis(addressOf((server.address() as AddressInfo).port), () => (now += 1000)), { state: 'wrong', says: /timeout/, advice: /rediss/ })
+  t.match(
+    await examineRedis(addressOf((server.address() as AddressInfo).port), () => (now += 1000)),
+    { state: 'wrong', says: /timeout/, advice: /rediss/ }
+  )
 })
 
 t.test('audit lines go to stdout, or to where they can be written', async (t) => {
@@ -42,7 +48,10 @@ t.test('audit lines go to stdout, or to where they can be written', async (t) =>
   t.match(await examineAudit(`${folder}/audit.jsonl`), { state: 'ok', says: /can be appended to/ })
   t.match(await examineAudit(`${folder}/new.jsonl`), { state: 'ok', says: /can be made/ })
   t.match(await examineAudit(folder), { state: 'wrong', says: /is a folder/ })
-  t.match(await examineAudit(`${folder}/nowhere/audit.jsonl`), { state: 'wrong', says: /cannot be written/, advice: /AUDIT_FILE/ })
+  t.match(
+    await examineAudit(`${folder}/nowhere/audit.jsonl`),
+    { state: 'wrong', says: /cannot be written/, advice: /AUDIT_FILE/ }
+  )
 })
 
 t.test('a path that cannot be written is told, whoever asks', async (t) => {

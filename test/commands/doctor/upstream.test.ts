@@ -6,13 +6,13 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { createKeySets } from '../../../src/callers/jwks.ts'
 import { silentLog } from '../../../src/commands/command.ts'
-import { policyEnvironment, readConfig, type Config } from '../../../src/config/environment.ts'
 import { compareClocks } from '../../../src/commands/doctor/clock.ts'
 import type { Finding } from '../../../src/commands/doctor/finding.ts'
 import { examineUpstream, tryMint } from '../../../src/commands/doctor/upstream.ts'
+import { type Config, policyEnvironment, readConfig } from '../../../src/config/environment.ts'
 import type { Policies } from '../../../src/policy/policy.ts'
 import { readRulebook } from '../../../src/rulebook/rulebook.ts'
-import { createClient, type Client } from '../../../src/upstream/client.ts'
+import { type Client, createClient } from '../../../src/upstream/client.ts'
 import { openKey } from '../../../src/upstream/key.ts'
 import { createAuthority } from '../../support/certificate.ts'
 import { answers, floods, hangsUp, startHostileIssuer } from '../../support/hostile-issuer.ts'
@@ -53,8 +53,14 @@ t.test('each answer to a question that mints nothing says something else of the 
 
 t.test('an upstream that takes the key is asked for its models, once, as a mint would be asked', async (t) => {
   const server = await startHostileIssuer(t, answers({ data: [] }))
-  t.same(await examine(t, `${server.url}/v1/`, { OPENAI_ORG_ID: 'org-1' }), { state: 'ok', subject: 'upstream', says: `${server.url}/v1/models answers and takes the key` })
-  t.match(server.asked, [{ method: 'GET', path: '/v1/models', headers: { authorization: `Bearer ${KEY}`, 'openai-organization': 'org-1' } }])
+  t.same(
+    await examine(t, `${server.url}/v1/`, { OPENAI_ORG_ID: 'org-1' }),
+    { state: 'ok', subject: 'upstream', says: `${server.url}/v1/models answers and takes the key` }
+  )
+  t.match(
+    server.asked,
+    [{ method: 'GET', path: '/v1/models', headers: { authorization: `Bearer ${KEY}`, 'openai-organization': 'org-1' } }]
+  )
   t.equal(server.asked.length, 1)
 })
 
@@ -70,7 +76,10 @@ t.test('an upstream that does not answer is told apart by why', async (t) => {
   const rude = await startHostileIssuer(t, hangsUp)
   t.match(await examine(t, `${rude.url}/v1`), { says: /hangs up/ })
   const slow = await startHostileIssuer(t, () => {})
-  t.match(await examine(t, `${slow.url}/v1`, { UPSTREAM_TIMEOUT_MS: '100' }), { says: /cannot be reached/, advice: /firewall/ })
+  t.match(
+    await examine(t, `${slow.url}/v1`, { UPSTREAM_TIMEOUT_MS: '100' }),
+    { says: /cannot be reached/, advice: /firewall/ }
+  )
   t.match(await examine(t, 'https://nobody.invalid/v1'), { says: /leads to no address/, advice: /DNS/ })
   t.match(await examine(t, rude.url.replace('http:', 'https:')), { state: 'wrong' })
   const garbage = await startHostileIssuer(t, (response) => { response.socket?.end('220 hello\r\n') })
@@ -87,7 +96,10 @@ t.test('a certificate that is not good is told apart by what is wrong with it', 
     const server = createTlsServer(certificate, (_request, response) => response.end()).listen(0, '127.0.0.1')
     await once(server, 'listening')
     t.teardown(() => server.close())
-    t.match(await examine(t, `https://localhost:${(server.address() as AddressInfo).port}/v1`), { state: 'wrong', says, advice })
+    t.match(
+      await examine(t, `https://localhost:${(server.address() as AddressInfo).port}/v1`),
+      { state: 'wrong', says, advice }
+    )
   }
 })
 
@@ -101,7 +113,9 @@ policies:
 const CLOSED = OPEN.split('\n').filter((line) => !line.includes('open')).join('\n')
 
 function policiesOf (text: string): Policies {
-  const { rulebook } = readRulebook(text, { ...policyEnvironment({}, './x'), log: silentLog, keySets: createKeySets({ log: silentLog }) })
+  const { rulebook } = readRulebook(
+    text, { ...policyEnvironment({}, './x'), log: silentLog, keySets: createKeySets({ log: silentLog }) }
+  )
   return rulebook?.policies as Policies
 }
 
@@ -109,8 +123,15 @@ t.test('a mint that is tried mints by the first policy that needs no claims, for
   const upstream = await startUpstream(t)
   const { config, client } = clientFor(t, upstream.url)
   const finding = await tryMint(config, client, policiesOf(OPEN))
-  t.same(finding, { state: 'ok', subject: 'mint', says: 'one secret was minted by policy open; it opens sessions for 10 s, and nobody has it' })
-  t.match(upstream.requests, [{ path: GA, body: { expires_after: { seconds: 10 }, session: { model: 'gpt-realtime-2.1-mini' } } }])
+  t.same(finding, {
+    state: 'ok',
+    subject: 'mint',
+    says: 'one secret was minted by policy open; it opens sessions for 10 s, and nobody has it'
+  })
+  t.match(
+    upstream.requests,
+    [{ path: GA, body: { expires_after: { seconds: 10 }, session: { model: 'gpt-realtime-2.1-mini' } } }]
+  )
 })
 
 t.test('where every policy needs claims it mints with a model alone; where upstream knows the beta alone, by that', async (t) => {
@@ -126,7 +147,10 @@ t.test('a mint that fails says why, and what to do', async (t) => {
   const rows = [
     [failure(401), /upstream_rejected \(upstream_401\)/, /right to mint/],
     [failure(429, 'insufficient_quota'), /upstream_rate_limited \(billing\)/, /credit/],
-    [failure(400, 'unknown_parameter', { param: 'session.model' }), /upstream_rejected \(upstream_400\)/, /take out of the policy/],
+    [
+      failure(400, 'unknown_parameter', { param: 'session.model' }), /upstream_rejected \(upstream_400\)/,
+      /take out of the policy/
+    ],
     [json(200, {}), /upstream_error \(unusable_answer\)/, /its log/]
   ] as const
   for (const [reply, says, advice] of rows) {
@@ -146,5 +170,8 @@ t.test('a mint that takes too long is given up', async (t) => {
 
 t.test('a fault of ours is not taken for one of upstream', async (t) => {
   const { config, client } = clientFor(t, 'http://127.0.0.1:9/v1')
-  await t.rejects(tryMint(config, { ...client, call: async () => { throw new TypeError('ours') } }, policiesOf(OPEN)), { message: 'ours' })
+  await t.rejects(
+    tryMint(config, { ...client, call: async () => { throw new TypeError('ours') } }, policiesOf(OPEN)),
+    { message: 'ours' }
+  )
 })

@@ -1,10 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
-import t from 'tap'
 import fc from 'fast-check'
+import t from 'tap'
 import { ApiError } from '../../../src/errors.ts'
-import { getIn, leafPaths, type Json, type JsonObject } from '../../../src/json.ts'
+import { getIn, type Json, type JsonObject, leafPaths } from '../../../src/json.ts'
 import { FIELDS } from '../../../src/realtime/legacy/fields.ts'
-import { legacyCanCarry, legacyParam, readLegacy, writeLegacy, type LegacyKind } from '../../../src/realtime/legacy/request.ts'
+import {
+  legacyCanCarry, type LegacyKind,
+  legacyParam, readLegacy, writeLegacy
+} from '../../../src/realtime/legacy/request.ts'
 import { checkSession, type Kind } from '../../../src/realtime/session.ts'
 
 const kinds = ['realtime', 'transcription'] as const
@@ -61,12 +64,17 @@ t.test('a client_secret holds one lifetime and nothing else', async (t) => {
     for (const name of ['expires_after', 'expires_at']) {
       for (const value of [lifetime, null, 7]) {
         const { expiresAfter, expiresAfterPath } = readLegacy(kind, { client_secret: { [name]: value } })
-        t.strictSame([expiresAfter, expiresAfterPath], [value, ['client_secret', name]], 'judged by the policy, not here')
+        t.strictSame(
+          [expiresAfter, expiresAfterPath], [value, ['client_secret', name]], 'judged by the policy, not here'
+        )
       }
     }
   }
   t.match(readLegacy('realtime', {}), { expiresAfter: undefined, expiresAfterPath: ['client_secret', 'expires_after'] })
-  t.match(readLegacy('transcription', { client_secret: {} }), { expiresAfter: undefined, expiresAfterPath: ['client_secret', 'expires_at'] })
+  t.match(
+    readLegacy('transcription', { client_secret: {} }),
+    { expiresAfter: undefined, expiresAfterPath: ['client_secret', 'expires_at'] }
+  )
 })
 
 t.test('a flat realtime session becomes a nested one', async (t) => {
@@ -116,14 +124,23 @@ t.test('a flat realtime session becomes a nested one', async (t) => {
 })
 
 t.test('edge L4: turn detection keeps all that a client says of it, for the policy to judge', async (t) => {
-  const all = { threshold: 0.5, prefix_padding_ms: 1, silence_duration_ms: 2, eagerness: 'low', create_response: true, interrupt_response: true }
+  const all = {
+    threshold: 0.5,
+    prefix_padding_ms: 1,
+    silence_duration_ms: 2,
+    eagerness: 'low',
+    create_response: true,
+    interrupt_response: true
+  }
   const read = (kind: LegacyKind, detection: Json) =>
     getIn(readLegacy(kind, { turn_detection: detection }).session, ['audio', 'input', 'turn_detection'])
   t.strictSame(read('realtime', { type: 'semantic_vad', ...all }),
     { type: 'semantic_vad', ...all })
   t.strictSame(read('transcription', { ...all }),
     { type: 'server_vad', ...all })
-  t.strictSame(read('realtime', { type: 'constructor', ...all }), { type: 'constructor', ...all }, 'for the policy to refuse')
+  t.strictSame(
+    read('realtime', { type: 'constructor', ...all }), { type: 'constructor', ...all }, 'for the policy to refuse'
+  )
   for (const value of [null, 'server_vad', []]) {
     t.strictSame(read('realtime', value), value)
     t.strictSame(readLegacy('realtime', { turn_detection: value }).added, [])
@@ -132,9 +149,15 @@ t.test('edge L4: turn detection keeps all that a client says of it, for the poli
 })
 
 t.test('values of the wrong type go to their GA path as they are', async (t) => {
-  t.strictSame(readLegacy('realtime', { voice: 7, tools: 'x', tool_choice: null, input_audio_transcription: 'whisper-1' }).session,
-    { audio: { input: { transcription: 'whisper-1' }, output: { voice: 7 } }, tools: 'x', tool_choice: null })
-  t.match(readLegacy('transcription', { modalities: ['text'] }), { session: {}, dropped: ['modalities'] }, 'a transcription has no modalities in GA')
+  t.strictSame(readLegacy(
+    'realtime', { voice: 7, tools: 'x', tool_choice: null, input_audio_transcription: 'whisper-1' }
+  ).session,
+  { audio: { input: { transcription: 'whisper-1' }, output: { voice: 7 } }, tools: 'x', tool_choice: null })
+  t.match(
+    readLegacy('transcription', { modalities: ['text'] }),
+    { session: {}, dropped: ['modalities'] },
+    'a transcription has no modalities in GA'
+  )
 })
 
 t.test('what a GA path is to a legacy client', async (t) => {
@@ -159,7 +182,10 @@ t.test('what the legacy API cannot say', async (t) => {
     'audio.input.transcription.keywords', 'audio.input.transcription.delay', 'audio.input.noise_reduction.strength', 'tool_choice.server_label']) {
     t.equal(can('realtime', path), false, path)
   }
-  for (const path of ['audio.output.voice', 'audio.output', 'model', 'temperature', 'audio.input.format.rate', 'audio.input.turn_detection', 'audio.input.turn_detection.type', 'brand_new']) {
+  for (const path of [
+    'audio.output.voice', 'audio.output', 'model', 'temperature', 'audio.input.format.rate',
+    'audio.input.turn_detection', 'audio.input.turn_detection.type', 'brand_new'
+  ]) {
     t.equal(can('realtime', path), true, path)
   }
   t.equal(legacyCanCarry('realtime', ['tools'], [{ name: 'lookup' }, { type: 'mcp' }]), false)
@@ -190,7 +216,12 @@ t.test('a GA session written for a legacy upstream', async (t) => {
     client_secret: { expires_after: { anchor: 'created_at', seconds: 90 } }
   })
   t.strictSame(writeLegacy('transcription', {
-    audio: { input: { transcription: { model: 'whisper-1', keywords: ['a'] }, turn_detection: { type: 'server_vad', create_response: true } } }
+    audio: {
+      input: {
+        transcription: { model: 'whisper-1', keywords: ['a'] },
+        turn_detection: { type: 'server_vad', create_response: true }
+      }
+    }
   }, 90), {
     input_audio_transcription: { model: 'whisper-1' },
     turn_detection: { type: 'server_vad' },
@@ -199,14 +230,20 @@ t.test('a GA session written for a legacy upstream', async (t) => {
 })
 
 // Objects as JSON.parse makes them: with a prototype.
-const record = <T extends { [name: string]: fc.Arbitrary<Json> }>(members: T, requiredKeys: (keyof T & string)[] = []) =>
-  fc.record(members, { requiredKeys, noNullPrototype: true }) as fc.Arbitrary<JsonObject>
+const record = <T extends {
+  [name: string]: fc.Arbitrary<Json>
+}>(members: T, requiredKeys: (keyof T & string)[] = []) =>
+    fc.record(members, { requiredKeys, noNullPrototype: true }) as fc.Arbitrary<JsonObject>
 
 // Legacy bodies as the `openai` types allow them.
 const format = fc.constantFrom('pcm16', 'g711_ulaw', 'g711_alaw')
 const name = fc.string({ minLength: 1 }).filter((text) => !['auto', 'none', 'required'].includes(text))
 const responses = { create_response: fc.boolean(), interrupt_response: fc.boolean() }
-const serverVad = { threshold: fc.double({ min: 0, max: 1, noNaN: true }).map(Math.abs), prefix_padding_ms: fc.nat(), silence_duration_ms: fc.nat() }
+const serverVad = {
+  threshold: fc.double({ min: 0, max: 1, noNaN: true }).map(Math.abs),
+  prefix_padding_ms: fc.nat(),
+  silence_duration_ms: fc.nat()
+}
 const detection = (members: { [name: string]: fc.Arbitrary<Json> }) => fc.option(fc.oneof(
   record({ type: fc.constant('server_vad'), ...serverVad, ...members }, ['type']),
   record({ type: fc.constant('semantic_vad'), eagerness: fc.constantFrom('low', 'auto'), ...members }, ['type'])
@@ -248,7 +285,9 @@ t.test('legacy → GA → legacy gives back what was asked, by way of a valid GA
 
 const names = ['client_secret', 'audio', 'type', 'neither', ...FIELDS.realtime.map(({ name }) => name)]
 const members = ['type', 'threshold', 'eagerness', 'create_response', 'expires_after', 'value', 'model']
-const value = fc.oneof(fc.constantFrom('server_vad', 'semantic_vad', 'pcm16', 'auto'), fc.constant(['audio']), fc.jsonValue()) as fc.Arbitrary<Json>
+const value = fc.oneof(
+  fc.constantFrom('server_vad', 'semantic_vad', 'pcm16', 'auto'), fc.constant(['audio']), fc.jsonValue()
+) as fc.Arbitrary<Json>
 const dictionary = (keys: fc.Arbitrary<string>, values: fc.Arbitrary<Json>, maxKeys: number) =>
   fc.dictionary(keys, values, { noNullPrototype: true, maxKeys }) as fc.Arbitrary<JsonObject>
 const hostile = dictionary(

@@ -1,8 +1,10 @@
-import t from 'tap'
 import fc from 'fast-check'
-import type { JsonObject } from '../../../src/json.ts'
+import t from 'tap'
 import { projector } from '../../../src/http/serializer.ts'
-import { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../../../src/realtime/answers.ts'
+import type { JsonObject } from '../../../src/json.ts'
+import {
+  ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer
+} from '../../../src/realtime/answers.ts'
 import { FIELDS } from '../../../src/realtime/legacy/fields.ts'
 import { sessionFromLegacy, sessionToLegacy } from '../../../src/realtime/legacy/session.ts'
 
@@ -17,7 +19,13 @@ t.test('a secret inside a session is not carried over, in either direction', asy
 })
 
 t.test('D25: no answer shows what its schema does not name, nor the secrets of a tool', async (t) => {
-  const tool = { type: 'mcp', server_label: 'crm', server_url: 'https://crm.example', headers: { key: 'canary' }, authorization: 'canary' }
+  const tool = {
+    type: 'mcp',
+    server_label: 'crm',
+    server_url: 'https://crm.example',
+    headers: { key: 'canary' },
+    authorization: 'canary'
+  }
   const session = { id: 'sess_1', model: 'm', tools: [tool], novelty: 'canary', voice: 'x', ...secrets }
   for (const schema of [ClientSecretAnswer, TranslationAnswer]) {
     t.notMatch(JSON.stringify(projector(schema)({ value: 'ek_1', expires_at: 2, session, debug: 'canary' })), 'canary')
@@ -26,13 +34,27 @@ t.test('D25: no answer shows what its schema does not name, nor the secrets of a
     t.notMatch(JSON.stringify(projector(schema)(sessionToLegacy(kind, session))), 'canary')
   }
   t.strictSame(projector(ClientSecretAnswer)({ value: 'ek_1', expires_at: 2, session }),
-    { value: 'ek_1', expires_at: 2, session: { id: 'sess_1', model: 'm', tools: [{ type: 'mcp', server_label: 'crm', server_url: 'https://crm.example' }] } })
+    {
+      value: 'ek_1',
+      expires_at: 2,
+      session: {
+        id: 'sess_1', model: 'm', tools: [{ type: 'mcp', server_label: 'crm', server_url: 'https://crm.example' }]
+      }
+    })
 })
 
 t.test('whatever upstream says, translating the answer does not fail', async () => {
-  const names = [...FIELDS.realtime.map(({ name }) => name), 'audio', 'output_modalities', 'max_output_tokens', 'id', 'expires_at', 'type']
-  const anything = fc.oneof(fc.jsonValue(), fc.dictionary(fc.constantFrom('input', 'output', 'format', 'turn_detection', 'type', 'name'), fc.jsonValue()))
-  fc.assert(fc.property(fc.constantFrom(...kinds), fc.dictionary(fc.constantFrom(...names), anything), (kind, answer) => {
+  const names = [
+    ...FIELDS.realtime.map(({ name }) => name), 'audio', 'output_modalities', 'max_output_tokens', 'id', 'expires_at',
+    'type'
+  ]
+  const anything = fc.oneof(
+    fc.jsonValue(),
+    fc.dictionary(fc.constantFrom('input', 'output', 'format', 'turn_detection', 'type', 'name'), fc.jsonValue())
+  )
+  fc.assert(fc.property(fc.constantFrom(
+    ...kinds
+  ), fc.dictionary(fc.constantFrom(...names), anything), (kind, answer) => {
     const session = answer as JsonObject
     return sessionToLegacy(kind, session) !== undefined && sessionFromLegacy(kind, session) !== undefined
   }))
@@ -50,7 +72,11 @@ t.test('a GA session is shown as the legacy session that says the same', async (
     tool_choice: { type: 'function', name: 'lookup' },
     parallel_tool_calls: true,
     audio: {
-      input: { format: { type: 'audio/pcm', rate: 24000 }, transcription: null, turn_detection: { type: 'server_vad', threshold: 0.5, idle_timeout_ms: null } },
+      input: {
+        format: { type: 'audio/pcm', rate: 24000 },
+        transcription: null,
+        turn_detection: { type: 'server_vad', threshold: 0.5, idle_timeout_ms: null }
+      },
       output: { format: { type: 'audio/pcmu' }, voice: 'marin', speed: 1 }
     }
   }), {
@@ -74,7 +100,14 @@ t.test('a GA session is shown as the legacy session that says the same', async (
 
 t.test('a legacy session is shown as the GA session that says the same, with its type', async (t) => {
   t.strictSame(sessionFromLegacy('realtime', {
-    object: 'realtime.session', id: 'sess_1', modalities: ['audio', 'text'], input_audio_format: 'pcm16', output_audio_format: 'opus', voice: 'alloy'
+    object: 'realtime.session',
+    id: 'sess_1',
+    modalities: [
+      'audio', 'text'
+    ],
+    input_audio_format: 'pcm16',
+    output_audio_format: 'opus',
+    voice: 'alloy'
   }), {
     type: 'realtime',
     object: 'realtime.session',

@@ -2,9 +2,9 @@
 
 import { once } from 'node:events'
 import { connect as connectPlain, type NetConnectOpts } from 'node:net'
-import t, { type Test } from 'tap'
 import OpenAI from 'openai'
 import { OpenAIRealtimeWS } from 'openai/realtime/ws'
+import t, { type Test } from 'tap'
 import { WebSocket as NodeWebSocket } from 'ws'
 import { startUpstream, type UpstreamOptions } from '../../../src/sandbox/openai/upstream.ts'
 
@@ -20,7 +20,9 @@ async function start (t: Test, options: Partial<UpstreamOptions> = {}) {
 /** OpenAI's client insists on wss: here the same bytes go over a plain socket. */
 function connect (t: Test, url: string, secret: string, target: { model: string } | { intent: 'transcription' }) {
   const createConnection = (options: NetConnectOpts) => connectPlain(options)
-  const session = new OpenAIRealtimeWS({ ...target, options: { createConnection } as object }, new OpenAI({ baseURL: url, apiKey: secret }))
+  const session = new OpenAIRealtimeWS(
+    { ...target, options: { createConnection } as object }, new OpenAI({ baseURL: url, apiKey: secret })
+  )
   t.teardown(() => session.close())
   return session
 }
@@ -30,7 +32,9 @@ function refusal (url: string, secret: string): Promise<{ status: number | undef
     new NodeWebSocket(`${url}/realtime?model=gpt-realtime-2.1`, { headers: { authorization: `Bearer ${secret}` } })
       .on('open', () => reject(new Error('it opened')))
       .on('unexpected-response', (_request, response) => {
-        response.setEncoding('utf8').toArray().then((chunks) => resolve({ status: response.statusCode, body: JSON.parse(chunks.join('')) }), reject)
+        response.setEncoding('utf8').toArray().then(
+          (chunks) => resolve({ status: response.statusCode, body: JSON.parse(chunks.join('')) }), reject
+        )
       })
   })
 }
@@ -53,7 +57,9 @@ t.test('the server key is no client secret', async (t) => {
 t.test('a secret opens sessions until it expires, and not one second longer', async (t) => {
   let nowMs = 1_800_000_000_000
   const { url, client } = await start(t, { now: () => nowMs })
-  const { value } = await client.realtime.clientSecrets.create({ expires_after: { anchor: 'created_at', seconds: 10 }, session: realtime })
+  const { value } = await client.realtime.clientSecrets.create(
+    { expires_after: { anchor: 'created_at', seconds: 10 }, session: realtime }
+  )
 
   nowMs += 9_999
   const [first, second] = [connect(t, url, value, realtime), connect(t, url, value, realtime)]
@@ -62,31 +68,51 @@ t.test('a secret opens sessions until it expires, and not one second longer', as
   nowMs += 1
   t.equal((await refusal(url, value)).status, 401)
   first.send({ type: 'session.update', session: { type: 'realtime', instructions: 'Still here.' } })
-  t.match(await next(first, 'session.updated'), { session: { instructions: 'Still here.' } }, 'a running session outlives its secret')
+  t.match(
+    await next(first, 'session.updated'),
+    { session: { instructions: 'Still here.' } },
+    'a running session outlives its secret'
+  )
 })
 
 t.test('session.created carries the config that was minted', async (t) => {
   const { url, client } = await start(t)
-  const { value } = await client.realtime.clientSecrets.create({ session: { ...realtime, audio: { output: { voice: 'cedar' } } } })
+  const { value } = await client.realtime.clientSecrets.create(
+    { session: { ...realtime, audio: { output: { voice: 'cedar' } } } }
+  )
   const created = await next(connect(t, url, value, { model: 'gpt-of-the-url' }), 'session.created')
   t.match(created, {
     type: 'session.created',
     event_id: /^event_/,
-    session: { type: 'realtime', model: 'gpt-realtime-2.1', instructions: 'You are Ada.', audio: { output: { voice: 'cedar', speed: 1 } } }
+    session: {
+      type: 'realtime',
+      model: 'gpt-realtime-2.1',
+      instructions: 'You are Ada.',
+      audio: {
+        output: { voice: 'cedar', speed: 1 }
+      }
+    }
   })
 })
 
 t.test('a transcription secret opens a transcription session', async (t) => {
   const { url, client } = await start(t)
-  const { value } = await client.realtime.clientSecrets.create({ session: { type: 'transcription', audio: { input: { transcription: { model: 'gpt-live-transcribe' } } } } })
+  const { value } = await client.realtime.clientSecrets.create(
+    { session: { type: 'transcription', audio: { input: { transcription: { model: 'gpt-live-transcribe' } } } } }
+  )
   const created = await next(connect(t, url, value, { intent: 'transcription' }), 'session.created')
-  t.match(created, { session: { type: 'transcription', audio: { input: { transcription: { model: 'gpt-live-transcribe' } } } } })
+  t.match(
+    created,
+    { session: { type: 'transcription', audio: { input: { transcription: { model: 'gpt-live-transcribe' } } } } }
+  )
 })
 
 t.test('a browser shows its secret as a subprotocol, and it is not echoed', async (t) => {
   const { url, client } = await start(t)
   const { value } = await client.realtime.clientSecrets.create({ session: realtime })
-  const socket = new WebSocket(`${url}/realtime?model=gpt-realtime-2.1`, [`openai-insecure-api-key.${value}`, 'realtime'])
+  const socket = new WebSocket(
+    `${url}/realtime?model=gpt-realtime-2.1`, [`openai-insecure-api-key.${value}`, 'realtime']
+  )
   t.teardown(() => socket.close())
   const [{ data }] = await once(socket, 'message')
   t.equal(socket.protocol, 'realtime')
@@ -99,7 +125,10 @@ t.test('what a session does not take is an error event that names it, and the se
   const session = connect(t, url, value, realtime)
   await next(session, 'session.created')
   const cases: [event: object, code: string, param: string][] = [
-    [{ type: 'session.update', session: { type: 'realtime', model: 'gpt-realtime-2.1-mini' } }, 'invalid_value', 'session.model'],
+    [
+      { type: 'session.update', session: { type: 'realtime', model: 'gpt-realtime-2.1-mini' } }, 'invalid_value',
+      'session.model'
+    ],
     [{ type: 'session.update', session: { instructions: 'no type' } }, 'missing_required_parameter', 'session.type'],
     [{ type: 'session.update', session: { type: 'realtime', voice: 'cedar' } }, 'unknown_parameter', 'session.voice'],
     [{ type: 'session.update' }, 'missing_required_parameter', 'session'],
@@ -110,8 +139,12 @@ t.test('what a session does not take is an error event that names it, and the se
     session.send(event as never)
     t.match(await next(session, 'error'), { error: { type: 'invalid_request_error', code, param } })
   }
-  session.send({ type: 'session.update', session: { type: 'realtime', model: 'gpt-realtime-2.1', output_modalities: ['text'] } })
-  t.match(await next(session, 'session.updated'), { session: { output_modalities: ['text'], instructions: 'You are Ada.' } })
+  session.send(
+    { type: 'session.update', session: { type: 'realtime', model: 'gpt-realtime-2.1', output_modalities: ['text'] } }
+  )
+  t.match(
+    await next(session, 'session.updated'), { session: { output_modalities: ['text'], instructions: 'You are Ada.' } }
+  )
 })
 
 t.test('a response comes as text, in the documented order', async (t) => {
@@ -123,7 +156,10 @@ t.test('a response comes as text, in the documented order', async (t) => {
   await next(session, 'session.created')
   session.send({ type: 'input_audio_buffer.append', audio: '' })
   session.send({ type: 'response.create' })
-  t.match(await next(session, 'response.done'), { response: { status: 'completed', output: [{ content: [{ type: 'output_text' }] }] } })
+  t.match(
+    await next(session, 'response.done'),
+    { response: { status: 'completed', output: [{ content: [{ type: 'output_text' }] }] } }
+  )
   t.strictSame(types, [
     'session.created', 'response.created', 'response.output_item.added', 'conversation.item.added', 'response.content_part.added',
     'response.output_text.delta', 'response.output_text.done', 'response.content_part.done', 'conversation.item.done', 'response.output_item.done', 'response.done'

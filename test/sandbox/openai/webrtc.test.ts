@@ -1,8 +1,8 @@
 // Calls over WebRTC, held by a peer that is no browser. What browsers make of them is in test/browser.
 
-import t, { type Test } from 'tap'
 import OpenAI from 'openai'
-import { MediaStreamTrack, RTCPeerConnection, type RTCDataChannel } from 'werift'
+import t, { type Test } from 'tap'
+import { MediaStreamTrack, type RTCDataChannel, RTCPeerConnection } from 'werift'
 import { startUpstream, type UpstreamOptions } from '../../../src/sandbox/openai/upstream.ts'
 import { until } from '../../support/until.ts'
 
@@ -18,14 +18,23 @@ async function start (t: Test, options: Partial<UpstreamOptions> = {}) {
 
 function createCaller (t: Test) {
   // As browsers bundle: werift's own default leaves a socket behind that keeps this process alive.
-  const peer = new RTCPeerConnection({ bundlePolicy: 'max-bundle', iceServers: [], iceUseIpv4: false, iceUseIpv6: false, iceAdditionalHostAddresses: ['127.0.0.1'], iceInterfaceAddresses: { udp4: '127.0.0.1' } })
+  const peer = new RTCPeerConnection({
+    bundlePolicy: 'max-bundle',
+    iceServers: [],
+    iceUseIpv4: false,
+    iceUseIpv6: false,
+    iceAdditionalHostAddresses: ['127.0.0.1'],
+    iceInterfaceAddresses: { udp4: '127.0.0.1' }
+  })
   t.teardown(() => peer.close())
   return peer
 }
 
 function post (url: string, secret: string | null, sdp: string, headers: Record<string, string> = {}) {
   const authorization = secret === null ? undefined : { authorization: `Bearer ${secret}` }
-  return fetch(url, { method: 'POST', headers: { 'content-type': 'application/sdp', ...authorization, ...headers }, body: sdp })
+  return fetch(
+    url, { method: 'POST', headers: { 'content-type': 'application/sdp', ...authorization, ...headers }, body: sdp }
+  )
 }
 
 /** Events come one at a time; what comes before it is asked for is kept. */
@@ -54,13 +63,18 @@ async function call (t: Test, url: string, secret: string) {
 t.test('without a secret that opens something it is 401, in the envelope, and readable for a page', async (t) => {
   let nowMs = 1_800_000_000_000
   const { url, client } = await start(t, { now: () => nowMs })
-  const { value } = await client.realtime.clientSecrets.create({ expires_after: { anchor: 'created_at', seconds: 10 }, session: realtime })
+  const { value } = await client.realtime.clientSecrets.create(
+    { expires_after: { anchor: 'created_at', seconds: 10 }, session: realtime }
+  )
   nowMs += 10_000
   for (const secret of [null, 'ek_nobody_minted_this_one', apiKey, value]) {
     const response = await post(`${url}/realtime/calls`, secret, 'v=0', { origin: 'http://page.test' })
     t.equal(response.status, 401)
     t.equal(response.headers.get('access-control-allow-origin'), '*')
-    t.match(await response.json(), { error: { type: 'invalid_request_error', code: secret === null ? null : 'invalid_api_key' } })
+    t.match(
+      await response.json(),
+      { error: { type: 'invalid_request_error', code: secret === null ? null : 'invalid_api_key' } }
+    )
   }
 })
 
@@ -75,7 +89,10 @@ t.test('what is no offer is 400', async (t) => {
     t.equal(response.status, 400, sdp.slice(0, 20))
     t.match(await response.json(), { error: { type: 'invalid_request_error' } })
   }
-  const json = await fetch(`${url}/realtime/calls`, { method: 'POST', headers: { authorization: `Bearer ${value}`, 'content-type': 'application/json' }, body: '{}' })
+  const json = await fetch(
+    `${url}/realtime/calls`,
+    { method: 'POST', headers: { authorization: `Bearer ${value}`, 'content-type': 'application/json' }, body: '{}' }
+  )
   t.equal(json.status, 400)
 })
 
@@ -84,7 +101,9 @@ t.test('a translation is called where translations are, and nothing else is', as
   const realtimeSecret = await client.realtime.clientSecrets.create({ session: realtime })
   t.equal((await call(t, `${url}/realtime/translations/calls`, realtimeSecret.value)).response.status, 400)
 
-  const { value } = await client.realtime.translations.clientSecrets.create({ session: { model: 'gpt-realtime-translate' } })
+  const { value } = await client.realtime.translations.clientSecrets.create(
+    { session: { model: 'gpt-realtime-translate' } }
+  )
   t.equal((await call(t, `${url}/realtime/calls`, value)).response.status, 400)
   const { response, next } = await call(t, `${url}/realtime/translations/calls`, value)
   t.equal(response.status, 201)
@@ -96,7 +115,11 @@ t.test('a page of any origin is told in its preflight that it may call', async (
   const { url } = await start(t)
   const preflight = await fetch(`${url}/realtime/calls`, {
     method: 'OPTIONS',
-    headers: { origin: 'http://page.test', 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization,content-type' }
+    headers: {
+      origin: 'http://page.test',
+      'access-control-request-method': 'POST',
+      'access-control-request-headers': 'authorization,content-type'
+    }
   })
   t.equal(preflight.status, 204)
   t.match(preflight.headers.get('access-control-allow-headers'), 'authorization')
@@ -104,7 +127,9 @@ t.test('a page of any origin is told in its preflight that it may call', async (
 
 t.test('a call is the session that was minted, and a session.update is answered', async (t) => {
   const { url, client } = await start(t)
-  const { value } = await client.realtime.clientSecrets.create({ session: { ...realtime, audio: { output: { voice: 'cedar' } } } })
+  const { value } = await client.realtime.clientSecrets.create(
+    { session: { ...realtime, audio: { output: { voice: 'cedar' } } } }
+  )
   const { response, answer, channel, next } = await call(t, `${url}/realtime/calls`, value)
   t.equal(response.status, 201)
   t.equal(response.headers.get('content-type'), 'application/sdp')
@@ -113,9 +138,17 @@ t.test('a call is the session that was minted, and a session.update is answered'
   const addresses = new Set([...answer.matchAll(/^a=candidate:(?:\S+ ){4}(\S+)/gm)].map(([, address]) => address))
   t.same(addresses, new Set(['127.0.0.1']), 'nothing but this machine is offered')
 
-  t.match(await next(), { type: 'session.created', session: { id: /^sess_/, model: 'gpt-realtime-2.1', instructions: 'You are Ada.', audio: { output: { voice: 'cedar' } } } })
+  t.match(await next(), {
+    type: 'session.created',
+    session: {
+      id: /^sess_/, model: 'gpt-realtime-2.1', instructions: 'You are Ada.', audio: { output: { voice: 'cedar' } }
+    }
+  })
   channel.send(JSON.stringify({ type: 'session.update', session: { type: 'realtime', instructions: 'You are Bob.' } }))
-  t.match(await next(), { type: 'session.updated', session: { instructions: 'You are Bob.', audio: { output: { voice: 'cedar' } } } })
+  t.match(
+    await next(),
+    { type: 'session.updated', session: { instructions: 'You are Bob.', audio: { output: { voice: 'cedar' } } } }
+  )
   channel.send(JSON.stringify({ type: 'session.update', session: { type: 'realtime', voice: 'cedar' } }))
   t.match(await next(), { type: 'error', error: { code: 'unknown_parameter', param: 'session.voice' } })
 })
