@@ -1,13 +1,13 @@
-// Mints counted per caller and per policy, over windows that open with the first mint counted in them.
+// Mints and seconds of calls, counted per caller and per policy, over windows that open with the first of them.
 
 export const WINDOW_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const
 export type WindowName = keyof typeof WINDOW_MS
 export const WINDOWS = Object.keys(WINDOW_MS) as readonly WindowName[]
 
-/** Mints per window. */
+/** Mints, or seconds of calls, per window. */
 export type Windows = Readonly<Partial<Record<WindowName, number>>>
 
-/** Whose windows are taken from: the key is a safety identifier or the name of a policy, never a subject. */
+/** The windows of a caller or of a policy: the key holds a safety identifier or a policy's name, never a subject. */
 export type Bucket = Readonly<{ key: string, windows: Windows }>
 
 export type WindowState = Readonly<{
@@ -25,29 +25,73 @@ export type Take = Readonly<{
   refund: () => Promise<void> | void
 }>
 
+/** A window that is open, or was: what is given back goes to this one and not to the next. */
+export type Slot = Readonly<{ key: string, window: WindowName, id: string }>
+
+/** One from each window of `buckets`, and from each window of `seconds` the same number, whole seconds. */
+export type Reservation = Readonly<{
+  buckets: readonly Bucket[]
+  seconds: readonly Bucket[]
+  /** Fewer are taken where a window has fewer left; below `least` nothing is taken. */
+  most: number
+  least: number
+  /** What a call that ends for this one will give back: counted as if it were back already. */
+  credit: Readonly<{ slots: readonly Slot[], seconds: number }> | null
+}>
+
+/** `giveBack` and `refund` give all seconds back, too. */
+export type Reserved = Take & Readonly<{
+  /** Taken from each window of seconds; the most where the policy limits none. */
+  seconds: number
+  secondsWindows: readonly WindowState[]
+  slots: readonly Slot[]
+}>
+
 /** Throws ApiError `limits_unavailable`. */
 export type LimitStore = Readonly<{
   take: (buckets: readonly Bucket[]) => Promise<Take> | Take
+  reserve: (reservation: Reservation) => Promise<Reserved> | Reserved
+  /** Never rejects. Seconds go back to the windows they came from, if those are still open. */
+  giveSecondsBack: (slots: readonly Slot[], seconds: number) => Promise<void> | void
   peek: (buckets: readonly Bucket[]) => Promise<readonly WindowState[]> | readonly WindowState[]
   close: () => Promise<void> | void
 }>
 
-type Limited = Readonly<{ name: string, limits: Readonly<{ caller: Windows, total: Windows }> | null }>
+type Pair = Readonly<{ caller: Windows, total: Windows }>
+export type Limits = Pair & Readonly<{ callSeconds: Pair }>
+type Limited = Readonly<{ name: string, limits: Limits | null }>
 
-/** `caller` is a safety identifier. */
-export function bucketsOf (policy: Limited, caller: string): Bucket[] {
-  if (policy.limits === null) return []
-  const { caller: own, total } = policy.limits
-  const buckets: Bucket[] = []
-  if (!isEmpty(own)) buckets.push({ key: `caller:${caller}`, windows: own })
-  if (!isEmpty(total)) buckets.push({ key: `policy:${policy.name}`, windows: total })
-  return buckets
+/** What a mint or a call takes one from. `caller` is a safety identifier. */
+export function bucketsOf ({ name, limits }: Limited, caller: string): Bucket[] {
+  return limits === null ? [] : pairOf(limits, `caller:${caller}`, `policy:${name}`)
+}
+
+/** What a call takes its seconds from. */
+export function secondsBucketsOf ({ name, limits }: Limited, caller: string): Bucket[] {
+  return limits === null ? [] : pairOf(limits.callSeconds, `caller-seconds:${caller}`, `policy-seconds:${name}`)
+}
+
+/** A caller's own windows come before the totals. */
+function pairOf ({ caller, total }: Pair, callerKey: string, totalKey: string): Bucket[] {
+  const both = [{ key: callerKey, windows: caller }, { key: totalKey, windows: total }]
+  return both.filter(({ windows }) => !isEmpty(windows))
+}
+
+/** A call that may last less is not begun: a window with fewer seconds left is exhausted. */
+export const LEAST_CALL_SECONDS = 5
+
+export function isOfSeconds ({ key }: Pick<Bucket, 'key'>): boolean {
+  return /^[a-z]+-seconds:/.test(key)
+}
+
+export function isExhausted ({ key }: Pick<Bucket, 'key'>, limit: number, taken: number): boolean {
+  return isOfSeconds({ key }) ? limit - taken < LEAST_CALL_SECONDS : taken >= limit
 }
 
 /**
- * How many refunds a window gives while it is open: as many as it gives mints. Null is a total where callers have limits
- * of their own: a bound there would let an outage use it up for all. It gives a refund unless every window of the caller
- * refuses it, so the failures of one caller take no more from it than that caller's own limits allow.
+ * How many refunds a window gives while it is open: as many as it gives mints. Null is a total where callers have
+ * limits of their own: a bound there would let an outage use it up for all. It gives a refund unless every window of
+ * the caller refuses it, so the failures of one caller take no more from it than that caller's own limits allow.
  */
 export function refundBound (buckets: readonly Bucket[], bucket: Bucket, limit: number): number | null {
   return isCallers(bucket) || !buckets.some(isCallers) ? limit : null
@@ -57,9 +101,9 @@ function isEmpty (windows: Bucket['windows']): boolean {
   return WINDOWS.every((window) => windows[window] === undefined)
 }
 
-/** What others took of a policy's total is not told. */
+/** Only a caller's own windows are reported: a policy's total shows what others took. */
 export function isCallers ({ key }: { key: string }): boolean {
-  return key.startsWith('caller:')
+  return key.startsWith('caller')
 }
 
 /** The window in which the caller is nearest to the end; null without limits. */

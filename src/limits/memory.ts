@@ -1,9 +1,11 @@
-// Limits of one process. Bounded: the least recently seen are forgotten first, an exhausted caller never.
+// Limits in the memory of one process. Bounded: the least recently seen caller is forgotten first, never an exhausted
+// one.
 
 import { LRUCache } from 'lru-cache'
 import { ApiError } from '../errors.ts'
 import {
-  type Bucket, isCallers, type LimitStore, refundBound, WINDOW_MS, type WindowName, WINDOWS, type WindowState
+  type Bucket, isCallers, isExhausted, type LimitStore, refundBound, type Reservation, type Reserved, type Slot,
+  type Take, WINDOW_MS, type WindowName, WINDOWS, type WindowState
 } from './limits.ts'
 
 type Open = { count: number, refunds: number, endsAt: number }
@@ -19,13 +21,13 @@ const monotonicMs = () => Math.round(performance.now())
 
 /** `now` is monotonic, in milliseconds: a step of the wall clock opens no window. */
 export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES } = {}): LimitStore {
-  // An entry stands in one of the two. Policies' totals are few, and held like those that are exhausted.
-  // By size, not by number: a table for the whole number would be made now, in a tenth of the time that a start may take.
+  // Each entry is in one of the two. Policies' totals are few, and held like exhausted callers.
+  // Bounded by size, not by number: a table for the whole number would be made now, in a tenth of a start's time.
   const evictable = new LRUCache<string, Entry>({ maxSize: maxEntries, sizeCalculation: () => 1 })
   const held = new Map<string, { entry: Entry, until: number }>()
   let nothingFreeUntil = -Infinity
 
-  /** Windows that have ended are gone from it. */
+  /** The entry without windows that have ended. */
   function find (key: string, at: number): Entry | undefined {
     const entry = evictable.get(key) ?? held.get(key)?.entry
     if (entry === undefined) return undefined
@@ -33,7 +35,7 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
     return entry
   }
 
-  /** Where it belongs, as it is now. */
+  /** Moves an entry to where it belongs as it is now. */
   function keep ({ key, windows }: Bucket, entry: Entry): void {
     let isOpen = false
     let until = -Infinity
@@ -41,7 +43,8 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
       const open = entry[window]
       if (open === undefined) continue
       isOpen = true
-      if (open.count >= (windows[window] ?? Infinity) || !isCallers({ key })) until = Math.max(until, open.endsAt)
+      const isHeld = !isCallers({ key }) || isExhausted({ key }, windows[window] ?? Infinity, open.count)
+      if (isHeld) until = Math.max(until, open.endsAt)
     }
     if (until > -Infinity) {
       evictable.delete(key)
@@ -53,7 +56,7 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
     else if (!evictable.has(key)) evictable.set(key, entry)
   }
 
-  /** For so many new entries. Throws where everything else is exhausted. */
+  /** For `entries` new ones. Throws ApiError where all others are exhausted. */
   function makeRoom (entries: number, at: number): void {
     const missing = () => evictable.size + held.size + entries - maxEntries
     if (missing() > evictable.size && at >= nothingFreeUntil) releaseHeld(at)
@@ -63,7 +66,7 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
     while (missing() > 0) evictable.pop()
   }
 
-  /** Whoever is exhausted no longer may be forgotten; looking again before the next one is free would be work for nothing. */
+  /** Callers who are no longer exhausted may be forgotten. Not tried again before the next of them is free. */
   function releaseHeld (at: number): void {
     nothingFreeUntil = Infinity
     for (const [key, { entry, until }] of held) {
@@ -76,7 +79,7 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
     }
   }
 
-  /** A caller's windows come before the totals: these ask what those answered. */
+  /** A caller's windows come before the totals, whose refund depends on them. */
   function putBack ({ buckets, entries, opened }: Taken, isRefund: boolean): void {
     const at = now()
     let next = 0
@@ -105,34 +108,98 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
     }
   }
 
-  return {
-    take: (buckets) => {
-      const at = now()
-      const found = buckets.map(({ key }) => find(key, at))
-      if (buckets.some(({ windows }, i) => isExhausted(windows, found[i]))) {
-        return { taken: false, windows: states(buckets, found, at), giveBack: () => {}, refund: () => {} }
+  /** `amount` from each window. Room must have been made: all windows are taken, or none. */
+  function count (
+    buckets: readonly Bucket[], found: readonly (Entry | undefined)[], amount: number, at: number
+  ): Taken {
+    const opened: Open[] = []
+    const entries = buckets.map((bucket, i) => {
+      const entry = found[i] ?? { minute: undefined, hour: undefined, day: undefined }
+      for (const window of WINDOWS) {
+        if (bucket.windows[window] === undefined) continue
+        const open = entry[window] ??= { count: 0, refunds: 0, endsAt: at + WINDOW_MS[window] }
+        open.count += amount
+        opened.push(open)
       }
-      // Room is made before anything is counted: all windows are taken, or none.
+      keep(bucket, entry)
+      return entry
+    })
+    return { buckets, entries, opened }
+  }
+
+  function take (buckets: readonly Bucket[]): Take {
+    const at = now()
+    const found = buckets.map(({ key }) => find(key, at))
+    if (buckets.some((bucket, i) => isEmpty(bucket, found[i]))) {
+      return { taken: false, windows: states(buckets, found, at), giveBack: () => {}, refund: () => {} }
+    }
+    makeRoom(found.filter((entry) => entry === undefined).length, at)
+    const taken = count(buckets, found, 1, at)
+    return {
+      taken: true,
+      windows: states(buckets, taken.entries, at),
+      giveBack: () => putBack(taken, false),
+      refund: () => putBack(taken, true)
+    }
+  }
+
+  function reserve ({ buckets, seconds: wanted, most, least, credit }: Reservation): Reserved {
+    const at = now()
+    const found = wanted.map(({ key }) => find(key, at))
+    const seconds = Math.min(most, ...wanted.flatMap(({ key, windows }, i) => WINDOWS.flatMap((window) => {
+      const limit = windows[window]
+      const open = found[i]?.[window]
+      if (limit === undefined) return []
+      const isCredited = open !== undefined && credit?.slots.some((slot) => isSlot(slot, key, window, open)) === true
+      return limit - (open?.count ?? 0) + (isCredited ? (credit?.seconds ?? 0) : 0)
+    })))
+    if (seconds < least) {
+      const windows = states(buckets, buckets.map(({ key }) => find(key, at)), at)
+      return { ...NOTHING_TAKEN, windows, secondsWindows: states(wanted, found, at) }
+    }
+    const one = take(buckets)
+    if (!one.taken) return { ...NOTHING_TAKEN, windows: one.windows, secondsWindows: states(wanted, found, at) }
+    try {
       makeRoom(found.filter((entry) => entry === undefined).length, at)
-      const opened: Open[] = []
-      const entries = buckets.map((bucket, i) => {
-        const entry = found[i] ?? { minute: undefined, hour: undefined, day: undefined }
-        for (const window of WINDOWS) {
-          if (bucket.windows[window] === undefined) continue
-          const open = entry[window] ??= { count: 0, refunds: 0, endsAt: at + WINDOW_MS[window] }
-          open.count++
-          opened.push(open)
-        }
-        keep(bucket, entry)
-        return entry
-      })
-      return {
-        taken: true,
-        windows: states(buckets, entries, at),
-        giveBack: () => putBack({ buckets, entries, opened }, false),
-        refund: () => putBack({ buckets, entries, opened }, true)
+    } catch (error) {
+      one.giveBack()
+      throw error
+    }
+    const { entries } = count(wanted, found, seconds, at)
+    const slots = wanted.flatMap(({ key, windows }, i) => WINDOWS.flatMap((window) =>
+      windows[window] === undefined ? [] : [{ key, window, id: idOf(entries[i]?.[window] as Open) }]))
+    return {
+      taken: true,
+      windows: one.windows,
+      secondsWindows: states(wanted, entries, at),
+      seconds,
+      slots,
+      giveBack: () => {
+        one.giveBack()
+        giveSecondsBack(slots, seconds)
+      },
+      refund: () => {
+        one.refund()
+        giveSecondsBack(slots, seconds)
       }
-    },
+    }
+  }
+
+  function giveSecondsBack (slots: readonly Slot[], seconds: number): void {
+    const at = now()
+    for (const { key, window, id } of slots) {
+      const entry = find(key, at)
+      const open = entry?.[window]
+      if (entry === undefined || open === undefined || idOf(open) !== id) continue
+      open.count = Math.max(0, open.count - seconds)
+      if (open.count === 0) entry[window] = undefined
+    }
+  }
+
+  return {
+    take,
+    reserve,
+    giveSecondsBack,
     peek: (buckets) => {
       const at = now()
       return states(buckets, buckets.map(({ key }) => find(key, at)), at)
@@ -141,8 +208,20 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
   }
 }
 
-function isExhausted (windows: Bucket['windows'], entry: Entry | undefined): boolean {
-  return entry !== undefined && WINDOWS.some((window) => (entry[window]?.count ?? 0) >= (windows[window] ?? Infinity))
+const NOTHING_TAKEN = { taken: false, seconds: 0, slots: [], giveBack: () => {}, refund: () => {} } as const
+
+/** A window that is opened later ends later. */
+function idOf ({ endsAt }: Open): string {
+  return String(endsAt)
+}
+
+function isSlot (slot: Slot, key: string, window: WindowName, open: Open): boolean {
+  return slot.key === key && slot.window === window && slot.id === idOf(open)
+}
+
+function isEmpty (bucket: Bucket, entry: Entry | undefined): boolean {
+  return entry !== undefined &&
+    WINDOWS.some((window) => isExhausted(bucket, bucket.windows[window] ?? Infinity, entry[window]?.count ?? 0))
 }
 
 function states (buckets: readonly Bucket[], entries: readonly (Entry | undefined)[], at: number): WindowState[] {

@@ -1,7 +1,7 @@
 // What a policy is once it is compiled: whom it is for, how much they get, and of what.
 
 import type { Caller } from '../callers/caller.ts'
-import type { Windows } from '../limits/limits.ts'
+import type { Limits } from '../limits/limits.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { SessionRules } from './compile.ts'
 
@@ -12,7 +12,7 @@ export type Policy = Readonly<{
   matches: Matches
   denies: boolean
   /** Null where the file says `limits: none`. */
-  limits: Readonly<{ caller: Windows, total: Windows }> | null
+  limits: Limits | null
   sessions: Readonly<Partial<Record<Kind, SessionRules>>>
 }>
 

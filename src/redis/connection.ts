@@ -1,11 +1,10 @@
-// The connection to Redis, and whether it can be relied on. An answer comes in time, or Redis counts as lost until it has
-// passed a check: then nobody waits for it, and nothing is queued.
+// The connection to Redis, and whether it can be relied on. An answer comes in time, or Redis counts as lost until it
+// has passed a check: until then no request waits for it, and nothing is queued.
 
 import { isIP } from 'node:net'
 import { Redis } from 'ioredis'
 import type { RedisAddress } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
-import { GIVE_BACK, TAKE } from '../limits/redis-scripts.ts'
 import type { Log } from '../records/log.ts'
 
 // Before the next one looks at the environment.
@@ -22,28 +21,31 @@ const RECONNECT_MS = { first: 100, last: 1000 }
 
 /** Each takes how many keys there are, the keys, and the arguments. */
 type Script = (keys: number, ...keysAndArguments: (string | number)[]) => Promise<unknown>
-export type Scripts = Readonly<{ take: Script, giveBack: Script }>
+export type Scripts<Name extends string> = Readonly<Record<Name, Script>>
 
-export type Connection = Readonly<{
+export type Connection<Name extends string> = Readonly<{
   /** Rejects with ApiError `limits_unavailable` in time; `onLate` gets an answer that came after that. */
-  ask: <T>(question: (scripts: Scripts) => Promise<T>, onLate?: (answer: T) => void) => Promise<T>
+  ask: <T>(question: (scripts: Scripts<Name>) => Promise<T>, onLate?: (answer: T) => void) => Promise<T>
   /** A fault of the server makes it false at once, a fault of one key does not. */
   isUp: () => boolean
   wasUp: () => boolean
   close: () => void
 }>
 
-export type ConnectionDeps = Readonly<{
+export type ConnectionDeps<Name extends string> = Readonly<{
+  /** Lua by the name that it is called by. */
+  scripts: Readonly<Record<Name, string>>
   log: Pick<Log, 'info' | 'warn' | 'error'>
   /** What the log says that it means. */
   consequence: string
   /** The last part of the check; rejects where Redis is not to be relied on. */
-  check: (ask: Connection['ask']) => Promise<void>
+  check: (ask: Connection<Name>['ask']) => Promise<void>
 }>
 
-export function connectRedis (
-  { host, port, tls, username, password, database }: RedisAddress, { log, consequence, check }: ConnectionDeps
-): Connection {
+export function connectRedis<Name extends string> (
+  { host, port, tls, username, password, database }: RedisAddress,
+  { scripts: sources, log, consequence, check }: ConnectionDeps<Name>
+): Connection<Name> {
   let state: 'new' | 'up' | 'lost' | 'closed' = 'new'
   let wasUp = false
   let isChecking = false
@@ -70,15 +72,15 @@ export function connectRedis (
     retryStrategy: (times) => Math.min(RECONNECT_MS.last, RECONNECT_MS.first * 2 ** (times - 1)),
     // After a failover the name may lead to another server.
     reconnectOnError: ({ message }) => message.startsWith('READONLY'),
-    scripts: { take: { lua: TAKE }, giveBack: { lua: GIVE_BACK } }
+    scripts: Object.fromEntries(Object.entries<string>(sources).map(([name, lua]) => [name, { lua }]))
   })
-  const scripts = redis as unknown as Scripts
+  const scripts = redis as unknown as Scripts<Name>
   redis.on('ready', checkNow)
   redis.on('error', (cause) => lose(reasonOf(cause)))
   redis.on('close', () => lose('redis_closed'))
 
   async function ask<T> (
-    question: (scripts: Scripts) => Promise<T>, onLate: (answer: T) => void = () => {}
+    question: (scripts: Scripts<Name>) => Promise<T>, onLate: (answer: T) => void = () => {}
   ): Promise<T> {
     try {
       return await inTime(question(scripts), onLate)

@@ -4,7 +4,7 @@ import { isUserWritable } from '../callers/claims.ts'
 import type { CallerEntry } from '../callers/schema.ts'
 import type { SecretSource } from '../config/secrets.ts'
 import { deepFreeze, isObject, type Json, type JsonObject } from '../json.ts'
-import type { Windows } from '../limits/limits.ts'
+import type { Limits, Windows } from '../limits/limits.ts'
 import { schemaCompiler } from '../policy/allowed-schema.ts'
 import { compilePrompt, compileRules, type SessionRules } from '../policy/compile.ts'
 import type { Policies, Policy } from '../policy/policy.ts'
@@ -94,12 +94,11 @@ function compile (
       reviewRules(rules, `${at}.${kind}`, report, legacyOnly)
       sessions[kind] = rules
     }
-    const { total = {}, ...caller } = isObject(entry.limits) ? entry.limits as Windows & { total?: Windows } : {}
     return {
       name: entry.name,
       matches: compileWhen(entry.when),
       denies: entry.deny === true,
-      limits: isObject(entry.limits) ? { caller, total } : null,
+      limits: isObject(entry.limits) ? limitsOf(entry.limits) : null,
       sessions
     }
   })
@@ -138,4 +137,11 @@ function reviewPolicy (entry: PolicyEntry, at: string, file: PolicyFile, report:
   for (const reference of isObject(entry.when) ? Object.keys(entry.when) : []) {
     if (isUserWritable(reference)) report.warning(`${at}.when`, `asks ${reference}, which users can write themselves`)
   }
+}
+
+type Written = Windows & Readonly<{ call_seconds?: Windows }>
+
+function limitsOf (written: Written & Readonly<{ total?: Written }>): Limits {
+  const { total: { call_seconds: totalSeconds = {}, ...total } = {}, call_seconds: seconds = {}, ...caller } = written
+  return { caller, total, callSeconds: { caller: seconds, total: totalSeconds } }
 }

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import type { Redis } from 'ioredis'
 import t from 'tap'
 import { type Bucket, type LimitStore, type Take, WINDOW_MS, type WindowState } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
-import { NO_REDIS, startRedis } from '../support/redis.ts'
+import { letTimePass, NO_REDIS, startRedis } from '../support/redis.ts'
 import { times } from '../support/times.ts'
 import { connectStore } from './store.ts'
 
@@ -72,13 +71,4 @@ function bucketsOf (who: string, own: Bucket['windows'], total: Bucket['windows'
 function seen (states: readonly WindowState[]) {
   return states.map(({ key, window, limit, remaining, resetMs }) =>
     ({ key, window, limit, remaining, steps: Math.ceil(resetMs / STEP_MS) }))
-}
-
-/** Every window is brought so much nearer to its end. */
-async function letTimePass (control: Redis, ms: number): Promise<void> {
-  await control.eval(`
-    for _, key in ipairs(redis.call('KEYS', '{ephemint}:*:*')) do
-      local left = redis.call('PTTL', key) - tonumber(ARGV[1])
-      if left > 0 then redis.call('PEXPIRE', key, left) else redis.call('DEL', key) end
-    end`, 0, ms)
 }

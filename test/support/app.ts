@@ -11,6 +11,7 @@ import type { Test } from 'tap'
 import { type Clock, systemClock } from '../../src/clock.ts'
 import type { JsonObject } from '../../src/json.ts'
 import type { LimitStore } from '../../src/limits/limits.ts'
+import { createMemoryStore } from '../../src/limits/memory.ts'
 import { openService } from '../../src/service.ts'
 import { assertInvariants, type Watched } from './invariants.ts'
 import { keepLines, type KeptLines } from './lines.ts'
@@ -63,7 +64,8 @@ export type AppOptions = Readonly<{
   policy?: string
   env?: Readonly<Record<string, string>>
   signing?: 'HS256' | 'ES256'
-  limits?: LimitStore
+  /** What it names takes the place of the memory store's. */
+  limits?: Partial<LimitStore>
   clock?: Clock
   isDraining?: () => boolean
   waitingFor?: () => readonly string[]
@@ -121,7 +123,7 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
     clock,
     isCold: true,
     watchUpstream,
-    ...(limits === undefined ? {} : { limits }),
+    ...(limits === undefined ? {} : { limits: { ...createMemoryStore(), ...limits } }),
     ...(isDraining === undefined ? {} : { isDraining }),
     ...(waitingFor === undefined ? {} : { waitingFor })
   })

@@ -78,3 +78,12 @@ export async function startRedis (owner: Owner, ...options: string[]): Promise<R
     resume: () => { child?.kill('SIGCONT') }
   }
 }
+
+/** Brings the end of every window nearer. */
+export async function letTimePass (control: Redis, ms: number): Promise<void> {
+  await control.eval(`
+    for _, key in ipairs(redis.call('KEYS', '{ephemint}:*:*')) do
+      local left = redis.call('PTTL', key) - tonumber(ARGV[1])
+      if left > 0 then redis.call('PEXPIRE', key, left) else redis.call('DEL', key) end
+    end`, 0, ms)
+}
