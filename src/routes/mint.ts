@@ -13,7 +13,7 @@ import { sessionToLegacy } from '../realtime/legacy/session.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Audit } from '../records/audit.ts'
 import type { Metrics } from '../records/metrics.ts'
-import type { Call } from '../upstream/client.ts'
+import type { UpstreamRequest } from '../upstream/client.ts'
 import type { Deadline } from '../upstream/deadline.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
 import type { AdmittedCaller } from './admission.ts'
@@ -137,7 +137,7 @@ function assertTaken (take: Take, reply: FastifyReply): Take {
   })
 }
 
-type Context = Pick<Call, 'deadline' | 'onAttempt' | 'onUnknown'>
+type Context = Pick<UpstreamRequest, 'deadline' | 'onAttempt' | 'onUnknown'>
 type Asking = Readonly<{ route: Route, kind: Kind, asked: Asked, granted: Granted, context: Context }>
 
 /** Throws, or rejects with, ApiError. */

@@ -9,20 +9,41 @@ import type { Deadline } from './deadline.ts'
 const MAX_ANSWER_HEADERS = 200
 const answered = createBatch()
 
-export type Answer = Readonly<{
+/** What an answer says before its body. */
+export type Head = Readonly<{
   status: number
   requestId: string | null
-  /** Null where nothing is said. */
+  /** Null without a `Retry-After`. */
   retryAfterMs: number | null
-  /** Undefined where it is not plain JSON. */
+  /** Null unless there is exactly one. */
+  location: string | null
+  /** Upstream's own clock, milliseconds since 1970; null without a usable `Date`. */
+  dateMs: number | null
+}>
+
+export type Answer = Head & Readonly<{
+  /** Undefined where the body is encoded, or framed as no API answers. */
+  text: string | undefined
+  /** Undefined where it is not JSON. */
   body: Json | undefined
 }>
 
 type AnswerHeaders = Dispatcher.ResponseData['headers']
-type Post = Readonly<{ path: string, headers: Record<string, string>, body: string }>
+type Post = Readonly<{
+  path: string
+  headers: Record<string, string>
+  body: string | Buffer
+  /** Called as soon as the head is there: what follows may be cut. */
+  onHead?: ((head: Head) => void) | undefined
+}>
 
-/** Resolves at the deadline, connected or not. By undici's `dispatch`, not `request`: the answer is read whole, and a stream for it costs more than reading it. */
-export function attempt (pool: Pool, post: Post, { signal, waiting }: Deadline): Promise<Answer | ApiError> {
+/**
+ * Resolves at the deadline, connected or not. By undici's `dispatch`, not `request`: the answer is read whole, and a
+ * stream for it costs more than reading it.
+ */
+export function attempt (
+  pool: Pool, { onHead, ...post }: Post, { signal, waiting }: Deadline
+): Promise<Answer | ApiError> {
   return new Promise((resolve) => {
     let sending: Dispatcher.DispatchController | undefined
     let head: { status: number, headers: AnswerHeaders } | undefined
@@ -51,6 +72,7 @@ export function attempt (pool: Pool, post: Post, { signal, waiting }: Deadline):
           return controller.abort(new ApiError('upstream_error', { reason: 'informational', mayHaveMinted: true }))
         }
         head = { status, headers }
+        onHead?.(headOf(head))
       },
       onResponseData: (_controller, chunk) => { chunks.push(chunk) },
       onResponseEnd: () => answered(() => settle(readAnswer(head as NonNullable<typeof head>, chunks))),
@@ -66,18 +88,26 @@ function readAnswer (
   const plain = headers['content-encoding'] === undefined &&
     [undefined, 'chunked'].includes(headers['transfer-encoding'] as string) &&
     Object.keys(headers).length <= MAX_ANSWER_HEADERS
+  const text = plain ? (chunks.length === 1 ? chunks[0] as Buffer : Buffer.concat(chunks)).toString() : undefined
+  return { ...headOf({ status, headers }), text, body: text === undefined ? undefined : parse(text) }
+}
+
+function headOf ({ status, headers }: { status: number, headers: AnswerHeaders }): Head {
+  const { location } = headers
+  const dateMs = Date.parse(String(headers.date))
   return {
     status,
     requestId: plainHeader(headers['x-request-id']),
     retryAfterMs: retryAfter(headers),
-    body: plain ? parse((chunks.length === 1 ? chunks[0] as Buffer : Buffer.concat(chunks)).toString()) : undefined
+    location: typeof location === 'string' ? location : null,
+    dateMs: Number.isNaN(dateMs) ? null : dateMs
   }
 }
 
-/** Cut short, or larger than anything that we asked for. A 200 may have minted. */
+/** Cut short, or larger than anything that we asked for. A success may have minted. */
 function answerCut ({ status, headers }: { status: number, headers: AnswerHeaders }, cause: Error): ApiError {
   return new ApiError('upstream_error', {
-    reason: 'answer_cut', mayHaveMinted: status === 200, upstreamRequestId: plainHeader(headers['x-request-id']), cause
+    reason: 'answer_cut', mayHaveMinted: status < 300, upstreamRequestId: plainHeader(headers['x-request-id']), cause
   })
 }
 
@@ -108,7 +138,7 @@ export function codeOf (cause: unknown): string {
   return typeof code === 'string' ? code : ''
 }
 
-/** `retry-after-ms`, or `retry-after` in seconds or as a date. Null where neither is there, a second where they say nothing usable. */
+/** `retry-after-ms`, or `retry-after` in seconds or as a date: null without either, a second if neither is usable. */
 function retryAfter ({ 'retry-after-ms': ms, 'retry-after': after }: AnswerHeaders): number | null {
   if (ms === undefined && after === undefined) return null
   const [inMs, inSeconds] = [ms, after].map((value) =>

@@ -1,4 +1,4 @@
-// The one call made with the key. Fixed origin, no redirect, total deadline, capped answer, at most one retry.
+// Requests made with the key. Fixed origin, no redirect, total deadline, capped answer, at most one retry.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import { Pool } from 'undici'
@@ -7,32 +7,44 @@ import { ApiError } from '../errors.ts'
 import { isObject, type JsonObject } from '../json.ts'
 import { CONNECT_TIMEOUT_MS, CONNECTING } from '../outbound/connect.ts'
 import type { Log } from '../records/log.ts'
-import { type Answer, attempt } from './attempt.ts'
+import { type Answer, attempt, type Head } from './attempt.ts'
 import { createUpstreamBreaker } from './breaker.ts'
 import type { Deadline } from './deadline.ts'
 import type { Key } from './key.ts'
 
 const MAX_ANSWER_BYTES = 256 * 1024
 const MAX_PAUSE_MS = 60_000
+const JSON_TYPE = 'application/json'
+/** Hang-ups are short and may come all at once, at a stop. */
+const DIRECT_CONNECTIONS = 64
 
-export type Call = Readonly<{
+/** The headers that carry the key. */
+export type KeyHeaders = Readonly<Record<string, string>>
+
+export type UpstreamRequest = Readonly<{
   /** Below the base URL: `/realtime/client_secrets`. */
   path: string
-  body: JsonObject
+  contentType?: string
+  body: string | Buffer
   safetyIdentifier: string
   requestId: string
-  /** Of the whole mint, retry and second route included. */
+  /** Total, retry and second route included. */
   deadline: Deadline
+  /** False where a second success would do harm: then only a rejected key is tried again, once it was read anew. */
+  isRepeatable: boolean
   /** A request to upstream begins: from here on it is not free. */
-  onAttempt?: () => void
+  onAttempt?: (key: KeyHeaders) => void
+  onHead?: (head: Head) => void
   /** The first attempt may have minted, and a second one did, or may have, too. */
   onUnknown?: (first: ApiError) => void
 }>
 
 export type Client = Readonly<{
   /** Any answer with a status, a usable one or not. Throws ApiError where there is none. */
-  call: (call: Call) => Promise<Answer>
-  /** What the server says to a GET with the key, which mints nothing: for `npm run doctor`. Rejects with undici's error. */
+  request: (request: UpstreamRequest) => Promise<Answer>
+  /** Past breaker, pause and bound, on connections of its own, never retried: for what ends a call. */
+  direct: (post: DirectPost) => Promise<Answer | ApiError>
+  /** The answer to a GET with the key, which mints nothing: for `npm run doctor`. Rejects with undici's error. */
   ask: (path: string) => Promise<Readonly<{ status: number, date: string }>>
   /** Opens a connection before the first mint needs it. */
   warm: () => Promise<void>
@@ -40,7 +52,16 @@ export type Client = Readonly<{
   close: () => Promise<void>
 }>
 
-/** Told of every attempt: its status, or why there was none. */
+export type DirectPost = Readonly<{
+  path: string
+  key: KeyHeaders
+  /** Content-Type and body; none: an empty body. */
+  content?: Readonly<{ type: string, body: string | Buffer }>
+  safetyIdentifier: string
+  deadline: Deadline
+}>
+
+/** Called with the outcome of every attempt: a status, or why there was none. */
 export type Watch = Readonly<{ attempted: (outcome: string) => void, retried: () => void }>
 
 const UNWATCHED: Watch = { attempted: () => {}, retried: () => {} }
@@ -48,8 +69,8 @@ const UNWATCHED: Watch = { attempted: () => {}, retried: () => {} }
 export function createClient (
   config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn'>, watch = UNWATCHED
 ): Client {
-  const pool = new Pool(config.baseUrl.origin, {
-    connections: config.concurrency,
+  const openPool = (connections: number) => new Pool(config.baseUrl.origin, {
+    connections,
     ...CONNECTING,
     // The deadline is a signal: these are renewed by each byte that drips in.
     headersTimeout: 0,
@@ -59,10 +80,10 @@ export function createClient (
     // A response to a POST is never to be mistaken for another's.
     pipelining: 1
   })
+  const pool = openPool(config.concurrency)
+  let directPool: Pool | undefined
   const basePath = config.baseUrl.pathname.replace(/\/$/, '')
   const fixedHeaders = {
-    'content-type': 'application/json',
-    accept: 'application/json',
     ...(config.organization === null ? {} : { 'openai-organization': config.organization }),
     ...(config.project === null ? {} : { 'openai-project': config.project })
   }
@@ -70,33 +91,39 @@ export function createClient (
   let pausedUntilMs = -Infinity
   const breaker = createUpstreamBreaker(log)
 
-  async function guarded (call: Call, body: string): Promise<Answer | ApiError> {
-    const { path, safetyIdentifier, requestId, deadline } = call
+  async function guarded (request: UpstreamRequest): Promise<Answer | ApiError> {
+    const { path, contentType = JSON_TYPE, body, safetyIdentifier, requestId, deadline, onAttempt, onHead } = request
+    const sent = key.headers()
     const headers = {
-      ...fixedHeaders, ...key.headers(), 'openai-safety-identifier': safetyIdentifier, 'x-client-request-id': requestId
+      ...fixedHeaders,
+      ...sent,
+      'content-type': contentType,
+      accept: contentType === JSON_TYPE ? JSON_TYPE : '*/*',
+      'openai-safety-identifier': safetyIdentifier,
+      'x-client-request-id': requestId
     }
     const outcome = await breaker.ask(() => {
-      call.onAttempt?.()
-      return attempt(pool, { path: basePath + path, headers, body }, deadline)
+      onAttempt?.(sent)
+      return attempt(pool, { path: basePath + path, headers, body, onHead }, deadline)
     }, safetyIdentifier)
     watch.attempted(outcome instanceof ApiError ? String(outcome.reason) : String(outcome.status))
     return outcome
   }
 
-  /** What came of it in the end. A key that was rejected, and is the one that we have, is somebody's to replace. */
+  /** Logged only if rereading the key did not help: an operator must replace it. */
   function conclude (outcome: Answer | ApiError): Answer {
     if (rejectsKey(outcome)) {
       log.error(
         { code: 'upstream_rejected', upstream_request_id: (outcome as Answer).requestId }, 'upstream rejects the key'
       )
     }
-    // Upstream counts all our mints together: whoever comes next need not ask to be told the same.
+    // Upstream counts all our requests together: the next one would get the same answer.
     if (isLimited(outcome)) pausedUntilMs = performance.now() + Math.min(MAX_PAUSE_MS, outcome.retryAfterMs)
     return orThrow(outcome)
   }
 
   return {
-    call: async (call) => {
+    request: async (request) => {
       if (inFlight >= config.concurrency) {
         throw new ApiError('overloaded', { reason: 'upstream_concurrency', retryAfterSeconds: 1 })
       }
@@ -108,28 +135,39 @@ export function createClient (
       }
       inFlight++
       try {
-        const body = JSON.stringify(call.body)
         const sent = key.headers()
-        const first = await guarded(call, body)
-        const pauseMs = rejectsKey(first) ? await key.reread(sent) ? 0 : null : retryPause(first)
-        if (pauseMs === null || performance.now() + pauseMs >= call.deadline.atMs) return conclude(first)
+        const first = await guarded(request)
+        const pauseMs = rejectsKey(first)
+          ? await key.reread(sent) ? 0 : null
+          : request.isRepeatable ? retryPause(first) : null
+        if (pauseMs === null || performance.now() + pauseMs >= request.deadline.atMs) return conclude(first)
         await wait(pauseMs)
         watch.retried()
-        const second = await guarded(call, body)
+        const second = await guarded(request)
         if (!(first instanceof ApiError) || !first.mayHaveMinted) return conclude(second)
         // What the first attempt may have minted stays unknown, whatever the second one did.
         if (!mayHaveMinted(second)) return conclude(first)
-        call.onUnknown?.(first)
+        request.onUnknown?.(first)
         return conclude(second)
       } finally {
         inFlight--
       }
     },
+    direct: ({ path, key, content, safetyIdentifier, deadline }) => {
+      directPool ??= openPool(DIRECT_CONNECTIONS)
+      const headers = {
+        ...fixedHeaders,
+        ...key,
+        ...(content === undefined ? {} : { 'content-type': content.type }),
+        'openai-safety-identifier': safetyIdentifier
+      }
+      return attempt(directPool, { path: basePath + path, headers, body: content?.body ?? '' }, deadline)
+    },
     ask: async (path) => {
       const { statusCode, headers, body } = await pool.request({
         method: 'GET',
         path: basePath + path,
-        headers: { ...fixedHeaders, ...key.headers() },
+        headers: { ...fixedHeaders, ...key.headers(), accept: JSON_TYPE },
         signal: AbortSignal.timeout(config.timeoutMs)
       })
       // How much it then goes on to say does not matter.
@@ -143,14 +181,18 @@ export function createClient (
       )
     },
     state: () => ({ inFlight, isBreakerOpen: breaker.isOpen() }),
-    close: () => pool.close()
+    close: async () => { await Promise.all([pool.close(), directPool?.close()]) }
   }
 }
 
 const RETRIED = new Set([408, 409, 500, 502, 503, 504])
-const BILLING = /^(insufficient_quota|credit_balance_exhausted|.*_spend_limit_exceeded|organization_usage_limit_exceeded)$/
+const BILLING =
+  /^(insufficient_quota|credit_balance_exhausted|.*_spend_limit_exceeded|organization_usage_limit_exceeded)$/
 
-/** How long to wait before the one retry, or null where none is safe (a duplicate mint is harmless, but each is one more credential). */
+/**
+ * How long to wait before the one retry, or null where none is safe: a duplicate mint is harmless, but each is one more
+ * credential.
+ */
 function retryPause (outcome: Answer | ApiError): number | null {
   if (outcome instanceof ApiError) {
     return outcome.reason === 'econnrefused' || outcome.reason === 'connection_reset' ? 50 : null

@@ -6,7 +6,7 @@ export type Deadline = Readonly<{ signal: AbortSignal, atMs: number, waiting: Se
 const SHARED_FOR_MS = 50
 
 /**
- * The deadline of a mint that begins now. Those that begin within 50 ms share one, which is at most so much early: a signal,
+ * The deadline of a mint that begins now. Those that begin within 50 ms share one, which is early by at most that: a signal,
  * a listener and a timer for each mint would cost a tenth of the processor.
  */
 export function createDeadlines (ms: number): () => Deadline {

@@ -8,7 +8,7 @@ import { legacyCanCarry, writeLegacy } from '../realtime/legacy/request.ts'
 import { sessionFromLegacy } from '../realtime/legacy/session.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Answer } from './attempt.ts'
-import { type Call, type Client, errorOf, isBilling } from './client.ts'
+import { type Client, errorOf, isBilling, type UpstreamRequest } from './client.ts'
 
 export type MintRequest = Readonly<{
   kind: Kind
@@ -16,7 +16,7 @@ export type MintRequest = Readonly<{
   expiresAfterSeconds: number
   /** The client came by a legacy route. */
   legacy: boolean
-  /** The client's own name for a path of the upstream body that upstream complains of; null where the client sent nothing there. */
+  /** The client's own name for a path of the upstream body; null where the client sent nothing there. */
   clientParam: (path: Path, legacy: boolean) => string | null
 }>
 
@@ -33,7 +33,7 @@ export type Minted = Readonly<{
 
 /** What is asked of upstream, and in which of the two shapes. */
 export type Route = Readonly<{ path: string, body: JsonObject, legacy: boolean }>
-type Context = Omit<Call, 'path' | 'body'>
+type Context = Omit<UpstreamRequest, 'path' | 'body' | 'contentType' | 'isRepeatable' | 'onHead'>
 
 export type Mint = (request: MintRequest, context: Context) => Promise<Minted>
 
@@ -52,7 +52,8 @@ export function createMint (
     const began = performance.now()
     const read = (answer: Answer, route: Route): Minted =>
       ({ ...readMinted(answer, route, request), tookMs: performance.now() - began })
-    const ask = (route: Route) => client.call({ ...context, path: route.path, body: route.body })
+    const ask = ({ path, body }: Route) =>
+      client.request({ ...context, path, body: JSON.stringify(body), isRepeatable: true })
     const [first, second] = upstreamRoutes(request, mintApi)
     if (second === undefined) return read(await ask(first), first)
     if ((goneUntil.get(first.path) ?? 0) <= now()) {

@@ -35,9 +35,10 @@ async function startWithKeyFile (
     key.close()
     client.close()
   })
-  const call = () => client.call({
+  const call = () => client.request({
     path: '/realtime/client_secrets',
-    body: {},
+    body: '{}',
+    isRepeatable: true,
     safetyIdentifier: 'ada',
     requestId: 'r',
     deadline: createDeadlines(5000)()

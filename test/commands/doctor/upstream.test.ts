@@ -171,7 +171,7 @@ t.test('a mint that takes too long is given up', async (t) => {
 t.test('a fault of ours is not taken for one of upstream', async (t) => {
   const { config, client } = clientFor(t, 'http://127.0.0.1:9/v1')
   await t.rejects(
-    tryMint(config, { ...client, call: async () => { throw new TypeError('ours') } }, policiesOf(OPEN)),
+    tryMint(config, { ...client, request: async () => { throw new TypeError('ours') } }, policiesOf(OPEN)),
     { message: 'ours' }
   )
 })
