@@ -146,6 +146,7 @@ t.test('edge H1b: what arrives while some is held comes behind it, though Node r
   socket.write(get('/held').repeat(8) + get('/first'))
   await until('eight', () => held.length === 8)
   socket.write(get('/second'))
+  held[0]?.req.socket.resume()
   await until('the second packet', () => looked() === 2)
   t.equal(seen.begun, 8)
   for (const response of held) response.end('held')
