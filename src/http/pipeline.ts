@@ -15,7 +15,8 @@ const SHORTEST_HEAD = 'GET / HTTP/1.1\r\n\r\n'.length
 const UNREAD_LOOKS = 13
 
 type Connection = {
-  readonly unanswered: Set<ServerResponse>
+  /** In their order. Those that have closed are struck off when it is next asked for. */
+  unanswered: ServerResponse[]
   /** Bytes that the parser has not seen. */
   held: Buffer | null
   readonly parse: (bytes: Buffer) => void
@@ -28,12 +29,18 @@ export function boundPipelines (server: Server, onBytes: (bytes: Buffer, socket:
   const connections = new Map<Socket, Connection>()
   const proceedInTurn = createTurns((socket) => {
     const connection = connections.get(socket)
-    return connection !== undefined && begin(socket, connection)
+    return connection !== undefined && proceed(socket, connection)
   })
+  const proceed = (socket: Socket, connection: Connection): boolean => {
+    if (begin(socket, connection)) return true
+    // Answers end in their order: what is held may not go on before the oldest has.
+    if (connection.held !== null) (connection.unanswered[0] as ServerResponse).once('close', () => proceedInTurn(socket))
+    return false
+  }
   server.on('connection', (socket: Socket) => {
     // Node's own listener, the only one yet. With one of ours in its place Node reads through the stream, not past it.
     const [parse] = socket.listeners('data') as [(bytes: Buffer) => void]
-    const connection: Connection = { unanswered: new Set(), held: null, parse, unread: null, looks: 0 }
+    const connection: Connection = { unanswered: [], held: null, parse, unread: null, looks: 0 }
     connections.set(socket, connection)
     socket.on('data', (bytes: Buffer) => {
       if (connection.held !== null) {
@@ -44,20 +51,15 @@ export function boundPipelines (server: Server, onBytes: (bytes: Buffer, socket:
       }
       if (socket.writable) onBytes(bytes, socket)
       connection.held = bytes
-      const isPipelined = connection.unanswered.size > 0 && bytes.includes(HEAD_END)
+      const isPipelined = pendingOf(connection).length > 0 && bytes.includes(HEAD_END)
       if (isPipelined) socket.pause()
-      if (isPipelined || begin(socket, connection)) proceedInTurn(socket)
+      if (isPipelined || proceed(socket, connection)) proceedInTurn(socket)
     })
     socket.removeListener('data', parse)
     socket.once('close', () => connections.delete(socket))
   })
   server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
-    const connection = connections.get(socket) as Connection
-    connection.unanswered.add(response)
-    response.once('close', () => {
-      connection.unanswered.delete(response)
-      if (connection.held !== null) proceedInTurn(socket)
-    })
+    (connections.get(socket) as Connection).unanswered.push(response)
   })
   const timer = setInterval(() => {
     for (const [socket, connection] of connections) if (isUnread(connection)) socket.destroy()
@@ -88,8 +90,8 @@ function createTurns (proceed: (socket: Socket) => boolean): (socket: Socket) =>
 
 /** Hands one head, and what is before it, to the parser. Returns whether the next one may follow. */
 function begin (socket: Socket, connection: Connection): boolean {
-  const { held, unanswered, parse } = connection
-  if (held !== null && socket.writable && mayBegin(unanswered)) {
+  const { held, parse } = connection
+  if (held !== null && socket.writable && mayBegin(connection)) {
     const end = endOfFirst(held)
     connection.held = end < held.length ? held.subarray(end) : null
     parse(held.subarray(0, end))
@@ -98,29 +100,35 @@ function begin (socket: Socket, connection: Connection): boolean {
   if (!socket.writable) connection.held = null
   if (connection.held !== null) {
     socket.pause()
-    return mayBegin(unanswered)
+    return mayBegin(connection)
   }
   if (socket.isPaused()) socket.resume()
   return false
 }
 
+function pendingOf (connection: Connection): readonly ServerResponse[] {
+  const { unanswered } = connection
+  if (unanswered.length === 0) return unanswered
+  connection.unanswered = unanswered.filter(({ closed }) => !closed)
+  return connection.unanswered
+}
+
 /** Not while an answer waits to be taken, be it by the client or behind an earlier one. */
-function mayBegin (unanswered: ReadonlySet<ServerResponse>): boolean {
-  if (unanswered.size >= MAX_UNANSWERED) return false
-  for (const { headersSent } of unanswered) if (headersSent) return false
-  return true
+function mayBegin (connection: Connection): boolean {
+  const pending = pendingOf(connection)
+  return pending.length < MAX_UNANSWERED && !pending.some(({ headersSent }) => headersSent)
 }
 
 /** Where the first of several heads ends; the length of the bytes where there is at most one. */
 function endOfFirst (bytes: Buffer): number {
   const found = bytes.indexOf(HEAD_END, SHORTEST_HEAD - HEAD_END.length)
   const end = found + HEAD_END.length
-  return found === -1 || bytes.indexOf(HEAD_END, end) === -1 ? bytes.length : end
+  return found === -1 || end === bytes.length || bytes.indexOf(HEAD_END, end) === -1 ? bytes.length : end
 }
 
 /** The oldest answer alone: those behind it wait for it, and it may be in work. */
 function isUnread (connection: Connection): boolean {
-  const [oldest] = connection.unanswered
+  const [oldest] = pendingOf(connection)
   const unread = oldest?.headersSent === true ? oldest : null
   connection.looks = unread !== null && unread === connection.unread ? connection.looks + 1 : 0
   connection.unread = unread
