@@ -1,5 +1,5 @@
-// npm run soak -- --edge [--minutes N]: good clients at a fixed rate beside connections that never read, connections that drip, and floods
-// of refusals. Every good mint is answered, 99 in 100 of them at once, and memory stays flat.
+// npm run soak -- --edge [--minutes N]: good clients at a fixed rate beside connections that never read, connections
+// that drip, and floods of refusals. Every good mint is answered, 99 in 100 of them at once, and memory stays flat.
 
 import { fork } from 'node:child_process'
 import { once } from 'node:events'

@@ -10,7 +10,7 @@ const LOOK_MS = 500
 const MAX_LATE_MS = 1000
 const MAX_HEAP_SHARE = 0.85
 
-/** `maxInFlight` bounds the requests that are in work: those whose body is there, and whose answer is not handed over. */
+/** `maxInFlight` bounds the requests in work: their body is there, and their answer is not handed over. */
 export function registerOverload (app: FastifyInstance, maxInFlight: number): void {
   const inWork = new Set<ServerResponse>()
   let pressure: string | null = null

@@ -1,18 +1,18 @@
-// Pipelining, bounded. Node begins every request that a packet holds, thousands of them, and keeps the answers for as long as
-// the client does not read them. Here bytes go to the parser head by head; what may not begin yet stays bytes, and waits behind
-// the requests of those who do not pipeline.
+// Pipelining, bounded. Node begins every request that a packet holds, thousands of them, and keeps the answers for as
+// long as the client does not read them. Here bytes go to the parser head by head; what may not begin yet stays bytes,
+// and waits behind the requests of clients that do not pipeline.
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
 const MAX_UNANSWERED = 8
-/** Of all connections together, in one turn of the event loop: what the kernel keeps of unread answers is work for minutes. */
+/** Of all connections, in one turn of the event loop: what the kernel keeps of unread answers is work for minutes. */
 const MAX_IN_A_TURN = 4
 const HEAD_END = '\r\n\r\n'
 /** No head ends sooner: what looks like it is part of a body, or of a head that began in an earlier packet. */
 const SHORTEST_HEAD = 'GET / HTTP/1.1\r\n\r\n'.length
-/** An answer that was unread at this many looks in a row ends its connection: within 15 seconds. */
-const UNREAD_LOOKS = 13
+/** An answer unread at this many looks after the first ends its connection: 10 s, once the kernel's buffers are full. */
+const UNREAD_LOOKS = 9
 
 type Connection = {
   /** In their order. Those that have closed are struck off when it is next asked for. */
@@ -34,11 +34,12 @@ export function boundPipelines (server: Server, onBytes: (bytes: Buffer, socket:
   const proceed = (socket: Socket, connection: Connection): boolean => {
     if (begin(socket, connection)) return true
     // Answers end in their order: what is held may not go on before the oldest has.
-    if (connection.held !== null) (connection.unanswered[0] as ServerResponse).once('close', () => proceedInTurn(socket))
+    const [oldest] = connection.unanswered as [ServerResponse]
+    if (connection.held !== null) oldest.once('close', () => proceedInTurn(socket))
     return false
   }
   server.on('connection', (socket: Socket) => {
-    // Node's own listener, the only one yet. With one of ours in its place Node reads through the stream, not past it.
+    // Node's own listener, so far the only one. With ours in its place Node reads through the stream, not past it.
     const [parse] = socket.listeners('data') as [(bytes: Buffer) => void]
     const connection: Connection = { unanswered: [], held: null, parse, unread: null, looks: 0 }
     connections.set(socket, connection)
