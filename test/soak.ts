@@ -1,4 +1,4 @@
-// npm run soak [-- --seconds N --rate R]: mints at a fixed rate while faults come and go, and holds the books against each other.
+// npm run soak [-- --seconds N --rate R | --edge --minutes N]: mints at a fixed rate while faults come and go, and holds the books against each other.
 
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
@@ -8,6 +8,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { JsonObject } from '../src/json.ts'
+import { edgeSoak } from './edge-soak.ts'
 import {
   type Counted, type CountingUpstream,
   createClients, createScript, startCountingUpstream
@@ -262,11 +263,17 @@ function megabytes (bytes: number): string {
 }
 
 if (import.meta.main) {
-  const { values } = parseArgs(
-    { options: { seconds: { type: 'string', default: '60' }, rate: { type: 'string', default: '50' } } }
-  )
-  const problems = await soak(
-    { seconds: Number(values.seconds), rate: Number(values.rate), report: (line) => console.log(line) }
-  )
+  const { values: { edge, ...values } } = parseArgs({
+    options: {
+      seconds: { type: 'string', default: '60' },
+      rate: { type: 'string', default: '50' },
+      edge: { type: 'boolean', default: false },
+      minutes: { type: 'string', default: '60' }
+    }
+  })
+  const report = (line: string) => console.log(line)
+  const problems = edge
+    ? await edgeSoak({ minutes: Number(values.minutes), report })
+    : await soak({ seconds: Number(values.seconds), rate: Number(values.rate), report })
   process.exit(problems.length === 0 ? 0 : 1)
 }

@@ -19,9 +19,9 @@ export function registerWire (app: FastifyInstance): void {
     if (isRtsp(bytes, socket)) answerMalformed({}, socket)
   })
   for (const event of ['checkContinue', 'checkExpectation']) {
-    app.server.on(
-      event, (request: IncomingMessage, response: ServerResponse) => app.server.emit('request', request, response)
-    )
+    app.server.on(event, (request: IncomingMessage, response: ServerResponse) => {
+      app.server.emit('request', request, response)
+    })
   }
   app.server.on('connect', (_request: IncomingMessage, socket: Socket) => answerMalformed({}, socket))
 

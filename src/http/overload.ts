@@ -10,9 +10,9 @@ const LOOK_MS = 500
 const MAX_LATE_MS = 1000
 const MAX_HEAP_SHARE = 0.85
 
-/** `maxInFlight` bounds the requests that are in work: those whose body is there, and whose answer is not handed over. */
+/** `maxInFlight` bounds the requests in work: their body is there, and their answer is not handed over. */
 export function registerOverload (app: FastifyInstance, maxInFlight: number): void {
-  let inFlight = 0
+  const inWork = new Set<ServerResponse>()
   let pressure: string | null = null
   let lookedAt = performance.now()
   const timer = setInterval(() => {
@@ -23,24 +23,21 @@ export function registerOverload (app: FastifyInstance, maxInFlight: number): vo
   }, LOOK_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
 
-  const inWork = new WeakSet<ServerResponse>()
-  const leave = (response: ServerResponse) => { if (inWork.delete(response)) inFlight-- }
   // Also for what is not handed over at all, because the client has gone.
-  const leaveAtClose = function (this: ServerResponse) { leave(this) }
+  const leaveAtClose = function (this: ServerResponse) { inWork.delete(this) }
   app.addHook('onRequest', (_request, _reply, done) => {
     done(pressure === null ? undefined : overloaded(pressure))
   })
   // Behind the address limit, authentication and the body: none of those who wait there takes a place from the others.
   app.addHook('preValidation', (_request, { raw }, done) => {
-    if (inFlight >= maxInFlight) return done(overloaded('in_flight'))
-    inFlight++
+    if (inWork.size >= maxInFlight) return done(overloaded('in_flight'))
     inWork.add(raw)
     raw.once('close', leaveAtClose)
     done()
   })
   // When the client reads the answer is the client's choice.
   app.addHook('onSend', (_request, { raw }, _payload, done) => {
-    leave(raw)
+    inWork.delete(raw)
     done()
   })
 }

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net'
 const LINE_END = /RTSP\/1\.[01]\r\n/
 const BYTES = 'RTSP/1.0\r\n'.length
 /** What a packet ends with that breaks such a line in two. */
-const BROKEN = new Set(Buffer.from('RTSP/1.0\r'))
+const BROKEN = new Set([...'RTSP/1.0\r'].map((char) => char.charCodeAt(0)))
 
 /** Takes what arrives, packet by packet. */
 export function findRtsp (): (bytes: Buffer, socket: Socket) => boolean {

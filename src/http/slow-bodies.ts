@@ -1,4 +1,5 @@
-// Bodies that are still coming when their caller is known: each takes as long as its sender likes, up to the request's timeout.
+// Bodies that are still coming when their caller is known: each takes as long as its sender likes, up to the request's
+// timeout.
 
 import type { FastifyInstance } from 'fastify'
 import { ApiError } from '../errors.ts'
@@ -8,7 +9,7 @@ import { clientKey } from './address.ts'
 const MAX_OF_ADDRESS = 256
 const MAX_OF_CALLER = 32
 
-/** Behind authentication. Refused as a limit, not as an overload: it is one sender's doing, and for others there is room. */
+/** Behind authentication. Refused as a limit, not as an overload: one sender causes it, and others have room. */
 export function registerSlowBodies (app: FastifyInstance): void {
   const addresses = createCount(MAX_OF_ADDRESS)
   const callers = createCount(MAX_OF_CALLER)

@@ -70,7 +70,8 @@ t.test('edge H1b: of 1,000 pipelined requests no more than 8 are in work, none b
   socket.write(paths.map(get).join(''))
   const text = await receive(socket, (text) => text.endsWith('/999'))
   t.same([...text.matchAll(/\r\n\r\n(\/\d+)/g)].map(([, path]) => path), paths)
-  t.same(seen, { begun: 1000, mostAtOnce: 8, behindUnread: 0 })
+  t.match(seen, { begun: 1000, behindUnread: 0 })
+  t.ok(seen.mostAtOnce <= 8, `${seen.mostAtOnce} at once`)
 })
 
 t.test('edge H1b: however requests and packets are cut, each is answered, with its own body', async (t) => {
@@ -141,6 +142,28 @@ t.test('edge H1c: what is in work is waited for, and so is a client that reads',
   t.match(await receive(socket, (text) => text.endsWith('done')), /held[^]*done$/)
 })
 
+t.test('edge H1b: of all pipelines together four requests are begun in a turn, and one that comes alone waits for none of them', async (t) => {
+  let [ofTurn, most, alone] = [0, 0, 0]
+  const { open, seen, server } = await serve(t, (_request, response) => response.end())
+  const firsts = new Set<Socket>()
+  server.prependListener('request', ({ url, socket }: IncomingMessage) => {
+    if (url === '/alone') alone = seen.begun
+    // What nothing is before is begun as it comes.
+    if (url === '/alone' || !firsts.has(socket)) return firsts.add(socket)
+    if (++ofTurn === 1) setImmediate(() => setImmediate(() => { ofTurn = 0 }))
+    most = Math.max(most, ofTurn)
+  })
+  const sockets = await Promise.all(Array.from({ length: 50 }, () => open()))
+  const other = await open()
+  for (const socket of sockets) socket.resume().write(get('/').repeat(100))
+  await until('some to be begun', () => seen.begun > 50)
+  other.write(get('/alone'))
+  await once(other, 'data')
+  t.ok(alone < 50 * 100, `behind ${alone}`)
+  await until('all', () => seen.begun === 50 * 100 + 1, 30_000)
+  t.ok(most <= 8, `${most} in two turns`)
+})
+
 t.test('edge H1b: what arrives while some is held comes behind it, though Node reads on for the sake of a body', async (t) => {
   const held: ServerResponse[] = []
   const { open, seen, looked } = await serve(t, ({ url }, response) => {
@@ -151,8 +174,9 @@ t.test('edge H1b: what arrives while some is held comes behind it, though Node r
   socket.write(get('/held').repeat(8) + get('/first'))
   await until('eight', () => held.length === 8)
   socket.write(get('/second'))
-  await until('the second packet', () => looked() === 2)
-  t.equal(seen.begun, 8)
+  held[0]?.req.socket.resume()
+  await until('Node to have read on and been stopped again', () => held[0]?.req.socket.isPaused())
+  t.same([seen.begun, looked()], [8, 1])
   for (const response of held) response.end('held')
   t.match(await receive(socket, (text) => text.endsWith('/second')), /(held[^]*){8}\/first[^]*\/second$/)
 })
