@@ -86,7 +86,7 @@ export async function buildApp (
   registerStrictJson(app)
 
   registerHealth(app, () => isDraining() ? ['drain'] : waitingFor())
-  const limitAddress = await createAddressLimit(app, config.addressLimitPerMinute)
+  const limitAddress = createAddressLimit(config.addressLimitPerMinute)
   await app.register(async (admitted) => {
     registerOverload(admitted, config.upstream.concurrency + BEFORE_UPSTREAM)
     const arrived = createBatch()

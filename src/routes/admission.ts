@@ -38,8 +38,8 @@ export function registerAdmission (
     return { ...identified, policy, buckets: bucketsOf(policy, identifier) }
   }
 
-  app.addHook('onRequest', limitAddress)
   app.addHook('onRequest', (request, _reply, done) => {
+    limitAddress(request)
     const by = rulebook()
     const caller = by.callers.authenticate(request)
     // Whose credential is remembered comes as the same object each time, and from one rulebook alone.

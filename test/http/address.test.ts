@@ -3,7 +3,9 @@
 import t from 'tap'
 import { addressRanges, inRanges } from '../../src/config/addresses.ts'
 import { clientKey, trustedProxies } from '../../src/http/address.ts'
+import { createAddressLimit } from '../../src/http/address-limit.ts'
 import { type App, POLICY, startApp } from '../support/app.ts'
+import { exchange } from '../support/raw-http.ts'
 
 const LIMITED = { ADDRESS_LIMIT_PER_MINUTE: '2' }
 const from = (app: App, forwarded: string) => app.mint('client_secrets', {}, { 'x-forwarded-for': forwarded })
@@ -71,6 +73,27 @@ t.test('health is asked as often as anyone likes, and zero is off', async (t) =>
   for (let i = 0; i < 5; i++) t.equal((await app.request('/livez')).status, 200)
   const free = await startApp(t, { policy: POLICY, env: { ADDRESS_LIMIT_PER_MINUTE: '0' } })
   for (let i = 0; i < 5; i++) t.equal((await free.mint('client_secrets')).status, 200)
+})
+
+t.test('E11: of a burst that one turn brings, exactly the limit passes', async (t) => {
+  const app = await startApp(t, { env: { ADDRESS_LIMIT_PER_MINUTE: '200' } })
+  const asked = `GET /v1/realtime/policy HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await app.token()}\r\n\r\n`
+  const answers = await Promise.all(Array.from({ length: 50 }, () => exchange(app, asked.repeat(6), 6)))
+  const statuses = answers.flat().map(({ status }) => status)
+  t.same([200, 429].map((wanted) => statuses.filter((status) => status === wanted).length), [200, 100])
+})
+
+t.test('E11: each address has a minute of its own, and then a new one', async (t) => {
+  let now = 0
+  const check = createAddressLimit(2, () => now)
+  const ask = (ip: string) => check({ ip })
+  ask('192.0.2.1')
+  now = 59_000
+  ask('192.0.2.1')
+  t.throws(() => ask('192.0.2.1'), { code: 'rate_limit_exceeded', reason: 'address', retryAfterSeconds: 1 })
+  t.doesNotThrow(() => ask('192.0.2.2'))
+  now = 60_000
+  t.doesNotThrow(() => ask('192.0.2.1'))
 })
 
 t.test('a client is known by its address', async (t) => {
