@@ -12,8 +12,8 @@ const MAX_ADDRESSES = 100_000
 export type LimitAddress = (request: Pick<FastifyRequest, 'ip'>) => void
 
 /**
- * Zero is off. `now` is monotonic, in milliseconds. Counts and checks in one step: @fastify/rate-limit checks later, and
- * refuses all of a burst once its last request has been counted.
+ * Zero is off. `now` is monotonic, in milliseconds. Counts and checks in one step: @fastify/rate-limit checks later,
+ * and refuses all of a burst once its last request has been counted.
  */
 export function createAddressLimit (perMinute: number, now = () => performance.now()): LimitAddress {
   if (perMinute === 0) return () => {}

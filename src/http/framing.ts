@@ -11,7 +11,7 @@ import { findRtsp } from './rtsp.ts'
 /** Node drops headers beyond its own limit in silence, a second Authorization among them. */
 const MAX_HEADERS = 200
 
-export function registerWire (app: FastifyInstance): void {
+export function registerFraming (app: FastifyInstance): void {
   // Node takes its own listener off whatever it hands over. Then a reset would end the process.
   app.server.on('connection', surviveErrors)
   const isRtsp = findRtsp()

@@ -11,16 +11,24 @@ const HEADERS = new Set(['authorization', 'content-type'])
 const SDK_HEADERS = /^(x-stainless-|openai-|x-openai-)[a-z0-9-]{1,64}$/
 const EXPOSED = [
   'X-Realtime-Url', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset', 'X-Request-Id', 'Retry-After'
-].join(', ')
+]
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Headers of its own answers that this route lets pages read. */
+    exposedHeaders?: readonly string[]
+  }
+}
 
 export async function registerOrigin (
   app: FastifyInstance, { origins, credentials }: { origins: ReadonlySet<string>, credentials: () => boolean }
 ): Promise<void> {
-  app.addHook('onRequest', ({ method, headers: { origin, 'sec-fetch-site': site } }, reply, done) => {
+  app.addHook('onRequest', (request, reply, done) => {
+    const { method, headers: { origin, 'sec-fetch-site': site } } = request
     const isForeign = origin === undefined ? site === 'cross-site' : !origins.has(origin)
     if (isForeign) return done(new ApiError('origin_not_allowed'))
     if (origin !== undefined && method !== 'OPTIONS') {
-      reply.headers({ 'access-control-allow-origin': origin, 'access-control-expose-headers': EXPOSED })
+      reply.headers({ 'access-control-allow-origin': origin, 'access-control-expose-headers': exposedHeaders(request) })
       if (credentials()) reply.header('access-control-allow-credentials', 'true')
     }
     done()
@@ -31,13 +39,16 @@ export async function registerOrigin (
     credentials: credentials(),
     methods: METHODS,
     allowedHeaders: allowedHeaders(request),
-    exposedHeaders: EXPOSED,
     maxAge: 600
   })
   // Preflights only: asked at every request, the plugin costs a twentieth of a mint.
   await app.register(async (preflights) => {
     await preflights.register(cors, { delegator: (request, callback) => callback(null, options(request)) })
   })
+}
+
+function exposedHeaders ({ routeOptions: { config: { exposedHeaders: own = [] } } }: FastifyRequest): string {
+  return [...EXPOSED, ...own].join(', ')
 }
 
 function isPreflight ({ headers }: FastifyRequest): boolean {

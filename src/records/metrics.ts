@@ -2,7 +2,7 @@
 // ours, policies and issuers are configuration.
 
 import { collectDefaultMetrics, Counter, type CounterConfiguration, Gauge, Histogram, Registry } from 'prom-client'
-import type { Audit, AuditEvent, Decision } from './audit.ts'
+import type { Audit, AuditEntry, AuditEvent } from './audit.ts'
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
@@ -67,7 +67,7 @@ export function createMetrics (now: () => number = () => performance.now()): Met
     labelNames: ['outcome'],
     registers
   })
-  const note = (event: AuditEvent, { code, kind, policy }: Decision) =>
+  const note = (event: AuditEvent, { code, kind, policy }: AuditEntry) =>
     decided(event.replace('mint.', ''), code ?? '', kind ?? '', policy ?? '')
 
   let kept: { text: Promise<string>, until: number } | undefined
@@ -82,22 +82,22 @@ export function createMetrics (now: () => number = () => performance.now()): Met
           throw error
         }
       },
-      granted: async (decision, byMs) => {
+      confirm: async (event, entry, confirming) => {
         try {
-          await audit.granted(decision, byMs)
+          await audit.confirm(event, entry, confirming)
         } catch (error) {
           auditFailures.inc()
           throw error
         }
-        note('mint.granted', decision)
+        note(event, entry)
       },
-      record: (event, decision) => {
-        note(event, decision)
-        audit.record(event, decision)
+      record: (event, entry) => {
+        note(event, entry)
+        audit.record(event, entry)
       },
-      refusedAnonymous: (decision) => {
-        note('mint.refused', decision)
-        audit.refusedAnonymous(decision)
+      recordAnonymous: (event, entry) => {
+        note(event, entry)
+        audit.recordAnonymous(event, entry)
       },
       close: audit.close
     }),

@@ -3,7 +3,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type Type from 'typebox'
 import { ApiError } from '../errors.ts'
-import { toApiError } from '../http/refusals.ts'
 import { getIn, type JsonObject, omitIn, type Path } from '../json.ts'
 import { isCallers, type LimitStore, type Take, tightest, type WindowState } from '../limits/limits.ts'
 import { applyPolicy, type Asked, type Granted } from '../policy/apply.ts'
@@ -17,7 +16,7 @@ import type { Call } from '../upstream/client.ts'
 import type { Deadline } from '../upstream/deadline.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
 import type { AdmittedCaller } from './admission.ts'
-import { type Decided, grantedDecision, refusedAfter, refusedDecision } from './decision.ts'
+import { mintEntry } from './decision.ts'
 import { bodyObject, type Read, readGa, readLegacyBody } from './mint-body.ts'
 
 export type MintDeps = Readonly<{
@@ -65,45 +64,47 @@ export const MINT_ROUTES: readonly Route[] = [
 ]
 
 export function registerMint (app: FastifyInstance, deps: MintDeps): void {
+  const config = { audited: { family: 'mint', entry: mintEntry } } as const
   for (const route of MINT_ROUTES) {
-    app.post(route.url, { schema: { response: { 200: route.answer } } }, (request, reply) => {
-      const decided: Decided = {}
-      return mintFor(route, deps, request, reply, decided).catch(
-        (cause) => { throw refusedAfter(decided, toApiError(cause)) }
-      )
-    })
+    app.post(route.url, { config, schema: { response: { 200: route.answer } } }, (request, reply) =>
+      mintFor(route, deps, request, reply))
   }
 }
 
-async function mintFor (
-  route: Route, deps: MintDeps, request: FastifyRequest, reply: FastifyReply, decided: Decided
-): Promise<JsonObject> {
+async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, reply: FastifyReply): Promise<string> {
+  const { decision } = request
   const caller = request.caller as AdmittedCaller
   const { kind, asked } = route.read(request.body)
-  decided.kind = kind
-  const granted = decided.granted = grant(caller, kind, asked)
+  decision.kind = kind
+  const granted = decision.granted = grant(caller, kind, asked)
 
   const taken = assertTaken(await deps.limits.take(caller.buckets), reply)
   const deadline = deps.deadline()
   let isAttempted = false
   const onAttempt = () => { isAttempted = true }
-  const onUnknown = (first: ApiError) => {
-    deps.audit.record('mint.unknown', refusedDecision(request, reply, refusedAfter(decided, first)))
-  }
+  const onUnknown = (first: ApiError) => deps.audit.record('mint.unknown', mintEntry(request, reply, first))
+  let minted: Minted
+  let answer: string
   try {
     const context = { deadline, onAttempt, onUnknown }
-    const minted = decided.minted = await mintUpstream(deps, request, { route, kind, asked, granted, context })
-    await deps.audit.granted(grantedDecision(request, reply, decided), deadline.atMs)
-    deps.timed({ upstreamMs: minted.tookMs, totalMs: reply.elapsedTime })
-    watchDelivery(deps.audit, request, reply, decided)
-    reply.header('x-realtime-url', deps.realtimePublicUrl +
-      (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
-    return route.shape(kind, minted, visible(minted.session, caller, kind, granted))
+    minted = decision.minted = await mintUpstream(deps, request, { route, kind, asked, granted, context })
+    // Before the grant is written down, so that nothing can fail after it.
+    const body = route.shape(kind, minted, visible(minted.session, caller, kind, granted))
+    answer = reply.type('application/json; charset=utf-8').serialize(body) as string
+    await deps.audit.confirm('mint.granted', mintEntry(request, reply, null), {
+      byMs: deadline.atMs, ifLate: 'mint.undelivered'
+    })
+    decision.isConfirmed = true
   } catch (error) {
     if (!isAttempted) await taken.giveBack()
     else if (!isClientsFault(error)) await taken.refund()
     throw error
   }
+  deps.timed({ upstreamMs: minted.tookMs, totalMs: reply.elapsedTime })
+  watchDelivery(deps.audit, request, reply)
+  reply.header('x-realtime-url', deps.realtimePublicUrl +
+    (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
+  return answer
 }
 
 /** Upstream's 400 that names what the client sent. It costs one, or a client could go on sending it for nothing. */
@@ -172,11 +173,11 @@ function clientParam (request: FastifyRequest, route: Route, asked: Asked, path:
   return sent === undefined ? null : param
 }
 
-/** Granted, audited, and then nobody there to read it: written down, because the secret exists. */
-function watchDelivery (audit: Audit, request: FastifyRequest, reply: FastifyReply, decided: Decided): void {
-  const undelivered = () => audit.record('mint.undelivered', grantedDecision(request, reply, decided))
+/** A secret that was granted and not received is audited once more, because it exists. */
+function watchDelivery (audit: Audit, request: FastifyRequest, reply: FastifyReply): void {
+  const undelivered = () => audit.record('mint.undelivered', mintEntry(request, reply, null))
   if (isGone(request)) return undelivered()
-  reply.raw.once('close', () => { if (!reply.raw.writableFinished) undelivered() })
+  reply.raw.once('close', () => { if (!reply.raw.writableFinished || reply.statusCode !== 200) undelivered() })
 }
 
 function isGone ({ raw: { socket } }: FastifyRequest): boolean {

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, type Server, type Socket } from 'node:net'
 import { fastify, type FastifyInstance } from 'fastify'
 import t from 'tap'
-import { registerWire } from '../../src/http/framing.ts'
+import { registerFraming } from '../../src/http/framing.ts'
 import { buildOps } from '../../src/ops.ts'
 import { createLogger } from '../../src/records/log.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
@@ -58,7 +58,7 @@ for (const [name, { port, server }] of Object.entries(LISTENERS)) {
 
 t.test('edge C1: a law: no socket of a server is without a listener for errors, whatever Node takes off it', async (t) => {
   const server = fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
-  registerWire(server)
+  registerFraming(server)
   await server.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(() => server.close())
   for (const [event, bytes] of Object.entries(HANDED_OVER)) {

@@ -1,6 +1,8 @@
 // Which pages may call, and what they may read.
 
+import { fastify, type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { registerOrigin } from '../../src/http/origin.ts'
 import { ORIGIN, POLICY, startApp } from '../support/app.ts'
 import { exchange } from '../support/raw-http.ts'
 
@@ -169,4 +171,18 @@ t.test('credentials are allowed where a cookie is configured, and nowhere else',
   const { status, headers } = await app.mint('client_secrets', {}, { ...byCookie, origin: ORIGIN })
   t.equal(status, 200)
   t.equal(headers.get('access-control-allow-credentials'), 'true')
+})
+
+t.test('C14: a route says which of its headers pages may read, beside those that all have', async (t) => {
+  const app = fastify() as unknown as FastifyInstance
+  await registerOrigin(app, { origins: new Set([ORIGIN]), credentials: () => false })
+  app.get('/own', { config: { exposedHeaders: ['Location', 'X-Call-Seconds'] } }, async () => ({}))
+  app.get('/common', async () => ({}))
+  for (const [url, exposed] of [
+    ['/own', `${EXPOSED}, Location, X-Call-Seconds`], ['/common', EXPOSED], ['/nowhere', EXPOSED]
+  ] as const) {
+    const { headers } = await app.inject({ url, headers: { origin: ORIGIN } })
+    t.equal(headers['access-control-expose-headers'], exposed, url)
+    t.equal((await app.inject({ url })).headers['access-control-expose-headers'], undefined)
+  }
 })

@@ -2,12 +2,13 @@
 
 import fc from 'fast-check'
 import t from 'tap'
-import { createAudit, type Decision } from '../../src/records/audit.ts'
+import { createAudit, type MintEntry } from '../../src/records/audit.ts'
+import type { Confirming } from '../../src/records/lines.ts'
 import { CALLERS, POLICY, startApp } from '../support/app.ts'
 import { keepLines } from '../support/lines.ts'
 import { exchange } from '../support/raw-http.ts'
 
-const decision: Decision = {
+const entry: MintEntry = {
   request_id: 'r',
   subject: null,
   issuer: null,
@@ -33,7 +34,7 @@ t.test('a line says when, wherever the clock goes', async (t) => {
   const last = Date.UTC(9999, 11, 31)
   fc.assert(fc.property(fc.array(fc.oneof(fc.nat(3000), fc.nat(last))), (times) => times.every((time) => {
     ms = time
-    audit.record('mint.refused', decision)
+    audit.record('mint.refused', entry)
     return JSON.parse(lines.kept.at(-1) ?? '').time === new Date(time).toISOString()
   })))
 })
@@ -41,8 +42,8 @@ t.test('a line says when, wherever the clock goes', async (t) => {
 t.test('a flood of the unauthenticated leaves ten lines a second for each code, and then a count', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 1000; i++) audit.refusedAnonymous(decision)
-  for (let i = 0; i < 11; i++) audit.refusedAnonymous({ ...decision, code: 'origin_not_allowed' })
+  for (let i = 0; i < 1000; i++) audit.recordAnonymous('mint.refused', entry)
+  for (let i = 0; i < 11; i++) audit.recordAnonymous('mint.refused', { ...entry, code: 'origin_not_allowed' })
   t.equal(lines.kept.length, 20)
   // The audit's own timer does not keep a process alive.
   const alive = setTimeout(() => {}, 10_000)
@@ -53,8 +54,8 @@ t.test('a flood of the unauthenticated leaves ten lines a second for each code, 
     { audit: 1, event: 'mint.refused', code: 'invalid_credentials', count: 990, time: String },
     { audit: 1, event: 'mint.refused', code: 'origin_not_allowed', count: 1 }
   ])
-  audit.refusedAnonymous(decision)
-  t.match(JSON.parse(lines.kept[22] ?? ''), decision, 'the next second begins anew')
+  audit.recordAnonymous('mint.refused', entry)
+  t.match(JSON.parse(lines.kept[22] ?? ''), entry, 'the next second begins anew')
   audit.close()
   t.equal(lines.kept.length, 23)
 })
@@ -62,7 +63,7 @@ t.test('a flood of the unauthenticated leaves ten lines a second for each code, 
 t.test('what is counted is written at the end, too', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 15; i++) audit.refusedAnonymous(decision)
+  for (let i = 0; i < 15; i++) audit.recordAnonymous('mint.refused', entry)
   audit.close()
   t.match(JSON.parse(lines.kept.at(-1) ?? ''), { count: 5 })
 })
@@ -164,7 +165,25 @@ t.test('a grant that is written too late is followed by what became of it', asyn
   const late: string[] = []
   const lines = keepLines()
   const audit = createAudit({ ...lines, confirm: async (_line, { ifLate } = {}) => { late.push(ifLate?.() ?? '') } })
-  await audit.granted(decision)
+  await audit.confirm('mint.granted', entry, { ifLate: 'mint.undelivered' })
   t.match(JSON.parse(late[0] ?? ''), { event: 'mint.undelivered', code: 'audit_unavailable', request_id: 'r' })
   audit.close()
+})
+
+t.test('any line can be confirmed, and one without a correction is not corrected', async (t) => {
+  const lines = keepLines()
+  const given: Confirming[] = []
+  const audit = createAudit({ ...lines, confirm: async (_line, confirming = {}) => { given.push(confirming) } })
+  await audit.confirm('mint.unknown', entry)
+  t.same(given, [{ withinMs: Infinity }])
+  audit.close()
+})
+
+t.test('the line of a mint has these keys, in this order', async (t) => {
+  const app = await startApp(t)
+  await app.mint('client_secrets')
+  t.same(Object.keys(app.auditLines()[0] ?? {}), [
+    'audit', 'time', 'event', 'request_id', 'subject', 'issuer', 'policy', 'kind', 'model', 'prompt', 'session_id',
+    'secret_sha256', 'expires_at', 'ignored', 'code', 'reason', 'upstream_request_id', 'duration_ms'
+  ])
 })

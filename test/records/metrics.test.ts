@@ -1,17 +1,17 @@
 import t from 'tap'
 import { ApiError } from '../../src/errors.ts'
-import type { Audit, Decision } from '../../src/records/audit.ts'
+import type { Audit, AuditEntry } from '../../src/records/audit.ts'
 import { createMetrics, type Sources } from '../../src/records/metrics.ts'
 
-const DECISION = { request_id: 'one', code: null, kind: 'realtime', policy: 'pro' } as Decision
+const ENTRY = { request_id: 'one', code: null, kind: 'realtime', policy: 'pro' } as AuditEntry
 const FULL = new ApiError('audit_unavailable')
 
 t.test('a grant that could not be written down is a failure of the audit and no grant', async (t) => {
   const metrics = createMetrics()
   const audit = metrics.audited(
-    auditThat({ granted: async () => { throw FULL }, assertWritable: () => { throw FULL } })
+    auditThat({ confirm: async () => { throw FULL }, assertWritable: () => { throw FULL } })
   )
-  await t.rejects(audit.granted(DECISION), FULL)
+  await t.rejects(audit.confirm('mint.granted', ENTRY), FULL)
   t.throws(() => audit.assertWritable(), FULL)
   const text = await metrics.text()
   t.match(text, 'ephemint_audit_failures_total 2')
@@ -23,14 +23,14 @@ t.test('decisions are counted by event, code, kind and policy, and still written
   const written: string[] = []
   const metrics = createMetrics()
   const audit = metrics.audited(
-    auditThat({ record: (event) => written.push(event), refusedAnonymous: () => written.push('anonymous') })
+    auditThat({ record: (event) => written.push(event), recordAnonymous: () => written.push('anonymous') })
   )
   audit.assertWritable()
-  await audit.granted(DECISION)
-  await audit.granted(DECISION)
-  audit.record('mint.undelivered', DECISION)
-  audit.record('mint.refused', { ...DECISION, code: 'rate_limit_exceeded' })
-  audit.refusedAnonymous({ ...DECISION, code: 'invalid_credentials', kind: null, policy: null })
+  await audit.confirm('mint.granted', ENTRY)
+  await audit.confirm('mint.granted', ENTRY)
+  audit.record('mint.undelivered', ENTRY)
+  audit.record('mint.refused', { ...ENTRY, code: 'rate_limit_exceeded' })
+  audit.recordAnonymous('mint.refused', { ...ENTRY, code: 'invalid_credentials', kind: null, policy: null })
   audit.close()
   t.same(written, ['mint.undelivered', 'mint.refused', 'anonymous'])
   const text = await metrics.text()
@@ -93,9 +93,9 @@ const SOURCES: Sources = {
 function auditThat (does: Partial<Audit>): Audit {
   return {
     assertWritable: () => {},
-    granted: async () => {},
+    confirm: async () => {},
     record: () => {},
-    refusedAnonymous: () => {},
+    recordAnonymous: () => {},
     close: () => {},
     ...does
   }
