@@ -34,11 +34,11 @@ export type AppDeps = Readonly<{
   mint: Mint
   timed: Metrics['timed']
   isDraining: () => boolean
-  /** Parts that are not there yet, by name. */
+  /** The parts that are not ready, by name. */
   waitingFor: () => readonly string[]
 }>
 
-/** Requests that may be under way beside those that upstream is minting. */
+/** Requests in work beside those that wait for upstream. */
 const BEFORE_UPSTREAM = 1000
 
 export async function buildApp (

@@ -1,4 +1,4 @@
-// The list of the listener for operations: what a probe, a scraper and an engineer may see. Nothing of it is for the public.
+// The list of the listener for operations: for probes, scrapers and engineers, never for the public.
 
 import { randomUUID } from 'node:crypto'
 import { fastify, type FastifyInstance } from 'fastify'
@@ -18,7 +18,7 @@ export async function buildOps ({ log, metrics, waitingFor }: OpsDeps): Promise<
   const ops = fastify({
     ...listenerOptions(log),
     genReqId: () => randomUUID(),
-    // It is the last to close, and then nobody is waited for.
+    // The last listener to close: it waits for no connection.
     forceCloseConnections: true
   }) as unknown as FastifyInstance
   registerListener(ops, ({ code, statusCode, cause }) => {

@@ -1,5 +1,5 @@
-// Which bodies the routes of a scope take. A plugin inherits the parsers of the scope around it; a plugin that calls this
-// for its own routes changes nothing for others.
+// Which bodies the routes of a scope take. A plugin inherits the parsers of the scope around it; one that sets its own
+// changes nothing for other routes.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { ApiError } from '../errors.ts'

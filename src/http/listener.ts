@@ -13,7 +13,7 @@ export function listenerOptions (log: FastifyBaseLogger) {
   return {
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
-    // Nothing is logged by way of a request, so none needs a logger of its own.
+    // No request logs by itself, so none needs a child logger.
     childLoggerFactory: (logger) => logger,
     bodyLimit: BODY_LIMIT_BYTES,
     return503OnClosing: false,

@@ -1,5 +1,5 @@
-// Browsers: which origins may call, and what they may read. CORS alone only withholds answers; a request from a foreign
-// origin would still mint, so it is refused before anything else looks at it.
+// Which origins may call, and what their pages may read. CORS alone only withholds answers: a request from a foreign
+// origin would still mint, so it is refused before anything else happens.
 
 import cors, { type FastifyCorsOptions } from '@fastify/cors'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -7,7 +7,7 @@ import { ApiError } from '../errors.ts'
 
 const METHODS = ['GET', 'POST']
 const HEADERS = new Set(['authorization', 'content-type'])
-// Sent by OpenAI's SDKs. Matched by name: a literal `x-stainless-*` means nothing to a browser.
+// Sent by OpenAI's SDKs. Each is named in the answer: browsers do not understand `x-stainless-*`.
 const SDK_HEADERS = /^(x-stainless-|openai-|x-openai-)[a-z0-9-]{1,64}$/
 const EXPOSED = [
   'X-Realtime-Url', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset', 'X-Request-Id', 'Retry-After'
@@ -15,7 +15,7 @@ const EXPOSED = [
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Headers of its own answers that this route lets pages read. */
+    /** Headers of this route that pages may read, beside the common ones. */
     exposedHeaders?: readonly string[]
   }
 }
@@ -34,7 +34,7 @@ export async function registerOrigin (
     done()
   })
   const options = (request: FastifyRequest): FastifyCorsOptions => ({
-    // An OPTIONS that is no preflight of ours is a method like any other.
+    // An OPTIONS that is no preflight is a method like any other.
     origin: isPreflight(request) ? request.headers.origin as string : false,
     credentials: credentials(),
     methods: METHODS,

@@ -1,4 +1,4 @@
-// How every request is answered when it is not granted: the error envelope, and the headers that every answer carries.
+// Refusals in the error envelope, and the headers that every answer carries.
 
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
@@ -9,7 +9,7 @@ import { collectMethods } from './methods.ts'
 
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/
 
-/** One that comes in is kept only from a trusted proxy, and only if nothing can hide in it. */
+/** An id that comes in is kept only from a trusted proxy, and only with harmless characters. */
 export function requestIdOf (isTrusted: IsTrusted): (request: IncomingMessage) => string {
   return ({ headers: { 'x-request-id': given }, socket }) =>
     typeof given === 'string' && REQUEST_ID.test(given) && isTrusted(socket.remoteAddress, 0) ? given : randomUUID()
@@ -59,7 +59,7 @@ export function toApiError (cause: unknown): ApiError {
 export function refuse (
   reply: FastifyReply, { code, statusCode, param, retryAfterSeconds, retryCannotHelp, allow }: ApiError
 ): FastifyReply {
-  // A URL that cannot be read is refused before any hook has run.
+  // Set again: a URL that cannot be decoded is refused before any hook has run.
   reply.headers(headersOf(reply))
   if (statusCode === 401) reply.header('www-authenticate', 'Bearer')
   if (allow !== undefined) reply.header('allow', allow)

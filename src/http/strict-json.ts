@@ -1,5 +1,5 @@
-// JSON bodies, in UTF-8. What other parsers would repair (types, encodings, names that reach a prototype) is refused here,
-// before anything reads it.
+// JSON bodies, in UTF-8. Wrong types and encodings, and names that reach a prototype, are refused before anything reads
+// them, never repaired.
 
 import { ApiError } from '../errors.ts'
 import type { Json } from '../json.ts'

@@ -7,7 +7,7 @@ import type { Kind } from '../realtime/session.ts'
 import { createFlood } from './flood.ts'
 import type { Lines } from './lines.ts'
 
-/** What a route decides about. */
+/** What a route hands out. */
 export type Family = 'mint'
 export type AuditEvent = 'mint.granted' | 'mint.undelivered' | `${Family}.refused` | `${Family}.unknown`
 
@@ -64,7 +64,8 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
   })
 
   function line (event: AuditEvent, facts: object): string {
-    return `{"audit":1,"time":"${timestamp(now())}","event":"${event}",${escapeControls(JSON.stringify(facts)).slice(1)}\n`
+    const rest = escapeControls(JSON.stringify(facts)).slice(1)
+    return `{"audit":1,"time":"${timestamp(now())}","event":"${event}",${rest}\n`
   }
 
   return {

@@ -1,4 +1,4 @@
-// The decision about a request: a draft that is filled as the request goes, and the audit line that is written from it.
+// The decision about a request: filled in as the handler goes, and written to the audit line at the end.
 
 import { hash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -10,13 +10,13 @@ import type { Kind } from '../realtime/session.ts'
 import type { AuditEntry, Family, MintEntry } from '../records/audit.ts'
 import type { Minted } from '../upstream/mint.ts'
 
-/** Null: the request has not got that far. */
+/** Null: not known yet. */
 export type Decision = {
   readonly trace: Trace
   kind: Kind | null
   granted: Granted | null
   minted: Minted | null
-  /** The line that grants is written: a failure from here on is no refusal. */
+  /** The line of the grant is written: a failure from here on is no refusal. */
   isConfirmed: boolean
 }
 
@@ -35,7 +35,7 @@ declare module 'fastify' {
 /** Cap for values that a client or upstream chooses. */
 const MAX_FACT_LENGTH = 256
 
-/** Before the first hook that may refuse. */
+/** Registered before the first hook that may refuse. */
 export function registerDecision (app: FastifyInstance, isTrusted: IsTrusted): void {
   app.decorateRequest('decision')
   app.addHook('onRequest', (request, _reply, done) => {
@@ -45,7 +45,7 @@ export function registerDecision (app: FastifyInstance, isTrusted: IsTrusted): v
   })
 }
 
-/** `error` is the refusal, if it is one. */
+/** `error` is null for a grant. */
 export function mintEntry (
   { id, caller, decision }: FastifyRequest, reply: FastifyReply, error: ApiError | null
 ): MintEntry {

@@ -17,7 +17,7 @@ import type { Deadline } from '../upstream/deadline.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
 import type { AdmittedCaller } from './admission.ts'
 import { mintEntry } from './decision.ts'
-import { bodyObject, type Read, readGa, readLegacyBody } from './mint-body.ts'
+import { bodyObject, type ReadBody, readGa, readLegacyBody } from './mint-body.ts'
 
 export type MintDeps = Readonly<{
   mint: Mint
@@ -25,14 +25,14 @@ export type MintDeps = Readonly<{
   audit: Audit
   timed: Metrics['timed']
   realtimePublicUrl: string
-  /** Of a mint that begins now. */
+  /** The deadline of a mint that begins now. */
   deadline: () => Deadline
 }>
 
 type Shape = (kind: Kind, minted: Minted, session: JsonObject) => JsonObject
-type Route = Readonly<{ url: string, legacy: boolean, read: Read, shape: Shape, answer: Type.TSchema }>
+type MintRoute = Readonly<{ url: string, legacy: boolean, read: ReadBody, shape: Shape, answer: Type.TSchema }>
 
-export const MINT_ROUTES: readonly Route[] = [
+export const MINT_ROUTES: readonly MintRoute[] = [
   {
     url: '/v1/realtime/client_secrets',
     legacy: false,
@@ -71,7 +71,9 @@ export function registerMint (app: FastifyInstance, deps: MintDeps): void {
   }
 }
 
-async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, reply: FastifyReply): Promise<string> {
+async function mintFor (
+  route: MintRoute, deps: MintDeps, request: FastifyRequest, reply: FastifyReply
+): Promise<string> {
   const { decision } = request
   const caller = request.caller as AdmittedCaller
   const { kind, asked } = route.read(request.body)
@@ -107,7 +109,7 @@ async function mintFor (route: Route, deps: MintDeps, request: FastifyRequest, r
   return answer
 }
 
-/** Upstream's 400 that names what the client sent. It costs one, or a client could go on sending it for nothing. */
+/** Upstream's 400 about a field that the client sent. It stays counted, or a client could repeat it for free. */
 function isClientsFault (error: unknown): boolean {
   return error instanceof ApiError && error.code === 'invalid_request'
 }
@@ -118,7 +120,7 @@ function grant ({ policy, claims }: AdmittedCaller, kind: Kind, asked: Asked): G
   return applyPolicy(rules, claims, asked)
 }
 
-/** Tells the caller's tightest window. Throws ApiError `rate_limit_exceeded`. */
+/** Sends the caller's tightest window as headers. Throws ApiError `rate_limit_exceeded`. */
 function assertTaken (take: Take, reply: FastifyReply): Take {
   const own = tightest(take.windows)
   if (own !== null) {
@@ -127,25 +129,24 @@ function assertTaken (take: Take, reply: FastifyReply): Take {
     )
   }
   if (take.taken) return take
-  const empty = take.windows.filter(({ remaining }) => remaining === 0).sort(
-    (a, b) => b.resetMs - a.resetMs
-  )[0] as WindowState
+  const byReset = take.windows.filter(({ remaining }) => remaining === 0).sort((a, b) => b.resetMs - a.resetMs)
+  const [empty] = byReset as [WindowState, ...WindowState[]]
   throw new ApiError('rate_limit_exceeded', {
     reason: isCallers(empty) ? empty.window : `total_${empty.window}`,
     retryAfterSeconds: seconds(empty.resetMs),
-    // Within a minute an SDK may wait for it; hours it should not.
+    // An SDK may wait for a minute, not for hours.
     retryCannotHelp: empty.window !== 'minute'
   })
 }
 
-type Context = Pick<Call, 'deadline' | 'onAttempt' | 'onUnknown'>
-type Asking = Readonly<{ route: Route, kind: Kind, asked: Asked, granted: Granted, context: Context }>
+type MintContext = Pick<Call, 'deadline' | 'onAttempt' | 'onUnknown'>
+type UpstreamMint = Readonly<{ route: MintRoute, kind: Kind, asked: Asked, granted: Granted, context: MintContext }>
 
 /** Throws, or rejects with, ApiError. */
-function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, asking: Asking): Promise<Minted> {
-  const { route, kind, asked, granted, context } = asking
+function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, minting: UpstreamMint): Promise<Minted> {
+  const { route, kind, asked, granted, context } = minting
   audit.assertWritable()
-  // Nobody is there to receive it: nothing is minted, and the error is answered to no one.
+  // The client cannot receive a secret any more. The error is audited, and answered to no one.
   if (isGone(request)) throw new ApiError('invalid_request', { reason: 'client_gone' })
   return mint({
     kind,
@@ -160,8 +161,10 @@ function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, askin
   })
 }
 
-/** What upstream complains of, as the client wrote it; null where the client wrote nothing there. */
-function clientParam (request: FastifyRequest, route: Route, asked: Asked, path: Path, legacy: boolean): string | null {
+/** The client's own name of the field that upstream complains of; null if the client sent nothing there. */
+function clientParam (
+  request: FastifyRequest, route: MintRoute, asked: Asked, path: Path, legacy: boolean
+): string | null {
   if (legacy) return route.legacy && getIn(bodyObject(request.body), path) !== undefined ? path.join('.') : null
   const [top, ...rest] = path
   const [sent, param] = top === 'session'
@@ -184,7 +187,7 @@ function isGone ({ raw: { socket } }: FastifyRequest): boolean {
   return socket.destroyed || !socket.writable
 }
 
-/** `temperature` is what was granted: upstream's GA answer has none, and only the legacy shape shows it. */
+/** `temperature` is the granted one: upstream's GA answer has none, and only the legacy shape shows it. */
 function visible (
   session: JsonObject, { policy }: AdmittedCaller, kind: Kind, { session: { temperature } }: Granted
 ): JsonObject {

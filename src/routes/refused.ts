@@ -1,4 +1,4 @@
-// What is written down of a refusal: a log line, and at audited routes an audit line. Floods without a credential are bounded.
+// Records of a refusal: a log line, and at audited routes an audit line. Floods without a credential are bounded.
 
 import { ApiError, type ErrorCode } from '../errors.ts'
 import type { OnRefused } from '../http/refusals.ts'
@@ -10,7 +10,7 @@ export type RefusalRecords = Readonly<{ record: OnRefused, close: () => void }>
 
 export function createRefusalRecords (log: PlainLog, audit: Audit): RefusalRecords {
   function logRefusal (error: ApiError, facts: object): void {
-    // Billing is an error of the operator's: no one else can pay OpenAI's bill.
+    // Only the operator can pay OpenAI's bill.
     if (error.statusCode >= 500 || error.reason === 'billing') log.error({ ...facts, err: error.cause }, 'refused')
     else log.info(facts, 'refused')
   }
