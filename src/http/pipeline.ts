@@ -1,5 +1,5 @@
-// Pipelining, bounded. Node begins every request that a packet holds, thousands of them, and keeps the answers until the
-// client reads them. Here bytes go to the parser head by head; a request that may not begin yet stays bytes.
+// Pipelining, bounded. Node begins every request that a packet holds, thousands of them, and keeps the answers until
+// the client reads them. Here bytes go to the parser head by head; a request that may not begin yet stays bytes.
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'

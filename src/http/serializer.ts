@@ -1,5 +1,5 @@
-// Reduces a value to the members that its schema names. As Fastify's serializer it keeps what upstream adds from leaking;
-// fast-json-stringify would throw or coerce if a value of upstream's is not of its documented type.
+// Reduces a value to the members that its schema names. As Fastify's serializer it keeps what upstream adds from
+// leaking; fast-json-stringify would throw or coerce if a value of upstream's is not of its documented type.
 
 import type { FastifyServerOptions } from 'fastify'
 import type { TSchema } from 'typebox'

@@ -1,5 +1,5 @@
-// Writes lines to a file or stdout without blocking the event loop: one write in flight, the rest queued. A log line may be
-// lost, and is counted then; an audit line is confirmed once the kernel has it, or rejected within a second.
+// Writes lines to a file or stdout without blocking the event loop: one write in flight, the rest queued. A log line
+// may be lost, and is counted then; an audit line is confirmed once the kernel has it, or rejected within a second.
 
 import { stat } from 'node:fs/promises'
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
