@@ -26,7 +26,7 @@ const entry: MintEntry = {
   duration_ms: 1
 }
 
-t.test('a line says when, wherever the clock goes', async (t) => {
+t.test('a line has the time of the wall clock, also when that is set back', async (t) => {
   const lines = keepLines()
   let ms = 0
   const audit = createAudit(lines, () => ms)
@@ -55,12 +55,12 @@ t.test('a flood of the unauthenticated leaves ten lines a second for each code, 
     { audit: 1, event: 'mint.refused', code: 'origin_not_allowed', count: 1 }
   ])
   audit.recordAnonymous('mint.refused', entry)
-  t.match(JSON.parse(lines.kept[22] ?? ''), entry, 'the next second begins anew')
+  t.match(JSON.parse(lines.kept[22] ?? ''), entry, 'the next second starts at zero')
   audit.close()
   t.equal(lines.kept.length, 23)
 })
 
-t.test('what is counted is written at the end, too', async (t) => {
+t.test('open counts are written when the audit closes', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
   for (let i = 0; i < 15; i++) audit.recordAnonymous('mint.refused', entry)
@@ -68,7 +68,7 @@ t.test('what is counted is written at the end, too', async (t) => {
   t.match(JSON.parse(lines.kept.at(-1) ?? ''), { count: 5 })
 })
 
-t.test('edge M1: whatever floods without a credential, the log is bounded as the audit trail is', async (t) => {
+t.test('edge M1: a flood without a credential is bounded in the log as in the audit trail', async (t) => {
   const mint = 'POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n'
   const forwarded = 'X-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\nX-Request-Id: 1\r\ntraceparent: x\r\n'
   const floods: [name: string, head: string, code: string | null][] = [
@@ -96,7 +96,7 @@ t.test('edge M1: whatever floods without a credential, the log is bounded as the
   }
 })
 
-t.test('edge M1: a line with a count has the level of the lines that it stands for', async (t) => {
+t.test('edge M1: a line with a count has the level of the lines that it counts', async (t) => {
   const endpoint = "{ issuer: app, url: 'http://127.0.0.1:9/', header: x-session, pass: [x-session], subject: /id }"
   const policy = POLICY.replace(CALLERS, `callers: [{ forward: ${endpoint} }]`)
   const app = await startApp(t, { policy })
@@ -118,7 +118,7 @@ t.test('edge M1: refusals of an authenticated caller are all logged', async (t) 
   t.equal(app.logLines().filter(({ code, count }) => code === 'invalid_json' && count === undefined).length, 30)
 })
 
-t.test('refusals of those who are known are all written, one by one', async (t) => {
+t.test('refusals of authenticated callers are all written, one by one', async (t) => {
   const app = await startApp(t)
   const policyless = { authorization: `Bearer ${await app.token({ plan: 'free' })}` }
   for (let i = 0; i < 30; i++) {
@@ -130,7 +130,7 @@ t.test('refusals of those who are known are all written, one by one', async (t) 
   }, { code: 'unsupported_media_type', policy: 'pro' }])
 })
 
-t.test('each refusal says what was known of it by then', async (t) => {
+t.test('the line of a refusal has what was known at that point', async (t) => {
   const app = await startApp(t)
   const rows: [route: string, body: unknown, headers: Record<string, string | undefined>, line: object][] = [
     ['sessions', {}, { origin: 'https://evil.test' }, { code: 'origin_not_allowed', issuer: null }],
@@ -161,7 +161,7 @@ t.test('each refusal says what was known of it by then', async (t) => {
   }
 })
 
-t.test('a grant that is written too late is followed by what became of it', async (t) => {
+t.test('a grant that is written too late is followed by a line that corrects it', async (t) => {
   const late: string[] = []
   const lines = keepLines()
   const audit = createAudit({ ...lines, confirm: async (_line, { ifLate } = {}) => { late.push(ifLate?.() ?? '') } })

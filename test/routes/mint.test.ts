@@ -185,7 +185,7 @@ t.test('a legacy answer is translated back from what a GA upstream says', async 
   t.notOk('audio' in body)
 })
 
-t.test('a mint tells where to connect, what remains, and nothing to a cache', async (t) => {
+t.test('the headers of a mint name where to connect and what remains, and forbid caching', async (t) => {
   const app = await startApp(t)
   for (const [route, url, kept] of [
     ['sessions', 'https://realtime.test/v1/realtime/calls', '49'],
@@ -206,7 +206,7 @@ t.test('a mint tells where to connect, what remains, and nothing to a cache', as
   }
 })
 
-t.test('clients are told to connect to the upstream itself unless another address is configured', async (t) => {
+t.test('clients connect to the upstream itself unless another address is configured', async (t) => {
   const app = await startApp(t, { env: { REALTIME_PUBLIC_URL: '' } })
   const { headers } = await app.mint('sessions')
   t.equal(headers.get('x-realtime-url'), `${app.upstream.url}/realtime/calls`)
@@ -287,7 +287,7 @@ t.test('a grant is written down whole', async (t) => {
   t.ok(Number(duration) > 0)
 })
 
-t.test('what cannot be written down is not granted, and costs nothing', async (t) => {
+t.test('a mint whose line cannot be written is not granted, and is given back', async (t) => {
   const app = await startApp(t)
   app.audit.stick()
   const stuck = await app.mint('client_secrets')
@@ -306,7 +306,7 @@ t.test('what cannot be written down is not granted, and costs nothing', async (t
   t.equal(granted.headers.get('ratelimit-remaining'), '49', 'both were given back')
 })
 
-t.test('a mint that would outlive its deadline ends with 504, and nobody knows whether it was minted', async (t) => {
+t.test('a mint beyond its deadline ends with 504, and is audited as unknown', async (t) => {
   const app = await startApp(t, { env: { UPSTREAM_TIMEOUT_MS: '150' } })
   app.upstream.answer(GA, hang)
   const { status, body } = await app.mint('client_secrets')
@@ -315,7 +315,7 @@ t.test('a mint that would outlive its deadline ends with 504, and nobody knows w
   t.match(app.auditLines(), [{ event: 'mint.unknown', code: 'upstream_timeout', reason: 'deadline' }])
 })
 
-t.test('an answer that cannot be written out is no grant, and costs nothing', async (t) => {
+t.test('an answer that cannot be serialized is no grant, and is given back', async (t) => {
   const app = await startApp(t)
   const text = `{"value":"ek_canary_unwritable","expires_at":${inSeconds(60)},"session":{"type":"realtime"}}`
   app.upstream.answer(GA, (_received, response) => response.end(text))
@@ -335,7 +335,7 @@ t.test('an answer that cannot be written out is no grant, and costs nothing', as
   t.equal((await app.mint('client_secrets')).headers.get('ratelimit-remaining'), '49', 'it was given back')
 })
 
-t.test('what fails after the grant is written down is an undelivered grant, no refusal, and stays counted', async (t) => {
+t.test('a failure after the grant is written down leaves it undelivered and counted, not refused', async (t) => {
   const app = await startApp(t)
   app.server.prependOnceListener('request', (_request: unknown, response: ServerResponse) => {
     const { writeHead } = response
