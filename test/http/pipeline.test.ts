@@ -1,4 +1,4 @@
-// Pipelines: how much of one is begun, how it is cut, and what becomes of answers that nobody reads.
+// Pipelines: how much of one is begun, how it is cut, and what becomes of answers that are not read.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
