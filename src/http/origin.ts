@@ -23,32 +23,24 @@ declare module 'fastify' {
 export async function registerOrigin (
   app: FastifyInstance, { origins, credentials }: { origins: ReadonlySet<string>, credentials: () => boolean }
 ): Promise<void> {
-  app.addHook('onRequest', (request, reply, done) => {
-    const { method, headers: { origin, 'sec-fetch-site': site } } = request
+  app.addHook('onRequest', ({ headers: { origin, 'sec-fetch-site': site } }, _reply, done) => {
     const isForeign = origin === undefined ? site === 'cross-site' : !origins.has(origin)
-    if (isForeign) return done(new ApiError('origin_not_allowed'))
-    if (origin !== undefined && method !== 'OPTIONS') {
-      reply.headers({ 'access-control-allow-origin': origin, 'access-control-expose-headers': exposedHeaders(request) })
-      if (credentials()) reply.header('access-control-allow-credentials', 'true')
-    }
-    done()
+    done(isForeign ? new ApiError('origin_not_allowed') : undefined)
   })
   const options = (request: FastifyRequest): FastifyCorsOptions => ({
     // An OPTIONS that is no preflight is a method like any other.
-    origin: isPreflight(request) ? request.headers.origin as string : false,
+    origin: request.method === 'OPTIONS' && !isPreflight(request) ? false : request.headers.origin ?? false,
     credentials: credentials(),
     methods: METHODS,
     allowedHeaders: allowedHeaders(request),
+    exposedHeaders: exposedHeaders(request),
     maxAge: 600
   })
-  // Preflights only: asked at every request, the plugin costs a twentieth of a mint.
-  await app.register(async (preflights) => {
-    await preflights.register(cors, { delegator: (request, callback) => callback(null, options(request)) })
-  })
+  await app.register(cors, { delegator: (request, callback) => callback(null, options(request)) })
 }
 
-function exposedHeaders ({ routeOptions: { config: { exposedHeaders: own = [] } } }: FastifyRequest): string {
-  return [...EXPOSED, ...own].join(', ')
+function exposedHeaders ({ routeOptions: { config: { exposedHeaders: own = [] } } }: FastifyRequest): string[] {
+  return [...EXPOSED, ...own]
 }
 
 function isPreflight ({ headers }: FastifyRequest): boolean {
