@@ -51,7 +51,7 @@ export function createClient (
   const pool = new Pool(config.baseUrl.origin, {
     connections: config.concurrency,
     ...CONNECTING,
-    // The deadline is a signal: these are renewed by each byte that drips in.
+    // The deadline is a timer of our own: these are renewed by each byte that drips in.
     headersTimeout: 0,
     bodyTimeout: 0,
     maxResponseSize: MAX_ANSWER_BYTES,
