@@ -2,31 +2,27 @@
 
 import { fastify, type FastifyInstance } from 'fastify'
 import type { Config } from './config/environment.ts'
-import { ApiError, type ErrorCode } from './errors.ts'
 import { trustedProxies } from './http/address.ts'
 import { createAddressLimit } from './http/address-limit.ts'
 import { registerDrain } from './http/drain.ts'
-import { registerWire } from './http/framing.ts'
-import { listenerOptions } from './http/listener.ts'
+import { listenerOptions, registerListener } from './http/listener.ts'
 import { registerOrigin } from './http/origin.ts'
 import { registerOverload } from './http/overload.ts'
-import { registerAnswers, requestIdOf } from './http/refusals.ts'
+import { requestIdOf } from './http/refusals.ts'
 import { registerSlowBodies } from './http/slow-bodies.ts'
-import { registerStrictJson } from './http/strict-json.ts'
-import { registerTrace, traceOf } from './http/trace.ts'
 import type { LimitStore } from './limits/limits.ts'
 import type { Audit } from './records/audit.ts'
-import { createFlood } from './records/flood.ts'
 import type { Log } from './records/log.ts'
 import type { Metrics } from './records/metrics.ts'
 import { registerAdmission } from './routes/admission.ts'
-import { refusedDecision } from './routes/decision.ts'
+import { registerDecision } from './routes/decision.ts'
 import { registerHealth } from './routes/health.ts'
-import { MINT_ROUTES, registerMint } from './routes/mint.ts'
+import { registerMint } from './routes/mint.ts'
 import { registerPolicy } from './routes/policy.ts'
+import { createRefusalRecords } from './routes/refused.ts'
 import type { Rulebook } from './rulebook/rulebook.ts'
 import { createBatch } from './turn-batch.ts'
-import { createDeadlines } from './upstream/deadline.ts'
+import { deadlineIn } from './upstream/deadline.ts'
 import type { Mint } from './upstream/mint.ts'
 
 export type AppDeps = Readonly<{
@@ -38,13 +34,12 @@ export type AppDeps = Readonly<{
   mint: Mint
   timed: Metrics['timed']
   isDraining: () => boolean
-  /** Parts that are not there yet, by name. */
+  /** The parts that are not ready, by name. */
   waitingFor: () => readonly string[]
 }>
 
-/** Requests that may be under way beside those that upstream is minting. */
+/** Requests in work beside those that wait for upstream. */
 const BEFORE_UPSTREAM = 1000
-const MINT_URLS = new Set(MINT_ROUTES.map(({ url }) => url))
 
 export async function buildApp (
   { config, log, audit, rulebook, limits, mint, timed, isDraining, waitingFor }: AppDeps
@@ -59,34 +54,16 @@ export async function buildApp (
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false
   }) as unknown as FastifyInstance
-  app.decorateRequest('caller', null)
 
-  function logRefusal (error: ApiError, facts: object): void {
-    // Nobody but the operator can pay OpenAI's bill.
-    if (error.statusCode >= 500 || error.reason === 'billing') log.error({ ...facts, err: error.cause }, 'refused')
-    else log.info(facts, 'refused')
-  }
-
-  const anonymous = createFlood<ErrorCode>((code, count) => logRefusal(new ApiError(code), { code, count }))
-  app.addHook('onClose', async () => anonymous.close())
-  registerAnswers(app, (error, request, reply) => {
-    if (request.caller !== null || anonymous.admits(error.code)) {
-      logRefusal(error, { request_id: request.id, ...traceOf(request), code: error.code, reason: error.reason })
-    }
-    if (!MINT_URLS.has(request.routeOptions.url ?? '')) return
-    const decision = refusedDecision(request, reply, error)
-    if (error.mayHaveMinted) audit.record('mint.unknown', decision)
-    else if (request.caller === null) audit.refusedAnonymous(decision)
-    else audit.record('mint.refused', decision)
-  })
-  registerTrace(app, isTrusted)
-  registerWire(app)
+  const refusals = createRefusalRecords(log, audit)
+  app.addHook('onClose', async () => refusals.close())
+  registerListener(app, refusals.record)
+  registerDecision(app, isTrusted)
   await registerOrigin(app, { origins: config.origins, credentials: () => rulebook().callers.usesCookies })
   registerDrain(app, isDraining)
-  registerStrictJson(app)
 
   registerHealth(app, () => isDraining() ? ['drain'] : waitingFor())
-  const limitAddress = await createAddressLimit(app, config.addressLimitPerMinute)
+  const limitAddress = createAddressLimit(config.addressLimitPerMinute)
   await app.register(async (admitted) => {
     registerOverload(admitted, config.upstream.concurrency + BEFORE_UPSTREAM)
     const arrived = createBatch()
@@ -100,7 +77,7 @@ export async function buildApp (
       audit,
       timed,
       realtimePublicUrl: config.realtimePublicUrl,
-      deadline: createDeadlines(config.upstream.timeoutMs)
+      deadline: () => deadlineIn(config.upstream.timeoutMs)
     })
   })
   return app

@@ -1,10 +1,8 @@
-// The list of the listener for operations: what a probe, a scraper and an engineer may see. Nothing of it is for the public.
+// The list of the listener for operations: for probes, scrapers and engineers, never for the public.
 
 import { randomUUID } from 'node:crypto'
 import { fastify, type FastifyInstance } from 'fastify'
-import { registerWire } from './http/framing.ts'
-import { listenerOptions } from './http/listener.ts'
-import { registerAnswers } from './http/refusals.ts'
+import { listenerOptions, registerListener } from './http/listener.ts'
 import type { Log } from './records/log.ts'
 import { type Metrics, METRICS_TYPE } from './records/metrics.ts'
 import { registerReference } from './reference/register.ts'
@@ -20,17 +18,12 @@ export async function buildOps ({ log, metrics, waitingFor }: OpsDeps): Promise<
   const ops = fastify({
     ...listenerOptions(log),
     genReqId: () => randomUUID(),
-    // It is the last to close, and then nobody is waited for.
+    // The last listener to close: it waits for no connection.
     forceCloseConnections: true
   }) as unknown as FastifyInstance
-  ops.removeAllContentTypeParsers()
-  ops.decorateRequest('caller', null)
-  registerAnswers(ops, (error) => {
-    if (error.statusCode >= 500) {
-      log.error({ code: error.code, err: error.cause }, 'refused at the listener for operations')
-    }
+  registerListener(ops, ({ code, statusCode, cause }) => {
+    if (statusCode >= 500) log.error({ code, err: cause }, 'refused at the listener for operations')
   })
-  registerWire(ops)
 
   registerHealth(ops, waitingFor)
   ops.get('/metrics', async (_request, reply) => reply.type(METRICS_TYPE).send(await metrics.text()))

@@ -1,27 +1,34 @@
-// So many requests a minute from one address, before any token is looked at: it protects the verifier, not the quota.
+// Requests per minute from one address, counted before any token is verified: it protects the verifier, not the quota.
 
-import rateLimit from '@fastify/rate-limit'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
+import { LRUCache } from 'lru-cache'
 import { ApiError } from '../errors.ts'
 import { clientKey } from './address.ts'
 
 const WINDOW_MS = 60_000
+const MAX_ADDRESSES = 100_000
 
-/** Rejects with ApiError `rate_limit_exceeded`. */
-export type LimitAddress = (request: FastifyRequest) => Promise<void>
+/** Throws ApiError `rate_limit_exceeded`. */
+export type LimitAddress = (request: Pick<FastifyRequest, 'ip'>) => void
 
-/** Zero is off. */
-export async function createAddressLimit (app: FastifyInstance, perMinute: number): Promise<LimitAddress> {
-  if (perMinute === 0) return async () => {}
-  await app.register(rateLimit, { global: false, cache: 100_000 })
-  const check = app.createRateLimit({
-    max: perMinute,
-    timeWindow: WINDOW_MS,
-    keyGenerator: (request) => clientKey(request.ip)
-  })
-  return (request) => check(request).then((state) => {
-    if (!state.isAllowed && state.isExceeded) {
-      throw new ApiError('rate_limit_exceeded', { reason: 'address', retryAfterSeconds: state.ttlInSeconds })
+/**
+ * Zero is off. `now` is monotonic, in milliseconds. Counts and checks in one step: @fastify/rate-limit checks later,
+ * and refuses all of a burst once its last request has been counted.
+ */
+export function createAddressLimit (perMinute: number, now = () => performance.now()): LimitAddress {
+  if (perMinute === 0) return () => {}
+  const windows = new LRUCache<string, { count: number, endsAtMs: number }>({ max: MAX_ADDRESSES })
+  return ({ ip }) => {
+    const address = clientKey(ip)
+    const nowMs = now()
+    let window = windows.get(address)
+    if (window === undefined || window.endsAtMs <= nowMs) {
+      window = { count: 0, endsAtMs: nowMs + WINDOW_MS }
+      windows.set(address, window)
     }
-  })
+    if (++window.count > perMinute) {
+      const retryAfterSeconds = Math.ceil((window.endsAtMs - nowMs) / 1000)
+      throw new ApiError('rate_limit_exceeded', { reason: 'address', retryAfterSeconds })
+    }
+  }
 }

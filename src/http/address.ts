@@ -1,4 +1,4 @@
-// Client addresses, and who may speak for them.
+// Client addresses, and the proxies that may report them.
 
 import { isIP } from 'node:net'
 import { normalizeIP } from '@fastify/rate-limit'
@@ -6,8 +6,8 @@ import { addressRanges, inRanges } from '../config/addresses.ts'
 import type { Config } from '../config/environment.ts'
 
 /**
- * Whether the address at this hop (0 is the TCP peer) is a proxy whose word counts. Fastify takes a function because its
- * own hop count trusts nobody any more. A hop count trusts whoever connects: it is for a service that only the gateway can reach.
+ * Whether the address at this hop (0 is the TCP peer) is a trusted proxy. A function, because Fastify's own hop count
+ * no longer trusts anyone. A hop count trusts every peer: use it only where the gateway alone can connect.
  */
 export type IsTrusted = (address: string | undefined, hop: number) => boolean
 
@@ -18,7 +18,7 @@ export function trustedProxies (trustProxy: Config['trustProxy']): IsTrusted {
   return (address) => address !== undefined && inRanges(ranges, address)
 }
 
-/** What is counted as one client: IPv6 by its /64, IPv4-mapped as IPv4. What is no address is one client, too. */
+/** The key that a client is counted by: IPv6 by its /64, IPv4-mapped as IPv4. All that is no address shares one key. */
 export function clientKey (address: string): string {
   const family = isIP(address)
   if (family === 4) return address

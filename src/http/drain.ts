@@ -1,16 +1,16 @@
-// A stop: connections are given up one answer at a time, and at the end nothing new is begun.
+// A graceful stop: each answer closes its connection, and at the end no new request is begun.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { ApiError } from '../errors.ts'
 
-/** Once or twice this long may a request take that is still being sent at the end, or a client to read its answer. */
+/** At the end, a client has once or twice this long to send the rest of its request or to read its answer. */
 const PATIENCE_MS = 500
 
 export function registerDrain (app: FastifyInstance, isDraining: () => boolean): void {
   let isClosing = false
-  /** Null where nothing is being answered. */
+  /** The latest response of each connection; null if it is idle. */
   const latest = new Map<Socket, ServerResponse | null>()
   app.server.on('connection', (socket: Socket) => {
     latest.set(socket, null)
@@ -18,11 +18,11 @@ export function registerDrain (app: FastifyInstance, isDraining: () => boolean):
   })
   app.server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
     latest.set(socket, response)
-    // What was said on a connection that idles is not kept with it.
+    // An idle connection keeps nothing of its requests in memory.
     response.once('close', () => { if (latest.get(socket) === response) latest.set(socket, null) })
   })
 
-  // A server that closes looks no more at its own timeouts, and waits for whoever has connected and says nothing.
+  // Node's server no longer checks its timeouts while it closes, and would wait for silent connections forever.
   app.addHook('preClose', async () => {
     isClosing = true
     for (const [socket] of latest) if (socket.bytesRead === 0) socket.destroy()
@@ -45,8 +45,8 @@ export function registerDrain (app: FastifyInstance, isDraining: () => boolean):
   })
 }
 
-/** Asked in full and not answered, be it because an earlier one on the same connection is not. */
+/** Received in full and not answered yet, maybe because an earlier request on the connection is not. */
 function isInWork ({ req, socket, writableEnded, writableFinished }: ServerResponse): boolean {
-  /* c8 ignore next -- a pipelined answer that waits has no socket yet: seen by processes that the tests start */
+  /* c8 ignore next -- a pipelined answer that waits has no socket yet: reached only in processes that tests start */
   return req.complete && !writableFinished && (!writableEnded || socket === null)
 }

@@ -1,4 +1,4 @@
-// What Node's parser lets through, or would answer by itself, and what nobody honest sends.
+// Requests that no honest client sends, and that Node's parser would let through or answer by itself.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -11,8 +11,8 @@ import { findRtsp } from './rtsp.ts'
 /** Node drops headers beyond its own limit in silence, a second Authorization among them. */
 const MAX_HEADERS = 200
 
-export function registerWire (app: FastifyInstance): void {
-  // Node takes its own listener off whatever it hands over. Then a reset would end the process.
+export function registerFraming (app: FastifyInstance): void {
+  // Node removes its own error listener from a socket that it hands over. A reset would then end the process.
   app.server.on('connection', surviveErrors)
   const isRtsp = findRtsp()
   boundPipelines(app.server, (bytes, socket) => {
@@ -29,11 +29,11 @@ export function registerWire (app: FastifyInstance): void {
     const status = faultOf(raw)
     if (status === null) return done()
     answersNoMore(raw.socket)
-    // Like what the parser refuses: no code of the catalogue has these statuses, and it is no decision about a caller.
+    // Answered like a parse error: the catalogue has no such statuses, and no caller is decided about.
     reply.code(status).header('connection', 'close').send(envelope('invalid_request'))
   })
   app.addHook('preParsing', ({ caller, raw: { httpVersion, headers: { expect } } }, reply, payload, done) => {
-    // A body is asked for once it is known whose it is. HTTP/1.0 knows no such answer.
+    // 100 Continue is sent only to an authenticated caller. HTTP/1.0 has no such answer.
     if (expect !== undefined && caller !== null && httpVersion === '1.1') reply.raw.writeContinue()
     done(null, payload)
   })
@@ -41,9 +41,9 @@ export function registerWire (app: FastifyInstance): void {
 
 function faultOf ({ url = '', httpVersion, headers, rawHeaders }: IncomingMessage): number | null {
   if (rawHeaders.length > 2 * MAX_HEADERS) return 431
-  // Node keeps the first of two types; what stands before us may have judged the other one.
+  // Node keeps the first of two types; a gateway may have checked the other one.
   if (times('host', rawHeaders) !== 1 || times('content-type', rawHeaders) > 1) return 400
-  // A URL with a host of its own (RFC 9112, section 3.2.2) is for proxies, and we are none.
+  // A URL in absolute form (RFC 9112, section 3.2.2) is for proxies, and this is none.
   if (!url.startsWith('/') || !isFramedPlainly(httpVersion, headers['transfer-encoding'])) return 400
   return headers.expect === undefined || headers.expect.toLowerCase() === '100-continue' ? null : 417
 }
@@ -57,7 +57,7 @@ function times (wanted: string, rawHeaders: readonly string[]): number {
   return found
 }
 
-/** Node's parser takes any coding before `chunked` (RFC 9112, section 6.1), chunks in HTTP/1.0, and the versions 0.9 and 2.0. */
+/** Node also takes codings before `chunked` (RFC 9112, section 6.1), chunks in HTTP/1.0, and HTTP/0.9 or 2.0. */
 function isFramedPlainly (httpVersion: string, coding: string | undefined): boolean {
   return coding === undefined
     ? /^1\.[01]$/.test(httpVersion)

@@ -1,18 +1,19 @@
-// What both listeners have in common: how long a client may take, and who answers what never becomes a request.
+// What both listeners have in common: how long a client may take, and what any request meets first.
 
 import type { Server } from 'node:http'
-import { type FastifyHttpOptions, LogController } from 'fastify'
-import type { Log } from '../records/log.ts'
+import { type FastifyBaseLogger, type FastifyHttpOptions, type FastifyInstance, LogController } from 'fastify'
+import { takeBodies } from './bodies.ts'
+import { registerFraming } from './framing.ts'
 import { answerMalformed } from './parse-errors.ts'
-import { refuse, toApiError } from './refusals.ts'
+import { type OnRefused, refuse, registerRefusals, toApiError } from './refusals.ts'
 import { schemaController } from './serializer.ts'
-import { BODY_LIMIT_BYTES } from './strict-json.ts'
+import { BODY_LIMIT_BYTES, STRICT_JSON } from './strict-json.ts'
 
-export function listenerOptions (log: Log) {
+export function listenerOptions (log: FastifyBaseLogger) {
   return {
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
-    // Nothing is logged by way of a request, so none needs a logger of its own.
+    // No request logs by itself, so none needs a child logger.
     childLoggerFactory: (logger) => logger,
     bodyLimit: BODY_LIMIT_BYTES,
     return503OnClosing: false,
@@ -21,5 +22,13 @@ export function listenerOptions (log: Log) {
     schemaController,
     frameworkErrors: (error, request, reply) => refuse(reply, toApiError(error)),
     clientErrorHandler: answerMalformed
-  } satisfies FastifyHttpOptions<Server, Log>
+  } satisfies FastifyHttpOptions<Server>
+}
+
+/** JSON is the only body that routes take, unless the plugin they are in takes others. */
+export function registerListener (app: FastifyInstance, onRefused: OnRefused): void {
+  app.decorateRequest('caller', null)
+  registerRefusals(app, onRefused)
+  registerFraming(app)
+  takeBodies(app, [STRICT_JSON])
 }

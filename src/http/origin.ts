@@ -1,5 +1,5 @@
-// Browsers: which origins may call, and what they may read. CORS alone only withholds answers; a request from a foreign
-// origin would still mint, so it is refused before anything else looks at it.
+// Which origins may call, and what their pages may read. CORS alone only withholds answers: a request from a foreign
+// origin would still mint, so it is refused before anything else happens.
 
 import cors, { type FastifyCorsOptions } from '@fastify/cors'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -7,37 +7,40 @@ import { ApiError } from '../errors.ts'
 
 const METHODS = ['GET', 'POST']
 const HEADERS = new Set(['authorization', 'content-type'])
-// Sent by OpenAI's SDKs. Matched by name: a literal `x-stainless-*` means nothing to a browser.
+// Sent by OpenAI's SDKs. Each is named in the answer: browsers do not understand `x-stainless-*`.
 const SDK_HEADERS = /^(x-stainless-|openai-|x-openai-)[a-z0-9-]{1,64}$/
 const EXPOSED = [
   'X-Realtime-Url', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset', 'X-Request-Id', 'Retry-After'
-].join(', ')
+]
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Headers of this route that pages may read, beside the common ones. */
+    exposedHeaders?: readonly string[]
+  }
+}
 
 export async function registerOrigin (
   app: FastifyInstance, { origins, credentials }: { origins: ReadonlySet<string>, credentials: () => boolean }
 ): Promise<void> {
-  app.addHook('onRequest', ({ method, headers: { origin, 'sec-fetch-site': site } }, reply, done) => {
+  app.addHook('onRequest', ({ headers: { origin, 'sec-fetch-site': site } }, _reply, done) => {
     const isForeign = origin === undefined ? site === 'cross-site' : !origins.has(origin)
-    if (isForeign) return done(new ApiError('origin_not_allowed'))
-    if (origin !== undefined && method !== 'OPTIONS') {
-      reply.headers({ 'access-control-allow-origin': origin, 'access-control-expose-headers': EXPOSED })
-      if (credentials()) reply.header('access-control-allow-credentials', 'true')
-    }
-    done()
+    done(isForeign ? new ApiError('origin_not_allowed') : undefined)
   })
   const options = (request: FastifyRequest): FastifyCorsOptions => ({
-    // An OPTIONS that is no preflight of ours is a method like any other.
-    origin: isPreflight(request) ? request.headers.origin as string : false,
+    // An OPTIONS that is no preflight is a method like any other.
+    origin: request.method === 'OPTIONS' && !isPreflight(request) ? false : request.headers.origin ?? false,
     credentials: credentials(),
     methods: METHODS,
     allowedHeaders: allowedHeaders(request),
-    exposedHeaders: EXPOSED,
+    exposedHeaders: exposedHeaders(request),
     maxAge: 600
   })
-  // Preflights only: asked at every request, the plugin costs a twentieth of a mint.
-  await app.register(async (preflights) => {
-    await preflights.register(cors, { delegator: (request, callback) => callback(null, options(request)) })
-  })
+  await app.register(cors, { delegator: (request, callback) => callback(null, options(request)) })
+}
+
+function exposedHeaders ({ routeOptions: { config: { exposedHeaders: own = [] } } }: FastifyRequest): string[] {
+  return [...EXPOSED, ...own]
 }
 
 function isPreflight ({ headers }: FastifyRequest): boolean {

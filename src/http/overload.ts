@@ -1,5 +1,5 @@
-// Sheds load before things break: what cannot be served in time is told so at once.
-// @fastify/under-pressure is not used: it asks for the resident memory, which ends the process where there is no /proc.
+// Sheds load: a request that cannot be served in time is refused at once.
+// @fastify/under-pressure is not used: it reads the resident memory, which ends the process where there is no /proc.
 
 import type { ServerResponse } from 'node:http'
 import { getHeapStatistics } from 'node:v8'
@@ -10,7 +10,7 @@ const LOOK_MS = 500
 const MAX_LATE_MS = 1000
 const MAX_HEAP_SHARE = 0.85
 
-/** `maxInFlight` bounds the requests in work: their body is there, and their answer is not handed over. */
+/** `maxInFlight` bounds the requests in work: body received, answer not handed over to the socket yet. */
 export function registerOverload (app: FastifyInstance, maxInFlight: number): void {
   const inWork = new Set<ServerResponse>()
   let pressure: string | null = null
@@ -23,19 +23,19 @@ export function registerOverload (app: FastifyInstance, maxInFlight: number): vo
   }, LOOK_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
 
-  // Also for what is not handed over at all, because the client has gone.
+  // For answers that are never handed over, because the client has gone.
   const leaveAtClose = function (this: ServerResponse) { inWork.delete(this) }
   app.addHook('onRequest', (_request, _reply, done) => {
     done(pressure === null ? undefined : overloaded(pressure))
   })
-  // Behind the address limit, authentication and the body: none of those who wait there takes a place from the others.
+  // After address limit, authentication and body: a request that waits there takes no place from others.
   app.addHook('preValidation', (_request, { raw }, done) => {
     if (inWork.size >= maxInFlight) return done(overloaded('in_flight'))
     inWork.add(raw)
     raw.once('close', leaveAtClose)
     done()
   })
-  // When the client reads the answer is the client's choice.
+  // Not when the answer is read: a client could hold its place by not reading.
   app.addHook('onSend', (_request, { raw }, _payload, done) => {
     inWork.delete(raw)
     done()

@@ -1,28 +1,28 @@
-// What Node's parser refuses never becomes a request; it is answered in the same envelope, and the connection ends.
+// Bytes that Node's parser refuses never become a request: the answer has the same envelope, and ends the connection.
 
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { envelope } from '../errors.ts'
 
-/** Written out: importing node:http by name loads Node's own fetch and WebSocket, 20 ms of a start. */
+/** Written out: importing `STATUS_CODES` from node:http loads Node's own fetch and WebSocket, 20 ms of a start. */
 const STATUS: Readonly<Record<string, string>> = {
   HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
   ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout'
 }
 
-/** For the answer to arrive: a connection that is torn down at once may take it along. */
+/** Lets the answer arrive: a connection that is torn down at once may lose it. */
 const LINGER_MS = 1000
 
 const answered = new WeakSet<Socket>()
 
 const ignore = () => {}
 
-/** For every socket of a server, and before anything else may listen: an error without a listener ends the process. */
+/** For every socket of a server, before any other listener: an error without a listener ends the process. */
 export function surviveErrors (socket: Duplex): void {
   socket.on('error', ignore)
 }
 
-/** It gets its last answer elsewhere, whatever the parser makes of the rest. */
+/** The last answer of this socket is sent elsewhere: a parse error in the bytes that follow gets none. */
 export function answersNoMore (socket: Socket): void {
   answered.add(socket)
 }
@@ -33,7 +33,7 @@ export function answerMalformed (error: { code?: string }, socket: Socket): void
     return
   }
   socket.end(answered.has(socket) ? '' : answerTo(error))
-  // Whoever sends such things need not be waited for until they hang up, too.
+  // Does not wait for such a client to close its half.
   setTimeout(() => socket.destroy(), LINGER_MS).unref()
 }
 

@@ -11,7 +11,7 @@ const MAX_IN_A_TURN = 4
 const HEAD_END = '\r\n\r\n'
 /** No head ends sooner: what looks like it is part of a body, or of a head that began in an earlier packet. */
 const SHORTEST_HEAD = 'GET / HTTP/1.1\r\n\r\n'.length
-/** An answer unread at this many looks after the first ends its connection: 10 s, once the kernel's buffers are full. */
+/** An answer unread at this many looks after the first ends its connection: 10 s, once kernel buffers are full. */
 const UNREAD_LOOKS = 9
 
 type Connection = {

@@ -1,42 +1,42 @@
-// How every request is answered when it is not granted: the error envelope, and the headers that every answer carries.
+// Refusals in the error envelope, and the headers that every answer carries.
 
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ApiError, envelope } from '../errors.ts'
 import type { IsTrusted } from './address.ts'
+import { collectMethods } from './methods.ts'
 
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/
 
-/** One that comes in is kept only from a trusted proxy, and only if nothing can hide in it. */
+/** An id that comes in is kept only from a trusted proxy, and only with harmless characters. */
 export function requestIdOf (isTrusted: IsTrusted): (request: IncomingMessage) => string {
   return ({ headers: { 'x-request-id': given }, socket }) =>
     typeof given === 'string' && REQUEST_ID.test(given) && isTrusted(socket.remoteAddress, 0) ? given : randomUUID()
 }
 
-export function registerAnswers (
-  app: FastifyInstance, onError: (error: ApiError, request: FastifyRequest, reply: FastifyReply) => void
-): void {
-  const methods = new Map<string, string[]>()
-  app.addHook('onRoute', ({ method, url }) => { methods.set(url, [...methods.get(url) ?? [], ...[method].flat()]) })
+export type OnRefused = (error: ApiError, request: FastifyRequest, reply: FastifyReply) => void
+
+export function registerRefusals (app: FastifyInstance, onRefused: OnRefused): void {
+  const allowed = collectMethods(app)
   app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(headersOf(reply))
     done()
   })
   app.setErrorHandler((cause, request, reply) => {
     const error = toApiError(cause)
-    onError(error, request, reply)
+    onRefused(error, request, reply)
     return refuse(reply, error)
   })
-  const unanswered = ({ url }: FastifyRequest) => {
-    const answered = methods.get(url.split('?', 1)[0] as string)
-    return answered === undefined
+  const noRoute = ({ url }: FastifyRequest) => {
+    const methods = allowed(url)
+    return methods.length === 0
       ? new ApiError('not_found')
-      : new ApiError('method_not_allowed', { allow: answered.join(', ') })
+      : new ApiError('method_not_allowed', { allow: methods.join(', ') })
   }
-  // Before the body: Fastify would parse it, whoever sent it, and then say that nobody wants it.
-  app.addHook('preParsing', (request, _reply, _payload, done) => done(request.is404 ? unanswered(request) : null))
-  app.setNotFoundHandler((request) => { throw unanswered(request) })
+  // Refused before the body is read: Fastify would parse it first, from any sender.
+  app.addHook('preParsing', (request, _reply, _payload, done) => done(request.is404 ? noRoute(request) : null))
+  app.setNotFoundHandler((request) => { throw noRoute(request) })
 }
 
 function headersOf ({ request }: FastifyReply): Record<string, string> {
@@ -59,7 +59,7 @@ export function toApiError (cause: unknown): ApiError {
 export function refuse (
   reply: FastifyReply, { code, statusCode, param, retryAfterSeconds, retryCannotHelp, allow }: ApiError
 ): FastifyReply {
-  // A URL that cannot be read is refused before any hook has run.
+  // Set again: a URL that cannot be decoded is refused before any hook has run.
   reply.headers(headersOf(reply))
   if (statusCode === 401) reply.header('www-authenticate', 'Bearer')
   if (allow !== undefined) reply.header('allow', allow)

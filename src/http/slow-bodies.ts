@@ -1,15 +1,14 @@
-// Bodies that are still coming when their caller is known: each takes as long as its sender likes, up to the request's
-// timeout.
+// Bodies that are still arriving when their caller is known: a sender may take as long as the request's timeout.
 
 import type { FastifyInstance } from 'fastify'
 import { ApiError } from '../errors.ts'
 import { clientKey } from './address.ts'
 
-/** At a time. An address may be a whole company's, or that of a gateway which is not trusted. */
+/** At a time. One address may be a whole company, or a gateway that is not trusted. */
 const MAX_OF_ADDRESS = 256
 const MAX_OF_CALLER = 32
 
-/** Behind authentication. Refused as a limit, not as an overload: one sender causes it, and others have room. */
+/** After authentication. Refused as a rate limit, not as an overload: one sender is at fault, others have room. */
 export function registerSlowBodies (app: FastifyInstance): void {
   const addresses = createCount(MAX_OF_ADDRESS)
   const callers = createCount(MAX_OF_CALLER)

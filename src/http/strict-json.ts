@@ -1,38 +1,25 @@
-// Bodies: JSON in UTF-8 and nothing else. What would be repaired elsewhere (types, encodings, names that reach a
-// prototype) is refused here, before anything reads it.
+// JSON bodies, in UTF-8. Wrong types and encodings, and names that reach a prototype, are refused before anything reads
+// them, never repaired.
 
-import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { ApiError } from '../errors.ts'
 import type { Json } from '../json.ts'
+import type { BodyParser } from './bodies.ts'
 
 export const BODY_LIMIT_BYTES = 32 * 1024
+const CONTENT_TYPE = /^application\/json\s*(;\s*charset="?utf-?8"?\s*)?;?\s*$/i
 const MAX_DEPTH = 32
 const FORBIDDEN_KEYS = new Set(['__proto__', 'constructor', 'prototype'])
 // A BOM stays in the text, so that JSON.parse refuses it.
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** No body at all is `{}`. */
-export function registerStrictJson (app: FastifyInstance): void {
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', {
-    parseAs: 'buffer', bodyLimit: BODY_LIMIT_BYTES
-  }, (request: FastifyRequest, body: Buffer, done) => {
-    let parsed: Json
-    try {
-      parsed = readBody(request, body)
-    } catch (error) {
-      return done(error as ApiError)
-    }
-    done(null, parsed)
-  })
-}
-
-function readBody ({ headers }: FastifyRequest, body: Buffer): Json {
-  const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = headers
-  if (encoding !== 'identity' || !/^application\/json\s*(;\s*charset="?utf-?8"?\s*)?;?\s*$/i.test(type)) {
-    throw new ApiError('unsupported_media_type')
+/** An empty body is `{}`. */
+export const STRICT_JSON: BodyParser = {
+  type: 'application/json',
+  limitBytes: BODY_LIMIT_BYTES,
+  parse: (body, contentType) => {
+    if (!CONTENT_TYPE.test(contentType)) throw new ApiError('unsupported_media_type')
+    return body.length === 0 ? {} : parseStrictly(body)
   }
-  return body.length === 0 ? {} : parseStrictly(body)
 }
 
 export function parseStrictly (body: Uint8Array): Json {
@@ -49,7 +36,7 @@ export function parseStrictly (body: Uint8Array): Json {
 function assertPlain (value: Json, depth = 0): void {
   if (typeof value === 'string') return assertText(value)
   if (typeof value !== 'object' || value === null) return
-  // Not followed any deeper: the depth is the sender's choice.
+  // Not descended any further: the sender chooses the depth.
   if (depth >= MAX_DEPTH) throw new ApiError('invalid_request', { reason: 'too_deep' })
   if (Array.isArray(value)) {
     for (const inner of value) assertPlain(inner, depth + 1)
@@ -62,7 +49,7 @@ function assertPlain (value: Json, depth = 0): void {
   }
 }
 
-/** What cannot be written as UTF-8, or ends a string elsewhere. */
+/** Refuses text that cannot be written as UTF-8, or that ends a string in other languages. */
 function assertText (text: string): void {
   if (!text.isWellFormed() || text.includes('\0')) throw new ApiError('invalid_json', { reason: 'ill_formed_text' })
 }

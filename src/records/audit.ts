@@ -7,36 +7,49 @@ import type { Kind } from '../realtime/session.ts'
 import { createFlood } from './flood.ts'
 import type { Lines } from './lines.ts'
 
-export type AuditEvent = 'mint.granted' | 'mint.undelivered' | 'mint.unknown' | 'mint.refused'
+/** What a route hands out. */
+export type Family = 'mint'
+export type AuditEvent = 'mint.granted' | 'mint.undelivered' | `${Family}.refused` | `${Family}.unknown`
 
-/** What is known of a decision; null where it was taken before that was known. The trace is there where a gateway told one. */
-export type Decision = Trace & {
+/** What the lines of all families have. Null: not known when the decision was taken. */
+export type AuditEntry = Readonly<Trace & {
   request_id: string
   /** The safety identifier, not the subject. */
   subject: string | null
   issuer: string | null
   policy: string | null
   kind: Kind | null
+  code: ErrorCode | null
+  reason: string | null
+}>
+
+export type MintEntry = AuditEntry & Readonly<{
   model: string | null
   prompt: string | null
   session_id: string | null
   secret_sha256: string | null
   expires_at: number | null
   ignored: readonly string[]
-  code: ErrorCode | null
-  reason: string | null
   upstream_request_id: string | null
   duration_ms: number | null
-}
+}>
+
+export type Confirming = Readonly<{
+  /** By the monotonic clock; a second from now where this is later or missing. */
+  byMs?: number
+  /** The event that corrects a line which was written only after its confirmation had failed. */
+  ifLate?: AuditEvent
+}>
 
 export type Audit = Readonly<{
-  /** Throws ApiError `audit_unavailable` where a line would not be written now: before anything is minted. */
+  /** Throws ApiError `audit_unavailable` if a line would not be written now: called before anything is minted. */
   assertWritable: () => void
-  /** Resolves once the line is written; throws ApiError `audit_unavailable` within a second, and at `byMs` of the monotonic clock. */
-  granted: (decision: Decision, byMs?: number) => Promise<void>
-  record: (event: AuditEvent, decision: Decision) => void
-  /** Refusals of the unauthenticated: bounded for each code. */
-  refusedAnonymous: (decision: Decision) => void
+  /** Resolves once the line is written; rejects with ApiError `audit_unavailable`. */
+  confirm: (event: AuditEvent, entry: AuditEntry, confirming?: Confirming) => Promise<void>
+  /** Does not wait, and may lose the line. */
+  record: (event: AuditEvent, entry: AuditEntry) => void
+  /** For requests without a valid credential: bounded for each event and code. */
+  recordAnonymous: (event: AuditEvent, entry: AuditEntry) => void
   close: () => void
 }>
 
@@ -44,40 +57,29 @@ const LEAST_WAIT_MS = 100
 
 /** `now` is the wall clock, in milliseconds. */
 export function createAudit (lines: Lines, now: () => number = Date.now): Audit {
-  const timestamp = createTimestamp()
-  const flood = createFlood<`${ErrorCode | null}`>((code, count) => lines.write(line('mint.refused', { code, count })))
+  const flood = createFlood<`${AuditEvent} ${ErrorCode | null}`>((kind, count) => {
+    const [event, code] = kind.split(' ') as [AuditEvent, string]
+    lines.write(line(event, { code, count }))
+  })
 
-  function line (event: AuditEvent, decision: object): string {
-    return `{"audit":1,"time":"${timestamp(now())}","event":"${event}",${escapeControls(JSON.stringify(decision)).slice(1)}\n`
+  function line (event: AuditEvent, facts: object): string {
+    const rest = escapeControls(JSON.stringify(facts)).slice(1)
+    return `{"audit":1,"time":"${new Date(now()).toISOString()}","event":"${event}",${rest}\n`
   }
 
   return {
     assertWritable: () => {
       if (lines.isStuck()) throw new ApiError('audit_unavailable', { retryAfterSeconds: 1 })
     },
-    granted: (decision, byMs = Infinity) => lines.confirm(line('mint.granted', decision), {
-      // Where upstream took all the time there was, a disk has a moment nevertheless.
+    confirm: (event, entry, { byMs = Infinity, ifLate } = {}) => lines.confirm(line(event, entry), {
+      // The disk has a moment even if upstream took all the time there was.
       withinMs: Math.max(LEAST_WAIT_MS, byMs - performance.now()),
-      ifLate: () => line('mint.undelivered', { ...decision, code: 'audit_unavailable' })
+      ...(ifLate === undefined ? {} : { ifLate: () => line(ifLate, { ...entry, code: 'audit_unavailable' }) })
     }).catch((cause) => { throw new ApiError('audit_unavailable', { retryAfterSeconds: 1, cause }) }),
-    record: (event, decision) => lines.write(line(event, decision)),
-    refusedAnonymous: (decision) => {
-      if (flood.admits(`${decision.code}`)) lines.write(line('mint.refused', decision))
+    record: (event, entry) => lines.write(line(event, entry)),
+    recordAnonymous: (event, entry) => {
+      if (flood.admits(`${event} ${entry.code}`)) lines.write(line(event, entry))
     },
     close: flood.close
-  }
-}
-
-/** RFC 3339 of milliseconds. A date is written out once a second: that takes a third of the time that a line does. */
-function createTimestamp (): (ms: number) => string {
-  let second = NaN
-  let upToSecond = ''
-  return (ms) => {
-    const now = Math.floor(ms / 1000)
-    if (now !== second) {
-      second = now
-      upToSecond = new Date(now * 1000).toISOString().slice(0, -4)
-    }
-    return `${upToSecond}${String(ms % 1000).padStart(3, '0')}Z`
   }
 }

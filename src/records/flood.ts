@@ -1,15 +1,15 @@
-// Lines that anyone can cause without a credential are bounded: ten a second of each kind, then one line with a count.
+// Bounds the lines that anyone can cause without a credential: ten a second of each kind, then one line with a count.
 
 const LINES_PER_SECOND = 10
 
 export type Flood<Kind extends string> = Readonly<{
   /** False for a line that is only counted. */
   admits: (kind: Kind) => boolean
-  /** Writes the counts that are still open. */
+  /** Writes the counts of the current second. */
   close: () => void
 }>
 
-/** `writeCount` sums up, once a second, the lines of a kind that were not admitted. Kinds are ours, so they are few. */
+/** `writeCount` is called once a second for each kind with lines that were not admitted. Kinds must be few. */
 export function createFlood<Kind extends string> (writeCount: (kind: Kind, count: number) => void): Flood<Kind> {
   let counts = new Map<Kind, number>()
   const timer = setInterval(writeCounts, 1000).unref()

@@ -1,36 +1,36 @@
-// Lines written to a file or to stdout without ever blocking the event loop: one write in flight, the rest queued.
-// A log line may be lost, and is counted; an audit line is confirmed once the kernel has it, or refused within a second.
+// Writes lines to a file or stdout without blocking the event loop: one write in flight, the rest queued. A log line
+// may be lost, and is counted then; an audit line is confirmed once the kernel has it, or rejected within a second.
 
 import { stat } from 'node:fs/promises'
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 import { openFile, openStdout, type Sink } from './sink.ts'
 
 const WAIT_MS = 1000
-/** A little less: whoever was refused after a second is not to be followed by another one. */
+/** A little less than the wait: after one request has waited a second in vain, the next is refused at once. */
 const STUCK_MS = 900
 const BATCH_BYTES = 64 * 1024
 const MAX_QUEUED = 10_000
 
 export type Confirming = Readonly<{
-  /** A second, where nothing shorter is said. */
+  /** A second at most, and by default. */
   withinMs?: number
-  /** Follows a line that was written after all, when nobody waited for it any more. */
+  /** A line to follow one that was written after its confirmation had been rejected. */
   ifLate?: () => string
 }>
 
 export type Lines = Readonly<{
-  /** Best effort: dropped, and counted, where the destination does not keep up. */
+  /** Best effort: dropped, and counted, if the destination does not keep up. */
   write: (line: string) => void
-  /** Resolves once the line is written. Rejects in time where it cannot be. */
+  /** Resolves once the line is written, rejects in time if it cannot be. */
   confirm: (line: string, confirming?: Confirming) => Promise<void>
-  /** True while nothing would be confirmed: a write has been under way for almost a second, or the last one has just failed. */
+  /** True while no line would be confirmed: a write has taken almost a second, or the last one has just failed. */
   isStuck: () => boolean
   lost: () => number
-  /** Opens the path anew where it was moved away (logrotate). */
+  /** Opens the path again after its file was moved away (logrotate). */
   reopen: () => Promise<void>
-  /** What is queued, at once, for a process that is about to end. */
+  /** Writes the queue at once, for a process that is about to end. */
   flushNow: () => void
-  /** Waits a second at most for what is queued. */
+  /** Waits a second at most for the queue. */
   close: () => Promise<void>
 }>
 
@@ -57,7 +57,7 @@ export async function openLines (path: string | null): Promise<Lines> {
 
   async function flush (): Promise<void> {
     while (queue.length > 0) {
-      // What is decided in one turn of the event loop shares one write.
+      // The lines of one turn of the event loop share one write.
       await turn()
       inFlightSince = performance.now()
       writing = writeBatch(sink, takeBatch())
@@ -78,7 +78,7 @@ export async function openLines (path: string | null): Promise<Lines> {
     failedAt = error === null ? -Infinity : performance.now()
     let end = 0
     for (const { text, settle } of batch) {
-      // A disk that filled up in the middle took the first of them whole.
+      // A disk that became full in the middle has taken the first lines whole.
       const isWritten = error === null || (end += Buffer.byteLength(text)) <= written
       if (settle !== undefined) settle(isWritten ? null : error)
       else if (!isWritten) lost++
@@ -91,7 +91,7 @@ export async function openLines (path: string | null): Promise<Lines> {
     const old = sink
     sink = await openFile(path)
     isOrphaned = false
-    // A write under way still goes to the old file: it is closed behind it.
+    // A write in flight still goes to the old file, which is closed after it.
     await writing
     old.close()
   }
@@ -99,11 +99,11 @@ export async function openLines (path: string | null): Promise<Lines> {
   async function reopenIfMoved (): Promise<void> {
     const [now, held] = await Promise.all([stat(path as string).catch(() => null), sink.stat()])
     if (now?.ino === held.ino && now.dev === held.dev) return
-    // Lines in a file that has no name any more are lines that nobody will read.
+    // Lines in a file that has no name any more would be lost unread.
     await reopen().catch(() => { isOrphaned = held.nlink === 0 })
   }
 
-  /** A line that is confirmed may bring another one behind it. */
+  /** A confirmed line may cause another one. */
   async function settled (): Promise<void> {
     await turn()
     if (flushing === null) return

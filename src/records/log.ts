@@ -1,4 +1,4 @@
-// Operational logs: one JSON line each on stdout. Facts by allow-list, never objects: no header, body, claim or address.
+// Operational logs on stdout, one JSON line each. Facts by allow-list, no objects: no header, body, claim or address.
 
 import { type Logger, pino } from 'pino'
 import { escapeControls } from '../json.ts'
@@ -6,7 +6,7 @@ import type { Lines } from './lines.ts'
 
 export type Log = Logger
 
-/** What most parts need of it: facts first, then a constant message. */
+/** The part of a log that most rooms need: facts first, then a constant message. */
 export type PlainLog = Readonly<Record<'info' | 'warn' | 'error', (facts: object, message: string) => void>>
 
 export function createLogger (level: string, lines: Lines): Log {
@@ -14,21 +14,20 @@ export function createLogger (level: string, lines: Lines): Log {
     level,
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
-    // What Fastify would log of requests and errors is replaced by what a log may know.
+    // Instead of Fastify's own, which would log headers, addresses and messages.
     serializers: { req: () => undefined, res: () => undefined, err: describeError, error: describeError }
   }, { write: (line) => lines.write(escapeControls(line)) })
 }
 
-/** Class and code only: messages of libraries quote what they choked on, causes carry request options. */
+/** Class and code only: messages of libraries quote their input, causes carry request options. */
 export function describeError (error: unknown): { type: string, code: string | undefined, at: string | undefined } {
   if (!(error instanceof Error)) return { type: typeof error, code: undefined, at: undefined }
   const code = (error as NodeJS.ErrnoException).code
   return {
     type: error.constructor.name,
     code: typeof code === 'string' ? code.slice(0, 64) : undefined,
-    // The first frame of our own, without the message that stands above it.
-    at: /\n {4}at (.*src\/.*)/.exec((error.stack ?? '').replace(error.message, ''))?.[1]?.replace(
-      /^.*\/(src\/.*?)\)?$/, '$1'
-    )
+    // The first frame in src, without the message above it.
+    at: /\n {4}at (.*src\/.*)/.exec((error.stack ?? '').replace(error.message, ''))?.[1]
+      ?.replace(/^.*\/(src\/.*?)\)?$/, '$1')
   }
 }

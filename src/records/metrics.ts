@@ -1,32 +1,32 @@
-// What is measured, as Prometheus reads it. No label has a value that a caller could add to: outcomes, codes and kinds are
-// ours, policies and issuers are configuration.
+// Metrics for Prometheus. No label has a value that a caller chooses: outcomes, codes and kinds are constants, policies
+// and issuers are configuration.
 
 import { collectDefaultMetrics, Counter, type CounterConfiguration, Gauge, Histogram, Registry } from 'prom-client'
-import type { Audit, AuditEvent, Decision } from './audit.ts'
+import type { Audit, AuditEntry, AuditEvent } from './audit.ts'
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
-/** Rendering takes milliseconds: however often it is asked for, mints wait for one a second. */
+/** Rendering takes milliseconds in which mints wait: it happens once a second, however often the text is asked for. */
 const KEPT_MS = 1000
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/** Looked up when somebody asks. */
+/** Read when the metrics are rendered. */
 export type Sources = Readonly<{
   isReady: () => boolean
   upstream: () => Readonly<{ inFlight: number, isBreakerOpen: boolean }>
-  /** Infinity until they were fetched. */
+  /** Infinity until the keys have been fetched. */
   keyAges: () => readonly Readonly<{ issuer: string, ageMs: number }>[]
   policy: () => Readonly<{ generation: number, failedReloads: number }>
-  /** `isAlone`: this replica counts for itself what is meant to be counted for all. */
+  /** `isAlone`: this replica counts alone what all replicas should count together. */
   limits: () => Readonly<{ isUp: boolean, isAlone: boolean, local: number, notGivenBack: number, dataLosses: number }>
-  /** By where they were to go. */
+  /** By destination. */
   linesLost: () => Readonly<Record<string, number>>
 }>
 
 export type Metrics = Readonly<{
-  /** The same audit trail, counted. */
+  /** Wraps an audit trail so that its events are counted. */
   audited: (audit: Audit) => Audit
-  /** Of a mint that was granted. */
+  /** Called for each granted mint. */
   timed: (took: Readonly<{ upstreamMs: number, totalMs: number }>) => void
   attempted: (outcome: string) => void
   retried: () => void
@@ -67,7 +67,7 @@ export function createMetrics (now: () => number = () => performance.now()): Met
     labelNames: ['outcome'],
     registers
   })
-  const note = (event: AuditEvent, { code, kind, policy }: Decision) =>
+  const count = (event: AuditEvent, { code, kind, policy }: AuditEntry) =>
     decided(event.replace('mint.', ''), code ?? '', kind ?? '', policy ?? '')
 
   let kept: { text: Promise<string>, until: number } | undefined
@@ -82,22 +82,22 @@ export function createMetrics (now: () => number = () => performance.now()): Met
           throw error
         }
       },
-      granted: async (decision, byMs) => {
+      confirm: async (event, entry, confirming) => {
         try {
-          await audit.granted(decision, byMs)
+          await audit.confirm(event, entry, confirming)
         } catch (error) {
           auditFailures.inc()
           throw error
         }
-        note('mint.granted', decision)
+        count(event, entry)
       },
-      record: (event, decision) => {
-        note(event, decision)
-        audit.record(event, decision)
+      record: (event, entry) => {
+        count(event, entry)
+        audit.record(event, entry)
       },
-      refusedAnonymous: (decision) => {
-        note('mint.refused', decision)
-        audit.refusedAnonymous(decision)
+      recordAnonymous: (event, entry) => {
+        count(event, entry)
+        audit.recordAnonymous(event, entry)
       },
       close: audit.close
     }),
@@ -115,7 +115,7 @@ export function createMetrics (now: () => number = () => performance.now()): Met
   }
 }
 
-/** Counts by label values. The library's counter is told when somebody asks: looking its labels up costs as much as an audit line. */
+/** Counts by label values. The library's counter is set when rendered: its lookup costs as much as an audit line. */
 function tally (configuration: CounterConfiguration<string>): (...values: string[]) => void {
   const counts = new Map<string, { values: string[], count: number }>()
   const counter: Counter = new Counter({
@@ -151,13 +151,11 @@ function registerSources (
     })
   }
   gauge('ephemint_ready', '1 while /readyz says so.', isReady)
-  gauge('ephemint_in_flight', 'Mints that upstream is asked for now.', () => upstream().inFlight)
-  gauge(
-    'ephemint_upstream_breaker_open', '1 while upstream is not asked but for a probe.', () => upstream().isBreakerOpen
-  )
+  gauge('ephemint_in_flight', 'Mints in flight to upstream.', () => upstream().inFlight)
+  gauge('ephemint_upstream_breaker_open', '1 while upstream gets only probes.', () => upstream().isBreakerOpen)
   gauge(
     'ephemint_policy_generation',
-    'How often the policy file was taken over, the start included.',
+    'How often a policy file was loaded, the start included.',
     () => policy().generation
   )
   counter(

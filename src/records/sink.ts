@@ -1,4 +1,4 @@
-// Where lines end up: a file, or stdout as whatever it is. None of them may hold a thread while nobody reads: a thread that
+// Where lines end up: a file, or stdout of any kind. No write may hold a thread while there is no reader: a thread that
 // hangs in a write keeps the process from exiting.
 
 import { close, constants, fstat, fstatSync, open, type Stats, write, writeSync } from 'node:fs'
@@ -15,19 +15,19 @@ const FULL_PIPE_PAUSE_MS = 10
 const NEWLINE = 0x0a
 
 export type Sink = Readonly<{
-  /** Never rejects: `written` bytes were taken before the error, if there is one. */
+  /** Never rejects. `written` counts the bytes that were taken before the error, if there is one. */
   write: (text: string) => Promise<{ written: number, error: Error | null }>
-  /** Without waiting: what is not taken at once is lost. */
+  /** Does not wait: bytes that are not taken at once are lost. */
   writeNow: (text: string) => void
-  /** True where no write can succeed any more. */
+  /** True if no write can succeed any more. */
   isBroken: () => boolean
   stat: () => Promise<Stats>
   close: () => void
 }>
 
-/** Rejects where the path cannot be opened for appending. */
+/** Rejects if the path cannot be opened for appending. */
 export async function openFile (path: string): Promise<Sink> {
-  // Of a named pipe that nobody reads this is an error now, and not a thread that waits for a reader.
+  // A named pipe without a reader is an error here, instead of a thread that waits for one.
   const fd = await openFd(
     path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK, 0o640
   )
@@ -36,7 +36,7 @@ export async function openFile (path: string): Promise<Sink> {
 
 export function openStdout (): Sink {
   const kind = fstatSync(1)
-  /* c8 ignore next -- what stdout is, is for whoever starts the process to choose: test/faults/audit.test.ts */
+  /* c8 ignore next -- the parent process chooses what stdout is: test/faults/audit.test.ts */
   return kind.isFIFO() || kind.isSocket()
     ? streamSink(new Socket({ fd: 1, readable: false, writable: true }))
     : fileSink(1, false)
@@ -45,7 +45,7 @@ export function openStdout (): Sink {
 function fileSink (fd: number, isTorn: boolean): Sink {
   return {
     write: async (text) => {
-      // Half a line that a full disk left behind is not to spoil the next one.
+      // Ends a half line that a full disk left, so that it does not spoil the next one.
       const bytes = Buffer.from(isTorn ? `\n${text}` : text)
       const before = isTorn ? 1 : 0
       let offset = 0
@@ -68,7 +68,7 @@ function fileSink (fd: number, isTorn: boolean): Sink {
   }
 }
 
-/** A pipe or a socket: libuv waits for it to be read, no thread does. */
+/** A pipe or a socket: libuv waits for the reader, without a thread. */
 function streamSink (stream: Socket): Sink {
   stream.on('error', () => {})
   return {
@@ -89,11 +89,11 @@ function writeWhatFits (fd: number, text: string): void {
     if (text !== '') writeSync(fd, text)
   /* c8 ignore next 3 -- only in a process whose destination is gone: test/faults/audit.test.ts */
   } catch {
-    // The process is about to end: there is nobody left to tell.
+    // Nothing can be done: the process is about to end.
   }
 }
 
-/** Whether a process that was killed, or a disk that was full, left half a line at the end. */
+/** Whether a killed process or a full disk left half a line at the end. */
 async function endsWithinLine (path: string): Promise<boolean> {
   const file = await openToRead(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => null)
   /* c8 ignore next -- a file that may be written and not read, which root never meets */

@@ -1,4 +1,4 @@
-// Who comes in: address limit, authentication, blocking and the choice of a policy, in this order, from headers alone.
+// Admission: address limit, authentication, blocking and the choice of a policy, in this order, from headers alone.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Caller } from '../callers/caller.ts'
@@ -10,12 +10,12 @@ import { selectPolicy } from '../policy/select.ts'
 import type { Rulebook } from '../rulebook/rulebook.ts'
 
 type IdentifiedCaller = Omit<Caller, 'admitted'> & Readonly<{ safetyIdentifier: string, policy?: Policy }>
-/** `buckets` are what each mint takes from. */
+/** Each mint takes from the `buckets`. */
 export type AdmittedCaller = IdentifiedCaller & Readonly<{ policy: Policy, buckets: readonly Bucket[] }>
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Null until authenticated; without a policy where none grants this caller anything. */
+    /** Null until authenticated; without `policy` if none applies to this caller. */
     caller: IdentifiedCaller | null
   }
 }
@@ -38,11 +38,11 @@ export function registerAdmission (
     return { ...identified, policy, buckets: bucketsOf(policy, identifier) }
   }
 
-  app.addHook('onRequest', limitAddress)
   app.addHook('onRequest', (request, _reply, done) => {
+    limitAddress(request)
     const by = rulebook()
     const caller = by.callers.authenticate(request)
-    // Whose credential is remembered comes as the same object each time, and from one rulebook alone.
+    // A cached caller is the same object each time, and belongs to one rulebook.
     const enter = (caller: Caller) => {
       caller.admitted ??= admit(caller, by, request)
       request.caller = caller.admitted as AdmittedCaller

@@ -1,58 +1,72 @@
-// What the audit line of a mint says, as far as the request came.
+// The decision about a request: filled in as the handler goes, and written to the audit line at the end.
 
 import { hash } from 'node:crypto'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ApiError } from '../errors.ts'
-import { traceOf } from '../http/trace.ts'
+import type { IsTrusted } from '../http/address.ts'
+import { readTrace, type Trace } from '../http/trace.ts'
 import type { Granted } from '../policy/apply.ts'
 import type { Kind } from '../realtime/session.ts'
-import type { Decision } from '../records/audit.ts'
+import type { AuditEntry, Family, MintEntry } from '../records/audit.ts'
 import type { Minted } from '../upstream/mint.ts'
 
-/** How far a handler got. */
-export type Decided = { kind?: Kind, granted?: Granted, minted?: Minted }
-
-/** Kept by the error that ended it: most requests never need it. */
-const decidedBefore = new WeakMap<ApiError, Decided>()
-
-export function refusedAfter (decided: Decided, error: ApiError): ApiError {
-  decidedBefore.set(error, decided)
-  return error
+/** Null: not known yet. */
+export type Decision = {
+  readonly trace: Trace
+  kind: Kind | null
+  granted: Granted | null
+  minted: Minted | null
+  /** The line of the grant is written: a failure from here on is no refusal. */
+  isConfirmed: boolean
 }
 
-/** Of what a client or upstream may choose freely. No name of theirs is longer. */
+type WriteEntry = (request: FastifyRequest, reply: FastifyReply, error: ApiError | null) => AuditEntry
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    decision: Decision
+  }
+  interface FastifyContextConfig {
+    /** Decisions of this route are audited: as events of this family, with these facts. */
+    audited?: Readonly<{ family: Family, entry: WriteEntry }>
+  }
+}
+
+/** Cap for values that a client or upstream chooses. */
 const MAX_FACT_LENGTH = 256
 
-export function grantedDecision (request: FastifyRequest, reply: FastifyReply, decided: Decided): Decision {
-  return decisionOf(request, reply, decided, null)
+/** Registered before the first hook that may refuse. */
+export function registerDecision (app: FastifyInstance, isTrusted: IsTrusted): void {
+  app.decorateRequest('decision')
+  app.addHook('onRequest', (request, _reply, done) => {
+    const trace = readTrace(request.raw, isTrusted)
+    request.decision = { trace, kind: null, granted: null, minted: null, isConfirmed: false }
+    done()
+  })
 }
 
-/** Also of requests that no handler has seen. */
-export function refusedDecision (request: FastifyRequest, reply: FastifyReply, error: ApiError): Decision {
-  return decisionOf(request, reply, decidedBefore.get(error) ?? {}, error)
-}
-
-function decisionOf (
-  request: FastifyRequest, reply: FastifyReply, { kind, granted, minted }: Decided, error: ApiError | null
-): Decision {
-  const { id, caller } = request
+/** `error` is null for a grant. */
+export function mintEntry (
+  { id, caller, decision }: FastifyRequest, reply: FastifyReply, error: ApiError | null
+): MintEntry {
+  const { trace, kind, granted, minted } = decision
   const sessionId = minted?.session.id
   return {
     request_id: id,
     subject: caller?.safetyIdentifier ?? null,
     issuer: caller?.issuer ?? null,
     policy: caller?.policy?.name ?? null,
-    kind: kind ?? null,
+    kind,
     model: granted?.model?.slice(0, MAX_FACT_LENGTH) ?? null,
     prompt: granted?.prompt ?? null,
     session_id: typeof sessionId === 'string' ? sessionId.slice(0, MAX_FACT_LENGTH) : null,
-    secret_sha256: minted === undefined ? null : hash('sha256', minted.value),
+    secret_sha256: minted === null ? null : hash('sha256', minted.value),
     expires_at: minted?.expiresAt ?? null,
     ignored: granted?.ignored ?? [],
     code: error?.code ?? null,
     reason: error?.reason ?? null,
     upstream_request_id: minted?.upstreamRequestId ?? error?.upstreamRequestId ?? null,
     duration_ms: Math.round(reply.elapsedTime * 1000) / 1000,
-    ...traceOf(request)
+    ...trace
   }
 }

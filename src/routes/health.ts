@@ -1,19 +1,18 @@
 import type { FastifyInstance } from 'fastify'
 import Type from 'typebox'
 
-/** For the reference alone: by it a refusal of the same status would lose its error. */
+/** For the reference only: as a response schema it would strip the error from a refusal of the same status. */
 export const HealthAnswer = Type.Object({
   status: Type.Enum(['ok', 'unavailable']),
   waiting_for: Type.Optional(Type.Array(Type.String()))
 })
 
-/** `waitingFor` names the parts that are not ready: never an address. */
+/** `waitingFor` names the parts that are not ready, without addresses. */
 export function registerHealth (app: FastifyInstance, waitingFor: () => readonly string[]): void {
   app.get('/livez', async () => ({ status: 'ok' }))
   app.get('/readyz', async (_request, reply) => {
     const parts = waitingFor()
-    return reply.code(parts.length === 0 ? 200 : 503).send(
-      { status: parts.length === 0 ? 'ok' : 'unavailable', waiting_for: parts }
-    )
+    const isReady = parts.length === 0
+    return reply.code(isReady ? 200 : 503).send({ status: isReady ? 'ok' : 'unavailable', waiting_for: parts })
   })
 }

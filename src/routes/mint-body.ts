@@ -1,4 +1,4 @@
-// A request body read as what is asked: a kind, a GA session and a lifetime. The route alone decides the shape.
+// Reads a request body as a kind, a GA session and a lifetime. The route alone decides which shape is read.
 
 import { ApiError } from '../errors.ts'
 import { deepestPath, getIn, isObject, type JsonObject, leafPaths, omitIn, type Path } from '../json.ts'
@@ -6,10 +6,10 @@ import { type Asked, MAX_PARAM } from '../policy/apply.ts'
 import { type LegacyKind, legacyParam, readLegacy } from '../realtime/legacy/request.ts'
 import type { Kind } from '../realtime/session.ts'
 
-export type Read = (body: unknown) => Readonly<{ kind: Kind, asked: Asked }>
+export type ReadBody = (body: unknown) => Readonly<{ kind: Kind, asked: Asked }>
 
-/** `{expires_after?, session?}`; the first of `kinds` is meant where `session.type` does not say. */
-export function readGa (kinds: readonly [Kind, ...Kind[]]): Read {
+/** `{expires_after?, session?}`; the first of `kinds` is the default of `session.type`. */
+export function readGa (kinds: readonly [Kind, ...Kind[]]): ReadBody {
   return (body) => {
     const { session = {}, expires_after: expiresAfter, ...others } = bodyObject(body)
     if (Object.keys(others).length > 0) throw new ApiError('policy_violation', { param: firstPath(others) })
@@ -24,15 +24,14 @@ export function readGa (kinds: readonly [Kind, ...Kind[]]): Read {
         expiresAfter,
         added: [],
         dropped: [],
-        sessionParam: (path) =>
-          dotted(['session', ...path]),
+        sessionParam: (path) => dotted(['session', ...path]),
         expiresAfterParam: 'expires_after'
       }
     }
   }
 }
 
-export function readLegacyBody (kind: LegacyKind): Read {
+export function readLegacyBody (kind: LegacyKind): ReadBody {
   return (body) => {
     const { session, expiresAfter, expiresAfterPath, added, dropped } = readLegacy(kind, bodyObject(body))
     const sent = added.reduce(omitIn, session)
@@ -44,15 +43,14 @@ export function readLegacyBody (kind: LegacyKind): Read {
         expiresAfter,
         added,
         dropped,
-        sessionParam: (path) =>
-          nameOf(path).slice(0, MAX_PARAM),
+        sessionParam: (path) => nameOf(path).slice(0, MAX_PARAM),
         expiresAfterParam: dotted(expiresAfterPath)
       }
     }
   }
 }
 
-/** A GA path that a legacy body has no name for, such as `audio.output`, is told by the first of what was `sent` there. */
+/** A GA path without a legacy name, such as `audio.output`, is named by the first member that was `sent` there. */
 function legacyName (kind: LegacyKind, sent: JsonObject, path: Path): string {
   const name = legacyParam(kind, path)
   const isNested = path[0] === 'audio' && name === dotted(path)
@@ -70,7 +68,7 @@ function firstPath (value: JsonObject): string {
   return dotted(leafPaths(value)[0] as Path)
 }
 
-/** The names are the client's: they come back to it, and into no log. */
+/** The client chose these names: they are sent back to it, and never logged. */
 function dotted (path: Path): string {
   return path.join('.').slice(0, MAX_PARAM)
 }

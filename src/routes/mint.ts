@@ -3,7 +3,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type Type from 'typebox'
 import { ApiError } from '../errors.ts'
-import { toApiError } from '../http/refusals.ts'
 import { getIn, type JsonObject, omitIn, type Path } from '../json.ts'
 import { isCallers, type LimitStore, type Take, tightest, type WindowState } from '../limits/limits.ts'
 import { applyPolicy, type Asked, type Granted } from '../policy/apply.ts'
@@ -17,8 +16,8 @@ import type { UpstreamRequest } from '../upstream/client.ts'
 import type { Deadline } from '../upstream/deadline.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
 import type { AdmittedCaller } from './admission.ts'
-import { type Decided, grantedDecision, refusedAfter, refusedDecision } from './decision.ts'
-import { bodyObject, type Read, readGa, readLegacyBody } from './mint-body.ts'
+import { mintEntry } from './decision.ts'
+import { bodyObject, type ReadBody, readGa, readLegacyBody } from './mint-body.ts'
 
 export type MintDeps = Readonly<{
   mint: Mint
@@ -26,14 +25,14 @@ export type MintDeps = Readonly<{
   audit: Audit
   timed: Metrics['timed']
   realtimePublicUrl: string
-  /** Of a mint that begins now. */
+  /** The deadline of a mint that begins now. */
   deadline: () => Deadline
 }>
 
 type Shape = (kind: Kind, minted: Minted, session: JsonObject) => JsonObject
-type Route = Readonly<{ url: string, legacy: boolean, read: Read, shape: Shape, answer: Type.TSchema }>
+type MintRoute = Readonly<{ url: string, legacy: boolean, read: ReadBody, shape: Shape, answer: Type.TSchema }>
 
-export const MINT_ROUTES: readonly Route[] = [
+export const MINT_ROUTES: readonly MintRoute[] = [
   {
     url: '/v1/realtime/client_secrets',
     legacy: false,
@@ -65,48 +64,52 @@ export const MINT_ROUTES: readonly Route[] = [
 ]
 
 export function registerMint (app: FastifyInstance, deps: MintDeps): void {
+  const config = { audited: { family: 'mint', entry: mintEntry } } as const
   for (const route of MINT_ROUTES) {
-    app.post(route.url, { schema: { response: { 200: route.answer } } }, (request, reply) => {
-      const decided: Decided = {}
-      return mintFor(route, deps, request, reply, decided).catch(
-        (cause) => { throw refusedAfter(decided, toApiError(cause)) }
-      )
-    })
+    app.post(route.url, { config, schema: { response: { 200: route.answer } } }, (request, reply) =>
+      mintFor(route, deps, request, reply))
   }
 }
 
 async function mintFor (
-  route: Route, deps: MintDeps, request: FastifyRequest, reply: FastifyReply, decided: Decided
-): Promise<JsonObject> {
+  route: MintRoute, deps: MintDeps, request: FastifyRequest, reply: FastifyReply
+): Promise<string> {
+  const { decision } = request
   const caller = request.caller as AdmittedCaller
   const { kind, asked } = route.read(request.body)
-  decided.kind = kind
-  const granted = decided.granted = grant(caller, kind, asked)
+  decision.kind = kind
+  const granted = decision.granted = grant(caller, kind, asked)
 
   const taken = assertTaken(await deps.limits.take(caller.buckets), reply)
   const deadline = deps.deadline()
   let isAttempted = false
   const onAttempt = () => { isAttempted = true }
-  const onUnknown = (first: ApiError) => {
-    deps.audit.record('mint.unknown', refusedDecision(request, reply, refusedAfter(decided, first)))
-  }
+  const onUnknown = (first: ApiError) => deps.audit.record('mint.unknown', mintEntry(request, reply, first))
+  let minted: Minted
+  let answer: string
   try {
     const context = { deadline, onAttempt, onUnknown }
-    const minted = decided.minted = await mintUpstream(deps, request, { route, kind, asked, granted, context })
-    await deps.audit.granted(grantedDecision(request, reply, decided), deadline.atMs)
-    deps.timed({ upstreamMs: minted.tookMs, totalMs: reply.elapsedTime })
-    watchDelivery(deps.audit, request, reply, decided)
-    reply.header('x-realtime-url', deps.realtimePublicUrl +
-      (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
-    return route.shape(kind, minted, visible(minted.session, caller, kind, granted))
+    minted = decision.minted = await mintUpstream(deps, request, { route, kind, asked, granted, context })
+    // Before the grant is written down, so that nothing can fail after it.
+    const body = route.shape(kind, minted, visible(minted.session, caller, kind, granted))
+    answer = reply.type('application/json; charset=utf-8').serialize(body) as string
+    await deps.audit.confirm('mint.granted', mintEntry(request, reply, null), {
+      byMs: deadline.atMs, ifLate: 'mint.undelivered'
+    })
+    decision.isConfirmed = true
   } catch (error) {
     if (!isAttempted) await taken.giveBack()
     else if (!isClientsFault(error)) await taken.refund()
     throw error
   }
+  deps.timed({ upstreamMs: minted.tookMs, totalMs: reply.elapsedTime })
+  watchDelivery(deps.audit, request, reply)
+  reply.header('x-realtime-url', deps.realtimePublicUrl +
+    (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))
+  return answer
 }
 
-/** Upstream's 400 that names what the client sent. It costs one, or a client could go on sending it for nothing. */
+/** Upstream's 400 about a field that the client sent. It stays counted, or a client could repeat it for free. */
 function isClientsFault (error: unknown): boolean {
   return error instanceof ApiError && error.code === 'invalid_request'
 }
@@ -117,7 +120,7 @@ function grant ({ policy, claims }: AdmittedCaller, kind: Kind, asked: Asked): G
   return applyPolicy(rules, claims, asked)
 }
 
-/** Tells the caller's tightest window. Throws ApiError `rate_limit_exceeded`. */
+/** Sends the caller's tightest window as headers. Throws ApiError `rate_limit_exceeded`. */
 function assertTaken (take: Take, reply: FastifyReply): Take {
   const own = tightest(take.windows)
   if (own !== null) {
@@ -126,25 +129,24 @@ function assertTaken (take: Take, reply: FastifyReply): Take {
     )
   }
   if (take.taken) return take
-  const empty = take.windows.filter(({ remaining }) => remaining === 0).sort(
-    (a, b) => b.resetMs - a.resetMs
-  )[0] as WindowState
+  const byReset = take.windows.filter(({ remaining }) => remaining === 0).sort((a, b) => b.resetMs - a.resetMs)
+  const [empty] = byReset as [WindowState, ...WindowState[]]
   throw new ApiError('rate_limit_exceeded', {
     reason: isCallers(empty) ? empty.window : `total_${empty.window}`,
     retryAfterSeconds: seconds(empty.resetMs),
-    // Within a minute an SDK may wait for it; hours it should not.
+    // An SDK may wait for a minute, not for hours.
     retryCannotHelp: empty.window !== 'minute'
   })
 }
 
-type Context = Pick<UpstreamRequest, 'deadline' | 'onAttempt' | 'onUnknown'>
-type Asking = Readonly<{ route: Route, kind: Kind, asked: Asked, granted: Granted, context: Context }>
+type MintContext = Pick<UpstreamRequest, 'deadline' | 'onAttempt' | 'onUnknown'>
+type UpstreamMint = Readonly<{ route: MintRoute, kind: Kind, asked: Asked, granted: Granted, context: MintContext }>
 
 /** Throws, or rejects with, ApiError. */
-function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, asking: Asking): Promise<Minted> {
-  const { route, kind, asked, granted, context } = asking
+function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, minting: UpstreamMint): Promise<Minted> {
+  const { route, kind, asked, granted, context } = minting
   audit.assertWritable()
-  // Nobody is there to receive it: nothing is minted, and the error is answered to no one.
+  // The client cannot receive a secret any more. The error is audited, and answered to no one.
   if (isGone(request)) throw new ApiError('invalid_request', { reason: 'client_gone' })
   return mint({
     kind,
@@ -159,8 +161,10 @@ function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, askin
   })
 }
 
-/** What upstream complains of, as the client wrote it; null where the client wrote nothing there. */
-function clientParam (request: FastifyRequest, route: Route, asked: Asked, path: Path, legacy: boolean): string | null {
+/** The client's own name of the field that upstream complains of; null if the client sent nothing there. */
+function clientParam (
+  request: FastifyRequest, route: MintRoute, asked: Asked, path: Path, legacy: boolean
+): string | null {
   if (legacy) return route.legacy && getIn(bodyObject(request.body), path) !== undefined ? path.join('.') : null
   const [top, ...rest] = path
   const [sent, param] = top === 'session'
@@ -172,18 +176,18 @@ function clientParam (request: FastifyRequest, route: Route, asked: Asked, path:
   return sent === undefined ? null : param
 }
 
-/** Granted, audited, and then nobody there to read it: written down, because the secret exists. */
-function watchDelivery (audit: Audit, request: FastifyRequest, reply: FastifyReply, decided: Decided): void {
-  const undelivered = () => audit.record('mint.undelivered', grantedDecision(request, reply, decided))
+/** A secret that was granted and not received is audited once more, because it exists. */
+function watchDelivery (audit: Audit, request: FastifyRequest, reply: FastifyReply): void {
+  const undelivered = () => audit.record('mint.undelivered', mintEntry(request, reply, null))
   if (isGone(request)) return undelivered()
-  reply.raw.once('close', () => { if (!reply.raw.writableFinished) undelivered() })
+  reply.raw.once('close', () => { if (!reply.raw.writableFinished || reply.statusCode !== 200) undelivered() })
 }
 
 function isGone ({ raw: { socket } }: FastifyRequest): boolean {
   return socket.destroyed || !socket.writable
 }
 
-/** `temperature` is what was granted: upstream's GA answer has none, and only the legacy shape shows it. */
+/** `temperature` is the granted one: upstream's GA answer has none, and only the legacy shape shows it. */
 function visible (
   session: JsonObject, { policy }: AdmittedCaller, kind: Kind, { session: { temperature } }: Granted
 ): JsonObject {

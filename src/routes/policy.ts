@@ -1,4 +1,4 @@
-// What this caller may ask for: paths with their schemas, prompts, lifetimes, what remains. Never a fixed value.
+// What this caller may choose: paths with their schemas, prompts, lifetimes, remaining limits. Never a fixed value.
 
 import type { FastifyInstance } from 'fastify'
 import Type from 'typebox'
@@ -13,7 +13,7 @@ const Schemas = Type.Record(Type.String(), Type.Unknown())
 const SessionView = Type.Object({
   allow: Schemas,
   prompts: Type.Array(Type.Object({ id: Type.String(), version: Type.Optional(Type.String()), variables: Schemas })),
-  /** Models that old clients still name and that are understood. */
+  /** Aliases: names of models that old clients send. */
   models: Type.Array(Type.String()),
   expires_after: Type.Object({ default: Type.Integer(), max: Type.Integer() })
 })
@@ -51,7 +51,7 @@ function viewOf ({ allowed, prompts, aliases, expiresAfter }: SessionRules): Jso
   }
 }
 
-/** An entry `id@version` is named by the two. */
+/** The name of a prompt is its id, or `id@version`. */
 function promptView ({ name, variableSchemas }: Prompt): JsonObject {
   const [id = name, version] = name.split(/@(?=[^@]*$)/)
   return { id, ...(version === undefined ? {} : { version }), variables: variableSchemas }

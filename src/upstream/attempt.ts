@@ -42,28 +42,32 @@ type Post = Readonly<{
  * stream for it costs more than reading it.
  */
 export function attempt (
-  pool: Pool, { onHead, ...post }: Post, { signal, waiting }: Deadline
+  pool: Pool, { onHead, ...post }: Post, { atMs }: Deadline
 ): Promise<Answer | ApiError> {
   return new Promise((resolve) => {
     let sending: Dispatcher.DispatchController | undefined
     let head: { status: number, headers: AnswerHeaders } | undefined
     const chunks: Buffer[] = []
 
+    let isOver = false
+
     const settle = (outcome: Answer | ApiError) => {
-      waiting.delete(giveUp)
+      clearTimeout(timer)
       resolve(outcome)
     }
     const giveUp = () => {
+      isOver = true
       settle(new ApiError('upstream_timeout', { reason: 'deadline', mayHaveMinted: sending !== undefined }))
       sending?.abort(new Error('deadline'))
     }
-    if (signal.aborted) return giveUp()
-    waiting.add(giveUp)
+    const leftMs = atMs - performance.now()
+    const timer = setTimeout(giveUp, leftMs).unref()
+    if (leftMs <= 0) return giveUp()
 
     pool.dispatch({ ...post, method: 'POST' }, {
       onRequestStart: (controller) => {
         // It waited for a connection until nobody waited for it.
-        if (signal.aborted) return controller.abort(new Error('deadline'))
+        if (isOver) return controller.abort(new Error('deadline'))
         sending = controller
       },
       onResponseStart: (controller, status, headers) => {

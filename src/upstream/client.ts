@@ -72,7 +72,7 @@ export function createClient (
   const openPool = (connections: number) => new Pool(config.baseUrl.origin, {
     connections,
     ...CONNECTING,
-    // The deadline is a signal: these are renewed by each byte that drips in.
+    // The deadline is a timer of our own: these are renewed by each byte that drips in.
     headersTimeout: 0,
     bodyTimeout: 0,
     maxResponseSize: MAX_ANSWER_BYTES,

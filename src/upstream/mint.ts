@@ -68,8 +68,10 @@ export function createMint (
 
   function readMinted (answer: Answer, route: Route, request: MintRequest): Omit<Minted, 'tookMs'> {
     if (answer.status !== 200) throw refusal(answer, route, request)
-    const minted = route.legacy ? readLegacyAnswer(answer.body, request.kind) : readAnswer(answer.body)
-    if (minted === null || !isUsable(minted, now())) {
+    const minted = route.legacy
+      ? readLegacyAnswer(answer.body, request.kind, now())
+      : readAnswer(answer.body, now())
+    if (minted === null) {
       throw new ApiError(
         'upstream_error', { reason: 'unusable_answer', mayHaveMinted: true, upstreamRequestId: answer.requestId }
       )
@@ -110,25 +112,27 @@ function isGone (answer: Answer): boolean {
 
 type Read = Omit<Minted, 'upstreamRequestId' | 'tookMs'>
 
-function readAnswer (body: Json | undefined): Read | null {
+function readAnswer (body: Json | undefined, nowMs: number): Read | null {
   if (!isObject(body) || !isObject(body.session)) return null
-  return { value: body.value as string, expiresAt: body.expires_at as number, session: body.session }
+  const { value, expires_at: expiresAt, session } = body
+  return isSecret(value) && isFuture(expiresAt, nowMs) ? { value, expiresAt, session } : null
 }
 
-function readLegacyAnswer (body: Json | undefined, kind: Kind): Read | null {
-  if (!isObject(body) || !isObject(body.client_secret)) return null
+function readLegacyAnswer (body: Json | undefined, kind: Kind, nowMs: number): Read | null {
+  if (kind === 'translation' || !isObject(body) || !isObject(body.client_secret)) return null
   const { value, expires_at: expiresAt } = body.client_secret
-  return {
-    value: value as string,
-    expiresAt: expiresAt as number,
-    session: sessionFromLegacy(kind as 'realtime' | 'transcription', body)
-  }
+  if (!isSecret(value) || !isFuture(expiresAt, nowMs)) return null
+  return { value, expiresAt, session: sessionFromLegacy(kind, body) }
 }
 
-/** A secret goes into a header and has a future: anything else is not handed on. */
-function isUsable ({ value, expiresAt }: Read, nowMs: number): boolean {
+/** A secret is sent in a header. */
+function isSecret (value: Json | undefined): value is string {
+  return typeof value === 'string' && /^[\x21-\x7e]{1,4096}$/.test(value)
+}
+
+function isFuture (expiresAt: Json | undefined, nowMs: number): expiresAt is number {
   const seconds = nowMs / 1000
-  return typeof value === 'string' && /^[\x21-\x7e]{1,4096}$/.test(value) && Number.isInteger(expiresAt) &&
+  return typeof expiresAt === 'number' && Number.isInteger(expiresAt) &&
     expiresAt > seconds && expiresAt <= seconds + MAX_LIFETIME_SECONDS + CLOCK_SLACK_SECONDS
 }
 

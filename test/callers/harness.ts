@@ -10,8 +10,9 @@ import { createKeySets, type KeySets } from '../../src/callers/jwks.ts'
 import type { CallerEntry } from '../../src/callers/schema.ts'
 import type { Clock } from '../../src/clock.ts'
 import type { SecretSource } from '../../src/config/secrets.ts'
-import { registerAnswers } from '../../src/http/refusals.ts'
-import { registerStrictJson } from '../../src/http/strict-json.ts'
+import { takeBodies } from '../../src/http/bodies.ts'
+import { registerRefusals } from '../../src/http/refusals.ts'
+import { STRICT_JSON } from '../../src/http/strict-json.ts'
 import type { PlainLog } from '../../src/records/log.ts'
 
 export const ORIGIN = 'https://app.example.com'
@@ -98,8 +99,8 @@ export async function serve (t: Test, entries: CallerEntry[], options: {
   let reason: string | undefined
   let caller: Caller | undefined
   const app = fastify({ trustProxy, forceCloseConnections: true })
-  registerAnswers(app, (error) => { reason = error.reason ?? error.code })
-  registerStrictJson(app)
+  registerRefusals(app, (error) => { reason = error.reason ?? error.code })
+  takeBodies(app, [STRICT_JSON])
   app.addHook('onRequest', async (request) => { caller = await callers.authenticate(request) })
   app.post('/', async () => ({}))
   app.get('/*', async () => ({}))

@@ -4,7 +4,7 @@
 import { existsSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { createAudit, type Decision } from '../../src/records/audit.ts'
+import { createAudit, type MintEntry } from '../../src/records/audit.ts'
 import { startCountingUpstream } from '../support/counting.ts'
 import { keepLines } from '../support/lines.ts'
 import { makePipe } from '../support/pipe.ts'
@@ -137,7 +137,7 @@ t.test('fault 45: no answer is later than the deadline, although upstream took m
   t.ok(answer.tookMs < 1250, `${answer.tookMs} ms`)
 })
 
-const decision = (code: Decision['code']): Decision => ({
+const decision = (code: MintEntry['code']): MintEntry => ({
   request_id: 'r', subject: null, issuer: null, policy: null, kind: null, model: null, prompt: null, session_id: null, secret_sha256: null, expires_at: null, ignored: [], code, reason: null, upstream_request_id: null, duration_ms: 1
 })
 
@@ -146,9 +146,9 @@ t.test('I5: a flood of anonymous refusals is ten lines a second for each code, t
 }, async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 1000; i++) audit.refusedAnonymous(decision('invalid_credentials'))
-  for (let i = 0; i < 11; i++) audit.refusedAnonymous(decision('origin_not_allowed'))
-  for (let i = 0; i < 10; i++) audit.refusedAnonymous(decision('rate_limit_exceeded'))
+  for (let i = 0; i < 1000; i++) audit.recordAnonymous('mint.refused', decision('invalid_credentials'))
+  for (let i = 0; i < 11; i++) audit.recordAnonymous('mint.refused', decision('origin_not_allowed'))
+  for (let i = 0; i < 10; i++) audit.recordAnonymous('mint.refused', decision('rate_limit_exceeded'))
   t.equal(lines.kept.length, 30)
   audit.close()
   t.same(lines.kept.slice(30).map((line) => JSON.parse(line)).map(

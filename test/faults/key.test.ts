@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { readConfig } from '../../src/config/environment.ts'
 import { createClient } from '../../src/upstream/client.ts'
-import { createDeadlines } from '../../src/upstream/deadline.ts'
+import { deadlineIn } from '../../src/upstream/deadline.ts'
 import { openKey } from '../../src/upstream/key.ts'
 import { until } from '../support/until.ts'
 import { failure, GA, json, startUpstream } from '../support/upstream.ts'
@@ -41,7 +41,7 @@ async function startWithKeyFile (
     isRepeatable: true,
     safetyIdentifier: 'ada',
     requestId: 'r',
-    deadline: createDeadlines(5000)()
+    deadline: deadlineIn(5000)
   })
   const sent = () => upstream.requests.map(({ headers }) => headers.authorization)
   return {

@@ -9,7 +9,7 @@ import v8 from 'node:v8'
 import { fastify, type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { registerOverload } from '../../src/http/overload.ts'
-import { registerAnswers } from '../../src/http/refusals.ts'
+import { registerRefusals } from '../../src/http/refusals.ts'
 import { startCountingUpstream } from '../support/counting.ts'
 import { startService } from '../support/service.ts'
 import { until } from '../support/until.ts'
@@ -23,7 +23,7 @@ async function startBounded (t: Test, maxInFlight: number) {
   const app = fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
   const reasons: unknown[] = []
   const waiting: (() => void)[] = []
-  registerAnswers(app, ({ reason }) => { reasons.push(reason) })
+  registerRefusals(app, ({ reason }) => { reasons.push(reason) })
   app.get('/livez', async () => ({}))
   await app.register(async (bounded) => {
     registerOverload(bounded, maxInFlight)

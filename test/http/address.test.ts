@@ -1,14 +1,16 @@
-// So many requests a minute from one address, whoever else is named in a header.
+// The limit of requests per minute from one address, whatever headers name.
 
 import t from 'tap'
 import { addressRanges, inRanges } from '../../src/config/addresses.ts'
 import { clientKey, trustedProxies } from '../../src/http/address.ts'
+import { createAddressLimit } from '../../src/http/address-limit.ts'
 import { type App, POLICY, startApp } from '../support/app.ts'
+import { exchange } from '../support/raw-http.ts'
 
 const LIMITED = { ADDRESS_LIMIT_PER_MINUTE: '2' }
 const from = (app: App, forwarded: string) => app.mint('client_secrets', {}, { 'x-forwarded-for': forwarded })
 
-t.test('beyond the limit of an address no token is looked at', async (t) => {
+t.test('E11: beyond the limit of an address no token is verified', async (t) => {
   const app = await startApp(t, { env: LIMITED })
   for (const expected of [401, 401, 429, 429]) {
     const { status, headers, body } = await app.mint('client_secrets', {}, { authorization: 'Bearer nonsense' })
@@ -59,18 +61,39 @@ t.test('E2: an IPv6 client is its /64', async (t) => {
   t.equal((await from(app, '2001:db8:0:1::1')).status, 200)
 })
 
-t.test('what is no address is one client', async (t) => {
+t.test('E4: values that are no address share one limit', async (t) => {
   const app = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: '1' } })
   const statuses = []
   for (const junk of ['unknown', 'canary', '_hidden', '1.2.3.4.5']) statuses.push((await from(app, junk)).status)
   t.same(statuses, [200, 200, 429, 429])
 })
 
-t.test('health is asked as often as anyone likes, and zero is off', async (t) => {
+t.test('health probes are not limited, and zero turns the limit off', async (t) => {
   const app = await startApp(t, { env: LIMITED })
   for (let i = 0; i < 5; i++) t.equal((await app.request('/livez')).status, 200)
   const free = await startApp(t, { policy: POLICY, env: { ADDRESS_LIMIT_PER_MINUTE: '0' } })
   for (let i = 0; i < 5; i++) t.equal((await free.mint('client_secrets')).status, 200)
+})
+
+t.test('E11: exactly the limit passes of a burst in one turn of the event loop', async (t) => {
+  const app = await startApp(t, { env: { ADDRESS_LIMIT_PER_MINUTE: '200' } })
+  const asked = `GET /v1/realtime/policy HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await app.token()}\r\n\r\n`
+  const answers = await Promise.all(Array.from({ length: 50 }, () => exchange(app, asked.repeat(6), 6)))
+  const statuses = answers.flat().map(({ status }) => status)
+  t.same([200, 429].map((wanted) => statuses.filter((status) => status === wanted).length), [200, 100])
+})
+
+t.test('E11: each address has a minute of its own, and then a new one', async (t) => {
+  let now = 0
+  const check = createAddressLimit(2, () => now)
+  const ask = (ip: string) => check({ ip })
+  ask('192.0.2.1')
+  now = 59_000
+  ask('192.0.2.1')
+  t.throws(() => ask('192.0.2.1'), { code: 'rate_limit_exceeded', reason: 'address', retryAfterSeconds: 1 })
+  t.doesNotThrow(() => ask('192.0.2.2'))
+  now = 60_000
+  t.doesNotThrow(() => ask('192.0.2.1'))
 })
 
 t.test('a client is known by its address', async (t) => {
@@ -85,7 +108,7 @@ t.test('a client is known by its address', async (t) => {
   t.not(clientKey('2001:db8::1'), clientKey('2001:db8:0:1::1'))
 })
 
-t.test('whose word counts', async (t) => {
+t.test('E1: trusted proxies are listed, or counted in hops', async (t) => {
   t.notOk(trustedProxies(false)('127.0.0.1', 0))
   t.same([0, 1, 2].map((hop) => trustedProxies(2)('192.0.2.1', hop)), [true, true, false])
   const listed = trustedProxies(['10.0.0.0/8', '2001:db8::/32', '192.0.2.7'])

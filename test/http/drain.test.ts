@@ -11,7 +11,7 @@ import t from 'tap'
 import { registerDrain } from '../../src/http/drain.ts'
 import { until } from '../support/until.ts'
 
-t.test('fault 33: a server that closes waits for what it answers, and for half of a request no longer than a second', async (t) => {
+t.test('fault 33: a closing server waits for its answers, and at most a second for half a request', async (t) => {
   const app = fastify()
   let isDraining = false
   registerDrain(app, () => isDraining)
@@ -34,7 +34,8 @@ t.test('fault 33: a server that closes waits for what it answers, and for half o
   }
   const asked = await open('GET /work HTTP/1.1\r\nHost: a\r\n\r\n')
   const half = await open(
-    'GET /at-once HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{'
+    'GET /at-once HTTP/1.1\r\nHost: a\r\n\r\n' +
+      'POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{'
   )
   await once(half, 'data')
   await begun.promise
@@ -46,7 +47,7 @@ t.test('fault 33: a server that closes waits for what it answers, and for half o
   await closed
 })
 
-t.test('a connection that idles keeps nothing of what was asked over it: tokens are asked', async (t) => {
+t.test('an idle connection keeps nothing of its requests, which hold tokens', async (t) => {
   const app = fastify()
   registerDrain(app, () => false)
   t.teardown(() => app.close())

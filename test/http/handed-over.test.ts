@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, type Server, type Socket } from 'node:net'
 import { fastify, type FastifyInstance } from 'fastify'
 import t from 'tap'
-import { registerWire } from '../../src/http/framing.ts'
+import { registerFraming } from '../../src/http/framing.ts'
 import { buildOps } from '../../src/ops.ts'
 import { createLogger } from '../../src/records/log.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
@@ -16,7 +16,8 @@ import { until } from '../support/until.ts'
 const RESETS = 50
 const HANDED_OVER = {
   connect: 'CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n',
-  upgrade: 'GET /v1/realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n',
+  upgrade: 'GET /v1/realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+    'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n',
   clientError: 'no HTTP\r\n\r\n'
 }
 
@@ -35,7 +36,7 @@ const LISTENERS: Record<string, { port: number, server?: Server }> = {
 
 for (const [name, { port, server }] of Object.entries(LISTENERS)) {
   for (const [event, bytes] of Object.entries(HANDED_OVER)) {
-    t.test(`edge C1: ${name}: a connection that is reset right behind what makes a ${event} ends nothing but itself`, async (t) => {
+    t.test(`edge C1: ${name}: a reset right behind a ${event} ends only its own connection`, async (t) => {
       const open = new Set<Socket>()
       server?.on('connection', (socket: Socket) => {
         open.add(socket)
@@ -56,9 +57,9 @@ for (const [name, { port, server }] of Object.entries(LISTENERS)) {
   }
 }
 
-t.test('edge C1: a law: no socket of a server is without a listener for errors, whatever Node takes off it', async (t) => {
+t.test('edge C1: every socket keeps an error listener, whichever of its own Node removes', async (t) => {
   const server = fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
-  registerWire(server)
+  registerFraming(server)
   await server.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(() => server.close())
   for (const [event, bytes] of Object.entries(HANDED_OVER)) {

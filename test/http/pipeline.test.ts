@@ -1,4 +1,4 @@
-// Pipelines: how much of one is begun, how it is cut, and what becomes of answers that nobody reads.
+// Pipelines: how much of one is begun, how it is cut, and what becomes of answers that are not read.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -60,7 +60,7 @@ async function receive (socket: Socket, isWhole: (text: string) => boolean): Pro
 
 const countOf = (text: string, part: string) => text.split(part).length - 1
 
-t.test('edge H1b: of 1,000 pipelined requests no more than 8 are in work, none behind an answer that waits, and each is answered in its turn', async (t) => {
+t.test('edge H1b: of 1,000 pipelined requests at most 8 are in work, and each is answered in its turn', async (t) => {
   const { open, seen } = await serve(t, async ({ url }, response) => {
     if (Number(url?.slice(1)) % 3 > 0) await turn()
     response.end(url)
@@ -94,7 +94,7 @@ t.test('edge H1b: however requests and packets are cut, each is answered, with i
   }), { numRuns: 60 })
 })
 
-t.test('edge H1b: of what a client never reads no more is begun than its answers find room for, and it is served on when it reads', async (t) => {
+t.test('edge H1b: a client that stops reading is served no further until it reads again', async (t) => {
   const { open, seen } = await serve(t, (_request, response) => response.end(BIG))
   const socket = await open()
   socket.pause().write(get('/').repeat(5000))
@@ -142,7 +142,7 @@ t.test('edge H1c: what is in work is waited for, and so is a client that reads',
   t.match(await receive(socket, (text) => text.endsWith('done')), /held[^]*done$/)
 })
 
-t.test('edge H1b: of all pipelines together four requests are begun in a turn, and one that comes alone waits for none of them', async (t) => {
+t.test('edge H1b: all pipelines begin four requests in a turn, and a lone one waits for none of them', async (t) => {
   let [ofTurn, most, alone] = [0, 0, 0]
   const { open, seen, server } = await serve(t, (_request, response) => response.end())
   const firsts = new Set<Socket>()
@@ -164,7 +164,7 @@ t.test('edge H1b: of all pipelines together four requests are begun in a turn, a
   t.ok(most <= 8, `${most} in two turns`)
 })
 
-t.test('edge H1b: what arrives while some is held comes behind it, though Node reads on for the sake of a body', async (t) => {
+t.test('edge H1b: bytes that arrive while others are held come behind them, also if Node reads on', async (t) => {
   const held: ServerResponse[] = []
   const { open, seen, looked } = await serve(t, ({ url }, response) => {
     if (url === '/held') held.push(response)

@@ -9,18 +9,16 @@ import { until } from '../support/until.ts'
 const [OF_CALLER, OF_ADDRESS] = [32, 256]
 const UNLIMITED = POLICY.replace(/limits: .*/, 'limits: none')
 
-/** Resolves when all are waited for or answered. */
+/** Resolves once all are begun. */
 async function begin (t: Test, app: App, sub: string, count: number) {
-  const authorization = `Authorization: Bearer ${await app.token({ sub })}\r\n`
+  const headers = `Authorization: Bearer ${await app.token({ sub })}\r\nContent-Type: application/json\r\n`
   const statuses: number[] = []
   const sockets = await Promise.all(Array.from({ length: count }, async () => {
     const socket = connect(app.port, '127.0.0.1')
     t.teardown(() => socket.destroy())
     socket.on('error', () => {}).on('data', (bytes) => statuses.push(Number(String(bytes).split(' ')[1])))
     await once(socket, 'connect')
-    socket.write(
-      `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\n${authorization}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{`
-    )
+    socket.write(`POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\n${headers}Content-Length: 2\r\n\r\n{`)
     return socket as Socket
   }))
   return { sockets, statuses }
@@ -28,7 +26,7 @@ async function begin (t: Test, app: App, sub: string, count: number) {
 
 const as = async (app: App, sub: string) => ({ authorization: `Bearer ${await app.token({ sub })}` })
 
-t.test('edge M3a: of the slow bodies of one caller 32 are waited for, the rest is refused at once, and others mint from the same address', async (t) => {
+t.test('edge M3a: one caller has 32 slow bodies, the rest is refused, and others at its address mint', async (t) => {
   const app = await startApp(t, { policy: UNLIMITED })
   const { sockets, statuses } = await begin(t, app, 'slow', 300)
   await until('the refusals', () => statuses.length === 300 - OF_CALLER)
@@ -51,7 +49,7 @@ t.test('edge M3a: of the slow bodies of one caller 32 are waited for, the rest i
   t.same(again.statuses, [200], 'each gave its place back')
 })
 
-t.test('edge M3a: many callers at one address have 256 between them, and who hangs up gives back', async (t) => {
+t.test('edge M3a: all callers at one address share 256, and one that hangs up gives its place back', async (t) => {
   const app = await startApp(t, { policy: UNLIMITED })
   const begun = []
   for (let i = 0; i < OF_ADDRESS / OF_CALLER; i++) begun.push(await begin(t, app, `slow-${i}`, OF_CALLER))

@@ -2,12 +2,13 @@
 
 import fc from 'fast-check'
 import t from 'tap'
-import { createAudit, type Decision } from '../../src/records/audit.ts'
+import { createAudit, type MintEntry } from '../../src/records/audit.ts'
+import type { Confirming } from '../../src/records/lines.ts'
 import { CALLERS, POLICY, startApp } from '../support/app.ts'
 import { keepLines } from '../support/lines.ts'
 import { exchange } from '../support/raw-http.ts'
 
-const decision: Decision = {
+const entry: MintEntry = {
   request_id: 'r',
   subject: null,
   issuer: null,
@@ -25,7 +26,7 @@ const decision: Decision = {
   duration_ms: 1
 }
 
-t.test('a line says when, wherever the clock goes', async (t) => {
+t.test('a line has the time of the wall clock, also when that is set back', async (t) => {
   const lines = keepLines()
   let ms = 0
   const audit = createAudit(lines, () => ms)
@@ -33,7 +34,7 @@ t.test('a line says when, wherever the clock goes', async (t) => {
   const last = Date.UTC(9999, 11, 31)
   fc.assert(fc.property(fc.array(fc.oneof(fc.nat(3000), fc.nat(last))), (times) => times.every((time) => {
     ms = time
-    audit.record('mint.refused', decision)
+    audit.record('mint.refused', entry)
     return JSON.parse(lines.kept.at(-1) ?? '').time === new Date(time).toISOString()
   })))
 })
@@ -41,8 +42,8 @@ t.test('a line says when, wherever the clock goes', async (t) => {
 t.test('a flood of the unauthenticated leaves ten lines a second for each code, and then a count', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 1000; i++) audit.refusedAnonymous(decision)
-  for (let i = 0; i < 11; i++) audit.refusedAnonymous({ ...decision, code: 'origin_not_allowed' })
+  for (let i = 0; i < 1000; i++) audit.recordAnonymous('mint.refused', entry)
+  for (let i = 0; i < 11; i++) audit.recordAnonymous('mint.refused', { ...entry, code: 'origin_not_allowed' })
   t.equal(lines.kept.length, 20)
   // The audit's own timer does not keep a process alive.
   const alive = setTimeout(() => {}, 10_000)
@@ -53,21 +54,21 @@ t.test('a flood of the unauthenticated leaves ten lines a second for each code, 
     { audit: 1, event: 'mint.refused', code: 'invalid_credentials', count: 990, time: String },
     { audit: 1, event: 'mint.refused', code: 'origin_not_allowed', count: 1 }
   ])
-  audit.refusedAnonymous(decision)
-  t.match(JSON.parse(lines.kept[22] ?? ''), decision, 'the next second begins anew')
+  audit.recordAnonymous('mint.refused', entry)
+  t.match(JSON.parse(lines.kept[22] ?? ''), entry, 'the next second starts at zero')
   audit.close()
   t.equal(lines.kept.length, 23)
 })
 
-t.test('what is counted is written at the end, too', async (t) => {
+t.test('open counts are written when the audit closes', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 15; i++) audit.refusedAnonymous(decision)
+  for (let i = 0; i < 15; i++) audit.recordAnonymous('mint.refused', entry)
   audit.close()
   t.match(JSON.parse(lines.kept.at(-1) ?? ''), { count: 5 })
 })
 
-t.test('edge M1: whatever floods without a credential, the log is bounded as the audit trail is', async (t) => {
+t.test('edge M1: a flood without a credential is bounded in the log as in the audit trail', async (t) => {
   const mint = 'POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n'
   const forwarded = 'X-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\nX-Request-Id: 1\r\ntraceparent: x\r\n'
   const floods: [name: string, head: string, code: string | null][] = [
@@ -95,7 +96,7 @@ t.test('edge M1: whatever floods without a credential, the log is bounded as the
   }
 })
 
-t.test('edge M1: a line with a count has the level of the lines that it stands for', async (t) => {
+t.test('edge M1: a line with a count has the level of the lines that it counts', async (t) => {
   const endpoint = "{ issuer: app, url: 'http://127.0.0.1:9/', header: x-session, pass: [x-session], subject: /id }"
   const policy = POLICY.replace(CALLERS, `callers: [{ forward: ${endpoint} }]`)
   const app = await startApp(t, { policy })
@@ -117,7 +118,7 @@ t.test('edge M1: refusals of an authenticated caller are all logged', async (t) 
   t.equal(app.logLines().filter(({ code, count }) => code === 'invalid_json' && count === undefined).length, 30)
 })
 
-t.test('refusals of those who are known are all written, one by one', async (t) => {
+t.test('refusals of authenticated callers are all written, one by one', async (t) => {
   const app = await startApp(t)
   const policyless = { authorization: `Bearer ${await app.token({ plan: 'free' })}` }
   for (let i = 0; i < 30; i++) {
@@ -129,7 +130,7 @@ t.test('refusals of those who are known are all written, one by one', async (t) 
   }, { code: 'unsupported_media_type', policy: 'pro' }])
 })
 
-t.test('each refusal says what was known of it by then', async (t) => {
+t.test('the line of a refusal has what was known at that point', async (t) => {
   const app = await startApp(t)
   const rows: [route: string, body: unknown, headers: Record<string, string | undefined>, line: object][] = [
     ['sessions', {}, { origin: 'https://evil.test' }, { code: 'origin_not_allowed', issuer: null }],
@@ -160,11 +161,29 @@ t.test('each refusal says what was known of it by then', async (t) => {
   }
 })
 
-t.test('a grant that is written too late is followed by what became of it', async (t) => {
+t.test('a grant that is written too late is followed by a line that corrects it', async (t) => {
   const late: string[] = []
   const lines = keepLines()
   const audit = createAudit({ ...lines, confirm: async (_line, { ifLate } = {}) => { late.push(ifLate?.() ?? '') } })
-  await audit.granted(decision)
+  await audit.confirm('mint.granted', entry, { ifLate: 'mint.undelivered' })
   t.match(JSON.parse(late[0] ?? ''), { event: 'mint.undelivered', code: 'audit_unavailable', request_id: 'r' })
   audit.close()
+})
+
+t.test('any line can be confirmed, and one without a correction is not corrected', async (t) => {
+  const lines = keepLines()
+  const given: Confirming[] = []
+  const audit = createAudit({ ...lines, confirm: async (_line, confirming = {}) => { given.push(confirming) } })
+  await audit.confirm('mint.unknown', entry)
+  t.same(given, [{ withinMs: Infinity }])
+  audit.close()
+})
+
+t.test('the line of a mint has these keys, in this order', async (t) => {
+  const app = await startApp(t)
+  await app.mint('client_secrets')
+  t.same(Object.keys(app.auditLines()[0] ?? {}), [
+    'audit', 'time', 'event', 'request_id', 'subject', 'issuer', 'policy', 'kind', 'model', 'prompt', 'session_id',
+    'secret_sha256', 'expires_at', 'ignored', 'code', 'reason', 'upstream_request_id', 'duration_ms'
+  ])
 })

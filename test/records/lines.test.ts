@@ -38,13 +38,13 @@ async function timed (confirming: Promise<unknown>): Promise<number> {
   return performance.now() - startedAt
 }
 
-t.test('fault 45: what cannot be opened for appending is an error at start', { buffered: true }, async (t) => {
+t.test('fault 45: a path that cannot be opened for appending is an error at start', { buffered: true }, async (t) => {
   const folder = t.testdir({ taken: {} })
   await t.rejects(openLines(join(folder, 'no', 'such', 'folder')))
   await t.rejects(openLines(join(folder, 'taken')))
 })
 
-t.test('fault 45: a named pipe that nobody reads is an error at start, not a thread that waits', {
+t.test('fault 45: a named pipe without a reader is an error at start, not a thread that waits', {
   buffered: true
 }, async (t) => {
   const path = join(t.testdir({}), 'pipe')
@@ -52,7 +52,7 @@ t.test('fault 45: a named pipe that nobody reads is an error at start, not a thr
   await t.rejects(openLines(path), { code: 'ENXIO' })
 })
 
-t.test('fault 45: on a full disk nothing is confirmed, it is known at once, and nothing is tried for a second', {
+t.test('fault 45: on a full disk no line is confirmed, the failure is immediate, and no write is tried for a second', {
   buffered: true
 }, async (t) => {
   const lines = await open(t, '/dev/full')
@@ -64,7 +64,7 @@ t.test('fault 45: on a full disk nothing is confirmed, it is known at once, and 
   await until('another try', () => !lines.isStuck(), WITHIN_MS)
 })
 
-t.test('fault 45: in a pipe that is full nothing is confirmed within a second, and the event loop goes on', {
+t.test('fault 45: in a full pipe no line is confirmed within a second, and the event loop goes on', {
   buffered: true
 }, async (t) => {
   const { lines, read } = await openFullPipe(t)
@@ -79,7 +79,7 @@ t.test('fault 45: in a pipe that is full nothing is confirmed within a second, a
   delay.disable()
   t.ok(delay.percentile(50) / 1e6 < 100, 'most turns of the loop are short')
 
-  // Written after all, and said so; the one that was given up in time never is.
+  // Written after all, and corrected; the line that was dropped from the queue never is.
   let text = read()
   await until('what was queued', () => {
     text += read()
@@ -94,7 +94,7 @@ t.test('fault 45: in a pipe that is full nothing is confirmed within a second, a
   await lines.confirm('again\n')
 })
 
-t.test('fault 45: a reader that has gone is known at once', { buffered: true }, async (t) => {
+t.test('fault 45: a reader that has gone is noticed at once', { buffered: true }, async (t) => {
   const { lines, read, close } = await openFullPipe(t)
   read()
   await lines.confirm('line\n')
@@ -117,7 +117,7 @@ t.test('fault 45: half a line that was left is ended before the next one', { buf
   t.equal(readFileSync(path, 'utf8'), 'half\nwhole\n')
 })
 
-t.test('fault 45: a file that was moved away is opened anew within two seconds, and no line is lost', {
+t.test('fault 45: a file that was moved away is opened again within two seconds, and no line is lost', {
   buffered: true
 }, async (t) => {
   const { path, lines, text } = await openInFolder(t)
@@ -133,7 +133,7 @@ t.test('fault 45: a file that was moved away is opened anew within two seconds, 
   t.equal(readFileSync(`${path}.1`, 'utf8') + text(), sent)
 })
 
-t.test('fault 45: a file that another one took the place of is left for it', { buffered: true }, async (t) => {
+t.test('fault 45: a file that was replaced by another one is left for it', { buffered: true }, async (t) => {
   const { path, lines, text } = await openInFolder(t)
   renameSync(path, `${path}.1`)
   closeSync(openSync(path, 'w'))
@@ -158,7 +158,7 @@ t.test('fault 45: a file that is moved away under load loses no line', { buffere
   t.same(numbers, Array.from({ length: sent }, (_, i) => i))
 })
 
-t.test('fault 45: it is opened anew at once when told', { buffered: true }, async (t) => {
+t.test('fault 45: a file is opened again at once on request', { buffered: true }, async (t) => {
   const { path, lines, text } = await openInFolder(t)
   renameSync(path, `${path}.1`)
   await lines.reopen()
@@ -166,7 +166,7 @@ t.test('fault 45: it is opened anew at once when told', { buffered: true }, asyn
   t.equal(text(), 'line\n')
 })
 
-t.test('fault 45: a file that is gone with its folder is written to no more, until there is a folder again', {
+t.test('fault 45: a file that was deleted with its folder is not written to until there is a folder again', {
   buffered: true
 }, async (t) => {
   const folder = join(t.testdir({}), 'logs')
@@ -181,14 +181,14 @@ t.test('fault 45: a file that is gone with its folder is written to no more, unt
   t.equal(readFileSync(path, 'utf8'), 'line\n')
 })
 
-t.test('fault 45: what is queued is written before it closes', { buffered: true }, async (t) => {
+t.test('fault 45: the queue is written before the file closes', { buffered: true }, async (t) => {
   const { lines, text } = await openInFolder(t)
   for (let i = 0; i < 1000; i++) lines.write(`${i}\n`)
   await lines.close()
   t.equal(text().split('\n').length, 1001)
 })
 
-t.test('fault 45: what is queued is written at once where the process is about to end', {
+t.test('fault 45: the queue is written at once if the process is about to end', {
   buffered: true
 }, async (t) => {
   const { lines, text } = await openInFolder(t)
@@ -199,7 +199,7 @@ t.test('fault 45: what is queued is written at once where the process is about t
   t.match(text(), 'second')
 })
 
-t.test('fault 45: what does not fit into one write goes into the next', async (t) => {
+t.test('fault 45: lines that do not fit into one write go into the next', async (t) => {
   const path = `${t.testdir({})}/lines`
   const lines = await openLines(path)
   const long = `${'x'.repeat(70_000)}\n`

@@ -2,7 +2,7 @@ import t from 'tap'
 import { createLogger, describeError } from '../../src/records/log.ts'
 import { keepLines } from '../support/lines.ts'
 
-t.test('F4: of an error its class, its code and our own frame are logged, and no message', async (t) => {
+t.test('F4: of an error the class, the code and the first frame in src are logged, not the message', async (t) => {
   const lines = keepLines()
   const log = createLogger('trace', lines)
   const cause = new Error('canary in a cause')
@@ -10,7 +10,8 @@ t.test('F4: of an error its class, its code and our own frame are logged, and no
     new TypeError('canary in a message\n    at canary (src/canary.ts:1:1)', { cause }),
     { code: 'ERR_X', request: { headers: { authorization: 'canary' } } }
   )
-  error.stack = `${error.stack?.split('\n    at ')[0]}\n    at canary (src/canary.ts:1:1)\n    at readKey (file:///opt/src/upstream/key.ts:7:9)`
+  const frames = ['', 'canary (src/canary.ts:1:1)', 'readKey (file:///opt/src/upstream/key.ts:7:9)'].join('\n    at ')
+  error.stack = error.stack?.split('\n    at ')[0] + frames
   log.error({ err: error }, 'failed')
   log.error({ err: new AggregateError([error], 'canary') }, 'failed')
   log.error({ error, req: { url: '/canary' }, res: { headers: 'canary' } }, 'failed')
@@ -23,7 +24,7 @@ t.test('F4: of an error its class, its code and our own frame are logged, and no
   t.equal(JSON.parse(lines.kept[0] ?? '').hostname, undefined)
 })
 
-t.test('F4: what is no error, or has no stack or code of ours, is described all the same', async (t) => {
+t.test('F4: a thrown value that is no error, or has no stack or code, is described too', async (t) => {
   t.same(describeError('canary'), { type: 'string', code: undefined, at: undefined })
   t.same(describeError(null), { type: 'object', code: undefined, at: undefined })
   const bare = Object.assign(new Error('x'), { code: 7 })
@@ -32,7 +33,7 @@ t.test('F4: what is no error, or has no stack or code of ours, is described all 
   t.equal(describeError(Object.assign(new Error('x'), { code: 'x'.repeat(100) })).code?.length, 64)
 })
 
-t.test('F10: a line is one line, whatever stands in it', async (t) => {
+t.test('F10: a line stays one line, whatever its values are', async (t) => {
   const lines = keepLines()
   createLogger('info', lines).info({ text: 'a\nb\u2028c\u001b[31m\u009b31m\u0085"}' }, 'x\r\ny')
   t.equal(lines.kept.length, 1)
@@ -41,7 +42,7 @@ t.test('F10: a line is one line, whatever stands in it', async (t) => {
   t.match(JSON.parse(lines.kept[0] ?? ''), { text: 'a\nb\u2028c\u001b[31m\u009b31m\u0085"}', msg: 'x\r\ny' })
 })
 
-t.test('below the level nothing is written', async (t) => {
+t.test('below the level no line is written', async (t) => {
   const lines = keepLines()
   const log = createLogger('warn', lines)
   log.info('x')

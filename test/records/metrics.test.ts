@@ -1,17 +1,17 @@
 import t from 'tap'
 import { ApiError } from '../../src/errors.ts'
-import type { Audit, Decision } from '../../src/records/audit.ts'
+import type { Audit, AuditEntry } from '../../src/records/audit.ts'
 import { createMetrics, type Sources } from '../../src/records/metrics.ts'
 
-const DECISION = { request_id: 'one', code: null, kind: 'realtime', policy: 'pro' } as Decision
+const ENTRY = { request_id: 'one', code: null, kind: 'realtime', policy: 'pro' } as AuditEntry
 const FULL = new ApiError('audit_unavailable')
 
-t.test('a grant that could not be written down is a failure of the audit and no grant', async (t) => {
+t.test('a grant whose line cannot be written counts as an audit failure, not as a grant', async (t) => {
   const metrics = createMetrics()
   const audit = metrics.audited(
-    auditThat({ granted: async () => { throw FULL }, assertWritable: () => { throw FULL } })
+    auditThat({ confirm: async () => { throw FULL }, assertWritable: () => { throw FULL } })
   )
-  await t.rejects(audit.granted(DECISION), FULL)
+  await t.rejects(audit.confirm('mint.granted', ENTRY), FULL)
   t.throws(() => audit.assertWritable(), FULL)
   const text = await metrics.text()
   t.match(text, 'ephemint_audit_failures_total 2')
@@ -23,14 +23,14 @@ t.test('decisions are counted by event, code, kind and policy, and still written
   const written: string[] = []
   const metrics = createMetrics()
   const audit = metrics.audited(
-    auditThat({ record: (event) => written.push(event), refusedAnonymous: () => written.push('anonymous') })
+    auditThat({ record: (event) => written.push(event), recordAnonymous: () => written.push('anonymous') })
   )
   audit.assertWritable()
-  await audit.granted(DECISION)
-  await audit.granted(DECISION)
-  audit.record('mint.undelivered', DECISION)
-  audit.record('mint.refused', { ...DECISION, code: 'rate_limit_exceeded' })
-  audit.refusedAnonymous({ ...DECISION, code: 'invalid_credentials', kind: null, policy: null })
+  await audit.confirm('mint.granted', ENTRY)
+  await audit.confirm('mint.granted', ENTRY)
+  audit.record('mint.undelivered', ENTRY)
+  audit.record('mint.refused', { ...ENTRY, code: 'rate_limit_exceeded' })
+  audit.recordAnonymous('mint.refused', { ...ENTRY, code: 'invalid_credentials', kind: null, policy: null })
   audit.close()
   t.same(written, ['mint.undelivered', 'mint.refused', 'anonymous'])
   const text = await metrics.text()
@@ -40,7 +40,7 @@ t.test('decisions are counted by event, code, kind and policy, and still written
   t.match(text, 'ephemint_decisions_total{outcome="refused",code="invalid_credentials",kind="",policy=""} 1')
 })
 
-t.test('the time of a mint is told apart: upstream\'s, and our own', async (t) => {
+t.test('the time of a mint is split into upstream\'s and our own', async (t) => {
   const metrics = createMetrics()
   metrics.timed({ upstreamMs: 20, totalMs: 34 })
   const text = await metrics.text()
@@ -48,7 +48,7 @@ t.test('the time of a mint is told apart: upstream\'s, and our own', async (t) =
   t.match(text, 'ephemint_mint_duration_seconds_sum{part="own"} 0.014')
 })
 
-t.test('however often it is asked for, the text is made once a second', async (t) => {
+t.test('the text is rendered once a second, however often it is asked for', async (t) => {
   let now = 0
   let looked = 0
   const metrics = createMetrics(() => now)
@@ -65,16 +65,17 @@ t.test('however often it is asked for, the text is made once a second', async (t
   t.match(text, 'ephemint_upstream_retries_total 1')
 })
 
-t.test('what others know is looked up, and a total does not grow by being looked at', async (t) => {
+t.test('values of other parts are read when rendered, and rendering does not raise a total', async (t) => {
   let now = 0
   const metrics = createMetrics(() => now)
   metrics.watch(SOURCES)
   for (let i = 0; i < 2; i++, now += 1000) {
     const text = await metrics.text()
     const lines = [
-      'ephemint_ready 1', 'ephemint_in_flight 3', 'ephemint_upstream_breaker_open 1', 'ephemint_policy_generation 2', 'ephemint_policy_failed_reloads_total 4',
-      'ephemint_limits_store_up 0', 'ephemint_limits_degraded 1', 'ephemint_limits_local_total 5', 'ephemint_limits_not_given_back_total 6',
-      'ephemint_limits_data_losses_total 7', 'ephemint_jwks_age_seconds{issuer="https://one/"} 1.5', 'ephemint_jwks_age_seconds{issuer="https://two/"} +Inf',
+      'ephemint_ready 1', 'ephemint_in_flight 3', 'ephemint_upstream_breaker_open 1', 'ephemint_policy_generation 2',
+      'ephemint_policy_failed_reloads_total 4', 'ephemint_limits_store_up 0', 'ephemint_limits_degraded 1',
+      'ephemint_limits_local_total 5', 'ephemint_limits_not_given_back_total 6', 'ephemint_limits_data_losses_total 7',
+      'ephemint_jwks_age_seconds{issuer="https://one/"} 1.5', 'ephemint_jwks_age_seconds{issuer="https://two/"} +Inf',
       'ephemint_lines_lost_total{to="stdout"} 8', 'nodejs_eventloop_lag_p99_seconds', 'process_resident_memory_bytes'
     ]
     for (const line of lines) t.match(text, line)
@@ -93,9 +94,9 @@ const SOURCES: Sources = {
 function auditThat (does: Partial<Audit>): Audit {
   return {
     assertWritable: () => {},
-    granted: async () => {},
+    confirm: async () => {},
     record: () => {},
-    refusedAnonymous: () => {},
+    recordAnonymous: () => {},
     close: () => {},
     ...does
   }

@@ -1,4 +1,4 @@
-// A client that goes away: before the mint nothing is minted, afterwards it is written down that nobody got the secret.
+// A client that goes away: before the mint nothing is minted, afterwards the secret is audited as undelivered.
 
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
@@ -14,7 +14,8 @@ const minted: Reply = json(
 )
 
 async function request (app: App): Promise<string> {
-  return `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await app.token()}\r\nContent-Length: 0\r\n\r\n`
+  const head = 'POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n'
+  return `${head}Authorization: Bearer ${await app.token()}\r\n\r\n`
 }
 
 /** A client that has sent its request, and how to make it go, as seen by the service. */
@@ -45,7 +46,7 @@ function takenAfter (moment: Promise<void>, onAsked = () => {}): LimitStore {
   }
 }
 
-t.test('a client that is gone before the mint has nothing minted for it, and pays nothing', async (t) => {
+t.test('a client that goes before the mint has nothing minted for it, and is not counted', async (t) => {
   const [asked, gone] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   const app = await startApp(t, { limits: takenAfter(gone.promise, asked.resolve) })
   const { leave } = await ask(app)
@@ -140,7 +141,7 @@ t.test('a client that half closes its connection is gone: Node ends the other ha
   t.equal(app.upstream.requests.length, 0)
 })
 
-t.test('a client that got its answer is not called undelivered', async (t) => {
+t.test('a mint whose client got its answer is not audited as undelivered', async (t) => {
   const app = await startApp(t)
   await exchange(app, await request(app), 1)
   await app.close()

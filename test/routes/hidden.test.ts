@@ -17,7 +17,14 @@ policies:
     when: any
     limits: none
     realtime:
-      fixed: { model: m, tools: [{ type: function, name: find, description: 'for {{sub}}', parameters: { type: object, enum: [1, [{ $env: MCP_KEY }]] } }], tracing: { group_id: '{{sub}}', workflow_name: { $env: MCP_KEY } } }
+      fixed:
+        model: m
+        tools:
+          - type: function
+            name: find
+            description: 'for {{sub}}'
+            parameters: { type: object, enum: [1, [{ $env: MCP_KEY }]] }
+        tracing: { group_id: '{{sub}}', workflow_name: { $env: MCP_KEY } }
       defaults: { audio: { input: { transcription: { model: whisper-1, prompt: { $env: MCP_KEY } } } } }
       allow: { audio.output.voice: { type: string } }
       prompts: [secret]
@@ -29,10 +36,11 @@ const POLICY = `${LEGACY_POLICY}    translation:
       fixed: { model: m, audio: { output: { language: { $env: MCP_KEY } } } }
 `.replace(
     'tools: [',
-    "tools: [{ type: mcp, server_label: '{{sub}}', server_url: { $env: MCP_KEY }, allowed_tools: [a, { $env: MCP_KEY }] }, "
+    "tools: [{ type: mcp, server_label: '{{sub}}', server_url: { $env: MCP_KEY }, allowed_tools: [a, " +
+      '{ $env: MCP_KEY }] }, '
   )
 
-/** Another order of the tools, more fields, and the secret in places where nobody has put it. */
+/** Another order of the tools, more fields, and the secret in places where the policy does not have it. */
 function embroider (session: JsonObject): JsonObject {
   const tools = (session.tools ?? []) as JsonObject[]
   return {
@@ -100,7 +108,8 @@ t.test('edge M2: neither a refusal nor what may be asked for shows a value by $e
 for (const mintApi of ['client_secrets', 'sessions'] as const) {
   t.test(`edge L1: a temperature that is hidden is in no answer (${mintApi})`, async (t) => {
     const policy = `${CALLERS}
-policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m, temperature: 0.9 }, hide: [temperature] } }]`
+policies:
+  - { name: all, when: any, limits: none, realtime: { fixed: { model: m, temperature: 0.9 }, hide: [temperature] } }`
     const app = await startApp(t, { policy, env: { OPENAI_MINT_API: mintApi } })
     for (const route of ['sessions', 'client_secrets']) {
       const { status, text } = await app.mint(route, {})
@@ -114,7 +123,7 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m, 
   })
 }
 
-t.test('edge L4: by the wire, a beta turn detection that the policy does not allow is refused, and nothing is minted', async (t) => {
+t.test('edge L4: on the wire, a beta turn detection that is not allowed mints nothing', async (t) => {
   const app = await startApp(t, {
     policy: `${CALLERS}
 policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m } } }]`

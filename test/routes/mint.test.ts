@@ -1,5 +1,7 @@
+import type { ServerResponse } from 'node:http'
 import t from 'tap'
 import { ORIGIN, POLICY, startApp } from '../support/app.ts'
+import { assertNoCanary } from '../support/invariants.ts'
 import { GA, hang, inSeconds, json, SESSIONS, TRANSCRIPTIONS, TRANSLATIONS } from '../support/upstream.ts'
 
 const POLICY_SAYS = { model: 'gpt-realtime-2.1', instructions: 'You are Ada.' }
@@ -183,7 +185,7 @@ t.test('a legacy answer is translated back from what a GA upstream says', async 
   t.notOk('audio' in body)
 })
 
-t.test('a mint tells where to connect, what remains, and nothing to a cache', async (t) => {
+t.test('the headers of a mint name where to connect and what remains, and forbid caching', async (t) => {
   const app = await startApp(t)
   for (const [route, url, kept] of [
     ['sessions', 'https://realtime.test/v1/realtime/calls', '49'],
@@ -204,7 +206,7 @@ t.test('a mint tells where to connect, what remains, and nothing to a cache', as
   }
 })
 
-t.test('clients are told to connect to the upstream itself unless another address is configured', async (t) => {
+t.test('clients connect to the upstream itself unless another address is configured', async (t) => {
   const app = await startApp(t, { env: { REALTIME_PUBLIC_URL: '' } })
   const { headers } = await app.mint('sessions')
   t.equal(headers.get('x-realtime-url'), `${app.upstream.url}/realtime/calls`)
@@ -285,7 +287,7 @@ t.test('a grant is written down whole', async (t) => {
   t.ok(Number(duration) > 0)
 })
 
-t.test('what cannot be written down is not granted, and costs nothing', async (t) => {
+t.test('a mint whose line cannot be written is not granted, and is given back', async (t) => {
   const app = await startApp(t)
   app.audit.stick()
   const stuck = await app.mint('client_secrets')
@@ -304,11 +306,53 @@ t.test('what cannot be written down is not granted, and costs nothing', async (t
   t.equal(granted.headers.get('ratelimit-remaining'), '49', 'both were given back')
 })
 
-t.test('a mint that would outlive its deadline ends with 504, and nobody knows whether it was minted', async (t) => {
+t.test('a mint beyond its deadline ends with 504, and is audited as unknown', async (t) => {
   const app = await startApp(t, { env: { UPSTREAM_TIMEOUT_MS: '150' } })
   app.upstream.answer(GA, hang)
   const { status, body } = await app.mint('client_secrets')
   t.equal(status, 504)
   t.match(body.error, { code: 'upstream_timeout' })
   t.match(app.auditLines(), [{ event: 'mint.unknown', code: 'upstream_timeout', reason: 'deadline' }])
+})
+
+t.test('an answer that cannot be serialized is no grant, and is given back', async (t) => {
+  const app = await startApp(t)
+  const text = `{"value":"ek_canary_unwritable","expires_at":${inSeconds(60)},"session":{"type":"realtime"}}`
+  app.upstream.answer(GA, (_received, response) => response.end(text))
+  const { stringify } = JSON
+  t.capture(JSON, 'stringify', (value: { value?: string }) => {
+    if (value.value === 'ek_canary_unwritable') throw new RangeError('canary')
+    return stringify(value)
+  })
+  const headers = { authorization: `Bearer ${await app.token()}` }
+  const refused = await app.request('/v1/realtime/client_secrets', { method: 'POST', headers })
+  t.equal(refused.status, 500)
+  t.equal(refused.headers.get('x-realtime-url'), null)
+  assertNoCanary(app, refused)
+  t.match(app.auditLines(), [{ event: 'mint.refused', code: 'internal_error', secret_sha256: /^[0-9a-f]{64}$/ }])
+  t.equal(app.audit.kept.length, 1)
+  app.upstream.answer(GA, json(200, { value: 'ek_next', expires_at: inSeconds(60), session: { type: 'realtime' } }))
+  t.equal((await app.mint('client_secrets')).headers.get('ratelimit-remaining'), '49', 'it was given back')
+})
+
+t.test('a failure after the grant is written down leaves it undelivered and counted, not refused', async (t) => {
+  const app = await startApp(t)
+  app.server.prependOnceListener('request', (_request: unknown, response: ServerResponse) => {
+    const { writeHead } = response
+    response.writeHead = () => {
+      response.writeHead = writeHead
+      throw new Error('a header that cannot be sent')
+    }
+  })
+  const headers = { authorization: `Bearer ${await app.token()}` }
+  const { status, body } = await app.request('/v1/realtime/client_secrets', { method: 'POST', headers })
+  t.equal(status, 500)
+  t.match(body.error, { code: 'internal_error' })
+  await app.audit.wrote(2)
+  const [granted, undelivered] = app.auditLines()
+  t.match(granted, { event: 'mint.granted', code: null })
+  t.match(undelivered, { event: 'mint.undelivered', secret_sha256: granted?.secret_sha256 })
+  t.match(app.logLines().at(-1), { msg: 'refused', code: 'internal_error' })
+  t.equal((await app.mint('client_secrets')).headers.get('ratelimit-remaining'), '48')
+  t.equal(app.audit.kept.length, 3)
 })

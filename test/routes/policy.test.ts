@@ -5,14 +5,18 @@ import { assertAnswerHeaders, assertNoCanary } from '../support/invariants.ts'
 
 const WITH_PROMPTS = `${CALLERS}
 prompts:
-  support: { variables: { product: { type: string, maxLength: 40 } }, session: { instructions: 'canary {{variables.product}}' } }
+  support:
+    variables: { product: { type: string, maxLength: 40 } }
+    session: { instructions: 'canary {{variables.product}}' }
   pmpt_68ab@2: { session: { instructions: canary } }
 policies:
   - name: pro
     when: { plan: pro }
     limits: { minute: 10, day: 20, total: { day: 5 } }
     realtime:
-      fixed: { model: gpt-realtime-2.1, tools: [{ type: mcp, server_label: crm, server_url: 'https://mcp.test', headers: { X-Key: { $env: MCP_KEY } } }] }
+      fixed:
+        model: gpt-realtime-2.1
+        tools: [{ type: mcp, server_label: crm, server_url: 'https://mcp.test', headers: { X-Key: { $env: MCP_KEY } } }]
       defaults: { audio: { output: { voice: cedar } } }
       allow: { audio.output.voice: { enum: [marin, cedar] } }
       aliases: { gpt-4o-realtime-preview: gpt-realtime-2.1 }
@@ -22,7 +26,7 @@ policies:
   - { name: rest, when: any, limits: none, translation: { fixed: { model: m } } }
 `
 
-t.test('whoever has no policy is told none', async (t) => {
+t.test('a caller without a policy is refused', async (t) => {
   const app = await startApp(t)
   for (const [claims, status] of [
     [{ plan: 'free' }, 403], [{ status: 'suspended' }, 403], [{ sub: 'blocked' }, 403], [{ aud: 'other' }, 401]
@@ -36,7 +40,7 @@ t.test('whoever has no policy is told none', async (t) => {
   t.equal((await app.request('/v1/realtime/policy')).status, 401)
 })
 
-t.test('a caller is told what may be asked for, and nothing that is fixed', async (t) => {
+t.test('a caller reads what it may choose, and no fixed value', async (t) => {
   const app = await startApp(t, { policy: WITH_PROMPTS })
   await app.mint('client_secrets', { session: { prompt: { id: 'support', variables: { product: 'x' } } } })
   const answer = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token()}` } })
@@ -60,7 +64,7 @@ t.test('a caller is told what may be asked for, and nothing that is fixed', asyn
   assertNoCanary(app, answer)
 })
 
-t.test('who has no limits and no choices is told so', async (t) => {
+t.test('a caller without limits and choices reads empty ones', async (t) => {
   const app = await startApp(t, { policy: WITH_PROMPTS })
   const { body } = await app.request(
     '/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token({ plan: 'free' })}` } }
@@ -71,7 +75,7 @@ t.test('who has no limits and no choices is told so', async (t) => {
   })
 })
 
-t.test('looking costs nothing', async (t) => {
+t.test('reading the policy takes nothing from the limits', async (t) => {
   const app = await startApp(t, { policy: POLICY })
   const headers = { authorization: `Bearer ${await app.token()}` }
   for (let i = 0; i < 3; i++) {
@@ -82,11 +86,15 @@ t.test('looking costs nothing', async (t) => {
   t.equal(app.audit.kept.length, 0)
 })
 
-t.test('guests are told what guests may ask for', async (t) => {
+t.test('guests read what guests may choose', async (t) => {
   const app = await startApp(t, {
     policy: `
 callers: [{ guest: {} }]
-policies: [{ name: trial, when: guest, limits: { day: 2 }, transcription: { fixed: { audio: { input: { transcription: { model: m } } } } } }]
+policies:
+  - name: trial
+    when: guest
+    limits: { day: 2 }
+    transcription: { fixed: { audio: { input: { transcription: { model: m } } } } }
 `
   })
   await app.mint('transcription_sessions', {}, { authorization: undefined })
@@ -95,7 +103,7 @@ policies: [{ name: trial, when: guest, limits: { day: 2 }, transcription: { fixe
   t.notOk(Object.hasOwn(body.sessions as object, 'realtime'), 'a kind that is not named is not there')
 })
 
-t.test('who has used up a limit is told when it begins anew', async (t) => {
+t.test('a caller that has used up a limit reads when it resets', async (t) => {
   const app = await startApp(t, { policy: POLICY.replace('minute: 50', 'minute: 1') })
   await app.mint('client_secrets', {})
   const { body } = await app.request(
@@ -106,7 +114,7 @@ t.test('who has used up a limit is told when it begins anew', async (t) => {
   t.ok(reset >= 1 && reset <= 60)
 })
 
-t.test('where nobody can say what remains, nothing is said', async (t) => {
+t.test('if the remaining limits cannot be read, the policy is not shown', async (t) => {
   const down = () => { throw new ApiError('limits_unavailable', { retryAfterSeconds: 1 }) }
   const app = await startApp(t, { limits: { take: down, peek: down, close: () => {} } })
   const answer = await app.request('/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token()}` } })

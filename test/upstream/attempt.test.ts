@@ -3,7 +3,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { Pool } from 'undici'
 import { attempt } from '../../src/upstream/attempt.ts'
-import { createDeadlines } from '../../src/upstream/deadline.ts'
+import { deadlineIn } from '../../src/upstream/deadline.ts'
 
 const POST = { path: '/v1/realtime/client_secrets', headers: {}, body: '{}' }
 const NEVER_SENT = { code: 'upstream_timeout', reason: 'deadline', mayHaveMinted: false }
@@ -19,7 +19,7 @@ t.test('fault 3: what has waited for its connection until the deadline is never 
       const socket = connect(port, '127.0.0.1', () => done(null, socket))
     })
   })
-  t.match(await attempt(pool, POST, createDeadlines(50)()), NEVER_SENT)
+  t.match(await attempt(pool, POST, deadlineIn(50)), NEVER_SENT)
   const connected = once(server, 'connection')
   const goOn = await asked.promise
   goOn()
@@ -31,6 +31,6 @@ t.test('fault 3: what has waited for its connection until the deadline is never 
 
 t.test('fault 5: once the deadline is over nothing is begun', async (t) => {
   const pool = new Pool('http://127.0.0.1:9', { connect: () => t.fail('connects') })
-  t.match(await attempt(pool, POST, { signal: AbortSignal.abort(), atMs: 0, waiting: new Set() }), NEVER_SENT)
+  t.match(await attempt(pool, POST, { atMs: 0 }), NEVER_SENT)
   await pool.close()
 })

@@ -9,7 +9,7 @@ import { applyPolicy } from '../../policy/apply.ts'
 import type { SessionRules } from '../../policy/compile.ts'
 import type { Policies } from '../../policy/policy.ts'
 import type { Client } from '../../upstream/client.ts'
-import { createDeadlines } from '../../upstream/deadline.ts'
+import { deadlineIn } from '../../upstream/deadline.ts'
 import { createMint } from '../../upstream/mint.ts'
 import type { Clocks } from './clock.ts'
 import { type Finding, note, ok, silence, wrong } from './finding.ts'
@@ -84,7 +84,7 @@ export async function tryMint (
   }, {
     safetyIdentifier: safetyIdentifier('ephemint', 'doctor', safetyIdentifierSecret),
     requestId: randomUUID(),
-    deadline: createDeadlines(upstream.timeoutMs)()
+    deadline: deadlineIn(upstream.timeoutMs)
   })
   const failure: unknown = await minted.then(() => null, (error) => error)
   if (failure === null) {

@@ -1,0 +1,35 @@
+// Records of a refusal: a log line, and at audited routes an audit line. Floods without a credential are bounded.
+
+import { ApiError, type ErrorCode } from '../errors.ts'
+import type { OnRefused } from '../http/refusals.ts'
+import type { Audit } from '../records/audit.ts'
+import { createFlood } from '../records/flood.ts'
+import type { PlainLog } from '../records/log.ts'
+
+export type RefusalRecords = Readonly<{ record: OnRefused, close: () => void }>
+
+export function createRefusalRecords (log: PlainLog, audit: Audit): RefusalRecords {
+  function logRefusal (error: ApiError, facts: object): void {
+    // Only the operator can pay OpenAI's bill.
+    if (error.statusCode >= 500 || error.reason === 'billing') log.error({ ...facts, err: error.cause }, 'refused')
+    else log.info(facts, 'refused')
+  }
+
+  const anonymous = createFlood<ErrorCode>((code, count) => logRefusal(new ApiError(code), { code, count }))
+  return {
+    record: (error, request, reply) => {
+      const { id, caller, decision, routeOptions: { config: { audited } } } = request
+      const { code, reason } = error
+      if (caller !== null || anonymous.admits(code)) {
+        logRefusal(error, { request_id: id, ...decision.trace, code, reason })
+      }
+      if (audited === undefined || decision.isConfirmed) return
+      const { family } = audited
+      const entry = audited.entry(request, reply, error)
+      if (error.mayHaveMinted) audit.record(`${family}.unknown`, entry)
+      else if (caller === null) audit.recordAnonymous(`${family}.refused`, entry)
+      else audit.record(`${family}.refused`, entry)
+    },
+    close: anonymous.close
+  }
+}
