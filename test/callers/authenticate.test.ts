@@ -68,12 +68,12 @@ const PROBLEMS: [string, CallerEntry[], [path: string, problem: RegExp][]][] = [
   ['HMAC without a secret', [jwt({ algorithms: ['RS256', 'HS256'] })], [['callers.0.jwt.algorithms', /secret_env/]]],
   [
     'HMAC alone without a secret', [jwt({ algorithms: ['HS256'] })],
-    [['callers.0.jwt.algorithms', /secret_env/], ['callers.0.jwt.algorithms', /keys without use/]]
+    [['callers.0.jwt.algorithms', /secret_env/], ['callers.0.jwt.algorithms', /keys unused/]]
   ],
   [
     'a secret that nothing uses',
     [jwt({ secret_env: 'GOOD', jwks: 'https://auth.example.com/keys', algorithms: ['RS256'] })],
-    [['callers.0.jwt.algorithms', /secret without use/]]
+    [['callers.0.jwt.algorithms', /secret unused/]]
   ],
   [
     'public keys beside a secret, but no keys', [jwt({ secret_env: 'GOOD', algorithms: ['RS256', 'HS256'] })],
@@ -82,7 +82,7 @@ const PROBLEMS: [string, CallerEntry[], [path: string, problem: RegExp][]][] = [
   [
     'keys that nothing uses',
     [jwt({ secret_env: 'GOOD', jwks: 'https://auth.example.com/keys', algorithms: ['HS256'] })],
-    [['callers.0.jwt.algorithms', /keys without use/]]
+    [['callers.0.jwt.algorithms', /keys unused/]]
   ],
   [
     'one issuer twice', [jwt({}), jwt({ audience: 'other' }), forward({ issuer: 'https://auth.example.com/' })],

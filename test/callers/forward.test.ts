@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import type { ForwardEntry } from '../../src/callers/schema.ts'
 import { startSilence } from '../support/black-hole.ts'
 import { answers, floods, hangsUp, type HostileIssuer, startHostileIssuer } from '../support/hostile-issuer.ts'
-import { assertPassed, assertRefused, assertUnavailable, hurry, ORIGIN, type Sent, serve } from './harness.ts'
+import { assertPassed, assertRefused, assertUnavailable, ORIGIN, type Sent, serve, shortenTimeouts } from './harness.ts'
 
 const SESSION = 'session-of-user-1-abcdef'
 const cookie = (value = SESSION): Sent => [['cookie', `theme=dark; sid=${value}; lang=en`], ['origin', ORIGIN]]
@@ -62,7 +62,7 @@ t.test('A43, fault 25: what is no verdict of the app is our failure, not a pass 
 })
 
 t.test('fault 25: an app that never ends its answer, or is silent before its TLS, is our failure, too, and in time', async (t) => {
-  hurry(t)
+  shortenTimeouts(t)
   const { app, ask } = await start(t)
   for (const behaviour of [() => {}, (response: ServerResponse) => { response.write('{"id":') }]) {
     app.behave(behaviour)
@@ -181,7 +181,7 @@ t.test('fault 24, fault 25, fault 41: where nobody answers, the asking pauses, a
   await clock.advance(5000)
   assertPassed(t, await ask(cookie()), { subject: 'user-1' })
   t.same(log.lines, [
-    { level: 'error', message: 'nobody answers whether credentials are good', issuer: 'app' },
+    { level: 'error', message: 'credentials cannot be checked: no response', issuer: 'app' },
     { level: 'info', message: 'credentials can be checked again', issuer: 'app' }
   ])
 })

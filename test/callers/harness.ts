@@ -126,14 +126,14 @@ export async function serve (t: Test, entries: CallerEntry[], options: {
           resolve({ status: response.statusCode as number, headers: response.headers, body: await text(response) })
         }).on('error', reject).end(body)
       })
-      assertSilent(t, sent, answer.body + JSON.stringify(log.lines))
+      assertNothingLeaks(t, sent, answer.body + JSON.stringify(log.lines))
       return { ...answer, reason, caller }
     }
   }
 }
 
 /** What a request presented comes back neither in the answer nor in the log. */
-function assertSilent (t: Test, sent: Sent, told: string): void {
+function assertNothingLeaks (t: Test, sent: Sent, told: string): void {
   const secrets = sent.filter(([name]) => /^(authorization|cookie)$/i.test(name)).map(
     ([, value]) => value.replace(/^\S+?[ =]/, '')
   )
@@ -169,7 +169,7 @@ export function assertPassed (t: Test, answer: Answer, caller: Partial<Caller>, 
 export const bearer = (token: string): Sent => [['authorization', `Bearer ${token}`]]
 
 /** Silence without the wait: deadlines are over a hundred times as soon. */
-export function hurry (t: Test): void {
+export function shortenTimeouts (t: Test): void {
   const { timeout } = AbortSignal
   t.intercept(AbortSignal, 'timeout', { value: (ms: number) => timeout(ms / 100) })
 }

@@ -5,7 +5,7 @@ import type { CallerEntry, IntrospectionEntry } from '../../src/callers/schema.t
 import { startSilence } from '../support/black-hole.ts'
 import { answers, floods, hangsUp, type HostileIssuer, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { forgeHmac } from './forge.ts'
-import { assertPassed, assertRefused, assertUnavailable, bearer, hurry, NOW, serve } from './harness.ts'
+import { assertPassed, assertRefused, assertUnavailable, bearer, NOW, serve, shortenTimeouts } from './harness.ts'
 
 const ISSUER = 'https://auth.example.com/'
 const SECRETS = { CLIENT: 'sécret / +:%', HMAC: 'h'.repeat(32) }
@@ -73,7 +73,7 @@ t.test('fault 24: an authorization server that is down, or does not take our own
 })
 
 t.test('fault 24: one that is slow, or silent before its TLS, is waited for in time, by everyone at once, and then by nobody', async (t) => {
-  hurry(t)
+  shortenTimeouts(t)
   for (const url of [undefined, `https://127.0.0.1:${(await startSilence(t)).port}/introspect`]) {
     const { server, ask } = await start(t, url === undefined ? {} : { url })
     server.behave(() => {})

@@ -8,7 +8,8 @@ import { startSilence } from '../support/black-hole.ts'
 import { answers, floods, hangsUp, type HostileIssuer, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { createSigner, forge, forgeHmac } from './forge.ts'
 import {
-  assertPassed, assertRefused, assertUnavailable, bearer, createClock, createLog, hurry, NOW, secretSource, serve
+  assertPassed, assertRefused, assertUnavailable, bearer, createClock, createLog, NOW, secretSource, serve,
+  shortenTimeouts
 } from './harness.ts'
 
 const MINUTE = 60_000
@@ -86,7 +87,7 @@ t.test('fault 21, A11: a key set that is not one is refused whole, and the last 
 })
 
 t.test('fault 16, fault 22: an issuer that never ends, or is silent before its TLS, is left alone after a while', async (t) => {
-  hurry(t)
+  shortenTimeouts(t)
   const issuer = await startHostileIssuer(t, () => {})
   const { find, clock, reason } = open(t, issuer)
   for (const behaviour of [() => {}, (response: ServerResponse) => { response.write('{"keys":') }]) {
@@ -288,7 +289,7 @@ t.test('edge L9: an unknown key is 503 while the issuer cannot be asked, asked f
 })
 
 t.test('edge M3c: few wait for a key set that hangs, and a known key for none of it', async (t) => {
-  hurry(t)
+  shortenTimeouts(t)
   const issuer = await startHostileIssuer(t, setOf(first))
   const { find, clock } = open(t, issuer)
   await find('first')

@@ -33,7 +33,7 @@ t.test('a text that is no policy file does not load', async (t) => {
     ['a: 1\na: 2', ['line 2 is not YAML: DUPLICATE_KEY']],
     ['a: 1\n---\na: 2', ['line 2 is not YAML: MULTIPLE_DOCS']],
     ['callers: []\npolicies: !secret x', ['line 2 is not YAML: TAG_RESOLVE_FAILED']],
-    ['callers: *nobody', [' has an alias that leads nowhere']],
+    ['callers: *nobody', [' has an alias to nothing']],
     ['{}', ['callers is missing', 'policies is missing']],
     [
       '{"callers": [], "policies": [], "polices": 1}',
@@ -51,19 +51,19 @@ t.test('a text that is no policy file does not load', async (t) => {
   }
 })
 
-const MEANS_NOTHING = 'means nothing beside deny: true'
+const MEANS_NOTHING = 'has no effect with deny: true'
 const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ['a policy without when', entry({ when: undefined as unknown as Json }), 'policies.0.when is missing'],
   ['when: {}', entry({ when: {} }), 'policies.0.when must not be empty'],
-  ['a when that is a word', entry({ when: 'everybody' }), 'policies.0.when has none of the forms that it may have'],
+  ['a when that is a word', entry({ when: 'everybody' }), 'policies.0.when must be one of: '],
   ['an empty list in when', entry({ when: { plan: [] } }), 'policies.0.when.plan must not be empty'],
   [
     'an object in when', entry({ when: { plan: { a: 1 } } }),
-    'policies.0.when.plan has none of the forms that it may have'
+    'policies.0.when.plan must be one of: '
   ],
   [
     'no limits', entry({ limits: undefined as unknown as Json }),
-    'policies.0 needs limits: (limits: none says in writing that there are none)'
+    'policies.0 needs limits: (write limits: none for no limits)'
   ],
   ['empty limits', entry({ limits: {} }), 'policies.0.limits must not be empty'],
   ['an empty total', entry({ limits: { total: {} } }), 'policies.0.limits.total must not be empty'],
@@ -75,7 +75,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ['no limits for guests', entry({ when: 'guest', limits: 'none' }), 'policies.0.limits cannot be none for guests'],
   [
     'a policy without a kind', { entry: { realtime: undefined as unknown as Json } },
-    'policies.0 names no session kind: say realtime, transcription, translation, or deny: true'
+    'policies.0 has no session kind: add realtime, transcription, translation, or deny: true'
   ],
   [
     'a denial that grants', entry({ deny: true, limits: { day: 1 } }),
@@ -97,7 +97,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ],
   [
     'a path that is none', { session: { allow: { 'a..b': true }, ignore: ['.a'] } },
-    [`${AT}.allow.a..b is no dotted path`, `${AT}.ignore.0 is not of the form`]
+    [`${AT}.allow.a..b is no dotted path`, `${AT}.ignore.0 has the wrong form`]
   ],
   [
     'a lifetime beyond what upstream takes', { session: { expires_after: { default: 9, max: 7201 } } },
@@ -336,7 +336,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
     'a format', allowing('model', { type: 'string', format: 'email' }),
     `${AT}.allow.model ${NO_JSON_SCHEMA} names a format, and formats are not checked`
   ],
-  ['a schema that is a word', allowing('model', 'string'), `${AT}.allow.model has none of the forms that it may have`],
+  ['a schema that is a word', allowing('model', 'string'), `${AT}.allow.model must be one of: `],
   [
     'a variable that is no schema', { prompts: { p: { variables: { x: { type: 'text' } }, session: {} } } },
     `prompts.p.variables.x ${NO_JSON_SCHEMA} /type must be equal to one of the allowed values, /type must be array, /type must match a schema in anyOf`
@@ -401,7 +401,7 @@ t.test('who is blocked is said by a subject, with or without an issuer, or by a 
     ['blocked.0.subject must have property subject when property issuer is present'],
     'issuer alone'
   )
-  tell(t, blocked({ safety_identifier: '5F1C' }), ['blocked.0.safety_identifier is not of the form'], 'short')
+  tell(t, blocked({ safety_identifier: '5F1C' }), ['blocked.0.safety_identifier has the wrong form'], 'short')
   t.strictSame(blocked({ issuer: 'a', subject: 'b' }), [])
 })
 
@@ -414,7 +414,7 @@ t.test('each caller entry is one way, with what it needs and nothing else', asyn
     [{ jwt: {} }, ['callers.0.jwt.issuer is missing']],
     [{ jwt: { issuer: 'a', algorithms: ['none'] } }, ['callers.0.jwt.algorithms.0 must be one of ']],
     [{ forward }, ['callers.0.forward.pass must not be empty']],
-    [{ forward: { ...forward, pass: ['cookie'], subject: 'id' } }, ['callers.0.forward.subject is not of the form']]
+    [{ forward: { ...forward, pass: ['cookie'], subject: 'id' } }, ['callers.0.forward.subject has the wrong form']]
   ]
   for (const [entry, problems] of rows) {
     const reading = read(JSON.stringify({ callers: [entry], policies: [{ name: 'a', when: 'any', deny: true }] }))
@@ -428,7 +428,7 @@ t.test('names that would reach a prototype have no place anywhere', async (t) =>
     t.strictSame(lines(
       read(`policies: [{ realtime: { fixed: { tools: [{ ${name}: { x: 1 } }] } } }]\n${name}: 1`).problems
     ), [
-      `policies.0.realtime.fixed.tools.0.${name} is not a name that may be used`, `${name} is not a name that may be used`
+      `policies.0.realtime.fixed.tools.0.${name} is a reserved name`, `${name} is a reserved name`
     ])
   }
   t.equal(({} as JsonObject).x, undefined)
@@ -437,7 +437,7 @@ t.test('names that would reach a prototype have no place anywhere', async (t) =>
 t.test('numbers that JSON cannot write are none', async (t) => {
   t.strictSame(
     lines(read('a: [.inf, { b: -.inf }]\nc: .nan').problems),
-    ['a.0', 'a.1.b', 'c'].map((path) => `${path} is not a number that JSON can write`)
+    ['a.0', 'a.1.b', 'c'].map((path) => `${path} is not a number that JSON can represent`)
   )
 })
 
@@ -450,7 +450,7 @@ t.test('a few lines do not become gigabytes, nor a file its own part', async (t)
     tell(
       t,
       lines(read(text).problems),
-      ' has an alias that leads nowhere or into itself, far too many of them, or is far too deep',
+      ' has an alias to nothing or into itself, too many aliases, or is nested too deeply',
       text.slice(0, 20)
     )
   }

@@ -191,7 +191,7 @@ t.test('what may be meant otherwise loads with a warning', async (t) => {
     'policies.0.realtime.fixed.brand_new.deep ' + unknown,
     'policies.0.realtime.fixed.tools.0.authorization ' + shown,
     'policies.0.realtime.hide brand_newer is no path that this version knows',
-    'policies.0.when asks /user_metadata/plan, which users can write themselves',
+    'policies.0.when uses /user_metadata/plan, which users can write themselves',
     'prompts.p.session reads /user_metadata/x, which users can write themselves',
     'prompts.p.session.audio.input ' + unknown,
     'prompts.p.session.newest ' + unknown
