@@ -20,8 +20,8 @@ export function cacheKey (credential: string): string {
 }
 
 /**
- * Entries live for `maxAgeMs`, and never beyond the caller's own expiry. `now` is the wall clock in milliseconds; entries
- * written before the clock was set back do not count.
+ * Entries live for `maxAgeMs`, but not beyond the caller's own expiry. `now` is the wall clock in milliseconds; once it
+ * was set back, earlier entries do not count.
  */
 export function createCallerCache (maxAgeMs: number, now: () => number): CallerCache {
   const entries = new LRUCache<string, { caller: Caller, since: number, until: number }>(

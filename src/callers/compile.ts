@@ -39,7 +39,9 @@ export function readSecrets (
 }
 
 /** For entries that take exactly one secret. */
-export function readSecret (entry: object, key: 'secret' | 'client_secret', at: string, context: CompileContext): string {
+export function readSecret (
+  entry: object, key: 'secret' | 'client_secret', at: string, context: CompileContext
+): string {
   const { [`${key}_env`]: name, [`${key}_file`]: file } = entry as Record<string, unknown>
   if ((name === undefined) === (file === undefined)) {
     context.report.problem(`${at}.${key}_env`, `must be given by exactly one of ${key}_env and ${key}_file`)

@@ -64,7 +64,9 @@ export function normalizeType (type: string): string {
   return type.toLowerCase().replace(/^application\//, '')
 }
 
-function hmacSecrets (entry: JwtEntry, algorithms: readonly string[], at: string, context: CompileContext): Uint8Array[] {
+function hmacSecrets (
+  entry: JwtEntry, algorithms: readonly string[], at: string, context: CompileContext
+): Uint8Array[] {
   // At least as long as the hash (RFC 7518, section 3.2).
   const minBytes = Math.max(32, ...algorithms.filter(isSymmetric).map((algorithm) => Number(algorithm.slice(2)) / 8))
   return readSecrets(entry, 'secret', at, context).map(({ path, name, value }) => {

@@ -1,5 +1,5 @@
-// Parsing and verifying signed JWTs. Claims are checked here and not by jose, which accepts tokens without `exp`, an `iat`
-// in the future, `exp: 1e400`, an object as `sub`, and padding in base64url.
+// Parses and verifies signed JWTs. Claims are checked here and not by jose, which accepts tokens without `exp`, an
+// `iat` in the future, `exp: 1e400`, an object as `sub`, and padding in base64url.
 
 import type { KeyObject } from 'node:crypto'
 import type { Json, JsonObject } from '../json.ts'

@@ -63,7 +63,8 @@ export const IntrospectionEntry = Type.Object({
   client_secret_env: optional('Name of the environment variable with our client secret.', name),
   client_secret_file: optional('Path of the file with our client secret.', name),
   audience: optional(
-    'The response\'s aud must contain one of these. Default: our client_id, if the response has an aud.', oneOrMore(name)
+    'The response\'s aud must contain one of these. Default: our client_id, if the response has an aud.',
+    oneOrMore(name)
   ),
   insecure_http: insecureHttp
 }, closed)

@@ -1,12 +1,12 @@
-// Verifying JWS signatures (RFC 7515, section 5.2) synchronously, by node:crypto: jose uses Web Crypto, which hands each
+// Verifies JWS signatures (RFC 7515, section 5.2) synchronously by node:crypto. jose uses Web Crypto, which hands each
 // one to a thread and takes three times the CPU.
 
 import { constants, createHmac, type KeyObject, timingSafeEqual, verify } from 'node:crypto'
 import { promisify } from 'node:util'
 
 /**
- * Where RFC 7518, section 3, differs from Node's defaults. Wrapping a key in such an object costs 50 µs, so RS* and EdDSA
- * go without.
+ * Where RFC 7518, section 3, differs from Node's defaults. Wrapping a key in such an object costs 50 µs, so RS* and
+ * EdDSA go without.
  */
 const SCHEMES = {
   PS: { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST },

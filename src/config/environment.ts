@@ -222,7 +222,8 @@ function * urlFaults (url: URL, allowHttp: boolean): Generator<string> {
 
 const METADATA_HOSTS = new Set([
   'metadata', 'metadata.google.internal', 'metadata.goog', 'metadata.azure.internal',
-  'instance-data', 'instance-data.ec2.internal', '100.100.100.200', '168.63.129.16', '192.0.0.192', 'fd00:ec2::254', 'fd00:ec2::23', 'fd20:ce::254'
+  'instance-data', 'instance-data.ec2.internal', '100.100.100.200', '168.63.129.16', '192.0.0.192',
+  'fd00:ec2::254', 'fd00:ec2::23', 'fd20:ce::254'
 ])
 /** Also embedded in an IPv6 address. Nothing but metadata services uses this range. */
 const LINK_LOCAL = /^169\.254\.|:a9fe:[\da-f]+$/
@@ -238,7 +239,10 @@ function readTrustProxy (
   if (/^[1-9]\d?$/.test(given)) return Number(given)
   const ranges = given.split(',').map((range) => range.trim())
   if (!ranges.every(isRange)) {
-    problem('TRUST_PROXY', 'must be a hop count from 1 to 99, or a comma-separated list of addresses and CIDR ranges; never all')
+    problem(
+      'TRUST_PROXY',
+      'must be a hop count from 1 to 99, or a comma-separated list of addresses and CIDR ranges; never all'
+    )
   }
   return ranges
 }

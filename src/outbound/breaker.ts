@@ -1,5 +1,5 @@
-// Circuit breaker: opens after a run of failures, then lets one probe through now and then and refuses everything else at
-// once. Nothing queues.
+// Circuit breaker: opens after a run of failures, then lets one probe through now and then and refuses everything else
+// at once. Nothing queues.
 
 import { LRUCache } from 'lru-cache'
 

@@ -17,8 +17,8 @@ const LOOKUP_TIMED_OUT: LookupResult =
 const inFlight = new Map<string, Promise<LookupResult>>()
 
 /**
- * Concurrent lookups of one name share a thread. A lookup holds it until the name server responds, and the pool has few:
- * with one for each connection, a name server that hangs would block all other lookups.
+ * Concurrent lookups of one name share a thread. A lookup holds it until the name server responds, and few threads do
+ * lookups: with one for each connection, a name server that hangs would block those of all other names.
  */
 const lookup: LookupFunction = (name, options, done) => {
   const key = JSON.stringify([name, options])
@@ -31,7 +31,7 @@ const lookup: LookupFunction = (name, options, done) => {
   Promise.race([result, wait(LOOKUP_TIMEOUT_MS, LOOKUP_TIMED_OUT, { ref: false })]).then((args) => done(...args))
 }
 
-/** For undici. No HTTP/2: until ALPN is settled, undici opens one connection at a time, and requests queue behind it. */
+/** For undici. No HTTP/2: while undici negotiates it, it opens one connection at a time and all requests queue. */
 export const CONNECT_OPTIONS = { connect: { timeout: CONNECT_TIMEOUT_MS, lookup }, allowH2: false } as const
 
 /** Rejects with the signal's reason at any time: undici heeds a request's signal only once connected. */

@@ -20,8 +20,9 @@ export function withoutFaults (raw: Json, faults: readonly Located[]): unknown {
     if (isRemovable && isObject(parent) && path.length !== 1) delete parent[path.at(-1) as string]
     else if (list === 'policies' && Array.isArray(rest.policies) && entry !== undefined) {
       rest.policies[Number(entry)] = placeholder(entry)
-    } else if (list === 'prompts' && isObject(rest.prompts) && entry !== undefined) rest.prompts[entry] = { session: {} }
-    else delete rest[list]
+    } else if (list === 'prompts' && isObject(rest.prompts) && entry !== undefined) {
+      rest.prompts[entry] = { session: {} }
+    } else delete rest[list]
   }
   return { callers: [{ jwt: { issuer: '-' } }], policies: [placeholder('')], ...rest }
 }

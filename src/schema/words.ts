@@ -21,7 +21,8 @@ export function describeSchema (node: SchemaNode): string {
   return [...new Set(variantsOf(node).map(describeVariant))].join(' or ')
 }
 
-function describeVariant ({ type = 'anything', const: only, enum: values, items, properties, minimum, maximum }: SchemaNode): string {
+function describeVariant (node: SchemaNode): string {
+  const { type = 'anything', const: only, enum: values, items, properties, minimum, maximum } = node
   if (only !== undefined) return JSON.stringify(only)
   if (values !== undefined) return values.map((value) => JSON.stringify(value)).join(' or ')
   if (items !== undefined) return `a list of ${describeSchema(items)}`

@@ -33,7 +33,9 @@ export function parseYaml (text: string, report: Report): unknown {
 
 /** Refuses keys that would reach a prototype, and numbers that JSON cannot represent. */
 function reviewValues (value: Json, at: string, report: Report): void {
-  if (typeof value === 'number' && !Number.isFinite(value)) report.problem(at, 'is not a number that JSON can represent')
+  if (typeof value === 'number' && !Number.isFinite(value)) {
+    report.problem(at, 'is not a number that JSON can represent')
+  }
   if (typeof value !== 'object' || value === null) return
   for (const [key, inner] of Object.entries(value)) {
     const path = at === '' ? key : `${at}.${key}`
