@@ -1,40 +1,40 @@
-// Who is asking. What a request presents decides which entry is responsible, and that entry decides alone: nothing falls
-// through to another one after a failure, and two credentials at once are none.
+// Authentication. The credential that a request carries selects one entry, and a failure there is final: no other entry
+// is tried, and a request with two credentials is refused.
 
 import { systemClock } from '../clock.ts'
 import type { Fault, Report } from '../schema/report.ts'
 import { type Authenticate, GUEST_ISSUER, refused } from './caller.ts'
-import type { CompileDeps, Compiling } from './compile.ts'
-import { assertOwnPage, type Credential, readCookie, readHeader } from './credential.ts'
+import type { CompileContext, CompileDeps } from './compile.ts'
+import { assertAllowedPage, type Credential, readCookie, readHeader } from './credential.ts'
 import { compileForward } from './forward.ts'
 import { compileGateway } from './gateway.ts'
 import { compileGuest, type ReadGuest } from './guest.ts'
 import { compileIntrospection, type Introspection } from './introspection.ts'
 import { compileJwt, type JwtRule } from './jwt-entry.ts'
 import type { CallerEntry } from './schema.ts'
-import { createTokenJudge } from './tokens.ts'
+import { createTokenVerifier } from './tokens.ts'
 
 export type Callers = Readonly<{
   /** Throws ApiError `invalid_credentials` with a reason, `origin_not_allowed`, or `identity_unavailable`. */
   authenticate: Authenticate
-  /** CORS then allows credentials. */
+  /** True makes CORS allow credentials. */
   usesCookies: boolean
-  /** Issuers whose keys have not been fetched yet: not ready while there are any. */
+  /** Issuers whose keys have not been fetched yet; the service is not ready while there are any. */
   waitingFor: () => string[]
-  /** How old the keys of each issuer are; Infinity before they were fetched. */
+  /** Age of each issuer's keys; Infinity before the first fetch. */
   keyAges: () => { issuer: string, ageMs: number }[]
-  /** Begins fetching keys in the background; resolves once every issuer was asked. */
+  /** Starts refreshing keys; resolves after the first fetch of each, even a failed one. */
   start: () => Promise<void>
   close: () => void
 }>
 
-/** `callers` is good only where there are no problems. */
+/** `callers` must not be used if there are problems. */
 export function compileCallers (
   entries: readonly CallerEntry[], deps: CompileDeps
 ): { callers: Callers, problems: Fault[], warnings: Fault[] } {
   const problems: Fault[] = []
   const warnings: Fault[] = []
-  const compiling: Compiling = {
+  const context: CompileContext = {
     clock: systemClock,
     ...deps,
     report: {
@@ -50,37 +50,37 @@ export function compileCallers (
   for (const [i, entry] of entries.entries()) {
     const at = `callers.${i}.${Object.keys(entry)[0]}`
     const { jwt, introspection, forward, gateway, guest } = entry
-    if (jwt !== undefined) rules.set(jwt.issuer, compileJwt(jwt, at, compiling))
-    if (introspection !== undefined) introspections.push(compileIntrospection(introspection, at, compiling))
-    if (forward !== undefined) credentials.push(compileForward(forward, at, compiling))
-    if (gateway !== undefined) credentials.push(compileGateway(gateway, at, compiling))
-    if (guest !== undefined) guests.push(compileGuest(at, compiling))
+    if (jwt !== undefined) rules.set(jwt.issuer, compileJwt(jwt, at, context))
+    if (introspection !== undefined) introspections.push(compileIntrospection(introspection, at, context))
+    if (forward !== undefined) credentials.push(compileForward(forward, at, context))
+    if (gateway !== undefined) credentials.push(compileGateway(gateway, at, context))
+    if (guest !== undefined) guests.push(compileGuest(at, context))
   }
   const [introspection] = introspections
   const cookies = new Set([...rules.values()].flatMap(({ cookie }) => cookie ?? []))
-  const judgeToken = createTokenJudge({ rules, introspection, clock: compiling.clock })
+  const verifyToken = createTokenVerifier({ rules, introspection, clock: context.clock })
   if (rules.size + introspections.length > 0) {
-    credentials.push({ place: { header: 'authorization' }, judge: (value) => judgeToken(value) })
+    credentials.push({ place: { header: 'authorization' }, verify: (value) => verifyToken(value) })
   }
-  for (const cookie of cookies) credentials.push({ place: { cookie }, judge: (token) => judgeToken(token, cookie) })
+  for (const cookie of cookies) credentials.push({ place: { cookie }, verify: (token) => verifyToken(token, cookie) })
 
   const usesCookies = credentials.some(({ place }) => 'cookie' in place)
 
-  reviewIssuers(entries, compiling.report)
-  if (usesCookies && compiling.allowedOrigins.size === 0) {
-    compiling.report.warning('callers', 'take cookies, but CORS_ORIGINS names no page that may send them')
+  reviewIssuers(entries, context.report)
+  if (usesCookies && context.allowedOrigins.size === 0) {
+    context.report.warning('callers', 'accept cookies, but CORS_ORIGINS names no origin that may send them')
   }
   if (introspections.length > 1) {
-    compiling.report.problem('callers', 'has two introspection entries: an opaque token does not say whose it is')
+    context.report.problem('callers', 'has two introspection entries: an opaque token does not name its issuer')
   }
   for (const place of duplicates(credentials.map(({ place }) => Object.entries(place).join()))) {
-    compiling.report.problem('callers', `has two entries that are responsible for the ${place.replace(',', ' ')}`)
+    context.report.problem('callers', `has two entries for the ${place.replace(',', ' ')}`)
   }
 
   const keySets = [...rules.values()].flatMap(({ keys }) => keys ?? [])
   return {
     callers: {
-      authenticate: authenticateBy(credentials, guests[0], compiling.allowedOrigins),
+      authenticate: authenticateBy(credentials, guests[0], context.allowedOrigins),
       usesCookies,
       waitingFor: () => keySets.filter((keys) => !keys.wasFetched()).map(({ issuer }) => issuer),
       keyAges: () => keySets.map(({ issuer, ageMs }) => ({ issuer, ageMs: ageMs() })),
@@ -96,24 +96,24 @@ function authenticateBy (
   credentials: readonly Credential[], readGuest: ReadGuest | undefined, allowedOrigins: ReadonlySet<string>
 ): Authenticate {
   return (request) => {
-    let found: { credential: Credential, presented: string } | undefined
+    let found: { credential: Credential, value: string } | undefined
     for (const credential of credentials) {
       const { place } = credential
-      const presented = 'cookie' in place ? readCookie(request, place.cookie) : readHeader(request, place.header)
-      if (presented === undefined) continue
+      const value = 'cookie' in place ? readCookie(request, place.cookie) : readHeader(request, place.header)
+      if (value === undefined) continue
       if (found !== undefined) throw refused('two_credentials')
-      found = { credential, presented }
+      found = { credential, value }
     }
     if (found === undefined) {
       if (readGuest === undefined) throw refused('no_credentials')
       return readGuest(request)
     }
-    if ('cookie' in found.credential.place) assertOwnPage(request, allowedOrigins)
-    return found.credential.judge(found.presented, request)
+    if ('cookie' in found.credential.place) assertAllowedPage(request, allowedOrigins)
+    return found.credential.verify(found.value, request)
   }
 }
 
-/** Callers are counted, blocked and told apart by issuer and subject. */
+/** Callers are identified by issuer and subject, so no two entries may share an issuer. */
 function reviewIssuers (entries: readonly CallerEntry[], { problem }: Report): void {
   const seen = new Set<string>()
   for (const [i, entry] of entries.entries()) {

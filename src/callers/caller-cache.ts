@@ -1,38 +1,41 @@
-// Callers whose credential was found good, for a little while.
+// Callers whose credential was verified a moment ago.
 
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Caller } from './caller.ts'
 
 const MAX_CALLERS = 10_000
-/** Of what was read of them: an app may say a lot of its users. */
+/** Total size of what the callers were read from: claims can be large. */
 const MAX_CHARACTERS = 8 * 1024 * 1024
 
-export type Memory = Readonly<{
-  recall: (key: string) => Caller | undefined
-  /** `size` is of what the caller was read from, in characters. */
-  remember: (key: string, caller: Caller, size: number) => void
+export type CallerCache = Readonly<{
+  get: (key: string) => Caller | undefined
+  /** `size`: the length of what the caller was read from, in characters. */
+  set: (key: string, caller: Caller, size: number) => void
 }>
 
-/** A credential is remembered by the SHA-256 of the whole of it: nothing shorter may stand for it, and nothing that is kept can be presented. */
-export function memoryKey (credential: string): string {
+/** SHA-256 of the whole credential: no part of it is enough, and what the cache holds is of no use as a credential. */
+export function cacheKey (credential: string): string {
   return hash('sha256', credential, 'base64url')
 }
 
-/** For `maxMs`, and never longer than the caller is good. `now` is the wall clock in milliseconds; where it was set back, nothing is remembered. */
-export function createMemory (maxMs: number, now: () => number): Memory {
-  const known = new LRUCache<string, { caller: Caller, since: number, until: number }>(
+/**
+ * Entries live for `maxAgeMs`, but not beyond the caller's own expiry. `now` is the wall clock in milliseconds; once it
+ * was set back, earlier entries do not count.
+ */
+export function createCallerCache (maxAgeMs: number, now: () => number): CallerCache {
+  const entries = new LRUCache<string, { caller: Caller, since: number, until: number }>(
     { max: MAX_CALLERS, maxSize: MAX_CHARACTERS }
   )
   return {
-    recall: (key) => {
-      const found = known.get(key)
+    get: (key) => {
+      const entry = entries.get(key)
       const time = now()
-      return found !== undefined && found.since <= time && time < found.until ? found.caller : undefined
+      return entry !== undefined && entry.since <= time && time < entry.until ? entry.caller : undefined
     },
-    remember: (key, caller, size) => {
+    set: (key, caller, size) => {
       const since = now()
-      known.set(key, { caller, since, until: Math.min(since + maxMs, caller.expiresAt * 1000) }, { size })
+      entries.set(key, { caller, since, until: Math.min(since + maxAgeMs, caller.expiresAt * 1000) }, { size })
     }
   }
 }

@@ -1,10 +1,10 @@
-// Reading a claim, by its name or by a JSON Pointer (RFC 6901) where it lies deeper, and matching it. Own properties only.
+// Reading claims by name, or nested ones by JSON Pointer (RFC 6901), and matching them. Own properties only.
 
 import { type Json, type JsonObject, type Path, pointerPath } from '../json.ts'
 
 export type ReadClaim = (claims: JsonObject) => Json | undefined
 
-/** Metadata that users of Supabase, Auth0 and Clerk can write themselves: no ground for granting anything. */
+/** Metadata that users of Supabase, Auth0 and Clerk can write themselves, so it must not grant anything. */
 const USER_WRITABLE = ['user_metadata', 'unsafe_metadata', 'unsafeMetadata', 'userMetadata']
 
 export function isUserWritable (reference: string): boolean {
@@ -24,11 +24,11 @@ export function claimReader (reference: string): ReadClaim {
   }
 }
 
-/** Claim reference → the value, or a list of values, that the claim must have; null: it must be absent. */
+/** Claim reference → accepted value or values; null means that the claim must be absent. */
 export type Conditions = Readonly<Record<string, Scalar | null | readonly Scalar[]>>
 type Scalar = string | number | boolean
 
-/** True where every condition holds. A claim that is an array holds where one of its members does. */
+/** True if every condition holds. An array claim matches if one of its members does. */
 export function claimMatcher (conditions: Conditions): (claims: JsonObject) => boolean {
   const matchers = Object.entries(conditions).map(([reference, expected]) => {
     const read = claimReader(reference)

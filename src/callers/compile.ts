@@ -1,4 +1,4 @@
-// What compiling the entries under `callers` needs, and their secrets.
+// Inputs for compiling the entries under `callers`, and reading their secrets.
 
 import type { Clock } from '../clock.ts'
 import type { SecretSource } from '../config/secrets.ts'
@@ -10,19 +10,19 @@ export type CompileDeps = Readonly<{
   secrets: SecretSource
   log: PlainLog
   allowedOrigins: ReadonlySet<string>
-  /** Outlives a policy: the next one finds the keys that this one fetched. */
+  /** Shared across reloads of the policy file, so fetched keys are kept. */
   keySets: KeySets
   clock?: Clock
 }>
 
-/** What compiling one entry needs: `report` takes what is wrong with it, by its path in the file. */
-export type Compiling = Required<CompileDeps> & Readonly<{ report: Report }>
+/** `report` takes problems by their path in the file. */
+export type CompileContext = Required<CompileDeps> & Readonly<{ report: Report }>
 
 export type NamedSecret = Readonly<{ path: string, name: string, value: string }>
 
-/** The values behind `<key>_env` and `<key>_file` of an entry; one that cannot be read is reported. */
+/** Values of an entry's `<key>_env` and `<key>_file`; unreadable ones are reported. */
 export function readSecrets (
-  entry: object, key: 'secret' | 'client_secret', at: string, { secrets, report }: Compiling
+  entry: object, key: 'secret' | 'client_secret', at: string, { secrets, report }: CompileContext
 ): NamedSecret[] {
   return (['env', 'file'] as const).flatMap((where) => {
     const named = (entry as Record<string, string | string[] | undefined>)[`${key}_${where}`] ?? []
@@ -38,11 +38,13 @@ export function readSecrets (
   })
 }
 
-/** The same of an entry that takes exactly one. */
-export function readSecret (entry: object, key: 'secret' | 'client_secret', at: string, compiling: Compiling): string {
+/** For entries that take exactly one secret. */
+export function readSecret (
+  entry: object, key: 'secret' | 'client_secret', at: string, context: CompileContext
+): string {
   const { [`${key}_env`]: name, [`${key}_file`]: file } = entry as Record<string, unknown>
   if ((name === undefined) === (file === undefined)) {
-    compiling.report.problem(`${at}.${key}_env`, `must be given by exactly one of ${key}_env and ${key}_file`)
+    context.report.problem(`${at}.${key}_env`, `must be given by exactly one of ${key}_env and ${key}_file`)
   }
-  return readSecrets(entry, key, at, compiling)[0]?.value ?? ''
+  return readSecrets(entry, key, at, context)[0]?.value ?? ''
 }

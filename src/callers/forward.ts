@@ -1,22 +1,22 @@
-// Forward auth: the app's own endpoint says who its cookie or header belongs to.
+// Forward auth: the app's own endpoint names the user of a cookie or header.
 
-import { addressFault, call, OutboundError, readObject } from '../outbound/request.ts'
+import { addressFault, OutboundError, readObject, sendRequest } from '../outbound/request.ts'
 import { type Caller, createCaller, isSubject, refused } from './caller.ts'
-import { createInquiry } from './checker.ts'
+import { createChecker } from './checker.ts'
 import { claimReader } from './claims.ts'
-import type { Compiling } from './compile.ts'
+import type { CompileContext } from './compile.ts'
 import { type Credential, HEADER_NAME } from './credential.ts'
 import type { ForwardEntry } from './schema.ts'
 
 const MAX_BYTES = 64 * 1024
-/** They speak of this connection and this body, not of who is asking. */
+/** They describe the connection or the body, not the user. */
 const NEVER_PASSED = new Set([
-  'host', 'connection', 'keep-alive', 'transfer-encoding', 'content-length', 'content-type', 'content-encoding', 'accept-encoding', 'te', 'trailer', 'upgrade', 'expect',
-  'proxy-authorization', 'proxy-connection'
+  'host', 'connection', 'keep-alive', 'transfer-encoding', 'te', 'trailer', 'upgrade', 'expect',
+  'content-length', 'content-type', 'content-encoding', 'accept-encoding', 'proxy-authorization', 'proxy-connection'
 ])
 
-export function compileForward (entry: ForwardEntry, at: string, compiling: Compiling): Credential {
-  const { report } = compiling
+export function compileForward (entry: ForwardEntry, at: string, context: CompileContext): Credential {
+  const { report } = context
   const { issuer, url, cookie, header, insecure_http: insecureHttp } = entry
   const names = entry.pass.map((name) => name.toLowerCase())
   const readSubject = claimReader(entry.subject)
@@ -25,27 +25,27 @@ export function compileForward (entry: ForwardEntry, at: string, compiling: Comp
   const fault = addressFault(url, insecureHttp)
   if (fault !== undefined) report.problem(`${at}.url`, fault)
   if ((cookie === undefined) === (header === undefined)) {
-    report.problem(at, 'must name the cookie or the header that it is responsible for, and not both')
+    report.problem(at, 'must name the cookie or the header with the credential, and not both')
   }
   if (carrier === 'cookie' && cookie === undefined) {
-    report.problem(`${at}.header`, 'must not be cookie: name the one that counts by cookie:')
+    report.problem(`${at}.header`, 'must not be cookie: name the cookie under cookie:')
   }
   if (carrier !== undefined && !names.includes(carrier)) {
     report.problem(`${at}.pass`, `must pass ${carrier}, or the endpoint cannot see the credential`)
   }
   for (const [i, name] of names.entries()) {
     if (NEVER_PASSED.has(name) || !HEADER_NAME.test(name)) {
-      report.problem(`${at}.pass.${i}`, 'is not a header that may be passed')
+      report.problem(`${at}.pass.${i}`, 'is not a header that can be passed')
     }
     if (name === 'cookie' && cookie === undefined) {
       report.problem(`${at}.pass.${i}`, 'passes only the cookie that cookie: names')
     }
   }
 
-  const inquire = createInquiry(issuer, compiling)
+  const check = createChecker(issuer, context)
 
-  async function ask (headers: Record<string, string>, signal: AbortSignal): Promise<Caller> {
-    const { status, body } = await call(url, { headers, signal, maxBytes: MAX_BYTES })
+  async function verify (headers: Record<string, string>, signal: AbortSignal): Promise<Caller> {
+    const { status, body } = await sendRequest(url, { headers, signal, maxBytes: MAX_BYTES })
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) throw refused('app_refused')
     if (status !== 200) throw new OutboundError('not_200')
     const claims = readObject(body)
@@ -57,16 +57,16 @@ export function compileForward (entry: ForwardEntry, at: string, compiling: Comp
 
   return {
     place: cookie === undefined ? { header: carrier ?? '' } : { cookie },
-    judge: (presented, request) => {
+    verify: (credential, request) => {
       const headers: Record<string, string> = {}
       for (const name of names) {
-        // Of the cookies only the one that is named: the endpoint needs no other, and neither do we.
+        // Only the named cookie is passed, not the whole Cookie header.
         const value = name === carrier
-          ? (cookie === undefined ? presented : `${cookie}=${presented}`)
+          ? (cookie === undefined ? credential : `${cookie}=${credential}`)
           : request.headers[name]
         if (value !== undefined) headers[name] = String(value)
       }
-      return inquire(JSON.stringify(headers), (signal) => ask(headers, signal))
+      return check(JSON.stringify(headers), (signal) => verify(headers, signal))
     }
   }
 }

@@ -1,22 +1,22 @@
-// The public keys of one issuer: fetched before anyone needs them, kept while the issuer is down, and never longer than said.
-// jose finds and imports keys. Its remote set is not used: it drops keys that it holds when a refresh fails, asks an issuer
-// that is down without a pause, and goes by the wall clock.
+// JWKS of one issuer: refreshed in the background, kept while the issuer is down, and never used beyond MAX_STALE_MS.
+// jose selects and imports keys. Its createRemoteJWKSet is not used: it refuses good tokens when a refresh fails, does
+// not back off while the issuer is down, and relies on the wall clock.
 
 import { KeyObject } from 'node:crypto'
 import { createLocalJWKSet, type CryptoKey, errors, type JSONWebKeySet } from 'jose'
 import { type Clock, systemClock } from '../clock.ts'
 import { isObject, type JsonObject } from '../json.ts'
-import { addressFault, call, OutboundError, readObject } from '../outbound/request.ts'
+import { addressFault, OutboundError, readObject, sendRequest } from '../outbound/request.ts'
 import type { PlainLog } from '../records/log.ts'
 import { unavailable } from './caller.ts'
 import { ALGORITHMS } from './schema.ts'
 import { createWaitingRoom } from './waiting.ts'
 
-/** A key that leaves the set is refused within this, and the 60 s for which a verified token is remembered. */
+/** A key removed from the set is refused after this, plus the 60 s for which a verified token is cached. */
 const REFRESH_MS = 5 * 60_000
 const MAX_STALE_MS = 60 * 60_000
 const RETRY_MS = { first: 1_000, last: 30_000 }
-/** Anyone can name a key that does not exist; that brings the issuer one fetch in this time, not one for each. */
+/** Anyone can send an unknown `kid`, so such tokens cause at most one fetch in this time. */
 const UNKNOWN_KEY_COOLDOWN_MS = 30_000
 const FETCH_TIMEOUT_MS = 5_000
 const MAX_BYTES = 100 * 1024
@@ -24,37 +24,37 @@ const MAX_KEYS = 100
 /** A token without `kid` is tried against this many keys. */
 const MAX_CANDIDATES = 5
 const MIN_MODULUS_BITS = 2048
-/** With an exponent of 1 everyone can sign; an even one is none of RSA's. */
+/** With an exponent of 1 anyone can sign; even exponents are invalid. */
 const MIN_EXPONENT = 3n
 
 export type KeySource = Readonly<{
   issuer: string
-  /** Where the set is; undefined where the issuer's discovery document says it. */
+  /** URL of the set; undefined: taken from the discovery document. */
   jwks: string | undefined
   insecureHttp: boolean
 }>
 
 export type KeySet = Readonly<{
   issuer: string
-  /** The keys that may have signed; none where the issuer has no such key. Throws ApiError `identity_unavailable`. */
+  /** Candidate keys for a token; empty if the issuer has none. Throws ApiError `identity_unavailable`. */
   find: (header: Header) => Promise<readonly KeyObject[]>
   wasFetched: () => boolean
-  /** Since they were fetched; Infinity before. */
+  /** Infinity before the first fetch. */
   ageMs: () => number
-  /** Keeps the set fresh until `close`; resolves once the issuer was asked. */
+  /** Refreshes the set until `close`; resolves after the first fetch, even a failed one. */
   open: () => Promise<void>
   close: () => void
 }>
 
-/** The sets of a process: a policy that is loaded anew finds the keys that the last one fetched. */
+/** All key sets of the process: a reloaded policy file reuses the keys fetched before. */
 export type KeySets = (source: KeySource) => KeySet
 
 export function createKeySets ({ log, clock = systemClock }: { log: PlainLog, clock?: Clock }): KeySets {
   const sets = new Map<string, KeySet>()
   return (source) => {
-    const name = JSON.stringify([source.issuer, source.jwks, source.insecureHttp])
-    const set = sets.get(name) ?? createKeySet(source, log, clock)
-    sets.set(name, set)
+    const id = JSON.stringify([source.issuer, source.jwks, source.insecureHttp])
+    const set = sets.get(id) ?? createKeySet(source, log, clock)
+    sets.set(id, set)
     return set
   }
 }
@@ -63,7 +63,7 @@ function createKeySet (source: KeySource, log: PlainLog, { monotonicMs: now, aft
   const { issuer } = source
   let keys: Keys | undefined
   let fetchedAt = -Infinity
-  let searchedAt = -Infinity
+  let unknownKeyFetchAt = -Infinity
   let retryAt = -Infinity
   let failures = 0
   let users = 0
@@ -71,7 +71,7 @@ function createKeySet (source: KeySource, log: PlainLog, { monotonicMs: now, aft
   let cancelNext = () => {}
   const waitingRoom = createWaitingRoom('keys_busy')
 
-  /** Never rejects. Whoever asks meanwhile waits for the same fetch, so an older answer cannot replace a newer one. */
+  /** Never rejects. One fetch at a time, so an older response cannot replace a newer one. */
   function refresh (): Promise<void> {
     cancelNext()
     fetching ??= fetchOnce()
@@ -88,17 +88,17 @@ function createKeySet (source: KeySource, log: PlainLog, { monotonicMs: now, aft
     } catch (error) {
       nextMs = Math.min(RETRY_MS.last, RETRY_MS.first * 2 ** failures++) * (0.5 + Math.random() / 2)
       retryAt = now() + nextMs
-      log.warn(
-        { issuer, reason: (error as OutboundError).message, failures, hasKeys: isGood() }, 'keys could not be fetched'
-      )
+      // Messages of other errors may quote the response.
+      const reason = error instanceof OutboundError ? error.code : 'internal_error'
+      log.warn({ issuer, reason, failures, hasKeys: isFresh() }, 'keys could not be fetched')
     }
     fetching = undefined
     if (users > 0) cancelNext = after(nextMs, refresh)
   }
 
-  const isGood = () => now() - fetchedAt <= MAX_STALE_MS
+  const isFresh = () => now() - fetchedAt <= MAX_STALE_MS
   const isPaused = () => now() < retryAt
-  const cannotSay = () => unavailable('keys_unavailable', Math.max(1, Math.ceil((retryAt - now()) / 1000)))
+  const keysUnavailable = () => unavailable('keys_unavailable', Math.max(1, Math.ceil((retryAt - now()) / 1000)))
 
   return {
     issuer,
@@ -113,30 +113,30 @@ function createKeySet (source: KeySource, log: PlainLog, { monotonicMs: now, aft
       if (users === 0) cancelNext()
     },
     find: async (header) => {
-      if (!isGood() && !isPaused()) await waitingRoom(refresh)
-      if (keys === undefined || !isGood()) throw cannotSay()
-      const known = keys.found.get(nameOf(header)) ?? await candidates(keys, header)
+      if (!isFresh() && !isPaused()) await waitingRoom(refresh)
+      if (keys === undefined || !isFresh()) throw keysUnavailable()
+      const known = keys.found.get(lookupKey(header)) ?? await findCandidates(keys, header)
       if (known.length > 0) return known
       if (fetching === undefined) {
-        if (isPaused()) throw cannotSay()
-        if (failures === 0 && now() - searchedAt < UNKNOWN_KEY_COOLDOWN_MS) return []
-        searchedAt = now()
+        if (isPaused()) throw keysUnavailable()
+        if (failures === 0 && now() - unknownKeyFetchAt < UNKNOWN_KEY_COOLDOWN_MS) return []
+        unknownKeyFetchAt = now()
       }
       await waitingRoom(refresh)
-      // Whether the issuer has such a key by now is for the issuer to say.
-      if (failures > 0) throw cannotSay()
-      return candidates(keys, header)
+      // The issuer may have published this key since the last fetch that worked.
+      if (failures > 0) throw keysUnavailable()
+      return findCandidates(keys, header)
     }
   }
 }
 
 type Header = Readonly<{ alg: string, kid?: string }>
-/** One fetched set, and what was found in it so far: at most one entry for each of its keys and algorithms. */
+/** A fetched set, and a cache of lookups that found keys: at most one for each key and algorithm. */
 type Keys = Readonly<{ set: ReturnType<typeof createLocalJWKSet>, found: Map<string, readonly KeyObject[]> }>
 
-const nameOf = ({ alg, kid }: Header) => kid === undefined ? alg : `${alg} ${kid}`
+const lookupKey = ({ alg, kid }: Header) => kid === undefined ? alg : `${alg} ${kid}`
 
-async function candidates ({ set, found }: Keys, header: Header): Promise<readonly KeyObject[]> {
+async function findCandidates ({ set, found }: Keys, header: Header): Promise<readonly KeyObject[]> {
   const good: KeyObject[] = []
   const take = (key: CryptoKey) => {
     const candidate = KeyObject.from(key)
@@ -151,21 +151,20 @@ async function candidates ({ set, found }: Keys, header: Header): Promise<readon
       if (good.length === MAX_CANDIDATES) break
     }
   }
-  if (good.length > 0) found.set(nameOf(header), good)
+  if (good.length > 0) found.set(lookupKey(header), good)
   return good
 }
 
-/** RFC 7518, section 3.3. Curves have one length each. */
+/** RSA only (RFC 7518, section 3.3): the curves have fixed sizes. */
 function isStrong ({ asymmetricKeyDetails }: KeyObject): boolean {
-  const {
-    modulusLength = Infinity, publicExponent = MIN_EXPONENT
-  } = asymmetricKeyDetails as NonNullable<typeof asymmetricKeyDetails>
+  const details = asymmetricKeyDetails as NonNullable<typeof asymmetricKeyDetails>
+  const { modulusLength = Infinity, publicExponent = MIN_EXPONENT } = details
   return modulusLength >= MIN_MODULUS_BITS && publicExponent >= MIN_EXPONENT && publicExponent % 2n === 1n
 }
 
-/** Whether a token of any algorithm could be verified by the set. */
+/** Whether the set can verify tokens of at least one algorithm. */
 async function isUsable (keys: Keys): Promise<boolean> {
-  for (const alg of ALGORITHMS) if ((await candidates(keys, { alg })).length > 0) return true
+  for (const alg of ALGORITHMS) if ((await findCandidates(keys, { alg })).length > 0) return true
   return false
 }
 
@@ -185,7 +184,7 @@ async function fetchKeys (source: KeySource): Promise<Keys> {
   return fetched
 }
 
-/** Whoever publishes one of these has lost it; what else is in the set is not to be trusted either. */
+/** A published secret or private key is compromised, so the whole set is rejected. */
 function isSecret (key: unknown): boolean {
   return isObject(key) &&
     (key.kty === 'oct' || ['d', 'k', 'p', 'q', 'priv'].some((member) => Object.hasOwn(key, member)))
@@ -203,7 +202,7 @@ async function discover ({ issuer, insecureHttp }: KeySource, signal: AbortSigna
 }
 
 async function fetchObject (url: string, signal: AbortSignal): Promise<JsonObject> {
-  const { status, body } = await call(url, { signal, maxBytes: MAX_BYTES, closes: true })
+  const { status, body } = await sendRequest(url, { signal, maxBytes: MAX_BYTES, closes: true })
   if (status !== 200) throw new OutboundError('not_200')
   const object = readObject(body)
   if (object === undefined) throw new OutboundError('not_a_json_object')

@@ -1,4 +1,4 @@
-// Tokens that their issuer signed. What a token must say is judged here, because jose accepts tokens without `exp`, an
+// Parses and verifies signed JWTs. Claims are checked here and not by jose, which accepts tokens without `exp`, an
 // `iat` in the future, `exp: 1e400`, an object as `sub`, and padding in base64url.
 
 import type { KeyObject } from 'node:crypto'
@@ -9,12 +9,12 @@ import type { KeySet } from './jwks.ts'
 import { type JwtRule, normalizeType } from './jwt-entry.ts'
 import { isSignedBy, type Signed } from './signature.ts'
 
-/** The last second of the year 9999; what lies beyond is no date. */
+/** The last second of the year 9999. */
 const LAST_DATE = 253_402_300_799
 
 export type Jwt = Readonly<{ header: JsonObject, claims: JsonObject, signed: Buffer, signature: Buffer }>
 
-/** The parts of a signed JWT, not verified yet; undefined where the token is anything else. */
+/** The parts of a signed JWT, not yet verified; undefined if the token is anything else. */
 export function readJwt (token: string): Jwt | undefined {
   const parts = token.split('.', 4)
   const [header, claims, signature] = parts.map(readBase64url)
@@ -25,7 +25,7 @@ export function readJwt (token: string): Jwt | undefined {
   }
 }
 
-/** Node decodes leniently; only what is spelled in the one right way comes out the same when encoded again. */
+/** Node decodes leniently, so only text that survives re-encoding counts as base64url. */
 function readBase64url (part: string): Buffer | undefined {
   const bytes = Buffer.from(part, 'base64url')
   return part !== '' && bytes.toString('base64url') === part ? bytes : undefined
@@ -36,7 +36,7 @@ export async function verifyJwt (
 ): Promise<Caller> {
   const { alg, kid, typ } = header
   if (typeof alg !== 'string' || !rule.algorithms.has(alg)) throw refused('algorithm_not_allowed')
-  // We understand no extension, and neither compression nor a payload that is not encoded is asked for by anyone honest.
+  // No extension is supported, nor compressed or unencoded payloads.
   if (['crit', 'b64', 'zip'].some((name) => Object.hasOwn(header, name))) throw refused('header_not_understood')
   if (kid !== undefined && typeof kid !== 'string') throw refused('kid_malformed')
   if (rule.type !== null && (typeof typ !== 'string' || normalizeType(typ) !== rule.type)) {
@@ -47,24 +47,24 @@ export async function verifyJwt (
     ? rule.secrets
     : await (rule.keys as KeySet).find(kid === undefined ? { alg } : { alg, kid })
   if (keys.length === 0) throw refused('key_unknown')
-  if (!await isSignedByOne(keys, { algorithm: alg, input: signed, signature })) throw refused('signature_invalid')
+  if (!await isSignedByAny(keys, { algorithm: alg, input: signed, signature })) throw refused('signature_invalid')
 
-  judgeDates(claims, rule, nowSeconds)
+  checkDates(claims, rule, nowSeconds)
   const { sub, exp } = claims
   if (!isSubject(sub)) throw refused('subject_malformed')
-  if (rule.audiences !== null && !isFor(claims.aud, rule.audiences)) throw refused('audience_mismatch')
-  // Bound to a key that the sender would have to prove (RFC 7800): not a bearer token.
+  if (rule.audiences !== null && !includesAudience(claims.aud, rule.audiences)) throw refused('audience_mismatch')
+  // A token bound to a key is not a bearer token (RFC 7800).
   if (Object.hasOwn(claims, 'cnf')) throw refused('token_bound_to_key')
   if (!rule.require(claims)) throw refused('required_claim_mismatch')
   return createCaller(rule.issuer, sub, claims, exp as number)
 }
 
-async function isSignedByOne (keys: readonly (KeyObject | Uint8Array)[], signed: Signed): Promise<boolean> {
+async function isSignedByAny (keys: readonly (KeyObject | Uint8Array)[], signed: Signed): Promise<boolean> {
   for (const key of keys) if (await isSignedBy(key, signed)) return true
   return false
 }
 
-function judgeDates (
+function checkDates (
   { exp, nbf, iat }: JsonObject, { toleranceSeconds, maxLifetimeSeconds }: JwtRule, now: number
 ): void {
   if (!isDate(exp)) throw refused('exp_malformed')
@@ -82,8 +82,8 @@ export function isDate (value: Json | undefined): value is number {
   return typeof value === 'number' && value >= 0 && value <= LAST_DATE
 }
 
-/** Strings alone, exactly equal. */
-export function isFor (aud: Json | undefined, audiences: readonly string[]): boolean {
+/** Compares exactly; a member that is not a string fails the whole audience. */
+export function includesAudience (aud: Json | undefined, audiences: readonly string[]): boolean {
   const named = Array.isArray(aud) ? aud : [aud]
   return named.every((one) => typeof one === 'string') && named.some((one) => audiences.includes(one))
 }

@@ -1,7 +1,7 @@
 import { createHmac, hash } from 'node:crypto'
 
 /**
- * What upstream, audit lines and Redis keys know a caller by: 64 hex digits, stable, and under a secret not reversible.
+ * A caller's pseudonym for upstream, audit lines and Redis keys: 64 hex digits, stable, irreversible with a secret.
  * https://platform.openai.com/docs/guides/safety-best-practices
  */
 export function safetyIdentifier (issuer: string, subject: string, secret: string | null): string {

@@ -1,10 +1,10 @@
-// How many requests may wait for one issuer: where it hangs, they must not hold the places of everyone else's.
+// Bulkhead: limits the requests that wait for one issuer, so that one that hangs does not block everyone.
 
 import { unavailable } from './caller.ts'
 
 const MAX_WAITING = 64
 
-/** Rejects at once with ApiError `identity_unavailable` where too many wait already. */
+/** Rejects at once with ApiError `identity_unavailable` if too many requests wait already. */
 export type WaitingRoom = <T>(wait: () => Promise<T>) => Promise<T>
 
 export function createWaitingRoom (reason: string): WaitingRoom {

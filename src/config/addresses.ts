@@ -1,17 +1,17 @@
-// Addresses and CIDR ranges, as they are written in the environment and in the policy file.
+// Addresses and CIDR ranges of the environment and the policy file.
 
 import { BlockList, isIP, isIPv4 } from 'node:net'
 
 const RANGE = /^([^/]+)(?:\/([1-9]\d{0,2}))?$/
 
-/** An address, or a CIDR range that is not everyone: `/0` is none. */
+/** An address or a CIDR range; `/0`, which matches everything, is not accepted. */
 export function isRange (text: string): boolean {
   const [, address = '', bits = '1'] = RANGE.exec(text) ?? []
   const family = isIP(address)
   return family !== 0 && Number(bits) <= (family === 4 ? 32 : 128)
 }
 
-/** Throws where one of `list` is no range. */
+/** Throws if one of `list` is not a range. */
 export function addressRanges (list: readonly string[]): BlockList {
   const ranges = new BlockList()
   for (const range of list) {

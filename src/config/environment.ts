@@ -1,14 +1,14 @@
-// The one module that reads the environment. Everything is checked at once and named, no value is ever said.
+// The only module that reads the environment. All problems are reported at once, by name and never by value.
 
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { isRange } from './addresses.ts'
 import { type Environment, readSecret, secretSource } from './secrets.ts'
 
-/** This process' own; everything else takes an environment as an argument. */
+/** Everything else takes the environment as an argument. */
 export const processEnv: Environment = process.env
 
-// With it, the client of Redis would print each command that it sends, its password in the first one.
+// With DEBUG set, the Redis client prints every command, including the password.
 delete process.env.DEBUG
 
 export const MINT_APIS = ['auto', 'client_secrets', 'sessions'] as const
@@ -18,7 +18,7 @@ const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'
 export type Config = Readonly<{
   upstream: Readonly<{
     baseUrl: URL
-    /** The key itself, or the file that holds it and may change. */
+    /** The key itself, or the file that contains it, which may change. */
     key: Readonly<{ value: string } | { file: string }>
     authScheme: 'bearer' | 'api-key'
     organization: string | null
@@ -27,17 +27,17 @@ export type Config = Readonly<{
     timeoutMs: number
     concurrency: number
   }>
-  /** Where clients are told to connect to. */
+  /** Base URL in the responses, where clients connect to. */
   realtimePublicUrl: string
   policyFile: string
   listen: Readonly<{ host: string, port: number }>
   ops: Readonly<{ host: string, port: number }> | null
   origins: ReadonlySet<string>
-  /** A hop count, or addresses and CIDR ranges; false trusts nobody. */
+  /** A hop count, or addresses and CIDR ranges; false trusts no proxy. */
   trustProxy: number | string[] | false
   keepAliveMs: number
   addressLimitPerMinute: number
-  /** Null: limits are held in memory. */
+  /** Null keeps limits in memory. */
   redis: RedisAddress | null
   onRedisLoss: typeof REDIS_LOSSES[number]
   safetyIdentifierSecret: string | null
@@ -46,12 +46,12 @@ export type Config = Readonly<{
   logLevel: typeof LOG_LEVELS[number]
 }>
 
-/** `username` and `password` are empty where the URL has none. */
+/** `username` and `password` are empty if the URL has none. */
 export type RedisAddress = Readonly<{
   host: string, port: number, tls: boolean, username: string, password: string, database: number
 }>
 
-/** Throws an Error whose message has one line for each problem. */
+/** The message has one line for each problem. */
 export class ConfigError extends Error {
   readonly problems: readonly string[]
   constructor (problems: readonly string[]) {
@@ -64,22 +64,22 @@ export function readConfig (env: Environment): Config {
   const problems: string[] = []
   const problem = (name: string, text: string) => { problems.push(`${name} ${text}`) }
   const text = (name: string): string | null => env[name] === undefined || env[name] === '' ? null : env[name]
-  const whole = (name: string, otherwise: number, min: number, max: number): number => {
-    const given = text(name) ?? String(otherwise)
+  const integer = (name: string, fallback: number, min: number, max: number): number => {
+    const given = text(name) ?? String(fallback)
     const number = /^\d{1,9}$/.test(given) ? Number(given) : NaN
     if (!(number >= min && number <= max)) problem(name, `must be a whole number from ${min} to ${max}`)
     return number
   }
-  const oneOf = <T extends string>(name: string, choices: readonly T[], otherwise: T): T => {
-    const given = text(name) ?? otherwise
+  const oneOf = <T extends string>(name: string, choices: readonly T[], fallback: T): T => {
+    const given = text(name) ?? fallback
     if (!choices.includes(given as T)) problem(name, `must be one of ${choices.join(', ')}`)
     return given as T
   }
-  const url = (name: string, otherwise: string | URL): URL => {
-    const given = text(name) ?? String(otherwise)
+  const url = (name: string, fallback: string | URL): URL => {
+    const given = text(name) ?? String(fallback)
     const parsed = URL.parse(given)
     if (parsed === null) problem(name, 'must be a URL')
-    return parsed ?? new URL(otherwise)
+    return parsed ?? new URL(fallback)
   }
 
   const allowHttp = oneOf('OPENAI_ALLOW_HTTP', ['false', 'true'], 'false') === 'true'
@@ -92,31 +92,29 @@ export function readConfig (env: Environment): Config {
   if (key !== null && !/^[\x21-\x7e]+$/.test(key)) {
     problem(
       text('OPENAI_API_KEY') === null ? 'OPENAI_API_KEY_FILE' : 'OPENAI_API_KEY',
-      'has characters that no key has: a space, a quote mark or a comment behind it?'
+      'contains characters that no key has: a space, a quotation mark or a trailing comment?'
     )
   }
   for (const name of ['OPENAI_ORG_ID', 'OPENAI_PROJECT_ID']) {
-    if (!/^[\x21-\x7e]*$/.test(text(name) ?? '')) problem(name, 'has characters that no header may have')
+    if (!/^[\x21-\x7e]*$/.test(text(name) ?? '')) problem(name, 'contains characters that no header may have')
   }
   const publicUrl = url('REALTIME_PUBLIC_URL', baseUrl)
   if (text('REALTIME_PUBLIC_URL') !== null) {
     for (const fault of urlFaults(publicUrl, allowHttp)) problem('REALTIME_PUBLIC_URL', fault)
   }
   if (text('NODE_TLS_REJECT_UNAUTHORIZED') === '0') {
-    problem('NODE_TLS_REJECT_UNAUTHORIZED', 'must not be 0: it turns off the check of every certificate')
+    problem('NODE_TLS_REJECT_UNAUTHORIZED', 'must not be 0: it disables certificate verification')
   }
 
   const origins = readOrigins(env)
   for (const [i, origin] of origins.entries()) {
     if (URL.parse(origin)?.origin !== origin || origin.includes('*')) {
-      problem(
-        'CORS_ORIGINS',
-      `entry ${i + 1} is no exact origin such as https://app.example.com (no path, no wildcard, no default port)`
-      )
+      const example = 'https://app.example.com (no path, no wildcard, no default port)'
+      problem('CORS_ORIGINS', `entry ${i + 1} is not an exact origin such as ${example}`)
     }
   }
   const safetyIdentifierSecret = safetyIdentifierSecretOf(env, problems)
-  const opsPort = env.OPS_PORT === '' ? null : whole('OPS_PORT', 9090, 0, 65_535)
+  const opsPort = env.OPS_PORT === '' ? null : integer('OPS_PORT', 9090, 0, 65_535)
 
   const config: Config = {
     upstream: {
@@ -128,29 +126,29 @@ export function readConfig (env: Environment): Config {
       organization: text('OPENAI_ORG_ID'),
       project: text('OPENAI_PROJECT_ID'),
       mintApi: oneOf('OPENAI_MINT_API', MINT_APIS, 'auto'),
-      timeoutMs: whole('UPSTREAM_TIMEOUT_MS', 10_000, 100, 60_000),
-      concurrency: whole('UPSTREAM_CONCURRENCY', 256, 1, 100_000)
+      timeoutMs: integer('UPSTREAM_TIMEOUT_MS', 10_000, 100, 60_000),
+      concurrency: integer('UPSTREAM_CONCURRENCY', 256, 1, 100_000)
     },
     realtimePublicUrl: publicUrl.href.replace(/\/$/, ''),
     policyFile: policyFileOf(env),
-    listen: { host: text('HOST') ?? '0.0.0.0', port: whole('PORT', 8080, 0, 65_535) },
+    listen: { host: text('HOST') ?? '0.0.0.0', port: integer('PORT', 8080, 0, 65_535) },
     ops: opsPort === null ? null : { host: text('OPS_HOST') ?? '0.0.0.0', port: opsPort },
     origins: new Set(origins),
     trustProxy: readTrustProxy(text('TRUST_PROXY'), problem),
-    keepAliveMs: whole('KEEP_ALIVE_SECONDS', 75, 1, 3600) * 1000,
-    addressLimitPerMinute: whole('ADDRESS_LIMIT_PER_MINUTE', 60, 0, 1_000_000),
+    keepAliveMs: integer('KEEP_ALIVE_SECONDS', 75, 1, 3600) * 1000,
+    addressLimitPerMinute: integer('ADDRESS_LIMIT_PER_MINUTE', 60, 0, 1_000_000),
     redis: readRedis(env, problems),
     onRedisLoss: oneOf('ON_REDIS_LOSS', REDIS_LOSSES, 'deny'),
     safetyIdentifierSecret,
     auditFile: text('AUDIT_FILE'),
-    drainMs: whole('DRAIN_SECONDS', 5, 0, 20) * 1000,
+    drainMs: integer('DRAIN_SECONDS', 5, 0, 20) * 1000,
     logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info')
   }
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze(config)
 }
 
-/** Null where it is not set. Throws ConfigError. */
+/** Null if it is not set. Throws ConfigError. */
 export function readSafetyIdentifierSecret (env: Environment): string | null {
   const problems: string[] = []
   const secret = safetyIdentifierSecretOf(env, problems)
@@ -166,7 +164,7 @@ function safetyIdentifierSecretOf (env: Environment, problems: string[]): string
   return secret
 }
 
-/** Part by part: a client library would take options of its own from a query. */
+/** The URL is taken apart here, since the client library would read options from its query. */
 function readRedis (env: Environment, problems: string[]): RedisAddress | null {
   const given = readSecret(env, 'REDIS_URL', problems)
   if (given === null) return null
@@ -185,21 +183,18 @@ function readRedis (env: Environment, problems: string[]): RedisAddress | null {
       database: Number(database)
     }
   } catch {
-    problems.push(
-      `${env.REDIS_URL ? 'REDIS_URL' : 'REDIS_URL_FILE'} must be redis:// or rediss://, a host, and where needed user:password@, a port and /database; no query`
-    )
+    const name = env.REDIS_URL ? 'REDIS_URL' : 'REDIS_URL_FILE'
+    problems.push(`${name} must be redis[s]://[user:password@]host[:port][/database], without a query`)
     return null
   }
 }
 
-/** Where the policy file is. */
 export function policyFileOf ({ EPHEMINT_CONFIG: path }: Environment): string {
   return resolve(path || './ephemint.yaml')
 }
 
 /**
- * What reading a policy file needs of the environment, also where the rest of it is not set: for the commands.
- * Throws ConfigError.
+ * The part of the environment that a policy file depends on: commands use it without the rest. Throws ConfigError.
  */
 export function policyEnvironment (env: Environment, policyFile: string) {
   const mintApi = MINT_APIS.find((known) => known === (env.OPENAI_MINT_API || 'auto'))
@@ -220,16 +215,17 @@ function * urlFaults (url: URL, allowHttp: boolean): Generator<string> {
   if (url.username !== '' || url.password !== '') yield 'must not carry a user or a password'
   if (url.search !== '' || url.hash !== '') yield 'must not carry a query or a fragment'
   const host = url.hostname.replace(/^\[|\]$|\.$/g, '')
-  if (METADATA_HOSTS.has(host) || LINK_LOCAL.test(host)) yield 'is the address of a cloud\'s metadata service'
+  if (METADATA_HOSTS.has(host) || LINK_LOCAL.test(host)) yield 'is the address of a cloud metadata service'
   if (url.protocol === 'https:' || (url.protocol === 'http:' && (isLoopback(host) || allowHttp))) return
   yield 'must be https; http is for loopback, or with OPENAI_ALLOW_HTTP=true'
 }
 
 const METADATA_HOSTS = new Set([
-  'metadata', 'metadata.google.internal', 'metadata.goog', 'metadata.azure.internal', 'instance-data', 'instance-data.ec2.internal',
-  '100.100.100.200', '168.63.129.16', '192.0.0.192', 'fd00:ec2::254', 'fd00:ec2::23', 'fd20:ce::254'
+  'metadata', 'metadata.google.internal', 'metadata.goog', 'metadata.azure.internal',
+  'instance-data', 'instance-data.ec2.internal', '100.100.100.200', '168.63.129.16', '192.0.0.192',
+  'fd00:ec2::254', 'fd00:ec2::23', 'fd20:ce::254'
 ])
-/** Also as the end of an IPv6 address. Nobody else lives there. */
+/** Also embedded in an IPv6 address. Nothing but metadata services uses this range. */
 const LINK_LOCAL = /^169\.254\.|:a9fe:[\da-f]+$/
 
 export function isLoopback (host: string): boolean {
@@ -243,7 +239,10 @@ function readTrustProxy (
   if (/^[1-9]\d?$/.test(given)) return Number(given)
   const ranges = given.split(',').map((range) => range.trim())
   if (!ranges.every(isRange)) {
-    problem('TRUST_PROXY', 'must be a hop count from 1 to 99, or a comma list of addresses and CIDR ranges; never all')
+    problem(
+      'TRUST_PROXY',
+      'must be a hop count from 1 to 99, or a comma-separated list of addresses and CIDR ranges; never all'
+    )
   }
   return ranges
 }

@@ -1,17 +1,17 @@
-// Secrets: by variable, or from a file that a variable or the policy names.
+// Secrets from environment variables, or from files that a variable or the policy file names.
 
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** Where secrets come from. Both throw an Error whose message names the source and never the value. */
+/** Both throw an Error whose message names the source and never the value. */
 export type SecretSource = Readonly<{
   env: (name: string) => string
   file: (path: string) => string
 }>
 
-/** Where the policy file's secrets come from; paths are relative to `folder`, the file's own. */
+/** Secrets of a policy file; paths are relative to `folder`, the one it is in. */
 export function secretSource (env: Environment, folder: string): SecretSource {
   return {
     env: (name) => {
@@ -27,7 +27,7 @@ export function secretSource (env: Environment, folder: string): SecretSource {
   }
 }
 
-/** A secret by value, or from the file that NAME_FILE names. */
+/** The secret in NAME, or in the file that NAME_FILE names; null if neither is set. */
 export function readSecret (env: Environment, name: string, problems: string[]): string | null {
   const [value, file] = [env[name] || null, env[`${name}_FILE`] || null]
   if (value !== null && file !== null) problems.push(`${name} and ${name}_FILE are both set: set one of them`)

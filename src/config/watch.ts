@@ -1,34 +1,39 @@
+// Watching a file's text. The text is compared, not the inode: Kubernetes swaps a symlink, editors rename, and other
+// tools write in several steps.
+
 import { constants } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 
 const INTERVAL_MS = 500
-/** What could be used, but ends within a line as it did not before, is given this much longer to be written to its end. */
-const LOOKS_AT_HALF = 6
+/** A text that may be half written must stay the same for this many checks, even if it could be used. */
+const CHECKS_IF_HALF = 6
 
-export type Watching = Readonly<{ onText: (text: string | null) => unknown, isUsable: (text: string) => boolean }>
+export type WatchOptions = Readonly<{
+  onText: (text: string | null) => unknown
+  isUsable: (text: string) => boolean
+}>
 
 /**
- * Calls back with a file's new text once it has changed and stood still, and with null once it can no longer be read.
- * The text is compared, not the inode: Kubernetes swaps a symlink, editors rename, and others write in two steps.
- * One look at a time, and none while the callback works: a disk that hangs is asked once, and changes are taken in order.
+ * Calls back with the new text once it is the same in two checks, and with null once the file cannot be read. Checks do
+ * not overlap, nor run during the callback: a disk that hangs holds one read, and changes are reported in order.
  */
-export function watchText (path: string, initial: string | null, { onText, isUsable }: Watching): () => void {
+export function watchText (path: string, initial: string | null, { onText, isUsable }: WatchOptions): () => void {
   let seen = initial
-  let told = initial
-  let timer = setTimeout(look, INTERVAL_MS).unref()
+  let reported = initial
+  let timer = setTimeout(check, INTERVAL_MS).unref()
   let isStopped = false
-  let looksAlike = 0
+  let unchangedChecks = 0
 
-  async function look (): Promise<void> {
+  async function check (): Promise<void> {
     const text = await readText(path)
-    looksAlike = text === seen ? looksAlike + 1 : 0
+    unchangedChecks = text === seen ? unchangedChecks + 1 : 0
     seen = text
-    if (looksAlike > 0 && text !== told && !isStopped &&
-      (looksAlike >= LOOKS_AT_HALF || !isHalf(text, told) || !isUsable(text))) {
-      told = text
+    if (unchangedChecks > 0 && text !== reported && !isStopped &&
+      (unchangedChecks >= CHECKS_IF_HALF || !isHalf(text, reported) || !isUsable(text))) {
+      reported = text
       await onText(text)
     }
-    if (!isStopped) timer = setTimeout(look, INTERVAL_MS).unref()
+    if (!isStopped) timer = setTimeout(check, INTERVAL_MS).unref()
   }
 
   return () => {
@@ -37,11 +42,12 @@ export function watchText (path: string, initial: string | null, { onText, isUsa
   }
 }
 
-/** Null where it cannot be read. Of a named pipe that nobody writes that is at once, and not a thread that waits. */
+/** Null if the file cannot be read. Non-blocking, so that a named pipe without a writer does not hold a thread. */
 export async function readText (path: string): Promise<string | null> {
   return readFile(path, { encoding: 'utf8', flag: constants.O_RDONLY | constants.O_NONBLOCK }).catch(() => null)
 }
 
+/** The text no longer ends with a newline, so its end may be yet to come. */
 function isHalf (text: string | null, before: string | null): text is string {
   return text !== null && before !== null && before.endsWith('\n') && !text.endsWith('\n')
 }

@@ -1,20 +1,20 @@
-// Stops asking a server that fails: after a run of failures it lets one probe through now and then, and refuses
-// everyone else at once. Nothing queues.
+// Circuit breaker: opens after a run of failures, then lets one probe through now and then and refuses everything else
+// at once. Nothing queues.
 
 import { LRUCache } from 'lru-cache'
 
-/** Callers who failed since the last success; the oldest is forgotten first. */
+/** Cap on the callers whose failures since the last success are tracked. */
 const MAX_SUSPECTS = 1000
 
-/** `failure` where the request itself may be the cause, `outage` where no request can be. */
+/** `failure`: the request itself may be the cause; `outage`: no request can be. */
 export type Verdict = 'success' | 'failure' | 'outage'
 
 export type BreakerOptions<Outcome> = Readonly<{
   failuresInARow: number
-  /** At most this many failures of one caller count in a row. */
+  /** At most this many of them may come from one caller. */
   ofOneCaller?: number
   probeAfterMs: number
-  judge: (outcome: Outcome) => Verdict
+  classify: (outcome: Outcome) => Verdict
   onOpen: () => void
   onClose: () => void
   /** Monotonic, in milliseconds. */
@@ -23,14 +23,14 @@ export type BreakerOptions<Outcome> = Readonly<{
 
 export type Breaker<Outcome> = Readonly<{
   isOpen: () => boolean
-  /** Resolves with undefined at once, and does not ask, while the breaker is open. */
-  ask: (question: () => Promise<Outcome>, caller?: string) => Promise<Outcome | undefined>
+  /** While the breaker is open, resolves with undefined at once and does not run the task. */
+  run: (task: () => Promise<Outcome>, caller?: string) => Promise<Outcome | undefined>
 }>
 
 export function createBreaker<Outcome> (options: BreakerOptions<Outcome>): Breaker<Outcome> {
-  const { failuresInARow, ofOneCaller = failuresInARow, probeAfterMs, judge, onOpen, onClose, now } = options
+  const { failuresInARow, ofOneCaller = failuresInARow, probeAfterMs, classify, onOpen, onClose, now } = options
   const failuresOf = new LRUCache<string, number>({ max: MAX_SUSPECTS })
-  // A caller who failed may be the cause, so nobody else waits for the outcome of that caller's probes.
+  // Callers who failed may be the cause, so their probes do not delay those of others.
   const others = { waitMs: probeAfterMs, since: 0, isProbing: false }
   const suspects = { waitMs: 2 * probeAfterMs, since: 0, isProbing: false }
   let failures = 0
@@ -58,15 +58,15 @@ export function createBreaker<Outcome> (options: BreakerOptions<Outcome>): Break
 
   return {
     isOpen: () => isOpen,
-    ask: async (question, caller = '') => {
+    run: async (task, caller = '') => {
       const lane = failuresOf.has(caller) ? suspects : others
       if (isOpen && (lane.isProbing || now() - lane.since < lane.waitMs)) return undefined
       const [isProbe, opening] = [isOpen, openings]
       if (isProbe) lane.isProbing = true
       try {
-        const outcome = await question()
-        // An answer to what was asked before it opened is about the past.
-        if (opening === openings) count(judge(outcome), caller, lane)
+        const outcome = await task()
+        // The outcome of a task that began before the breaker opened is outdated.
+        if (opening === openings) count(classify(outcome), caller, lane)
         return outcome
       } finally {
         if (isProbe) lane.isProbing = false

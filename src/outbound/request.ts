@@ -1,42 +1,44 @@
-// Calls to those who vouch for users: no redirects, one deadline for the whole of it, nothing read beyond a cap.
+// Requests to servers that authenticate users: no redirects, one deadline for everything, and a cap on the body.
 
 import { Agent, type Dispatcher, request } from 'undici'
 import { isLoopback } from '../config/environment.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
-import { CONNECTING, untilOver } from './connect.ts'
+import { CONNECT_OPTIONS, rejectOnAbort } from './connect.ts'
 
-/** What goes wrong on the way; the message is a code, fit for a log. */
 export class OutboundError extends Error {
-  /** Nobody answered in time, or at all. */
-  readonly isSilence: boolean
+  /** Safe to log. */
+  readonly code: string
+  /** The server could not be reached, or did not respond in time. */
+  readonly noResponse: boolean
 
-  /** `cause` is for whoever sets things up: it may quote addresses, and no log shows it. */
-  constructor (code: string, isSilence = false, cause?: unknown) {
+  /** `cause` may quote addresses: the doctor reads it, logs must not. */
+  constructor (code: string, noResponse = false, cause?: unknown) {
     super(code, { cause })
-    this.isSilence = isSilence
+    this.code = code
+    this.noResponse = noResponse
   }
 }
 
-/** `date` is what the other side's clock says. */
-export type Answer = Readonly<{ status: number, date: string, body: Buffer }>
+/** `date` is the Date header: the time by the server's clock. */
+export type OutboundResponse = Readonly<{ status: number, date: string | undefined, body: Buffer }>
 
-type Call = Readonly<{
+type RequestOptions = Readonly<{
   method?: Dispatcher.HttpMethod
   headers?: Record<string, string>
   body?: string
   signal: AbortSignal
   maxBytes: number
-  /** For calls so rare that a connection kept for the next one would be found dead. */
+  /** For requests so rare that a kept connection would be dead by the next one. */
   closes?: boolean
 }>
 
-const dispatcher = new Agent(CONNECTING)
+const dispatcher = new Agent(CONNECT_OPTIONS)
 
-export async function call (
-  url: string, { method = 'GET', headers = {}, body, signal, maxBytes, closes = false }: Call
-): Promise<Answer> {
+export async function sendRequest (
+  url: string, { method = 'GET', headers = {}, body, signal, maxBytes, closes = false }: RequestOptions
+): Promise<OutboundResponse> {
   try {
-    const asked = request(url, {
+    const sent = request(url, {
       dispatcher,
       method,
       headers: { accept: 'application/json', 'user-agent': 'ephemint', ...headers },
@@ -44,19 +46,20 @@ export async function call (
       signal,
       reset: closes
     })
-    const answer = await untilOver(signal, asked)
+    const response = await rejectOnAbort(signal, sent)
     const chunks: Buffer[] = []
     let size = 0
-    // Leaving the loop destroys the body, and with it the connection.
-    for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+    // Leaving the loop early destroys the body, and with it the connection.
+    for await (const chunk of response.body as AsyncIterable<Buffer>) {
       size += chunk.length
       if (size > maxBytes) throw new OutboundError('too_large')
       chunks.push(chunk)
     }
-    return { status: answer.statusCode, date: String(answer.headers.date), body: Buffer.concat(chunks) }
+    const date = response.headers.date?.toString()
+    return { status: response.statusCode, date, body: Buffer.concat(chunks) }
   } catch (error) {
     if (error instanceof OutboundError) throw error
-    // Of an error made elsewhere only the kind is told: its message may quote what was sent.
+    // A code replaces the error's own message, which may quote the request.
     throw new OutboundError(signal.aborted ? 'timeout' : 'unreachable', true, error)
   }
 }
@@ -64,10 +67,10 @@ export async function call (
 // A BOM stays in the text, so that JSON.parse refuses it.
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** What others say about a user is read by recursion later on. */
+/** Claims are read by recursion later on. */
 const MAX_DEPTH = 32
 
-/** The object that the bytes spell in strict UTF-8 and JSON; undefined where they spell anything else, or something very deep. */
+/** Parses strict UTF-8 and JSON; undefined for anything but an object, or for one nested too deeply. */
 export function readObject (bytes: Uint8Array): JsonObject | undefined {
   try {
     const value: Json = JSON.parse(utf8.decode(bytes))
@@ -82,7 +85,7 @@ function isDeeperThan (levels: number, value: Json): boolean {
     (levels === 0 || Object.values(value).some((inner) => isDeeperThan(levels - 1, inner)))
 }
 
-/** What is wrong with the address of someone who vouches for users; undefined where nothing is. */
+/** The problem with the URL of an issuer or endpoint, or undefined. */
 export function addressFault (address: string, insecureHttp = false): string | undefined {
   const url = URL.parse(address)
   if (url === null) return 'must be a URL'

@@ -6,7 +6,7 @@ import { getIn, type Json, leafPaths, merge, omitIn, overlaps, type Path } from 
 import { legacyCanCarry } from '../realtime/legacy/request.ts'
 import { checkSession, isKnownPath, modelPath, schemaAt, sessionSchemas } from '../realtime/session.ts'
 import type { Report } from '../schema/report.ts'
-import { type Node, wordsFor } from '../schema/words.ts'
+import { type SchemaNode, describeSchema } from '../schema/words.ts'
 import { openness, pathsIn } from './allowed-schema.ts'
 import { type Prompt, type SessionRules, splitPath } from './compile.ts'
 import type { Template } from './template.ts'
@@ -155,12 +155,12 @@ function reviewResult (rules: SessionRules, prompt: Prompt | null, at: string, r
       if (fault.length > 0) {
         report.problem(
         `${where}.${dotted(fault)}`,
-        `is not what the realtime API takes there: it takes ${wordsFor(schemaAt(rules.kind, fault))}`
+        `is not what the realtime API takes there: it takes ${describeSchema(schemaAt(rules.kind, fault))}`
         )
       } else {
         report.problem(
           prompt === null ? at : `prompts.${prompt.name}.session`,
-        `is not a complete session config${prompt === null ? '' : ` in ${at}`}: it needs ${(sessionSchemas[rules.kind] as Node).required?.join(', ')}`
+        `is not a complete session config${prompt === null ? '' : ` in ${at}`}: it needs ${(sessionSchemas[rules.kind] as SchemaNode).required?.join(', ')}`
         )
       }
     }

@@ -1,4 +1,4 @@
-// `{ $env: NAME }` and `{ $file: PATH }` stand for secrets in fixed, default and prompt values.
+// Resolves `{ $env: NAME }` and `{ $file: PATH }` in fixed, default and prompt values.
 
 import type { SecretSource } from '../config/secrets.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
@@ -7,10 +7,10 @@ import type { Report } from '../schema/report.ts'
 
 type Place = Readonly<{ at: string, path: readonly Step[], isReported: boolean }>
 
-const LEFT_OUT = 'is left out of our answers'
+const OMITTED = 'is left out of our answers'
 const STILL_SHOWN = 'but the live session may still show it to the client'
 
-/** A copy of the session with each secret in its place, and where those places are. */
+/** Returns a copy of the session with the secrets filled in, and their paths. */
 export function inlineSecrets (session: JsonObject, at: string, source: SecretSource, report: Report): Inlined {
   const secrets: Secret[] = []
   const inline = (inner: Json, place: Place): Json => {
@@ -29,7 +29,7 @@ export function inlineSecrets (session: JsonObject, at: string, source: SecretSo
     try {
       const value = file === undefined ? source.env(named[0]) : source.file(named[0])
       secrets.push({ path: place.path, value })
-      const where = place.path.includes(null) ? `${LEFT_OUT}, in every item of its list,` : `${LEFT_OUT},`
+      const where = place.path.includes(null) ? `${OMITTED}, in every item of its list,` : `${OMITTED},`
       if (!place.isReported) report.warning(place.at, `${where} ${STILL_SHOWN}`)
       return value
     } catch (error) {
@@ -44,10 +44,10 @@ function below ({ at, path, isReported }: Place, key: string, step: Step): Place
   return { at: `${at}.${key}`, path: [...path, step], isReported }
 }
 
-/** No answer has a place for what a tool authenticates with, whether it is a secret by its form or not. */
+/** A tool's credentials are never in a response, whether they are written as a secret or not. */
 function member (place: Place, key: string, report: Report): Place {
   const inner = below(place, key, key)
   if (!/\.tools\.\d+$/.test(place.at) || (key !== 'headers' && key !== 'authorization')) return inner
-  report.warning(inner.at, `${LEFT_OUT}, ${STILL_SHOWN}`)
+  report.warning(inner.at, `${OMITTED}, ${STILL_SHOWN}`)
   return { ...inner, isReported: true }
 }

@@ -1,4 +1,4 @@
-// The policy file: YAML or JSON, read once into a frozen value, or refused with every problem at once.
+// Reads the policy file, YAML or JSON, into a frozen value, or reports all of its problems at once.
 
 import { isUserWritable } from '../callers/claims.ts'
 import type { CallerEntry } from '../callers/schema.ts'
@@ -19,9 +19,9 @@ import { inlineSecrets } from './inline-secrets.ts'
 import { withoutFaults } from './without-faults.ts'
 
 export type Reading = Readonly<{
-  /** Null where there are problems. */
+  /** Null if there are problems. */
   policies: Policies | null
-  /** As written: compiled elsewhere, also where the policies have problems, so that all are reported at once. */
+  /** Not compiled yet. Present even if policies have problems, so that those of callers are reported too. */
   callers: readonly CallerEntry[] | null
   problems: readonly Fault[]
   warnings: readonly Fault[]
@@ -29,7 +29,7 @@ export type Reading = Readonly<{
 
 export type PolicySources = Readonly<{
   secrets: SecretSource
-  /** OPENAI_MINT_API=sessions: what the legacy API cannot carry is a contradiction. */
+  /** OPENAI_MINT_API=sessions: settings that the legacy API cannot express are problems. */
   legacyOnly: boolean
   hasSafetyIdentifierSecret: boolean
 }>
@@ -47,7 +47,7 @@ export function readPolicies (text: string, sources: PolicySources): Reading {
   if (problems.length > 0) return { policies: null, callers: null, problems, warnings }
   const faults = findFaults(raw)
   for (const { path, problem } of faults) report.problem(path.join('.'), problem)
-  // A slip in one place does not keep back what is wrong in another.
+  // Without the faulty parts, the rest is checked for contradictions in the same run.
   const rest = faults.length === 0 ? raw : withoutFaults(raw as Json, faults)
   if (findFaults(rest).length > 0) return { policies: null, callers: null, problems, warnings }
   const file = rest as PolicyFile
@@ -109,9 +109,8 @@ function compile (
 
   for (const [i, { guest }] of file.callers.entries()) {
     if (guest !== undefined && !hasSafetyIdentifierSecret) {
-      report.problem(
-      `callers.${i}.guest`, 'needs SAFETY_IDENTIFIER_SECRET: the plain hash of an address can be reversed'
-      )
+      const problem = 'needs SAFETY_IDENTIFIER_SECRET: the plain hash of an address can be reversed'
+      report.problem(`callers.${i}.guest`, problem)
     }
   }
   return deepFreeze({ policies, isBlocked: compileBlocked(file.blocked ?? []), secrets })
@@ -122,20 +121,20 @@ function reviewPolicy (entry: PolicyEntry, at: string, file: PolicyFile, report:
   const guest = entry.when === 'guest'
   if (entry.deny) {
     for (const key of [...kinds, ...(entry.limits === undefined ? [] : ['limits'])]) {
-      report.problem(`${at}.${key}`, 'means nothing beside deny: true')
+      report.problem(`${at}.${key}`, 'has no effect with deny: true')
     }
   } else {
     if (entry.limits === undefined) {
-      report.problem(at, 'needs limits: (limits: none says in writing that there are none)')
+      report.problem(at, 'needs limits: (write limits: none for no limits)')
     }
-    if (kinds.length === 0) report.problem(at, `names no session kind: say ${KINDS.join(', ')}, or deny: true`)
+    if (kinds.length === 0) report.problem(at, `has no session kind: add ${KINDS.join(', ')}, or deny: true`)
     if (guest && entry.limits === 'none') report.problem(`${at}.limits`, 'cannot be none for guests')
   }
   if (guest && !file.callers.some((caller) => caller.guest !== undefined)) {
     report.warning(at, 'is for guests, but callers: has no guest: {}')
   }
   for (const reference of isObject(entry.when) ? Object.keys(entry.when) : []) {
-    if (isUserWritable(reference)) report.warning(`${at}.when`, `asks ${reference}, which users can write themselves`)
+    if (isUserWritable(reference)) report.warning(`${at}.when`, `uses ${reference}, which users can write themselves`)
   }
 }
 

@@ -1,4 +1,4 @@
-// The policy file read into what a request is judged by, and read again when it changes: whole, or not at all.
+// The policy file, compiled into the rules of a request and reloaded when it changes: completely, or not at all.
 
 import { readFileSync } from 'node:fs'
 import { type Callers, compileCallers } from '../callers/authenticate.ts'
@@ -11,7 +11,7 @@ import type { Log } from '../records/log.ts'
 import type { Fault } from '../schema/report.ts'
 import { readPolicies } from './policies.ts'
 
-/** One reading of the file. A request sees the same one from beginning to end. */
+/** One version of the file. A request uses the same one from beginning to end. */
 export type Rulebook = Readonly<{ policies: Policies, callers: Callers }>
 
 export type RulebookSources = Readonly<{
@@ -20,11 +20,11 @@ export type RulebookSources = Readonly<{
   hasSafetyIdentifierSecret: boolean
   origins: ReadonlySet<string>
   log: Pick<Log, 'info' | 'warn' | 'error'>
-  /** Outlives a rulebook: the next one finds the keys that this one fetched. */
+  /** Shared across reloads, so fetched keys are kept. */
   keySets: KeySets
 }>
 
-/** Null where there are problems: then every one of them is told. */
+/** `rulebook` is null if there are problems. */
 export type RulebookReading = Readonly<{
   rulebook: Rulebook | null, problems: readonly Fault[], warnings: readonly Fault[]
 }>
@@ -47,7 +47,7 @@ export function readRulebook (
 
 export type LiveRulebook = Readonly<{
   current: () => Rulebook
-  /** How often the file was taken over, and how often a change was refused. */
+  /** Successful loads, including the first, and refused reloads. */
   generation: () => number
   failedReloads: () => number
   start: () => Promise<void>
@@ -72,20 +72,20 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
     for (const { path, problem } of faults) log.warn({ path }, `policy file: ${problem}`)
   }
 
-  /** What cannot be used is refused loudly, and the last good reading stays: a lost file is never "no policy". */
+  /** The last good version stays in use: a missing file never means "no policy". */
   function refuse (problems: readonly Fault[]): void {
     failedReloads++
     for (const { path, problem } of problems) log.error({ path }, `policy file refused: ${problem}`)
   }
 
-  /** Never rejects: whatever is wrong with a file, it is the file that is not taken. */
+  /** Never rejects: any failure means that the file is refused. */
   async function reload (text: string | null): Promise<void> {
     try {
       if (text === null) return refuse([{ path, problem: 'it cannot be read' }])
       const reading = readRulebook(text, sources)
       if (reading.rulebook === null) return refuse(reading.problems)
       warn(reading.warnings)
-      // Keys of a new issuer are fetched first, so that nobody is turned away for a change of the file.
+      // Fetches the keys of new issuers first, so that the reload refuses no caller.
       await reading.rulebook.callers.start()
       /* c8 ignore next -- a stop in the moment of a reload */
       if (isClosed) return reading.rulebook.callers.close()
@@ -93,10 +93,10 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
       current = reading.rulebook
       old.callers.close()
       generation++
-      log.info({ generation }, 'policy file taken over')
+      log.info({ generation }, 'policy file reloaded')
     /* c8 ignore next 4 -- a fault of ours is not to end the process */
     } catch (err) {
-      log.error({ err }, 'policy file could not be taken over')
+      log.error({ err }, 'policy file could not be reloaded')
       refuse([{ path, problem: 'it cannot be used' }])
     }
   }

@@ -1,4 +1,4 @@
-// Schemas with what an editor shows of them.
+// Schemas with descriptions, which editors and error messages show.
 
 import Type, { type TSchema } from 'typebox'
 
@@ -6,7 +6,7 @@ export function described<T extends TSchema> (description: string, schema: T): T
   return { ...schema, description }
 }
 
-/** The same of a key that may be left out. */
+/** For a key that may be omitted. */
 export function optional<T extends TSchema> (description: string, schema: T) {
   return Type.Optional(described(description, schema))
 }

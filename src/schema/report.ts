@@ -1,6 +1,6 @@
-// What reading a configuration file reports to its author.
+// Problems and warnings about a configuration file, for its author.
 
-/** `path` is dotted, as in the file. A problem says what to write instead, and never a value. */
+/** `path` is dotted, as in the file. `problem` names what to write instead, and never quotes a value. */
 export type Fault = Readonly<{ path: string, problem: string }>
 
 export type Report = Readonly<{

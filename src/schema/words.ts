@@ -1,33 +1,33 @@
-// A schema in a few words, for messages: what may stand there.
+// Short descriptions of a schema, for messages.
 
 import { type Json, variantsOf } from '../json.ts'
 
-/** The part of JSON Schema that our own schemas are written in. */
-export type Node = Readonly<{
+/** The subset of JSON Schema that our own schemas use. */
+export type SchemaNode = Readonly<{
   description?: string
   type?: string
   const?: Json
   enum?: readonly Json[]
-  anyOf?: readonly Node[]
-  items?: Node
-  properties?: Readonly<Record<string, Node>>
-  patternProperties?: Readonly<Record<string, Node>>
+  anyOf?: readonly SchemaNode[]
+  items?: SchemaNode
+  properties?: Readonly<Record<string, SchemaNode>>
+  patternProperties?: Readonly<Record<string, SchemaNode>>
   required?: readonly string[]
   minimum?: number
   maximum?: number
 }>
 
-export function wordsFor (node: Node): string {
-  return [...new Set(variantsOf(node).map(wordFor))].join(' or ')
+export function describeSchema (node: SchemaNode): string {
+  return [...new Set(variantsOf(node).map(describeVariant))].join(' or ')
 }
 
-function wordFor ({ type = 'anything', const: only, enum: values, items, properties, minimum, maximum }: Node): string {
+function describeVariant (node: SchemaNode): string {
+  const { type = 'anything', const: only, enum: values, items, properties, minimum, maximum } = node
   if (only !== undefined) return JSON.stringify(only)
   if (values !== undefined) return values.map((value) => JSON.stringify(value)).join(' or ')
-  if (items !== undefined) return `a list of ${wordsFor(items)}`
+  if (items !== undefined) return `a list of ${describeSchema(items)}`
   if (properties !== undefined) return `{ ${Object.keys(properties).join(', ')} }`
-  const bounds = [minimum === undefined ? '' : ` from ${minimum}`, maximum === undefined ? '' : ` to ${maximum}`].join(
-    ''
-  )
-  return type + bounds
+  const from = minimum === undefined ? '' : ` from ${minimum}`
+  const to = maximum === undefined ? '' : ` to ${maximum}`
+  return type + from + to
 }

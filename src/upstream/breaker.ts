@@ -23,14 +23,14 @@ export function createUpstreamBreaker (
     failuresInARow: FAILURES_IN_A_ROW,
     ofOneCaller: OF_ONE_CALLER,
     probeAfterMs: PROBE_AFTER_MS,
-    judge,
+    classify: judge,
     onOpen: () => log.error({ code: 'upstream_unavailable' }, 'upstream is failing: mints are refused but for a probe'),
     onClose: () => log.warn({}, 'upstream answers again'),
     now
   })
   return {
     isOpen: breaker.isOpen,
-    ask: async (attempt, safetyIdentifier) => await breaker.ask(attempt, safetyIdentifier) ?? refusal()
+    ask: async (attempt, safetyIdentifier) => await breaker.run(attempt, safetyIdentifier) ?? refusal()
   }
 }
 

@@ -5,7 +5,7 @@ import { Pool } from 'undici'
 import type { Config } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
 import { isObject, type JsonObject } from '../json.ts'
-import { CONNECT_TIMEOUT_MS, CONNECTING } from '../outbound/connect.ts'
+import { CONNECT_OPTIONS, CONNECT_TIMEOUT_MS } from '../outbound/connect.ts'
 import type { Log } from '../records/log.ts'
 import { type Answer, attempt, type Head } from './attempt.ts'
 import { createUpstreamBreaker } from './breaker.ts'
@@ -45,7 +45,7 @@ export type Client = Readonly<{
   /** Past breaker, pause and bound, on connections of its own, never retried: for what ends a call. */
   direct: (post: DirectPost) => Promise<Answer | ApiError>
   /** The answer to a GET with the key, which mints nothing: for `npm run doctor`. Rejects with undici's error. */
-  ask: (path: string) => Promise<Readonly<{ status: number, date: string }>>
+  ask: (path: string) => Promise<Readonly<{ status: number, date: string | undefined }>>
   /** Opens a connection before the first mint needs it. */
   warm: () => Promise<void>
   state: () => Readonly<{ inFlight: number, isBreakerOpen: boolean }>
@@ -71,7 +71,7 @@ export function createClient (
 ): Client {
   const openPool = (connections: number) => new Pool(config.baseUrl.origin, {
     connections,
-    ...CONNECTING,
+    ...CONNECT_OPTIONS,
     // The deadline is a timer of our own: these are renewed by each byte that drips in.
     headersTimeout: 0,
     bodyTimeout: 0,
@@ -172,7 +172,7 @@ export function createClient (
       })
       // How much it then goes on to say does not matter.
       await body.dump().catch(() => {})
-      return { status: statusCode, date: String(headers.date) }
+      return { status: statusCode, date: headers.date?.toString() }
     },
     warm: async () => {
       // Any answer will do: what counts is the connection that it leaves behind.

@@ -1,4 +1,4 @@
-// What stops the start: every problem at once, by its path, with the name of a secret and never its value (A24).
+// Problems of the callers' entries, all at once, by path, with the name of a secret and never its value (A24).
 
 import { createPublicKey } from 'node:crypto'
 import t from 'tap'
@@ -64,16 +64,16 @@ const PROBLEMS: [string, CallerEntry[], [path: string, problem: RegExp][]][] = [
   ],
   ...['PEM', 'INDENTED', 'JWK', 'SSH'].map((name): typeof PROBLEMS[number] =>
     [`a public key (${name}) as a secret`, [jwt({ secret_env: name })], [['callers.0.jwt.secret_env', /holds a key/]]]),
-  ['a secret that is not there', [jwt({ secret_env: 'MISSING' })], [['callers.0.jwt.secret_env', /MISSING/]]],
+  ['a secret that is missing', [jwt({ secret_env: 'MISSING' })], [['callers.0.jwt.secret_env', /MISSING/]]],
   ['HMAC without a secret', [jwt({ algorithms: ['RS256', 'HS256'] })], [['callers.0.jwt.algorithms', /secret_env/]]],
   [
     'HMAC alone without a secret', [jwt({ algorithms: ['HS256'] })],
-    [['callers.0.jwt.algorithms', /secret_env/], ['callers.0.jwt.algorithms', /keys without use/]]
+    [['callers.0.jwt.algorithms', /secret_env/], ['callers.0.jwt.algorithms', /keys unused/]]
   ],
   [
     'a secret that nothing uses',
     [jwt({ secret_env: 'GOOD', jwks: 'https://auth.example.com/keys', algorithms: ['RS256'] })],
-    [['callers.0.jwt.algorithms', /secret without use/]]
+    [['callers.0.jwt.algorithms', /secret unused/]]
   ],
   [
     'public keys beside a secret, but no keys', [jwt({ secret_env: 'GOOD', algorithms: ['RS256', 'HS256'] })],
@@ -82,7 +82,7 @@ const PROBLEMS: [string, CallerEntry[], [path: string, problem: RegExp][]][] = [
   [
     'keys that nothing uses',
     [jwt({ secret_env: 'GOOD', jwks: 'https://auth.example.com/keys', algorithms: ['HS256'] })],
-    [['callers.0.jwt.algorithms', /keys without use/]]
+    [['callers.0.jwt.algorithms', /keys unused/]]
   ],
   [
     'one issuer twice', [jwt({}), jwt({ audience: 'other' }), forward({ issuer: 'https://auth.example.com/' })],
@@ -112,7 +112,7 @@ const PROBLEMS: [string, CallerEntry[], [path: string, problem: RegExp][]][] = [
     [['callers.0.forward.pass', /must pass cookie/]]
   ],
   [
-    'headers that speak of the connection',
+    'headers that describe the connection',
     [forward({ pass: ['cookie', 'Host', 'Content-Length', 'x_user', 'a b', 'Accept-Encoding'] })],
     [1, 2, 3, 4, 5].map((i) => [`callers.0.forward.pass.${i}`, /passed/])
   ],
@@ -137,7 +137,7 @@ const PROBLEMS: [string, CallerEntry[], [path: string, problem: RegExp][]][] = [
     [['callers.0.gateway.secret_env', /exactly one/]]
   ],
   [
-    'names that are no headers', [gateway({ header: 'x_user', secret_header: 'x secret' })],
+    'invalid header names', [gateway({ header: 'x_user', secret_header: 'x secret' })],
     [['callers.0.gateway.header', /hyphens/], ['callers.0.gateway.secret_header', /hyphens/]]
   ],
   [
@@ -153,19 +153,19 @@ const PROBLEMS: [string, CallerEntry[], [path: string, problem: RegExp][]][] = [
   ]
 ]
 
-t.test('A24: what is wrong stops the start, by its path and without a value', async (t) => {
+t.test('A24: problems prevent the start, by path and without a value', async (t) => {
   for (const [name, entries, expected] of PROBLEMS) {
     const { problems } = compile(entries)
     t.same(problems.map(({ path }) => path), expected.map(([path]) => path), name)
     for (const [i, [, pattern]] of expected.entries()) t.match(problems[i]?.problem, pattern, name)
-    const told = JSON.stringify(problems)
+    const text = JSON.stringify(problems)
     for (const secret of [...Object.values(SECRETS), 'canary']) {
-      t.notOk(secret.length > 6 && told.includes(secret), 'no value is said')
+      t.notOk(secret.length > 6 && text.includes(secret), 'no value is quoted')
     }
   }
 })
 
-t.test('what is fine', async (t) => {
+t.test('A24: valid entries have no problems', async (t) => {
   const fine: CallerEntry[][] = [
     [
       jwt({}), jwt({ issuer: 'http://localhost:3000' }), jwt({ issuer: 'http://[::1]:3000' }),
@@ -187,7 +187,7 @@ t.test('what is fine', async (t) => {
   for (const entries of fine) t.same(compile(entries).problems, [])
 })
 
-t.test('warnings', async (t) => {
+t.test('guests, and cookies without an allowed origin, cause warnings', async (t) => {
   const paths = (entries: CallerEntry[], origins?: string[]) =>
     compile(entries, origins).warnings.map(({ path }) => path)
   t.same(paths([{ guest: {} }]), ['callers.0.guest'])
@@ -197,7 +197,7 @@ t.test('warnings', async (t) => {
   t.same(paths([jwt({})], []), [])
 })
 
-t.test('keys that were never fetched have no age', async (t) => {
+t.test('fault 16: keys that were never fetched are infinitely old', async (t) => {
   t.same(
     compile([jwt({ issuer: 'a', jwks: 'http://127.0.0.1:9/keys' })]).callers.keyAges(),
     [{ issuer: 'a', ageMs: Infinity }]

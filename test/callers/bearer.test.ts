@@ -1,4 +1,4 @@
-// Group "Tokens" of the threats, where it takes more than one request, or a place other than the header.
+// Threats of the group "Tokens" that take several requests, or another place than the header.
 
 import t from 'tap'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
@@ -6,7 +6,7 @@ import { forge, forgeHmac } from './forge.ts'
 import { assertPassed, assertRefused, bearer, NOW, ORIGIN, type Sent, serve } from './harness.ts'
 import { attacker, base, BOTH, ISSUER, rsa, signed, start, tampered } from './issuers.ts'
 
-t.test('A6 an address in the token is never asked', async (t) => {
+t.test('A6: a URL in the token is never fetched', async (t) => {
   const { ask, keys } = await start(t)
   const trap = await startHostileIssuer(t, answers({ keys: [attacker.jwk] }))
   const before = keys.asked.length
@@ -18,7 +18,7 @@ t.test('A6 an address in the token is never asked', async (t) => {
   t.equal(trap.asked.length + keys.asked.length, before)
 })
 
-t.test('A9 keys that do not exist bring the issuer one fetch, not one each', async (t) => {
+t.test('A9: unknown keys cause one fetch, not one each', async (t) => {
   const { callers, keys, clock } = await start(t)
   const before = keys.asked.length
   const flood = async (times: number, reasons = ['key_unknown']) => {
@@ -33,7 +33,7 @@ t.test('A9 keys that do not exist bring the issuer one fetch, not one each', asy
       )
     }
   }
-  // Few wait for the fetch; the others learn at once that nobody knows yet.
+  // Few requests wait for the fetch; the others are refused at once.
   await flood(1, ['key_unknown', 'keys_busy'])
   await flood(19)
   t.equal(keys.asked.length, before + 1)
@@ -45,7 +45,7 @@ t.test('A9 keys that do not exist bring the issuer one fetch, not one each', asy
   t.equal(keys.asked.length, before + 2)
 })
 
-t.test('A25 what does not fit into the headers', async (t) => {
+t.test('A25: a token that does not fit into the headers gets 431', async (t) => {
   const { ask } = await start(t)
   for (const token of [
     'a'.repeat(1_000_000), '.'.repeat(100_000),
@@ -53,14 +53,14 @@ t.test('A25 what does not fit into the headers', async (t) => {
   ]) t.equal((await ask(bearer(token)).catch(() => ({ status: 431 }))).status, 431)
 })
 
-t.test('A35 a token elsewhere is no token', async (t) => {
+t.test('A35: a token elsewhere in the request does not count', async (t) => {
   const { ask, entries } = await start(t)
   const strict = await serve(t, entries.slice(0, 1))
   const elsewhere: [Sent, object][] = [
-    [[['proxy-authorization', `Bearer ${signed()}`]], {}], [
-      [['cookie', `access_token=${signed()}`], ['origin', ORIGIN]], {}
-    ],
-    [[['x-authorization', `Bearer ${signed()}`]], {}], [[], { path: `/?access_token=${signed()}`, method: 'GET' }],
+    [[['proxy-authorization', `Bearer ${signed()}`]], {}],
+    [[['cookie', `access_token=${signed()}`], ['origin', ORIGIN]], {}],
+    [[['x-authorization', `Bearer ${signed()}`]], {}],
+    [[], { path: `/?access_token=${signed()}`, method: 'GET' }],
     [[['content-type', 'application/json']], { body: JSON.stringify({ access_token: signed() }) }]
   ]
   for (const [sent, options] of elsewhere) {
@@ -69,13 +69,13 @@ t.test('A35 a token elsewhere is no token', async (t) => {
   }
 })
 
-t.test('A35 the named cookie takes only tokens of the issuer that names it', async (t) => {
+t.test('A35: a cookie takes only tokens of the issuer whose entry names it', async (t) => {
   const { ask } = await start(t)
   const cookie = (token: string): Sent => [['cookie', `token=${token}`], ['origin', ORIGIN]]
   const token = signed()
   assertRefused(t, await ask(cookie(token)), 'issuer_unknown')
   assertPassed(t, await ask(bearer(token)), { issuer: ISSUER })
-  assertRefused(t, await ask(cookie(token)), 'issuer_unknown', 'not even when it is remembered')
+  assertRefused(t, await ask(cookie(token)), 'issuer_unknown', 'not even while it is cached')
   assertRefused(t, await ask(cookie('opaque')), 'token_malformed')
 
   const good = signed({ iss: BOTH })
@@ -85,18 +85,18 @@ t.test('A35 the named cookie takes only tokens of the issuer that names it', asy
       t,
       await ask([['authorization', value]]),
       'authorization_malformed',
-      'what is remembered of a cookie is good nowhere else'
+      'a token cached from a cookie is not accepted elsewhere'
     )
   }
 })
 
-t.test('A36 a failure does not make a guest', async (t) => {
+t.test('A36: a refused credential does not make a guest', async (t) => {
   const { ask } = await start(t)
   assertRefused(t, await ask(bearer('expired')), 'token_malformed')
   assertPassed(t, await ask(), { issuer: 'guest', subject: '127.0.0.1' })
 })
 
-t.test('A45 nothing that a request says of itself skips the check', async (t) => {
+t.test('A45: no header skips authentication', async (t) => {
   const { entries } = await start(t)
   const { ask } = await serve(t, entries.slice(0, 1))
   for (const header of [
@@ -109,13 +109,13 @@ t.test('A45 nothing that a request says of itself skips the check', async (t) =>
   }
 })
 
-t.test('a verified token is remembered', async (t) => {
+t.test('A38, A42: a verified token is cached', async (t) => {
   const { callers, clock, ask } = await start(t)
   const authenticate = (token: string) =>
     callers.authenticate({ raw: { rawHeaders: ['authorization', `Bearer ${token}`] }, headers: {} } as never)
   const token = signed({ exp: NOW + 90 })
 
-  await t.test('for a minute, without a wait', async (t) => {
+  await t.test('for a minute, and then returned synchronously', async (t) => {
     const first = authenticate(token)
     t.ok(first instanceof Promise)
     const caller = await first
@@ -125,11 +125,11 @@ t.test('a verified token is remembered', async (t) => {
     await clock.advance(1)
     t.ok(authenticate(token) instanceof Promise)
   })
-  await t.test('not under less than the whole of it', async (t) => {
+  await t.test('by the whole token', async (t) => {
     assertRefused(t, await ask(bearer(token.slice(0, -1) + (token.endsWith('A') ? 'Q' : 'A'))), 'signature_invalid')
     assertRefused(t, await ask(bearer(tampered(token))), 'signature_invalid')
   })
-  await t.test('and never longer than it is good', async (t) => {
+  await t.test('but never beyond its expiry', async (t) => {
     await authenticate(token)
     await clock.advance(29_999)
     t.notOk(authenticate(token) instanceof Promise)
@@ -138,7 +138,7 @@ t.test('a verified token is remembered', async (t) => {
     await clock.advance(31_000)
     await t.rejects(async () => authenticate(token), { code: 'invalid_credentials', reason: 'token_expired' })
   })
-  await t.test('but not where the clock was set back', async (t) => {
+  await t.test('but not once the clock was set back', async (t) => {
     const late = signed({ exp: NOW + 86_400 })
     await authenticate(late)
     t.notOk(authenticate(late) instanceof Promise)

@@ -1,4 +1,4 @@
-// Tokens made by hand: the ones that a library refuses to make are those that matter here.
+// Tokens made by hand, including those that a library refuses to make.
 
 import { constants, createHmac, generateKeyPairSync, type JsonWebKey, type KeyObject, sign } from 'node:crypto'
 
@@ -19,11 +19,12 @@ export const encode = (value: unknown): string => Buffer.from(typeof value === '
   ? value
   : JSON.stringify(value)).toString('base64url')
 
-/** `header` and `claims` are objects, or whatever else is to stand in their place. */
+/** Objects are encoded as JSON; `claims` and `header` may also be raw text or bytes. */
 export function forge (
   { alg, kid, privateKey }: Pick<Signer, 'alg' | 'kid' | 'privateKey'>, claims: unknown, header: unknown = {}
 ): string {
-  const input = `${encode(header instanceof Object && !(header instanceof Uint8Array) ? { alg, kid, ...header } : header)}.${encode(claims)}`
+  const isObject = header instanceof Object && !(header instanceof Uint8Array)
+  const input = `${encode(isObject ? { alg, kid, ...header } : header)}.${encode(claims)}`
   return `${input}.${signature(alg, input, privateKey).toString('base64url')}`
 }
 

@@ -1,11 +1,11 @@
-// Forward auth: only what is named goes out, and only a 200 with a subject comes back as a caller (A42, A43, fault 25).
+// Forward auth: only configured headers are passed, and only a 200 with a subject passes (A42, A43, fault 25).
 
 import type { ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
 import type { ForwardEntry } from '../../src/callers/schema.ts'
 import { startSilence } from '../support/black-hole.ts'
 import { answers, floods, hangsUp, type HostileIssuer, startHostileIssuer } from '../support/hostile-issuer.ts'
-import { assertPassed, assertRefused, assertUnavailable, hurry, ORIGIN, type Sent, serve } from './harness.ts'
+import { assertPassed, assertRefused, assertUnavailable, ORIGIN, type Sent, serve, shortenTimeouts } from './harness.ts'
 
 const SESSION = 'session-of-user-1-abcdef'
 const cookie = (value = SESSION): Sent => [['cookie', `theme=dark; sid=${value}; lang=en`], ['origin', ORIGIN]]
@@ -18,7 +18,7 @@ async function start (t: Test, entry: Partial<ForwardEntry> = {}) {
   return { app, ...await serve(t, [{ forward }, { guest: {} }]) }
 }
 
-t.test('A43: what the app refuses is refused', async (t) => {
+t.test('A43: a refusal by the app is a refusal', async (t) => {
   const { app, ask } = await start(t)
   const refusals: [string, Parameters<HostileIssuer['behave']>[0]][] = [
     ...[300, 301, 302, 303, 304, 307, 308, 401, 403].map(
@@ -33,12 +33,12 @@ t.test('A43: what the app refuses is refused', async (t) => {
     app.behave(behaviour)
     assertRefused(t, await ask(cookie()), reason)
   }
-  t.equal(app.asked.length, refusals.length, 'each time anew, and no redirect followed')
+  t.equal(app.asked.length, refusals.length, 'asked each time, and no redirect followed')
   app.behave(answers({ id: 'user-1' }))
-  assertPassed(t, await ask(cookie()), { subject: 'user-1' }, 'a refusal is not remembered')
+  assertPassed(t, await ask(cookie()), { subject: 'user-1' }, 'a refusal is not cached')
 })
 
-t.test('A43, fault 25: what is no verdict of the app is our failure, not a pass and not a refusal', async (t) => {
+t.test('A43, fault 25: a response without a verdict is 503, neither a pass nor a refusal', async (t) => {
   const { app, ask } = await start(t)
   const failures: [string, Parameters<HostileIssuer['behave']>[0]][] = [
     ...[201, 202, 204, 206, 400, 404, 429, 500, 502, 503].map(
@@ -61,8 +61,8 @@ t.test('A43, fault 25: what is no verdict of the app is our failure, not a pass 
   }
 })
 
-t.test('fault 25: an app that never ends its answer, or is silent before its TLS, is our failure, too, and in time', async (t) => {
-  hurry(t)
+t.test('fault 25: an app that never ends its response, or hangs before TLS, is a 503 in time', async (t) => {
+  shortenTimeouts(t)
   const { app, ask } = await start(t)
   for (const behaviour of [() => {}, (response: ServerResponse) => { response.write('{"id":') }]) {
     app.behave(behaviour)
@@ -74,7 +74,7 @@ t.test('fault 25: an app that never ends its answer, or is silent before its TLS
   t.ok(performance.now() - startedAt < 1000)
 })
 
-t.test('A43: only what is named goes out', async (t) => {
+t.test('A43: only the configured headers are passed', async (t) => {
   const { app, ask } = await start(t, { pass: ['Cookie', 'accept-language', 'X-Forwarded-For'] })
   const sent: Sent = [
     ...cookie(), ['accept-language', 'de'], [
@@ -103,7 +103,7 @@ t.test('A43: only what is named goes out', async (t) => {
   })
 })
 
-t.test('a cookie that is not one is not asked about', async (t) => {
+t.test('A43: an ambiguous or malformed cookie is refused without a request', async (t) => {
   const { app, ask } = await start(t)
   const bad: [string, Sent][] = [
     ['cookie_ambiguous', [['cookie', 'sid=a; sid=b']]], [
@@ -120,7 +120,7 @@ t.test('a cookie that is not one is not asked about', async (t) => {
   t.equal(app.asked.length, 0)
 })
 
-t.test('a header instead of a cookie', async (t) => {
+t.test('A43: a header can carry the credential instead of a cookie', async (t) => {
   const { app, ask } = await start(t, { cookie: undefined, header: 'Authorization', pass: ['authorization'] } as never)
   assertRefused(t, await ask([['authorization', 'a'], ['authorization', 'b']]), 'header_ambiguous')
   assertRefused(t, await ask([['authorization', '']]), 'header_empty')
@@ -132,7 +132,7 @@ t.test('a header instead of a cookie', async (t) => {
   )
 })
 
-t.test('A42: an answer is remembered for half a minute, under the whole of what was passed', async (t) => {
+t.test('A42: a pass is cached for 30 seconds, by everything that was passed', async (t) => {
   const { app, ask, clock } = await start(t, { pass: ['cookie', 'x-tenant'] })
   assertPassed(t, await ask(cookie()), { subject: 'user-1' })
   app.behave(answers({}, 401))
@@ -145,27 +145,27 @@ t.test('A42: an answer is remembered for half a minute, under the whole of what 
   assertRefused(t, await ask(cookie()), 'app_refused', 'revoked meanwhile')
 })
 
-t.test('many who ask the same at once are one question', async (t) => {
+t.test('fault 25: concurrent checks of one credential share one request', async (t) => {
   const { app, ask } = await start(t)
   let release = () => {}
   app.behave((response, request) => { release = () => answers({ id: 'user-1' })(response, request) })
   const waiting = Array.from({ length: 20 }, () => ask(cookie()))
   while (app.asked.length === 0) await new Promise(setImmediate)
-  // All of them are in before the first is answered: a request is authenticated as soon as its headers are.
+  // All of them arrive before the first response: a request is authenticated as soon as its headers are read.
   assertPassed(t, await ask(), { issuer: 'guest' })
   release()
   t.same(new Set((await Promise.all(waiting)).map(({ status }) => status)), new Set([200]))
   t.equal(app.asked.length, 1)
 })
 
-t.test('fault 24, fault 25, fault 41: where nobody answers, the asking pauses, and no longer for a clock that is set', async (t) => {
+t.test('fault 24, fault 25, fault 41: checks pause while there is no response, by a monotonic clock', async (t) => {
   const { app, ask, clock, log } = await start(t)
   app.behave(hangsUp)
   for (let i = 0; i < 4; i++) assertUnavailable(t, await ask(cookie()), 'checker_unreachable')
   app.behave(answers({}, 401))
-  assertRefused(t, await ask(cookie()), 'app_refused', 'an answer ends the count')
+  assertRefused(t, await ask(cookie()), 'app_refused', 'a response ends the run of failures')
   app.behave(answers('oops', 500))
-  for (let i = 0; i < 10; i++) assertUnavailable(t, await ask(cookie()), 'checker_not_200', 'an error is an answer')
+  for (let i = 0; i < 10; i++) assertUnavailable(t, await ask(cookie()), 'checker_not_200', 'an error is a response')
   app.behave(hangsUp)
   for (let i = 0; i < 5; i++) assertUnavailable(t, await ask(cookie()), 'checker_unreachable')
   const { length } = app.asked
@@ -181,7 +181,7 @@ t.test('fault 24, fault 25, fault 41: where nobody answers, the asking pauses, a
   await clock.advance(5000)
   assertPassed(t, await ask(cookie()), { subject: 'user-1' })
   t.same(log.lines, [
-    { level: 'error', message: 'nobody answers whether credentials are good', issuer: 'app' },
+    { level: 'error', message: 'credentials cannot be checked: no response', issuer: 'app' },
     { level: 'info', message: 'credentials can be checked again', issuer: 'app' }
   ])
 })

@@ -1,16 +1,16 @@
-// Those who present nothing are told apart by their address.
+// Guests: requests without a credential are identified by address.
 
 import t from 'tap'
 import { assertPassed, assertRefused, serve } from './harness.ts'
 
-t.test('who presents nothing where there are no guests, is refused', async (t) => {
+t.test('without a guest entry, a request without a credential is refused', async (t) => {
   const { ask } = await serve(t, [{
     gateway: { issuer: 'gateway', header: 'x-user', from: ['127.0.0.1'], secret_header: 'x-secret', secret_env: 'KEY' }
   }], { secrets: { KEY: 'k' } })
   assertRefused(t, await ask(), 'no_credentials')
 })
 
-t.test('a guest is an address; one of IPv6 is its /64', async (t) => {
+t.test('a guest is identified by its address, for IPv6 by its /64', async (t) => {
   const { ask, callers } = await serve(t, [{ guest: {} }], { trustProxy: true })
   t.equal(callers.usesCookies, false)
   t.same(callers.waitingFor(), [])
@@ -31,12 +31,12 @@ t.test('a guest is an address; one of IPv6 is its /64', async (t) => {
   }
 })
 
-t.test('an Authorization header that no entry reads is not a credential: the SDKs always send one', async (t) => {
+t.test('an Authorization header that no entry uses does not count as a credential: SDKs always send one', async (t) => {
   const { ask } = await serve(t, [{ guest: {} }])
   assertPassed(t, await ask([['authorization', 'Bearer unused']]), { issuer: 'guest' })
 })
 
-t.test('a proxy that is not trusted makes one guest of all, which is said once', async (t) => {
+t.test('guests behind an untrusted proxy count as one, with a single warning', async (t) => {
   const { ask, log } = await serve(t, [{ guest: {} }])
   await ask()
   t.same(log.lines, [])

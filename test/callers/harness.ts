@@ -1,4 +1,4 @@
-// A small app that authenticates and does nothing else, over a real socket, with a clock that is set by hand.
+// A small app that only authenticates, over a real socket, with a clock that the test sets.
 
 import { Agent, type IncomingHttpHeaders, request as httpRequest } from 'node:http'
 import { text } from 'node:stream/consumers'
@@ -19,10 +19,17 @@ export const ORIGIN = 'https://app.example.com'
 export const START_MS = Date.UTC(2026, 5, 1, 12)
 export const NOW = START_MS / 1000
 
-const REFUSAL = '{"error":{"message":"The request presents no valid credential.","type":"authentication_error","code":"invalid_credentials","param":null}}'
+const REFUSAL = JSON.stringify({
+  error: {
+    message: 'The request presents no valid credential.',
+    type: 'authentication_error',
+    code: 'invalid_credentials',
+    param: null
+  }
+})
 
 export type TestClock = Clock & Readonly<{
-  /** Runs what falls due, and waits for it. */
+  /** Runs the callbacks that fall due, and waits for them. */
   advance: (ms: number) => Promise<void>
   setWall: (ms: number) => void
   /** When the next callback is due, in milliseconds from now. */
@@ -83,9 +90,16 @@ export type Service = Readonly<{
   ask: (sent?: Sent, options?: { method?: string, path?: string, body?: string }) => Promise<Answer>
 }>
 
-export async function serve (t: Test, entries: CallerEntry[], options: {
-  secrets?: Record<string, string>, origins?: string[], trustProxy?: boolean, clock?: TestClock, keySets?: KeySets, host?: string
-} = {}): Promise<Service> {
+type ServiceOptions = Readonly<{
+  secrets?: Record<string, string>
+  origins?: string[]
+  trustProxy?: boolean
+  clock?: TestClock
+  keySets?: KeySets
+  host?: string
+}>
+
+export async function serve (t: Test, entries: CallerEntry[], options: ServiceOptions = {}): Promise<Service> {
   const { secrets = {}, origins = [ORIGIN], trustProxy = false, clock = createClock(), host = '127.0.0.1' } = options
   const log = createLog()
   const { keySets = createKeySets({ log, clock }) } = options
@@ -127,33 +141,44 @@ export async function serve (t: Test, entries: CallerEntry[], options: {
           resolve({ status: response.statusCode as number, headers: response.headers, body: await text(response) })
         }).on('error', reject).end(body)
       })
-      assertSilent(t, sent, answer.body + JSON.stringify(log.lines))
+      assertNothingLeaks(t, sent, answer.body + JSON.stringify(log.lines))
       return { ...answer, reason, caller }
     }
   }
 }
 
-/** What a request presented comes back neither in the answer nor in the log. */
-function assertSilent (t: Test, sent: Sent, told: string): void {
-  const secrets = sent.filter(([name]) => /^(authorization|cookie)$/i.test(name)).map(
-    ([, value]) => value.replace(/^\S+?[ =]/, '')
-  )
-  const leaked = secrets.filter((secret) => secret.length > 16 && told.includes(secret))
+/** The request's credentials appear neither in the response nor in the log. */
+function assertNothingLeaks (t: Test, sent: Sent, output: string): void {
+  const values = sent.filter(([name]) => /^(authorization|cookie)$/i.test(name)).map(([, value]) => value)
+  const secrets = values.map((value) => value.replace(/^\S+?[ =]/, ''))
+  const leaked = secrets.filter((secret) => secret.length > 16 && output.includes(secret))
   if (leaked.length > 0) t.fail('a credential leaked', { leaked })
 }
 
-/** The one 401: the same for every fault of every credential. */
+/** The 401, identical for every fault of every credential. */
 export function assertRefused (t: Test, answer: Answer, reason: string, name = reason): void {
   const { status, body, headers } = answer
   t.same({
-    reason: answer.reason, status, body, type: headers['content-type'], challenge: headers['www-authenticate'], cache: headers['cache-control'], sniff: headers['x-content-type-options']
+    reason: answer.reason,
+    status,
+    body,
+    type: headers['content-type'],
+    challenge: headers['www-authenticate'],
+    cache: headers['cache-control'],
+    sniff: headers['x-content-type-options']
   }, {
-    reason, status: 401, body: REFUSAL, type: 'application/json; charset=utf-8', challenge: 'Bearer', cache: 'no-store', sniff: 'nosniff'
+    reason,
+    status: 401,
+    body: REFUSAL,
+    type: 'application/json; charset=utf-8',
+    challenge: 'Bearer',
+    cache: 'no-store',
+    sniff: 'nosniff'
   }, name)
   t.equal(answer.caller, undefined)
 }
 
-/** The one 503 of identities, with a time to come back. */
+/** The 503 for credentials that cannot be checked, with Retry-After. */
 export function assertUnavailable (t: Test, answer: Answer, reason: string, name = reason): void {
   t.equal(answer.reason, reason, name)
   t.equal(answer.status, 503)
@@ -169,8 +194,8 @@ export function assertPassed (t: Test, answer: Answer, caller: Partial<Caller>, 
 
 export const bearer = (token: string): Sent => [['authorization', `Bearer ${token}`]]
 
-/** Silence without the wait: deadlines are over a hundred times as soon. */
-export function hurry (t: Test): void {
+/** Divides all deadlines by a hundred. */
+export function shortenTimeouts (t: Test): void {
   const { timeout } = AbortSignal
   t.intercept(AbortSignal, 'timeout', { value: (ms: number) => timeout(ms / 100) })
 }

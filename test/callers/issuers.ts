@@ -1,4 +1,4 @@
-// Six issuers as a policy may have them, a gateway and guests, and the tokens that are asked of them.
+// A policy's callers: six issuers, a gateway and guests, and tokens for them.
 
 import type { Test } from 'tap'
 import type { CallerEntry } from '../../src/callers/schema.ts'
@@ -49,7 +49,7 @@ export async function start (t: Test) {
   return { ...await serve(t, entries, { secrets: SECRETS }), keys, entries }
 }
 
-/** Claims changed under a signature that was good. */
+/** Changed claims with the original signature. */
 export function tampered (token: string): string {
   const [header, , end] = token.split('.')
   return `${header}.${encode(base({ sub: 'root' }))}.${end}`

@@ -1,12 +1,12 @@
-// A real OpenID provider: what it issues passes, what it revokes or no longer vouches for does not.
+// Against a real OpenID provider: its tokens pass, revoked ones and those of retired keys do not.
 
 import t, { type Test } from 'tap'
 import type { CallerEntry } from '../../src/callers/schema.ts'
 import { JWT_API, OPAQUE_API, RESOURCE_SERVER, startOidcProvider } from '../support/oidc-provider.ts'
 import { assertPassed, assertRefused, assertUnavailable, bearer, createClock, serve } from './harness.ts'
 
-/** The provider goes by the system's time, so we do: only as far as the test lets it run. */
-function present () {
+/** Starts at the system's time, which the provider uses, and then stands still. */
+function createPresentClock () {
   const clock = createClock()
   clock.setWall(Date.now())
   return clock
@@ -19,12 +19,12 @@ async function start (
   return {
     provider,
     ...await serve(
-      t, entriesFor(provider.issuer, provider.introspection), { secrets: { KEY: secret }, clock: present() }
+      t, entriesFor(provider.issuer, provider.introspection), { secrets: { KEY: secret }, clock: createPresentClock() }
     )
   }
 }
 
-t.test('JWT access tokens, with keys found by discovery and rotated while they are used', async (t) => {
+t.test('fault 19, fault 20: JWT access tokens, with keys from discovery and a rotation in use', async (t) => {
   const { provider, ask, clock } = await start(t, (issuer) => [{ jwt: { issuer, audience: JWT_API, type: 'at+jwt' } }])
   const { accessToken: token, idToken } = await provider.logIn('jane', JWT_API)
   const { accessToken: opaque } = await provider.logIn('jane', OPAQUE_API)
@@ -50,13 +50,13 @@ t.test('JWT access tokens, with keys found by discovery and rotated while they a
   )
 })
 
-t.test('tokens for somebody else', async (t) => {
+t.test('A20: tokens for another audience are refused', async (t) => {
   const { provider, ask } = await start(t, (issuer) => [{ jwt: { issuer, audience: 'urn:other-api' } }])
   const { accessToken, idToken } = await provider.logIn('jane', JWT_API)
   for (const token of [accessToken, idToken]) assertRefused(t, await ask(bearer(token)), 'audience_mismatch')
 })
 
-t.test('opaque tokens, introspected and revoked', async (t) => {
+t.test('A41, A42: opaque tokens, introspected and revoked', async (t) => {
   const { provider, ask, clock } = await start(t, (issuer, url) => [
     {
       introspection: {
@@ -67,14 +67,14 @@ t.test('opaque tokens, introspected and revoked', async (t) => {
   const { accessToken: token } = await provider.logIn('jane', OPAQUE_API)
   assertRefused(t, await ask(bearer(`${token.slice(0, -1)}_`)), 'token_not_active')
   assertRefused(
-    t, await ask(bearer(await provider.clientCredentials(OPAQUE_API))), 'subject_malformed', 'a client is no user'
+    t, await ask(bearer(await provider.clientCredentials(OPAQUE_API))), 'subject_malformed', 'a client is not a user'
   )
   assertPassed(t, await ask(bearer(token)), {
     issuer: provider.issuer, subject: 'jane', claims: { plan: 'pro', client_id: 'spa', sub: 'jane' }
   })
   const asked = provider.asked.length
   assertPassed(t, await ask(bearer(token)), { subject: 'jane' })
-  t.equal(provider.asked.length, asked, 'remembered')
+  t.equal(provider.asked.length, asked, 'cached')
 
   await provider.revoke(token)
   await clock.advance(30_000)
@@ -87,7 +87,7 @@ t.test('opaque tokens, introspected and revoked', async (t) => {
   )
 })
 
-t.test('fault 24: a secret that the provider does not know is our failure', async (t) => {
+t.test('fault 24: a client secret that the provider refuses is a 503', async (t) => {
   const { provider, ask } = await start(t, (issuer, url) =>
     [{ introspection: { issuer, url, client_id: RESOURCE_SERVER.id, client_secret_env: 'KEY' } }], 'wrong')
   assertUnavailable(t, await ask(bearer((await provider.logIn('jane', OPAQUE_API)).accessToken)), 'checker_not_200')

@@ -21,7 +21,7 @@ function entryOf (yaml: string): CallerEntry {
 }
 
 for (const { name, callers, when, keys, alg, header, claims, wrong } of RECIPES) {
-  t.test(name, async (t) => {
+  t.test(`recipe: ${name}`, async (t) => {
     const sources: KeySource[] = []
     const { ask } = await serve(t, [entryOf(callers)], {
       secrets: SECRETS,
@@ -57,7 +57,7 @@ for (const { name, callers, when, keys, alg, header, claims, wrong } of RECIPES)
   })
 }
 
-t.test('an app with cookie sessions', async (t) => {
+t.test('recipe: an app with cookie sessions', async (t) => {
   const { callers } = await serve(t, [entryOf(COOKIE_APP)])
   t.equal(callers.usesCookies, true)
 })

@@ -1,22 +1,22 @@
-// One `callers` entry for each well-known identity provider, with a token of the shape that it issues, taken from its public
-// documentation. docs/callers.md quotes the YAML; the tests prove it with keys of their own.
+// One `callers` entry for each well-known identity provider, with a token as its public documentation shows it.
+// docs/callers.md quotes the YAML; the tests sign such tokens with their own keys.
 
 import type { JsonObject } from '../../src/json.ts'
 
 export type Recipe = Readonly<{
   name: string
   callers: string
-  /** What a policy asks for to tell a paying user. */
+  /** The `when` of a policy for paying users. */
   when: JsonObject
-  /** Where the keys are asked for: the entry's own URL, or discovery. */
+  /** The URL of the keys, or discovery. */
   keys: string
   alg: 'RS256' | 'ES256' | 'HS256'
   header: JsonObject
-  /** Of a paying user; `iat` and `exp` are added. */
+  /** Those of a paying user; `iat` and `exp` are added. */
   claims: JsonObject
-  /** Claims that make of it a token that must not pass. */
+  /** Changes to the claims that make the token invalid. */
   wrong: readonly JsonObject[]
-  /** Where the facts are from, and what to mind. */
+  /** Sources, and pitfalls. */
   notes: string
 }>
 
@@ -44,11 +44,12 @@ export const RECIPES: readonly Recipe[] = [
       'https://example.com/plan': 'pro'
     },
     wrong: [
-      { iss: 'https://example.eu.auth0.com' }, { aud: 'K1AUPhZq8mRi0Q0pjhkfu1D7y6KjDQja' }, {
-        aud: ['https://example.eu.auth0.com/userinfo']
-      }
+      { iss: 'https://example.eu.auth0.com' }, { aud: 'K1AUPhZq8mRi0Q0pjhkfu1D7y6KjDQja' },
+      { aud: ['https://example.eu.auth0.com/userinfo'] }
     ],
-    notes: 'auth0.com/docs/secure/tokens/access-tokens/access-token-profiles. A namespaced claim is set by an Action from app_metadata; user_metadata is the user\'s own. Without an audience in the login request Auth0 issues an opaque or encrypted token.'
+    notes: 'auth0.com/docs/secure/tokens/access-tokens/access-token-profiles. A namespaced claim is set by an ' +
+      'Action from app_metadata; user_metadata is the user\'s own. Without an audience in the login ' +
+      'request Auth0 issues an opaque or encrypted token.'
   },
   {
     name: 'Clerk',
@@ -76,7 +77,9 @@ export const RECIPES: readonly Recipe[] = [
       metadata: { plan: 'pro' }
     },
     wrong: [{ azp: 'https://evil.example' }, { azp: null }, { iss: 'https://other.clerk.accounts.dev' }],
-    notes: 'clerk.com/docs/guides/sessions/session-tokens. `metadata` is a custom session claim, "{{user.public_metadata}}"; with Clerk Billing, `pla` names the plan (u:pro). unsafe_metadata is the user\'s own.'
+    notes: 'clerk.com/docs/guides/sessions/session-tokens. `metadata` is a custom session claim, ' +
+      '"{{user.public_metadata}}"; with Clerk Billing, `pla` names the plan (u:pro). unsafe_metadata is ' +
+      'the user\'s own.'
   },
   {
     name: 'Supabase',
@@ -106,7 +109,9 @@ export const RECIPES: readonly Recipe[] = [
       is_anonymous: false
     },
     wrong: [{ aud: 'anon' }, { is_anonymous: true }, { iss: 'supabase', sub: null }],
-    notes: 'supabase.com/docs/guides/auth/jwt-fields. The plan stands in app_metadata, which only the server writes; users write user_metadata themselves. A project that has no asymmetric signing key yet publishes no keys: see the next one.'
+    notes: 'supabase.com/docs/guides/auth/jwt-fields. The plan stands in app_metadata, which only the server ' +
+      'writes; users write user_metadata themselves. A project that has no asymmetric signing key yet ' +
+      'publishes no keys: see the next one.'
   },
   {
     name: 'Supabase, while it moves away from its JWT secret',
@@ -126,9 +131,7 @@ export const RECIPES: readonly Recipe[] = [
       sub: USER,
       aud: 'authenticated',
       role: 'authenticated',
-      app_metadata: {
-        plan: 'pro'
-      },
+      app_metadata: { plan: 'pro' },
       user_metadata: {},
       is_anonymous: false
     },
@@ -162,7 +165,9 @@ export const RECIPES: readonly Recipe[] = [
       { aud: 'other-project' }, { iss: 'https://securetoken.google.com/other-project' },
       { iss: 'https://session.firebase.google.com/my-project' }, { sub: '' }
     ],
-    notes: 'firebase.google.com/docs/auth/admin/verify-id-tokens and /custom-claims. The ID token is what Firebase apps send; custom claims stand beside its own. Anonymous users: `when: { /firebase/sign_in_provider: anonymous }`.'
+    notes: 'firebase.google.com/docs/auth/admin/verify-id-tokens and /custom-claims. The ID token is what ' +
+      'Firebase apps send; custom claims stand beside its own. Anonymous users: `when: { ' +
+      '/firebase/sign_in_provider: anonymous }`.'
   },
   {
     name: 'Cognito',
@@ -189,7 +194,8 @@ export const RECIPES: readonly Recipe[] = [
       username: 'janedoe'
     },
     wrong: [{ token_use: 'id', aud: '1example23456789', client_id: null }, { client_id: 'other' }, { token_use: 'id' }],
-    notes: 'docs.aws.amazon.com/cognito/latest/developerguide, "Understanding the access token". Groups are the server\'s; an attribute that the app client may write (custom:plan) is the user\'s.'
+    notes: 'docs.aws.amazon.com/cognito/latest/developerguide, "Understanding the access token". Groups are ' +
+      'the server\'s; an attribute that the app client may write (custom:plan) is the user\'s.'
   },
   {
     name: 'Entra ID',
@@ -222,7 +228,8 @@ export const RECIPES: readonly Recipe[] = [
       { aud: 'api://66666666-7777-8888-9999-000000000000' }, { aud: '00000003-0000-0000-c000-000000000000' },
       { iss: 'https://sts.windows.net/11111111-2222-3333-4444-555555555555/' }
     ],
-    notes: 'learn.microsoft.com/entra/identity-platform/access-token-claims-reference. One tenant is one issuer. `sub` is the user within this API; `roles` are app roles of the API\'s registration.'
+    notes: 'learn.microsoft.com/entra/identity-platform/access-token-claims-reference. One tenant is one ' +
+      'issuer. `sub` is the user within this API; `roles` are app roles of the API\'s registration.'
   },
   {
     name: 'Keycloak',

@@ -1,4 +1,4 @@
-// What jose signs is signed, by any algorithm; changed by a bit or a byte it is not.
+// Signatures by jose verify, for every algorithm; changed by a bit or a byte they do not.
 
 import { createSecretKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import fc from 'fast-check'
@@ -40,7 +40,7 @@ const changes: ((signature: Buffer, at: number) => Buffer)[] = [
 ]
 
 for (const alg of ALGORITHMS) {
-  t.test(`${alg}: a signature that was changed is refused, and what jose has signed passes`, async (t) => {
+  t.test(`A28: ${alg}: a changed signature is refused, and one by jose passes`, async (t) => {
     await fc.assert(fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), fc.nat(), async (payload, at) => {
       const token = await new CompactSign(payload).setProtectedHeader({ alg }).sign(
         (keys.get(alg) as [KeyObject, KeyObject])[0]
@@ -62,8 +62,8 @@ for (const alg of ALGORITHMS) {
   })
 }
 
-// A signature by RSA begins with a zero once in 256 times.
-t.test('PS256: a signature without its leading zero is refused', async (t) => {
+// One RSA signature in 256 begins with a zero.
+t.test('A28: PS256: a signature without its leading zero is refused', async (t) => {
   let [input, signature] = ['', Buffer.alloc(1, 1)]
   while (signature[0] !== 0) {
     const token = await new CompactSign(randomBytes(8)).setProtectedHeader({ alg: 'PS256' }).sign(
@@ -76,7 +76,7 @@ t.test('PS256: a signature without its leading zero is refused', async (t) => {
   t.ok(await ours('PS256', `${input}.${signature.toString('base64url')}`))
 })
 
-t.test('an RSA key that is too short signs nothing (RFC 7518, section 3.3)', async (t) => {
+t.test('edge L9: an RSA key that is too short is not used (RFC 7518, section 3.3)', async (t) => {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2040 })
   const jwk = { ...publicKey.export({ format: 'jwk' }), kid: 'short' }
   const issuer = await startHostileIssuer(

@@ -103,7 +103,7 @@ t.test('a table that is none runs nothing, and every problem of it is told at on
   t.equal(code, 1)
   t.notMatch(out, /in order|hold|failed/)
   for (const said of [
-    /0\.extra is not a known key: here may stand name, claims, route, body, expect/, /0\.claims .*"guest"/,
+    /0\.extra is not a known key: allowed here are name, claims, route, body, expect/, /0\.claims .*"guest"/,
     /0\.route must be one of/, /0\.expect\.refused must be one of/, /1\.expect must not be empty/
   ]) t.match(out, said)
 })
@@ -123,7 +123,7 @@ t.test('what contradicts itself is no case', async (t) => {
     ['[]', { path: '' }],
     [
       '- { name: a, claims: { __proto__: 1 }, route: realtime/sessions, expect: {} }',
-      { problem: 'is not a name that may be used' }
+      { problem: 'is a reserved name' }
     ]
   ]
   for (const [text, problem] of rows) t.match(readCases(text).problems[0], problem, text)

@@ -107,7 +107,7 @@ t.test('fault 43: a policy file that may not be read any more keeps the last goo
   )
   t.equal((await service.mint()).status, 200)
   chmodSync(policyFile, 0o644)
-  await until('the file to be taken over', () => service.log.some(({ msg }) => msg === 'policy file taken over'))
+  await until('the file to be taken over', () => service.log.some(({ msg }) => msg === 'policy file reloaded'))
 })
 
 /** In a folder that everybody may enter. */

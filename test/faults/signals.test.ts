@@ -136,7 +136,7 @@ t.test('fault 43: the limits of a caller survive a reload', { buffered: true }, 
   const service = await startService(t, { upstreamUrl: upstream.url, policy: policy('first') })
   t.equal((await service.mint()).status, 200)
   writeFileSync(service.policyFile, policy('second'))
-  await until('the new policy', () => service.log.some(({ msg }) => msg === 'policy file taken over'))
+  await until('the new policy', () => service.log.some(({ msg }) => msg === 'policy file reloaded'))
   t.equal((await service.mint()).status, 200)
   const third = await service.mint()
   t.equal(third.status, 429)

@@ -12,28 +12,28 @@ const schema = editorSchema()
 const [accepts, acceptsFile] = [schema, PolicyFile].map((one) =>
   new Ajv2020({ strict: false }).compile(one)) as [ReturnType<Ajv2020['compile']>, ReturnType<Ajv2020['compile']>]
 
-t.test('the schema that is kept is the one that npm run schema writes', async (t) => {
+t.test('deploy/ephemint.schema.json is up to date with npm run schema', async (t) => {
   t.same(JSON.parse(read('deploy/ephemint.schema.json')), schema)
 })
 
-t.test('it is a schema to a strict reader', async (t) => {
+t.test('the editor schema is valid in strict mode', async (t) => {
   const ajv = new Ajv2020({ strict: true, strictTypes: false, strictRequired: false, allowMatchingProperties: true })
   t.ok(ajv.validateSchema(schema))
   t.doesNotThrow(() => ajv.compile(schema))
 })
 
-t.test('the example names it, and meets it', async (t) => {
+t.test('the example refers to the editor schema and satisfies it', async (t) => {
   t.match(read('ephemint.example.yaml'), /^# yaml-language-server: \$schema=\.\/deploy\/ephemint\.schema\.json$/m)
   for (const path of ['ephemint.example.yaml', 'src/sandbox/ephemint.yaml']) {
     t.ok(accepts(parse(read(path), { merge: true })), path)
   }
 })
 
-t.test('it takes what the service takes, and refuses what the service refuses', async (t) => {
+t.test('the editor schema accepts and refuses the same files as the service', async (t) => {
   const policy = { name: 'p', when: 'any', limits: 'none', realtime: {} }
   const file = (changes: object, others: object = {}) =>
     ({ callers: [{ guest: {} }], policies: [{ ...policy, ...changes }], ...others })
-  const rows: [taken: boolean, file: unknown][] = [
+  const rows: [isValid: boolean, file: unknown][] = [
     [true, file({})],
     [true, file({
       realtime: {
@@ -51,13 +51,13 @@ t.test('it takes what the service takes, and refuses what the service refuses', 
     [false, file({ realtime: { nonsense: 1 } })],
     [false, { policies: [policy] }]
   ]
-  for (const [taken, value] of rows) {
-    t.equal(acceptsFile(value), taken, JSON.stringify(value))
-    t.equal(accepts(value), taken)
+  for (const [isValid, value] of rows) {
+    t.equal(acceptsFile(value), isValid, JSON.stringify(value))
+    t.equal(accepts(value), isValid)
   }
 })
 
-t.test('every key of the file is described', async (t) => {
+t.test('every key of the policy file has a description', async (t) => {
   const walk = (node: Json, at: string): string[] => {
     if (!isObject(node)) return []
     const members = isObject(node.properties as Json)
@@ -77,7 +77,7 @@ t.test('every key of the file is described', async (t) => {
   t.same(walk(JSON.parse(JSON.stringify(PolicyFile)), ''), [])
 })
 
-t.test('an editor finds the parameters of a session by name', async (t) => {
+t.test('the editor schema lists session parameters for completion', async (t) => {
   const policies = (schema as any).properties.policies.items.properties
   t.ok(policies.realtime.properties.allow.properties['audio.input.turn_detection.eagerness'])
   t.ok(policies.realtime.properties.fixed.properties.audio.properties.output.properties.voice)

@@ -1,4 +1,4 @@
-// What stops the start: every problem of a policy file by its path, all at once, and no value.
+// Problems of a policy file, which prevent the start: all at once, by path and without values.
 
 import t, { type Test } from 'tap'
 import type { Json, JsonObject } from '../../src/json.ts'
@@ -15,8 +15,10 @@ const entry = (members: JsonObject): Written => ({ entry: members })
 const allowing = (path: string, schema: Json): Written => ({ session: { allow: { [path]: schema } } })
 const fixing = (fixed: Json): Written => ({ session: { fixed } })
 
-/** Each line by as much of it as is expected: what comes after is advice. */
-function tell (t: Test, problems: readonly string[], expected: string | readonly string[], name: string): void {
+/** Each line must start with an expected one; the rest of it is advice. */
+function assertProblems (
+  t: Test, problems: readonly string[], expected: string | readonly string[], name: string
+): void {
   const beginnings = [expected].flat()
   t.strictSame(
     problems.map((line) => beginnings.find((beginning) => line.startsWith(beginning)) ?? line).sort(),
@@ -25,7 +27,7 @@ function tell (t: Test, problems: readonly string[], expected: string | readonly
   )
 }
 
-t.test('a text that is no policy file does not load', async (t) => {
+t.test('fault 42: a text that is not a policy file does not load', async (t) => {
   const rows: [text: string, problems: string[]][] = [
     ['', [' must be object']],
     ['[]', [' must be object']],
@@ -33,37 +35,38 @@ t.test('a text that is no policy file does not load', async (t) => {
     ['a: 1\na: 2', ['line 2 is not YAML: DUPLICATE_KEY']],
     ['a: 1\n---\na: 2', ['line 2 is not YAML: MULTIPLE_DOCS']],
     ['callers: []\npolicies: !secret x', ['line 2 is not YAML: TAG_RESOLVE_FAILED']],
-    ['callers: *nobody', [' has an alias that leads nowhere']],
+    ['callers: *nobody', [' has an alias to nothing']],
     ['{}', ['callers is missing', 'policies is missing']],
     [
       '{"callers": [], "policies": [], "polices": 1}',
       ['polices is not a known key', 'callers must not be empty', 'policies must not be empty']
     ],
     ['{"callers": [7, {}, {"jwt": {"issuer": ""}}], "policies": [null]}', [
-      'callers.0 must be object', 'callers.1 must not be empty', 'callers.2.jwt.issuer must NOT have fewer than 1 characters', 'policies.0 must be object'
+      'callers.0 must be object', 'callers.1 must not be empty',
+      'callers.2.jwt.issuer must NOT have fewer than 1 characters', 'policies.0 must be object'
     ]]
   ]
   for (const [text, problems] of rows) {
     const reading = read(text)
-    tell(t, lines(reading.problems), problems, text)
+    assertProblems(t, lines(reading.problems), problems, text)
     t.equal(reading.policies, null)
     t.equal(reading.callers, null)
   }
 })
 
-const MEANS_NOTHING = 'means nothing beside deny: true'
+const NO_EFFECT = 'has no effect with deny: true'
 const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ['a policy without when', entry({ when: undefined as unknown as Json }), 'policies.0.when is missing'],
   ['when: {}', entry({ when: {} }), 'policies.0.when must not be empty'],
-  ['a when that is a word', entry({ when: 'everybody' }), 'policies.0.when has none of the forms that it may have'],
+  ['a when that is a word', entry({ when: 'everybody' }), 'policies.0.when must be one of: '],
   ['an empty list in when', entry({ when: { plan: [] } }), 'policies.0.when.plan must not be empty'],
   [
     'an object in when', entry({ when: { plan: { a: 1 } } }),
-    'policies.0.when.plan has none of the forms that it may have'
+    'policies.0.when.plan must be one of: '
   ],
   [
     'no limits', entry({ limits: undefined as unknown as Json }),
-    'policies.0 needs limits: (limits: none says in writing that there are none)'
+    'policies.0 needs limits: (write limits: none for no limits)'
   ],
   ['empty limits', entry({ limits: {} }), 'policies.0.limits must not be empty'],
   ['an empty total', entry({ limits: { total: {} } }), 'policies.0.limits.total must not be empty'],
@@ -75,11 +78,11 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ['no limits for guests', entry({ when: 'guest', limits: 'none' }), 'policies.0.limits cannot be none for guests'],
   [
     'a policy without a kind', { entry: { realtime: undefined as unknown as Json } },
-    'policies.0 names no session kind: say realtime, transcription, translation, or deny: true'
+    'policies.0 has no session kind: add realtime, transcription, translation, or deny: true'
   ],
   [
     'a denial that grants', entry({ deny: true, limits: { day: 1 } }),
-    [`policies.0.realtime ${MEANS_NOTHING}`, `policies.0.limits ${MEANS_NOTHING}`]
+    [`policies.0.realtime ${NO_EFFECT}`, `policies.0.limits ${NO_EFFECT}`]
   ],
   ['deny: false', entry({ deny: false }), 'policies.0.deny must be true'],
   [
@@ -92,12 +95,12 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
       ...['ignore', 'prompts', 'hide'].map((key) => `${AT}.${key} must not be empty`)
     ]],
   [
-    'a list that says something twice', { session: { ignore: ['a', 'a'] } },
+    'a list with duplicates', { session: { ignore: ['a', 'a'] } },
     `${AT}.ignore must NOT have duplicate items (items ## 1 and 0 are identical)`
   ],
   [
-    'a path that is none', { session: { allow: { 'a..b': true }, ignore: ['.a'] } },
-    [`${AT}.allow.a..b is no dotted path`, `${AT}.ignore.0 is not of the form`]
+    'an invalid path', { session: { allow: { 'a..b': true }, ignore: ['.a'] } },
+    [`${AT}.allow.a..b is no dotted path`, `${AT}.ignore.0 has the wrong form`]
   ],
   [
     'a lifetime beyond what upstream takes', { session: { expires_after: { default: 9, max: 7201 } } },
@@ -141,11 +144,11 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
     session: { fixed: { audio: { output: { speed: 1 } } }, default_prompt: 'p' },
     prompts: { p: { session: { audio: { output: { speed: 1 } } } } }
   }, `prompts.p.session.audio.output.speed is fixed by ${AT}: leave it to one of them`],
-  ['prompts that are nowhere', { session: { prompts: ['p'], default_prompt: 'q' } }, [
+  ['unknown prompts', { session: { prompts: ['p'], default_prompt: 'q' } }, [
     `${AT}.prompts.0 names a prompt that is not under prompts:`,
     `${AT}.default_prompt names a prompt that is not under prompts:`
   ]],
-  ['prompt said twice over', {
+  ['prompt set twice', {
     session: { prompts: ['p'], allow: { prompt: { const: null } }, ignore: ['prompt.x'] },
     prompts: { p: { session: {} } }
   },
@@ -181,7 +184,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
     `${AT}.allow.tracing ${UNTYPED}`
   ],
   [
-    'an object closed by another word', allowing('tracing', { type: 'object', unevaluatedProperties: false }),
+    'an object closed by another keyword', allowing('tracing', { type: 'object', unevaluatedProperties: false }),
     `${AT}.allow.tracing ${OPEN}`
   ],
   [
@@ -321,7 +324,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ],
 
   [
-    'a keyword that is misspelt', allowing('model', { type: 'string', maxLenght: 7 }),
+    'a misspelt keyword', allowing('model', { type: 'string', maxLenght: 7 }),
     `${AT}.allow.model ${NO_JSON_SCHEMA} strict mode: unknown keyword: "maxLenght"`
   ],
   [
@@ -330,16 +333,16 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ],
   [
     'an empty enum', allowing('model', { enum: [] }),
-    `${AT}.allow.model ${NO_JSON_SCHEMA} has a keyword whose value is none for it, such as an empty enum or a broken pattern`
+    `${AT}.allow.model ${NO_JSON_SCHEMA} has a keyword whose value is none for it`
   ],
   [
     'a format', allowing('model', { type: 'string', format: 'email' }),
     `${AT}.allow.model ${NO_JSON_SCHEMA} names a format, and formats are not checked`
   ],
-  ['a schema that is a word', allowing('model', 'string'), `${AT}.allow.model has none of the forms that it may have`],
+  ['a schema that is a word', allowing('model', 'string'), `${AT}.allow.model must be one of: `],
   [
     'a variable that is no schema', { prompts: { p: { variables: { x: { type: 'text' } }, session: {} } } },
-    `prompts.p.variables.x ${NO_JSON_SCHEMA} /type must be equal to one of the allowed values, /type must be array, /type must match a schema in anyOf`
+    `prompts.p.variables.x ${NO_JSON_SCHEMA} /type must be equal to one of the allowed values`
   ],
 
   [
@@ -370,7 +373,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
     instructions: 'You are {{name}.', tools: [{ type: 'function', name: '{{ }}' }], tracing: { group_id: '{{a|{b}}}' }
   }),
   ['instructions', 'tools.0.name', 'tracing.group_id'].map((path) =>
-      `${AT}.fixed.${path} has {{ that begins no template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default`)],
+      `${AT}.fixed.${path} has {{ that begins no template`)],
   ['a variable that no prompt declares', {
     session: { fixed: { instructions: '{{variables.x|y}}' }, prompts: ['p'] },
     prompts: { p: { variables: { z: true }, session: { tracing: { group_id: '{{variables.x}}' } } } }
@@ -387,25 +390,25 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ['nothing', {}, []]
 ]
 
-t.test('what does not load is told by its path', async (t) => {
-  for (const [name, written, expected] of ROWS) tell(t, problemsOf(written), expected, name)
+t.test('fault 42: each problem is reported by its path', async (t) => {
+  for (const [name, written, expected] of ROWS) assertProblems(t, problemsOf(written), expected, name)
 })
 
-t.test('who is blocked is said by a subject, with or without an issuer, or by a safety identifier', async (t) => {
+t.test('fault 42: a blocked caller is named by subject, with or without issuer, or by safety identifier', async (t) => {
   const blocked = (entry: Json) =>
     lines(read(fileWith({}).replace(/}$/, `,"blocked":[${JSON.stringify(entry)}]}`)).problems)
-  tell(t, blocked({}), ['blocked.0 must not be empty'], 'empty')
-  tell(
+  assertProblems(t, blocked({}), ['blocked.0 must not be empty'], 'empty')
+  assertProblems(
     t,
     blocked({ issuer: 'a' }),
     ['blocked.0.subject must have property subject when property issuer is present'],
     'issuer alone'
   )
-  tell(t, blocked({ safety_identifier: '5F1C' }), ['blocked.0.safety_identifier is not of the form'], 'short')
+  assertProblems(t, blocked({ safety_identifier: '5F1C' }), ['blocked.0.safety_identifier has the wrong form'], 'short')
   t.strictSame(blocked({ issuer: 'a', subject: 'b' }), [])
 })
 
-t.test('each caller entry is one way, with what it needs and nothing else', async (t) => {
+t.test('fault 42: each caller entry has exactly one kind, with its keys and no others', async (t) => {
   const forward = { issuer: 'app', url: 'http://app/me', pass: [], subject: '/id' }
   const rows: [entry: Json, problems: string[]][] = [
     [{ guest: { x: 1 } }, ['callers.0.guest.x is not a known key']],
@@ -414,55 +417,55 @@ t.test('each caller entry is one way, with what it needs and nothing else', asyn
     [{ jwt: {} }, ['callers.0.jwt.issuer is missing']],
     [{ jwt: { issuer: 'a', algorithms: ['none'] } }, ['callers.0.jwt.algorithms.0 must be one of ']],
     [{ forward }, ['callers.0.forward.pass must not be empty']],
-    [{ forward: { ...forward, pass: ['cookie'], subject: 'id' } }, ['callers.0.forward.subject is not of the form']]
+    [{ forward: { ...forward, pass: ['cookie'], subject: 'id' } }, ['callers.0.forward.subject has the wrong form']]
   ]
   for (const [entry, problems] of rows) {
     const reading = read(JSON.stringify({ callers: [entry], policies: [{ name: 'a', when: 'any', deny: true }] }))
-    tell(t, lines(reading.problems), problems, JSON.stringify(entry))
+    assertProblems(t, lines(reading.problems), problems, JSON.stringify(entry))
     t.equal(reading.callers, null)
   }
 })
 
-t.test('names that would reach a prototype have no place anywhere', async (t) => {
+t.test('fault 42: keys that would reach a prototype are refused anywhere', async (t) => {
   for (const name of ['__proto__', 'constructor', 'prototype']) {
     t.strictSame(lines(
       read(`policies: [{ realtime: { fixed: { tools: [{ ${name}: { x: 1 } }] } } }]\n${name}: 1`).problems
     ), [
-      `policies.0.realtime.fixed.tools.0.${name} is not a name that may be used`, `${name} is not a name that may be used`
+      `policies.0.realtime.fixed.tools.0.${name} is a reserved name`, `${name} is a reserved name`
     ])
   }
   t.equal(({} as JsonObject).x, undefined)
 })
 
-t.test('numbers that JSON cannot write are none', async (t) => {
+t.test('fault 42: numbers that JSON cannot represent are refused', async (t) => {
   t.strictSame(
     lines(read('a: [.inf, { b: -.inf }]\nc: .nan').problems),
-    ['a.0', 'a.1.b', 'c'].map((path) => `${path} is not a number that JSON can write`)
+    ['a.0', 'a.1.b', 'c'].map((path) => `${path} is not a number that JSON can represent`)
   )
 })
 
-t.test('a few lines do not become gigabytes, nor a file its own part', async (t) => {
+t.test('fault 42: aliases can neither expand without bound nor contain themselves', async (t) => {
   const list = Array.from({ length: 30 }, (_, i) =>
     i === 0 ? 'x0: &x0 [a, a]' : `x${i}: &x${i} [*x${i - 1}, *x${i - 1}]`).join('\n')
   const merged = Array.from({ length: 30 }, (_, i) =>
     i === 0 ? 'x0: &x0 { k: v }' : `x${i}: &x${i} { a: { <<: *x${i - 1} }, b: { <<: *x${i - 1} } }`).join('\n')
   for (const text of [list, merged, 'callers: &a { b: *a }', 'callers: &a [*a]']) {
-    tell(
+    assertProblems(
       t,
       lines(read(text).problems),
-      ' has an alias that leads nowhere or into itself, far too many of them, or is far too deep',
+      ' has an alias to nothing or into itself, too many aliases, or is nested too deeply',
       text.slice(0, 20)
     )
   }
 })
 
-t.test('a slip that spoils all that follows is told once', async (t) => {
+t.test('fault 42: a syntax error that breaks the rest is reported once', async (t) => {
   for (const text of ['['.repeat(1000), '['.repeat(100_000) + ']'.repeat(100_000)]) {
-    tell(t, lines(read(text).problems), ['line 1 is not YAML: '], text.slice(0, 20))
+    assertProblems(t, lines(read(text).problems), ['line 1 is not YAML: '], text.slice(0, 20))
   }
 })
 
-t.test('a schema that refers to itself is looked into once', async (t) => {
+t.test('fault 42: a recursive schema is checked once', async (t) => {
   const properties = Object.fromEntries('abcdefgh'.split('').map((key) => [key, { $ref: '#' }]))
   t.strictSame(problemsOf(allowing('brand_new', { type: 'object', additionalProperties: false, properties })), [])
   t.strictSame(problemsOf(
@@ -470,17 +473,18 @@ t.test('a schema that refers to itself is looked into once', async (t) => {
   ), [`${AT}.allow.brand_new ${UNTYPED}`])
 })
 
-t.test('edge L10: an $id of the whole, or as the name of a member, loads', async (t) => {
+t.test('edge L10: an $id at the root, or as the name of a member, loads', async (t) => {
   const properties = { $id: { const: 1 }, x: { enum: [{ $id: 'x' }] } }
   t.strictSame(problemsOf(
     allowing('brand_new', { $id: 'https://a.example/', type: 'object', additionalProperties: false, properties })
   ), [])
 })
 
-t.test('edge L8: a pattern that one string may keep busy for minutes loads with a warning', async (t) => {
+t.test('edge L8: a pattern that may backtrack for minutes loads with a warning', async (t) => {
   const warningsOf = (schema: Json) => lines(read(fileWith(allowing('model', schema))).warnings)
   const slow = [
-    `${AT}.allow.model has a pattern with a repetition inside another one: if both can take the same text, one string of a client may hold up all requests`
+    `${AT}.allow.model has a pattern with a repetition inside another one: if both can take the same text, ` +
+      'one string of a client may hold up all requests'
   ]
   t.strictSame(warningsOf({ type: 'string', pattern: '^(a+)+$' }), slow)
   t.strictSame(warningsOf({ anyOf: [{ type: 'string', pattern: '^([a-z]*)*$' }] }), slow)
@@ -496,14 +500,14 @@ t.test('edge L8: a pattern that one string may keep busy for minutes loads with 
   }
 })
 
-t.test('a guest does not load without a safety identifier secret', async (t) => {
+t.test('fault 42: guests need a safety identifier secret', async (t) => {
   t.strictSame(
     problemsOf({}, { hasSafetyIdentifierSecret: false }),
     ['callers.1.guest needs SAFETY_IDENTIFIER_SECRET: the plain hash of an address can be reversed']
   )
 })
 
-t.test('a secret that cannot be read is told by its name', async (t) => {
+t.test('fault 42: an unreadable secret is reported by name', async (t) => {
   const missing = {
     env: (name: string): string => { throw new Error(`names ${name}, which is not set in the environment`) },
     file: (): string => { throw new Error('names a file that cannot be read') }
@@ -520,8 +524,8 @@ t.test('a secret that cannot be read is told by its name', async (t) => {
   ])
 })
 
-t.test('what an upstream of the legacy API cannot carry does not load for one', async (t) => {
-  const said = 'cannot be said to an upstream of OPENAI_MINT_API=sessions'
+t.test('fault 42: settings that the legacy API cannot express do not load for it', async (t) => {
+  const UNSUPPORTED = 'cannot be said to an upstream of OPENAI_MINT_API=sessions'
   const vad = {
     type: 'object',
     additionalProperties: false,
@@ -530,11 +534,11 @@ t.test('what an upstream of the legacy API cannot carry does not load for one', 
   const rows: [Written, string[]][] = [
     [{ kind: 'translation', session: { fixed: { model: 'm' } } }, [
       'policies.0.translation cannot be minted with OPENAI_MINT_API=sessions',
-      `policies.0.translation.fixed.model ${said}`
+      `policies.0.translation.fixed.model ${UNSUPPORTED}`
     ]],
     [
       fixing({ reasoning: { effort: 'low' }, tools: [{ type: 'mcp', server_label: 'crm' }] }),
-      [`${AT}.fixed.reasoning.effort ${said}`, `${AT}.fixed.tools ${said}`]
+      [`${AT}.fixed.reasoning.effort ${UNSUPPORTED}`, `${AT}.fixed.tools ${UNSUPPORTED}`]
     ],
     [{
       session: { defaults: { parallel_tool_calls: true }, prompts: ['p'] },
@@ -543,17 +547,17 @@ t.test('what an upstream of the legacy API cannot carry does not load for one', 
       }
     },
     [
-        `${AT}.defaults.parallel_tool_calls ${said}`,
-        `prompts.p.session.audio.input.turn_detection.idle_timeout_ms ${said}`
+        `${AT}.defaults.parallel_tool_calls ${UNSUPPORTED}`,
+        `prompts.p.session.audio.input.turn_detection.idle_timeout_ms ${UNSUPPORTED}`
     ]],
-    [allowing('reasoning.effort', { enum: ['low'] }), [`${AT}.allow.reasoning.effort ${said}`]],
+    [allowing('reasoning.effort', { enum: ['low'] }), [`${AT}.allow.reasoning.effort ${UNSUPPORTED}`]],
     [
       allowing('audio.input.turn_detection', { anyOf: [{ type: 'null' }, vad] }),
-      [`${AT}.allow.audio.input.turn_detection ${said}`]
+      [`${AT}.allow.audio.input.turn_detection ${UNSUPPORTED}`]
     ],
     [
       allowing('audio.input.noise_reduction', { enum: [null, { type: 'near_field', strength: 1 }] }),
-      [`${AT}.allow.audio.input.noise_reduction ${said}`]
+      [`${AT}.allow.audio.input.noise_reduction ${UNSUPPORTED}`]
     ],
     [{
       session: {
@@ -565,12 +569,12 @@ t.test('what an upstream of the legacy API cannot carry does not load for one', 
     }, []]
   ]
   for (const [written, expected] of rows) {
-    tell(t, problemsOf(written, { legacyOnly: true }), expected, JSON.stringify(written))
+    assertProblems(t, problemsOf(written, { legacyOnly: true }), expected, JSON.stringify(written))
     t.strictSame(problemsOf(written), [])
   }
 })
 
-t.test('two policies do not share a name', async (t) => {
+t.test('fault 42: policy names are unique', async (t) => {
   const denial = { name: 'a', when: 'any', deny: true }
   t.strictSame(lines(read(
     JSON.stringify({ callers: [{ guest: {} }], policies: [denial, denial, { ...denial, name: 'b' }, denial] })
@@ -578,7 +582,7 @@ t.test('two policies do not share a name', async (t) => {
   ['policies.1.name is the name of another policy too', 'policies.3.name is the name of another policy too'])
 })
 
-t.test('everything that is wrong is told at once, whatever kind of wrong it is', async (t) => {
+t.test('fault 42: problems of all kinds are reported at once', async (t) => {
   const { problems, policies, callers } = read(JSON.stringify({
     callers: [{ jwt: { issuer: 'https://auth.example.com/' } }],
     polices: [],
@@ -606,7 +610,7 @@ t.test('everything that is wrong is told at once, whatever kind of wrong it is',
     ],
     blocked: []
   }))
-  tell(t, lines(problems), [
+  assertProblems(t, lines(problems), [
     'blocked must not be empty',
     'policies.0.realtime.allow.model is fixed too: allow it or fix it',
     'policies.0.realtime.ignore must not be empty',
@@ -617,15 +621,15 @@ t.test('everything that is wrong is told at once, whatever kind of wrong it is',
     `policies.3.realtime.allow.tools ${TOOLS}`,
     'polices is not a known key',
     'prompts.bad.session must be object',
-    'prompts.with-slip.session.instructions has {{ that begins no template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default'
+    'prompts.with-slip.session.instructions has {{ that begins no template'
   ], 'all at once')
   t.equal(policies, null)
   t.strictSame(
-    callers, [{ jwt: { issuer: 'https://auth.example.com/' } }], 'for what is wrong with them to be told too'
+    callers, [{ jwt: { issuer: 'https://auth.example.com/' } }], 'so that their problems are reported too'
   )
 })
 
-t.test('no value of the file is ever told', async (t) => {
+t.test('fault 42: no value of the file is ever reported', async (t) => {
   const canary = 'canary'
   const texts = [
     ...[
@@ -674,7 +678,7 @@ t.test('no value of the file is ever told', async (t) => {
   }
 })
 
-t.test('aliases are not judged where only a request can show what is reachable', async (t) => {
+t.test('fault 42: aliases are not checked if the models depend on the request', async (t) => {
   const schema = { type: 'object', additionalProperties: false, properties: { model: { type: 'string' } } }
   t.strictSame(problemsOf(
     { kind: 'transcription', session: { allow: { 'audio.input.transcription': schema }, aliases: { old: 'new' } } }
@@ -689,7 +693,7 @@ t.test('aliases are not judged where only a request can show what is reachable',
   )
 })
 
-t.test('schemas that are closed, by whatever words, load', async (t) => {
+t.test('fault 42: closed schemas load, whatever keywords close them', async (t) => {
   const closed = { type: 'object', additionalProperties: false, properties: { group_id: { type: 'string' } } }
   const schemas: Json[] = [
     true, { type: 'string' }, { enum: [{ a: 1 }, null] }, {
@@ -706,7 +710,7 @@ t.test('schemas that are closed, by whatever words, load', async (t) => {
   for (const schema of schemas) t.strictSame(problemsOf(allowing('brand_new', schema)), [], JSON.stringify(schema))
 })
 
-t.test('schemas that fix the type of every tool load', async (t) => {
+t.test('edge L3: schemas that fix the type of every tool load', async (t) => {
   const fixed = { properties: { type: { const: 'function' } } }
   const item = { type: 'object', additionalProperties: true, required: ['type'], ...fixed }
   const schemas: Json[] = [
@@ -746,7 +750,7 @@ t.test('schemas that fix the type of every tool load', async (t) => {
   for (const schema of schemas) t.strictSame(problemsOf(allowing('tools', schema)), [], JSON.stringify(schema))
 })
 
-t.test('a session kind without a word loads, and a file in JSON with tabs too', async (t) => {
+t.test('fault 42: an empty session kind loads, and so does JSON with tabs', async (t) => {
   t.equal(rulesOf({}).kind, 'realtime')
   t.strictSame(lines(read(JSON.stringify(JSON.parse(fileWith({})), null, '\t')).problems), [])
 })

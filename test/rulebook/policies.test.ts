@@ -1,4 +1,4 @@
-// A whole policy file, as an operator writes it: it loads, as YAML is meant to be read, and with the warnings it should have.
+// Complete policy files, as an operator writes them: how they load, and with which warnings.
 
 import t from 'tap'
 import { type Caller, createCaller } from '../../src/callers/caller.ts'
@@ -6,7 +6,7 @@ import { selectPolicy } from '../../src/policy/select.ts'
 import { ask, fileWith, lines, outcome, read, rulesOf } from '../policy/harness.ts'
 
 const EXAMPLE = `
-callers:                                   # who may call; a request is judged by the credential it presents
+callers:                                   # who may call; the request's credential selects the entry
   - jwt:
       issuer: https://auth.example.com/
       audience: voice-app
@@ -14,16 +14,32 @@ callers:                                   # who may call; a request is judged b
       require: { azp: [web, ios] }
       type: at+jwt
       clock_tolerance: 30
-  - jwt: { issuer: internal, secret_env: [JWT_NEW, JWT_OLD], require: { aud2: voice }, max_lifetime: 3600, cookie: token }
+  - jwt:
+      issuer: internal
+      secret_env: [JWT_NEW, JWT_OLD]
+      require: { aud2: voice }
+      max_lifetime: 3600
+      cookie: token
   - forward: { issuer: app, url: http://app:3000/api/me, cookie: sid, pass: [cookie], subject: /id }
-  - introspection: { issuer: https://other.example.com/, url: https://other.example.com/introspect, client_id: mint, client_secret_env: X }
-  - gateway: { issuer: gateway, header: x-auth-request-user, from: [10.0.0.0/8], secret_header: x-gateway-secret, secret_env: Y }
+  - introspection:
+      issuer: https://other.example.com/
+      url: https://other.example.com/introspect
+      client_id: mint
+      client_secret_env: X
+  - gateway:
+      issuer: gateway
+      header: x-auth-request-user
+      from: [10.0.0.0/8]
+      secret_header: x-gateway-secret
+      secret_env: Y
   - guest: {}
 
 prompts:
   support:
     variables: { product: { type: string, maxLength: 40 } }
-    session: { instructions: "You help {{/app_metadata/name|our customer}} with {{variables.product}}.", tools: [ { type: function, name: find } ] }
+    session:
+      instructions: You help {{/app_metadata/name|our customer}} with {{variables.product}}.
+      tools: [ { type: function, name: find } ]
   pmpt_68ab@2:
     session: { audio: { input: { noise_reduction: { type: near_field } } } }
 
@@ -59,19 +75,29 @@ policies:
       fixed:
         model: gpt-realtime-2.1-mini
         instructions: You are Ada, the voice agent of {{/org/name|nobody}}.
-        tools: [ { type: mcp, server_label: crm, server_url: https://mcp.example.com, headers: { X-Key: { $env: MCP_KEY } } } ]
-blocked: [ { subject: "auth0|123" }, { issuer: https://auth.example.com/, subject: u-9 }, { safety_identifier: ${'5f1c'.repeat(16)} } ]
+        tools:
+          - type: mcp
+            server_label: crm
+            server_url: https://mcp.example.com
+            headers: { X-Key: { $env: MCP_KEY } }
+blocked:
+  - { subject: "auth0|123" }
+  - { issuer: https://auth.example.com/, subject: u-9 }
+  - { safety_identifier: ${'5f1c'.repeat(16)} }
 `
 
 const callerOf = (claims: Caller['claims'], issuer = 'https://auth.example.com/'): Caller =>
   createCaller(issuer, 'u1', claims)
 
-t.test('the file that the design shows loads whole', async (t) => {
+t.test('fault 42: a policy file with every feature loads', async (t) => {
   const { policies, problems, callers, warnings } = read(EXAMPLE)
   t.strictSame(lines(problems), [])
   t.strictSame(
     lines(warnings),
-    ['policies.2.realtime.fixed.tools.0.headers is left out of our answers, but the live session may still show it to the client']
+    [
+      'policies.2.realtime.fixed.tools.0.headers is left out of our answers, ' +
+        'but the live session may still show it to the client'
+    ]
   )
   t.equal(callers?.length, 6)
   t.ok(Object.isFrozen(policies) && Object.isFrozen(policies?.policies[1]?.sessions.realtime?.fixed.source))
@@ -95,9 +121,7 @@ t.test('the file that the design shows loads whole', async (t) => {
     model: 'gpt-4o-realtime-preview',
     voice: 'cedar',
     temperature: 0.8,
-    prompt: {
-      id: 'support', variables: { product: 'bikes' }
-    }
+    prompt: { id: 'support', variables: { product: 'bikes' } }
   }, { legacy: true, claims }), {
     session: {
       audio: { output: { voice: 'cedar' } },
@@ -115,7 +139,7 @@ t.test('the file that the design shows loads whole', async (t) => {
   t.equal(outcome(rules, {}, { claims: { ...claims, org: {} } }), '403 policy_violation null')
 })
 
-t.test('anchors and merge keys are read as YAML means them', async (t) => {
+t.test('fault 42: anchors and merge keys work as in YAML', async (t) => {
   const { policies, problems } = read(`
 callers: [ { guest: {} } ]
 policies:
@@ -143,7 +167,7 @@ policies:
   )
 })
 
-t.test('secrets are put in place, and known as such', async (t) => {
+t.test('fault 42: secrets are filled in', async (t) => {
   const rules = rulesOf({
     session: {
       fixed: {
@@ -163,7 +187,7 @@ t.test('secrets are put in place, and known as such', async (t) => {
   })
 })
 
-t.test('what may be meant otherwise loads with a warning', async (t) => {
+t.test('fault 42: probable mistakes load with a warning', async (t) => {
   const shown = 'is left out of our answers, but the live session may still show it to the client'
   const unknown = 'is no path that this version knows: it is sent as written'
   const { problems, warnings } = read(fileWith({
@@ -191,14 +215,14 @@ t.test('what may be meant otherwise loads with a warning', async (t) => {
     'policies.0.realtime.fixed.brand_new.deep ' + unknown,
     'policies.0.realtime.fixed.tools.0.authorization ' + shown,
     'policies.0.realtime.hide brand_newer is no path that this version knows',
-    'policies.0.when asks /user_metadata/plan, which users can write themselves',
+    'policies.0.when uses /user_metadata/plan, which users can write themselves',
     'prompts.p.session reads /user_metadata/x, which users can write themselves',
     'prompts.p.session.audio.input ' + unknown,
     'prompts.p.session.newest ' + unknown
   ])
 })
 
-t.test('a policy for guests where there can be none loads with a warning', async (t) => {
+t.test('fault 42: a policy for guests without a guest entry loads with a warning', async (t) => {
   const { problems, warnings } = read(
     fileWith({ entry: { when: 'guest', limits: { day: 1 } } }).replace(',{"guest":{}}', '')
   )
@@ -206,7 +230,7 @@ t.test('a policy for guests where there can be none loads with a warning', async
   t.match(lines(warnings), [/^policies\.0 is for guests, but callers: has no guest/])
 })
 
-t.test('limits: none, a guest\'s limits and a denial load', async (t) => {
+t.test('fault 42: limits: none, a guest\'s limits and a total load', async (t) => {
   for (const entry of [
     { limits: 'none' }, { when: 'guest', limits: { hour: 1 } }, { limits: { total: { minute: 1 } } }
   ]) t.strictSame(read(fileWith({ entry })).problems, [])

@@ -10,7 +10,7 @@ callers: [ { jwt: { issuer: 'https://a.test/', audience: voice, secret_env: SECR
 policies: [ { name: everyone, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1 } } } ]
 `
 
-t.test('a policy file that is not there, or says nothing, does not open', async (t) => {
+t.test('fault 42: a missing or empty policy file does not open', async (t) => {
   const folder = t.testdir({ 'empty.yaml': '' })
   for (const name of ['empty.yaml', 'nowhere.yaml']) {
     const path = join(folder, name)
@@ -19,7 +19,7 @@ t.test('a policy file that is not there, or says nothing, does not open', async 
   }
 })
 
-t.test('one that was just opened is the first of its kind', async (t) => {
+t.test('fault 42: a rulebook opens as generation 1', async (t) => {
   const path = join(t.testdir({ 'ephemint.yaml': POLICY }), 'ephemint.yaml')
   const rulebook = openRulebook(
     path, { ...policyEnvironment({ SECRET: 'x'.repeat(32) }, path), log, keySets: createKeySets({ log }) }

@@ -8,8 +8,8 @@ t.test('what is said elsewhere, and what only helps to find a fault, is not show
 
 t.test('a log entry is one line of words and facts', async (t) => {
   t.equal(
-    readable('{"level":30,"time":"2026","generation":2,"msg":"policy file taken over"}'),
-    'info: policy file taken over generation=2'
+    readable('{"level":30,"time":"2026","generation":2,"msg":"policy file reloaded"}'),
+    'info: policy file reloaded generation=2'
   )
   t.equal(
     readable('{"level":40,"time":"2026","path":"callers.0","reason":null,"msg":"policy file: is odd"}'),

@@ -1,4 +1,4 @@
-// What is said of a file that does not meet its schema: where, and what to write instead. Never a value.
+// Faults of a file by its schema: where they are, and what to write instead. Never a value.
 
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import fc from 'fast-check'
@@ -7,26 +7,27 @@ import Type from 'typebox'
 import { Check } from 'typebox/value'
 import { PolicyFile } from '../../src/policy/schema.ts'
 import { faultFinder } from '../../src/schema/faults.ts'
-import { type Node, wordsFor } from '../../src/schema/words.ts'
+import { describeSchema, type SchemaNode } from '../../src/schema/words.ts'
 import { times } from '../support/times.ts'
 
 const findFaults = faultFinder(PolicyFile)
 const policy = { name: 'p', when: 'any', limits: 'none', realtime: {} }
 
-function told (file: object): string[] {
+function problemsOf (file: object): string[] {
   return findFaults({ callers: [{ guest: {} }], policies: [policy], ...file }).map(
     ({ path, problem }) => `${path.join('.')} ${problem}`
   )
 }
 
-t.test('each fault says what to write instead', async (t) => {
+t.test('fault 42: each fault names what to write instead', async (t) => {
   const policies = (changes: object) => ({ policies: [{ ...policy, ...changes }] })
-  const rows: [file: object, told: string][] = [
-    [{ polices: [] }, 'polices is not a known key: here may stand callers, prompts, policies, blocked'],
-    [{ callers: [{ guest: { canary: 1 } }] }, 'callers.0.guest.canary is not a known key: nothing may stand here'],
-    [{ callers: [{}] }, 'callers.0 must not be empty: say jwt, forward, introspection, gateway, guest'],
+  const rows: [file: object, line: string][] = [
+    [{ polices: [] }, 'polices is not a known key: allowed here are callers, prompts, policies, blocked'],
+    [{ callers: [{ guest: { canary: 1 } }] }, 'callers.0.guest.canary is not a known key: no keys are allowed here'],
+    [{ callers: [{}] }, 'callers.0 must not be empty: add jwt, forward, introspection, gateway, guest'],
     [
-      { callers: [{ guest: {}, jwt: { issuer: 'i' } }] }, 'callers.0 must name one alone: make each an entry of its own'
+      { callers: [{ guest: {}, jwt: { issuer: 'i' } }] },
+      'callers.0 must have exactly one key: make each an entry of its own'
     ],
     [
       { callers: [{ jwt: {} }] },
@@ -34,19 +35,18 @@ t.test('each fault says what to write instead', async (t) => {
     ],
     [
       { callers: [{ jwt: { issuer: 'i', algorithms: ['none'] } }] },
-      'callers.0.jwt.algorithms.0 must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512'
+      'callers.0.jwt.algorithms.0 must be one of ' +
+        'RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512'
     ],
-    [
-      policies({ when: 'canary' }), 'policies.0.when has none of the forms that it may have: "any" or "guest" or object'
-    ],
+    [policies({ when: 'canary' }), 'policies.0.when must be one of: "any" or "guest" or object'],
     [
       policies({ limits: 'canary' }),
-      'policies.0.limits has none of the forms that it may have: "none" or { minute, hour, day, total }'
+      'policies.0.limits must be one of: "none" or { minute, hour, day, total }'
     ],
     [policies({ deny: false }), 'policies.0.deny must be true'],
     [
       policies({ realtime: { allow: {} } }),
-      'policies.0.realtime.allow must not be empty: leave it out, or name something'
+      'policies.0.realtime.allow must not be empty: omit it, or add something'
     ],
     [
       policies({ realtime: { allow: { 'a..b': true } } }),
@@ -54,40 +54,40 @@ t.test('each fault says what to write instead', async (t) => {
     ],
     [
       policies({ realtime: { hide: [] } }),
-      'policies.0.realtime.hide must not be empty: leave it out, or name something'
+      'policies.0.realtime.hide must not be empty: omit it, or add something'
     ],
     [
       policies({ realtime: { hide: ['.canary'] } }),
-      'policies.0.realtime.hide.0 is not of the form that it must have: A dotted path such as audio.output.voice.'
+      'policies.0.realtime.hide.0 has the wrong form: A dotted path such as audio.output.voice.'
     ],
     [policies({ realtime: { expires_after: { max: 9 } } }), 'policies.0.realtime.expires_after.max must be >= 10'],
     [{ blocked: [{ issuer: 'i' }] }, 'blocked.0.subject must have property subject when property issuer is present']
   ]
-  for (const [file, line] of rows) t.same(told(file), [line])
-  t.same(told({}), [])
+  for (const [file, line] of rows) t.same(problemsOf(file), [line])
+  t.same(problemsOf({}), [])
 })
 
-t.test('where nothing describes what is missing, or its form, the schema does', async (t) => {
+t.test('fault 42: without a description, a fault describes the schema', async (t) => {
   const find = faultFinder(
     Type.Object({ a: Type.Integer({ minimum: 1, maximum: 9 }), b: Type.String({ pattern: '^x' }) })
   )
   t.same(
     find({ b: 'canary' }).map(({ problem }) => problem),
-    ['is missing: integer from 1 to 9', 'is not of the form that it must have: ^x']
+    ['is missing: integer from 1 to 9', 'has the wrong form: ^x']
   )
 })
 
-t.test('a schema in words says what may stand there', async (t) => {
-  const rows: [Node, string][] = [
+t.test('fault 42: a schema is described in a few words', async (t) => {
+  const rows: [SchemaNode, string][] = [
     [{}, 'anything'],
     [{ type: 'number', minimum: 0 }, 'number from 0'],
     [{ type: 'array', items: { enum: ['text', 'audio'] } }, 'a list of "text" or "audio"'],
     [{ anyOf: [{ type: 'null' }, { anyOf: [{ type: 'string' }, { type: 'null' }] }] }, 'null or string']
   ]
-  for (const [node, words] of rows) t.equal(wordsFor(node), words)
+  for (const [node, description] of rows) t.equal(describeSchema(node), description)
 })
 
-t.test('the quick look passes what has no fault and nothing else, whatever stands wherever', async () => {
+t.test('fault 42: the fast check passes exactly the files without faults', async () => {
   const good = {
     callers: [
       { jwt: { issuer: 'i', audience: ['a'], algorithms: ['RS256'], require: { plan: 'pro' }, clock_tolerance: 5 } }

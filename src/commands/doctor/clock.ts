@@ -7,7 +7,7 @@ const TOLERANCE_SECONDS = 30
 
 export type Clocks = Readonly<{
   /** A Date header of `who`, of an answer that was asked for at `askedAtMs` and has just come. */
-  hear: (who: string, date: string, askedAtMs: number) => void
+  hear: (who: string, date: string | undefined, askedAtMs: number) => void
   findings: () => Finding[]
 }>
 
@@ -16,7 +16,7 @@ export function compareClocks (now: () => number = Date.now): Clocks {
   return {
     hear: (who, date, askedAtMs) => {
       // Told in whole seconds, and some time between the question and the answer.
-      const seconds = ((askedAtMs + now()) / 2 - Date.parse(date) - 500) / 1000
+      const seconds = ((askedAtMs + now()) / 2 - Date.parse(date ?? '') - 500) / 1000
       if (Number.isFinite(seconds)) ahead.set(who, Math.round(seconds))
     },
     findings: () => {

@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { claimReader } from '../../callers/claims.ts'
-import type { Compiling } from '../../callers/compile.ts'
+import type { CompileContext } from '../../callers/compile.ts'
 import { compileIntrospection } from '../../callers/introspection.ts'
 import { createKeySets } from '../../callers/jwks.ts'
 import { compileJwt } from '../../callers/jwt-entry.ts'
@@ -10,7 +10,7 @@ import type { CallerEntry, ForwardEntry, IntrospectionEntry, JwtEntry } from '..
 import { systemClock } from '../../clock.ts'
 import type { SecretSource } from '../../config/secrets.ts'
 import type { ApiError } from '../../errors.ts'
-import { type Answer, call, readObject } from '../../outbound/request.ts'
+import { type OutboundResponse, readObject, sendRequest } from '../../outbound/request.ts'
 import { silentLog } from '../command.ts'
 import type { Clocks } from './clock.ts'
 import { type Finding, ok, silence, wrong } from './finding.ts'
@@ -106,7 +106,7 @@ async function examineIntrospection (
   const first = await ask(entry.url, clocks).catch((error) => silence(at, where, error))
   if ('state' in first) return first
   try {
-    await compileIntrospection(entry, at, compilingWith(secrets, silentLog)).judge(`ephemint-doctor-${randomUUID()}`)
+    await compileIntrospection(entry, at, compilingWith(secrets, silentLog)).verify(`ephemint-doctor-${randomUUID()}`)
   } catch (error) {
     const { reason } = error as ApiError
     if (reason === 'token_not_active') {
@@ -123,15 +123,15 @@ async function examineIntrospection (
   )
 }
 
-async function ask (url: string, clocks: Clocks): Promise<Answer> {
+async function ask (url: string, clocks: Clocks): Promise<OutboundResponse> {
   const askedAtMs = Date.now()
-  const answer = await call(url, { signal: AbortSignal.timeout(TIMEOUT_MS), maxBytes: MAX_BYTES, closes: true })
+  const answer = await sendRequest(url, { signal: AbortSignal.timeout(TIMEOUT_MS), maxBytes: MAX_BYTES, closes: true })
   clocks.hear(new URL(url).host, answer.date, askedAtMs)
   return answer
 }
 
 /** What is wrong with the entry itself was told when the file was read. */
-function compilingWith (secrets: SecretSource, log: Compiling['log']): Compiling {
+function compilingWith (secrets: SecretSource, log: CompileContext['log']): CompileContext {
   return {
     secrets,
     log,

@@ -6,7 +6,7 @@ const at = (seconds: number) => new Date(NOW + seconds * 1000).toUTCString()
 
 t.test('where nobody says what time it is, that is said', async (t) => {
   const clocks = compareClocks(() => NOW)
-  clocks.hear('one', 'undefined', NOW)
+  clocks.hear('one', undefined, NOW)
   t.match(clocks.findings(), [{ state: 'note', subject: 'clock' }])
 })
 
