@@ -165,7 +165,7 @@ t.test('secrets are put in place, and known as such', async (t) => {
 
 t.test('what may be meant otherwise loads with a warning', async (t) => {
   const shown = 'is left out of our answers, but the live session may still show it to the client'
-  const unknown = 'is no path that this version knows: it is sent as written'
+  const unknown = 'is not a path that this version knows: it is sent as written'
   const { problems, warnings } = read(fileWith({
     session: {
       fixed: {
@@ -190,7 +190,7 @@ t.test('what may be meant otherwise loads with a warning', async (t) => {
     'policies.0.realtime.fixed reads user_metadata, which users can write themselves',
     'policies.0.realtime.fixed.brand_new.deep ' + unknown,
     'policies.0.realtime.fixed.tools.0.authorization ' + shown,
-    'policies.0.realtime.hide brand_newer is no path that this version knows',
+    'policies.0.realtime.hide brand_newer is not a path that this version knows',
     'policies.0.when asks /user_metadata/plan, which users can write themselves',
     'prompts.p.session reads /user_metadata/x, which users can write themselves',
     'prompts.p.session.audio.input ' + unknown,
