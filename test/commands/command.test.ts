@@ -2,11 +2,11 @@ import t from 'tap'
 import { run, silentLog, UsageError } from '../../src/commands/command.ts'
 import { ConfigError } from '../../src/config/environment.ts'
 
-t.test('what nobody foresaw is not made to look like a fault of the user', async (t) => {
+t.test('an unexpected error is thrown, not reported as a mistake of the user', async (t) => {
   await t.rejects(run(async () => { throw new TypeError('ours') }), { message: 'ours' })
 })
 
-t.test('what is wrong for a reason is a message and an exit code', async (t) => {
+t.test('an expected error is a message and an exit code', async (t) => {
   const before = process.exitCode
   t.teardown(() => { process.exitCode = before })
   const said = t.capture(console, 'error')
