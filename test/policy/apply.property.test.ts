@@ -1,5 +1,5 @@
-// For any policy that loads and any request: what is sent upstream is what the policy says, and of the client's values
-// those at allowed paths. Client values carry tokens, so that a leak shows wherever it comes out.
+// For any valid policy and any request: the session sent upstream has the policy's values, and the client's only at
+// allowed paths. Client values contain tokens, so that a leak is visible anywhere in the result.
 
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
@@ -20,7 +20,7 @@ const TOKEN = 'client-token'
 const VARIABLE = 'variable-token'
 const text = { type: 'string', maxLength: 300 }
 
-/** What a policy may say at each path: values that our types take, and a schema to allow it by. */
+/** For each path: valid values, and a schema to allow it by. */
 const COMMON: Record<string, [Json[], Json]> = {
   'audio.input.noise_reduction': [
     [null, { type: 'near_field' }], { enum: [null, { type: 'near_field' }, { type: 'far_field' }] }
@@ -125,7 +125,7 @@ function put (target: JsonObject, path: Path, value: Json): void {
   at[path.at(-1) as string] = value
 }
 
-/** Of paths that touch each other the first stays: the others contradict it. */
+/** Of overlapping paths only the first is kept: the others contradict it. */
 function apart<T> (entries: [string, T][], others: string[] = []): [string, T][] {
   return entries.filter(([path], i) =>
     !others.some((other) => touch(path, other)) && !entries.slice(0, i).some(([other]) => touch(path, other)))
@@ -326,7 +326,7 @@ function bodyOf ({ legacy, parts, names, expiresAfter, prompt, extra, slips }: R
   return { ...body, ...expiresAfter === undefined ? {} : { client_secret: { expires_after: expiresAfter } } }
 }
 
-// The meaning of a policy, said once more and as plainly as can be: what is effective.
+// A second, simpler implementation of the effective session.
 
 class Missing extends Error {}
 
@@ -418,7 +418,7 @@ function pathsSent (value: Json, path: string[] = []): string[] {
 
 type Case = Readonly<{ policy: Said, rules: SessionRules, body: JsonObject, legacy: boolean, claims: JsonObject }>
 
-/** A path at which the client sent what is neither allowed, nor ignored, nor what the policy says there. */
+/** A path with a client value that is neither allowed, nor ignored, nor equal to the policy's. */
 function unheededIn (
   { kind, session }: Said,
   { session: sent, added }: { session: JsonObject, added: readonly Path[] },
@@ -428,17 +428,17 @@ function unheededIn (
     ...Object.keys(session.allow ?? {}), ...(session.ignore ?? []) as string[], ...added.map((path) => path.join('.'))
   ]
   const { type: _, prompt, ...others } = sent
-  const judged = session.prompts === undefined && prompt !== undefined ? { ...others, prompt } : others
-  const variables = Object.keys((judged === others ? (prompt as JsonObject | undefined)?.variables : undefined) ?? {})
+  const checked = session.prompts === undefined && prompt !== undefined ? { ...others, prompt } : others
+  const variables = Object.keys((checked === others ? (prompt as JsonObject | undefined)?.variables : undefined) ?? {})
   if (variables.some((name) => name !== 'product')) return 'a variable that is not declared'
-  return leaves(judged).map(([path, value]) => {
+  return leaves(checked).map(([path, value]) => {
     const alias = path.join('.') === modelPath(kind).join('.')
       ? getIn(session.aliases ?? {}, [String(value)])
       : undefined
     const spoken = [getIn(fixed, path), getIn(profile, path)]
     const isSaid = spoken.some((at) =>
       at !== undefined && (isDeepStrictEqual(at, alias ?? value) || (isObject(at) && isDeepStrictEqual(value, {}))))
-    // An empty object around what may be said says nothing.
+    // An empty object around an allowed path has no effect.
     const isEmpty = isDeepStrictEqual(value, {}) &&
       heeded.some((open) => [...path, ''].join('.') === open.slice(0, path.join('.').length + 1))
     return path.length === 0 || isSaid || isEmpty || heeded.some((open) => `${path.join('.')}.`.startsWith(`${open}.`))
@@ -453,7 +453,7 @@ function hasNonFinite (value: Json): boolean {
     : typeof value === 'number' && !Number.isFinite(value)
 }
 
-/** The refusal, or what is granted. What is no ApiError stays thrown. */
+/** The refusal, or the grant. Other errors are rethrown. */
 function attempt ({ rules, body, legacy, claims }: Case): Granted | ApiError {
   try {
     return ask(rules, body, { legacy, claims })
@@ -516,7 +516,7 @@ function grantFault (granted: Granted, { policy, rules, body, legacy, claims }: 
   return null
 }
 
-/** Undefined where the policy does not load: then there is nothing to be said about it. */
+/** Undefined if the policy is invalid. */
 function rulesFor ({ kind, session, prompts }: Said): SessionRules | undefined {
   const { policies } = read(fileWith({ kind, session, ...Object.keys(prompts).length > 0 && { prompts } }))
   return policies?.policies[0]?.sessions[kind]
@@ -526,7 +526,7 @@ function written ({ fixed, defaults, allowed, prompts }: SessionRules): string {
   return JSON.stringify([fixed, defaults, allowed, ...prompts.values()])
 }
 
-/** With nothing sent the result is defaults ⊕ prompt ⊕ fixed, or refused because a template or our types lack something. */
+/** Without a body: defaults ⊕ prompt ⊕ fixed, or a refusal if a claim is missing or the result is invalid. */
 function silenceFault ({ policy, rules, legacy, claims }: Case): string | null {
   const result = attempt({ policy, rules, legacy, claims, body: legacy ? {} : { session: { type: policy.kind } } })
   const expected = silent(policy, claims)
@@ -541,7 +541,7 @@ function silenceFault ({ policy, rules, legacy, claims }: Case): string | null {
     : `is ${JSON.stringify(result)} where nothing was sent`
 }
 
-/** Null where a template lacks a value. */
+/** Null if a template lacks a value. */
 function silent (policy: Said, claims: JsonObject): JsonObject | null {
   try {
     return effective({ policy, claims, client: {}, added: [] }).session
@@ -552,10 +552,10 @@ function silent (policy: Said, claims: JsonObject): JsonObject | null {
 }
 
 const CASES = times(1000)
-/** One policy is asked this often: to compile it takes most of the time. */
+/** Requests per policy: compiling it takes most of the time. */
 const REQUESTS = 20
 
-t.test('what is sent upstream is what the policy says, and the client where it may speak', async (t) => {
+t.test('the upstream session has values of the policy, and of the client only where allowed', async (t) => {
   const seen = { granted: 0, refused: 0, unloaded: 0 }
   fc.assert(fc.property(said, fc.array(
     fc.tuple(request, claims), { minLength: REQUESTS, maxLength: REQUESTS }
@@ -565,7 +565,7 @@ t.test('what is sent upstream is what the policy says, and the client where it m
     fc.pre(rules !== undefined)
     const before = written(rules)
     for (const [request, claims] of requests) {
-      // Frozen: what would change it throws.
+      // Frozen, so that a write to it throws.
       const one: Case = {
         policy,
         rules,
@@ -582,6 +582,6 @@ t.test('what is sent upstream is what the policy says, and the client where it m
     }
     if (written(rules) !== before) throw new Error('the policy has changed')
   }), { numRuns: Math.ceil(CASES / REQUESTS) })
-  // A property that only ever sees refusals shows nothing.
+  // A property that sees only refusals proves nothing.
   t.ok(seen.granted > CASES / 10 && seen.refused > CASES / 10 && seen.unloaded < CASES / REQUESTS, JSON.stringify(seen))
 })

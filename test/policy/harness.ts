@@ -1,4 +1,4 @@
-// One session policy, compiled as the only one of a policy file, and asked for a session.
+// Compiles one session policy, as the only one of a policy file, and applies it to requests.
 
 import { ApiError } from '../../src/errors.ts'
 import type { JsonObject } from '../../src/json.ts'
@@ -31,7 +31,7 @@ export function read (text: string, surroundings: Partial<PolicySources> = {}): 
   return readPolicies(text, { secrets, legacyOnly: false, hasSafetyIdentifierSecret: true, ...surroundings })
 }
 
-/** What is wrong, as one would see it on a line. */
+/** Problems as printed, one per line. */
 export function lines (faults: readonly Fault[]): string[] {
   return faults.map(({ path, problem }) => `${path} ${problem}`)
 }
@@ -40,7 +40,7 @@ export function problemsOf (written: Written, surroundings?: Partial<PolicySourc
   return lines(read(fileWith(written), surroundings).problems)
 }
 
-/** Throws where the policy does not load. */
+/** Throws if the policy is invalid. */
 export function rulesOf (written: Written, surroundings?: Partial<PolicySources>): SessionRules {
   const { policies, problems } = read(fileWith(written), surroundings)
   if (policies === null) throw new Error(lines(problems).join('\n'))
@@ -59,7 +59,7 @@ export function ask (rules: SessionRules, body: unknown, { legacy = false, claim
   return applyPolicy(rules, { iss: 'https://auth.example.com/', sub: 'u1', ...claims }, request)
 }
 
-/** What is granted, or the refusal as `403 policy_violation session.model`. Anything else that is thrown stays thrown. */
+/** The grant, or the refusal as `403 policy_violation session.model`. Other errors are rethrown. */
 export function outcome (rules: SessionRules, body: unknown, how?: How): Granted | string {
   try {
     return ask(rules, body, how)
