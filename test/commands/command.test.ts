@@ -9,13 +9,13 @@ t.test('an unexpected error is thrown, not reported as a mistake of the user', a
 t.test('an expected error is a message and an exit code', async (t) => {
   const before = process.exitCode
   t.teardown(() => { process.exitCode = before })
-  const said = t.capture(console, 'error')
+  const printed = t.capture(console, 'error')
   for (const [error, code] of [[new UsageError('npm run x'), 2], [new ConfigError(['a', 'b']), 1]] as const) {
     await run(async () => { throw error })
     t.equal(process.exitCode, code)
   }
   await run(async () => 0)
   t.equal(process.exitCode, 0)
-  t.same(said().map(({ args }) => args), [['usage: npm run x'], ['a\nb']])
+  t.same(printed().map(({ args }) => args), [['usage: npm run x'], ['a\nb']])
   silentLog.info()
 })

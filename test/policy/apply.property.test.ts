@@ -137,9 +137,9 @@ function nested (entries: [string, Json][]): JsonObject {
   return session
 }
 
-type Said = { kind: Kind, session: JsonObject, prompts: JsonObject }
+type Parts = { kind: Kind, session: JsonObject, prompts: JsonObject }
 
-const said: fc.Arbitrary<Said> = fc.constantFrom<Kind>('realtime', 'realtime', 'transcription', 'translation')
+const policies: fc.Arbitrary<Parts> = fc.constantFrom<Kind>('realtime', 'realtime', 'transcription', 'translation')
   .chain((kind) => {
     const paths = Object.keys(PATHS[kind])
     const valued = fc.constantFrom(...paths).chain(
@@ -155,7 +155,7 @@ const said: fc.Arbitrary<Said> = fc.constantFrom<Kind>('realtime', 'realtime', '
       nameable: fc.subarray(['helper', 'helper@2', 'other']),
       byDefault: fc.option(fc.constantFrom('helper', 'helper@2', 'other')),
       lifetime: fc.option(fc.tuple(fc.integer({ min: 10, max: 7200 }), fc.integer({ min: 10, max: 7200 })))
-    }).map(({ fixed, defaults, allow, ignore, aliases, profiles, nameable, byDefault, lifetime }): Said => {
+    }).map(({ fixed, defaults, allow, ignore, aliases, profiles, nameable, byDefault, lifetime }): Parts => {
       const model = modelPath(kind).join('.')
       const fix = apart(kind === 'translation' ? [...fixed, ['model', 'gpt-realtime-translate']] : fixed)
       const open = apart(
@@ -190,29 +190,30 @@ const said: fc.Arbitrary<Said> = fc.constantFrom<Kind>('realtime', 'realtime', '
   })
 
 /** A value for the client to send, once the policy is known: right, nearly right, or wrong in a way that shows. */
-type Choice = Readonly<{ how: 'good' | 'said' | 'token' | 'deep' | 'list' | 'near' | 'odd', n: number }>
-const choice: fc.Arbitrary<Choice> = fc.record(
-  { how: fc.constantFrom('good', 'good', 'said', 'said', 'token', 'deep', 'list', 'near', 'odd'), n: fc.nat(1000) }
-)
+type Choice = Readonly<{ how: 'good' | 'configured' | 'token' | 'deep' | 'list' | 'near' | 'odd', n: number }>
+const choice: fc.Arbitrary<Choice> = fc.record({
+  how: fc.constantFrom('good', 'good', 'configured', 'configured', 'token', 'deep', 'list', 'near', 'odd'),
+  n: fc.nat(1000)
+})
 const ODD: Json[] = [
   null, '', 0, -0, -1, 1.5, true, false, [], {}, [[]], [null], 'old-model', Infinity, { type: 'server_vad' },
   { toString: 1 }
 ]
 
-function chosen ({ how, n }: Choice, path: string, { kind, session }: Said): Json {
+function chosen ({ how, n }: Choice, path: string, { kind, session }: Parts): Json {
   const good = PATHS[kind][path]?.[0] ?? [TOKEN]
-  const spoken = [session.fixed, session.defaults].map((part) => getIn(part as Json, split(path))).filter(
+  const configured = [session.fixed, session.defaults].map((part) => getIn(part as Json, split(path))).filter(
     (value) => value !== undefined
   )
   const pick = (values: Json[]): Json => structuredClone(values[n % values.length] as Json)
   switch (how) {
     case 'good': return pick(good)
-    case 'said': return pick(spoken.length > 0 ? spoken : good)
+    case 'configured': return pick(configured.length > 0 ? configured : good)
     case 'token': return `${TOKEN}-${n}`
     case 'deep': return { [`k${n % 3}`]: `${TOKEN}-${n}`, inner: { x: `${TOKEN}-${n}` } }
     case 'list': return [`${TOKEN}-${n}`, { x: `${TOKEN}-${n}` }]
     case 'near': {
-      const value = pick(spoken.length > 0 ? spoken : good)
+      const value = pick(configured.length > 0 ? configured : good)
       if (n % 2 === 0 && !isObject(value)) return typeof value === 'number' ? String(value) : [value]
       return typeof value === 'string'
         ? `${value} ${TOKEN}`
@@ -296,7 +297,7 @@ const claims = fc.record({
   voice: claimText
 }, { requiredKeys: ['sub'] }) as fc.Arbitrary<JsonObject>
 
-function bodyOf ({ legacy, parts, names, expiresAfter, prompt, extra, slips }: Request, policy: Said): JsonObject {
+function bodyOf ({ legacy, parts, names, expiresAfter, prompt, extra, slips }: Request, policy: Parts): JsonObject {
   const { allow, ignore, fixed } = policy.session as { allow?: JsonObject, ignore?: string[], fixed: JsonObject }
   const fixedPaths = leaves(fixed).map(([path]) => path.join('.')).filter(Boolean)
   const open = [...Object.keys(allow ?? {}), ...ignore ?? []]
@@ -309,7 +310,7 @@ function bodyOf ({ legacy, parts, names, expiresAfter, prompt, extra, slips }: R
     if (path === undefined) continue
     const isFree = i < slips || value.how === 'token' || allow?.[path] === true
     put(session, split(path), chosen(
-      isFree ? value : { ...value, how: fixedPaths.includes(path) ? 'said' : 'good' }, path, policy
+      isFree ? value : { ...value, how: fixedPaths.includes(path) ? 'configured' : 'good' }, path, policy
     ))
   }
   if (prompt !== undefined && (!polite || policy.session.prompts !== undefined)) session.prompt = prompt
@@ -355,7 +356,7 @@ function plus (base: Json | undefined, over: Json): Json {
   return { ...base, ...Object.fromEntries(Object.entries(over).map(([key, value]) => [key, plus(base[key], value)])) }
 }
 
-type Effective = Readonly<{ policy: Said, claims: JsonObject, client: JsonObject, added: readonly Path[] }>
+type Effective = Readonly<{ policy: Parts, claims: JsonObject, client: JsonObject, added: readonly Path[] }>
 
 function effective (
   { policy: { kind, session, prompts }, claims, client, added }: Effective
@@ -416,11 +417,11 @@ function pathsSent (value: Json, path: string[] = []): string[] {
     : []
 }
 
-type Case = Readonly<{ policy: Said, rules: SessionRules, body: JsonObject, legacy: boolean, claims: JsonObject }>
+type Case = Readonly<{ policy: Parts, rules: SessionRules, body: JsonObject, legacy: boolean, claims: JsonObject }>
 
 /** A path with a client value that is neither allowed, nor ignored, nor equal to the policy's. */
 function unheededIn (
-  { kind, session }: Said,
+  { kind, session }: Parts,
   { session: sent, added }: { session: JsonObject, added: readonly Path[] },
   { fixed, profile }: { fixed: JsonObject, profile: JsonObject }
 ): string | undefined {
@@ -435,13 +436,13 @@ function unheededIn (
     const alias = path.join('.') === modelPath(kind).join('.')
       ? getIn(session.aliases ?? {}, [String(value)])
       : undefined
-    const spoken = [getIn(fixed, path), getIn(profile, path)]
-    const isSaid = spoken.some((at) =>
+    const configured = [getIn(fixed, path), getIn(profile, path)]
+    const isConfigured = configured.some((at) =>
       at !== undefined && (isDeepStrictEqual(at, alias ?? value) || (isObject(at) && isDeepStrictEqual(value, {}))))
     // An empty object around an allowed path has no effect.
     const isEmpty = isDeepStrictEqual(value, {}) &&
       heeded.some((open) => [...path, ''].join('.') === open.slice(0, path.join('.').length + 1))
-    return path.length === 0 || isSaid || isEmpty || heeded.some((open) => `${path.join('.')}.`.startsWith(`${open}.`))
+    return path.length === 0 || isConfigured || isEmpty || heeded.some((open) => `${path.join('.')}.`.startsWith(`${open}.`))
       ? undefined
       : path.join('.')
   }).find((path) => path !== undefined)
@@ -517,7 +518,7 @@ function grantFault (granted: Granted, { policy, rules, body, legacy, claims }: 
 }
 
 /** Undefined if the policy is invalid. */
-function rulesFor ({ kind, session, prompts }: Said): SessionRules | undefined {
+function rulesFor ({ kind, session, prompts }: Parts): SessionRules | undefined {
   const { policies } = read(fileWith({ kind, session, ...Object.keys(prompts).length > 0 && { prompts } }))
   return policies?.policies[0]?.sessions[kind]
 }
@@ -527,7 +528,7 @@ function written ({ fixed, defaults, allowed, prompts }: SessionRules): string {
 }
 
 /** Without a body: defaults ⊕ prompt ⊕ fixed, or a refusal if a claim is missing or the result is invalid. */
-function silenceFault ({ policy, rules, legacy, claims }: Case): string | null {
+function emptyBodyFault ({ policy, rules, legacy, claims }: Case): string | null {
   const result = attempt({ policy, rules, legacy, claims, body: legacy ? {} : { session: { type: policy.kind } } })
   const expected = silent(policy, claims)
   if (result instanceof ApiError) {
@@ -542,7 +543,7 @@ function silenceFault ({ policy, rules, legacy, claims }: Case): string | null {
 }
 
 /** Null if a template lacks a value. */
-function silent (policy: Said, claims: JsonObject): JsonObject | null {
+function silent (policy: Parts, claims: JsonObject): JsonObject | null {
   try {
     return effective({ policy, claims, client: {}, added: [] }).session
   } catch (error) {
@@ -557,7 +558,7 @@ const REQUESTS = 20
 
 t.test('the upstream session has values of the policy, and of the client only where allowed', async (t) => {
   const seen = { granted: 0, refused: 0, unloaded: 0 }
-  fc.assert(fc.property(said, fc.array(
+  fc.assert(fc.property(policies, fc.array(
     fc.tuple(request, claims), { minLength: REQUESTS, maxLength: REQUESTS }
   ), (policy, requests) => {
     const rules = rulesFor(policy)
@@ -577,7 +578,7 @@ t.test('the upstream session has values of the policy, and of the client only wh
       const result = attempt(one)
       seen[result instanceof ApiError ? 'refused' : 'granted']++
       const fault = (result instanceof ApiError ? refusalFault(result, one) : grantFault(result, one)) ??
-        silenceFault(one)
+        emptyBodyFault(one)
       if (fault !== null) throw new Error(`${fault}\n${JSON.stringify({ ...one, rules: undefined })}`)
     }
     if (written(rules) !== before) throw new Error('the policy has changed')

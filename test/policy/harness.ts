@@ -26,9 +26,9 @@ export function fileWith ({ kind = 'realtime', session = {}, prompts, entry = {}
   )
 }
 
-export function read (text: string, surroundings: Partial<PolicySources> = {}): Reading {
+export function read (text: string, sources: Partial<PolicySources> = {}): Reading {
   const secrets = { env: (name: string) => `secret of ${name}`, file: (path: string) => `secret in ${path}` }
-  return readPolicies(text, { secrets, legacyOnly: false, hasSafetyIdentifierSecret: true, ...surroundings })
+  return readPolicies(text, { secrets, legacyOnly: false, hasSafetyIdentifierSecret: true, ...sources })
 }
 
 /** Problems as printed, one per line. */
@@ -36,13 +36,13 @@ export function lines (faults: readonly Fault[]): string[] {
   return faults.map(({ path, problem }) => `${path} ${problem}`)
 }
 
-export function problemsOf (written: Written, surroundings?: Partial<PolicySources>): string[] {
-  return lines(read(fileWith(written), surroundings).problems)
+export function problemsOf (written: Written, sources?: Partial<PolicySources>): string[] {
+  return lines(read(fileWith(written), sources).problems)
 }
 
 /** Throws if the policy is invalid. */
-export function rulesOf (written: Written, surroundings?: Partial<PolicySources>): SessionRules {
-  const { policies, problems } = read(fileWith(written), surroundings)
+export function rulesOf (written: Written, sources?: Partial<PolicySources>): SessionRules {
+  const { policies, problems } = read(fileWith(written), sources)
   if (policies === null) throw new Error(lines(problems).join('\n'))
   return policies.policies[0]?.sessions[written.kind ?? 'realtime'] as SessionRules
 }
