@@ -442,9 +442,8 @@ function unheededIn (
     // An empty object around an allowed path has no effect.
     const isEmpty = isDeepStrictEqual(value, {}) &&
       heeded.some((open) => [...path, ''].join('.') === open.slice(0, path.join('.').length + 1))
-    return path.length === 0 || isConfigured || isEmpty || heeded.some((open) => `${path.join('.')}.`.startsWith(`${open}.`))
-      ? undefined
-      : path.join('.')
+    const isHeeded = heeded.some((open) => `${path.join('.')}.`.startsWith(`${open}.`))
+    return path.length === 0 || isConfigured || isEmpty || isHeeded ? undefined : path.join('.')
   }).find((path) => path !== undefined)
 }
 
