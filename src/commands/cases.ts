@@ -1,4 +1,4 @@
-// An operator's own table: who asks for what, and what must come of it. Judged without a key and without a network.
+// An operator's test cases for a policy file: a caller, a request and the expected decision. Needs no key, no network.
 
 import { isDeepStrictEqual } from 'node:util'
 import Type, { type Static } from 'typebox'
@@ -10,11 +10,11 @@ import { KINDS } from '../realtime/session.ts'
 import { faultFinder } from '../schema/faults.ts'
 import type { Fault } from '../schema/report.ts'
 import { parseYaml } from '../schema/yaml.ts'
-import { callerOf, decide, type Decided, masked, type Route, ROUTE_NAMES, routeNamed } from './dry-run.ts'
+import { callerOf, type DryRun, dryRun, masked, type MintRoute, ROUTE_NAMES, routeNamed } from './dry-run.ts'
 
 const closed = { additionalProperties: false }
 const anyObject = Type.Record(Type.String(), Type.Unknown())
-/** What a policy can answer; what is wrong with a token is no case. */
+/** Refusals that depend on the policy: a case has no token to reject. */
 const REFUSALS = [
   'no_policy', 'caller_blocked', 'policy_violation', 'invalid_request', 'invalid_json'
 ] as const satisfies readonly ErrorCode[]
@@ -39,12 +39,12 @@ const Cases = Type.Array(Type.Object({
   expect: Expect
 }, closed), { minItems: 1 })
 
-export type Case = Readonly<{ name: string, caller: Caller, route: Route, body: string, expect: Expect }>
+export type Case = Readonly<{ name: string, caller: Caller, route: MintRoute, body: string, expect: Expect }>
 
 const findFaults = faultFinder(Cases)
-const OF_A_GRANT = ['prompt', 'ignored', 'expires_after', 'upstream'] as const
+const ONLY_IF_GRANTED = ['prompt', 'ignored', 'expires_after', 'upstream'] as const
 
-/** `cases` are good only where there are no problems. */
+/** `cases` is empty or incomplete if there are problems. */
 export function readCases (text: string): { cases: Case[], problems: Fault[] } {
   const problems: Fault[] = []
   const problem = (path: string, problem: string) => { problems.push({ path, problem }) }
@@ -58,11 +58,11 @@ export function readCases (text: string): { cases: Case[], problems: Fault[] } {
   for (const [i, { name, expect }] of cases.entries()) {
     if (names.indexOf(name) < i) problem(`${i}.name`, 'is the name of another case too')
     if (expect.refused === undefined && expect.param !== undefined) {
-      problem(`${i}.expect.param`, 'means nothing without refused')
+      problem(`${i}.expect.param`, 'has no meaning without refused')
     }
-    for (const key of OF_A_GRANT) {
+    for (const key of ONLY_IF_GRANTED) {
       if (expect.refused !== undefined && expect[key] !== undefined) {
-        problem(`${i}.expect.${key}`, 'means nothing beside refused')
+        problem(`${i}.expect.${key}`, 'has no meaning together with refused')
       }
     }
   }
@@ -70,7 +70,7 @@ export function readCases (text: string): { cases: Case[], problems: Fault[] } {
     cases: cases.map(({ name, claims, route, body, expect }) => ({
       name,
       caller: callerOf(claims as Json) as Caller,
-      route: routeNamed(route) as Route,
+      route: routeNamed(route) as MintRoute,
       body: body === undefined ? '' : JSON.stringify(body),
       expect
     })),
@@ -80,12 +80,12 @@ export function readCases (text: string): { cases: Case[], problems: Fault[] } {
 
 export type Difference = Readonly<{ what: string, expected: string, got: string }>
 
-/** None where the case holds. */
-export function judgeCase (
+/** Empty if the case passes. */
+export function checkCase (
   policies: Policies, { caller, route, body, expect }: Case, safetyIdentifierSecret: string | null
 ): Difference[] {
-  const decided = decide(policies, { caller, route, body, safetyIdentifierSecret })
-  const { policy, kind, granted } = decided
+  const result = dryRun(policies, { caller, route, body, safetyIdentifierSecret })
+  const { policy, kind, granted } = result
   const differences: Difference[] = []
   const compare = (what: string, expected: Json | undefined, got: Json | undefined) => {
     if (expected !== undefined && !isDeepStrictEqual(expected, got)) {
@@ -95,7 +95,7 @@ export function judgeCase (
   compare('policy', expect.policy, policy)
   compare('kind', expect.kind, kind)
   const outcome = expect.refused === undefined ? 'a grant' : refusalIn(expect.refused, expect.param)
-  const got = outcomeOf(decided, expect.param !== undefined)
+  const got = outcomeOf(result, expect.param !== undefined)
   if (outcome !== got) differences.push({ what: 'outcome', expected: outcome, got })
   if (granted === null || expect.refused !== undefined) return differences
 
@@ -109,7 +109,7 @@ export function judgeCase (
   return differences
 }
 
-function outcomeOf ({ granted, refusal }: Decided, withParam: boolean): string {
+function outcomeOf ({ granted, refusal }: DryRun, withParam: boolean): string {
   if (granted !== null) return 'a grant'
   const { code, param } = refusal as ApiError
   return refusalIn(code, withParam ? param : undefined)

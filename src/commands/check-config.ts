@@ -1,5 +1,5 @@
-// npm run check-config -- FILE: every problem of a policy file at once, and whether an operator's cases hold; exits 1 where
-// anything is wrong.
+// npm run check-config -- FILE: reports every problem of a policy file, and runs an operator's test cases. Exits with 1
+// if there is a problem or a failed case.
 
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -9,7 +9,7 @@ import type { Policies } from '../policy/policy.ts'
 import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
 import type { Fault } from '../schema/report.ts'
-import { type Case, judgeCase, readCases } from './cases.ts'
+import { type Case, checkCase, readCases } from './cases.ts'
 import { run, silentLog, UsageError } from './command.ts'
 import { STAND_INS } from './dry-run.ts'
 import { startProgress } from './progress.ts'
@@ -28,14 +28,14 @@ await run(async () => {
   const { cases, problems: faults } = casesFile === undefined
     ? { cases: [], problems: [] }
     : readCases(readCasesFile(casesFile))
-  say('warning', warnings)
-  say('problem', problems)
-  say('problem', faults.map(({ path, problem }) => ({ path: `${casesFile}: ${path}`, problem })))
+  print('warning', warnings)
+  print('problem', problems)
+  print('problem', faults.map(({ path, problem }) => ({ path: `${casesFile}: ${path}`, problem })))
   if (problems.length > 0 || faults.length > 0) return 1
-  console.log(`${file} is in order`)
+  console.log(`${file} is valid`)
   if (casesFile === undefined) return 0
 
-  // With what stands for secrets: a difference is shown.
+  // Without the secrets themselves: differences are printed.
   const { policies } = readPolicies(
     text, { secrets: STAND_INS, legacyOnly: environment.mintApi === 'sessions', hasSafetyIdentifierSecret: true }
   )
@@ -50,13 +50,13 @@ function readCasesFile (path: string): string {
   }
 }
 
-/** True where all of them hold. */
+/** True if all cases pass. */
 function runCases (policies: Policies, cases: readonly Case[]): boolean {
   const secret = readSafetyIdentifierSecret(processEnv)
   const progress = startProgress()
   const failed = cases.flatMap((one, i) => {
-    progress.tell(`case ${i + 1} of ${cases.length}`)
-    const differences = judgeCase(policies, one, secret)
+    progress.show(`case ${i + 1} of ${cases.length}`)
+    const differences = checkCase(policies, one, secret)
     return differences.length === 0 ? [] : [{ name: one.name, differences }]
   })
   progress.end()
@@ -67,11 +67,11 @@ function runCases (policies: Policies, cases: readonly Case[]): boolean {
     }
   }
   console.log(failed.length === 0
-    ? `${cases.length} ${cases.length === 1 ? 'case holds' : 'cases hold'}`
+    ? `${cases.length} ${cases.length === 1 ? 'case passed' : 'cases passed'}`
     : `${failed.length} of ${cases.length} cases failed`)
   return failed.length === 0
 }
 
-function say (word: string, faults: readonly Fault[]): void {
-  for (const { path, problem } of faults) console.log(`${word}  ${path} ${problem}`)
+function print (label: string, faults: readonly Fault[]): void {
+  for (const { path, problem } of faults) console.log(`${label}  ${path} ${problem}`)
 }

@@ -1,4 +1,4 @@
-// What the commands share: a message instead of a stack, and an exit code.
+// Shared by the commands: error messages without a stack, and exit codes.
 
 import { ConfigError } from '../config/environment.ts'
 
@@ -7,7 +7,7 @@ export class UsageError extends Error {}
 const ignore = () => {}
 export const silentLog = { info: ignore, warn: ignore, error: ignore }
 
-/** Runs a command that resolves to its exit code. What it throws is a message for a person. */
+/** Runs a command that resolves to its exit code. Expected errors are printed as messages; others are thrown. */
 export async function run (command: () => Promise<number>): Promise<void> {
   try {
     process.exitCode = await command()

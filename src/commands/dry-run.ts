@@ -1,4 +1,4 @@
-// What the service would decide of a request: the way of a mint without its limits, and without upstream.
+// The decision of the service about a request: a mint without limits and without upstream.
 
 import { type Caller, createCaller, GUEST_ISSUER } from '../callers/caller.ts'
 import { safetyIdentifier } from '../callers/safety-identifier.ts'
@@ -11,55 +11,55 @@ import { selectPolicy } from '../policy/select.ts'
 import type { Kind } from '../realtime/session.ts'
 import { MINT_ROUTES } from '../routes/mint.ts'
 
-export type Route = typeof MINT_ROUTES[number]
+export type MintRoute = typeof MINT_ROUTES[number]
 
-/** Where secrets come from stands for them: deciding needs none. */
+/** Replaces secrets by the name of their source: a decision needs no values. */
 export const STAND_INS = { env: (name: string) => `($env ${name})`, file: (path: string) => `($file ${path})` }
 
 export const ROUTE_NAMES = MINT_ROUTES.map(({ url }) => url.slice('/v1/'.length))
 
-/** By its name, or by its path. */
-export function routeNamed (name: string): Route | undefined {
+/** `name` is a path, with or without `/v1/`. */
+export function routeNamed (name: string): MintRoute | undefined {
   return MINT_ROUTES.find(({ url }) => url === `/v1/${name.replace(/^\/?(v1\/)?/, '')}`)
 }
 
-/** Of verified claims, or of `guest`; undefined where it is neither. */
+/** From verified claims, or from `guest`; undefined for anything else. */
 export function callerOf (claims: Json | undefined): Caller | undefined {
-  const known = claims === 'guest' ? { iss: GUEST_ISSUER, sub: 'guest' } : claims
-  if (known === undefined || !isObject(known)) return undefined
-  const { iss: issuer = 'https://issuer.example/', sub: subject = 'someone' } = known
-  return createCaller(String(issuer), String(subject), { ...known, iss: issuer, sub: subject })
+  const given = claims === 'guest' ? { iss: GUEST_ISSUER, sub: 'guest' } : claims
+  if (given === undefined || !isObject(given)) return undefined
+  const { iss: issuer = 'https://issuer.example/', sub: subject = 'someone' } = given
+  return createCaller(String(issuer), String(subject), { ...given, iss: issuer, sub: subject })
 }
 
-export type Decided = Readonly<{
-  /** Null where it did not come so far. */
+export type DryRun = Readonly<{
+  /** Null if the request was refused before a policy was selected; likewise `kind`. */
   policy: string | null
   kind: Kind | null
   granted: Granted | null
   refusal: ApiError | null
 }>
 
-type Request = Readonly<{ caller: Caller, route: Route, body: string, safetyIdentifierSecret: string | null }>
+type Request = Readonly<{ caller: Caller, route: MintRoute, body: string, safetyIdentifierSecret: string | null }>
 
-export function decide (policies: Policies, { caller, route, body, safetyIdentifierSecret }: Request): Decided {
-  let decided: Decided = { policy: null, kind: null, granted: null, refusal: null }
+export function dryRun (policies: Policies, { caller, route, body, safetyIdentifierSecret }: Request): DryRun {
+  let result: DryRun = { policy: null, kind: null, granted: null, refusal: null }
   try {
     const policy = selectPolicy(
       policies, caller, safetyIdentifier(caller.issuer, caller.subject, safetyIdentifierSecret)
     )
-    decided = { ...decided, policy: policy.name }
+    result = { ...result, policy: policy.name }
     const { kind, asked } = route.read(body === '' ? undefined : parseStrictly(Buffer.from(body)))
-    decided = { ...decided, kind }
+    result = { ...result, kind }
     const rules = policy.sessions[kind]
     if (rules === undefined) throw new ApiError('policy_violation')
-    return { ...decided, granted: applyPolicy(rules, caller.claims, asked) }
+    return { ...result, granted: applyPolicy(rules, caller.claims, asked) }
   } catch (error) {
     if (!(error instanceof ApiError)) throw error
-    return { ...decided, refusal: error }
+    return { ...result, refusal: error }
   }
 }
 
-/** What a tool authenticates with is a secret also where the file spells it out: for JSON.stringify. */
+/** A replacer for JSON.stringify: credentials of tools are secret even if the file contains them literally. */
 export function masked (this: unknown, key: string, value: Json): Json {
   if (key === 'authorization') return '(secret)'
   if (key === 'headers' && isObject(value)) {

@@ -1,4 +1,4 @@
-// npm run explain: which policy rules a request, and what would be sent upstream; or the refusal and its path.
+// npm run explain: prints the policy that applies to a request, and the upstream request; or the refusal and its path.
 
 import { parseArgs } from 'node:util'
 import { policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config/environment.ts'
@@ -8,7 +8,7 @@ import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile } from '../rulebook/rulebook.ts'
 import { upstreamRoutes } from '../upstream/mint.ts'
 import { run, UsageError } from './command.ts'
-import { callerOf, decide, masked, ROUTE_NAMES, routeNamed, STAND_INS } from './dry-run.ts'
+import { callerOf, dryRun, masked, ROUTE_NAMES, routeNamed, STAND_INS } from './dry-run.ts'
 
 const USAGE = `npm run explain -- --config FILE --claims JSON --route ROUTE --body JSON
   --claims  the caller's claims, or guest        --route  ${ROUTE_NAMES.join(' · ')}`
@@ -31,15 +31,14 @@ await run(async () => {
     for (const { path, problem } of problems) console.log(`problem  ${path} ${problem}`)
     return 1
   }
-  const { policy, kind, granted, refusal } = decide(
+  const { policy, kind, granted, refusal } = dryRun(
     policies, { caller, route, body, safetyIdentifierSecret: readSafetyIdentifierSecret(processEnv) }
   )
   if (policy !== null) console.log(`policy         ${policy}`)
   if (kind !== null) console.log(`kind           ${kind}`)
   if (refusal !== null) {
-    console.log(
-    `refused        ${refusal.statusCode} ${refusal.code}${refusal.param === null ? '' : ` at ${refusal.param}`}`
-    )
+    const at = refusal.param === null ? '' : ` at ${refusal.param}`
+    console.log(`refused        ${refusal.statusCode} ${refusal.code}${at}`)
   }
   if (kind === null || granted === null) return 0
   if (granted.prompt !== null) console.log(`prompt         ${granted.prompt}`)
@@ -48,12 +47,12 @@ await run(async () => {
     (tried) => tried !== undefined
   )
   for (const [i, { path, body }] of routes.entries()) {
-    console.log(`\n${i === 0 ? '' : 'and where that is gone: '}POST ${path}\n${JSON.stringify(body, masked, 2)}`)
+    console.log(`\n${i === 0 ? '' : 'if that route does not exist: '}POST ${path}\n${JSON.stringify(body, masked, 2)}`)
   }
   return 0
 })
 
-/** Undefined where they are no JSON. */
+/** Undefined if `text` is not JSON. */
 function readClaims (text: string): Json | undefined {
   try {
     return parseStrictly(Buffer.from(text))

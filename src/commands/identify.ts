@@ -1,4 +1,4 @@
-// npm run identify -- ISSUER SUBJECT: what upstream, the audit and Redis know a person by.
+// npm run identify -- ISSUER SUBJECT: prints a person's safety identifier (upstream, audit lines, Redis).
 
 import { parseArgs } from 'node:util'
 import { safetyIdentifier } from '../callers/safety-identifier.ts'

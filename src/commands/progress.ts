@@ -1,27 +1,27 @@
-// What a command is at, for whoever waits for it at a terminal. In a pipe nothing of it is written.
+// Shows the current step of a command on a terminal. Writes nothing to a pipe.
 
-const PATIENCE_MS = 2000
+const SHOWN_AFTER_MS = 2000
 const EVERY_MS = 250
 const ERASE = '\r\x1b[K'
 
 type Terminal = Readonly<{ isTTY?: boolean, write: (text: string) => unknown }>
 
 export type Progress = Readonly<{
-  /** Shown from two seconds on, until something else is told. */
-  tell: (what: string) => void
-  /** Makes room for a line that stays. */
+  /** Sets the current step. It is visible once the command has run for two seconds. */
+  show: (step: string) => void
+  /** Erases the step before a line of output. */
   clear: () => void
   end: () => void
 }>
 
 export function startProgress (terminal: Terminal = process.stderr, now = () => performance.now()): Progress {
-  if (terminal.isTTY !== true) return { tell: () => {}, clear: () => {}, end: () => {} }
+  if (terminal.isTTY !== true) return { show: () => {}, clear: () => {}, end: () => {} }
   const startedAt = now()
   let shownAt = -Infinity
   let current = ''
-  const show = () => {
+  const draw = () => {
     const at = now()
-    if (at - startedAt < PATIENCE_MS || at - shownAt < EVERY_MS) return
+    if (at - startedAt < SHOWN_AFTER_MS || at - shownAt < EVERY_MS) return
     shownAt = at
     terminal.write(`${ERASE}${current} (${Math.floor((at - startedAt) / 1000)} s)`)
   }
@@ -29,12 +29,12 @@ export function startProgress (terminal: Terminal = process.stderr, now = () => 
     if (shownAt > -Infinity) terminal.write(ERASE)
     shownAt = -Infinity
   }
-  const timer = setInterval(show, EVERY_MS).unref()
+  const timer = setInterval(draw, EVERY_MS).unref()
   return {
     clear,
-    tell: (what) => {
-      current = what
-      show()
+    show: (step) => {
+      current = step
+      draw()
     },
     end: () => {
       clearInterval(timer)

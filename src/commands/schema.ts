@@ -1,4 +1,4 @@
-// npm run schema: writes the JSON Schema of the policy file, for editors, to where ephemint.example.yaml says that it is.
+// npm run schema: writes the policy file's JSON Schema for editors, to the path that ephemint.example.yaml refers to.
 
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'

@@ -1,10 +1,10 @@
-// The JSON Schemas that a policy author writes: compiled by Ajv (2020-12), and held to say what objects may contain.
+// JSON Schemas of a policy (2020-12): compiled by Ajv, and required to be explicit about what objects may contain.
 
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { isObject, type Json, leafPaths, type Path } from '../json.ts'
 import { isDistinct, list, resolve, someSubschema, values } from './schema-parts.ts'
 
-/** Tells whether a client's value meets the schema. */
+/** Whether a client's value meets the schema. */
 export type Accepts = (value: unknown) => boolean
 
 /** Throws an Error whose message says what is wrong with the schema. */
@@ -21,38 +21,38 @@ const OPTIONS = {
   logger: false
 } as const
 
-/** Judges schemas and compiles none of them: the meta-schema is compiled once, which takes as long as a policy file does. */
-const judge = new Ajv2020(OPTIONS)
+/** Validates schemas and compiles none: the meta-schema takes as long to compile as a whole policy file. */
+const validator = new Ajv2020(OPTIONS)
 
-/** One for each reading of the policy file: Ajv keeps all it ever compiled. */
+/** A new one for each load of the policy file: Ajv keeps everything that it compiled. */
 export function schemaCompiler (): CompileSchema {
   const ajv = new Ajv2020({ ...OPTIONS, validateSchema: false })
-  // Ajv compares every item with every other: a list of 32 KiB would hold up all requests for a fifth of a second.
+  // Ajv compares every item with every other: a list of 32 KiB would block all requests for a fifth of a second.
   ajv.removeKeyword('uniqueItems')
   ajv.addKeyword({
     keyword: 'uniqueItems',
     type: 'array',
     schemaType: 'boolean',
-    compile: (unique: boolean) =>
-      (items: Json[]) => !unique || isDistinct(items)
+    compile: (unique: boolean) => (items: Json[]) => !unique || isDistinct(items)
   })
   return (schema) => {
-    if (!judge.validateSchema(schema)) {
-      throw new Error(judge.errors?.map(({ instancePath, message }) => `${instancePath} ${message}`.trim()).join(', '))
+    if (!validator.validateSchema(schema)) {
+      const faults = validator.errors?.map(({ instancePath, message }) => `${instancePath} ${message}`.trim())
+      throw new Error(faults?.join(', '))
     }
-    // References inside it would lead elsewhere than where `openness` follows them to.
+    // Ajv would resolve references inside such a part differently from `openness`.
     if (someSubschema(schema as Json, (part) => '$id' in part)) {
       throw new Error('has a part with an $id of its own: leave that out')
     }
     try {
       return acceptsOnly(ajv.compile(schema))
     } catch (error) {
-      throw new Error(complaint(error as Error))
+      throw new Error(describeError(error as Error))
     }
   }
 }
 
-/** Ajv compares objects by their own `toString` and `valueOf`, and throws where a client has put a number there: it is no match. */
+/** Ajv calls an object's own `toString` and `valueOf`, and throws if a client put a number there: no match. */
 function acceptsOnly (validate: (value: unknown) => unknown): Accepts {
   return (value) => {
     try {
@@ -63,19 +63,19 @@ function acceptsOnly (validate: (value: unknown) => unknown): Accepts {
   }
 }
 
-/** Ajv quotes patterns, formats and references; keywords it may quote, those are no values. */
-function complaint (error: Error): string {
-  if (error instanceof Ajv2020.MissingRefError) return 'refers to what is not in it'
+/** Keeps values out of the message: Ajv quotes patterns, formats and references. Keywords may be quoted. */
+function describeError (error: Error): string {
+  if (error instanceof Ajv2020.MissingRefError) return 'has a $ref to a part that it does not have'
   if (error.message.startsWith('strict mode: ')) return error.message
   return error.message.startsWith('unknown format')
     ? 'names a format, and formats are not checked'
-    : 'has a keyword whose value is none for it, such as an empty enum or a broken pattern'
+    : 'has a keyword with an invalid value, such as an empty enum or a broken pattern'
 }
 
 /**
- * What a schema leaves open without saying so, or null. A schema that admits objects must say `additionalProperties`
- * itself and one that admits arrays `items`, at every depth, because their defaults admit anything. `followed`: what came
- * of the references so far; while one is looked into it may refer to itself.
+ * The part that a schema leaves open by default, described for its author; null if there is none. A schema that admits
+ * objects must set `additionalProperties` and one that admits arrays `items`, at every depth: the defaults admit
+ * anything. `followed` holds the result by reference, null while in progress, so that a schema may refer to itself.
  */
 export function openness (
   schema: Json, root: Json = schema, followed = new Map<string, string | null>()
@@ -99,27 +99,27 @@ export function openness (
 
   const types = schema.type === undefined ? undefined : [schema.type].flat()
   if (types === undefined) {
-    // One closed alternative, or one closed part of allOf, closes the whole.
+    // A schema is closed if all branches of anyOf or oneOf are, or one of allOf.
     const alternatives = [schema.anyOf, schema.oneOf].filter(Array.isArray)
     if (alternatives.some((branches) => branches.every((branch) => below(branch) === null))) return null
     if (list(schema.allOf).some((branch) => below(branch) === null)) return null
     if (alternatives.length > 0) {
-      return 'a branch of anyOf or oneOf admits objects or arrays: say additionalProperties or items there'
+      return 'a branch of anyOf or oneOf admits objects or arrays: set additionalProperties or items there'
     }
   }
   const admits = (type: string) => types === undefined || types.includes(type)
   if (admits('object') && schema.additionalProperties === undefined) {
     return types === undefined
-      ? 'say its type, or additionalProperties (an object would pass)'
-      : 'a schema that admits objects says additionalProperties (false, or true for anything)'
+      ? 'set its type, or additionalProperties (an object would pass)'
+      : 'a schema that admits objects must set additionalProperties (false, or true for anything)'
   }
   if (admits('array') && schema.items === undefined) {
-    return 'a schema that admits arrays says items'
+    return 'a schema that admits arrays must set items'
   }
   return null
 }
 
-/** `path`, and those inside it that the schema names. */
+/** `path`, and every path below it that the schema names. */
 export function pathsIn (schema: Json, path: Path): Path[] {
   if (!isObject(schema)) return [path]
   const named = isObject(schema.properties)

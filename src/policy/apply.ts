@@ -1,4 +1,4 @@
-// The policy applied to one request: what is sent upstream, or 403. effective = defaults ⊕ client ⊕ prompt ⊕ fixed.
+// Applies the policy to one request: the session sent upstream, or 403. It is defaults ⊕ client ⊕ prompt ⊕ fixed.
 
 import { isDeepStrictEqual } from 'node:util'
 import { ApiError } from '../errors.ts'
@@ -11,18 +11,18 @@ import type { RuleNode, SessionRules } from './compile.ts'
 import { choosePrompt } from './prompt.ts'
 import { MissingValue, type Scope, type Template } from './template.ts'
 
-/** Names in a `param` are the client's own, and of any length. */
+/** Cap for a `param`: its names are chosen by the client. */
 export const MAX_PARAM = 256
 
-/** What a client asks for, read as a GA session, whatever shape it came in. */
+/** The client's request, translated to a GA session if its body was a legacy one. */
 export type Asked = Readonly<{
   session: JsonObject
   expiresAfter: Json | undefined
-  /** Paths that translating a legacy body added: not judged as the client's. */
+  /** Paths added by the translation of a legacy body: not checked as the client's. */
   added: readonly Path[]
-  /** Names of fields that the translation has no place for. */
+  /** Names of legacy fields without a GA equivalent. */
   dropped: readonly string[]
-  /** A path in the session as the client wrote it: `session.audio.output.voice`, on a legacy route `voice`. */
+  /** A session path under the name that the client used: `session.audio.output.voice`, on a legacy route `voice`. */
   sessionParam: (path: Path) => string
   expiresAfterParam: string
 }>
@@ -32,7 +32,7 @@ export type Granted = Readonly<{
   expiresAfterSeconds: number
   model: string | null
   prompt: string | null
-  /** Dotted paths that the client sent and the policy or the translation drops. */
+  /** Dotted paths sent by the client and dropped by the policy or the translation. */
   ignored: readonly string[]
 }>
 
@@ -46,24 +46,25 @@ export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Ask
   const profile = prompt === null ? {} : render(prompt.session, scope)
 
   const client = translateAlias(rules, prompted ? omitIn(asked.session, ['prompt']) : asked.session)
-  const judged: Judged = { accepted: [], ignored: [] }
-  judge(client, rules.client, [fixed, profile], [], { added: asked.added, refuse, judged })
+  const checked: Checked = { accepted: [], ignored: [] }
+  checkValue(client, rules.client, [fixed, profile], [], { added: asked.added, refuse, checked })
 
   let session = render(rules.defaults, scope)
-  for (const [path, value] of judged.accepted) session = withIn(session, path, value)
+  for (const [path, value] of checked.accepted) session = withIn(session, path, value)
   session = merge(prompt === null ? session : merge(session, profile), fixed)
   for (const path of asked.added) {
-    // Only to what the client's value became: what the policy says is sent as written.
-    const beside = path.slice(0, -1)
-    const taken = isObject(getIn(session, beside)) && judged.accepted.some(([accepted]) => overlaps(accepted, beside))
+    // Only beside a value of the client: the policy's own values are sent as written.
+    const parent = path.slice(0, -1)
+    const isClients = isObject(getIn(session, parent)) &&
+      checked.accepted.some(([accepted]) => overlaps(accepted, parent))
     const value = getIn(client, path) as Json
-    if (taken && getIn(session, path) === undefined && ruleAt(rules, path)?.accepts?.(value) !== false) {
+    if (isClients && getIn(session, path) === undefined && ruleAt(rules, path)?.accepts?.(value) !== false) {
       session = withIn(session, path, value)
     }
   }
   const wrong = checkSession(rules.kind, rules.unknown.reduce(omitIn, session))
   if (wrong !== null) {
-    // Null where the client sent nothing there, and so is not at fault.
+    // Without a `param` if the client sent nothing there: it is not at fault.
     const sent = wrong.length === 0 ? undefined : getIn(asked.added.reduce(omitIn, asked.session), wrong)
     return sent === undefined ? violation(null) : refuse(deepestPath(wrong, sent))
   }
@@ -73,41 +74,43 @@ export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Ask
     expiresAfterSeconds: lifetime(rules, asked),
     model: typeof model === 'string' ? model : null,
     prompt: prompt?.name ?? null,
-    ignored: [...asked.dropped, ...judged.ignored]
+    ignored: [...asked.dropped, ...checked.ignored]
   }
 }
 
-type Judged = { accepted: [Path, Json][], ignored: string[] }
-type Judging = { added: readonly Path[], refuse: (path: Path) => never, judged: Judged }
+type Checked = { accepted: [Path, Json][], ignored: string[] }
+type Check = { added: readonly Path[], refuse: (path: Path) => never, checked: Checked }
 
-/** Walks what the client sent. `said` is what fixed and the prompt say at the same place. */
-function judge (
-  value: Json, rule: RuleNode | undefined, said: readonly (Json | undefined)[], path: Path, judging: Judging
+/** Walks the client's value. `configured` are the values of fixed and of the prompt at the same path. */
+function checkValue (
+  value: Json, rule: RuleNode | undefined, configured: readonly (Json | undefined)[], path: Path, check: Check
 ): void {
-  const { added, refuse, judged } = judging
+  const { added, refuse, checked } = check
   if (rule?.ignored) {
-    judged.ignored.push(path.join('.'))
+    checked.ignored.push(path.join('.'))
     return
   }
   if (rule?.accepts) {
     if (!accepts(rule, value, path, added)) refuse(path)
-    judged.accepted.push([path, value])
+    checked.accepted.push([path, value])
     return
   }
-  const governed = rule !== undefined && rule.below.size > 0
-  // An object that holds only what the translation added is as empty as the client sent it.
+  const hasRulesBelow = rule !== undefined && rule.below.size > 0
+  // Fields added by the translation do not count: the client may have sent an empty object.
   const sent = isObject(value) ? insideOf(path, added).reduce(omitIn, value) : value
-  if (isObject(value) && isObject(sent) && (path.length === 0 || governed || Object.keys(sent).length > 0)) {
+  if (isObject(value) && isObject(sent) && (path.length === 0 || hasRulesBelow || Object.keys(sent).length > 0)) {
     for (const key of Object.keys(sent)) {
-      judge(value[key] as Json, rule?.below.get(key), said.map((at) => own(at, key)), [...path, key], judging)
+      const inner = configured.map((one) => own(one, key))
+      checkValue(value[key] as Json, rule?.below.get(key), inner, [...path, key], check)
     }
     return
   }
-  if (said.some((at) => at !== undefined && (isDeepStrictEqual(at, value) || (isObject(at) && isObject(value))))) return
-  refuse(path)
+  const repeats = (one: Json | undefined) => one !== undefined &&
+    (isDeepStrictEqual(one, value) || (isObject(one) && isObject(value)))
+  if (!configured.some(repeats)) refuse(path)
 }
 
-/** A schema that does not speak of what translation added need not admit it; one that does must. */
+/** Fields added by the translation must meet the schema only if it names them. */
 function accepts ({ accepts: schema, names }: RuleNode, value: Json, path: Path, added: readonly Path[]): boolean {
   if (!isFiniteThroughout(value)) return false
   if (schema?.(value)) return true
@@ -116,7 +119,7 @@ function accepts ({ accepts: schema, names }: RuleNode, value: Json, path: Path,
     schema?.(inside.reduce(omitIn, value)) === true
 }
 
-/** What was added below `path`, from there on. */
+/** The added paths below `path`, relative to it. */
 function insideOf (path: Path, added: readonly Path[]): Path[] {
   return added.filter((other) => other.length > path.length && overlaps(other, path)).map(
     (other) => other.slice(path.length)
@@ -127,13 +130,13 @@ function ruleAt ({ client }: SessionRules, path: Path): RuleNode | undefined {
   return path.reduce<RuleNode | undefined>((node, key) => node?.below.get(key), client)
 }
 
-/** `1e400` is read as Infinity and would be sent as null: what is checked would not be what is sent. */
+/** `1e400` is parsed as Infinity and would be sent as null, which is not the value that was checked. */
 function isFiniteThroughout (value: Json): boolean {
   if (typeof value === 'object' && value !== null) return Object.values(value).every(isFiniteThroughout)
   return typeof value !== 'number' || Number.isFinite(value)
 }
 
-/** Once, to the model path, before judging: models that old clients still name. */
+/** Replaces the old name of a model once, at the model path only, before the client's values are checked. */
 function translateAlias (rules: SessionRules, session: JsonObject): JsonObject {
   const path = modelPath(rules.kind)
   const asked = rules.aliases.size > 0 ? getIn(session, path) : undefined

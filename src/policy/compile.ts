@@ -1,4 +1,4 @@
-// One session kind of one policy, compiled once: what is fixed, defaulted, allowed and ignored, ready to be applied.
+// Compiles one session kind of one policy: what is fixed, defaulted, allowed and ignored, ready to be applied.
 
 import { deepFreeze, type Json, type JsonObject, leafPaths, type Path } from '../json.ts'
 import { isKnownPath, type Kind } from '../realtime/session.ts'
@@ -9,7 +9,7 @@ import type { PromptEntry, SessionPolicy } from './schema.ts'
 import { hasSlowPattern } from './slow-pattern.ts'
 import { compileTemplate, type Template } from './template.ts'
 
-/** What a client may say at a path, and below it. `names`: the dotted paths that the schema at this place speaks of. */
+/** What a client may send at a path, and below it. `names` are the dotted paths that the schema at this path names. */
 export type RuleNode = { accepts?: Accepts, names?: ReadonlySet<string>, ignored?: true, below: Map<string, RuleNode> }
 
 export type Prompt = Readonly<{
@@ -25,21 +25,21 @@ export type SessionRules = Readonly<{
   fixed: Template
   defaults: Template
   client: RuleNode
-  /** Dotted path → schema, as written: what `GET /v1/realtime/policy` tells. */
+  /** Dotted path → schema, as written: shown by `GET /v1/realtime/policy`. */
   allowed: JsonObject
   aliases: ReadonlyMap<string, string>
-  /** By the name a client gives: `id`, or `id@version`. */
+  /** By name: `id`, or `id@version`. */
   prompts: ReadonlyMap<string, Prompt>
   defaultPrompt: Prompt | null
   expiresAfter: Readonly<{ default: number, max: number }>
   hide: readonly Path[]
   /** Leaves the secrets of fixed, defaults and prompts out of an answer. */
   conceal: Conceal | null
-  /** Where the paths of the policy leave what our types know: its author vouches for all that is there. */
+  /** The paths of the policy that our types do not know: what is below them is sent unchecked. */
   unknown: readonly Path[]
 }>
 
-/** What compiling shares. Sessions come with their secrets already in place of `$env` and `$file`. */
+/** Shared by all prompts and kinds of one file. `secrets` are the values of `$env` and `$file`, already in place. */
 export type Context = Readonly<{
   compileSchema: CompileSchema
   report: Report
@@ -63,7 +63,7 @@ export function compilePrompt (
   })
 }
 
-/** `at` is the path of this session kind in the file, for what is reported. */
+/** `at` is the path of this session kind in the file, for reports. */
 export function compileRules (
   kind: Kind, policy: Omit<SessionPolicy, 'fixed' | 'defaults'> & { fixed: Inlined, defaults: Inlined }, at: string,
   context: Context & { prompts: ReadonlyMap<string, Prompt> }
@@ -92,7 +92,7 @@ export function compileRules (
     : named(policy.default_prompt, `${at}.default_prompt`)
   const prompted = [...nameable, defaultPrompt].filter((prompt) => prompt !== null)
   const templates = [fixed, defaults, ...prompted.map(({ session }) => session)]
-  const said = [...templates.flatMap(({ source }) => leafPaths(source)), ...Object.keys(allowed).map(splitPath)]
+  const configured = [...templates.flatMap(({ source }) => leafPaths(source)), ...Object.keys(allowed).map(splitPath)]
   const max = policy.expires_after?.max
   const seconds = policy.expires_after?.default ?? Math.min(60, max ?? 60)
   return deepFreeze({
@@ -107,7 +107,7 @@ export function compileRules (
     expiresAfter: { default: seconds, max: max ?? seconds },
     hide: (policy.hide ?? []).map(splitPath),
     conceal: compileConceal([policy.fixed, policy.defaults, ...prompted].flatMap(({ secrets }) => secrets)),
-    unknown: said.filter((path) => !isKnownPath(kind, path))
+    unknown: configured.filter((path) => !isKnownPath(kind, path))
       .map((path) => path.slice(0, path.findIndex((_, i) => !isKnownPath(kind, path.slice(0, i + 1))) + 1))
   })
 }
@@ -126,7 +126,8 @@ function nodeAt (root: RuleNode, path: Path): RuleNode {
   return node
 }
 
-const SLOW_PATTERN = 'has a pattern with a repetition inside another one: if both can take the same text, one string of a client may hold up all requests'
+const SLOW_PATTERN = 'has a pattern with a repetition inside another one: ' +
+  'if both match the same text, one string of a client may block all requests'
 
 function compileAllowed (schema: Json, path: string, compileSchema: CompileSchema, report: Report): Accepts {
   try {

@@ -1,24 +1,24 @@
-// Secrets of a policy are left out of the session that upstream answers: at the paths where the policy has them, and
-// wherever else a text or a name repeats one.
+// Removes a policy's secrets from the session that upstream returns: at the paths where the policy has them, and
+// wherever else a text or a name contains one.
 
 import { isObject, type Json, type JsonObject } from '../json.ts'
 
-/** The name of a member, or null for every item of a list: upstream may order and extend lists as it likes. */
+/** The name of a member, or null for every item of a list: upstream may reorder and extend lists. */
 export type Step = string | null
 
 export type Secret = Readonly<{ path: readonly Step[], value: string }>
 
-/** A session with its secrets in place of `$env` and `$file`, and where they stand in it. */
+/** A session whose `$env` and `$file` are replaced by their secrets, and the paths of these. */
 export type Inlined = Readonly<{ session: JsonObject, secrets: readonly Secret[] }>
 
 export type Conceal = (session: JsonObject) => JsonObject
 
-/** Shorter values are left out only where they are the whole text: almost every text contains them. */
+/** Shorter values are removed only if they are the whole text: almost every text contains them. */
 const MIN_SEARCHED_LENGTH = 4
-/** Deeper than any session. What lies below is not searched, and so not shown. */
+/** Deeper than any session. Anything deeper is not searched, and so removed. */
 const MAX_DEPTH = 64
 
-/** Null where there is nothing to conceal: most policies have no such value. */
+/** Null if there is nothing to conceal, as in most policies. */
 export function compileConceal (secrets: readonly Secret[]): Conceal | null {
   if (secrets.length === 0) return null
   const paths = secrets.map(({ path }) => path.slice(0, path.findLastIndex((step) => step !== null) + 1))
@@ -35,7 +35,7 @@ function omitAt (value: Json, [step, ...rest]: readonly Step[]): Json {
   return rest.length === 0 ? others : { ...value, [step]: omitAt(inner as Json, rest) }
 }
 
-/** Undefined: nothing of it may be shown. */
+/** Undefined if nothing of the value may be shown. */
 function search (value: Json, reveals: (text: string) => boolean, depth: number): Json | undefined {
   if (typeof value === 'string') return reveals(value) ? undefined : value
   if (typeof value !== 'object' || value === null) return value

@@ -1,4 +1,4 @@
-// What a policy is once it is compiled: whom it is for, how much they get, and of what.
+// The type of a compiled policy: the callers that it is for, their limits, and the sessions that it grants.
 
 import type { Caller } from '../callers/caller.ts'
 import type { Limits } from '../limits/limits.ts'
@@ -11,7 +11,7 @@ export type Policy = Readonly<{
   name: string
   matches: Matches
   denies: boolean
-  /** Null where the file says `limits: none`. */
+  /** Null for `limits: none`. */
   limits: Limits | null
   sessions: Readonly<Partial<Record<Kind, SessionRules>>>
 }>

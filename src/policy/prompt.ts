@@ -1,11 +1,11 @@
-// `session.prompt` names a server-held profile by id and version. Neither id nor variables go upstream.
+// `session.prompt` names a profile of the policy file by id and version. Neither id nor variables are sent upstream.
 
 import { deepestPath, isObject, type Json, type JsonObject, type Path } from '../json.ts'
 import type { Prompt, SessionRules } from './compile.ts'
 
 export type Chosen = Readonly<{ prompt: Prompt | null, variables: JsonObject }>
 
-/** `refuse` throws; it is given the path in the session. */
+/** `refuse` throws; its argument is the path in the session. */
 export function choosePrompt (rules: SessionRules, named: Json | undefined, refuse: (path: Path) => never): Chosen {
   if (named === undefined) return { prompt: rules.defaultPrompt, variables: {} }
   if (!isObject(named)) return refuse(['prompt'])
@@ -16,7 +16,7 @@ export function choosePrompt (rules: SessionRules, named: Json | undefined, refu
   if (version !== undefined && version !== null && typeof version !== 'string') {
     return refuse(deepestPath(['prompt', 'version'], version))
   }
-  // An `@` is for entries of this file; a client says a version by its own name.
+  // `id@version` is the notation of the policy file: a client sends the version as a field of its own.
   const name = typeof version === 'string' ? `${id}@${version}` : id
   const prompt = id.includes('@') ? undefined : rules.prompts.get(name)
   if (prompt === undefined) {
@@ -28,15 +28,15 @@ export function choosePrompt (rules: SessionRules, named: Json | undefined, refu
   return {
     prompt,
     variables: Object.fromEntries(Object.entries(variables).map(([name, given]) => {
-      const value = plain(given)
+      const value = unwrapText(given)
       if (prompt.variables.get(name)?.(value) !== true) refuse(['prompt', 'variables', name])
       return [name, value]
     }))
   }
 }
 
-/** OpenAI's SDKs may wrap a text: `{ type: 'input_text', text }`. */
-function plain (given: Json): Json {
+/** Unwraps `{ type: 'input_text', text }`, as sent by some of OpenAI's SDKs. */
+function unwrapText (given: Json): Json {
   const wrapped = isObject(given) && given.type === 'input_text' && typeof given.text === 'string' &&
     Object.keys(given).length === 2
   return wrapped ? given.text as string : given

@@ -1,5 +1,5 @@
-// What JSON Schema cannot say about a policy: contradictions, rules that cannot be met, values that would be refused
-// at every request. Found when the file is read, all at once.
+// Checks that JSON Schema cannot express: contradictions, rules that nothing can meet, values that would be refused at
+// every request. All are reported at once, when the file is loaded.
 
 import { isUserWritable } from '../callers/claims.ts'
 import { getIn, type Json, leafPaths, merge, omitIn, overlaps, type Path } from '../json.ts'
@@ -36,12 +36,12 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
       }
     }
   }
-  const said = [
-    ...saidIn(rules.fixed, `${at}.fixed`), ...saidIn(rules.defaults, `${at}.defaults`),
+  const settings = [
+    ...settingsOf(rules.fixed, `${at}.fixed`), ...settingsOf(rules.defaults, `${at}.defaults`),
     ...allowed.map((path) => ({ path, where: `${at}.allow.${dotted(path)}`, value: undefined })),
-    ...prompts.flatMap((prompt) => saidIn(prompt.session, `prompts.${prompt.name}.session`))
+    ...prompts.flatMap((prompt) => settingsOf(prompt.session, `prompts.${prompt.name}.session`))
   ]
-  for (const { path, where, value } of said) {
+  for (const { path, where, value } of settings) {
     reviewPath(rules, path, where, report)
     if (legacyOnly && !legacyCanCarry(rules.kind, path, value)) report.problem(where, NOT_CARRIED)
   }
@@ -52,41 +52,41 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
     }
   }
   if (rules.prompts.size > 0 && ignored.some(([key]) => key === 'prompt')) {
-    report.problem(`${at}.ignore`, 'names prompt, which is what prompts: is for: leave it out')
+    report.problem(`${at}.ignore`, 'names prompt, which clients need because of prompts: leave it out')
   }
   for (const path of rules.hide) {
     if (!isKnownPath(rules.kind, path)) {
-      report.warning(`${at}.hide`, `${dotted(path)} is no path that this version knows`)
+      report.warning(`${at}.hide`, `${dotted(path)} is not a path that this version knows`)
     }
   }
   reviewAliases(rules, at, report, prompts)
   if (rules.expiresAfter.default > rules.expiresAfter.max) {
     report.problem(`${at}.expires_after.default`, 'is above max: lower it, or raise max')
   }
-  const told = new Set<string>()
+  const reported = new Set<string>()
   const problem = (path: string, text: string) => {
-    if (!told.has(path)) report.problem(path, text)
-    told.add(path)
+    if (!reported.has(path)) report.problem(path, text)
+    reported.add(path)
   }
-  // With a default prompt there is no session without one.
+  // Null stands for a session without a prompt, which does not exist if there is a default prompt.
   for (const prompt of new Set([rules.defaultPrompt, ...prompts])) {
     reviewResult(rules, prompt, at, { ...report, problem })
   }
 }
 
-const NOT_CARRIED = 'cannot be said to an upstream of OPENAI_MINT_API=sessions: leave it out'
+const NOT_CARRIED = 'cannot be sent to an upstream of OPENAI_MINT_API=sessions: leave it out'
 
 export function promptsOf ({ prompts, defaultPrompt }: Pick<SessionRules, 'prompts' | 'defaultPrompt'>): Prompt[] {
   return [...new Set([...prompts.values(), ...defaultPrompt === null ? [] : [defaultPrompt]])]
 }
 
-/** Templates are judged wherever they stand, prompts that no policy takes included. */
+const MALFORMED = 'has {{ that does not begin a template: ' +
+  'write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default'
+
+/** For every template of the file, including prompts that no policy uses. */
 export function reviewTemplate (template: Template, at: string, report: Report, variables: readonly string[]): void {
   for (const path of template.malformed) {
-    report.problem(
-      `${at}.${dotted(path)}`,
-      'has {{ that begins no template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default'
-    )
+    report.problem(`${at}.${dotted(path)}`, MALFORMED)
   }
   for (const reference of template.references) {
     const variable = /^variables\.(.+)$/.exec(reference)?.[1]
@@ -110,35 +110,34 @@ function reviewSchema (schema: Json, path: Path, where: string, report: Report):
 }
 
 function reviewPath (rules: SessionRules, path: Path, where: string, report: Report): void {
-  if (path[0] === 'type') return report.problem(where, 'is said by the kind of session already: leave it out')
+  if (path[0] === 'type') return report.problem(where, 'is set by the kind of session already: leave it out')
   if (path[0] === 'prompt' && rules.prompts.size > 0) {
-    return report.problem(where, 'is what prompts: is for: leave out one of them')
+    return report.problem(where, 'conflicts with prompts: leave out one of them')
   }
-  if (!isKnownPath(rules.kind, path)) report.warning(where, 'is no path that this version knows: it is sent as written')
+  if (!isKnownPath(rules.kind, path)) {
+    report.warning(where, 'is not a path that this version knows: it is sent as written')
+  }
 }
 
 function reviewAliases (rules: SessionRules, at: string, report: Report, prompts: Prompt[]): void {
   const path = modelPath(rules.kind)
   const accepts = path.reduce<SessionRules['client'] | undefined>((node, key) => node?.below.get(key), rules.client)
     ?.accepts
-  // Where an outer path is allowed, or the model is a template, what is reachable shows only at a request.
-  const open = path.some((_, i) => Object.hasOwn(rules.allowed, dotted(path.slice(0, i)))) ||
-    [rules.fixed, ...prompts.map((prompt) => prompt.session)].some(
-      ({ paths }) => paths.some((templated) => overlaps(templated, path))
-    )
-  if (open) return
-  const said = [rules.fixed, ...prompts.map((prompt) => prompt.session)].map(({ source }) => getIn(source, path))
+  // If an outer path is allowed, or the model is a template, the possible models are known only at a request.
+  const templates = [rules.fixed, ...prompts.map(({ session }) => session)]
+  const isOpen = path.some((_, i) => Object.hasOwn(rules.allowed, dotted(path.slice(0, i)))) ||
+    templates.some(({ paths }) => paths.some((templated) => overlaps(templated, path)))
+  if (isOpen) return
+  const configured = templates.map(({ source }) => getIn(source, path))
   for (const [alias, model] of rules.aliases) {
-    if (!said.includes(model) && accepts?.(model) !== true) {
-      report.problem(
-      `${at}.aliases.${alias}`,
-      'leads to a model that is neither fixed nor allowed: allow that model, or name one that is'
-      )
-    }
+    const isReachable = configured.includes(model) || accepts?.(model) === true
+    if (!isReachable) report.problem(`${at}.aliases.${alias}`, NOT_REACHABLE)
   }
 }
 
-/** What the policy says alone must meet our types, but for what a client or a template may still make of it. */
+const NOT_REACHABLE = 'leads to a model that is neither fixed nor allowed: allow that model, or name one that is'
+
+/** The policy's own session must be valid, except where a client or a template may still change it. */
 function reviewResult (rules: SessionRules, prompt: Prompt | null, at: string, report: Report): void {
   const parts: [Template, string][] = [
     [rules.fixed, `${at}.fixed`],
@@ -146,27 +145,26 @@ function reviewResult (rules: SessionRules, prompt: Prompt | null, at: string, r
     [rules.defaults, `${at}.defaults`]
   ]
   const open: Path[] = [...Object.keys(rules.allowed).map(splitPath), ...parts.flatMap(([{ paths }]) => paths)]
-  let said = rules.unknown.reduce(omitIn, parts.reduceRight((under, [{ source }]) => merge(under, source), {}))
-  // One fault hides the next: each is taken out in turn, and what then lacks it is no fault of its own.
-  for (let path = checkSession(rules.kind, said); path !== null; path = checkSession(rules.kind, said)) {
+  let session = rules.unknown.reduce(omitIn, parts.reduceRight((under, [{ source }]) => merge(under, source), {}))
+  // One fault hides the next: each is removed in turn, and open from then on, so that its absence is not reported.
+  for (let path = checkSession(rules.kind, session); path !== null; path = checkSession(rules.kind, session)) {
     const fault = path
     const where = parts.find(([{ source }]) => getIn(source, fault) !== undefined)?.[1]
     if (!open.some((other) => overlaps(other, fault))) {
       if (fault.length > 0) {
-        report.problem(
-        `${where}.${dotted(fault)}`,
-        `is not what the realtime API takes there: it takes ${describeSchema(schemaAt(rules.kind, fault))}`
-        )
+        const expected = describeSchema(schemaAt(rules.kind, fault))
+        report.problem(`${where}.${dotted(fault)}`, `is not what the realtime API takes there: it takes ${expected}`)
       } else {
+        const needed = (sessionSchemas[rules.kind] as SchemaNode).required?.join(', ')
         report.problem(
           prompt === null ? at : `prompts.${prompt.name}.session`,
-        `is not a complete session config${prompt === null ? '' : ` in ${at}`}: it needs ${(sessionSchemas[rules.kind] as SchemaNode).required?.join(', ')}`
+          `is not a complete session config${prompt === null ? '' : ` in ${at}`}: it needs ${needed}`
         )
       }
     }
     if (fault.length === 0) return
     open.push(fault)
-    said = omitIn(said, fault)
+    session = omitIn(session, fault)
   }
 }
 
@@ -178,6 +176,6 @@ function ignoredPaths (rules: SessionRules): Path[] {
   return walk(rules.client, [])
 }
 
-function saidIn ({ source }: Template, at: string): { path: Path, where: string, value: Json | undefined }[] {
+function settingsOf ({ source }: Template, at: string): { path: Path, where: string, value: Json | undefined }[] {
   return leafPaths(source).map((path) => ({ path, where: `${at}.${dotted(path)}`, value: getIn(source, path) }))
 }

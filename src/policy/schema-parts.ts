@@ -1,14 +1,15 @@
-// What a JSON Schema is made of, as far as reading one without compiling it needs that.
+// The parts of a JSON Schema, for reading one without compiling it.
 
-import { isObject, type Json, type JsonObject } from '../json.ts'
+import { isObject, type Json, type JsonObject, pointerPath } from '../json.ts'
 
 const ONE = [
-  'additionalProperties', 'contains', 'else', 'if', 'items', 'not', 'propertyNames', 'then', 'unevaluatedItems', 'unevaluatedProperties'
+  'additionalProperties', 'contains', 'else', 'if', 'items', 'not', 'propertyNames', 'then', 'unevaluatedItems',
+  'unevaluatedProperties'
 ]
 const LISTS = ['allOf', 'anyOf', 'oneOf', 'prefixItems']
 const MAPS = ['$defs', 'definitions', 'dependencies', 'dependentSchemas', 'patternProperties', 'properties']
 
-/** Whether `has` is true of a schema inside this one. Values under `enum` and `const` are no schemas. */
+/** Whether `has` is true of a schema inside this one. Values under `enum` and `const` are not schemas. */
 export function someSubschema (schema: Json, has: (part: JsonObject) => boolean): boolean {
   if (!isObject(schema)) return false
   const parts = [
@@ -19,22 +20,21 @@ export function someSubschema (schema: Json, has: (part: JsonObject) => boolean)
   return parts.some((part) => isObject(part) && (has(part) || someSubschema(part, has)))
 }
 
-/** Follows a reference into the schema itself; what it leads to elsewhere is not known to be closed: `{}`. */
+/** The target of a reference inside `root`; `{}`, an open schema, for any other reference. */
 export function resolve (reference: string, root: Json): Json {
-  // Ajv decodes what is percent-encoded: two readings of one name are one too many.
+  // Ajv decodes percent-encoded references: avoid a second reading that may differ.
   if ((reference !== '#' && !reference.startsWith('#/')) || reference.includes('%')) return {}
-  const keys = reference.split('/').slice(1).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
   const member = (at: Json, key: string): Json =>
     typeof at === 'object' && at !== null && Object.hasOwn(at, key) ? (at as JsonObject)[key] as Json : {}
-  return keys.reduce(member, root)
+  return pointerPath(reference.slice(1)).reduce(member, root)
 }
 
-/** As `uniqueItems` asks, in a time that grows with the list and not with its square. */
+/** The check of `uniqueItems`, in linear time. */
 export function isDistinct (items: readonly Json[]): boolean {
   return new Set(items.map(canonical)).size === items.length
 }
 
-/** One text for equal values: the order of members does not count. */
+/** The same text for equal values, whatever the order of their members. */
 function canonical (value: Json): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
   if (!isObject(value)) return JSON.stringify(value)

@@ -1,4 +1,4 @@
-// Which policy rules a caller: the first whose `when` matches. No match is a refusal, never a default.
+// Selects a caller's policy: the first whose `when` matches. Without a match the request is refused.
 
 import { type Caller, GUEST_ISSUER } from '../callers/caller.ts'
 import { claimMatcher } from '../callers/claims.ts'
@@ -25,9 +25,9 @@ export type Blocked = readonly Readonly<{
   issuer?: string | undefined, subject?: string | undefined, safety_identifier?: string | undefined
 }>[]
 
-/** Cost does not grow with the list. */
+/** The cost of a check does not grow with the list. */
 export function compileBlocked (blocked: Blocked): (caller: Caller, safetyIdentifier: string) => boolean {
-  // A NUL cannot stand in a subject, so no pair can be mistaken for another.
+  // A subject contains no NUL, so two different pairs never have the same key.
   const callers = new Set(
     blocked.flatMap(({ issuer, subject }) => subject === undefined ? [] : [`${issuer ?? ''}\0${subject}`])
   )

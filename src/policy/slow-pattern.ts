@@ -1,9 +1,9 @@
-// Patterns that a policy author writes: some take a time that doubles with each character of a client's text.
+// Finds regular expressions of a policy that may take exponential time on a client's text.
 
 import { isObject, type Json, type JsonObject } from '../json.ts'
 import { someSubschema } from './schema-parts.ts'
 
-/** True where a pattern has an endless repetition inside another, such as `(a+)+`: not all of them are slow. */
+/** True if a pattern has an unbounded repetition inside another, such as `(a+)+`. Not all of these are slow. */
 export function hasSlowPattern (schema: Json): boolean {
   const isSlow = ({ pattern, patternProperties = {} }: JsonObject) =>
     [...Object.keys(patternProperties as object), ...(typeof pattern === 'string' ? [pattern] : [])]
@@ -11,7 +11,7 @@ export function hasSlowPattern (schema: Json): boolean {
   return isObject(schema) && (isSlow(schema) || someSubschema(schema, isSlow))
 }
 
-/** Of a pattern that compiles: its groups are balanced. Escaped characters and classes are one token each. */
+/** `pattern` compiles, so its groups are balanced. Escaped characters and classes are one token each. */
 function nestsRepetitions (pattern: string): boolean {
   const groups = [false]
   for (const [token] of pattern.matchAll(/\\.|\[(?:\\.|[^\]])*\]|\(|\)?(?:[*+]|\{\d+,\})|\)/g)) {

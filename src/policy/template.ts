@@ -1,33 +1,33 @@
-// Templates in fixed, default and prompt values: {{claim}}, {{/json/pointer}}, {{variables.x}}, each with |default text.
-// One pass: what a claim says is never read as a template again.
+// Templates in fixed, default and prompt values: {{claim}}, {{/json/pointer}}, {{variables.x}}, each with |default.
+// Rendered in one pass: the value of a claim is never parsed as a template.
 
 import { claimReader } from '../callers/claims.ts'
 import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
 
-/** What a template may read: the caller's claims, and the variables that the client gave to a prompt. */
+/** What a template may read: the caller's claims, and the client's variables for a prompt. */
 export type Scope = Readonly<{ claims: JsonObject, variables: JsonObject }>
 
-/** Thrown where a value is missing and the template has no default. */
+/** A value is missing, and the template has no default. */
 export class MissingValue extends Error {}
 
 export type Template = Readonly<{
   /** As written. */
   source: JsonObject
-  /** Where nothing is a template this is `source` itself: shared by all requests, free at each. */
+  /** Returns `source` itself if it has no templates: shared by all requests. */
   render: (scope: Scope) => JsonObject
-  /** Where strings are templates, indices of arrays included. */
+  /** Paths of the strings that are templates, including indices of arrays. */
   paths: Path[]
-  /** Where braces are left over that no placeholder explains: a slip of the pen, not a text. */
+  /** Paths of strings with a `{{` that does not begin a placeholder: probably a typo. */
   malformed: Path[]
   references: string[]
 }>
 
 const PLACEHOLDER = /\{\{([^{}|]*[^{}|\s][^{}|]*)(?:\|([^{}]*))?\}\}/g
-// Control characters, bidirectional overrides and line separators: what could break out of the sentence it is put into.
+// Control characters, bidirectional overrides and line separators could break out of the surrounding sentence.
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u
 const MAX_LENGTH = 256
 
-/** `secrets` are strings that stand for themselves, whatever is in them. */
+/** `secrets` are never parsed as templates. */
 export function compileTemplate (source: JsonObject, secrets: ReadonlySet<string>): Template {
   const found: Found = { paths: [], malformed: [], references: [], secrets }
   const render = compileValue(source, [], found) ?? (() => source)
@@ -43,7 +43,7 @@ export function compileTemplate (source: JsonObject, secrets: ReadonlySet<string
 type Render = (scope: Scope) => Json
 type Found = { paths: Path[], malformed: Path[], references: string[], secrets: ReadonlySet<string> }
 
-/** Null where nothing below is a template: such values are shared by all requests, not copied. */
+/** Null if the value has no templates: it is shared by all requests, not copied. */
 function compileValue (value: Json, path: Path, found: Found): Render | null {
   if (typeof value === 'string') return found.secrets.has(value) ? null : compileString(value, path, found)
   if (Array.isArray(value)) {
@@ -59,7 +59,7 @@ function compileValue (value: Json, path: Path, found: Found): Render | null {
 }
 
 function compileString (text: string, path: Path, { paths, malformed, references }: Found): Render | null {
-  // `}}` alone is how JSON in a text ends.
+  // `}}` alone is no typo: JSON in a text ends with it.
   if (text.replaceAll(PLACEHOLDER, '').includes('{{')) malformed.push(path)
   const parts: Render[] = []
   let end = 0

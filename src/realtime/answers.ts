@@ -1,4 +1,4 @@
-// What the routes answer, lenient in values and exact in names: what no schema here names does not leave the service.
+// Response schemas of the routes, lenient in values and exact in names: a field without a schema here is not sent.
 // Source: the response types of the `openai` package and its beta types for the legacy shapes.
 
 import Type, { type Static, type TProperties, type TSchema } from 'typebox'
@@ -33,7 +33,7 @@ const ToolFilter = Type.Object({ tool_names: texts, read_only: flag })
 const FunctionTool = Type.Object(
   { type: text, name: text, description: text, parameters: Type.Optional(Type.Unknown()) }
 )
-/** Never `headers` nor `authorization`: they hold the operator's secrets. */
+/** Without `headers` and `authorization`, which contain the operator's secrets. */
 const McpTool = Type.Object({
   type: Type.Literal('mcp'),
   server_label: Type.String(),
@@ -64,7 +64,7 @@ const Prompt = nullable(Type.Object({
   id: Type.String(), version: nullable(Type.String()), variables: nullable(Type.Record(Type.String(), Type.Unknown()))
 }))
 
-/** `expires_at` is the session's, 0 at mint; never the secret's. */
+/** `expires_at` is that of the session, 0 when minted; not that of the secret. */
 const identity = { id: text, object: text, expires_at: count }
 const input = optional(
   { format: Format, transcription: Transcription, noise_reduction: NoiseReduction, turn_detection: TurnDetection }

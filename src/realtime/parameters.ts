@@ -1,5 +1,5 @@
-// Every parameter that the realtime API takes in a session, by kind, without the `type` member: the kind says it.
-// Source: the request types of the `openai` package, which test/realtime/types.test.ts holds these against.
+// The parameters of a session of the realtime API, by kind, without `type`, which follows from the kind.
+// Source: the request types of the `openai` package, compared in test/realtime/types.test.ts.
 
 import Type, { type Static, type TSchema } from 'typebox'
 
@@ -54,7 +54,7 @@ const input = optional({
 
 const include = Type.Optional(Type.Array(Type.Literal('item.input_audio_transcription.logprobs')))
 
-// Tools and prompt variables stay open beyond what tells them apart: what may stand there is for the policy to say.
+// Only the type of tools and prompt variables is checked: the policy decides about the rest.
 const Tool = Type.Union([
   Type.Object({ type: Type.Optional(Type.Literal('function')), name: Type.Optional(name) }),
   Type.Object({ type: Type.Literal('mcp'), server_label: name })
@@ -105,7 +105,7 @@ export const RealtimeSession = Type.Object({
     }, closed)
   ])),
   include,
-  // Legacy only: judged like any other, and left out where upstream is GA.
+  // Legacy only: checked like any other, and not sent to a GA upstream.
   temperature: Type.Optional(Type.Number({ minimum: 0.6, maximum: 1.2 }))
 }, closed)
 export type RealtimeSession = Static<typeof RealtimeSession>

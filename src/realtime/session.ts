@@ -1,4 +1,4 @@
-// The kinds of session, and whether a config is one. Objects are closed: what our types do not know does not pass.
+// The kinds of session, and validation of their configs. Objects are closed: unknown fields are rejected.
 
 import type { TSchema } from 'typebox'
 import { Check, Compile } from 'typebox/schema'
@@ -22,52 +22,52 @@ const validators = {
   translation: Compile(TranslationSession)
 }
 
-/** Where the name of a session's model stands. */
+/** The path of a session's model. */
 export function modelPath (kind: Kind): Path {
   return kind === 'transcription' ? ['audio', 'input', 'transcription', 'model'] : ['model']
 }
 
-/** Null where `session` is one of its kind; else the deepest object path at which it is not (`[]`: something is missing). */
+/** Null if `session` is valid; else the deepest object path at which it is not (`[]`: a field is missing). */
 export function checkSession (kind: Kind, session: JsonObject): Path | null {
   return validators[kind].Check(session) ? null : fault(sessionSchemas[kind], session, []) as Path
 }
 
-/** Whether a parameter stands at `path`, or leads to one. Everything inside an array or a free-form value is known. */
+/** Whether `path` is a parameter or leads to one. Everything inside an array or a free-form value is known. */
 export function isKnownPath (kind: Kind, path: Path): boolean {
   return knows(sessionSchemas[kind], path)
 }
 
-/** What may stand at a known path. */
+/** The schema at a known path. */
 export function schemaAt (kind: Kind, path: Path): TSchema {
-  return path.reduce<Node>((node, key) =>
+  return path.reduce<SchemaNode>((node, key) =>
     ({ anyOf: variantsOf(node).flatMap((variant) => memberOf(variant, key) ?? []) }), sessionSchemas[kind])
 }
 
 /** The part of JSON Schema that the session schemas are written in. */
-type Node = TSchema & {
+type SchemaNode = TSchema & {
   type?: string
   const?: unknown
   enum?: unknown[]
-  anyOf?: Node[]
+  anyOf?: SchemaNode[]
   required?: string[]
   additionalProperties?: boolean
-  properties?: Record<string, Node>
-  patternProperties?: Record<string, Node>
+  properties?: Record<string, SchemaNode>
+  patternProperties?: Record<string, SchemaNode>
 }
 
-function knows (node: Node, [key, ...rest]: Path): boolean {
+function knows (node: SchemaNode, [key, ...rest]: Path): boolean {
   if (key === undefined) return true
   if (node.anyOf) return node.anyOf.some((variant) => knows(variant, [key, ...rest]))
-  if (node.properties) return Object.hasOwn(node.properties, key) && knows(node.properties[key] as Node, rest)
+  if (node.properties) return Object.hasOwn(node.properties, key) && knows(node.properties[key] as SchemaNode, rest)
   return node.enum === undefined && [undefined, 'object', 'array'].includes(node.type)
 }
 
-/** `value` is unknown rather than Json: `Check` would narrow it to nothing. */
-function fault (node: Node, value: unknown, path: Path): Path | null {
+/** `value` is not typed as Json: `Check` would narrow it to never. */
+function fault (node: SchemaNode, value: unknown, path: Path): Path | null {
   if (Check(node, value)) return null
   const variants = (node.anyOf ?? [node]).filter((variant) => variant.properties ?? variant.patternProperties)
   if (!isObject(value) || variants.length === 0) return path
-  // Of several variants, the one that the value names says what is wrong with it.
+  // Of several variants, only the one that the value's type names explains the fault.
   const variant = variants.length === 1 ? variants[0] : variants.find((one) => isNamed(one, value))
   if (variant === undefined) return Object.hasOwn(value, 'type') ? [...path, 'type'] : path
   for (const [key, inner] of Object.entries(value)) {
@@ -79,11 +79,11 @@ function fault (node: Node, value: unknown, path: Path): Path | null {
   return path
 }
 
-function isNamed ({ properties, required = [] }: Node, value: JsonObject): boolean {
+function isNamed ({ properties, required = [] }: SchemaNode, value: JsonObject): boolean {
   return Object.hasOwn(value, 'type') ? properties?.type?.const === value.type : !required.includes('type')
 }
 
-function memberOf ({ properties, patternProperties }: Node, key: string): Node | undefined {
+function memberOf ({ properties, patternProperties }: SchemaNode, key: string): SchemaNode | undefined {
   if (patternProperties) return Object.values(patternProperties)[0]
   return properties && Object.hasOwn(properties, key) ? properties[key] : undefined
 }

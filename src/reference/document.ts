@@ -1,10 +1,10 @@
-// The OpenAPI 3.1 document. Assembled here rather than by @fastify/swagger: of what stands in it that would know the paths,
-// and the schemas of the answers; bodies, refusals, headers and examples would be handed to it all the same.
+// The OpenAPI 3.1 document. @fastify/swagger could derive only the paths and the response schemas: request bodies,
+// refusals, headers and examples are not in the routes, so the document is assembled here.
 
 import packageJson from '../../package.json' with { type: 'json' }
 import { envelope, ERROR_CODES, type ErrorCode } from '../errors.ts'
 import { deepFreeze, type Json } from '../json.ts'
-import { MEANINGS, statusOf } from './errors.ts'
+import { describeError, statusOf } from './errors.ts'
 import type { Examples } from './examples.ts'
 import { type Operation, OPERATIONS } from './operations.ts'
 import { requestSchemas } from './requests.ts'
@@ -13,17 +13,21 @@ const schemaRef = (name: string) => ({ $ref: `#/components/schemas/${name}` })
 const headerRefs = (...names: string[]) =>
   Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]))
 const LIMITS = ['RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset']
-/** Their refusals can be met with a retry, some of them after a time that is told. */
+/** Statuses that a retry may help, some of them with a `Retry-After`. */
 const RETRIABLE = [429, 502, 503, 504]
-/** What comes once the limits have been taken tells them too. */
+/** Statuses that may follow the check of the limits, and then carry their headers. */
 const AFTER_LIMITS = [400, 429, 500, 502, 503, 504]
 
 const DESCRIPTION = `
-It authenticates the user of your app, decides by a policy what this user may ask for, mints a short-lived client secret of OpenAI's Realtime API with the key that only the server holds, and answers with the secret and the session.
+It authenticates the user of your app, decides by a policy what this user may request, mints a short-lived client \
+secret of OpenAI's Realtime API with an API key that never leaves the server, and returns the secret and its session.
 
-The paths are OpenAI's: an OpenAI SDK works with \`baseURL\` set to this address plus \`/v1\`, and the user's token as its API key.
+The paths are OpenAI's: an OpenAI SDK works with \`baseURL\` set to this address plus \`/v1\`, and the user's token as \
+its API key.
 
-Every refusal is an \`Error\`; its \`message\` is a constant of its \`code\`. A path that is not here is answered 404 \`not_found\`, another method 405 \`method_not_allowed\`, and what is no HTTP 400, 408, 413, 417 or 431 with \`invalid_request\`.
+Every refusal is an \`Error\`; its \`message\` is constant for its \`code\`. Any other path is refused with 404 \
+\`not_found\`, another method with 405 \`method_not_allowed\`, and malformed HTTP with 400, 408, 413, 417 or 431 \
+\`invalid_request\`.
 `.trim()
 
 export type Schema = Readonly<{
@@ -44,12 +48,12 @@ export type Schema = Readonly<{
 }>
 export type Content = Readonly<{ 'application/json': Readonly<{ schema: Schema, examples: Examples }> }>
 export type Response = Readonly<{ description: string, headers: Readonly<Record<string, unknown>>, content: Content }>
-export type Told = Readonly<{
+export type OperationObject = Readonly<{
   tags: [string]
   operationId: string
   summary: string
   description: string
-  /** Empty where anyone may ask; left out where the document's own is meant. */
+  /** Empty for a public operation; left out if the document's own applies. */
   security?: []
   requestBody?: Readonly<{ required: boolean, content: Content }>
   responses: Readonly<{ 200: Response } & Record<string, Response>>
@@ -58,7 +62,7 @@ export type Document = Readonly<{
   openapi: string
   info: Readonly<Record<'title' | 'version' | 'summary' | 'description', string>>
   tags: readonly Readonly<{ name: string, description: string }>[]
-  paths: Readonly<Record<string, Readonly<Record<string, Told>>>>
+  paths: Readonly<Record<string, Readonly<Record<string, OperationObject>>>>
   components: Readonly<{
     schemas: Readonly<Record<string, Schema>>
     headers: Readonly<Record<string, Readonly<{ description: string, schema: Schema }>>>
@@ -79,11 +83,11 @@ export function openapiDocument (): Document {
       license: { name: packageJson.license, identifier: packageJson.license }
     },
     servers: [{
-      url: 'https://{host}', description: 'Wherever you run it.', variables: { host: { default: 'mint.example.com' } }
+      url: 'https://{host}', description: 'Your deployment.', variables: { host: { default: 'mint.example.com' } }
     }],
     tags: [
-      { name: 'Mint', description: 'Client secrets.' }, { name: 'Policy', description: 'What may be asked for.' },
-      { name: 'Health', description: 'For supervisors and balancers.' }
+      { name: 'Mint', description: 'Client secrets.' }, { name: 'Policy', description: 'What a caller may request.' },
+      { name: 'Health', description: 'For supervisors and load balancers.' }
     ],
     security: [{ token: [] }, { cookie: [] }, {}],
     paths: Object.fromEntries(
@@ -102,25 +106,27 @@ export function openapiDocument (): Document {
           type: 'http',
           scheme: 'bearer',
           bearerFormat: 'JWT',
-          description: 'The token of your own sign-in: a JWT of an issuer under `callers:`, or an opaque token where introspection is configured.'
+          description: 'The token of your own sign-in: a JWT of an issuer under `callers:`, ' +
+            'or an opaque token if introspection is configured.'
         },
         cookie: {
           type: 'apiKey',
           in: 'cookie',
           name: 'session',
-          description: 'The cookie of your own sign-in, where a caller entry names one; its name is that of the entry. It counts from an origin in CORS_ORIGINS alone.'
+          description: 'The cookie of your own sign-in, under the name that a caller entry gives it. ' +
+            'Accepted only from an origin in CORS_ORIGINS.'
         }
       }
     }
   }
-  // Schemas of TypeBox carry more than JSON.
+  // TypeBox schemas have members that are not JSON.
   return deepFreeze(JSON.parse(JSON.stringify(document)))
 }
 
-function describe (operation: Operation): Told {
+function describe (operation: Operation): OperationObject {
   const { id, summary, description, request, answer, mints, isPublic } = operation
   const granted = {
-    description: mints ? 'The secret, and the session that it opens.' : 'As asked.',
+    description: mints ? 'The secret, and the session that it opens.' : 'The current state.',
     headers: headerRefs('X-Request-Id', ...mints ? ['X-Realtime-Url', ...LIMITS] : []),
     content: { 'application/json': { schema: schemaRef(answer.name), examples: answer.examples } }
   }
@@ -144,7 +150,7 @@ function refusalsOf (operation: Operation): Record<string, Response> {
   const { refusals, id, answer } = operation
   const byStatus = Map.groupBy(refusals, statusOf)
   const responses = Object.fromEntries([...byStatus].map(([status, codes]) => [status, refusal(codes, operation)]))
-  // Not being ready is no refusal, and says for what it waits.
+  // A process that is not ready lists its missing dependencies instead of an error.
   return id === 'readyz' ? { ...responses, 503: orUnready(responses[503] as Response, answer.name) } : responses
 }
 
@@ -153,7 +159,7 @@ function refusal (
 ): Response {
   const status = statusOf(codes[0] as ErrorCode)
   return {
-    description: codes.map((code) => `\`${code}\`: ${MEANINGS[code]}`).join('\n\n'),
+    description: codes.map((code) => `\`${code}\`: ${describeError(code)}`).join('\n\n'),
     headers: {
       ...headerRefs('X-Request-Id'),
       ...status === 401 && headerRefs('WWW-Authenticate'),
@@ -165,7 +171,7 @@ function refusal (
       'application/json': {
         schema: { ...schemaRef('Error'), properties: { error: { properties: { code: { enum: [...codes] } } } } },
         examples: Object.fromEntries(codes.map((code) =>
-          [code, { summary: MEANINGS[code], value: envelope(code, code === 'policy_violation' ? param : null) }]))
+          [code, { summary: describeError(code), value: envelope(code, code === 'policy_violation' ? param : null) }]))
       }
     }
   }
@@ -175,7 +181,7 @@ function orUnready ({ content, description, headers }: Response, name: string): 
   const { schema, examples } = content['application/json']
   return {
     headers,
-    description: `What it waits for.\n\n${description}`,
+    description: `The dependencies that it waits for.\n\n${description}`,
     content: {
       'application/json': {
         schema: { anyOf: [schemaRef(name), schema] },
@@ -193,19 +199,19 @@ function errorSchema (): Schema {
     Object.entries(envelope(code).error)), ([key]) => key) as Record<string, [string, string][]>
   return {
     type: 'object',
-    description: 'OpenAI\'s envelope, so that its SDKs raise their usual classes.',
+    description: 'OpenAI\'s error format: its SDKs raise their usual classes.',
     required: ['error'],
     properties: {
       error: {
         type: 'object',
         required: ['message', 'type', 'code', 'param'],
         properties: {
-          message: { enum: unique(message), description: 'A constant of the code.' },
+          message: { enum: unique(message), description: 'Constant for each code.' },
           type: { enum: unique(type) },
           code: { enum: ERROR_CODES },
           param: {
             type: ['string', 'null'],
-            description: 'The path, as the client sent it, that is at fault; never an array\'s index.'
+            description: 'The path at fault, as the client sent it; never with an array index.'
           }
         }
       }
@@ -220,23 +226,25 @@ function unique (entries: [string, string][] = []): string[] {
 const seconds = { type: 'integer', minimum: 0 }
 const HEADERS: Document['components']['headers'] = {
   'X-Request-Id': {
-    description: 'Of this request, in the log and in the audit line. One that comes in is kept from a trusted proxy alone.',
+    description: 'The id of this request in the log and in the audit line. ' +
+      'Kept from the request only if it comes from a trusted proxy.',
     schema: { type: 'string', pattern: '^[A-Za-z0-9._-]{1,128}$' }
   },
   'X-Realtime-Url': {
-    description: 'Where to connect with the secret: POST the SDP offer there.',
+    description: 'The URL to connect to with the secret: POST the SDP offer there.',
     schema: { type: 'string', pattern: '^https?://' }
   },
   'RateLimit-Limit': {
-    description: 'Mints in the window of the caller that is nearest to its end. Left out where the policy has no limits, and where they were not asked yet.',
+    description: 'Mints in the caller\'s window with the fewest left. ' +
+      'Left out if the policy has no limits, or if they were not checked yet.',
     schema: { type: 'integer', minimum: 1 }
   },
-  'RateLimit-Remaining': { description: 'What remains of it.', schema: seconds },
-  'RateLimit-Reset': { description: 'Seconds until it begins anew.', schema: seconds },
-  'Retry-After': { description: 'Seconds to wait; left out where no time can be told.', schema: seconds },
+  'RateLimit-Remaining': { description: 'Mints left in this window.', schema: seconds },
+  'RateLimit-Reset': { description: 'Seconds until this window starts over.', schema: seconds },
+  'Retry-After': { description: 'Seconds to wait; left out if unknown.', schema: seconds },
   'X-Should-Retry': {
-    description: '`false` where a retry cannot help; OpenAI\'s SDKs heed it.', schema: { const: 'false' }
+    description: '`false` if a retry cannot help; respected by OpenAI\'s SDKs.', schema: { const: 'false' }
   },
-  'WWW-Authenticate': { description: 'Always this.', schema: { const: 'Bearer' } },
-  Allow: { description: 'The methods that the path answers.', schema: { type: 'string' } }
+  'WWW-Authenticate': { description: 'Constant.', schema: { const: 'Bearer' } },
+  Allow: { description: 'The methods of this path.', schema: { type: 'string' } }
 }

@@ -1,31 +1,37 @@
-// What each code means to whoever gets it, and what helps.
+// Errors in the API reference: the constant message of each code, and what to do about it.
 
 import { ApiError, type ErrorCode } from '../errors.ts'
 
-export const MEANINGS: Readonly<Record<ErrorCode, string>> = {
-  invalid_json: 'The body is no JSON. Mend the request.',
-  invalid_request: 'The body is no session request, or the realtime API does not take what stands at `param`. Mend the request.',
-  invalid_credentials: 'No valid token or cookie; which check failed is in the log alone. Sign in anew, then once more.',
-  origin_not_allowed: 'The page\'s origin is not in CORS_ORIGINS: for the operator to mend.',
-  no_policy: 'No policy is for this caller. Do not retry.',
-  caller_blocked: 'This caller is blocked. Do not retry.',
-  policy_violation: 'The policy does not permit `param`. Leave it out.',
-  not_found: 'No route has this path.',
-  method_not_allowed: 'The route answers other methods: see `Allow`.',
-  body_too_large: 'The body is larger than 32 KiB.',
-  unsupported_media_type: 'The body is not application/json in UTF-8, or compressed.',
-  rate_limit_exceeded: 'A limit of the policy, or of the address, is used up. Wait for `Retry-After`.',
-  upstream_rate_limited: 'OpenAI limits this service, or its account is out of credit. Wait for `Retry-After`, if there is one.',
-  internal_error: 'A bug. Report it with the request id.',
-  upstream_rejected: 'OpenAI does not take our key, or our request: for the operator to mend.',
-  upstream_error: 'OpenAI\'s answer cannot be used. Retry.',
-  upstream_unavailable: 'OpenAI cannot be reached. Wait for `Retry-After`.',
-  identity_unavailable: 'Nobody can say at the moment whether the credential is good. Wait for `Retry-After`.',
-  limits_unavailable: 'Nobody can say at the moment what remains of the limits. Wait for `Retry-After`.',
-  audit_unavailable: 'The decision cannot be written down, so nothing is handed out. Wait for `Retry-After`.',
-  overloaded: 'There is too much to do. Wait for `Retry-After`.',
-  draining: 'This process is shutting down. Retry.',
-  upstream_timeout: 'OpenAI did not answer in time. Retry.'
+const WAIT = 'Wait for `Retry-After`.'
+
+const ADVICE: Readonly<Record<ErrorCode, string>> = {
+  invalid_json: 'Fix the request.',
+  invalid_request: 'Fix the request: at `param`, if there is one.',
+  invalid_credentials: 'Sign in again, then retry once. The log of the service says which check failed.',
+  origin_not_allowed: 'The operator must add the page\'s origin to CORS_ORIGINS.',
+  no_policy: 'Do not retry.',
+  caller_blocked: 'Do not retry.',
+  policy_violation: 'Leave out what is at `param`.',
+  not_found: 'Check the path.',
+  method_not_allowed: 'See `Allow`.',
+  body_too_large: 'The limit is 32 KiB.',
+  unsupported_media_type: 'It must also be UTF-8.',
+  rate_limit_exceeded: `A limit of the policy or of the client's address is used up. ${WAIT}`,
+  upstream_rate_limited: 'Its account may be out of credit. Wait for `Retry-After`, if there is one.',
+  internal_error: 'This is a bug: report it with the request id.',
+  upstream_rejected: 'The operator must check the API key and the policy.',
+  upstream_error: 'Retry.',
+  upstream_unavailable: WAIT,
+  identity_unavailable: WAIT,
+  limits_unavailable: WAIT,
+  audit_unavailable: `No secret is handed out. ${WAIT}`,
+  overloaded: WAIT,
+  draining: 'Retry.',
+  upstream_timeout: 'Retry.'
+}
+
+export function describeError (code: ErrorCode): string {
+  return `${new ApiError(code).message} ${ADVICE[code]}`
 }
 
 export function statusOf (code: ErrorCode): number {

@@ -1,4 +1,4 @@
-// Exchanges as they came over the wire, but for secrets, ids and times: a test holds them against what is answered today.
+// Recorded requests and responses; secrets, ids and times are replaced. A test compares them with today's responses.
 
 import type { JsonObject } from '../json.ts'
 
@@ -14,7 +14,7 @@ export const REQUESTS: Readonly<Record<string, Examples>> = {
       }
     },
     prompt: {
-      summary: 'With a prompt that the server holds',
+      summary: 'With a prompt of the policy',
       value: { session: { type: 'realtime', prompt: { id: 'support', variables: { product: 'Kettle 2' } } } }
     },
     transcription: {
@@ -40,7 +40,12 @@ const secret = { value: 'ek_71a758f0060bcc3557c40fc0b1d2e3f4', expires_at: 17952
 const id = 'sess_27698a145e9f00d1306eb6cf'
 const pcm = { type: 'audio/pcm', rate: 24000 }
 const detection = {
-  type: 'server_vad', threshold: 0.5, prefix_padding_ms: 300, silence_duration_ms: 200, create_response: true, interrupt_response: true
+  type: 'server_vad',
+  threshold: 0.5,
+  prefix_padding_ms: 300,
+  silence_duration_ms: 200,
+  create_response: true,
+  interrupt_response: true
 }
 const input = {
   format: pcm, transcription: null, noise_reduction: null, turn_detection: { ...detection, idle_timeout_ms: null }
@@ -65,7 +70,7 @@ const voiceSession = (voice: string) => ({
 export const ANSWERS: Readonly<Record<string, Examples>> = {
   createClientSecret: {
     voice: { summary: 'A voice session', value: { ...secret, session: voiceSession('cedar') } },
-    prompt: { summary: 'With a prompt that the server holds', value: { ...secret, session: voiceSession('marin') } },
+    prompt: { summary: 'With a prompt of the policy', value: { ...secret, session: voiceSession('marin') } },
     transcription: {
       summary: 'A transcription',
       value: {
@@ -141,7 +146,7 @@ export const ANSWERS: Readonly<Record<string, Examples>> = {
   },
   getPolicy: {
     pro: {
-      summary: 'A caller who may ask for all kinds',
+      summary: 'A caller who may mint all kinds',
       value: {
         sessions: {
           realtime: {
@@ -153,9 +158,7 @@ export const ANSWERS: Readonly<Record<string, Examples>> = {
             expires_after: { default: 60, max: 300 }
           },
           transcription: {
-            allow: {
-              'audio.input.transcription.language': { enum: ['de', 'en'] }
-            },
+            allow: { 'audio.input.transcription.language': { enum: ['de', 'en'] } },
             prompts: [],
             models: [],
             expires_after: { default: 60, max: 60 }
@@ -164,9 +167,7 @@ export const ANSWERS: Readonly<Record<string, Examples>> = {
             allow: { 'audio.output.language': { enum: ['de', 'en'] } },
             prompts: [],
             models: [],
-            expires_after: {
-              default: 60, max: 60
-            }
+            expires_after: { default: 60, max: 60 }
           }
         },
         limits: { minute: { limit: 10, remaining: 10, reset: 60 }, day: { limit: 500, remaining: 500, reset: 86400 } }

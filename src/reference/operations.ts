@@ -1,4 +1,4 @@
-// What the public listener serves, as the reference tells it: for each route its schemas, its examples and its refusals.
+// The routes of the public listener for the API reference: their schemas, examples and refusals.
 
 import type Type from 'typebox'
 import type { ErrorCode } from '../errors.ts'
@@ -13,13 +13,12 @@ export type Operation = Readonly<{
   id: string
   summary: string
   description: string
-  /** The name of its schema among those of requests.ts. */
+  /** `schema` is a name in requests.ts. */
   request: Readonly<{ schema: string, examples: Examples }> | null
   answer: Readonly<{ name: string, schema: Type.TSchema, examples: Examples }>
   mints: boolean
-  /** Null where anyone may ask. */
   refusals: readonly ErrorCode[]
-  /** The parameter that an example of a refusal names. */
+  /** The `param` in the example of a policy_violation. */
   param: string
   isPublic: boolean
 }>
@@ -29,16 +28,18 @@ const ADMISSION: readonly ErrorCode[] = [
   'internal_error', 'identity_unavailable', 'limits_unavailable', 'overloaded', 'draining'
 ]
 const MINTING: readonly ErrorCode[] = [
-  'invalid_json', ...ADMISSION, 'policy_violation', 'body_too_large', 'unsupported_media_type', 'upstream_rate_limited', 'upstream_rejected',
-  'upstream_error', 'upstream_unavailable', 'audit_unavailable', 'upstream_timeout'
+  'invalid_json', ...ADMISSION, 'policy_violation', 'body_too_large', 'unsupported_media_type',
+  'upstream_rate_limited', 'upstream_rejected', 'upstream_error', 'upstream_unavailable', 'audit_unavailable',
+  'upstream_timeout'
 ]
 
-type Told = Pick<Operation, 'id' | 'summary' | 'description' | 'param'> & { request: string, answer: string }
+type MintText = Pick<Operation, 'id' | 'summary' | 'description' | 'param'> & { request: string, answer: string }
 
-const SECRET = 'The secret opens sessions until it expires, at the address that `X-Realtime-Url` names. No body and `{}` mint with the policy\'s own config.'
-const BETA = 'A route of the beta, which OpenAI retired: what it mints connects to the GA API only. '
+const SECRET = 'The secret opens sessions at the URL in `X-Realtime-Url` until it expires. ' +
+  'Without a body, or with `{}`, the policy\'s own config is minted.'
+const BETA = 'A route of the beta API, which OpenAI retired: its secrets open sessions of the GA API. '
 
-const MINTS: Readonly<Record<string, Told>> = {
+const MINTS: Readonly<Record<string, MintText>> = {
   '/v1/realtime/client_secrets': {
     id: 'createClientSecret',
     summary: 'Mint a client secret',
@@ -57,7 +58,7 @@ const MINTS: Readonly<Record<string, Told>> = {
   },
   '/v1/realtime/sessions': {
     id: 'createSession',
-    summary: 'Mint as clients of the beta do',
+    summary: 'Mint a client secret for a client of the beta API',
     description: BETA + SECRET,
     request: 'LegacySessionRequest',
     answer: 'LegacySession',
@@ -65,7 +66,7 @@ const MINTS: Readonly<Record<string, Told>> = {
   },
   '/v1/realtime/transcription_sessions': {
     id: 'createTranscriptionSession',
-    summary: 'Mint for a transcription as clients of the beta do',
+    summary: 'Mint a client secret for a transcription client of the beta API',
     description: BETA + SECRET,
     request: 'LegacyTranscriptionSessionRequest',
     answer: 'LegacyTranscriptionSession',
@@ -75,13 +76,13 @@ const MINTS: Readonly<Record<string, Told>> = {
 
 export const OPERATIONS: readonly Operation[] = [
   ...MINT_ROUTES.map(({ url, answer }): Operation => {
-    const { request, answer: name, ...told } = MINTS[url] as Told
+    const { request, answer: name, ...text } = MINTS[url] as MintText
     return {
-      ...told,
+      ...text,
       method: 'post',
       path: url,
-      request: { schema: request, examples: REQUESTS[told.id] as Examples },
-      answer: { name, schema: answer, examples: ANSWERS[told.id] as Examples },
+      request: { schema: request, examples: REQUESTS[text.id] as Examples },
+      answer: { name, schema: answer, examples: ANSWERS[text.id] as Examples },
       mints: true,
       refusals: MINTING,
       isPublic: false
@@ -91,8 +92,10 @@ export const OPERATIONS: readonly Operation[] = [
     method: 'get',
     path: '/v1/realtime/policy',
     id: 'getPolicy',
-    summary: 'What the caller may ask for',
-    description: 'For each kind of session the paths that may be set, with the schema that their values must meet; the prompts that may be named; the aliases of models that are understood; for how long a secret may open sessions; and what remains of the limits. Nothing that is fixed is told.',
+    summary: 'Show what the caller may request',
+    description: 'For each kind of session: the paths that may be set, each with the JSON Schema of its value; ' +
+      'prompts; aliases of models; the lifetime of a secret. Also what remains of the limits. ' +
+      'Fixed values are not shown.',
     request: null,
     answer: { name: 'Policy', schema: PolicyAnswer, examples: ANSWERS.getPolicy as Examples },
     mints: false,
@@ -104,10 +107,10 @@ export const OPERATIONS: readonly Operation[] = [
     method: 'get',
     path: `/${name}`,
     id: name,
-    summary: name === 'livez' ? 'Whether the process is alive' : 'Whether it can mint',
+    summary: name === 'livez' ? 'Check that the process is alive' : 'Check that it can mint',
     description: name === 'livez'
-      ? 'For the supervisor that restarts it.'
-      : 'For the balancer: 503 while it drains, or waits for the parts that are named.',
+      ? 'For the supervisor that restarts the process.'
+      : 'For the load balancer: 503 while the process shuts down, or waits for the dependencies in `waiting_for`.',
     request: null,
     answer: { name: 'Health', schema: HealthAnswer, examples: ANSWERS[name] as Examples },
     mints: false,

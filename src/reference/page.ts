@@ -1,9 +1,9 @@
-// The API reference as one page: HTML written here, no script, and nothing that is fetched. A page of a library would be
-// megabytes of script on the listener of a service that holds a key, to show ten schemas.
+// The API reference as one HTML page without scripts or external resources. A library's page would put megabytes of
+// script on a listener of a service that holds an API key, to show ten schemas.
 
 import { hash } from 'node:crypto'
 import { type Json, variantsOf } from '../json.ts'
-import type { Document, Response, Schema, Told } from './document.ts'
+import type { Document, OperationObject, Response, Schema } from './document.ts'
 import type { Examples } from './examples.ts'
 import { CSS } from './style.ts'
 
@@ -12,16 +12,22 @@ export const PAGE_HEADERS = {
   'cache-control': 'no-cache',
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
-  // Whatever a page might try to fetch, it may not.
-  'content-security-policy': `default-src 'none'; style-src 'sha256-${hash('sha256', CSS, 'base64')}'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`
+  'content-security-policy': [
+    "default-src 'none'",
+    `style-src 'sha256-${hash('sha256', CSS, 'base64')}'`,
+    'img-src data:',
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'"
+  ].join('; ')
 }
 
-type Operation = Readonly<{ path: string, method: string, told: Told }>
+type RouteEntry = Readonly<{ path: string, method: string, operation: OperationObject }>
 
 export function renderPage ({ openapi, info, tags, paths, components }: Document): string {
-  const operations = Object.entries(paths).flatMap(
-    ([path, methods]) => Object.entries(methods).map(([method, told]): Operation => ({ path, method, told }))
-  )
+  const operations = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]): RouteEntry => ({ path, method, operation })))
+  const tagged = (name: string) => operations.filter(({ operation }) => operation.tags[0] === name)
   const schemas = Object.entries(components.schemas)
   return `<!doctype html>
 <html lang="en">
@@ -35,55 +41,75 @@ export function renderPage ({ openapi, info, tags, paths, components }: Document
 <body>
 <nav aria-label="Contents">
 <p class="name"><a href="#top">${escape(info.title)}</a> <span>${escape(info.version)}</span></p>
-${tags.map((tag) => `<p>${escape(tag.name)}</p><ul>${operations.filter((one) => one.told.tags[0] === tag.name).map(({ path, told, method }) => `<li><a href="#${escape(told.operationId)}"><b class="${method}">${method}</b> ${breakable(path)}</a></li>`).join('')}</ul>`).join('\n')}
+${tags.map(({ name }) => `<p>${escape(name)}</p>${list(tagged(name).map(linkTo))}`).join('\n')}
 <p>More</p><ul><li><a href="#credentials">Credentials</a></li><li><a href="#headers">Headers</a></li></ul>
-<p>Schemas</p><ul>${schemas.map(([name]) => `<li><a href="#schema-${name}">${name}</a></li>`).join('')}</ul>
+<p>Schemas</p>${list(schemas.map(([name]) => `<a href="#schema-${name}">${name}</a>`))}
 </nav>
 <main id="top">
 <h1>${escape(info.title)}</h1>
 <p class="lead">${escape(info.summary)}.</p>
 ${paragraphs(info.description)}
-<p><a href="openapi.json">openapi.json</a> is this page for machines (OpenAPI ${escape(openapi)}).</p>
+<p><a href="openapi.json">openapi.json</a> has the same for tools (OpenAPI ${escape(openapi)}).</p>
 ${operations.map((operation) => renderOperation(operation, components)).join('\n')}
 <section id="credentials"><h2>Credentials</h2>
-<dl>${Object.entries(components.securitySchemes).map(([name, scheme]) => `<dt>${escape(name)} <span class="type">${escape([scheme.scheme, scheme.bearerFormat, scheme.in].filter(Boolean).join(' '))}</span></dt><dd>${inline(scheme.description)}</dd>`).join('')}
-<dt>none</dt><dd>Where a caller entry is for guests.</dd></dl></section>
-<section id="headers"><h2>Headers of answers</h2>
-<dl>${Object.entries(components.headers).map(([name, header]) => `<dt id="header-${name}"><code>${name}</code> ${typeOf(header.schema)}</dt><dd>${inline(header.description)}</dd>`).join('')}</dl></section>
+<dl>${Object.entries(components.securitySchemes).map(renderCredential).join('')}
+<dt>none</dt><dd>If a caller entry is for guests.</dd></dl></section>
+<section id="headers"><h2>Response headers</h2>
+<dl>${Object.entries(components.headers).map(renderHeader).join('')}</dl></section>
 <section><h2>Schemas</h2>
-${schemas.map(([name, schema]) => `<section class="schema" id="schema-${name}"><h3>${name}</h3>${renderSchema(schema)}</section>`).join('\n')}</section>
+${schemas.map(([name, schema]) =>
+  `<section class="schema" id="schema-${name}"><h3>${name}</h3>${renderSchema(schema)}</section>`).join('\n')}</section>
 </main>
 </body>
 </html>
 `
 }
 
-function renderOperation ({ path, method, told }: Operation, components: Document['components']): string {
-  const { 200: granted, ...refusals } = told.responses
+function linkTo ({ path, method, operation }: RouteEntry): string {
+  return `<a href="#${escape(operation.operationId)}"><b class="${method}">${method}</b> ${breakable(path)}</a>`
+}
+
+function renderCredential ([name, scheme]: [string, Document['components']['securitySchemes'][string]]): string {
+  const type = [scheme.scheme, scheme.bearerFormat, scheme.in].filter(Boolean).join(' ')
+  return `<dt>${escape(name)} <span class="type">${escape(type)}</span></dt><dd>${inline(scheme.description)}</dd>`
+}
+
+function renderHeader ([name, { schema, description }]: [string, Document['components']['headers'][string]]): string {
+  return `<dt id="header-${name}"><code>${name}</code> ${typeOf(schema)}</dt><dd>${inline(description)}</dd>`
+}
+
+function renderOperation ({ path, method, operation }: RouteEntry, components: Document['components']): string {
+  const { 200: granted, ...refusals } = operation.responses
   const { schema, examples } = granted.content['application/json']
-  const body = told.requestBody?.content['application/json']
-  return `<section class="operation" id="${escape(told.operationId)}">
-<h2>${escape(told.summary)}</h2>
+  const body = operation.requestBody?.content['application/json']
+  const shownCode = body === undefined ? 'origin_not_allowed' : 'policy_violation'
+  const refusalExamples = Object.values(refusals).flatMap(examplesOf).filter(([code]) => code === shownCode)
+  return `<section class="operation" id="${escape(operation.operationId)}">
+<h2>${escape(operation.summary)}</h2>
 <p class="route"><b class="${method}">${method}</b> <code>${breakable(path)}</code></p>
-${paragraphs(told.description)}
-${told.security?.length === 0 ? '<p>Anyone may ask.</p>' : ''}
+${paragraphs(operation.description)}
+${operation.security?.length === 0 ? '<p>Needs no credential.</p>' : ''}
 ${body === undefined ? '' : `<h3>Body</h3>${renderReferred(body.schema, components)}${renderExamples(body.examples)}`}
-<h3>Answer <b class="ok">200</b></h3>
+<h3>Response <b class="ok">200</b></h3>
 <p>${inline(granted.description)}${listOf(granted)}</p>
 ${renderReferred(schema, components)}
 ${renderExamples(examples)}
 <h3>Refusals</h3>
-<div class="scroll"><table><thead><tr><th scope="col">Status</th><th scope="col">Code</th><th scope="col">Meaning</th></tr></thead><tbody>
+<div class="scroll"><table>
+<thead><tr><th scope="col">Status</th><th scope="col">Code</th><th scope="col">Meaning</th></tr></thead>
+<tbody>
 ${Object.entries(refusals).map(([status, refusal]) => renderRefusals(status, refusal)).join('\n')}
 </tbody></table></div>
-${renderExamples(Object.fromEntries(Object.values(refusals).flatMap(examplesOf).filter(([code]) => code === (told.requestBody ? 'policy_violation' : 'origin_not_allowed'))))}
+${renderExamples(Object.fromEntries(refusalExamples))}
 </section>`
 }
 
 function renderRefusals (status: string, refusal: Response): string {
   const examples = examplesOf(refusal)
-  return examples.map(([code, { summary }], i) =>
-    `<tr>${i === 0 ? `<th scope="row" rowspan="${examples.length}">${status}</th>` : ''}<td><code>${breakable(code)}</code></td><td>${inline(summary)}</td></tr>`).join('')
+  return examples.map(([code, { summary }], i) => {
+    const head = i === 0 ? `<th scope="row" rowspan="${examples.length}">${status}</th>` : ''
+    return `<tr>${head}<td><code>${breakable(code)}</code></td><td>${inline(summary)}</td></tr>`
+  }).join('')
 }
 
 function examplesOf (response: Response): [code: string, example: Examples[string]][] {
@@ -91,19 +117,22 @@ function examplesOf (response: Response): [code: string, example: Examples[strin
 }
 
 function listOf ({ headers }: Response): string {
-  return ` Headers: ${Object.keys(headers).map((name) => `<a href="#header-${name}"><code>${name}</code></a>`).join(', ')}.`
+  const links = Object.keys(headers).map((name) => `<a href="#header-${name}"><code>${name}</code></a>`)
+  return ` Headers: ${links.join(', ')}.`
 }
 
 function renderExamples (examples: Examples): string {
-  return Object.values(examples).map(({ summary, value }, i) =>
-    `<details class="example"${i === 0 ? ' open' : ''}><summary>Example: ${inline(summary)}</summary>${json(value)}</details>`).join('')
+  return Object.values(examples).map(({ summary, value }, i) => {
+    const open = i === 0 ? ' open' : ''
+    return `<details class="example"${open}><summary>Example: ${inline(summary)}</summary>${json(value)}</details>`
+  }).join('')
 }
 
 function renderReferred (reference: Schema, { schemas }: Document['components']): string {
   return `<p class="is">${typeOf(reference)}</p>${members(schemas[nameOf(reference)] as Schema)}`
 }
 
-/** What it is in words, then its members; those that have members of their own fold. */
+/** Type and description, then the members; members with members of their own can be folded. */
 function renderSchema (schema: Schema): string {
   return `<p class="is">${typeOf(schema)} ${describe(schema)}</p>${members(schema)}`
 }
@@ -113,13 +142,15 @@ function members (schema: Schema): string {
   if (only === undefined) return schema.items === undefined ? '' : members(schema.items)
   if (more.length > 0) {
     return [only, ...more].map((variant) =>
-    `<details open><summary>${typeOf(variant)}${kindOf(variant)}</summary>${members(variant)}</details>`).join('')
+      `<details open><summary>${typeOf(variant)}${kindOf(variant)}</summary>${members(variant)}</details>`).join('')
   }
-  return `<ul class="members">${membersOf(only).map(([name, inner]) => member(name, inner, only.required?.includes(name) === true)).join('')}</ul>`
+  const items = membersOf(only).map(([name, inner]) => member(name, inner, only.required?.includes(name) === true))
+  return `<ul class="members">${items.join('')}</ul>`
 }
 
-function member (name: string, schema: Schema, required: boolean): string {
-  const head = `<code>${escape(name)}</code> ${typeOf(schema)}${required ? ' <em>required</em>' : ''} ${describe(schema)}`
+function member (name: string, schema: Schema, isRequired: boolean): string {
+  const required = isRequired ? ' <em>required</em>' : ''
+  const head = `<code>${escape(name)}</code> ${typeOf(schema)}${required} ${describe(schema)}`
   const inner = members(schema)
   return `<li>${inner === '' ? head : `<details><summary>${head}</summary>${inner}</details>`}</li>`
 }
@@ -130,26 +161,26 @@ function membersOf ({ properties = {}, patternProperties = {} }: Schema): [name:
   ]
 }
 
-/** Which of several objects it is. */
+/** The type by which one of several objects is recognized. */
 function kindOf ({ properties }: Schema): string {
   const kind = properties?.type?.const
   return kind === undefined ? '' : ` <code>${escape(String(kind))}</code>`
 }
 
 function typeOf (schema: Schema): string {
-  return `<span class="type">${wordsFor(schema)}</span>`
+  return `<span class="type">${typeText(schema)}</span>`
 }
 
-function wordsFor (schema: Schema): string {
-  return [...new Set(variantsOf(schema).map(wordFor))].join(' or ')
+function typeText (schema: Schema): string {
+  return [...new Set(variantsOf(schema).map(variantText))].join(' or ')
 }
 
-function wordFor (schema: Schema): string {
+function variantText (schema: Schema): string {
   const { $ref, const: only, enum: values, type = 'any', items } = schema
   if ($ref !== undefined) return `<a href="#schema-${nameOf(schema)}">${nameOf(schema)}</a>`
   if (only !== undefined) return escape(JSON.stringify(only))
   if (values !== undefined) return values.map((value) => escape(JSON.stringify(value))).join(' or ')
-  if (items !== undefined) return `array of ${wordsFor(items)}`
+  if (items !== undefined) return `array of ${typeText(items)}`
   return escape([type].flat().join(' or '))
 }
 
@@ -170,16 +201,20 @@ function json (value: Json): string {
   return `<pre tabindex="0"><code>${escape(JSON.stringify(value, null, 2))}</code></pre>`
 }
 
+function list (items: readonly string[]): string {
+  return `<ul>${items.map((item) => `<li>${item}</li>`).join('')}</ul>`
+}
+
 function paragraphs (text: string): string {
   return text.split('\n\n').map((part) => `<p>${inline(part)}</p>`).join('\n')
 }
 
-/** Of Markdown only what the document uses. */
+/** The only Markdown that the document uses. */
 function inline (text: string): string {
   return escape(text).replace(/`([^`]+)`/g, '<code>$1</code>')
 }
 
-/** Long names may be broken where one would. */
+/** Allows line breaks in long names. */
 function breakable (text: string): string {
   return escape(text).replace(/[/_]/g, '$&<wbr>')
 }

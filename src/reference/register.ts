@@ -1,4 +1,4 @@
-// The API reference, for the ops listener.
+// Serves the API reference on the ops listener.
 
 import type { FastifyInstance } from 'fastify'
 import { openapiDocument } from './document.ts'
@@ -6,7 +6,7 @@ import { PAGE_HEADERS, renderPage } from './page.ts'
 
 export function registerReference (app: FastifyInstance): void {
   let written: { json: string, page: string } | undefined
-  // When somebody asks: it would take 15 ms of a start.
+  // On the first request: it would add 15 ms to the start.
   const write = () => {
     const document = openapiDocument()
     return { json: JSON.stringify(document), page: renderPage(document) }

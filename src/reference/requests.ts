@@ -1,38 +1,39 @@
-// What a client may send, as JSON Schema, from the schemas that sessions are checked by and the table of legacy fields.
-// For the API reference alone: bodies are read by hand, because Fastify would coerce and drop.
+// JSON Schemas of request bodies, derived from the session schemas and the table of legacy fields. Only for the API
+// reference: bodies are not validated by Fastify, which would coerce values and drop fields.
 
 import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
 import { type Field, FIELDS, FORMAT_NAMES, type LegacyKind } from '../realtime/legacy/fields.ts'
 import { type Kind, sessionSchemas } from '../realtime/session.ts'
 
-const BY_POLICY = 'What may be said here is for the policy to say: `GET /v1/realtime/policy` tells. Anything else is refused with 403 `policy_violation`.'
+const BY_POLICY = 'The policy decides what may be set here: see `GET /v1/realtime/policy`. ' +
+  'Anything else is refused with 403 `policy_violation`.'
 const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` })
 
-/** By the name that each has among the components of the document. */
+/** By their names in the document's components. */
 export function requestSchemas (): JsonObject {
   const { temperature, ...realtime } = propertiesOf('realtime')
   return {
-    ClientSecretRequest: closed('Nothing of it is required: the policy has a config of its own.', {
+    ClientSecretRequest: closed('All of it is optional: the policy has a config of its own.', {
       expires_after: ref('ExpiresAfter'),
       session: { anyOf: [ref('RealtimeSession'), ref('TranscriptionSession')] }
     }),
-    TranslationClientSecretRequest: closed('Nothing of it is required: the policy has a config of its own.', {
+    TranslationClientSecretRequest: closed('All of it is optional: the policy has a config of its own.', {
       expires_after: ref('ExpiresAfter'),
       session: ref('TranslationSession')
     }),
     RealtimeSession: closed(
-      BY_POLICY, { type: { const: 'realtime', description: 'Meant where it is left out.' }, ...realtime }
+      BY_POLICY, { type: { const: 'realtime', description: 'The default.' }, ...realtime }
     ),
     TranscriptionSession: {
       ...closed(BY_POLICY, { type: { const: 'transcription' }, ...propertiesOf('transcription') }), required: ['type']
     },
     TranslationSession: closed(
       BY_POLICY,
-      { type: { const: 'translation', description: 'Meant where it is left out.' }, ...propertiesOf('translation') }
+      { type: { const: 'translation', description: 'The default.' }, ...propertiesOf('translation') }
     ),
     LegacySessionRequest: legacyRequest('realtime'),
     LegacyTranscriptionSessionRequest: legacyRequest('transcription'),
-    ExpiresAfter: closed('For how long the secret opens sessions; a session then lasts up to 60 minutes.', {
+    ExpiresAfter: closed('How long the secret can open sessions; a session then lasts up to 60 minutes.', {
       anchor: { const: 'created_at' },
       seconds: { type: 'integer', minimum: 10, maximum: 7200, description: 'At most what the policy permits.' }
     })
@@ -43,7 +44,7 @@ function legacyRequest (kind: LegacyKind): JsonObject {
   return closed(BY_POLICY, {
     ...Object.fromEntries(FIELDS[kind].map((field) => [field.name, legacyValue(kind, field)])),
     client_secret: closed(
-      'Both names are read on both routes.', { expires_after: ref('ExpiresAfter'), expires_at: ref('ExpiresAfter') }
+      'Both names work on both routes.', { expires_after: ref('ExpiresAfter'), expires_at: ref('ExpiresAfter') }
     )
   })
 }
@@ -61,7 +62,7 @@ function legacyValue (kind: LegacyKind, { name, path, gaOnly }: Field): JsonObje
   }
 }
 
-/** The legacy API has one object for both; what is not said is `server_vad`. */
+/** One object for both types in the legacy API; the default type is `server_vad`. */
 function bothDetections (variants: JsonObject[]): JsonObject {
   const members = variants.map(({ properties = {} }) => properties as JsonObject)
   const { idle_timeout_ms: _gaOnly, ...properties } = Object.assign({}, ...members)

@@ -1,9 +1,9 @@
-// `npm run check-config -- FILE --cases CASES`: an operator's own table in an operator's own CI.
+// `npm run check-config -- FILE --cases CASES`: an operator's test cases, as run in CI.
 
 import t, { type Test } from 'tap'
 import type { Caller } from '../../src/callers/caller.ts'
 import { readCases } from '../../src/commands/cases.ts'
-import { callerOf, decide, type Route, routeNamed } from '../../src/commands/dry-run.ts'
+import { callerOf, dryRun, type MintRoute, routeNamed } from '../../src/commands/dry-run.ts'
 import { callCommand, runCommand } from '../support/command.ts'
 
 const POLICY = `
@@ -16,13 +16,27 @@ policies:
     realtime:
       fixed:
         model: gpt-realtime-2.1
-        tools: [{ type: mcp, server_label: crm, server_url: 'https://mcp.test', server_description: { $file: persona.txt }, headers: { X-Key: { $env: MCP_KEY } }, authorization: canary-spelled-out }]
+        tools:
+          - type: mcp
+            server_label: crm
+            server_url: https://mcp.test
+            server_description: { $file: persona.txt }
+            headers: { X-Key: { $env: MCP_KEY } }
+            authorization: canary-spelled-out
       allow: { audio.output.voice: { enum: [marin, cedar] } }
       ignore: [temperature]
       prompts: [support]
       expires_after: { default: 60, max: 120 }
 blocked: [{ subject: mallory }]
 `
+const TOOLS = [{
+  type: 'mcp',
+  server_label: 'crm',
+  server_url: 'https://mcp.test',
+  server_description: '($file persona.txt)',
+  headers: { 'X-Key': '(secret)' },
+  authorization: '(secret)'
+}]
 const ENV = { MCP_KEY: 'canary-mcp-key' }
 
 function check (t: Test, cases: string) {
@@ -30,18 +44,24 @@ function check (t: Test, cases: string) {
   return callCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/cases.yaml`], ENV)
 }
 
-t.test('the example that is kept holds for the policy that is kept', async (t) => {
+t.test('the example cases pass for the example policy', async (t) => {
   const { code, out } = await runCommand(
     'check-config', ['ephemint.example.yaml', '--cases', 'deploy/cases.example.yaml']
   )
-  t.match(out, /^10 cases hold$/m)
+  t.match(out, /^10 cases passed$/m)
   t.equal(code, 0)
 })
 
-t.test('a case that fails is told with what was expected and what came of it, and no secret with it', async (t) => {
+t.test('a failed case is printed with the expected and the actual values, without secrets', async (t) => {
   const { code, out, err } = await check(t, `
-- { name: wrong policy, claims: { plan: pro }, route: realtime/client_secrets, expect: { policy: free, kind: transcription } }
-- { name: not refused, claims: { plan: pro }, route: realtime/client_secrets, expect: { refused: policy_violation, param: session.model } }
+- name: wrong policy
+  claims: { plan: pro }
+  route: realtime/client_secrets
+  expect: { policy: free, kind: transcription }
+- name: not refused
+  claims: { plan: pro }
+  route: realtime/client_secrets
+  expect: { refused: policy_violation, param: session.model }
 - { name: refused, claims: { plan: none }, route: realtime/client_secrets, expect: { policy: pro } }
 - name: another param
   claims: { plan: pro }
@@ -57,12 +77,12 @@ t.test('a case that fails is told with what was expected and what came of it, an
   route: realtime/sessions
   body: { temperature: 0.8 }
   expect: { ignored: [], prompt: support, expires_after: 30, upstream: { model: x, instructions: y, tools: [] } }
-- { name: this one holds, claims: guest, route: realtime/client_secrets, expect: { refused: no_policy } }
+- { name: passes, claims: guest, route: realtime/client_secrets, expect: { refused: no_policy } }
 `)
   t.equal(code, 1)
   t.equal(err, '')
-  const [, told] = out.split('policy.yaml is in order\n')
-  t.same(told?.split('\n'), [
+  const [, printed] = out.split('policy.yaml is valid\n')
+  t.same(printed?.split('\n'), [
     'failed   wrong policy',
     '           policy: expected "free", got "pro"',
     '           kind: expected "transcription", got "realtime"',
@@ -81,41 +101,45 @@ t.test('a case that fails is told with what was expected and what came of it, an
     '           expires_after: expected 30, got 60',
     '           upstream model: expected "x", got "gpt-realtime-2.1"',
     '           upstream instructions: expected "y", got nothing',
-    '           upstream tools: expected [], got [{"type":"mcp","server_label":"crm","server_url":"https://mcp.test","server_description":"($file persona.txt)","headers":{"X-Key":"(secret)"},"authorization":"(secret)"}]',
+    `           upstream tools: expected [], got ${JSON.stringify(TOOLS)}`,
     '6 of 7 cases failed',
     ''
   ])
 })
 
-t.test('cases that hold are counted', async (t) => {
+t.test('passed cases are counted', async (t) => {
   const { code, out } = await check(t, `
-- { name: one, claims: { plan: pro, iss: 'https://auth.test/', sub: ada }, route: realtime/client_secrets, body: { session: { prompt: { id: support } } }, expect: { prompt: support, upstream: { instructions: You help. } } }
+- name: one
+  claims: { plan: pro, iss: 'https://auth.test/', sub: ada }
+  route: realtime/client_secrets
+  body: { session: { prompt: { id: support } } }
+  expect: { prompt: support, upstream: { instructions: You help. } }
 `)
-  t.match(out, /^1 case holds$/m)
+  t.match(out, /^1 case passed$/m)
   t.equal(code, 0)
 })
 
-t.test('a table that is none runs nothing, and every problem of it is told at once', async (t) => {
+t.test('a cases file with problems runs nothing, and all problems are reported at once', async (t) => {
   const { code, out } = await check(t, `
 - { name: a, claims: nobody, route: realtime/nonsense, expect: { refused: nonsense }, extra: 1 }
 - { name: b, claims: {}, route: realtime/client_secrets, expect: {} }
 `)
   t.equal(code, 1)
-  t.notMatch(out, /in order|hold|failed/)
-  for (const said of [
+  t.notMatch(out, /is valid|passed|failed/)
+  for (const problem of [
     /0\.extra is not a known key: allowed here are name, claims, route, body, expect/, /0\.claims .*"guest"/,
     /0\.route must be one of/, /0\.expect\.refused must be one of/, /1\.expect must not be empty/
-  ]) t.match(out, said)
+  ]) t.match(out, problem)
 })
 
-t.test('what contradicts itself is no case', async (t) => {
+t.test('a case that contradicts itself is a problem', async (t) => {
   const one = (expect: string, name = 'a') =>
     `- { name: ${name}, claims: guest, route: realtime/client_secrets, expect: ${expect} }\n`
   const rows: [text: string, problem: object][] = [
-    [one('{ param: x }'), { path: '0.expect.param', problem: 'means nothing without refused' }],
+    [one('{ param: x }'), { path: '0.expect.param', problem: 'has no meaning without refused' }],
     [
       one('{ refused: no_policy, upstream: {} }'),
-      { path: '0.expect.upstream', problem: 'means nothing beside refused' }
+      { path: '0.expect.upstream', problem: 'has no meaning together with refused' }
     ],
     [one('{ refused: no_policy }') +
       one('{ refused: no_policy }'), { path: '1.name', problem: 'is the name of another case too' }],
@@ -129,7 +153,7 @@ t.test('what contradicts itself is no case', async (t) => {
   for (const [text, problem] of rows) t.match(readCases(text).problems[0], problem, text)
 })
 
-t.test('a policy file with problems runs no case, and a table that is not there is said to be missing', async (t) => {
+t.test('a policy file with problems runs no case, and a missing cases file is reported', async (t) => {
   const dir = t.testdir({ 'policy.yaml': POLICY, 'cases.yaml': '[]' })
   const unset = await callCommand('check-config', [`${dir}/policy.yaml`, '--cases', `${dir}/cases.yaml`])
   t.match(unset.out, /MCP_KEY/)
@@ -140,11 +164,11 @@ t.test('a policy file with problems runs no case, and a table that is not there 
   t.equal(missing.code, 1)
 })
 
-t.test('a fault of ours is not taken for a refusal', async (t) => {
-  const route = routeNamed('/v1/realtime/sessions') as Route
+t.test('a bug of ours is not reported as a refusal', async (t) => {
+  const route = routeNamed('/v1/realtime/sessions') as MintRoute
   const request = { caller: callerOf({}) as Caller, route, body: '', safetyIdentifierSecret: null }
   t.throws(
-    () => decide({ isBlocked: () => { throw new TypeError('ours') }, policies: [], secrets: new Set() }, request),
+    () => dryRun({ isBlocked: () => { throw new TypeError('ours') }, policies: [], secrets: new Set() }, request),
     { message: 'ours' }
   )
 })

@@ -10,7 +10,7 @@ policies:
     realtime: { fixed: { tools: [{ type: mcp, server_label: crm, headers: { X-Key: { $env: MCP_KEY } } }] } }
 `
 
-t.test('without a file, or with two, its usage is told', async (t) => {
+t.test('without a file, or with two, the usage is printed', async (t) => {
   for (const args of [[], ['a.yaml', 'b.yaml'], ['a.yaml', '--surprise']]) {
     const { code, out, err } = await callCommand('check-config', args)
     t.equal(code, 2, args.join(' '))
@@ -19,13 +19,13 @@ t.test('without a file, or with two, its usage is told', async (t) => {
   }
 })
 
-t.test('fault 42: a file that cannot be read is no good', async (t) => {
+t.test('fault 42: a file that cannot be read is an error', async (t) => {
   const { code, err } = await callCommand('check-config', ['/nowhere/policy.yaml'])
   t.equal(code, 1)
   t.match(err, /^\/nowhere\/policy\.yaml cannot be read/)
 })
 
-t.test('every problem is told at once, those of callers too, and no value', async (t) => {
+t.test('all problems are reported at once, including those of callers, and without values', async (t) => {
   const dir = t.testdir({
     'policy.yaml': `
 callers: [{ jwt: { issuer: 'http://canary.test/' } }]
@@ -52,7 +52,7 @@ policies:
   t.notMatch(out, 'canary')
 })
 
-t.test('a secret that is not there is a problem, one that is there is not told', async (t) => {
+t.test('a missing secret is a problem, and an existing one is not printed', async (t) => {
   const dir = t.testdir({ 'policy.yaml': GOOD })
   const without = await callCommand('check-config', [`${dir}/policy.yaml`])
   t.equal(without.code, 1)
@@ -63,6 +63,6 @@ t.test('a secret that is not there is a problem, one that is there is not told',
   const { code, out } = await runCommand('check-config', [`${dir}/policy.yaml`], { MCP_KEY: 'canary-mcp-key' })
   t.equal(code, 0)
   t.match(out, /^warning {2}policies\.0\.realtime\.fixed\.tools\.0\.headers is left out/)
-  t.match(out, /policy\.yaml is in order\n$/)
+  t.match(out, /policy\.yaml is valid\n$/)
   t.notMatch(out, 'canary')
 })

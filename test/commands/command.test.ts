@@ -2,20 +2,20 @@ import t from 'tap'
 import { run, silentLog, UsageError } from '../../src/commands/command.ts'
 import { ConfigError } from '../../src/config/environment.ts'
 
-t.test('what nobody foresaw is not made to look like a fault of the user', async (t) => {
+t.test('an unexpected error is thrown, not reported as a mistake of the user', async (t) => {
   await t.rejects(run(async () => { throw new TypeError('ours') }), { message: 'ours' })
 })
 
-t.test('what is wrong for a reason is a message and an exit code', async (t) => {
+t.test('an expected error is a message and an exit code', async (t) => {
   const before = process.exitCode
   t.teardown(() => { process.exitCode = before })
-  const said = t.capture(console, 'error')
+  const printed = t.capture(console, 'error')
   for (const [error, code] of [[new UsageError('npm run x'), 2], [new ConfigError(['a', 'b']), 1]] as const) {
     await run(async () => { throw error })
     t.equal(process.exitCode, code)
   }
   await run(async () => 0)
   t.equal(process.exitCode, 0)
-  t.same(said().map(({ args }) => args), [['usage: npm run x'], ['a\nb']])
+  t.same(printed().map(({ args }) => args), [['usage: npm run x'], ['a\nb']])
   silentLog.info()
 })

@@ -19,7 +19,9 @@ callers:
   - forward: { issuer: app, url: 'APP/me', cookie: sid, pass: [cookie], subject: /id }
   - gateway: { issuer: gateway, header: x-user, from: [10.0.0.0/8], secret_header: x-secret, secret_env: TOKEN_SECRET }
 `
-const POLICIES = 'policies: [{ name: p, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1, instructions: canary } } }]\n'
+const POLICIES = `policies:
+  - { name: p, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1, instructions: canary } } }
+`
 
 async function doctor (t: Test, { policy = CALLERS + POLICIES, env = {}, args = [], by = callCommand }: {
   policy?: string, env?: Record<string, string>, args?: string[], by?: typeof callCommand
@@ -31,7 +33,7 @@ async function doctor (t: Test, { policy = CALLERS + POLICIES, env = {}, args = 
   return ran
 }
 
-t.test('where all is well each thing says so on a line, nothing is minted, and it ends with 0', {
+t.test('if all is well, each check prints one line, nothing is minted and the exit code is 0', {
   skip: NO_REDIS
 }, async (t) => {
   const upstream = await startUpstream(t)
@@ -49,7 +51,7 @@ t.test('where all is well each thing says so on a line, nothing is minted, and i
   t.equal(upstream.requests.length, 0)
 })
 
-t.test('asked to mint it mints one, and says so', async (t) => {
+t.test('with --mint one secret is minted and reported', async (t) => {
   const upstream = await startUpstream(t)
   const { code, out } = await doctor(t, { env: { OPENAI_BASE_URL: upstream.url }, args: ['--mint'] })
   t.match(out, /^ok {5}mint: one secret was minted by policy p/m)
@@ -58,7 +60,7 @@ t.test('asked to mint it mints one, and says so', async (t) => {
   t.equal(code, 0)
 })
 
-t.test('what is wrong is told with what to do, and does not hide the rest', async (t) => {
+t.test('a fault is reported with advice and does not hide other faults', async (t) => {
   const upstream = await startHostileIssuer(t, answers({}, 401))
   const { code, out } = await doctor(t, {
     policy: CALLERS.replace('gateway:', 'gatway:') + POLICIES,
@@ -68,12 +70,12 @@ t.test('what is wrong is told with what to do, and does not hide the rest', asyn
   t.equal(code, 1)
   t.match(out, /^note {3}environment: .*SAFETY_IDENTIFIER_SECRET is not set\n +→ set it/m)
   t.match(out, /^wrong {2}policy file: callers\.2\.gatway is not a known key/m)
-  t.match(out, /^wrong {2}upstream: .*401.*\n +→ put a key that is good/m)
+  t.match(out, /^wrong {2}upstream: .*401.*\n +→ put a valid key/m)
   t.match(out, /^note {3}mint: was not tried/m)
   t.match(out, /^wrong {2}audit: /m)
 })
 
-t.test('an entry of the file that is wrong as it stands is not asked, the others are', async (t) => {
+t.test('a caller entry with a problem is not checked, the others are', async (t) => {
   const upstream = await startUpstream(t)
   const { code, out } = await doctor(t, { env: { OPENAI_BASE_URL: upstream.url, TOKEN_SECRET: 'short' } })
   t.equal(code, 1)
@@ -82,8 +84,9 @@ t.test('an entry of the file that is wrong as it stands is not asked, the others
   t.match(out, /^ok {5}callers\.1\.forward/m)
 })
 
-t.test('entries that contradict each other are not asked', async (t) => {
-  const introspection = '  - introspection: { issuer: ISSUER, url: \'http://127.0.0.1:9/\', client_id: mint, client_secret_env: TOKEN_SECRET }\n'
+t.test('caller entries that contradict each other are not checked', async (t) => {
+  const introspection = '  - introspection: ' +
+    '{ issuer: ISSUER, url: \'http://127.0.0.1:9/\', client_id: mint, client_secret_env: TOKEN_SECRET }\n'
   const { code, out } = await doctor(t, {
     policy: `callers:\n${introspection.replace('ISSUER', 'one')}${introspection.replace('ISSUER', 'two')}${POLICIES}`,
     env: { OPENAI_API_KEY: '' }
@@ -93,17 +96,17 @@ t.test('entries that contradict each other are not asked', async (t) => {
   t.notMatch(out, /callers\.\d/)
 })
 
-t.test('where the environment or the file cannot be used, what is left is looked at', async (t) => {
+t.test('without a valid environment or policy file the remaining checks still run', async (t) => {
   const { code, out } = await callCommand('doctor', [], { EPHEMINT_CONFIG: '/nowhere.yaml', PORT: 'x' })
   t.equal(code, 1)
   t.match(out, /^wrong {2}environment: OPENAI_API_KEY or OPENAI_API_KEY_FILE must be set$/m)
   t.match(out, /^wrong {2}environment: PORT must be/m)
   t.match(out, /^wrong {2}policy file: \/nowhere\.yaml cannot be read/m)
-  t.match(out, /^note {3}upstream: was not asked/m)
+  t.match(out, /^note {3}upstream: was not checked/m)
   t.match(out, /^note {3}clock/m)
 })
 
-t.test('an option that it does not know is an error, and the usage', async (t) => {
+t.test('an unknown option prints the usage and exits with 2', async (t) => {
   const { code, err } = await runCommand('doctor', ['--nonsense'])
   t.equal(code, 2)
   t.match(err, /^usage: /)

@@ -12,7 +12,11 @@ policies:
     realtime:
       fixed:
         model: gpt-realtime-2.1
-        tools: [{ type: mcp, server_label: crm, headers: { X-Key: { $env: MCP_KEY }, X-Other: canary-header }, authorization: canary-spelled-out }]
+        tools:
+          - type: mcp
+            server_label: crm
+            headers: { X-Key: { $env: MCP_KEY }, X-Other: canary-header }
+            authorization: canary-spelled-out
       allow: { audio.output.voice: { enum: [marin, cedar] } }
       ignore: [temperature]
       prompts: [support]
@@ -20,7 +24,10 @@ policies:
       fixed: { audio: { input: { transcription: { model: whisper-1 } } } }
     translation:
       fixed: { model: gpt-realtime-translate }
-  - { name: trial, when: guest, limits: { day: 1 }, transcription: { allow: { audio.input.transcription.model: { enum: [whisper-1] } } } }
+  - name: trial
+    when: guest
+    limits: { day: 1 }
+    transcription: { allow: { audio.input.transcription.model: { enum: [whisper-1] } } }
 blocked: [{ subject: mallory }]
 `
 
@@ -31,7 +38,7 @@ function explain (t: Test, options: Record<string, string>, { policy = POLICY, e
   return by('explain', args, { MCP_KEY: 'canary-mcp-key', ...env })
 }
 
-t.test('without a known route, or with claims that are none, its usage is told', async (t) => {
+t.test('without a known route, or with invalid claims, the usage is printed', async (t) => {
   for (const options of [
     { route: 'realtime/calls' }, { route: 'realtime/sessions', claims: 'nobody' },
     { route: 'realtime/sessions', surprise: 'x' }
@@ -43,7 +50,7 @@ t.test('without a known route, or with claims that are none, its usage is told',
   }
 })
 
-t.test('a policy file that cannot be read, or does not load, explains nothing', async (t) => {
+t.test('a policy file that cannot be read or is invalid is reported instead', async (t) => {
   const missing = await callCommand('explain', ['--config', '/nowhere/policy.yaml', '--route', 'realtime/sessions'])
   t.equal(missing.code, 1)
   t.match(missing.err, /^\/nowhere\/policy\.yaml cannot be read/)
@@ -56,10 +63,10 @@ t.test('a policy file that cannot be read, or does not load, explains nothing', 
   )
 })
 
-t.test('a refusal is told with its code and its path', async (t) => {
+t.test('a refusal is printed with its code and its path', async (t) => {
   const ga = 'realtime/client_secrets'
   const pro = '{"plan":"pro","name":"Ada"}'
-  const rows: [options: Record<string, string>, told: string[]][] = [
+  const rows: [options: Record<string, string>, printed: string[]][] = [
     [{ route: ga }, ['refused        403 no_policy']],
     [{ route: ga, claims: '{"plan":"pro","sub":"mallory"}' }, ['refused        403 caller_blocked']],
     [
@@ -80,15 +87,15 @@ t.test('a refusal is told with its code and its path', async (t) => {
       ['policy         pro', 'kind           realtime', 'refused        403 policy_violation']
     ]
   ]
-  for (const [options, told] of rows) {
+  for (const [options, printed] of rows) {
     const { code, out, err } = await explain(t, options)
-    t.strictSame(out.trimEnd().split('\n'), told, JSON.stringify(options))
+    t.strictSame(out.trimEnd().split('\n'), printed, JSON.stringify(options))
     t.equal(err, '')
     t.equal(code, 0)
   }
 })
 
-t.test('what would be sent is told as it would be sent, but for secrets', async (t) => {
+t.test('the upstream request is printed without its secrets', async (t) => {
   const { code, out } = await explain(t, {
     route: '/v1/realtime/client_secrets',
     claims: '{"plan":"pro","name":"Ada"}',
@@ -118,7 +125,7 @@ t.test('what would be sent is told as it would be sent, but for secrets', async 
   t.equal(code, 0)
 })
 
-t.test('each route is told with the body that its upstream takes', async (t) => {
+t.test('each upstream route is printed with its body', async (t) => {
   const pro = { claims: '{"plan":"pro"}', body: '' }
   const lifetime = { anchor: 'created_at', seconds: 60 }
   const ga = {
@@ -129,7 +136,10 @@ t.test('each route is told with the body that its upstream takes', async (t) => 
   const rows: [route: string, mintApi: string, sent: [path: string, body: unknown][]][] = [
     [
       'realtime/transcription_sessions', 'auto',
-      [['POST /realtime/transcription_sessions', flat], ['and where that is gone: POST /realtime/client_secrets', ga]]
+      [
+        ['POST /realtime/transcription_sessions', flat],
+        ['if that route does not exist: POST /realtime/client_secrets', ga]
+      ]
     ],
     ['realtime/transcription_sessions', 'client_secrets', [['POST /realtime/client_secrets', ga]]],
     ['realtime/translations/client_secrets', 'auto', [[
@@ -139,10 +149,10 @@ t.test('each route is told with the body that its upstream takes', async (t) => 
   ]
   for (const [route, mintApi, sent] of rows) {
     const { out } = await explain(t, { route, ...pro }, { env: { OPENAI_MINT_API: mintApi } })
-    const told = out.split('\n\n').slice(1).map(
+    const printed = out.split('\n\n').slice(1).map(
       (part) => [part.slice(0, part.indexOf('\n')), JSON.parse(part.slice(part.indexOf('\n')))]
     )
-    t.strictSame(told, sent, `${route} by ${mintApi}`)
+    t.strictSame(printed, sent, `${route} by ${mintApi}`)
   }
   const sessions = await explain(
     t, { route: 'realtime/client_secrets', ...pro }, { env: { OPENAI_MINT_API: 'sessions' } }

@@ -8,7 +8,7 @@ const TEXT = 'https://auth.test/\nauth0|123'
 // Each run is a process, and a machine may have other work.
 t.setTimeout(120_000)
 
-t.test('without an issuer and a subject its usage is told', async (t) => {
+t.test('without an issuer and a subject the usage is printed', async (t) => {
   for (const args of [[], ['https://auth.test/'], ['a', 'b', 'c']]) {
     const { code, out, err } = await runCommand('identify', args, { SAFETY_IDENTIFIER_SECRET: SECRET })
     t.equal(code, 2)
@@ -17,7 +17,7 @@ t.test('without an issuer and a subject its usage is told', async (t) => {
   }
 })
 
-t.test('a secret that is too short is refused, and not told', async (t) => {
+t.test('a secret that is too short is refused, and not printed', async (t) => {
   const { code, out, err } = await runCommand(
     'identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET: 'canary' }
   )
@@ -27,7 +27,7 @@ t.test('a secret that is too short is refused, and not told', async (t) => {
   t.notMatch(err, 'canary')
 })
 
-t.test('it is the HMAC-SHA-256 of issuer, newline, subject, in hex', async (t) => {
+t.test('the identifier is the hex HMAC-SHA-256 of issuer, newline and subject', async (t) => {
   const { code, out, err } = await runCommand(
     'identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET: SECRET }
   )
@@ -41,7 +41,7 @@ t.test('it is the HMAC-SHA-256 of issuer, newline, subject, in hex', async (t) =
   )
 })
 
-t.test('without a secret it is the plain hash, and says so', async (t) => {
+t.test('without a secret the plain hash is printed, with a warning', async (t) => {
   const { code, out, err } = await runCommand('identify', ['https://auth.test/', 'auth0|123'])
   t.equal(out, `${createHash('sha256').update(TEXT).digest('hex')}\n`)
   t.match(err, /SAFETY_IDENTIFIER_SECRET is not set/)

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { callCommand, runCommand } from '../support/command.ts'
 
-t.test('it writes what is kept in the repository', async (t) => {
+t.test('the schema in the repository is up to date', async (t) => {
   const dir = t.testdir({})
   const { code, out } = await runCommand('schema', [`${dir}/schema.json`])
   t.equal(code, 0)
@@ -13,13 +13,13 @@ t.test('it writes what is kept in the repository', async (t) => {
   )
 })
 
-t.test('a place where nothing can be written is told', async (t) => {
+t.test('a file that cannot be written is reported', async (t) => {
   const { code, err } = await callCommand('schema', ['/nowhere/schema.json'])
   t.equal(code, 1)
   t.equal(err, '/nowhere/schema.json cannot be written\n')
 })
 
-t.test('two files are one too many', async (t) => {
+t.test('two files are an error', async (t) => {
   const { code, err } = await callCommand('schema', ['a', 'b'])
   t.equal(code, 2)
   t.match(err, /^usage: npm run schema/)

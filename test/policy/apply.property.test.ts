@@ -1,5 +1,5 @@
-// For any policy that loads and any request: what is sent upstream is what the policy says, and of the client's values
-// those at allowed paths. Client values carry tokens, so that a leak shows wherever it comes out.
+// For any valid policy and any request: the session sent upstream has the policy's values, and the client's only at
+// allowed paths. Client values contain tokens, so that a leak is visible anywhere in the result.
 
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
@@ -20,7 +20,7 @@ const TOKEN = 'client-token'
 const VARIABLE = 'variable-token'
 const text = { type: 'string', maxLength: 300 }
 
-/** What a policy may say at each path: values that our types take, and a schema to allow it by. */
+/** For each path: valid values, and a schema to allow it by. */
 const COMMON: Record<string, [Json[], Json]> = {
   'audio.input.noise_reduction': [
     [null, { type: 'near_field' }], { enum: [null, { type: 'near_field' }, { type: 'far_field' }] }
@@ -125,7 +125,7 @@ function put (target: JsonObject, path: Path, value: Json): void {
   at[path.at(-1) as string] = value
 }
 
-/** Of paths that touch each other the first stays: the others contradict it. */
+/** Of overlapping paths only the first is kept: the others contradict it. */
 function apart<T> (entries: [string, T][], others: string[] = []): [string, T][] {
   return entries.filter(([path], i) =>
     !others.some((other) => touch(path, other)) && !entries.slice(0, i).some(([other]) => touch(path, other)))
@@ -137,9 +137,9 @@ function nested (entries: [string, Json][]): JsonObject {
   return session
 }
 
-type Said = { kind: Kind, session: JsonObject, prompts: JsonObject }
+type Parts = { kind: Kind, session: JsonObject, prompts: JsonObject }
 
-const said: fc.Arbitrary<Said> = fc.constantFrom<Kind>('realtime', 'realtime', 'transcription', 'translation')
+const policies: fc.Arbitrary<Parts> = fc.constantFrom<Kind>('realtime', 'realtime', 'transcription', 'translation')
   .chain((kind) => {
     const paths = Object.keys(PATHS[kind])
     const valued = fc.constantFrom(...paths).chain(
@@ -155,7 +155,7 @@ const said: fc.Arbitrary<Said> = fc.constantFrom<Kind>('realtime', 'realtime', '
       nameable: fc.subarray(['helper', 'helper@2', 'other']),
       byDefault: fc.option(fc.constantFrom('helper', 'helper@2', 'other')),
       lifetime: fc.option(fc.tuple(fc.integer({ min: 10, max: 7200 }), fc.integer({ min: 10, max: 7200 })))
-    }).map(({ fixed, defaults, allow, ignore, aliases, profiles, nameable, byDefault, lifetime }): Said => {
+    }).map(({ fixed, defaults, allow, ignore, aliases, profiles, nameable, byDefault, lifetime }): Parts => {
       const model = modelPath(kind).join('.')
       const fix = apart(kind === 'translation' ? [...fixed, ['model', 'gpt-realtime-translate']] : fixed)
       const open = apart(
@@ -190,29 +190,30 @@ const said: fc.Arbitrary<Said> = fc.constantFrom<Kind>('realtime', 'realtime', '
   })
 
 /** A value for the client to send, once the policy is known: right, nearly right, or wrong in a way that shows. */
-type Choice = Readonly<{ how: 'good' | 'said' | 'token' | 'deep' | 'list' | 'near' | 'odd', n: number }>
-const choice: fc.Arbitrary<Choice> = fc.record(
-  { how: fc.constantFrom('good', 'good', 'said', 'said', 'token', 'deep', 'list', 'near', 'odd'), n: fc.nat(1000) }
-)
+type Choice = Readonly<{ how: 'good' | 'configured' | 'token' | 'deep' | 'list' | 'near' | 'odd', n: number }>
+const choice: fc.Arbitrary<Choice> = fc.record({
+  how: fc.constantFrom('good', 'good', 'configured', 'configured', 'token', 'deep', 'list', 'near', 'odd'),
+  n: fc.nat(1000)
+})
 const ODD: Json[] = [
   null, '', 0, -0, -1, 1.5, true, false, [], {}, [[]], [null], 'old-model', Infinity, { type: 'server_vad' },
   { toString: 1 }
 ]
 
-function chosen ({ how, n }: Choice, path: string, { kind, session }: Said): Json {
+function chosen ({ how, n }: Choice, path: string, { kind, session }: Parts): Json {
   const good = PATHS[kind][path]?.[0] ?? [TOKEN]
-  const spoken = [session.fixed, session.defaults].map((part) => getIn(part as Json, split(path))).filter(
+  const configured = [session.fixed, session.defaults].map((part) => getIn(part as Json, split(path))).filter(
     (value) => value !== undefined
   )
   const pick = (values: Json[]): Json => structuredClone(values[n % values.length] as Json)
   switch (how) {
     case 'good': return pick(good)
-    case 'said': return pick(spoken.length > 0 ? spoken : good)
+    case 'configured': return pick(configured.length > 0 ? configured : good)
     case 'token': return `${TOKEN}-${n}`
     case 'deep': return { [`k${n % 3}`]: `${TOKEN}-${n}`, inner: { x: `${TOKEN}-${n}` } }
     case 'list': return [`${TOKEN}-${n}`, { x: `${TOKEN}-${n}` }]
     case 'near': {
-      const value = pick(spoken.length > 0 ? spoken : good)
+      const value = pick(configured.length > 0 ? configured : good)
       if (n % 2 === 0 && !isObject(value)) return typeof value === 'number' ? String(value) : [value]
       return typeof value === 'string'
         ? `${value} ${TOKEN}`
@@ -296,7 +297,7 @@ const claims = fc.record({
   voice: claimText
 }, { requiredKeys: ['sub'] }) as fc.Arbitrary<JsonObject>
 
-function bodyOf ({ legacy, parts, names, expiresAfter, prompt, extra, slips }: Request, policy: Said): JsonObject {
+function bodyOf ({ legacy, parts, names, expiresAfter, prompt, extra, slips }: Request, policy: Parts): JsonObject {
   const { allow, ignore, fixed } = policy.session as { allow?: JsonObject, ignore?: string[], fixed: JsonObject }
   const fixedPaths = leaves(fixed).map(([path]) => path.join('.')).filter(Boolean)
   const open = [...Object.keys(allow ?? {}), ...ignore ?? []]
@@ -309,7 +310,7 @@ function bodyOf ({ legacy, parts, names, expiresAfter, prompt, extra, slips }: R
     if (path === undefined) continue
     const isFree = i < slips || value.how === 'token' || allow?.[path] === true
     put(session, split(path), chosen(
-      isFree ? value : { ...value, how: fixedPaths.includes(path) ? 'said' : 'good' }, path, policy
+      isFree ? value : { ...value, how: fixedPaths.includes(path) ? 'configured' : 'good' }, path, policy
     ))
   }
   if (prompt !== undefined && (!polite || policy.session.prompts !== undefined)) session.prompt = prompt
@@ -326,7 +327,7 @@ function bodyOf ({ legacy, parts, names, expiresAfter, prompt, extra, slips }: R
   return { ...body, ...expiresAfter === undefined ? {} : { client_secret: { expires_after: expiresAfter } } }
 }
 
-// The meaning of a policy, said once more and as plainly as can be: what is effective.
+// A second, simpler implementation of the effective session.
 
 class Missing extends Error {}
 
@@ -355,7 +356,7 @@ function plus (base: Json | undefined, over: Json): Json {
   return { ...base, ...Object.fromEntries(Object.entries(over).map(([key, value]) => [key, plus(base[key], value)])) }
 }
 
-type Effective = Readonly<{ policy: Said, claims: JsonObject, client: JsonObject, added: readonly Path[] }>
+type Effective = Readonly<{ policy: Parts, claims: JsonObject, client: JsonObject, added: readonly Path[] }>
 
 function effective (
   { policy: { kind, session, prompts }, claims, client, added }: Effective
@@ -416,11 +417,11 @@ function pathsSent (value: Json, path: string[] = []): string[] {
     : []
 }
 
-type Case = Readonly<{ policy: Said, rules: SessionRules, body: JsonObject, legacy: boolean, claims: JsonObject }>
+type Case = Readonly<{ policy: Parts, rules: SessionRules, body: JsonObject, legacy: boolean, claims: JsonObject }>
 
-/** A path at which the client sent what is neither allowed, nor ignored, nor what the policy says there. */
+/** A path with a client value that is neither allowed, nor ignored, nor equal to the policy's. */
 function unheededIn (
-  { kind, session }: Said,
+  { kind, session }: Parts,
   { session: sent, added }: { session: JsonObject, added: readonly Path[] },
   { fixed, profile }: { fixed: JsonObject, profile: JsonObject }
 ): string | undefined {
@@ -428,22 +429,21 @@ function unheededIn (
     ...Object.keys(session.allow ?? {}), ...(session.ignore ?? []) as string[], ...added.map((path) => path.join('.'))
   ]
   const { type: _, prompt, ...others } = sent
-  const judged = session.prompts === undefined && prompt !== undefined ? { ...others, prompt } : others
-  const variables = Object.keys((judged === others ? (prompt as JsonObject | undefined)?.variables : undefined) ?? {})
+  const checked = session.prompts === undefined && prompt !== undefined ? { ...others, prompt } : others
+  const variables = Object.keys((checked === others ? (prompt as JsonObject | undefined)?.variables : undefined) ?? {})
   if (variables.some((name) => name !== 'product')) return 'a variable that is not declared'
-  return leaves(judged).map(([path, value]) => {
+  return leaves(checked).map(([path, value]) => {
     const alias = path.join('.') === modelPath(kind).join('.')
       ? getIn(session.aliases ?? {}, [String(value)])
       : undefined
-    const spoken = [getIn(fixed, path), getIn(profile, path)]
-    const isSaid = spoken.some((at) =>
+    const configured = [getIn(fixed, path), getIn(profile, path)]
+    const isConfigured = configured.some((at) =>
       at !== undefined && (isDeepStrictEqual(at, alias ?? value) || (isObject(at) && isDeepStrictEqual(value, {}))))
-    // An empty object around what may be said says nothing.
+    // An empty object around an allowed path has no effect.
     const isEmpty = isDeepStrictEqual(value, {}) &&
       heeded.some((open) => [...path, ''].join('.') === open.slice(0, path.join('.').length + 1))
-    return path.length === 0 || isSaid || isEmpty || heeded.some((open) => `${path.join('.')}.`.startsWith(`${open}.`))
-      ? undefined
-      : path.join('.')
+    const isHeeded = heeded.some((open) => `${path.join('.')}.`.startsWith(`${open}.`))
+    return path.length === 0 || isConfigured || isEmpty || isHeeded ? undefined : path.join('.')
   }).find((path) => path !== undefined)
 }
 
@@ -453,7 +453,7 @@ function hasNonFinite (value: Json): boolean {
     : typeof value === 'number' && !Number.isFinite(value)
 }
 
-/** The refusal, or what is granted. What is no ApiError stays thrown. */
+/** The refusal, or the grant. Other errors are rethrown. */
 function attempt ({ rules, body, legacy, claims }: Case): Granted | ApiError {
   try {
     return ask(rules, body, { legacy, claims })
@@ -516,8 +516,8 @@ function grantFault (granted: Granted, { policy, rules, body, legacy, claims }: 
   return null
 }
 
-/** Undefined where the policy does not load: then there is nothing to be said about it. */
-function rulesFor ({ kind, session, prompts }: Said): SessionRules | undefined {
+/** Undefined if the policy is invalid. */
+function rulesFor ({ kind, session, prompts }: Parts): SessionRules | undefined {
   const { policies } = read(fileWith({ kind, session, ...Object.keys(prompts).length > 0 && { prompts } }))
   return policies?.policies[0]?.sessions[kind]
 }
@@ -526,8 +526,8 @@ function written ({ fixed, defaults, allowed, prompts }: SessionRules): string {
   return JSON.stringify([fixed, defaults, allowed, ...prompts.values()])
 }
 
-/** With nothing sent the result is defaults ⊕ prompt ⊕ fixed, or refused because a template or our types lack something. */
-function silenceFault ({ policy, rules, legacy, claims }: Case): string | null {
+/** Without a body: defaults ⊕ prompt ⊕ fixed, or a refusal if a claim is missing or the result is invalid. */
+function emptyBodyFault ({ policy, rules, legacy, claims }: Case): string | null {
   const result = attempt({ policy, rules, legacy, claims, body: legacy ? {} : { session: { type: policy.kind } } })
   const expected = silent(policy, claims)
   if (result instanceof ApiError) {
@@ -541,8 +541,8 @@ function silenceFault ({ policy, rules, legacy, claims }: Case): string | null {
     : `is ${JSON.stringify(result)} where nothing was sent`
 }
 
-/** Null where a template lacks a value. */
-function silent (policy: Said, claims: JsonObject): JsonObject | null {
+/** Null if a template lacks a value. */
+function silent (policy: Parts, claims: JsonObject): JsonObject | null {
   try {
     return effective({ policy, claims, client: {}, added: [] }).session
   } catch (error) {
@@ -552,12 +552,12 @@ function silent (policy: Said, claims: JsonObject): JsonObject | null {
 }
 
 const CASES = times(1000)
-/** One policy is asked this often: to compile it takes most of the time. */
+/** Requests per policy: compiling it takes most of the time. */
 const REQUESTS = 20
 
-t.test('what is sent upstream is what the policy says, and the client where it may speak', async (t) => {
+t.test('the upstream session has values of the policy, and of the client only where allowed', async (t) => {
   const seen = { granted: 0, refused: 0, unloaded: 0 }
-  fc.assert(fc.property(said, fc.array(
+  fc.assert(fc.property(policies, fc.array(
     fc.tuple(request, claims), { minLength: REQUESTS, maxLength: REQUESTS }
   ), (policy, requests) => {
     const rules = rulesFor(policy)
@@ -565,7 +565,7 @@ t.test('what is sent upstream is what the policy says, and the client where it m
     fc.pre(rules !== undefined)
     const before = written(rules)
     for (const [request, claims] of requests) {
-      // Frozen: what would change it throws.
+      // Frozen, so that a write to it throws.
       const one: Case = {
         policy,
         rules,
@@ -577,11 +577,11 @@ t.test('what is sent upstream is what the policy says, and the client where it m
       const result = attempt(one)
       seen[result instanceof ApiError ? 'refused' : 'granted']++
       const fault = (result instanceof ApiError ? refusalFault(result, one) : grantFault(result, one)) ??
-        silenceFault(one)
+        emptyBodyFault(one)
       if (fault !== null) throw new Error(`${fault}\n${JSON.stringify({ ...one, rules: undefined })}`)
     }
     if (written(rules) !== before) throw new Error('the policy has changed')
   }), { numRuns: Math.ceil(CASES / REQUESTS) })
-  // A property that only ever sees refusals shows nothing.
+  // A property that sees only refusals proves nothing.
   t.ok(seen.granted > CASES / 10 && seen.refused > CASES / 10 && seen.unloaded < CASES / REQUESTS, JSON.stringify(seen))
 })

@@ -30,7 +30,7 @@ t.test('null is a value that a schema must admit', async (t) => {
   t.strictSame(ask(withNull, {}).session, { audio: { input: { noise_reduction: { type: 'far_field' } } } })
 })
 
-t.test('null that is fixed turns a feature off for good', async (t) => {
+t.test('a fixed null turns a feature off', async (t) => {
   const rules = rulesOf({ session: { fixed: { audio: { input: { turn_detection: null } }, tracing: null } } })
   t.equal(outcome(rules, { session: { tracing: 'auto' } }), at('session.tracing'))
   t.equal(
@@ -43,7 +43,7 @@ t.test('null that is fixed turns a feature off for good', async (t) => {
   )
 })
 
-t.test('an object without members says nothing where the policy has one, and is another value where it has none', async (t) => {
+t.test('an empty object is accepted where the policy has an object, and refused elsewhere', async (t) => {
   const rules = rulesOf({
     session: {
       fixed: { tracing: { group_id: 'g' }, instructions: 'x' }, allow: { 'audio.output.voice': { type: 'string' } }
@@ -90,7 +90,7 @@ t.test('a client\'s value replaces its allowed path whole', async (t) => {
   )
 })
 
-t.test('beside allowed paths defaults stay, and prompts and fixed values win', async (t) => {
+t.test('defaults stay beside allowed paths, and prompts and fixed values win', async (t) => {
   const rules = rulesOf({
     session: {
       fixed: { audio: { output: { speed: 1 } } },
@@ -111,7 +111,7 @@ t.test('beside allowed paths defaults stay, and prompts and fixed values win', a
   )
 })
 
-t.test('a value equal to what the prompt says is no violation, another one is', async (t) => {
+t.test('a value equal to that of the prompt is accepted, another one is refused', async (t) => {
   const rules = rulesOf({
     session: { prompts: ['p'], default_prompt: 'p' },
     prompts: { p: { session: { instructions: 'x', tools: [{ type: 'function', name: 'f' }] } } }
@@ -124,7 +124,7 @@ t.test('a value equal to what the prompt says is no violation, another one is', 
   )
 })
 
-t.test('a result that is no session is refused where the client spoke, and nowhere else', async (t) => {
+t.test('an invalid result is refused at a path of the client, or without a path', async (t) => {
   const rules = rulesOf({
     session: {
       defaults: { audio: { input: { turn_detection: { type: 'semantic_vad' } } } },
@@ -159,7 +159,7 @@ t.test('a result that is no session is refused where the client spoke, and nowhe
   t.equal(outcome(rulesOf({ kind: 'translation', session: { allow: { model: { type: 'string' } } } }), {}), at('null'))
 })
 
-t.test('where an allowed path\'s schema fails that path is named, by the name that the client gave it', async (t) => {
+t.test('a value that fails a schema is refused at its path, under the client\'s name for it', async (t) => {
   const rules = rulesOf({
     session: {
       allow: {
@@ -176,7 +176,7 @@ t.test('where an allowed path\'s schema fails that path is named, by the name th
   t.equal(outcome(rules, { input_audio_format: 'pcm16' }, { legacy: true }), at('input_audio_format'))
 })
 
-t.test('what translating a legacy body adds is not judged as the client\'s', async (t) => {
+t.test('fields added by the translation of a legacy body are not checked as the client\'s', async (t) => {
   const byMember = rulesOf({
     session: {
       defaults: { audio: { input: { turn_detection: { type: 'semantic_vad' } } } },
@@ -212,7 +212,7 @@ t.test('what translating a legacy body adds is not judged as the client\'s', asy
   }
 })
 
-t.test('edge L4: a legacy turn detection is judged as the same value in GA shape', async (t) => {
+t.test('edge L4: a legacy turn detection is checked like the same value in GA shape', async (t) => {
   const wholly = (schema: JsonObject) => rulesOf({ session: { allow: { 'audio.input.turn_detection': schema } } })
   const semantic = { enum: ['semantic_vad'] }
   const rows: [rules: ReturnType<typeof rulesOf>, detection: Json, path: string][] = [
@@ -252,7 +252,7 @@ t.test('edge L4: a legacy turn detection is judged as the same value in GA shape
   }
 })
 
-t.test('edge L4: what the legacy API documents is still understood where it is allowed', async (t) => {
+t.test('edge L4: documented legacy values are accepted where they are allowed', async (t) => {
   const whole = rulesOf({ session: { allow: { 'audio.input.turn_detection': detection } } })
   const detectionOf = (rules: typeof whole, sent: Json) =>
     (ask(rules, { turn_detection: sent }, { legacy: true }).session.audio as JsonObject).input
@@ -270,7 +270,7 @@ t.test('edge L4: what the legacy API documents is still understood where it is a
   )
 })
 
-t.test('edge L4: what GA has no place for is dropped and reported, what it has a place for is judged', async (t) => {
+t.test('edge L4: fields without a GA equivalent are dropped and reported, the others are checked', async (t) => {
   const member = { 'audio.input.turn_detection.create_response': { type: 'boolean' } }
   const responding = rulesOf({ kind: 'transcription', session: { allow: member } })
   const transcription = rulesOf({ kind: 'transcription' })
@@ -287,7 +287,7 @@ t.test('edge L4: what GA has no place for is dropped and reported, what it has a
   t.strictSame(ask(transcription, { modalities: ['text'] }, { legacy: true }).ignored, ['modalities'])
 })
 
-t.test('what is ignored is dropped, told, and does not count as said', async (t) => {
+t.test('an ignored path is dropped, reported, and has no effect', async (t) => {
   const rules = rulesOf(
     { session: { fixed: { model: 'm' }, ignore: ['temperature', 'old.junk', 'audio.input', 'model'] } }
   )
@@ -304,7 +304,7 @@ t.test('what is ignored is dropped, told, and does not count as said', async (t)
   })
 })
 
-t.test('aliases are applied once, to the model path, before judging', async (t) => {
+t.test('aliases are applied once, to the model path, before the check', async (t) => {
   const rules = rulesOf(
     { session: { allow: { model: { enum: ['new', 'newer'] } }, aliases: { old: 'new', new: 'newer' } } }
   )
@@ -328,7 +328,7 @@ t.test('aliases are applied once, to the model path, before judging', async (t) 
   )
 })
 
-t.test('a default prompt is taken where none is named, and prompt is a path like any other where none may be named', async (t) => {
+t.test('the default prompt applies if none is named; without prompts, prompt is a path like any other', async (t) => {
   const prompts = {
     p: { session: { instructions: 'p' } },
     'p@2': { session: { instructions: 'p2' } },
@@ -348,7 +348,7 @@ t.test('a default prompt is taken where none is named, and prompt is a path like
   ).session, { prompt: { id: 'pmpt_1' } })
 })
 
-t.test('a lifetime is the policy\'s default, and by itself 60 s', async (t) => {
+t.test('the default lifetime is that of the policy, or 60 s', async (t) => {
   const rows: [expiresAfter: Json | undefined, seconds: number, max: number][] = [
     [undefined, 60, 60], [{ default: 30 }, 30, 30], [{ max: 300 }, 60, 300], [{ max: 20 }, 20, 20],
     [{ default: 10, max: 7200 }, 10, 7200]
@@ -377,7 +377,7 @@ t.test('paths that our types do not know are sent as the policy and its clients 
   { audio: { output: { colour: 'blue' } }, brand: { new: { a: 1 } }, other: { deep: { thing: 1 } } })
 })
 
-t.test('a number that JSON cannot write is no value, whatever a schema admits', async (t) => {
+t.test('a number that JSON cannot represent is refused, whatever a schema admits', async (t) => {
   const rules = rulesOf({ session: { allow: { brand_new: true } } })
   for (const value of [Infinity, [-Infinity], { a: [{ b: Infinity }] }]) {
     t.equal(outcome(rules, { session: { brand_new: value } }), at('session.brand_new'))
@@ -387,7 +387,7 @@ t.test('a number that JSON cannot write is no value, whatever a schema admits', 
   )
 })
 
-t.test('edge L8: whether items are unique is found out in a time that does not grow with the square of the list', async (t) => {
+t.test('edge L8: the check for unique items does not take quadratic time', async (t) => {
   const rules = rulesOf({
     session: {
       allow: {
@@ -405,11 +405,11 @@ t.test('edge L8: whether items are unique is found out in a time that does not g
   }
   t.type(outcome(rules, { session: { other_new: [1, 1] } }), 'object')
 
-  // Compared one with another, a hundred thousand take minutes.
+  // A pairwise comparison of a hundred thousand items would take minutes.
   t.equal(sent([...Array.from({ length: 100_000 }, (_, i) => ({ i })), { i: 0 }]), at('session.brand_new'))
 })
 
-t.test('a member that is named as a method of objects makes a value like any other, not a fault of ours', async (t) => {
+t.test('a member named like a method of objects is a value like any other, not an internal error', async (t) => {
   const rules = rulesOf({
     session: {
       allow: {
@@ -427,7 +427,7 @@ t.test('a member that is named as a method of objects makes a value like any oth
   }
 })
 
-t.test('what is no refusal of ours is not made one', async (t) => {
+t.test('an unexpected error is not turned into a refusal', async (t) => {
   const rules = rulesOf({ session: { fixed: { instructions: '{{name}}' } } })
   const claims = Object.defineProperty({}, 'name', { get: () => { throw new RangeError('broken') } })
   const asked = {

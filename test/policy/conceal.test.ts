@@ -1,4 +1,4 @@
-// Secrets of a policy in an answer: every string and name is searched, whatever upstream has made of what it was sent.
+// Secrets of a policy in a response: every string and name is searched, whatever upstream returns.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -18,7 +18,7 @@ t.test('edge M2: a policy without such a value has nothing to conceal', async (t
   t.equal(compileConceal([]), null)
 })
 
-t.test('edge M2: nothing that upstream answers shows a secret, as a name, in a text or as one', async () => {
+t.test('edge M2: no response shows a secret, as a name, inside a text or as a whole text', async () => {
   const text = fc.oneof(fc.string(), fc.string().map((around) => `${around}${SECRET}${around}`), fc.constant(SECRET))
   const { session } = fc.letrec<{ json: Json, session: JsonObject }>((tie) => ({
     json: fc.oneof(text, fc.constantFrom(null, 1, true), fc.array(tie('json'), { maxLength: 3 }), tie('session')),
@@ -33,7 +33,7 @@ t.test('edge M2: nothing that upstream answers shows a secret, as a name, in a t
   }), { numRuns: times(200) })
 })
 
-t.test('edge M2: what stands at the path of a secret is left out, whatever upstream has made of it', async (t) => {
+t.test('edge M2: the path of a secret is left out, whatever its value in the response', async (t) => {
   const rows: [path: Step[], answered: Json, shown: Json][] = [
     [['instructions'], { instructions: 'x', model: 'm' }, { model: 'm' }],
     [['tracing', 'metadata'], { tracing: 'auto' }, { tracing: 'auto' }],
@@ -53,16 +53,16 @@ t.test('edge M2: what stands at the path of a secret is left out, whatever upstr
   }
 })
 
-t.test('edge M2: a value that almost every text contains is left out where it is the whole text', async (t) => {
+t.test('edge M2: a very short secret is left out only if it is the whole text', async (t) => {
   t.strictSame(concealing(['x'], 'en')({ a: 'en', b: 'token', en: 1, c: ['en', 'de'] }), { b: 'token', c: ['de'] })
 })
 
-t.test('edge M2: what is too deep to be searched is not shown', async (t) => {
+t.test('edge M2: values too deep to be searched are not shown', async (t) => {
   const deep = JSON.parse(`${'['.repeat(100_000)}${']'.repeat(100_000)}`)
   t.ok(JSON.stringify(concealing(['x'])({ a: deep, b: 1 })).length < 200)
 })
 
-t.test('edge M2: the start says which paths are left out, each once', async (t) => {
+t.test('edge M2: at the start the paths that are left out are logged, each once', async (t) => {
   const env = { $env: 'KEY' }
   const { warnings, problems } = read(fileWith({
     session: {

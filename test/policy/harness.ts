@@ -1,4 +1,4 @@
-// One session policy, compiled as the only one of a policy file, and asked for a session.
+// Compiles one session policy, as the only one of a policy file, and applies it to requests.
 
 import { ApiError } from '../../src/errors.ts'
 import type { JsonObject } from '../../src/json.ts'
@@ -26,23 +26,23 @@ export function fileWith ({ kind = 'realtime', session = {}, prompts, entry = {}
   )
 }
 
-export function read (text: string, surroundings: Partial<PolicySources> = {}): Reading {
+export function read (text: string, sources: Partial<PolicySources> = {}): Reading {
   const secrets = { env: (name: string) => `secret of ${name}`, file: (path: string) => `secret in ${path}` }
-  return readPolicies(text, { secrets, legacyOnly: false, hasSafetyIdentifierSecret: true, ...surroundings })
+  return readPolicies(text, { secrets, legacyOnly: false, hasSafetyIdentifierSecret: true, ...sources })
 }
 
-/** What is wrong, as one would see it on a line. */
+/** Problems as printed, one per line. */
 export function lines (faults: readonly Fault[]): string[] {
   return faults.map(({ path, problem }) => `${path} ${problem}`)
 }
 
-export function problemsOf (written: Written, surroundings?: Partial<PolicySources>): string[] {
-  return lines(read(fileWith(written), surroundings).problems)
+export function problemsOf (written: Written, sources?: Partial<PolicySources>): string[] {
+  return lines(read(fileWith(written), sources).problems)
 }
 
-/** Throws where the policy does not load. */
-export function rulesOf (written: Written, surroundings?: Partial<PolicySources>): SessionRules {
-  const { policies, problems } = read(fileWith(written), surroundings)
+/** Throws if the policy is invalid. */
+export function rulesOf (written: Written, sources?: Partial<PolicySources>): SessionRules {
+  const { policies, problems } = read(fileWith(written), sources)
   if (policies === null) throw new Error(lines(problems).join('\n'))
   return policies.policies[0]?.sessions[written.kind ?? 'realtime'] as SessionRules
 }
@@ -59,7 +59,7 @@ export function ask (rules: SessionRules, body: unknown, { legacy = false, claim
   return applyPolicy(rules, { iss: 'https://auth.example.com/', sub: 'u1', ...claims }, request)
 }
 
-/** What is granted, or the refusal as `403 policy_violation session.model`. Anything else that is thrown stays thrown. */
+/** The grant, or the refusal as `403 policy_violation session.model`. Other errors are rethrown. */
 export function outcome (rules: SessionRules, body: unknown, how?: How): Granted | string {
   try {
     return ask(rules, body, how)

@@ -27,13 +27,13 @@ function attempt (policies: Policies, caller: Caller): Policy | ApiError {
   }
 }
 
-/** The name of the policy that rules, or the code of the refusal. */
+/** The name of the selected policy, or the code of the refusal. */
 function ruling (policies: Policies, caller: Caller): string {
   const ruled = attempt(policies, caller)
   return ruled instanceof ApiError ? ruled.code : ruled.name
 }
 
-t.test('D24 a claim that is missing, of another type or not among those named grants nothing', async (t) => {
+t.test('D24: a claim that is missing, of another type or not listed grants nothing', async (t) => {
   const rows: [when: Json, claims: JsonObject][] = [
     [{ plan: 'pro' }, {}],
     [{ plan: 'pro' }, { plan: null }],
@@ -73,7 +73,7 @@ t.test('D24 a claim that is missing, of another type or not among those named gr
   }
 })
 
-t.test('a claim that is equal, among those named, or a list that contains one matches', async (t) => {
+t.test('a claim matches if it is equal, is listed, or is a list with a match', async (t) => {
   const rows: [when: Json, claims: JsonObject][] = [
     ['any', {}],
     [{ plan: 'pro' }, { plan: 'pro' }],
@@ -96,14 +96,14 @@ t.test('a claim that is equal, among those named, or a list that contains one ma
   }
 })
 
-t.test('a guest is matched by when: guest alone', async (t) => {
+t.test('only when: guest matches a guest', async (t) => {
   for (const when of ['any', { iss: GUEST_ISSUER }, { blocked_at: null }]) {
     t.equal(ruling(policiesOf([granting('p', when)]), guest), 'no_policy', JSON.stringify(when))
   }
   t.equal(ruling(policiesOf([granting('p', 'guest')]), guest), 'p')
 })
 
-t.test('the first that matches rules, and one that denies ends the search', async (t) => {
+t.test('the first match is selected, and a policy that denies ends the search', async (t) => {
   const policies = policiesOf([
     { name: 'suspended', when: { status: 'suspended' }, deny: true }, granting('pro', { plan: 'pro' }),
     granting('rest', 'any')
@@ -115,7 +115,7 @@ t.test('the first that matches rules, and one that denies ends the search', asyn
   t.match(attempt(policies, guest), { reason: 'none_matches' })
 })
 
-t.test('who is blocked is refused whatever policy would match', async (t) => {
+t.test('a blocked caller is refused whatever policy would match', async (t) => {
   const rows: [blocked: JsonObject, refused: boolean][] = [
     [{ subject: 'u1' }, true],
     [{ issuer: 'https://auth.example.com/', subject: 'u1' }, true],

@@ -4,13 +4,13 @@ import { outcome, rulesOf, type Written } from './harness.ts'
 
 const MISSING = '403 policy_violation null'
 
-/** What becomes of a text in fixed. */
+/** A fixed text after rendering. */
 function filled (text: string, claims: JsonObject): unknown {
   const granted = outcome(rulesOf({ session: { fixed: { instructions: text } } }), {}, { claims })
   return typeof granted === 'string' ? granted : granted.session.instructions
 }
 
-t.test('a value that is missing refuses, unless the template says what stands for it', async (t) => {
+t.test('a missing value is refused, unless the template has a default', async (t) => {
   const rows: [claims: JsonObject, why: string][] = [
     [{}, 'absent'],
     [{ name: null }, 'null'],
@@ -41,7 +41,7 @@ t.test('only own properties are read', async (t) => {
   }
 })
 
-t.test('claims are read by their name or by a JSON Pointer', async (t) => {
+t.test('claims are read by name or by JSON Pointer', async (t) => {
   const claims = {
     name: 'Ada',
     'https://app.example.com/plan': 'pro',
@@ -57,13 +57,13 @@ t.test('claims are read by their name or by a JSON Pointer', async (t) => {
   t.equal(filled('{{iss}} {{sub}}', {}), 'https://auth.example.com/ u1')
 })
 
-t.test('what a claim says is never read as a template', async (t) => {
+t.test('the value of a claim is never parsed as a template', async (t) => {
   t.equal(filled('{{name}} {{sub}}', { name: '{{sub}}' }), '{{sub}} u1')
   t.equal(filled('{{a}}{{b}}', { a: '{{su', b: 'b}}' }), '{{sub}}')
   t.equal(filled('{{name}}', { name: '$& $1 {{name|x}}' }), '$& $1 {{name|x}}')
 })
 
-t.test('templates stand in fixed, defaults and prompts, at any depth, and nothing else of a text moves', async (t) => {
+t.test('templates work in fixed, defaults and prompts at any depth; the rest of a text is unchanged', async (t) => {
   const written: Written = {
     session: {
       fixed: {
@@ -88,7 +88,7 @@ t.test('templates stand in fixed, defaults and prompts, at any depth, and nothin
   })
 })
 
-t.test('a claim that makes no session is refused and not sent', async (t) => {
+t.test('a claim that makes the session invalid is refused', async (t) => {
   const rules = rulesOf({
     session: {
       defaults: { audio: { output: { voice: '{{voice}}' } } }, allow: { 'audio.output.voice': { enum: ['marin'] } }
@@ -98,7 +98,7 @@ t.test('a claim that makes no session is refused and not sent', async (t) => {
   t.match(outcome(rules, {}, { claims: { voice: 'cedar' } }), { session: { audio: { output: { voice: 'cedar' } } } })
 })
 
-t.test('variables are read where the prompt that declares them is named', async (t) => {
+t.test('variables are read if their prompt is named', async (t) => {
   const rules = rulesOf({
     session: { fixed: { instructions: 'About {{variables.product}}, {{variables.n|1}}.' }, prompts: ['p'] },
     prompts: { p: { variables: { product: { type: ['string', 'number'] }, n: { type: 'boolean' } }, session: {} } }
@@ -119,7 +119,7 @@ t.test('variables are read where the prompt that declares them is named', async 
   )
 })
 
-t.test('what stands behind $env and $file is no template, and is no slip of the pen either', async (t) => {
+t.test('values of $env and $file are not templates, and not malformed ones either', async (t) => {
   const secret = 'a{{sub}}b{{c'
   const rules = rulesOf({
     session: {
@@ -132,7 +132,7 @@ t.test('what stands behind $env and $file is no template, and is no slip of the 
   t.match(outcome(rules, {}), { session: { tools: [{ headers: { a: secret, b: secret, c: 'of u1' } }] } })
 })
 
-t.test('where nothing is a template all requests share one value', async (t) => {
+t.test('without templates all requests share one value', async (t) => {
   const rules = rulesOf({ session: { fixed: { tools: [{ type: 'function', name: 'f' }], instructions: '{{sub}}' } } })
   const tools = () => (outcome(rules, {}) as { session: JsonObject }).session.tools
   t.equal(tools(), tools())

@@ -8,7 +8,7 @@ const translation = { model: 'gpt-realtime-translate' }
 const input = (input: JsonObject) => ({ audio: { input } })
 const output = (output: JsonObject) => ({ audio: { output } })
 
-t.test('a session is refused at the deepest path at which it leaves its type', async (t) => {
+t.test('an invalid session is refused at the deepest path of the fault', async (t) => {
   const refused: [Kind, JsonObject, string][] = [
     ['realtime', { type: 'realtime' }, 'type'],
     ['realtime', { voice: 'marin' }, 'voice'],
@@ -70,7 +70,7 @@ t.test('a session is refused at the deepest path at which it leaves its type', a
   }
 })
 
-t.test('null turns off what can be turned off', async (t) => {
+t.test('null is accepted for features that can be turned off', async (t) => {
   t.equal(checkSession('realtime', {
     prompt: null, tracing: null, audio: { input: { noise_reduction: null, transcription: null, turn_detection: null } }
   }), null)
@@ -79,7 +79,7 @@ t.test('null turns off what can be turned off', async (t) => {
   )
 })
 
-t.test('models, voices, tools and free-form values are what OpenAI makes of them, not what we knew', async (t) => {
+t.test('models, voices, tools and free-form values are not restricted', async (t) => {
   const session = {
     model: 'gpt-realtime-9',
     audio: { output: { voice: 'newcomer' } },
@@ -94,7 +94,7 @@ t.test('models, voices, tools and free-form values are what OpenAI makes of them
   t.equal(checkSession('realtime', output({ voice: { id: 'voice_1' } })), null)
 })
 
-t.test('a fault is always found at a path that was sent', async () => {
+t.test('a fault is always at a path of the input', async () => {
   fc.assert(fc.property(fc.constantFrom(
     ...KINDS
   ), fc.dictionary(fc.constantFrom('audio', 'prompt', 'model', 'tools', 'x'), fc.jsonValue()), (kind, value) => {
@@ -109,7 +109,7 @@ t.test('a fault is always found at a path that was sent', async () => {
   }))
 })
 
-t.test('paths are known by their schema', async (t) => {
+t.test('known paths are those of the schema', async (t) => {
   const known = (kind: Kind, path: string) => isKnownPath(kind, path.split('.'))
   for (const path of [
     'voice', 'audio.output.color', 'model.name', 'audio.output.voice.name', 'output_modalities_', 'toString',
@@ -117,15 +117,18 @@ t.test('paths are known by their schema', async (t) => {
   ]) {
     t.equal(known('realtime', path), false, path)
   }
-  for (const path of ['audio', 'audio.output.voice.id', 'audio.input.turn_detection.eagerness', 'audio.input.turn_detection.threshold', 'temperature',
-    'tools.0.anything', 'tracing.metadata.any.thing', 'prompt.variables.name.text', 'truncation.token_limits.post_instructions']) {
+  for (const path of [
+    'audio', 'audio.output.voice.id', 'audio.input.turn_detection.eagerness', 'audio.input.turn_detection.threshold',
+    'temperature', 'tools.0.anything', 'tracing.metadata.any.thing', 'prompt.variables.name.text',
+    'truncation.token_limits.post_instructions'
+  ]) {
     t.equal(known('realtime', path), true, path)
   }
   t.equal(known('transcription', 'instructions'), false)
   t.equal(known('translation', 'audio.output.language'), true)
 })
 
-t.test('every kind has its schema, and its model a known path', async (t) => {
+t.test('every kind has a schema, and a known path of its model', async (t) => {
   for (const kind of KINDS) {
     t.has(sessionSchemas[kind], { type: 'object', additionalProperties: false })
     t.ok(isKnownPath(kind, modelPath(kind)))

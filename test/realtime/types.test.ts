@@ -15,14 +15,16 @@ import type { RealtimeSession, TranscriptionSession, TranslationSession } from '
 type Paths<T> = T extends readonly (infer Item)[]
   ? Paths<Item>
   : T extends object
-    ? string extends keyof T ? never : { [K in keyof T & string]-?: K | `${K}.${Paths<NonNullable<T[K]>>}` }[keyof T & string]
+    ? string extends keyof T
+      ? never
+      : { [K in keyof T & string]-?: K | `${K}.${Paths<NonNullable<T[K]>>}` }[keyof T & string]
     : never
 
 /** Fails to compile, naming the paths, unless there are none. */
 type None<Missing extends never> = Missing
 type Missing<Theirs, Ours> = Exclude<Paths<Theirs>, Paths<Ours>>
 
-// What their types leave unsaid: null turns noise reduction and transcription off.
+// Missing in their types: null turns noise reduction and transcription off.
 type WithoutNull<T> = T extends object ? { [K in keyof T]: WithoutNull<Exclude<T[K], null>> } : T
 type Fits<Ours extends Theirs, Theirs> = [Ours, Theirs]
 
@@ -62,7 +64,8 @@ type Legacy = {
 } & { [Name in typeof NAMES[keyof typeof NAMES][number]]: unknown }
 
 const TRANSCRIPTION_NAMES = [
-  'include', 'input_audio_format', 'input_audio_transcription', 'input_audio_noise_reduction', 'turn_detection', 'modalities'
+  'include', 'input_audio_format', 'input_audio_transcription', 'input_audio_noise_reduction', 'turn_detection',
+  'modalities'
 ] as const
 const NAMES = {
   transcription: TRANSCRIPTION_NAMES,
@@ -72,12 +75,14 @@ const NAMES = {
   ]
 } as const
 
+type LegacyTranscription = Pick<Legacy, typeof TRANSCRIPTION_NAMES[number] | 'client_secret'>
+
 export type LegacyKnown = [
   None<Missing<Beta.SessionCreateParams, Legacy>>,
-  None<Missing<Beta.TranscriptionSessionCreateParams, Pick<Legacy, typeof TRANSCRIPTION_NAMES[number] | 'client_secret'>>>
+  None<Missing<Beta.TranscriptionSessionCreateParams, LegacyTranscription>>
 ]
 
-t.test('the names that the types are held against are those of the table', async (t) => {
+t.test('the compared names are those of the table', async (t) => {
   for (const kind of ['realtime', 'transcription'] as const) {
     t.strictSame(FIELDS[kind].map(({ name }) => name).sort(), [...NAMES[kind]].sort())
   }

@@ -1,4 +1,4 @@
-// The reference against those who judge OpenAPI, and against what the app does.
+// The reference, compared with the OpenAPI standard and with the app's behaviour.
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { Validator } from '@seriousme/openapi-schema-validator'
@@ -19,20 +19,20 @@ ajv.addSchema(document, 'openapi')
 const pointer = (...keys: string[]) =>
   keys.map((key) => `/${encodeURIComponent(key.replaceAll('~', '~0').replaceAll('/', '~1'))}`).join('')
 
-/** What is wrong with `value` by the schema at a place of the document. */
+/** Faults of `value` by the schema at a path of the document. */
 function faults (value: unknown, ...at: string[]): unknown {
   const validate = ajv.compile({ $ref: `openapi#${pointer(...at)}` })
   return validate(value) ? [] : validate.errors?.map(({ instancePath, message }) => `${instancePath} ${message}`)
 }
 
-t.test('it is OpenAPI 3.1 to an independent validator', async (t) => {
+t.test('an independent validator accepts the document as OpenAPI 3.1', async (t) => {
   const { valid, errors } = await new Validator().validate(structuredClone(document))
   t.same(errors ?? [], [])
   t.ok(valid)
   t.equal(document.openapi, '3.1.0')
 })
 
-t.test('no reference leads nowhere, and nothing is kept that nothing refers to', async (t) => {
+t.test('every reference has a target, and every component is referenced', async (t) => {
   const references = new Set(
     [...JSON.stringify(document).matchAll(/"\$ref":"#([^"]+)"/g)].map(([, path]) => path as string)
   )
@@ -47,8 +47,8 @@ t.test('no reference leads nowhere, and nothing is kept that nothing refers to',
 })
 
 t.test('every code of the catalogue appears, with its status', async (t) => {
-  const told = JSON.stringify([document.paths, document.components.responses])
-  for (const code of ERROR_CODES) t.match(told, JSON.stringify(envelope(code).error.message), code)
+  const listed = JSON.stringify([document.paths, document.components.responses])
+  for (const code of ERROR_CODES) t.match(listed, JSON.stringify(envelope(code).error.message), code)
   t.same(document.components.schemas.Error.properties.error.properties.code.enum, ERROR_CODES)
   for (const { path, method, refusals } of OPERATIONS) {
     const { 200: _granted, ...responses } = document.paths[path][method].responses
@@ -69,8 +69,8 @@ t.test('every route of the app appears, and no other', async (t) => {
   subscribe('fastify.initialization', watch)
   await startApp(t)
   unsubscribe('fastify.initialization', watch)
-  const told = OPERATIONS.map(({ method, path }) => `${method.toUpperCase()} ${path}`)
-  t.same(routes.filter((route) => !route.startsWith('OPTIONS ')).sort(), told.sort())
+  const listed = OPERATIONS.map(({ method, path }) => `${method.toUpperCase()} ${path}`)
+  t.same(routes.filter((route) => !route.startsWith('OPTIONS ')).sort(), listed.sort())
 })
 
 t.test('the examples meet their schemas', async (t) => {
@@ -97,7 +97,7 @@ t.test('the examples meet their schemas', async (t) => {
   }
 })
 
-/** Secrets, ids and times are new each time. */
+/** Secrets, ids and times differ each time. */
 function timeless (value: unknown): unknown {
   return JSON.parse(JSON.stringify(value, (_key, inner) => {
     if (typeof inner === 'string') return inner.replace(/^(ek|sess)_[0-9a-f]+$/, '$1_…')
@@ -105,7 +105,7 @@ function timeless (value: unknown): unknown {
   }))
 }
 
-t.test('the examples are what is asked and answered', async (t) => {
+t.test('the examples are real requests and responses', async (t) => {
   const exchanges = await exchangeExamples(t)
   for (const { id, name, answer, expected } of exchanges) {
     t.equal(answer.status, 200, `${id} ${name}`)
@@ -115,25 +115,25 @@ t.test('the examples are what is asked and answered', async (t) => {
   }
 })
 
-/** What the app answered is what the document says of this status: the body's schema, and each header. */
+/** A response of the app matches the document: its status, the schema of its body, and each header. */
 function assertTold (t: Test, { status, headers, body }: Answer, path: string, method = 'post'): void {
-  const told = document.paths[path][method].responses[status]
-  if (!t.ok(told, `${status} of ${path} is told`)) return
+  const listed = document.paths[path][method].responses[status]
+  if (!t.ok(listed, `${status} of ${path} is listed`)) return
   t.same(
     faults(body, 'paths', path, method, 'responses', String(status), 'content', 'application/json', 'schema'),
     [],
     `${path} ${status}`
   )
-  const names = Object.keys(told.headers).map((name) => name.toLowerCase())
+  const names = Object.keys(listed.headers).map((name) => name.toLowerCase())
   const sent = [
     'x-request-id', 'x-realtime-url', 'ratelimit-limit', 'retry-after', 'x-should-retry', 'www-authenticate', 'allow'
   ].filter((name) => headers.has(name))
-  t.same(sent.filter((name) => !names.includes(name)), [], 'no header that is not told')
+  t.same(sent.filter((name) => !names.includes(name)), [], 'no header that is not listed')
 }
 
 const MINT = '/v1/realtime/client_secrets'
 
-t.test('what the app refuses is told, with its headers', async (t) => {
+t.test('the refusals of the app are listed, with their headers', async (t) => {
   const app = await startApp(t, { env: { UPSTREAM_TIMEOUT_MS: '100' } })
   const rows: [code: string, () => Promise<Answer>][] = [
     ['invalid_json', () => app.mint('client_secrets', '{')],
@@ -164,7 +164,7 @@ t.test('what the app refuses is told, with its headers', async (t) => {
   }
 })
 
-t.test('so is what the service cannot do at the moment', async (t) => {
+t.test('temporary failures are listed, with their headers', async (t) => {
   const cases: [code: string, options: AppOptions][] = [
     ['rate_limit_exceeded', { env: { ADDRESS_LIMIT_PER_MINUTE: '1' } }],
     ['limits_unavailable', { limits: brokenLimits() }],
@@ -187,7 +187,7 @@ function brokenLimits (): NonNullable<AppOptions['limits']> {
   return { take: fail, peek: fail, close: () => {} }
 }
 
-t.test('not being ready is told, and what it waits for', async (t) => {
+t.test('a process that is not ready lists its missing dependencies', async (t) => {
   const app = await startApp(t, { waitingFor: () => ['identity'] })
   const answer = await app.request('/readyz')
   t.same(answer.body, { status: 'unavailable', waiting_for: ['identity'] })

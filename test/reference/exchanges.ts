@@ -1,4 +1,4 @@
-// The examples of the reference, asked for real: by a user of the plan `pro`, of an upstream as the sandbox has it.
+// Sends the examples of the reference, as a user with the plan `pro`, to an app with the sandbox's upstream.
 
 import type { Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'
@@ -33,7 +33,7 @@ policies:
 
 export type Exchange = Readonly<{ id: string, name: string, answer: Answer, expected: JsonObject | undefined }>
 
-/** What each example of a request is answered, beside what the reference says that it is. */
+/** The response to each example, and the response in the reference. */
 export async function exchangeExamples (t: Test): Promise<Exchange[]> {
   const apiKey = 'sk-canary-reference-5d2f8a'
   const upstream = await startUpstream({ apiKey })

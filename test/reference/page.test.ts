@@ -1,4 +1,4 @@
-// `/docs` as its reader meets it: over HTTP, and in a browser that is watched.
+// `/docs` over HTTP and in a browser.
 
 import t, { type Test } from 'tap'
 import { buildOps } from '../../src/ops.ts'
@@ -10,7 +10,7 @@ import { visit } from '../browser/harness.ts'
 import { startApp } from '../support/app.ts'
 import { keepLines } from '../support/lines.ts'
 
-// A browser, on a machine that may have much else to do.
+// The browser is slow on a busy machine.
 t.setTimeout(120_000)
 
 async function serve (t: Test): Promise<string> {
@@ -26,14 +26,14 @@ t.test('/openapi.json is the document', async (t) => {
   t.same(await response.json(), openapiDocument())
 })
 
-t.test('the public listener has neither', async (t) => {
+t.test('the public listener has neither /openapi.json nor /docs', async (t) => {
   const app = await startApp(t)
   for (const path of ['/docs', '/openapi.json']) {
     t.match(await app.request(path), { status: 404, body: { error: { code: 'not_found' } } })
   }
 })
 
-t.test('/docs has no script, may fetch nothing, and names no other host', async (t) => {
+t.test('/docs has no script, may fetch nothing, and links to no other host', async (t) => {
   const response = await fetch(`${await serve(t)}/docs`)
   const html = await response.text()
   t.equal(response.status, 200)
@@ -46,7 +46,7 @@ t.test('/docs has no script, may fetch nothing, and names no other host', async 
   t.same(targets.filter((target) => target.startsWith('#') && !ids.has(target)), [], 'every link leads to something')
 })
 
-browserTest('in a browser it asks nobody but us, says nothing on the console, and is accessible', async (t) => {
+browserTest('in a browser /docs loads nothing else, logs nothing, and is accessible', async (t) => {
   const url = await serve(t)
   for (const [width, colorScheme] of [[1280, 'light'], [1280, 'dark'], [360, 'light']] as const) {
     await visit(t, 'about:blank', { viewport: { width, height: 900 }, colorScheme }, async (page) => {

@@ -1,4 +1,4 @@
-// Bodies are read by hand: what the reference says of them must be what the reading takes.
+// Bodies are not validated by the schemas of the reference: these must match what the app accepts.
 
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
@@ -42,7 +42,7 @@ const NAMES = { realtime: 'LegacySessionRequest', transcription: 'LegacyTranscri
 const LIFETIMES = [{ expires_after: { anchor: 'created_at', seconds: 60 } }, { expires_at: { seconds: 60 } }]
 
 for (const kind of ['realtime', 'transcription'] as const) {
-  t.test(`${kind}: a body of the beta with every field is one, and is read as a session`, async (t) => {
+  t.test(`${kind}: a legacy body with every field is valid, and becomes a session`, async (t) => {
     t.same(Object.keys(FULL[kind]).sort(), FIELDS[kind].map(({ name }) => name).sort())
     for (const secret of LIFETIMES) {
       const body = { ...FULL[kind], client_secret: secret } as unknown as JsonObject
@@ -51,14 +51,14 @@ for (const kind of ['realtime', 'transcription'] as const) {
     }
   })
 
-  t.test(`${kind}: null turns off what can be turned off`, async (t) => {
+  t.test(`${kind}: null is accepted for features that can be turned off`, async (t) => {
     for (const name of ['turn_detection', 'input_audio_transcription', 'input_audio_noise_reduction']) {
       t.ok(accepts(NAMES[kind], { [name]: null }), name)
       t.equal(checkSession(kind, readLegacy(kind, { [name]: null }).session), null)
     }
   })
 
-  t.test(`${kind}: neither names of the GA API nor what the beta has no word for is one`, async (t) => {
+  t.test(`${kind}: names and members of the GA API are invalid`, async (t) => {
     for (const body of [
       { audio: {} }, { type: kind }, { output_modalities: ['text'] }, { modalities: [] }, { input_audio_format: 'mp3' },
       { turn_detection: { idle_timeout_ms: 5000 } }, { input_audio_transcription: { delay: 'low' } }, {
@@ -68,7 +68,7 @@ for (const kind of ['realtime', 'transcription'] as const) {
   })
 }
 
-t.test('a GA session is one of its kind, with the type or, for realtime, without', async (t) => {
+t.test('a GA session is valid for its kind, with its type or, for realtime, without', async (t) => {
   t.ok(accepts('ClientSecretRequest', {}))
   t.ok(accepts('ClientSecretRequest', { session: { audio: { output: { voice: 'cedar' } } } }))
   t.ok(

@@ -6,8 +6,8 @@ import { fileWith, lines, problemsOf, read, rulesOf, type Written } from '../pol
 
 const AT = 'policies.0.realtime'
 const NO_JSON_SCHEMA = 'is not a JSON Schema (2020-12):'
-const OPEN = 'a schema that admits objects says additionalProperties (false, or true for anything)'
-const UNTYPED = 'say its type, or additionalProperties (an object would pass)'
+const OPEN = 'a schema that admits objects must set additionalProperties (false, or true for anything)'
+const UNTYPED = 'set its type, or additionalProperties (an object would pass)'
 const NOT_TAKEN = 'is not what the realtime API takes there'
 const TOOLS = 'must fix each tool\'s type: items: { required: [type], properties: { type: { const: function } } }'
 
@@ -154,10 +154,10 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   },
   [
       `${AT}.allow.prompt is ignored too: allow it or ignore it`,
-      `${AT}.allow.prompt is what prompts: is for: leave out one of them`,
-      `${AT}.ignore names prompt, which is what prompts: is for`
+      `${AT}.allow.prompt conflicts with prompts: leave out one of them`,
+      `${AT}.ignore names prompt, which clients need because of prompts`
   ]],
-  ['a type', fixing({ type: 'realtime' }), `${AT}.fixed.type is said by the kind of session already`],
+  ['a type', fixing({ type: 'realtime' }), `${AT}.fixed.type is set by the kind of session already`],
   [
     'an alias that leads nowhere', { session: { fixed: { model: 'm' }, aliases: { old: 'n', older: 'm' } } },
     `${AT}.aliases.old leads to a model that is neither fixed nor allowed`
@@ -189,7 +189,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ],
   [
     'a list of anything', allowing('include', { type: 'array' }),
-    `${AT}.allow.include a schema that admits arrays says items`
+    `${AT}.allow.include a schema that admits arrays must set items`
   ],
   [
     'a list of open objects', allowing('include', { type: 'array', items: { type: 'object' } }),
@@ -197,7 +197,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ],
   [
     'an open branch', allowing('tracing', { anyOf: [{ type: 'null' }, { type: 'object' }] }),
-    `${AT}.allow.tracing a branch of anyOf or oneOf admits objects or arrays: say additionalProperties or items there`
+    `${AT}.allow.tracing a branch of anyOf or oneOf admits objects or arrays: set additionalProperties or items there`
   ],
   ['an open part of all', allowing('tracing', { allOf: [{ minProperties: 1 }] }), `${AT}.allow.tracing ${UNTYPED}`],
   [
@@ -210,15 +210,15 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
       'tracing',
       { anyOf: [{ $ref: '#/$defs/any' }], allOf: [{ $ref: '#/$defs/any' }], $defs: { any: { type: 'object' } } }
     ),
-    `${AT}.allow.tracing a branch of anyOf or oneOf admits objects or arrays: say additionalProperties or items there`
+    `${AT}.allow.tracing a branch of anyOf or oneOf admits objects or arrays: set additionalProperties or items there`
   ],
   [
     'a reference that leads nowhere', allowing('tracing', { $ref: '#/$defs/any' }),
-    [`${AT}.allow.tracing ${NO_JSON_SCHEMA} refers to what is not in it`, `${AT}.allow.tracing ${UNTYPED}`]
+    [`${AT}.allow.tracing ${NO_JSON_SCHEMA} has a $ref to a part that it does not have`, `${AT}.allow.tracing ${UNTYPED}`]
   ],
   [
     'a reference to elsewhere', allowing('tracing', { $ref: 'https://evil.example/schema' }),
-    [`${AT}.allow.tracing ${NO_JSON_SCHEMA} refers to what is not in it`, `${AT}.allow.tracing ${UNTYPED}`]
+    [`${AT}.allow.tracing ${NO_JSON_SCHEMA} has a $ref to a part that it does not have`, `${AT}.allow.tracing ${UNTYPED}`]
   ],
   [
     'tools of any type', allowing('tools', { type: 'array', items: { type: 'object', additionalProperties: true } }),
@@ -333,7 +333,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ],
   [
     'an empty enum', allowing('model', { enum: [] }),
-    `${AT}.allow.model ${NO_JSON_SCHEMA} has a keyword whose value is none for it`
+    `${AT}.allow.model ${NO_JSON_SCHEMA} has a keyword with an invalid value, such as an empty enum or a broken pattern`
   ],
   [
     'a format', allowing('model', { type: 'string', format: 'email' }),
@@ -373,7 +373,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
     instructions: 'You are {{name}.', tools: [{ type: 'function', name: '{{ }}' }], tracing: { group_id: '{{a|{b}}}' }
   }),
   ['instructions', 'tools.0.name', 'tracing.group_id'].map((path) =>
-      `${AT}.fixed.${path} has {{ that begins no template`)],
+      `${AT}.fixed.${path} has {{ that does not begin a template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default`)],
   ['a variable that no prompt declares', {
     session: { fixed: { instructions: '{{variables.x|y}}' }, prompts: ['p'] },
     prompts: { p: { variables: { z: true }, session: { tracing: { group_id: '{{variables.x}}' } } } }
@@ -483,8 +483,7 @@ t.test('edge L10: an $id at the root, or as the name of a member, loads', async 
 t.test('edge L8: a pattern that may backtrack for minutes loads with a warning', async (t) => {
   const warningsOf = (schema: Json) => lines(read(fileWith(allowing('model', schema))).warnings)
   const slow = [
-    `${AT}.allow.model has a pattern with a repetition inside another one: if both can take the same text, ` +
-      'one string of a client may hold up all requests'
+    `${AT}.allow.model has a pattern with a repetition inside another one: if both match the same text, one string of a client may block all requests`
   ]
   t.strictSame(warningsOf({ type: 'string', pattern: '^(a+)+$' }), slow)
   t.strictSame(warningsOf({ anyOf: [{ type: 'string', pattern: '^([a-z]*)*$' }] }), slow)
@@ -525,7 +524,7 @@ t.test('fault 42: an unreadable secret is reported by name', async (t) => {
 })
 
 t.test('fault 42: settings that the legacy API cannot express do not load for it', async (t) => {
-  const UNSUPPORTED = 'cannot be said to an upstream of OPENAI_MINT_API=sessions'
+  const UNSUPPORTED = 'cannot be sent to an upstream of OPENAI_MINT_API=sessions'
   const vad = {
     type: 'object',
     additionalProperties: false,
@@ -621,7 +620,7 @@ t.test('fault 42: problems of all kinds are reported at once', async (t) => {
     `policies.3.realtime.allow.tools ${TOOLS}`,
     'polices is not a known key',
     'prompts.bad.session must be object',
-    'prompts.with-slip.session.instructions has {{ that begins no template'
+    'prompts.with-slip.session.instructions has {{ that does not begin a template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default'
   ], 'all at once')
   t.equal(policies, null)
   t.strictSame(

@@ -47,7 +47,7 @@ policies:
   - { name: suspended, when: { status: suspended }, deny: true }
   - name: pro
     when: { plan: [pro, team], /app_metadata/beta: true, blocked_at: null }
-    limits: { minute: 10, day: 500, total: { day: 20000 } }
+    limits: { minute: 10, day: 500, total: { day: 20000 }, callSeconds: { caller: {}, total: {} } }
     realtime:
       fixed:
         model: gpt-realtime-2.1
@@ -107,7 +107,7 @@ t.test('fault 42: a policy file with every feature loads', async (t) => {
   ), [
     ['suspended', null, true, []],
     [
-      'pro', { caller: { minute: 10, day: 500 }, total: { day: 20000 } }, false,
+      'pro', { caller: { minute: 10, day: 500 }, total: { day: 20000 }, callSeconds: { caller: {}, total: {} } }, false,
       ['realtime', 'transcription', 'translation']
     ],
     ['trial', { caller: { day: 2 }, total: {} }, false, ['realtime']]
@@ -158,7 +158,7 @@ policies:
       allow: { audio.output.voice: *voice, audio.output.speed: { type: number } }
 `)
   t.strictSame(lines(problems), [])
-  t.strictSame(policies?.policies[1]?.limits, { caller: { minute: 1, day: 2 }, total: {} })
+  t.strictSame(policies?.policies[1]?.limits, { caller: { minute: 1, day: 2 }, total: {}, callSeconds: { caller: {}, total: {} } })
   t.strictSame(
     policies?.policies[1]?.sessions.realtime?.fixed.source, { model: 'gpt-realtime-2.1', max_output_tokens: 512 }
   )
@@ -189,7 +189,7 @@ t.test('fault 42: secrets are filled in', async (t) => {
 
 t.test('fault 42: probable mistakes load with a warning', async (t) => {
   const shown = 'is left out of our answers, but the live session may still show it to the client'
-  const unknown = 'is no path that this version knows: it is sent as written'
+  const unknown = 'is not a path that this version knows: it is sent as written'
   const { problems, warnings } = read(fileWith({
     session: {
       fixed: {
@@ -214,7 +214,7 @@ t.test('fault 42: probable mistakes load with a warning', async (t) => {
     'policies.0.realtime.fixed reads user_metadata, which users can write themselves',
     'policies.0.realtime.fixed.brand_new.deep ' + unknown,
     'policies.0.realtime.fixed.tools.0.authorization ' + shown,
-    'policies.0.realtime.hide brand_newer is no path that this version knows',
+    'policies.0.realtime.hide brand_newer is not a path that this version knows',
     'policies.0.when uses /user_metadata/plan, which users can write themselves',
     'prompts.p.session reads /user_metadata/x, which users can write themselves',
     'prompts.p.session.audio.input ' + unknown,

@@ -1,4 +1,4 @@
-// Whether those who vouch for callers answer, and as they should. Nobody's credential is needed for that.
+// Checks that identity providers respond as they should. Needs no user's credential.
 
 import { randomUUID } from 'node:crypto'
 import { claimReader } from '../../callers/claims.ts'
@@ -13,39 +13,39 @@ import type { ApiError } from '../../errors.ts'
 import { type OutboundResponse, readObject, sendRequest } from '../../outbound/request.ts'
 import { silentLog } from '../command.ts'
 import type { Clocks } from './clock.ts'
-import { type Finding, ok, silence, wrong } from './finding.ts'
+import { connectionFault, type Finding, ok, wrong } from './finding.ts'
 
 const TIMEOUT_MS = 5000
 const MAX_BYTES = 100 * 1024
 
-export type Examination = Readonly<{ secrets: SecretSource, clocks: Clocks }>
+export type CheckContext = Readonly<{ secrets: SecretSource, clocks: Clocks }>
 
-/** One finding for each entry of whom something can be asked. `i` is its place among the callers. */
-export async function examineCaller (entry: CallerEntry, i: number, examination: Examination): Promise<Finding | null> {
-  if (entry.jwt !== undefined) return examineKeys(entry.jwt, `callers.${i}.jwt`, examination)
-  if (entry.forward !== undefined) return examineForward(entry.forward, `callers.${i}.forward`, examination)
+/** Null for an entry without a remote endpoint. `i` is the index of the entry under callers. */
+export async function checkCaller (entry: CallerEntry, i: number, context: CheckContext): Promise<Finding | null> {
+  if (entry.jwt !== undefined) return checkKeys(entry.jwt, `callers.${i}.jwt`, context)
+  if (entry.forward !== undefined) return checkForward(entry.forward, `callers.${i}.forward`, context)
   if (entry.introspection !== undefined) {
-    return examineIntrospection(entry.introspection, `callers.${i}.introspection`, examination)
+    return checkIntrospection(entry.introspection, `callers.${i}.introspection`, context)
   }
   return null
 }
 
-async function examineKeys (entry: JwtEntry, at: string, { secrets, clocks }: Examination): Promise<Finding> {
+async function checkKeys (entry: JwtEntry, at: string, { secrets, clocks }: CheckContext): Promise<Finding> {
   let reason = ''
   const log = { ...silentLog, warn: (facts: object) => { reason = (facts as { reason: string }).reason } }
   const { keys, algorithms } = compileJwt(entry, at, compilingWith(secrets, log))
-  if (keys === null) return ok(at, `${entry.issuer} signs with a secret that both sides hold: there is nobody to ask`)
+  if (keys === null) return ok(at, `${entry.issuer} signs with a shared secret: there is nothing to request`)
 
   const where = entry.jwks ?? `${entry.issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
-  const first = await ask(where, clocks).catch((error) => silence(at, where, error))
+  const first = await request(where, clocks).catch((error) => connectionFault(at, where, error))
   if ('state' in first) return first
   await keys.open()
   try {
     if (!keys.wasFetched()) {
       return wrong(
         at,
-      `${where} answers ${first.status}, but no keys came of it: ${reason}`,
-      KEY_ADVICE[reason] ?? 'mend the address'
+        `${where} answers ${first.status}, but yields no keys: ${reason}`,
+        KEY_ADVICE[reason] ?? 'fix the address'
       )
     }
     const usable: string[] = []
@@ -54,8 +54,8 @@ async function examineKeys (entry: JwtEntry, at: string, { secrets, clocks }: Ex
       ? ok(at, `${entry.issuer} has keys for ${usable.join(', ')}`)
       : wrong(
         at,
-        `${entry.issuer} has keys, and none of them is for ${[...algorithms].join(', ')}`,
-        'name under algorithms: what it signs with'
+        `${entry.issuer} has keys, but none for ${[...algorithms].join(', ')}`,
+        'list under algorithms: the ones that it signs with'
       )
   } finally {
     keys.close()
@@ -63,74 +63,75 @@ async function examineKeys (entry: JwtEntry, at: string, { secrets, clocks }: Ex
 }
 
 const KEY_ADVICE: Readonly<Record<string, string>> = {
-  not_200: 'mend issuer: exactly as in the token\'s iss; where there is no discovery document, name the keys by jwks:',
-  not_a_json_object: 'mend the address: this is no discovery document and no key set',
-  discovery_names_another_issuer: 'write issuer: exactly as the discovery document has it, a slash at its end included',
-  discovery_names_no_safe_jwks_uri: 'its keys must be at https; or say insecure_http: true',
-  unreachable: 'the keys are at another address than the discovery document: let this machine out to it',
-  timeout: 'the keys are at another address than the discovery document: let this machine out to it',
-  no_keys: 'let the issuer publish its keys',
-  no_usable_keys: 'let the issuer publish a key to sign with: RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519',
-  secret_key_published: 'the issuer publishes a key that must be secret: have it replaced at once'
+  not_200: 'fix issuer: it must equal the token\'s iss; without a discovery document set jwks:',
+  not_a_json_object: 'fix the address: this is neither a discovery document nor a key set',
+  discovery_names_another_issuer: 'write issuer: exactly as in the discovery document, including a slash at the end',
+  discovery_names_no_safe_jwks_uri: 'its keys must be at an https URL; or set insecure_http: true',
+  unreachable: 'the keys are at another address than the discovery document: allow connections to it',
+  timeout: 'the keys are at another address than the discovery document: allow connections to it',
+  no_keys: 'publish the issuer\'s keys',
+  no_usable_keys: 'publish a signing key of the issuer: RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519',
+  secret_key_published: 'the issuer publishes a private or shared key: replace it at once'
 }
 
-async function examineForward ({ url, subject }: ForwardEntry, at: string, { clocks }: Examination): Promise<Finding> {
+async function checkForward ({ url, subject }: ForwardEntry, at: string, { clocks }: CheckContext): Promise<Finding> {
   const { origin, pathname } = new URL(url)
   const where = origin + pathname
-  const answer = await ask(url, clocks).catch((error) => silence(at, where, error))
+  const answer = await request(url, clocks).catch((error) => connectionFault(at, where, error))
   if ('state' in answer) return answer
   const { status, body } = answer
   if (status === 200) {
     const named = claimReader(subject)(readObject(body) ?? {})
     return named === undefined
-      ? ok(at, `${where} names nobody where nobody is signed in`)
+      ? ok(at, `${where} names no user without a credential`)
       : wrong(
         at,
-        `${where} names a user where nobody is signed in`,
-        'let it answer 401 there: whoever asks would be that user'
+        `${where} names a user without a credential`,
+        'it must answer 401 there: anyone would be that user'
       )
   }
   if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
-    return ok(at, `${where} answers ${status} where nobody is signed in`)
+    return ok(at, `${where} answers ${status} without a credential`)
   }
-  return wrong(at, `${where} answers ${status} where nobody is signed in`, status === 404
-    ? 'mend url:'
-    : 'let it answer 401 there, and 200 for a user')
+  return wrong(at, `${where} answers ${status} without a credential`, status === 404
+    ? 'fix url:'
+    : 'it must answer 401 there, and 200 for a user')
 }
 
-async function examineIntrospection (
-  entry: IntrospectionEntry, at: string, { secrets, clocks }: Examination
+async function checkIntrospection (
+  entry: IntrospectionEntry, at: string, { secrets, clocks }: CheckContext
 ): Promise<Finding> {
   const { origin, pathname } = new URL(entry.url)
   const where = origin + pathname
-  const first = await ask(entry.url, clocks).catch((error) => silence(at, where, error))
+  const first = await request(entry.url, clocks).catch((error) => connectionFault(at, where, error))
   if ('state' in first) return first
   try {
     await compileIntrospection(entry, at, compilingWith(secrets, silentLog)).verify(`ephemint-doctor-${randomUUID()}`)
   } catch (error) {
     const { reason } = error as ApiError
     if (reason === 'token_not_active') {
-      return ok(at, `${where} takes our client_id and secret, and knows a token that is none`)
+      return ok(at, `${where} accepts our client_id and secret, and rejects an unknown token`)
     }
     return wrong(
       at,
-      `${where} gives no verdict on a token: ${reason?.replace(/^checker_/, '')}`,
-      'mend url:, client_id and the secret: it must answer 200 with {"active": false} there'
+      `${where} does not answer about a token: ${reason?.replace(/^checker_/, '')}`,
+      'fix url:, client_id and the secret: it must answer 200 with {"active": false} there'
     )
   }
   return wrong(
-    at, `${where} vouches for a token that does not exist`, 'mend url:, or the authorization server: anyone would pass'
+    at, `${where} accepts a token that does not exist`, 'fix url:, or the authorization server: anyone would pass'
   )
 }
 
-async function ask (url: string, clocks: Clocks): Promise<OutboundResponse> {
-  const askedAtMs = Date.now()
-  const answer = await sendRequest(url, { signal: AbortSignal.timeout(TIMEOUT_MS), maxBytes: MAX_BYTES, closes: true })
-  clocks.hear(new URL(url).host, answer.date, askedAtMs)
-  return answer
+async function request (url: string, clocks: Clocks): Promise<OutboundResponse> {
+  const sentAtMs = Date.now()
+  const options = { signal: AbortSignal.timeout(TIMEOUT_MS), maxBytes: MAX_BYTES, closes: true }
+  const response = await sendRequest(url, options)
+  clocks.record(new URL(url).host, response.date, sentAtMs)
+  return response
 }
 
-/** What is wrong with the entry itself was told when the file was read. */
+/** Without reports: problems of the entry itself were reported when the file was read. */
 function compilingWith (secrets: SecretSource, log: CompileContext['log']): CompileContext {
   return {
     secrets,
@@ -138,8 +139,6 @@ function compilingWith (secrets: SecretSource, log: CompileContext['log']): Comp
     clock: systemClock,
     allowedOrigins: new Set(),
     keySets: createKeySets({ log }),
-    report: {
-      problem: silentLog.warn, warning: silentLog.warn
-    }
+    report: { problem: silentLog.warn, warning: silentLog.warn }
   }
 }

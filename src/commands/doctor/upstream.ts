@@ -1,4 +1,4 @@
-// Whether upstream answers and takes the key. Asking for its models mints nothing.
+// Checks that upstream responds and accepts the key, by listing models, which mints nothing.
 
 import { randomUUID } from 'node:crypto'
 import { safetyIdentifier } from '../../callers/safety-identifier.ts'
@@ -12,64 +12,64 @@ import type { Client } from '../../upstream/client.ts'
 import { deadlineIn } from '../../upstream/deadline.ts'
 import { createMint } from '../../upstream/mint.ts'
 import type { Clocks } from './clock.ts'
-import { type Finding, note, ok, silence, wrong } from './finding.ts'
+import { connectionFault, type Finding, note, ok, wrong } from './finding.ts'
 
 const SUBJECT = 'upstream'
 const LIFETIME_SECONDS = 10
 
-export async function examineUpstream (
+export async function checkUpstream (
   { baseUrl }: Config['upstream'], client: Pick<Client, 'ask'>, clocks: Clocks
 ): Promise<Finding> {
   const where = `${baseUrl.origin}${baseUrl.pathname.replace(/\/$/, '')}/models`
-  const askedAtMs = Date.now()
+  const sentAtMs = Date.now()
   try {
     const { status, date } = await client.ask('/models')
-    clocks.hear(baseUrl.host, date, askedAtMs)
-    return judge(status, where)
+    clocks.record(baseUrl.host, date, sentAtMs)
+    return findingFor(status, where)
   } catch (error) {
-    return silence(SUBJECT, where, error)
+    return connectionFault(SUBJECT, where, error)
   }
 }
 
-function judge (status: number, where: string): Finding {
-  if (status === 200) return ok(SUBJECT, `${where} answers and takes the key`)
+function findingFor (status: number, where: string): Finding {
+  if (status === 200) return ok(SUBJECT, `${where} answers and accepts the key`)
   if (status === 401) {
     return wrong(
       SUBJECT,
-    `${where} answers 401: it does not take the key`,
-    'put a key that is good into OPENAI_API_KEY or its file; for Azure set OPENAI_AUTH_SCHEME=api-key'
+      `${where} answers 401: it rejects the key`,
+      'put a valid key into OPENAI_API_KEY or its file; for Azure set OPENAI_AUTH_SCHEME=api-key'
     )
   }
   if (status === 403) {
     return note(
       SUBJECT,
-    `${where} answers 403: the key is known, and may not list models`,
-    'give it the right to mint (realtime), and try it: npm run doctor -- --mint'
+      `${where} answers 403: the key is valid, but may not list models`,
+      'give it the right to mint (realtime), and try it: npm run doctor -- --mint'
     )
   }
   if (status === 404 || status === 405) {
     return note(
       SUBJECT,
-    `${where} answers ${status}: whether the key is taken cannot be told so`,
-    'try it: npm run doctor -- --mint; if that fails, mend OPENAI_BASE_URL'
+      `${where} answers ${status}: this does not show whether it accepts the key`,
+      'try it: npm run doctor -- --mint; if that fails, fix OPENAI_BASE_URL'
     )
   }
   if (status === 429) {
-    return note(SUBJECT, `${where} answers 429: it limits this key`, 'look at the limits and the credit of its account')
+    return note(SUBJECT, `${where} answers 429: it limits this key`, 'check the limits and the credit of its account')
   }
   if (status >= 300 && status < 400) {
     return wrong(
       SUBJECT,
-    `${where} answers ${status}: it is somewhere else, and redirects are not followed`,
-    'put the address that it leads to into OPENAI_BASE_URL'
+      `${where} answers ${status}: redirects are not followed`,
+      'set OPENAI_BASE_URL to the address that it redirects to'
     )
   }
   return wrong(SUBJECT, `${where} answers ${status}`, status >= 500
-    ? 'it is down: look at its status page, or its log'
-    : 'mend OPENAI_BASE_URL')
+    ? 'it is down: check its status page, or its log'
+    : 'fix OPENAI_BASE_URL')
 }
 
-/** Mints one secret that nobody gets. */
+/** Mints one secret and discards it. */
 export async function tryMint (
   { upstream, safetyIdentifierSecret }: Config, client: Client, policies: Policies
 ): Promise<Finding> {
@@ -88,27 +88,28 @@ export async function tryMint (
   })
   const failure: unknown = await minted.then(() => null, (error) => error)
   if (failure === null) {
-    return ok('mint', `one secret was minted ${by}; it opens sessions for ${LIFETIME_SECONDS} s, and nobody has it`)
+    return ok('mint', `one secret was minted ${by}; it opens sessions for ${LIFETIME_SECONDS} s, and was discarded`)
   }
   /* c8 ignore next -- a fault of ours, not of upstream */
   if (!(failure instanceof ApiError)) throw failure
   return wrong('mint', `a session ${by} was not minted: ${failure.code} (${failure.reason})`, ADVICE[failure.code] ??
-    'look at upstream\'s status page, or its log')
+    'check upstream\'s status page, or its log')
 }
 
 const ADVICE: Readonly<Partial<Record<ApiError['code'], string>>> = {
-  upstream_rejected: 'give the key the right to mint, or take out of the policy what this upstream does not take; OPENAI_MINT_API says by which routes it mints',
-  upstream_rate_limited: 'look at the limits and the credit of the account'
+  upstream_rejected: 'give the key the right to mint, or remove from the policy what this upstream does not accept; ' +
+    'OPENAI_MINT_API selects the routes',
+  upstream_rate_limited: 'check the limits and the credit of the account'
 }
 
-/** As the first policy has it that needs nothing of its caller. */
+/** The session of the first policy that needs no claims of its caller. */
 function firstSession ({ policies }: Policies): { session: JsonObject, by: string } {
   for (const { name, sessions: { realtime } } of policies) {
     const session = realtime === undefined ? null : sessionBy(realtime)
     if (session !== null) return { session, by: `by policy ${name}` }
   }
   return {
-    session: { model: 'gpt-realtime-2.1' }, by: 'with nothing but a model, since no policy does without claims,'
+    session: { model: 'gpt-realtime-2.1' }, by: 'with only a model, since every policy needs claims,'
   }
 }
 

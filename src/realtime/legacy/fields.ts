@@ -1,22 +1,22 @@
-// The flat fields of the legacy API and where the same is said in a GA session: one table, read in both directions.
+// The flat fields of the legacy API and their GA paths: one table, used in both directions.
 
 import { isObject, type Json, type JsonObject, type Path } from '../../json.ts'
 import type { Kind } from '../session.ts'
 
 export type LegacyKind = Exclude<Kind, 'translation'>
 
-/** A GA value, or undefined where this one has no translation. */
+/** Undefined if the value has no translation. */
 type Translate = (value: Json) => Json | undefined
 
 export type Field = Readonly<{
   name: string
-  /** Null where GA has no place for it: the value must still be one. */
+  /** Null without a GA equivalent: the value must still be valid. */
   path: Path | null
   read: Translate
   write: Translate
-  /** Members that only GA knows. */
+  /** Members that exist only in GA. */
   gaOnly: readonly string[]
-  /** A legacy value without members, whatever GA makes of it. */
+  /** The legacy value has no members, even if the GA value does. */
   flat: boolean
 }>
 
@@ -42,7 +42,7 @@ const format: Partial<Field> = {
   write: (value) => FORMATS.find(([, { type }]) => isObject(value) && value.type === type)?.[0] ?? value
 }
 
-/** GA rejects the pair: its audio always comes with a transcript. */
+/** GA rejects `['audio', 'text']`: its audio always comes with a transcript. */
 const modalities: Partial<Field> = {
   read: (value) => {
     const known = Array.isArray(value) && value.length > 0 && new Set(value).size === value.length &&
@@ -66,7 +66,7 @@ const tools: Partial<Field> = {
     Array.isArray(value) ? value.map((tool) => isObject(tool) ? { type: 'function', ...tool } : tool) : value
 }
 
-/** GA wants the type that legacy may leave out. What belongs to another detection stays, to be refused as in GA. */
+/** GA requires the type that legacy may omit. Members of the other type are kept, and refused as in GA. */
 function turnDetection (gaOnly: string[]): Field {
   const read: Translate = (value) => isObject(value) ? { type: 'server_vad', ...value } : value
   return nested('turn_detection', 'audio.input.turn_detection', gaOnly, read)

@@ -1,4 +1,4 @@
-// Requests of the legacy API, read as GA sessions and written back for servers that speak only the legacy API.
+// Translates requests of the legacy API to GA sessions, and back for an upstream that has only the legacy API.
 
 import { ApiError, type ErrorCode } from '../../errors.ts'
 import { getIn, isObject, type Json, type JsonObject, leafPaths, overlaps, type Path, setIn } from '../../json.ts'
@@ -10,27 +10,27 @@ export type { LegacyKind }
 export type LegacyRequest = {
   /** Without `type`. */
   session: JsonObject
-  /** As sent: the policy judges it. */
+  /** As sent: checked by the policy. */
   expiresAfter: Json | undefined
   expiresAfterPath: Path
-  /** GA paths at which the translation says what the client did not. */
+  /** GA paths that the translation added. */
   added: Path[]
-  /** Names of fields that GA has no place for: they have no effect there, and are reported as ignored. */
+  /** Names of fields without a GA equivalent: reported as ignored. */
   dropped: string[]
 }
 
 const TURN_DETECTION_TYPE: Path = ['audio', 'input', 'turn_detection', 'type']
-/** What GA asks for and a legacy client cannot say, or need not. */
+/** Fields that GA requires, and that a legacy client cannot or need not send. */
 const ADDED: readonly Path[] = [
   TURN_DETECTION_TYPE, ['audio', 'input', 'format', 'rate'], ['audio', 'output', 'format', 'rate']
 ]
 
-/** The name under which each kind is sent a lifetime; both are read on both routes. */
+/** The field of a lifetime when sent upstream. Clients may use either name on both routes. */
 const LIFETIME: Readonly<Record<LegacyKind, string>> = { realtime: 'expires_after', transcription: 'expires_at' }
 
 /**
- * Names that neither API knows keep their name, for the policy to refuse, ignore or allow; names that only GA knows
- * are refused here, because the route alone decides the shape. Throws ApiError `invalid_request`, `policy_violation`.
+ * Fields of neither API are kept, for the policy to refuse, ignore or allow. Fields of GA only are refused here: the
+ * route alone decides the shape. Throws ApiError `invalid_request`, `policy_violation`.
  */
 export function readLegacy (kind: LegacyKind, { client_secret: secret, ...body }: JsonObject): LegacyRequest {
   const names = new Set(FIELDS[kind].map(({ name }) => name))
@@ -53,7 +53,7 @@ export function readLegacy (kind: LegacyKind, { client_secret: secret, ...body }
   return { session, ...readLifetime(kind, secret), added, dropped }
 }
 
-/** What the legacy API has no words for is left out: see `legacyCanCarry`. */
+/** Leaves out everything without a legacy equivalent: see `legacyCanCarry`. */
 export function writeLegacy (kind: LegacyKind, session: JsonObject, seconds: number): JsonObject {
   return {
     ...Object.fromEntries(Object.entries(session).filter(([name]) => !isGaName(name))),
@@ -62,7 +62,7 @@ export function writeLegacy (kind: LegacyKind, session: JsonObject, seconds: num
   }
 }
 
-/** The legacy fields that say what `session` says; total, whatever its values are. */
+/** `session` as legacy fields. Does not throw, whatever the values are. */
 export function writeFields (kind: LegacyKind, session: JsonObject): JsonObject {
   const body: JsonObject = {}
   for (const { name, path, write } of FIELDS[kind]) {
@@ -73,22 +73,22 @@ export function writeFields (kind: LegacyKind, session: JsonObject): JsonObject 
   return body
 }
 
-/** A GA path, dotted, as a legacy client wrote it. */
+/** The legacy name of a GA path, dotted. */
 export function legacyParam (kind: LegacyKind, path: Path): string {
   const field = fieldAt(kind, path)
   if (field === undefined) return path.join('.')
   return (field.flat ? [field.name] : [field.name, ...below(field, path)]).join('.')
 }
 
-/** Whether the legacy API can say `value` at a GA path. Names that no API knows are sent as written. */
+/** Whether the legacy API has an equivalent for `value` at a GA path. Fields of neither API are sent as written. */
 export function legacyCanCarry (kind: Kind, path: Path, value?: Json): boolean {
   if (kind === 'translation') return false
   const field = fieldAt(kind, path)
   if (field === undefined) {
     return FIELDS[kind].some((other) => other.path !== null && overlaps(other.path, path)) ||
-    !path.slice(0, 1).some(isGaName)
+      !path.slice(0, 1).some(isGaName)
   }
-  // It knows function tools only, and an MCP tool carries credentials.
+  // The legacy API has function tools only, and an MCP tool contains credentials.
   if (field.name === 'tools' && Array.isArray(value)) {
     return value.every((tool) => isObject(tool) && (tool.type ?? 'function') === 'function')
   }
@@ -122,7 +122,7 @@ function deepest (value: JsonObject): Path {
   return leafPaths(value)[0] as Path
 }
 
-/** The names are the client's own, and of any length. */
+/** The names in `path` are chosen by the client: their length is capped. */
 function refuse (code: ErrorCode, path: Path): never {
   throw new ApiError(code, { param: path.join('.').slice(0, 256) })
 }

@@ -1,5 +1,5 @@
-// Session objects as upstream answers them, GA ↔ legacy. Total: what upstream says is shown where it can be translated
-// and left out where it cannot. A `client_secret` inside a session is never carried over.
+// Translates session objects of upstream's responses, GA ↔ legacy. Does not throw: values without a translation are
+// left out, and so is a `client_secret` inside a session.
 
 import { getIn, type JsonObject, setIn } from '../../json.ts'
 import { FIELDS, type LegacyKind } from './fields.ts'
@@ -10,12 +10,12 @@ const OBJECTS: Readonly<Record<LegacyKind, string>> = {
   transcription: 'realtime.transcription_session'
 }
 
-/** `temperature` is not in a GA answer: whoever knows what was asked may add it. */
+/** Without `temperature`, which a GA response does not have: the caller may add it from the request. */
 export function sessionToLegacy (kind: LegacyKind, session: JsonObject): JsonObject {
   return { ...identity(kind, session), ...writeFields(kind, session) }
 }
 
-/** The answer of a legacy upstream as a GA session, with its `type`. */
+/** The session of a legacy upstream's response as a GA session, with its `type`. */
 export function sessionFromLegacy (kind: LegacyKind, session: JsonObject): JsonObject {
   const ga: JsonObject = { type: kind, ...identity(kind, session) }
   for (const { name, path, read } of FIELDS[kind]) {

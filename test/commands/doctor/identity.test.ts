@@ -1,4 +1,4 @@
-// Whether those who vouch for callers answer, by some that do and some that should not be trusted.
+// The doctor's check of identity providers, against some that work and some that must not be trusted.
 
 import { generateKeyPairSync } from 'node:crypto'
 import { exportJWK } from 'jose'
@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import type { CallerEntry } from '../../../src/callers/schema.ts'
 import { compareClocks } from '../../../src/commands/doctor/clock.ts'
 import type { Finding } from '../../../src/commands/doctor/finding.ts'
-import { examineCaller } from '../../../src/commands/doctor/identity.ts'
+import { checkCaller } from '../../../src/commands/doctor/identity.ts'
 import { createSigner } from '../../callers/forge.ts'
 import { answers, floods, type HostileIssuer, startHostileIssuer } from '../../support/hostile-issuer.ts'
 import { RESOURCE_SERVER, startOidcProvider } from '../../support/oidc-provider.ts'
@@ -16,9 +16,9 @@ t.setTimeout(60_000)
 const SECRET = 'canary-secret-'.padEnd(40, 'x')
 const secrets = { env: () => SECRET, file: () => SECRET }
 
-async function examine (t: Test, entry: CallerEntry, given = secrets): Promise<Finding> {
+async function check (t: Test, entry: CallerEntry, given = secrets): Promise<Finding> {
   const clocks = compareClocks()
-  const finding = await examineCaller(entry, 0, { secrets: given, clocks }) as Finding
+  const finding = await checkCaller(entry, 0, { secrets: given, clocks }) as Finding
   t.notMatch(JSON.stringify([finding, clocks.findings()]), 'canary')
   return finding
 }
@@ -36,118 +36,118 @@ async function startIssuer (t: Test, changes: object = {}, jwks: unknown = { key
   return issuer
 }
 
-t.test('an issuer with keys that can be used is well', async (t) => {
+t.test('an issuer with usable keys is ok', async (t) => {
   const issuer = await startIssuer(t)
   t.same(
-    await examine(t, { jwt: { issuer: issuer.url, audience: 'a' } }),
-    { state: 'ok', subject: 'callers.0.jwt', says: `${issuer.url} has keys for ES256` }
+    await check(t, { jwt: { issuer: issuer.url, audience: 'a' } }),
+    { state: 'ok', subject: 'callers.0.jwt', message: `${issuer.url} has keys for ES256` }
   )
   t.match(
-    await examine(t, { jwt: { issuer: 'https://auth.test/', jwks: `${issuer.url}/keys`, audience: 'a' } }),
+    await check(t, { jwt: { issuer: 'https://auth.test/', jwks: `${issuer.url}/keys`, audience: 'a' } }),
     { state: 'ok' }
   )
-  t.match(await examine(t, {
+  t.match(await check(t, {
     jwt: {
       issuer: issuer.url, audience: 'a', secret_env: 'X', jwks: `${issuer.url}/keys`, algorithms: ['HS256', 'ES256']
     }
-  }), { says: /keys for ES256$/ })
+  }), { message: /keys for ES256$/ })
 })
 
-t.test('a real OpenID provider is well, and what it says of an opaque token', async (t) => {
+t.test('a real OpenID provider is ok, and so is its introspection of an opaque token', async (t) => {
   const { issuer, introspection } = await startOidcProvider(t)
-  t.match(await examine(t, { jwt: { issuer, audience: 'a' } }), { state: 'ok' })
+  t.match(await check(t, { jwt: { issuer, audience: 'a' } }), { state: 'ok' })
   const entry = { issuer, url: introspection, client_id: RESOURCE_SERVER.id, client_secret_env: 'X' }
   t.match(
-    await examine(t, { introspection: entry }, { env: () => RESOURCE_SERVER.secret, file: secrets.file }),
-    { state: 'ok', says: /takes our client_id and secret/ }
+    await check(t, { introspection: entry }, { env: () => RESOURCE_SERVER.secret, file: secrets.file }),
+    { state: 'ok', message: /accepts our client_id and secret/ }
   )
   t.match(
-    await examine(t, { introspection: entry }),
-    { state: 'wrong', says: /no verdict on a token: not_200$/, advice: /client_id and the secret/ }
+    await check(t, { introspection: entry }),
+    { state: 'wrong', message: /does not answer about a token: not_200$/, advice: /client_id and the secret/ }
   )
 })
 
-t.test('an issuer whose keys cannot be used says why, and what to do', async (t) => {
-  const rows: [changes: object, jwks: unknown, says: RegExp, advice: RegExp][] = [
-    [{ issuer: 'https://other.test' }, {}, /discovery_names_another_issuer/, /slash at its end/],
+t.test('an issuer without usable keys is reported with the cause and advice', async (t) => {
+  const rows: [changes: object, jwks: unknown, message: RegExp, advice: RegExp][] = [
+    [{ issuer: 'https://other.test' }, {}, /discovery_names_another_issuer/, /slash at the end/],
     [{ jwks_uri: 'http://evil.test/keys' }, {}, /no_safe_jwks_uri/, /insecure_http/],
     [{}, { keys: [] }, /no_keys/, /publish/],
     [{}, { keys: [{ kty: 'oct', k: 'x' }] }, /secret_key_published/, /at once/],
-    [{}, { keys: 7 }, /not_a_key_set/, /mend the address/],
+    [{}, { keys: 7 }, /not_a_key_set/, /fix the address/],
     [{}, { keys: [{ ...jwk, use: 'enc' }] }, /no_usable_keys/, /2048/],
-    [{}, { keys: [createSigner('ES384').jwk] }, /none of them is for RS256, PS256, ES256, EdDSA/, /algorithms:/]
+    [{}, { keys: [createSigner('ES384').jwk] }, /but none for RS256, PS256, ES256, EdDSA/, /algorithms:/]
   ]
-  for (const [changes, jwks, says, advice] of rows) {
+  for (const [changes, jwks, message, advice] of rows) {
     const issuer = await startIssuer(t, changes, jwks)
     t.match(
-      await examine(t, { jwt: { issuer: issuer.url, audience: 'a' } }),
-      { state: 'wrong', subject: 'callers.0.jwt', says, advice }
+      await check(t, { jwt: { issuer: issuer.url, audience: 'a' } }),
+      { state: 'wrong', subject: 'callers.0.jwt', message, advice }
     )
   }
   const lost = await startHostileIssuer(t, answers({}, 404))
   t.match(
-    await examine(t, { jwt: { issuer: lost.url, audience: 'a' } }),
-    { says: /answers 404, but no keys came of it: not_200/, advice: /jwks:/ }
+    await check(t, { jwt: { issuer: lost.url, audience: 'a' } }),
+    { message: /answers 404, but yields no keys: not_200/, advice: /jwks:/ }
   )
 })
 
-t.test('whoever does not answer, or not in a way that can be read, is told', async (t) => {
+t.test('a provider that does not answer, or not with valid HTTP, is reported', async (t) => {
   const gone = await startHostileIssuer(t)
   await gone.close()
   const flood = await startHostileIssuer(t, floods)
-  for (const [url, says] of [[gone.url, /nothing listens/], [flood.url, /no answer that can be read/]] as const) {
-    t.match(await examine(t, { jwt: { issuer: url, audience: 'a' } }), { state: 'wrong', says })
-    t.match(await examine(
+  for (const [url, message] of [[gone.url, /nothing listens/], [flood.url, /not valid HTTP/]] as const) {
+    t.match(await check(t, { jwt: { issuer: url, audience: 'a' } }), { state: 'wrong', message })
+    t.match(await check(
       t, { forward: { issuer: 'app', url: `${url}/me?key=canary`, cookie: 'sid', pass: ['cookie'], subject: '/id' } }
-    ), { state: 'wrong', says })
+    ), { state: 'wrong', message })
     t.match(
-      await examine(t, { introspection: { issuer: 'as', url, client_id: 'c', client_secret_env: 'X' } }),
-      { state: 'wrong', says }
+      await check(t, { introspection: { issuer: 'as', url, client_id: 'c', client_secret_env: 'X' } }),
+      { state: 'wrong', message }
     )
   }
 })
 
-t.test('nobody is asked who has nothing to say', async (t) => {
+t.test('entries without an endpoint are not checked', async (t) => {
   t.match(
-    await examine(t, { jwt: { issuer: 'https://auth.test/', audience: 'a', secret_env: 'X' } }),
-    { state: 'ok', says: /nobody to ask/ }
+    await check(t, { jwt: { issuer: 'https://auth.test/', audience: 'a', secret_env: 'X' } }),
+    { state: 'ok', message: /nothing to request/ }
   )
   for (const entry of [
     { guest: {} },
     { gateway: { issuer: 'g', header: 'x-user', from: ['10.0.0.0/8'], secret_header: 'x-secret', secret_env: 'X' } }
   ]) {
-    t.equal(await examineCaller(entry, 0, { secrets, clocks: compareClocks() }), null)
+    t.equal(await checkCaller(entry, 0, { secrets, clocks: compareClocks() }), null)
   }
 })
 
-t.test('an app\'s endpoint must name nobody where nobody is signed in', async (t) => {
-  const rows: [status: number, body: unknown, state: string, says: RegExp, advice?: RegExp][] = [
+t.test('an app\'s endpoint must not name a user without a credential', async (t) => {
+  const rows: [status: number, body: unknown, state: string, message: RegExp, advice?: RegExp][] = [
     [401, {}, 'ok', /answers 401/],
     [403, {}, 'ok', /answers 403/],
     [302, {}, 'ok', /answers 302/],
-    [200, { user: null }, 'ok', /names nobody/],
-    [200, '<h1>Sign in</h1>', 'ok', /names nobody/],
+    [200, { user: null }, 'ok', /names no user/],
+    [200, '<h1>Sign in</h1>', 'ok', /names no user/],
     [200, { id: 'u1' }, 'wrong', /names a user/, /would be that user/],
-    [404, {}, 'wrong', /answers 404/, /mend url/],
+    [404, {}, 'wrong', /answers 404/, /fix url/],
     [500, {}, 'wrong', /answers 500/, /401/]
   ]
-  for (const [status, body, state, says, advice] of rows) {
+  for (const [status, body, state, message, advice] of rows) {
     const app = await startHostileIssuer(t, answers(body, status))
-    const finding = await examine(
+    const finding = await check(
       t, { forward: { issuer: 'app', url: `${app.url}/me`, cookie: 'sid', pass: ['cookie'], subject: '/id' } }
     )
     t.match(
-      finding, { state, subject: 'callers.0.forward', says, ...advice === undefined ? {} : { advice } }, `${status}`
+      finding, { state, subject: 'callers.0.forward', message, ...advice === undefined ? {} : { advice } }, `${status}`
     )
     t.equal(app.asked.length, 1)
     t.equal(app.asked[0]?.headers.cookie, undefined)
   }
 })
 
-t.test('an authorization server that vouches for anything is dangerous', async (t) => {
+t.test('an authorization server that accepts any token is reported as dangerous', async (t) => {
   const server = await startHostileIssuer(t, answers({ active: true, sub: 'u1' }))
-  const finding = await examine(
+  const finding = await check(
     t, { introspection: { issuer: 'as', url: `${server.url}/introspect`, client_id: 'c', client_secret_env: 'X' } }
   )
-  t.match(finding, { state: 'wrong', says: /vouches for a token that does not exist/, advice: /anyone would pass/ })
+  t.match(finding, { state: 'wrong', message: /accepts a token that does not exist/, advice: /anyone would pass/ })
 })

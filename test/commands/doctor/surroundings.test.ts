@@ -1,60 +1,58 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import t from 'tap'
-import { examineAudit, examineRedis } from '../../../src/commands/doctor/surroundings.ts'
+import { checkAudit, checkRedis } from '../../../src/commands/doctor/surroundings.ts'
 import { addressOf, NO_REDIS, startRedis } from '../../support/redis.ts'
 import { startRefusingRedis } from '../../support/resp.ts'
 
-t.test('a Redis that takes writes and evicts nothing is well', { skip: NO_REDIS }, async (t) => {
+t.test('a Redis that accepts writes and evicts nothing is ok', { skip: NO_REDIS }, async (t) => {
   const { address } = await startRedis(t)
-  t.same(
-    await examineRedis(address),
-    { state: 'ok', subject: 'redis', says: `127.0.0.1:${address.port} answers and takes writes, and evicts no keys` }
-  )
+  const message = `127.0.0.1:${address.port} answers and accepts writes, and evicts no keys`
+  t.same(await checkRedis(address), { state: 'ok', subject: 'redis', message })
 })
 
-t.test('one that evicts keys is not', { skip: NO_REDIS }, async (t) => {
+t.test('a Redis that evicts keys is wrong', { skip: NO_REDIS }, async (t) => {
   const { address } = await startRedis(t, '--maxmemory', '10mb', '--maxmemory-policy', 'allkeys-lru')
-  t.match(await examineRedis(address), { state: 'wrong', says: /evicts_keys/, advice: /noeviction/ })
+  t.match(await checkRedis(address), { state: 'wrong', message: /evicts_keys/, advice: /noeviction/ })
 })
 
-t.test('one that does not say whether it evicts is well as far as can be told', { skip: NO_REDIS }, async (t) => {
+t.test('a Redis that hides its maxmemory-policy is ok, with a hint', { skip: NO_REDIS }, async (t) => {
   const { address } = await startRedis(t, '--rename-command', 'INFO', '')
-  t.match(await examineRedis(address), { state: 'ok', says: /does not say its maxmemory-policy/ })
+  t.match(await checkRedis(address), { state: 'ok', message: /maxmemory-policy is not known/ })
 })
 
-t.test('one that asks for a password, or that nobody listens for, says what to do', async (t) => {
+t.test('a Redis that needs a password or cannot be reached is reported with advice', async (t) => {
   const { address } = await startRefusingRedis(t, 'NOAUTH Authentication required.')
-  t.match(await examineRedis(address), { state: 'wrong', says: /noauth/, advice: /user and password/ })
+  t.match(await checkRedis(address), { state: 'wrong', message: /noauth/, advice: /user and password/ })
   const odd = await startRefusingRedis(t, 'ODD nobody knows this')
-  t.match(await examineRedis(odd.address), { state: 'wrong', advice: /its log/ })
-  t.match(await examineRedis(addressOf(9)), { state: 'wrong', says: /econnrefused/, advice: /start it/ })
+  t.match(await checkRedis(odd.address), { state: 'wrong', advice: /its log/ })
+  t.match(await checkRedis(addressOf(9)), { state: 'wrong', message: /econnrefused/, advice: /start it/ })
 })
 
-t.test('one that says nothing is given up', async (t) => {
+t.test('a Redis that does not answer times out', async (t) => {
   const server = createServer((socket) => t.teardown(() => socket.destroy())).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
   let now = 0
   t.match(
-    await examineRedis(addressOf((server.address() as AddressInfo).port), () => (now += 1000)),
-    { state: 'wrong', says: /timeout/, advice: /rediss/ }
+    await checkRedis(addressOf((server.address() as AddressInfo).port), () => (now += 1000)),
+    { state: 'wrong', message: /timeout/, advice: /rediss/ }
   )
 })
 
-t.test('audit lines go to stdout, or to where they can be written', async (t) => {
+t.test('audit lines go to stdout or to a writable file', async (t) => {
   const folder = t.testdir({ 'audit.jsonl': '', sub: {} })
-  t.match(await examineAudit(null), { state: 'ok', says: /stdout/ })
-  t.match(await examineAudit(`${folder}/audit.jsonl`), { state: 'ok', says: /can be appended to/ })
-  t.match(await examineAudit(`${folder}/new.jsonl`), { state: 'ok', says: /can be made/ })
-  t.match(await examineAudit(folder), { state: 'wrong', says: /is a folder/ })
+  t.match(await checkAudit(null), { state: 'ok', message: /stdout/ })
+  t.match(await checkAudit(`${folder}/audit.jsonl`), { state: 'ok', message: /can be appended to/ })
+  t.match(await checkAudit(`${folder}/new.jsonl`), { state: 'ok', message: /can be created/ })
+  t.match(await checkAudit(folder), { state: 'wrong', message: /is a folder/ })
   t.match(
-    await examineAudit(`${folder}/nowhere/audit.jsonl`),
-    { state: 'wrong', says: /cannot be written/, advice: /AUDIT_FILE/ }
+    await checkAudit(`${folder}/nowhere/audit.jsonl`),
+    { state: 'wrong', message: /cannot be written/, advice: /AUDIT_FILE/ }
   )
 })
 
-t.test('a path that cannot be written is told, whoever asks', async (t) => {
-  // Root writes to any file; to a folder nobody does.
-  t.match(await examineAudit(t.testdir({})), { state: 'wrong' })
+t.test('an audit path that is a folder is wrong, also for root', async (t) => {
+  // Root can write to any file, but not to a folder.
+  t.match(await checkAudit(t.testdir({})), { state: 'wrong' })
 })

@@ -1,4 +1,4 @@
-// Whether upstream answers and takes the key, by servers that do and do not.
+// The doctor's check of upstream, against servers that accept the key, reject it or fail.
 
 import { once } from 'node:events'
 import { createServer as createTlsServer } from 'node:https'
@@ -8,7 +8,7 @@ import { createKeySets } from '../../../src/callers/jwks.ts'
 import { silentLog } from '../../../src/commands/command.ts'
 import { compareClocks } from '../../../src/commands/doctor/clock.ts'
 import type { Finding } from '../../../src/commands/doctor/finding.ts'
-import { examineUpstream, tryMint } from '../../../src/commands/doctor/upstream.ts'
+import { checkUpstream, tryMint } from '../../../src/commands/doctor/upstream.ts'
 import { type Config, policyEnvironment, readConfig } from '../../../src/config/environment.ts'
 import type { Policies } from '../../../src/policy/policy.ts'
 import { readRulebook } from '../../../src/rulebook/rulebook.ts'
@@ -27,35 +27,35 @@ function clientFor (t: Test, baseUrl: string, env: Record<string, string> = {}):
   return { config, client }
 }
 
-async function examine (t: Test, baseUrl: string, env?: Record<string, string>): Promise<Finding> {
+async function check (t: Test, baseUrl: string, env?: Record<string, string>): Promise<Finding> {
   const { config, client } = clientFor(t, baseUrl, env)
-  const finding = await examineUpstream(config.upstream, client, compareClocks())
+  const finding = await checkUpstream(config.upstream, client, compareClocks())
   t.notMatch(JSON.stringify(finding), 'canary')
   return finding
 }
 
-t.test('each answer to a question that mints nothing says something else of the key', async (t) => {
-  const rows: [status: number, state: string, says: RegExp, advice: RegExp][] = [
-    [401, 'wrong', /does not take the key/, /OPENAI_API_KEY/],
+t.test('each status of a models request has its own finding', async (t) => {
+  const rows: [status: number, state: string, message: RegExp, advice: RegExp][] = [
+    [401, 'wrong', /rejects the key/, /OPENAI_API_KEY/],
     [403, 'note', /may not list models/, /--mint/],
-    [404, 'note', /cannot be told/, /--mint/],
-    [405, 'note', /cannot be told/, /OPENAI_BASE_URL/],
+    [404, 'note', /does not show/, /--mint/],
+    [405, 'note', /does not show/, /OPENAI_BASE_URL/],
     [429, 'note', /limits this key/, /credit/],
-    [307, 'wrong', /somewhere else/, /OPENAI_BASE_URL/],
+    [307, 'wrong', /redirects are not followed/, /OPENAI_BASE_URL/],
     [400, 'wrong', /answers 400/, /OPENAI_BASE_URL/],
     [500, 'wrong', /answers 500/, /down/]
   ]
-  for (const [status, state, says, advice] of rows) {
+  for (const [status, state, message, advice] of rows) {
     const server = await startHostileIssuer(t, answers({}, status))
-    t.match(await examine(t, `${server.url}/v1`), { state, subject: 'upstream', says, advice }, String(status))
+    t.match(await check(t, `${server.url}/v1`), { state, subject: 'upstream', message, advice }, String(status))
   }
 })
 
-t.test('an upstream that takes the key is asked for its models, once, as a mint would be asked', async (t) => {
+t.test('an upstream that accepts the key gets one models request, with the headers of a mint', async (t) => {
   const server = await startHostileIssuer(t, answers({ data: [] }))
   t.same(
-    await examine(t, `${server.url}/v1/`, { OPENAI_ORG_ID: 'org-1' }),
-    { state: 'ok', subject: 'upstream', says: `${server.url}/v1/models answers and takes the key` }
+    await check(t, `${server.url}/v1/`, { OPENAI_ORG_ID: 'org-1' }),
+    { state: 'ok', subject: 'upstream', message: `${server.url}/v1/models answers and accepts the key` }
   )
   t.match(
     server.asked,
@@ -64,41 +64,41 @@ t.test('an upstream that takes the key is asked for its models, once, as a mint 
   t.equal(server.asked.length, 1)
 })
 
-t.test('how much it says does not matter', async (t) => {
+t.test('the size of the response does not matter', async (t) => {
   const server = await startHostileIssuer(t, floods)
-  t.match(await examine(t, `${server.url}/v1`), { state: 'ok' })
+  t.match(await check(t, `${server.url}/v1`), { state: 'ok' })
 })
 
-t.test('an upstream that does not answer is told apart by why', async (t) => {
+t.test('a connection that fails is reported with its cause', async (t) => {
   const gone = await startHostileIssuer(t)
   await gone.close()
-  t.match(await examine(t, `${gone.url}/v1`), { state: 'wrong', says: /nothing listens there/, advice: /start it/ })
+  t.match(await check(t, `${gone.url}/v1`), { state: 'wrong', message: /nothing listens there/, advice: /start it/ })
   const rude = await startHostileIssuer(t, hangsUp)
-  t.match(await examine(t, `${rude.url}/v1`), { says: /hangs up/ })
+  t.match(await check(t, `${rude.url}/v1`), { message: /closed the connection/ })
   const slow = await startHostileIssuer(t, () => {})
   t.match(
-    await examine(t, `${slow.url}/v1`, { UPSTREAM_TIMEOUT_MS: '100' }),
-    { says: /cannot be reached/, advice: /firewall/ }
+    await check(t, `${slow.url}/v1`, { UPSTREAM_TIMEOUT_MS: '100' }),
+    { message: /cannot be reached/, advice: /firewall/ }
   )
-  t.match(await examine(t, 'https://nobody.invalid/v1'), { says: /leads to no address/, advice: /DNS/ })
-  t.match(await examine(t, rude.url.replace('http:', 'https:')), { state: 'wrong' })
+  t.match(await check(t, 'https://nobody.invalid/v1'), { message: /does not resolve/, advice: /DNS/ })
+  t.match(await check(t, rude.url.replace('http:', 'https:')), { state: 'wrong' })
   const garbage = await startHostileIssuer(t, (response) => { response.socket?.end('220 hello\r\n') })
-  t.match(await examine(t, `${garbage.url}/v1`), { says: /no answer that can be read/ })
+  t.match(await check(t, `${garbage.url}/v1`), { message: /not valid HTTP/ })
 })
 
-t.test('a certificate that is not good is told apart by what is wrong with it', async (t) => {
+t.test('an untrusted certificate is reported with its cause', async (t) => {
   const authority = createAuthority()
   const rows = [
-    [authority.issue(), /nobody whom this machine trusts/, /NODE_EXTRA_CA_CERTS/],
-    [createAuthority(), /nobody whom this machine trusts/, /NODE_EXTRA_CA_CERTS/]
+    [authority.issue(), /not signed by a CA/, /NODE_EXTRA_CA_CERTS/],
+    [createAuthority(), /not signed by a CA/, /NODE_EXTRA_CA_CERTS/]
   ] as const
-  for (const [certificate, says, advice] of rows) {
+  for (const [certificate, message, advice] of rows) {
     const server = createTlsServer(certificate, (_request, response) => response.end()).listen(0, '127.0.0.1')
     await once(server, 'listening')
     t.teardown(() => server.close())
     t.match(
-      await examine(t, `https://localhost:${(server.address() as AddressInfo).port}/v1`),
-      { state: 'wrong', says, advice }
+      await check(t, `https://localhost:${(server.address() as AddressInfo).port}/v1`),
+      { state: 'wrong', message, advice }
     )
   }
 })
@@ -107,7 +107,10 @@ const CALLERS = 'callers: [{ jwt: { issuer: \'https://auth.test/\', audience: vo
 const OPEN = `${CALLERS}
 policies:
   - { name: suspended, when: { status: suspended }, deny: true }
-  - { name: named, when: { plan: pro }, limits: none, realtime: { fixed: { model: m, instructions: 'You help {{name}}.' } } }
+  - name: named
+    when: { plan: pro }
+    limits: none
+    realtime: { fixed: { model: m, instructions: 'You help {{name}}.' } }
   - { name: open, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1-mini } } }
 `
 const CLOSED = OPEN.split('\n').filter((line) => !line.includes('open')).join('\n')
@@ -119,14 +122,14 @@ function policiesOf (text: string): Policies {
   return rulebook?.policies as Policies
 }
 
-t.test('a mint that is tried mints by the first policy that needs no claims, for ten seconds, and is given to nobody', async (t) => {
+t.test('a trial mint uses the first policy that needs no claims, lasts ten seconds and is discarded', async (t) => {
   const upstream = await startUpstream(t)
   const { config, client } = clientFor(t, upstream.url)
   const finding = await tryMint(config, client, policiesOf(OPEN))
   t.same(finding, {
     state: 'ok',
     subject: 'mint',
-    says: 'one secret was minted by policy open; it opens sessions for 10 s, and nobody has it'
+    message: 'one secret was minted by policy open; it opens sessions for 10 s, and was discarded'
   })
   t.match(
     upstream.requests,
@@ -134,14 +137,14 @@ t.test('a mint that is tried mints by the first policy that needs no claims, for
   )
 })
 
-t.test('where every policy needs claims it mints with a model alone; where upstream knows the beta alone, by that', async (t) => {
+t.test('if every policy needs claims, only a model is minted, also by the legacy API', async (t) => {
   const upstream = await startUpstream(t)
   const { config, client } = clientFor(t, upstream.url, { OPENAI_MINT_API: 'sessions' })
-  t.match(await tryMint(config, client, policiesOf(CLOSED)), { state: 'ok', says: /nothing but a model/ })
+  t.match(await tryMint(config, client, policiesOf(CLOSED)), { state: 'ok', message: /only a model/ })
   t.match(upstream.requests, [{ path: SESSIONS, body: { model: 'gpt-realtime-2.1' } }])
 })
 
-t.test('a mint that fails says why, and what to do', async (t) => {
+t.test('a mint that fails is reported with its cause and advice', async (t) => {
   const upstream = await startUpstream(t)
   const { config, client } = clientFor(t, upstream.url)
   const rows = [
@@ -149,26 +152,26 @@ t.test('a mint that fails says why, and what to do', async (t) => {
     [failure(429, 'insufficient_quota'), /upstream_rate_limited \(billing\)/, /credit/],
     [
       failure(400, 'unknown_parameter', { param: 'session.model' }), /upstream_rejected \(upstream_400\)/,
-      /take out of the policy/
+      /remove from the policy/
     ],
     [json(200, {}), /upstream_error \(unusable_answer\)/, /its log/]
   ] as const
-  for (const [reply, says, advice] of rows) {
+  for (const [reply, message, advice] of rows) {
     upstream.answer(GA, reply)
     const finding = await tryMint(config, client, policiesOf(OPEN))
-    t.match(finding, { state: 'wrong', subject: 'mint', says, advice })
+    t.match(finding, { state: 'wrong', subject: 'mint', message, advice })
     t.notMatch(JSON.stringify(finding), 'canary')
   }
 })
 
-t.test('a mint that takes too long is given up', async (t) => {
+t.test('a mint that takes too long times out', async (t) => {
   const upstream = await startUpstream(t)
   upstream.answer(GA, hang)
   const { config, client } = clientFor(t, upstream.url, { UPSTREAM_TIMEOUT_MS: '100' })
-  t.match(await tryMint(config, client, policiesOf(OPEN)), { state: 'wrong', says: /upstream_timeout/ })
+  t.match(await tryMint(config, client, policiesOf(OPEN)), { state: 'wrong', message: /upstream_timeout/ })
 })
 
-t.test('a fault of ours is not taken for one of upstream', async (t) => {
+t.test('a bug of ours is not reported as a fault of upstream', async (t) => {
   const { config, client } = clientFor(t, 'http://127.0.0.1:9/v1')
   await t.rejects(
     tryMint(config, { ...client, request: async () => { throw new TypeError('ours') } }, policiesOf(OPEN)),

@@ -29,7 +29,7 @@ t.test('a value without a translation is an invalid request', async (t) => {
   }
 })
 
-t.test('a GA shape does not slip in by a legacy route', async (t) => {
+t.test('a GA body is refused on a legacy route', async (t) => {
   const refused: [LegacyKind, JsonObject, string][] = [
     ['realtime', { type: 'realtime' }, 'type'],
     ['realtime', { audio: { output: { voice: 'marin' } } }, 'audio.output.voice'],
@@ -65,7 +65,7 @@ t.test('a client_secret holds one lifetime and nothing else', async (t) => {
       for (const value of [lifetime, null, 7]) {
         const { expiresAfter, expiresAfterPath } = readLegacy(kind, { client_secret: { [name]: value } })
         t.strictSame(
-          [expiresAfter, expiresAfterPath], [value, ['client_secret', name]], 'judged by the policy, not here'
+          [expiresAfter, expiresAfterPath], [value, ['client_secret', name]], 'checked by the policy, not here'
         )
       }
     }
@@ -123,7 +123,7 @@ t.test('a flat realtime session becomes a nested one', async (t) => {
   })
 })
 
-t.test('edge L4: turn detection keeps all that a client says of it, for the policy to judge', async (t) => {
+t.test('edge L4: turn detection keeps all fields of the client, for the policy to check', async (t) => {
   const all = {
     threshold: 0.5,
     prefix_padding_ms: 1,
@@ -148,7 +148,7 @@ t.test('edge L4: turn detection keeps all that a client says of it, for the poli
   t.strictSame(readLegacy('realtime', { turn_detection: { type: 'server_vad' } }).added, [])
 })
 
-t.test('values of the wrong type go to their GA path as they are', async (t) => {
+t.test('values of the wrong type are moved to their GA path unchanged', async (t) => {
   t.strictSame(readLegacy(
     'realtime', { voice: 7, tools: 'x', tool_choice: null, input_audio_transcription: 'whisper-1' }
   ).session,
@@ -160,7 +160,7 @@ t.test('values of the wrong type go to their GA path as they are', async (t) => 
   )
 })
 
-t.test('what a GA path is to a legacy client', async (t) => {
+t.test('a GA path is reported under its legacy name', async (t) => {
   const params: [LegacyKind, string, string][] = [
     ['realtime', 'audio.output.voice', 'voice'],
     ['realtime', 'audio.output.voice.id', 'voice.id'],
@@ -176,10 +176,13 @@ t.test('what a GA path is to a legacy client', async (t) => {
   for (const [kind, path, param] of params) t.equal(legacyParam(kind, path.split('.')), param)
 })
 
-t.test('what the legacy API cannot say', async (t) => {
+t.test('some GA values have no legacy equivalent', async (t) => {
   const can = (kind: Kind, path: string) => legacyCanCarry(kind, path.split('.'))
-  for (const path of ['reasoning', 'reasoning.effort', 'parallel_tool_calls', 'audio.input.turn_detection.idle_timeout_ms', 'audio.output.color',
-    'audio.input.transcription.keywords', 'audio.input.transcription.delay', 'audio.input.noise_reduction.strength', 'tool_choice.server_label']) {
+  for (const path of [
+    'reasoning', 'reasoning.effort', 'parallel_tool_calls', 'audio.input.turn_detection.idle_timeout_ms',
+    'audio.output.color', 'audio.input.transcription.keywords', 'audio.input.transcription.delay',
+    'audio.input.noise_reduction.strength', 'tool_choice.server_label'
+  ]) {
     t.equal(can('realtime', path), false, path)
   }
   for (const path of [
@@ -197,7 +200,7 @@ t.test('what the legacy API cannot say', async (t) => {
   t.equal(can('translation', 'model'), false)
 })
 
-t.test('a GA session written for a legacy upstream', async (t) => {
+t.test('a GA session is written for a legacy upstream', async (t) => {
   t.strictSame(writeLegacy('realtime', {
     model: 'm',
     brand_new: 1,
@@ -273,7 +276,7 @@ const BODIES: Record<LegacyKind, fc.Arbitrary<JsonObject>> = {
   })
 }
 
-t.test('legacy → GA → legacy gives back what was asked, by way of a valid GA session', async () => {
+t.test('legacy → GA → legacy returns the original request, through a valid GA session', async () => {
   for (const kind of kinds) {
     fc.assert(fc.property(BODIES[kind], (body) => {
       const { session } = readLegacy(kind, body)
@@ -304,7 +307,7 @@ function tryReading (kind: LegacyKind, body: JsonObject): ReturnType<typeof read
   }
 }
 
-t.test('translation is total: a session or an ApiError, and the body is left as it was', async () => {
+t.test('translation returns a session or throws an ApiError, and does not change the body', async () => {
   for (const kind of kinds) {
     fc.assert(fc.property(hostile, (body) => {
       const before = JSON.stringify(body)
@@ -316,7 +319,7 @@ t.test('translation is total: a session or an ApiError, and the body is left as 
   }
 })
 
-t.test('nothing stands at a GA path that the client did not send, but for what translation says it added', async () => {
+t.test('every GA path comes from the client or is listed as added', async () => {
   const constants = ['output_modalities', 'tool_choice', 'tools', 'audio.input.format', 'audio.output.format']
   for (const kind of kinds) {
     fc.assert(fc.property(hostile, (body) => {
@@ -328,8 +331,8 @@ t.test('nothing stands at a GA path that the client did not send, but for what t
         const name = field?.name ?? path[0] as string
         if (!Object.hasOwn(body, name)) return false
         const rest = path.slice(field?.path?.length ?? 1)
-        const said = getIn(session, path) as Json
-        return isDeepStrictEqual(said, getIn(body, [name, ...rest])) ||
+        const value = getIn(session, path) as Json
+        return isDeepStrictEqual(value, getIn(body, [name, ...rest])) ||
           added.some((other) => isDeepStrictEqual(other, path)) ||
           constants.includes(field?.path?.join('.') ?? '')
       })

@@ -18,7 +18,7 @@ t.test('a secret inside a session is not carried over, in either direction', asy
   }
 })
 
-t.test('D25: no answer shows what its schema does not name, nor the secrets of a tool', async (t) => {
+t.test('D25: no response contains fields outside its schema, nor the secrets of a tool', async (t) => {
   const tool = {
     type: 'mcp',
     server_label: 'crm',
@@ -43,7 +43,7 @@ t.test('D25: no answer shows what its schema does not name, nor the secrets of a
     })
 })
 
-t.test('whatever upstream says, translating the answer does not fail', async () => {
+t.test('translating a response does not throw, whatever upstream returns', async () => {
   const names = [
     ...FIELDS.realtime.map(({ name }) => name), 'audio', 'output_modalities', 'max_output_tokens', 'id', 'expires_at',
     'type'
@@ -60,7 +60,7 @@ t.test('whatever upstream says, translating the answer does not fail', async () 
   }))
 })
 
-t.test('a GA session is shown as the legacy session that says the same', async (t) => {
+t.test('a GA session is translated to the equivalent legacy session', async (t) => {
   t.strictSame(sessionToLegacy('realtime', {
     type: 'realtime',
     object: 'realtime.session',
@@ -98,7 +98,7 @@ t.test('a GA session is shown as the legacy session that says the same', async (
     { object: 'realtime.transcription_session', input_audio_format: 'g711_alaw' })
 })
 
-t.test('a legacy session is shown as the GA session that says the same, with its type', async (t) => {
+t.test('a legacy session is translated to the equivalent GA session, with its type', async (t) => {
   t.strictSame(sessionFromLegacy('realtime', {
     object: 'realtime.session',
     id: 'sess_1',
@@ -114,7 +114,7 @@ t.test('a legacy session is shown as the GA session that says the same, with its
     id: 'sess_1',
     audio: { input: { format: { type: 'audio/pcm', rate: 24000 } }, output: { voice: 'alloy' } },
     output_modalities: ['audio']
-  }, 'a format that nobody knows is left out')
+  }, 'an unknown format is left out')
   t.strictSame(sessionFromLegacy('transcription', { modalities: ['text'], turn_detection: null }),
     { type: 'transcription', object: 'realtime.transcription_session', audio: { input: { turn_detection: null } } })
 })
