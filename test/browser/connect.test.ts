@@ -29,7 +29,7 @@ browserTest('where nobody answers, that is said', async (t) => {
     await outcome(page).getByText('Minted', { exact: true }).waitFor()
     await page.route('**/realtime/calls', (route) => route.abort('connectionrefused'))
     await page.getByRole('button', { name: 'Connect by WebRTC' }).click()
-    await outcome(page).getByText('Nobody answers at http://127.0.0.1:').waitFor()
+    await outcome(page).getByText('No response from http://127.0.0.1:').waitFor()
     t.ok(await page.getByRole('button', { name: 'Connect by WebRTC' }).isEnabled(), 'and it can be tried again')
   })
 })
@@ -50,14 +50,14 @@ for (const name of ['WebRTC', 'WebSocket'] as const) {
           /session\.created gpt-realtime-2\.1 · cedar · You are Ada, the voice agent of Paula & Partners/
         )
 
-        await page.getByLabel('Something to say').fill('Who are you?')
+        await page.getByLabel('Message to send').fill('Who are you?')
         await page.getByRole('button', { name: 'Send' }).click()
         await events.getByText('This is the sandbox. Your session runs with the model gpt-realtime-2.1.').first()
           .waitFor()
         await events.getByText('response.done', { exact: true }).waitFor()
 
         await page.getByRole('button', { name: 'Hang up' }).click()
-        await outcome(page).getByText(name === 'WebRTC' ? 'The call is over.' : 'The connection is closed.').waitFor()
+        await outcome(page).getByText(name === 'WebRTC' ? 'The call has ended.' : 'The connection is closed.').waitFor()
         await page.getByRole('button', { name: `Connect by ${name}` }).click()
         await outcome(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
       })
@@ -84,7 +84,7 @@ for (const kind of ['Transcription', 'Translation'] as const) {
 
 browserTest('a call that the page hangs up, or whose page is closed, is over for the other side too', async (t) => {
   const lines: string[] = []
-  const { playground } = await sandboxFor(t, { say: (line) => lines.push(line) })
+  const { playground } = await sandboxFor(t, { print: (line) => lines.push(line) })
   const ended = () => lines.filter((line) => /rtc_\w+ ended/.test(line)).length
   await visit(t, playground, {}, async (page) => {
     await mint(page)

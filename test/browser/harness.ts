@@ -24,7 +24,7 @@ export async function sandboxFor (t: Test, options: Partial<SandboxOptions> = {}
   // Meanwhile. Whoever visits something hears of it where it does not come up.
   theBrowser().catch(() => {})
   const sandbox = await startSandbox(
-    { ports: ANY_PORTS, mintApi: 'auto', real: null, say: (line) => printed.push(line), ...options }
+    { ports: ANY_PORTS, mintApi: 'auto', real: null, print: (line) => printed.push(line), ...options }
   )
   t.teardown(sandbox.stop)
   return sandbox

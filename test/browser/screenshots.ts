@@ -12,7 +12,7 @@ const PORTS = { ephemint: 8080, ops: 9090, identityProvider: 8101, playground: 8
 const VIEW = { viewport: { width: 1200, height: 820 }, colorScheme: 'light', reducedMotion: 'reduce' } as const
 
 await mkdir(FOLDER, { recursive: true })
-const sandbox = await startSandbox({ ports: PORTS, mintApi: 'auto', real: null, say: () => {} })
+const sandbox = await startSandbox({ ports: PORTS, mintApi: 'auto', real: null, print: () => {} })
 const browser = await launch()
 try {
   await takePlayground(browser, sandbox.playground)
