@@ -15,7 +15,7 @@ export type PlaygroundConfig = Readonly<{
 
 export type Playground = Readonly<{ origin: string, close: () => Promise<void> }>
 
-const FOLDER = new URL('./playground', import.meta.url)
+const FOLDER = new URL('./playground/', import.meta.url)
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
   '.css': 'text/css; charset=utf-8',
