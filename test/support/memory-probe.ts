@@ -1,7 +1,7 @@
-// Loaded into a process before its own code (`--import`, with --expose-gc): says over IPC what it holds once it has tidied up.
+// Preloaded into a process (`--import`, with --expose-gc): reports its memory over IPC after a garbage collection.
 
 const probe = async () => {
-  // What a first collection finalizes, a second one frees.
+  // The second collection frees objects that the first one finalized.
   for (let i = 0; i < 4; i++) {
     globalThis.gc?.()
     await new Promise((resolve) => setImmediate(resolve))
