@@ -13,7 +13,7 @@ import { currentAnswer, GA, json, startUpstream } from './support/upstream.ts'
 
 let common: ReturnType<typeof startWithOps> | undefined
 
-t.test('F14: nothing of it is on the public port but the probes', async (t) => {
+t.test('F14: of its routes only the probes are on the public port', async (t) => {
   const { service } = await shared()
   for (const path of ['/metrics', '/openapi.json', '/docs', '/v1/metrics']) {
     t.equal((await service.ask(path)).status, 404, path)
@@ -21,7 +21,7 @@ t.test('F14: nothing of it is on the public port but the probes', async (t) => {
   for (const path of ['/livez', '/readyz']) t.equal((await service.ask(path)).status, 200, path)
 })
 
-t.test('F14: what it does not have is 404, files among it, another method 405, a body is not read, and what is no HTTP is 400', async (t) => {
+t.test('F14: unknown paths and files are 404, other methods 405, and bytes that are not HTTP 400', async (t) => {
   const { opsUrl } = await shared()
   for (const path of [
     '/.env', '/package.json', '/..%2f', '/docs/..%2f..%2fpackage.json', '/docs/..%2fpage.ts', '/docs.map',
@@ -38,7 +38,7 @@ t.test('F14: what it does not have is 404, files among it, another method 405, a
   t.match(String(answer), /^HTTP\/1\.1 400 /)
 })
 
-t.test('edge L6: what no honest client sends is answered as it is on the public port', async (t) => {
+t.test('edge L6: malformed requests are answered as on the public port', async (t) => {
   const app = await startApp(t)
   const ops = await buildOps(
     { log: createLogger('silent', keepLines()), metrics: createMetrics(), waitingFor: () => [] }
@@ -71,7 +71,7 @@ t.test('edge L6: what no honest client sends is answered as it is on the public 
   }
 })
 
-t.test('readiness names the part that is waited for, and no address', async (t) => {
+t.test('readiness names the part that is missing, without its address', async (t) => {
   for (const [waitingFor, status] of [[['limits'], 503], [[], 200]] as const) {
     const ops = await buildOps(
       { log: createLogger('silent', keepLines()), metrics: createMetrics(), waitingFor: () => waitingFor }
@@ -84,7 +84,7 @@ t.test('readiness names the part that is waited for, and no address', async (t) 
   }
 })
 
-t.test('fault 26: where Redis is not there the replica says `limits`, and neither where it looked nor with what', async (t) => {
+t.test('fault 26: without Redis readiness names `limits`, without an address or a password', async (t) => {
   const upstream = await startUpstream(t)
   const env = { REDIS_URL: 'redis://mint:canary-password@127.0.0.1:1', OPS_HOST: '127.0.0.1', OPS_PORT: '0' }
   const [denying, alone] = await Promise.all([
@@ -104,7 +104,7 @@ t.test('fault 26: where Redis is not there the replica says `limits`, and neithe
   t.match(await metricsOf(await opsUrlOf(alone)), /ephemint_limits_degraded 1\n[^]*ephemint_limits_local_total 1\n/)
 })
 
-t.test('metrics that cannot be had are a 500 of the catalogue, and the log says which class of error', async (t) => {
+t.test('a failure to collect metrics is a 500 of the catalogue, and its error class is logged', async (t) => {
   const log = keepLines()
   const metrics = { ...createMetrics(), text: async () => { throw new TypeError('canary') } }
   const ops = await buildOps({ log: createLogger('info', log), metrics, waitingFor: () => [] })
@@ -116,11 +116,13 @@ t.test('metrics that cannot be had are a 500 of the catalogue, and the log says 
   await ops.close()
 })
 
-t.test('F6: no label has a value that a caller chose, however many callers there are', async (t) => {
+t.test('F6: no label has a value that a caller chose', async (t) => {
   const { service, opsUrl } = await shared()
   const seriesOf = (text: string) => text.split('\n').filter((line) => line.startsWith('ephemint_')).length
   const ask = async (i: number) => {
-    const authorization = `Bearer ${await tokenOf({ sub: `canary-${i}`, email: `canary-${i}@example.com`, plan: i % 2 === 0 ? 'pro' : `canary-${i}` })}`
+    const name = `canary-${i}`
+    const token = await tokenOf({ sub: name, email: `${name}@example.com`, plan: i % 2 === 0 ? 'pro' : name })
+    const authorization = `Bearer ${token}`
     await service.mint({
       headers: { authorization, 'content-type': 'application/json', 'user-agent': 'canary' },
       body: JSON.stringify({ session: { model: `canary-${i}` } })
@@ -139,7 +141,7 @@ t.test('F6: no label has a value that a caller chose, however many callers there
   t.notMatch(after, 'sk-')
 })
 
-t.test('it answers until the end of a stop, when the public port takes nobody any more', async (t) => {
+t.test('it answers until the end of a stop, after the public port has closed', async (t) => {
   const { service, opsUrl, upstream } = await startWithOps(t, { DRAIN_SECONDS: '1' })
   let answer = () => {}
   upstream.answer(
@@ -167,7 +169,7 @@ async function startWithOps (t: Test, env: Record<string, string> = {}) {
   return { service, upstream, opsUrl: await opsUrlOf(service) }
 }
 
-/** The one that these tests have in common, but for those that break or stop it. */
+/** One service for all tests that neither break nor stop it. */
 function shared () {
   common ??= startWithOps(t)
   return common

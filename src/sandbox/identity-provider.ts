@@ -1,5 +1,5 @@
-// The identity provider of the sandbox, in place of an app's own sign-in. Without passwords. It issues JWTs, opaque tokens
-// and session cookies: one for each kind of credential that a browser can send.
+// The identity provider of the sandbox, in place of an app's own sign-in and without passwords. It issues JWTs, opaque
+// tokens and session cookies: every kind of credential that a browser can send.
 
 import { randomBytes } from 'node:crypto'
 import cors from '@fastify/cors'

@@ -26,7 +26,10 @@ const HEADERS = {
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff',
   // The page holds client secrets: only scripts of this origin run.
-  'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; connect-src *; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+  'content-security-policy': [
+    "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "media-src 'self' blob:",
+    'connect-src *', "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"
+  ].join('; ')
 }
 
 /** `config` is read per request: Ephemint needs the origin of this page before it can start. */

@@ -10,30 +10,39 @@ export type Addresses = Readonly<{
   policyFile: string
 }>
 
+const LEGACY_REQUEST = {
+  model: 'gpt-4o-realtime-preview', modalities: ['audio', 'text'], voice: 'verse', temperature: 0.8
+}
+const REFUSED_REQUEST = { session: { type: 'realtime', model: 'gpt-realtime-2.1' } }
+
 export function welcome ({ ephemint, ops, playground, identityProvider, upstream, real, policyFile }: Addresses): string {
+  const [fred, paula] = [`${identityProvider}/token?user=fred`, `${identityProvider}/token?user=paula`]
   return `
 Ephemint's sandbox is ready. Ctrl-C stops all of it.
 
   Playground   ${playground}
   Ephemint     ${ephemint}/v1${ops === null ? '' : `   operations: ${ops}`}
   Upstream     ${upstream}   ${real ? 'the real one: your key is charged' : 'emulated: no key, no bill'}
-  Sign-in      ${identityProvider}/token?user=…   fred (plan free), paula (plan pro); &form=opaque for an opaque token
+  Sign-in      ${identityProvider}/token?user=…   fred (plan free), paula (plan pro); opaque: &form=opaque
   Policy       ${policyFile}   edits apply at once
 
 Mint a client secret:
 
-  ${curl(`${ephemint}/v1/realtime/client_secrets`, `${identityProvider}/token?user=paula`, {})}
+  ${curl(`${ephemint}/v1/realtime/client_secrets`, paula, {})}
 
 The same in the format of the beta API:
 
-  ${curl(`${ephemint}/v1/realtime/sessions`, `${identityProvider}/token?user=paula`, { model: 'gpt-4o-realtime-preview', modalities: ['audio', 'text'], voice: 'verse', temperature: 0.8 })}
+  ${curl(`${ephemint}/v1/realtime/sessions`, paula, LEGACY_REQUEST)}
 
 A request that the policy refuses:
 
-  ${curl(`${ephemint}/v1/realtime/client_secrets`, `${identityProvider}/token?user=fred`, { session: { type: 'realtime', model: 'gpt-realtime-2.1' } })}
+  ${curl(`${ephemint}/v1/realtime/client_secrets`, fred, REFUSED_REQUEST)}
 `
 }
 
 function curl (url: string, tokenUrl: string, body: object): string {
-  return `curl -sS -X POST ${url} -H "Authorization: Bearer $(curl -sS '${tokenUrl}')" -H 'Content-Type: application/json' -d '${JSON.stringify(body)}'`
+  return [
+    `curl -sS -X POST ${url}`, `-H "Authorization: Bearer $(curl -sS '${tokenUrl}')"`,
+    "-H 'Content-Type: application/json'", `-d '${JSON.stringify(body)}'`
+  ].join(' ')
 }

@@ -1,10 +1,10 @@
-// The playground for everybody: by keyboard, by screen reader, on a phone, in the dark, without movement.
+// Accessibility of the playground: keyboard, screen reader, narrow screen, dark mode, reduced motion.
 
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { barriersOf, browserTest } from './chromium.ts'
-import { shared, visit } from './harness.ts'
 import { mint, outcome, signInAs } from './playground.ts'
+import { shared, visit } from './sandbox.ts'
 
 async function isSound (t: Test, page: Page, state: string): Promise<void> {
   t.same(await barriersOf(page), [], `${state}: nothing found`)
@@ -14,14 +14,14 @@ async function isSound (t: Test, page: Page, state: string): Promise<void> {
   )
 }
 
-/** Each state is a picture too, for those who look. */
+/** Also takes a screenshot of each state, for review. */
 async function look (t: Test, page: Page, name: string): Promise<void> {
   await isSound(t, page, name)
   await page.screenshot({ path: `test/.screenshots/${name}.png`, fullPage: true })
 }
 
 for (const [width, colorScheme] of [[1280, 'light'], [1280, 'dark'], [360, 'light'], [360, 'dark']] as const) {
-  browserTest(`at ${width} px, ${colorScheme}, every state can be read by everybody`, async (t) => {
+  browserTest(`at ${width} px, ${colorScheme}, no state has a barrier`, async (t) => {
     const { playground } = await shared()
     const name = (state: string) => `${state}-${width}-${colorScheme}`
     await visit(t, playground, {
@@ -54,13 +54,13 @@ for (const [width, colorScheme] of [[1280, 'light'], [1280, 'dark'], [360, 'ligh
   })
 }
 
-browserTest('the keyboard does it all, and shows where it is', async (t) => {
+browserTest('everything works by keyboard, with a visible focus', async (t) => {
   const { playground } = await shared()
   await visit(t, playground, { reducedMotion: 'reduce' }, async (page) => {
     await page.locator('#mint:enabled').waitFor()
     const press = (key: string) => page.keyboard.press(key)
-    const focused = () =>
-      page.evaluate('document.activeElement.textContent || document.activeElement.ariaLabel || document.activeElement.name || document.activeElement.id') as Promise<string>
+    const focused = () => page.evaluate(`(({ textContent, ariaLabel, name, id }) =>
+      textContent || ariaLabel || name || id)(document.activeElement)`) as Promise<string>
     const tabTo = async (wanted: string, key = 'Tab') => {
       const passed: string[] = []
       for (let i = 0; i < 60 && !passed.at(-1)?.startsWith(wanted); i++) {
@@ -69,10 +69,9 @@ browserTest('the keyboard does it all, and shows where it is', async (t) => {
       }
       t.match(passed.at(-1), new RegExp(`^${wanted}`), `reached ${wanted} within ${passed.length}`)
       t.ok(
-        await page.evaluate(
-          '[document.activeElement, document.activeElement.nextElementSibling].some((one) => one && getComputedStyle(one).outlineStyle !== \'none\')'
-        ),
-        `${wanted} is seen to have the focus`
+        await page.evaluate(`[document.activeElement, document.activeElement.nextElementSibling]
+          .some((one) => one && getComputedStyle(one).outlineStyle !== 'none')`),
+        `${wanted} shows the focus`
       )
     }
     await tabTo('Skip to the response')
@@ -92,7 +91,7 @@ browserTest('the keyboard does it all, and shows where it is', async (t) => {
     await tabTo('Connect by WebRTC')
     await press('Enter')
     await outcome(page).getByText('Connected by WebRTC.', { exact: true }).waitFor()
-    t.equal(await focused(), 'Hang up', 'what was pressed has gone; the focus has not')
+    t.equal(await focused(), 'Hang up', 'the pressed button is hidden, the focus moves on')
     await press('Enter')
     await outcome(page).getByText('The call has ended.').waitFor()
     t.equal(await focused(), 'Connect by WebRTC')
@@ -106,7 +105,7 @@ browserTest('the keyboard does it all, and shows where it is', async (t) => {
   })
 })
 
-browserTest('whoever wants no movement gets none', async (t) => {
+browserTest('prefers-reduced-motion turns transitions off', async (t) => {
   const { playground } = await shared()
   for (const [reducedMotion, expected] of [['reduce', '0s'], ['no-preference', '0.15s']] as const) {
     await visit(t, playground, { reducedMotion }, async (page) => {
@@ -118,7 +117,7 @@ browserTest('whoever wants no movement gets none', async (t) => {
   }
 })
 
-browserTest('what happens is said to those who do not see it', async (t) => {
+browserTest('changes are announced to screen readers', async (t) => {
   const { playground } = await shared()
   await visit(t, playground, {}, async (page) => {
     const heard = page.getByRole('status')

@@ -1,16 +1,16 @@
-// The playground as a front-end developer meets it: signing in, asking, minting, being refused.
+// The playground: signing in, the form, minting, refusals.
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 // @ts-expect-error A file of the page: plain JavaScript, without types.
 import { snippets } from '../../src/sandbox/playground/snippets.js'
 import { browserTest } from './chromium.ts'
-import { sandboxFor, shared, visit } from './harness.ts'
 import { mint, outcome, signInAs, spoken } from './playground.ts'
+import { sandboxFor, shared, visit } from './sandbox.ts'
 
 const sharedPlayground = async () => (await shared()).playground
 
-browserTest('what is refused is said in words, with its path', async (t) => {
+browserTest('a refusal is explained and names its path', async (t) => {
   await visit(t, await sharedPlayground(), {}, async (page) => {
     await signInAs(page, 'Paula')
     const cases: [button: string, path: string | null, words: RegExp][] = [
@@ -24,12 +24,12 @@ browserTest('what is refused is said in words, with its path', async (t) => {
     ]
     for (const [button, path, words] of cases) {
       await page.getByRole('button', { name: button, exact: true }).click()
-      // Two refusals can have the same words: the one before must be gone.
+      // Two refusals can have the same text, so wait for the new path.
       if (path !== null) await outcome(page).locator('.path code', { hasText: path }).waitFor()
       await outcome(page).getByText(words).waitFor()
       await spoken(page).filter({ hasText: words }).waitFor({ state: 'attached' })
       t.match(await outcome(page).textContent(), path === null ? 'Refused, 400' : 'Refused, 403', button)
-      t.match(await spoken(page).textContent(), words, 'and said to a screen reader')
+      t.match(await spoken(page).textContent(), words, 'and announced to screen readers')
       if (path !== null) t.ok((await outcome(page).locator('.path code').textContent())?.startsWith(path), path)
     }
     await page.locator('#kinds label', { hasText: 'Transcription' }).click()
@@ -38,7 +38,7 @@ browserTest('what is refused is said in words, with its path', async (t) => {
   })
 })
 
-browserTest('a guest presents nothing, gets little, and runs into a limit', async (t) => {
+browserTest('a guest mints without a credential until a limit is used up', async (t) => {
   const { playground } = await sandboxFor(t)
   await visit(t, playground, {}, async (page) => {
     await signInAs(page, 'Guest')
@@ -59,7 +59,7 @@ browserTest('a guest presents nothing, gets little, and runs into a limit', asyn
   })
 })
 
-browserTest('a pasted token may be wrapped and indented; what is none is said, and what is wrong is refused', async (t) => {
+browserTest('a pasted token may be wrapped and indented; a malformed or wrong one is reported', async (t) => {
   const { playground, identityProvider } = await shared()
   const token = await (await fetch(`${identityProvider}/token?user=fred&form=opaque`)).text()
   await visit(t, playground, {}, async (page) => {
@@ -85,16 +85,16 @@ browserTest('a pasted token may be wrapped and indented; what is none is said, a
   })
 })
 
-browserTest('Ephemint being down is shown as that, and can be tried again', async (t) => {
+browserTest('an unreachable Ephemint is reported, and the request can be retried', async (t) => {
   const { playground, stopEphemint } = await sandboxFor(t)
   await visit(t, playground, {}, async (page) => {
     await signInAs(page, 'Paula')
     await stopEphemint()
     await mint(page)
     await page.getByRole('alert').getByText('Ephemint cannot be reached').waitFor()
-    const asked = page.waitForRequest(/client_secrets$/)
+    const retried = page.waitForRequest(/client_secrets$/)
     await page.getByRole('button', { name: 'Try again' }).click()
-    await asked
+    await retried
     await page.getByRole('alert').getByText('Ephemint cannot be reached').waitFor()
   })
 })
@@ -107,15 +107,14 @@ for (const who of ['Fred', 'Paula', 'Paula, by cookie', 'Guest'] as const) {
       await outcome(page).getByText('Minted', { exact: true }).waitFor()
       const session = await outcome(page).getByLabel('Minted session').textContent()
       t.equal(JSON.parse(session ?? '').model, who.startsWith('Paula') ? 'gpt-realtime-2.1' : 'gpt-realtime-2.1-mini')
-      t.match(
-        await outcome(page).getByLabel('Response received').textContent(), /^200\nx-realtime-url: .*\nratelimit-limit: \d+/
-      )
+      const response = await outcome(page).getByLabel('Response received').textContent()
+      t.match(response, /^200\nx-realtime-url: .*\nratelimit-limit: \d+/)
       t.notMatch(await page.content(), /ek_\w{5}/, 'the secret is nowhere in the page')
     })
   })
 }
 
-browserTest('the form is what the policy allows, and says what is asked', async (t) => {
+browserTest('the form has the fields that the policy allows, and builds the request', async (t) => {
   await visit(t, await sharedPlayground(), {}, async (page) => {
     await signInAs(page, 'Paula')
     await page.getByLabel('Model').selectOption('gpt-realtime-2.1-mini')
@@ -153,7 +152,7 @@ browserTest('the form is what the policy allows, and says what is asked', async 
   })
 })
 
-browserTest('a request written by hand goes to the route of the beta too', async (t) => {
+browserTest('a request in JSON can use the route of the beta API', async (t) => {
   await visit(t, await sharedPlayground(), {}, async (page) => {
     await signInAs(page, 'Paula')
     await page.locator('#modes label', { hasText: 'JSON' }).click()
@@ -172,7 +171,7 @@ browserTest('a request written by hand goes to the route of the beta too', async
   })
 })
 
-browserTest('the secret is counted down to its end, and opens nothing more', async (t) => {
+browserTest('the lifetime of the secret counts down, and then connecting is disabled', async (t) => {
   await visit(t, await sharedPlayground(), {}, async (page) => {
     await page.clock.install()
     await page.reload()
@@ -192,7 +191,7 @@ browserTest('the secret is counted down to its end, and opens nothing more', asy
   })
 })
 
-browserTest('the secret and the code are copied, and the code mints', async (t) => {
+browserTest('the secret and the code can be copied, and the code mints', async (t) => {
   const { playground } = await sandboxFor(t)
   await visit(t, playground, {}, async (page) => {
     const clipboard = () => page.evaluate('navigator.clipboard.readText()') as Promise<string>
@@ -216,7 +215,7 @@ browserTest('the secret and the code are copied, and the code mints', async (t) 
   })
 })
 
-browserTest('the openai code mints where there is the package', async (t) => {
+browserTest('the openai code mints', async (t) => {
   const { ephemint, identityProvider } = await shared()
   const config = { mintUrl: `${ephemint}/v1`, identityProviderUrl: identityProvider }
   const cases: [way: object, path: string, body: string][] = [

@@ -1,4 +1,4 @@
-// `npm run screenshots`: the pictures of README and docs. Written again when the pages change, and looked at before they are kept.
+// `npm run screenshots`: takes the screenshots of README and docs. Review them before committing.
 
 import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -72,7 +72,7 @@ t.test('B9: a silent connection is closed', { buffered: true }, async (t) => {
   t.match(silent.received(), /^(HTTP\/1.1 408 [^]*)?$/)
 })
 
-t.test('B9: a body that drips in is closed, authenticated or not, and nothing is minted', { buffered: true }, async (t) => {
+t.test('B9: a body that drips in is closed, for any caller, and nothing is minted', { buffered: true }, async (t) => {
   const app = await startShort(t)
   const [caller, nobody] = await Promise.all([open(t, app), open(t, app)])
   for (const [slow, authorization] of [

@@ -57,7 +57,7 @@ t.test('G4: turned-off certificate checks stop the start', async (t) => {
 })
 
 for (const [name, options] of REFUSED) {
-  t.test(`G4, fault 4: an upstream that ${name} is 502, nothing is sent, and a valid certificate is used at once`, async (t) => {
+  t.test(`G4, fault 4: an upstream that ${name} is 502, unasked until its certificate is valid`, async (t) => {
     const { asked, server, proxy, url } = await startTlsUpstream(t, options)
     const app = await startApp(t, { env: { OPENAI_BASE_URL: url } })
     const remaining = await remainingOf(app)

@@ -1,5 +1,4 @@
-// Runs a command as a process without this environment, or, because that takes a second, by importing its module here where
-// the test is not about the process.
+// Runs a command as a process with its own environment, or, because that takes a second, by importing its module here.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -7,8 +7,8 @@ import type { App } from './app.ts'
 export type RawAnswer = Readonly<{ status: number, headers: Headers, text: string }>
 
 /**
- * Sends `bytes`, a function being awaited for its text, and reads `answers` answers, by default until the service closes the
- * connection.
+ * Sends `bytes`, awaiting functions for their text, and reads `answers` answers, by default until the service closes
+ * the connection.
  */
 export async function exchange (
   app: Pick<App, 'port'>, bytes: string | readonly (string | (() => Promise<string>))[], answers = Infinity

@@ -8,7 +8,7 @@ import { createAudit, type Decision } from '../../src/records/audit.ts'
 import { startCountingUpstream } from '../support/counting.ts'
 import { keepLines } from '../support/lines.ts'
 import { makePipe } from '../support/pipe.ts'
-import { type TimedAnswer, type Service, startService, tokenOf } from '../support/service.ts'
+import { type Service, startService, type TimedAnswer, tokenOf } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
 t.jobs = 3
@@ -149,7 +149,7 @@ const decision = (code: Decision['code']): Decision => ({
   duration_ms: 1
 })
 
-t.test('I5: a flood of anonymous refusals is ten lines a second per code, then one with a count', { buffered: true }, async (t) => {
+t.test('I5: anonymous refusals are ten lines a second per code, then one with a count', { buffered: true }, async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
   for (let i = 0; i < 1000; i++) audit.refusedAnonymous(decision('invalid_credentials'))
