@@ -23,7 +23,7 @@ Ephemint's sandbox is ready. Ctrl-C stops all of it.
   Playground   ${playground}
   Ephemint     ${ephemint}/v1${ops === null ? '' : `   operations: ${ops}`}
   Upstream     ${upstream}   ${real ? 'the real one: your key is charged' : 'emulated: no key, no bill'}
-  Sign-in      ${identityProvider}/token?user=…   fred (plan free), paula (plan pro); opaque: &form=opaque
+  Sign-in      ${identityProvider}/token?user=…   fred (free), paula (pro); &form=opaque
   Policy       ${policyFile}   edits apply at once
 
 Mint a client secret:

@@ -149,7 +149,7 @@ const decision = (code: Decision['code']): Decision => ({
   duration_ms: 1
 })
 
-t.test('I5: anonymous refusals are ten lines a second per code, then one with a count', { buffered: true }, async (t) => {
+t.test('I5: anonymous refusals are ten lines a second per code, then a count', { buffered: true }, async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
   for (let i = 0; i < 1000; i++) audit.refusedAnonymous(decision('invalid_credentials'))
