@@ -15,7 +15,8 @@ const LEGACY_REQUEST = {
 }
 const REFUSED_REQUEST = { session: { type: 'realtime', model: 'gpt-realtime-2.1' } }
 
-export function welcome ({ ephemint, ops, playground, identityProvider, upstream, real, policyFile }: Addresses): string {
+export function welcome (addresses: Addresses): string {
+  const { ephemint, ops, playground, identityProvider, upstream, real, policyFile } = addresses
   const [fred, paula] = [`${identityProvider}/token?user=fred`, `${identityProvider}/token?user=paula`]
   return `
 Ephemint's sandbox is ready. Ctrl-C stops all of it.
