@@ -1,5 +1,5 @@
-// The process as it starts: what cannot work does not, and says why; what can, mints, and goes when it is told to.
-// Runs alone: it measures processor time.
+// The start of the process: an invalid configuration stops it with a reason, a valid one mints.
+// Runs alone: it measures CPU time.
 
 import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -13,7 +13,7 @@ import { spawnService, startService } from './support/service.ts'
 import { until } from './support/until.ts'
 import { GA, inSeconds, startUpstream } from './support/upstream.ts'
 
-/** Runs the service and then tells what it took of the processor: the clock on the wall says more of its neighbours. */
+/** Runs the service and prints its CPU time, which does not depend on other load as elapsed time does. */
 const TIMED = ['/bin/sh', '-c', '"$@"; code=$?; times >&2; exit $code', 'sh']
 
 function processorSeconds (stderr: string): number {
@@ -34,11 +34,14 @@ const REFUSED: { name: string, isCounted?: true, env: Record<string, string>, po
   {
     name: 'a policy file with faults',
     env: {},
-    policy: `${CALLERS}\npolicies:\n  - { name: a, limits: none, realtime: {} }\n  - { name: b, when: {}, limits: none, canary: 1 }`,
+    policy: `${CALLERS}
+policies:
+  - { name: a, limits: none, realtime: {} }
+  - { name: b, when: {}, limits: none, canary: 1 }`,
     says: [/policies\.0\.when is missing/, /policies\.1\.when/, /policies\.1\.canary/]
   },
   {
-    name: 'a secret of the policy file that is missing',
+    name: 'a missing secret of the policy file',
     env: { TOKEN_SECRET: '' },
     says: [/callers\.0\.jwt\.secret_env/, /TOKEN_SECRET/]
   },
@@ -48,7 +51,7 @@ const REFUSED: { name: string, isCounted?: true, env: Record<string, string>, po
     says: [/callers\.0\.jwt\.secret_env .*TOKEN_SECRET/]
   },
   {
-    name: 'a policy file that is not there',
+    name: 'a missing policy file',
     env: { EPHEMINT_CONFIG: '/nowhere/ephemint.yaml' },
     says: [/\/nowhere\/ephemint\.yaml cannot be read/]
   },
@@ -61,46 +64,42 @@ const REFUSED: { name: string, isCounted?: true, env: Record<string, string>, po
     name: 'an audit file that cannot be written',
     isCounted: true,
     env: { AUDIT_FILE: '/nowhere/canary' },
-    says: [
-      /AUDIT_FILE/
-    ]
+    says: [/AUDIT_FILE/]
   },
   {
-    name: 'checks of certificates that are turned off',
+    name: 'turned-off certificate checks',
     env: { NODE_TLS_REJECT_UNAUTHORIZED: '0' },
     says: [/NODE_TLS_REJECT_UNAUTHORIZED/]
   }
 ]
 
-// Compiled before, as in the image.
+// Fills the compile cache, as in the image.
 t.before(async () => {
   const { exited } = await spawnService(t, { upstreamUrl: 'http://127.0.0.1:9/v1', env: { OPENAI_API_KEY: '' } })
   await exited
 })
 
 for (const { name, isCounted, env, policy, says } of REFUSED) {
-  t.test(`fault 42, F15: ${name} stops the start, told by name and without a value`, async (t) => {
+  t.test(`fault 42, F15: ${name} stops the start and is reported by name, without values`, async (t) => {
     const service = await spawnService(t, {
       upstreamUrl: 'http://127.0.0.1:9/v1',
       command: TIMED,
       env,
-      ...(isCounted
-        ? { isCounted }
-        : {}),
+      ...(isCounted ? { isCounted } : {}),
       ...(policy === undefined ? {} : { policy })
     })
     const { code } = await service.exited
-    const told = service.stderr()
+    const reported = service.stderr()
     t.equal(code, 1)
-    if (!isCounted) t.ok(processorSeconds(told) < 2, `within 2 s: ${processorSeconds(told)} s`)
-    for (const problem of says) t.match(told, problem)
-    t.same(told.split('\n').filter((line) => line !== '' && !/^(ephemint: |\(|\d+m)/.test(line)), [], 'no stack')
-    t.notMatch(told.replaceAll('policies.1.canary', ''), /canary/)
+    if (!isCounted) t.ok(processorSeconds(reported) < 2, `within 2 s: ${processorSeconds(reported)} s`)
+    for (const problem of says) t.match(reported, problem)
+    t.same(reported.split('\n').filter((line) => line !== '' && !/^(ephemint: |\(|\d+m)/.test(line)), [], 'no stack')
+    t.notMatch(reported.replaceAll('policies.1.canary', ''), /canary/)
     t.same(service.log, [])
   })
 }
 
-t.test('fault 16: while the keys of an issuer cannot be had it is not ready, and serves whom it can judge; then it is, by itself', async (t) => {
+t.test('fault 16: without the keys of an issuer it is not ready, serves the others, and recovers', async (t) => {
   const signer = createSigner('ES256', 'first')
   const issuer = await startHostileIssuer(t, answers({ keys: [signer.jwk] }))
   const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: Number(new URL(issuer.url).port) })
@@ -111,17 +110,18 @@ t.test('fault 16: while the keys of an issuer cannot be had it is not ready, and
     `callers:\n  - jwt: { issuer: 'https://other.test/', audience: voice, jwks: 'http://${proxy.host}/keys' }`
   )
   const service = await spawnService(t, { upstreamUrl: upstream.url, policy, isCounted: true })
-  await until('it to listen', () => service.ask('/livez').then(() => true, () => false), 20_000)
+  await until('the service to listen', () => service.ask('/livez').then(() => true, () => false), 20_000)
   t.match(await service.ask('/readyz'), { status: 503, body: { waiting_for: ['identity'] } })
   t.equal((await service.mint()).status, 200)
-  const authorization = `Bearer ${forge(signer, { iss: 'https://other.test/', sub: 'bob', aud: 'voice', plan: 'pro', exp: inSeconds(60) })}`
+  const claims = { iss: 'https://other.test/', sub: 'bob', aud: 'voice', plan: 'pro', exp: inSeconds(60) }
+  const authorization = `Bearer ${forge(signer, claims)}`
   t.match(await service.mint({ headers: { authorization } }), { status: 503, code: 'identity_unavailable' })
   await proxy.inject('pass')
-  await until('it to be ready', async () => (await service.ask('/readyz')).status === 200, 31_000)
+  await until('the service to be ready', async () => (await service.ask('/readyz')).status === 200, 31_000)
   t.equal((await service.mint({ headers: { authorization } })).status, 200)
 })
 
-t.test('a good configuration becomes ready, mints, and leaves on SIGTERM', async (t) => {
+t.test('a valid configuration becomes ready, mints, and exits on SIGTERM', async (t) => {
   const upstream = await startUpstream(t)
   const service = await startService(t, { upstreamUrl: upstream.url, isCounted: true, env: { LOG_LEVEL: 'trace' } })
   t.match(await service.ask('/livez'), { status: 200, body: { status: 'ok' } })
@@ -138,7 +138,7 @@ t.test('a good configuration becomes ready, mints, and leaves on SIGTERM', async
   for (const secret of [...Object.values(CANARIES), ...upstream.secrets]) t.notOk(written.includes(secret))
 })
 
-t.test('the audit trail goes to its own file, where one is named', async (t) => {
+t.test('the audit trail goes to AUDIT_FILE if it is set', async (t) => {
   const upstream = await startUpstream(t)
   const file = join(mkdtempSync(join(tmpdir(), 'ephemint-')), 'audit.jsonl')
   const service = await startService(t, { upstreamUrl: upstream.url, isCounted: true, env: { AUDIT_FILE: file } })

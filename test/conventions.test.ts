@@ -1,4 +1,4 @@
-// Laws of the code itself: what STYLE says once and every later change must keep.
+// Conventions of the code that every change must keep.
 
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -8,7 +8,7 @@ const ROOT = join(import.meta.dirname, '..')
 const SOURCES = globSync('src/**/*.ts', { cwd: ROOT }).sort()
 const text = new Map(SOURCES.map((path) => [path, readFileSync(join(ROOT, path), 'utf8')]))
 
-/** Without comments: what is talked about is not done. */
+/** The code of a file without its comments. */
 function code (path: string): string {
   return (text.get(path) as string).replace(/\/\*[^]*?\*\/|(?<=^|\s)\/\/.*$/gm, '')
 }
@@ -23,7 +23,7 @@ function imports (path: string): string[] {
 
 const isProduction = (path: string) => !path.startsWith('src/sandbox/')
 
-/** From the top down: a file imports from its own room and from rooms further down. Rooms of one row do not know each other. */
+/** From top to bottom. A file imports from its own room and from rooms on lower floors only. */
 const FLOORS: readonly (readonly string[])[] = [
   ['server', 'commands', 'sandbox'],
   ['service'],
@@ -54,13 +54,13 @@ function neighbours (path: string): string[] {
 }
 
 t.test('no arrow runs up: each room imports only from rooms below it, types included', async (t) => {
-  t.same(SOURCES.filter((path) => floorOf(path) === -1), [], 'each file stands in a room of the plan')
+  t.same(SOURCES.filter((path) => floorOf(path) === -1), [], 'each file is in a room of the plan')
   const up = SOURCES.flatMap((path) => neighbours(path)
     .filter((target) => roomOf(target) !== roomOf(path) && floorOf(target) <= floorOf(path))
     .filter((target) => !(roomOf(path) === 'commands' && roomOf(target) === 'sandbox'))
     .map((target) => `${path} → ${target}`))
   t.same(up, [])
-  t.ok(SOURCES.filter((path) => path.split('/').length === 2).length <= ROOT_FILES, 'few files stand at the root')
+  t.ok(SOURCES.filter((path) => path.split('/').length === 2).length <= ROOT_FILES, 'few files are at the root')
 })
 
 t.test('no files import each other in a circle', async (t) => {
@@ -75,13 +75,13 @@ t.test('no files import each other in a circle', async (t) => {
   for (const path of SOURCES) t.same(circleFrom(path, []), [])
 })
 
-t.test('one module reads the environment; entry points alone hand it over', async (t) => {
+t.test('one module reads the environment, and only entry points pass it on', async (t) => {
   const entryPoints = (path: string) =>
     path === 'src/server.ts' || path === 'src/service.ts' || path.startsWith('src/commands/')
   t.same(withMatch(/process\.env|from 'node:process'|\bloadEnvFile\b/, (path) =>
     isProduction(path) && path !== 'src/config/environment.ts'), [])
   for (const path of SOURCES.filter(entryPoints)) {
-    t.notMatch(code(path), /processEnv[.[]/, `${path} picks nothing out of it`)
+    t.notMatch(code(path), /processEnv[.[]/, `${path} reads no variable of it`)
   }
 })
 
@@ -89,7 +89,7 @@ t.test('production code cannot reach the sandbox', async (t) => {
   t.same(SOURCES.filter(isProduction).filter((path) => imports(path).some((name) => name.includes('sandbox'))), [])
 })
 
-t.test('production code imports nothing but what is installed for production', async (t) => {
+t.test('production code imports only production dependencies', async (t) => {
   const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   for (const path of SOURCES.filter(isProduction)) {
     const packages = imports(path).filter((name) => !name.startsWith('.') && !name.startsWith('node:')).map(
@@ -99,7 +99,7 @@ t.test('production code imports nothing but what is installed for production', a
   }
 })
 
-t.test('the policy is judged without a server and without a network, the vocabulary without anything', async (t) => {
+t.test('policy/ imports no server and no network, realtime/ imports nothing but json and errors', async (t) => {
   for (const path of SOURCES.filter((path) => path.startsWith('src/policy/'))) {
     t.same(imports(path).filter((name) =>
       /fastify|undici|jose|node:(net|http|https|fs|child_process)|\/upstream\/|\/http\//.test(name)), [], path)
@@ -110,7 +110,7 @@ t.test('the policy is judged without a server and without a network, the vocabul
   }
 })
 
-t.test('only the client of upstream knows the key, and only it calls upstream', async (t) => {
+t.test('only the upstream client has the key and sends requests to upstream', async (t) => {
   t.same(
     withMatch(/\bopenKey\b|\bkey\.headers\b|\bKey\b.*\/key\.ts/, isProduction),
     ['src/commands/doctor.ts', 'src/service.ts', 'src/upstream/client.ts', 'src/upstream/key.ts']
@@ -129,13 +129,13 @@ t.test('no class but errors, no enum, no default export, no any', async (t) => {
   t.same(withMatch(/:\s*any\b|\bas any\b|@ts-(ignore|nocheck|expect-error)/), [])
 })
 
-t.test('every refusal is thrown out of the one catalogue', async (t) => {
+t.test('every refusal is thrown from the one catalogue', async (t) => {
   const byHand = ['src/errors.ts', 'src/http/refusals.ts', 'src/http/parse-errors.ts', 'src/http/framing.ts']
   t.same(withMatch(/(send|end|stringify)\(\s*envelope\s*\(/, isProduction).filter((path) => !byHand.includes(path)), [])
   t.same(withMatch(/\bconsole\./, (path) => isProduction(path) && !path.startsWith('src/commands/')), [])
 })
 
-t.test('what coverage does not count says why', async (t) => {
+t.test('every exception from coverage gives a reason', async (t) => {
   for (const path of SOURCES) {
     for (const [comment] of (text.get(path) as string).matchAll(/\/[/*] *(?:c8|v8|istanbul) ignore[^\n]*/g)) {
       t.match(comment, /ignore \w+( \d+)? ?(\*\/)?.*\w{4}/, path)
@@ -143,7 +143,7 @@ t.test('what coverage does not count says why', async (t) => {
   }
 })
 
-t.test('files are named by a noun in kebab case', async (t) => {
+t.test('files are named in kebab case', async (t) => {
   t.same(SOURCES.filter((path) => !/^src\/([a-z]+\/)*[a-z]+(-[a-z]+)*\.ts$/.test(path)), [])
   t.same(SOURCES.filter((path) => /manager|utils|helper/.test(path) && isProduction(path)), [])
 })

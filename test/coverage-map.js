@@ -1,4 +1,4 @@
-// What the coverage gate is for: all of src/ but the sandbox, which no production code reaches.
+// The files of the coverage gate: all of src/ except the sandbox, which is not production code.
 
 import { readdirSync } from 'node:fs'
 

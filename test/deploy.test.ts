@@ -1,4 +1,4 @@
-// The compose file and the gateway's file must agree: no engine checks that before somebody's first `docker compose up`.
+// The compose file, the Dockerfile and the gateway's configuration must agree; no other tool checks that.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -33,7 +33,7 @@ function secondsOf (directive: string, within = nginx): number {
   return Number(new RegExp(`${directive}[ =](\\d+)s`).exec(within)?.[1])
 }
 
-t.test('nothing but the gateway is reachable from outside, and nothing runs with more rights than it needs', async (t) => {
+t.test('only the gateway is reachable from outside, and every container runs with least privileges', async (t) => {
   for (const [name, { ports, read_only: readOnly, cap_drop: dropped }] of Object.entries(compose.services)) {
     t.equal(ports !== undefined, name === 'gateway', name)
     t.equal(readOnly, true, name)
@@ -41,7 +41,7 @@ t.test('nothing but the gateway is reachable from outside, and nothing runs with
   }
 })
 
-t.test('F9: the key is a file, in each replica, and nothing of it is in the image', async (t) => {
+t.test('F9: the key is a file in each replica and is not in the image', async (t) => {
   t.equal(replicas.length, 2)
   for (const [, { environment, secrets }] of replicas) {
     t.match(environment, { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: `/run/secrets/${secrets[0]}` })
@@ -74,7 +74,7 @@ t.test('F5: no process dumps its memory or its environment, and none listens for
   )
 })
 
-t.test('the gateway asks the replicas that there are, and its times fit theirs', async (t) => {
+t.test('the gateway lists every replica, and its timeouts fit theirs', async (t) => {
   t.same([...nginx.matchAll(/server (\S+):8080/g)].map(([, host]) => host), replicas.map(([name]) => name))
   for (const [, { environment, stop_grace_period: grace }] of replicas) {
     const upstream = /upstream ephemint \{[^}]*\}/.exec(nginx)?.[0] as string
@@ -86,6 +86,6 @@ t.test('the gateway asks the replicas that there are, and its times fit theirs',
   t.match(compose.services.gateway?.healthcheck.test.join(' '), '/readyz')
 })
 
-t.test('Valkey evicts nothing and keeps what it counted', async (t) => {
+t.test('Valkey evicts nothing and persists its counters', async (t) => {
   t.match(compose.services.valkey?.command?.join(' '), '--maxmemory-policy noeviction --appendonly yes')
 })

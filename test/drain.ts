@@ -1,4 +1,4 @@
-// npm run drain-test [-- --rounds N]: a service under load is told to stop, over and over. Nothing that upstream minted may be lost.
+// npm run drain-test [-- --rounds N]: stops a service under load, again and again. No mint of upstream may be lost.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -22,7 +22,7 @@ export type Round = Readonly<{
   problems: readonly string[]
 }>
 
-/** One service, from its start to its exit in the middle of what it is doing. */
+/** Starts a service and stops it under load after `afterMs`. */
 export async function drainOnce (afterMs: number): Promise<Round> {
   const script = createScript()
   try {
@@ -69,9 +69,7 @@ export async function drainOnce (afterMs: number): Promise<Round> {
     return {
       minted: upstream.minted.length,
       delivered: delivered.size,
-      inFlight: Math.max(
-        0, upstream.minted.length - asked, answers.length - answered
-      ),
+      inFlight: Math.max(0, upstream.minted.length - asked, answers.length - answered),
       lost,
       exitCode: code,
       exitMs,
@@ -87,7 +85,7 @@ export async function drainRounds (rounds: number, report: (line: string) => voi
   const totals = { minted: 0, delivered: 0, inFlight: 0, lost: 0 }
   const exits: number[] = []
   for (let round = 1; round <= rounds; round++) {
-    // At another moment each time.
+    // At a different moment in each round.
     const { problems, ...counts } = await drainOnce(100 + (round * 37) % 200)
     if (problems.length > 0) bad++
     for (const name of ['minted', 'delivered', 'inFlight', 'lost'] as const) totals[name] += counts[name]
@@ -95,9 +93,8 @@ export async function drainRounds (rounds: number, report: (line: string) => voi
     for (const problem of problems) report(`round ${round}: ${problem}`)
   }
   report(`rounds ${rounds}, without a fault ${rounds - bad}`)
-  report(
-    `minted ${totals.minted}, delivered ${totals.delivered}, lost ${totals.lost}; finished after the signal ${totals.inFlight}`
-  )
+  const { minted, delivered, lost, inFlight } = totals
+  report(`minted ${minted}, delivered ${delivered}, lost ${lost}; finished after the signal ${inFlight}`)
   report(`exit after ${Math.round(Math.min(...exits))} to ${Math.round(Math.max(...exits))} ms`)
   return bad
 }

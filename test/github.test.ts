@@ -1,4 +1,4 @@
-// Workflows, dependency updates and the pages for contributors: GitHub alone runs them, so their mistakes show late.
+// Workflows, dependency updates and the pages for contributors. Only GitHub runs them, so mistakes would show late.
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -35,7 +35,7 @@ const workflow = (name: string) => WORKFLOWS.get(`${FOLDER}${name}.yml`) as Work
 const stepsOf = ({ jobs }: Workflow) => Object.values(jobs).flatMap(({ steps = [] }) => steps)
 const { scripts, devDependencies } = JSON.parse(read('package.json'))
 
-t.test('every action is pinned by its commit, and says which version that is', async (t) => {
+t.test('every action is pinned by its commit, with its version in a comment', async (t) => {
   for (const path of WORKFLOWS.keys()) {
     for (const [line, used] of read(path).matchAll(/^.*\buses: *(\S+).*$/gm)) {
       if (!used?.startsWith('./')) t.match(line, /uses: [\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/, path)
@@ -44,7 +44,7 @@ t.test('every action is pinned by its commit, and says which version that is', a
   }
 })
 
-t.test('a workflow may read the code, and only the release may write, and only packages', async (t) => {
+t.test('workflows may only read the code, and the release may also write packages', async (t) => {
   for (const [path, { permissions, jobs }] of WORKFLOWS) {
     t.same(permissions, { contents: 'read' }, path)
     for (const [name, job] of Object.entries(jobs)) {
@@ -55,7 +55,7 @@ t.test('a workflow may read the code, and only the release may write, and only p
   }
 })
 
-t.test('no expression of GitHub becomes part of a command, and no token stays in the checkout', async (t) => {
+t.test('no GitHub expression is part of a command, and no token stays in the checkout', async (t) => {
   for (const [path, workflow] of WORKFLOWS) {
     t.notOk('pull_request_target' in workflow.on, path)
     for (const { uses, run = '', with: inputs } of stepsOf(workflow)) {
@@ -65,7 +65,7 @@ t.test('no expression of GitHub becomes part of a command, and no token stays in
   }
 })
 
-t.test('CI is .ci/run, and every job ends by itself', async (t) => {
+t.test('CI is .ci/run, and every job has a timeout', async (t) => {
   t.same(stepsOf(workflow('ci')).flatMap(({ run = [] }) => run), ['.ci/run'])
   for (const { jobs } of WORKFLOWS.values()) {
     const endless = Object.values(jobs).filter((job) => job.uses === undefined && job['timeout-minutes'] === undefined)
@@ -75,7 +75,7 @@ t.test('CI is .ci/run, and every job ends by itself', async (t) => {
   t.same(steps.filter((name) => name !== 'dev' && !Object.hasOwn(scripts, name)), [])
 })
 
-t.test('a release needs a tag and a CI that passed; its image has an SBOM, provenance and a signature', async (t) => {
+t.test('a release needs a tag and passed CI; its image has an SBOM, provenance and a signature', async (t) => {
   const { on, jobs } = workflow('release')
   t.same(Object.keys(on), ['push'])
   t.same(on.push, { tags: ['v[0-9]+.[0-9]+.[0-9]+'] })
@@ -92,14 +92,14 @@ t.test('a release needs a tag and a CI that passed; its image has an SBOM, prove
   t.match(read('CHANGELOG.md'), new RegExp(`^## ${JSON.parse(read('package.json')).version}\\b`, 'm'))
 })
 
-t.test('one Node.js: what tests run with, the image and CI', async (t) => {
+t.test('tests, image and CI use one version of Node.js', async (t) => {
   const minor = /^\d+\.\d+/.exec(devDependencies.node)?.[0]
   const images = [...read('Dockerfile').matchAll(/^FROM node:([\d.]+)-/gm)].map(([, version]) => version)
   t.same(images, [minor, minor])
   t.match(workflow('ci').jobs.ci?.container?.image, new RegExp(`^node:${minor}-`))
 })
 
-t.test('dependencies are updated in groups, and none that is younger than a week', async (t) => {
+t.test('dependencies are updated in groups, after a week', async (t) => {
   const { updates } = parse(read('.github/dependabot.yml')) as { updates: Update[] }
   t.same(updates.map((update) => update['package-ecosystem']), ['npm', 'github-actions', 'docker', 'docker-compose'])
   for (const { groups, cooldown } of updates) t.ok(Object.keys(groups).length > 0 && cooldown['default-days'] >= 7)
@@ -114,7 +114,7 @@ for (const page of ['.github/CONTRIBUTING.md', '.github/SECURITY.md']) {
   })
 }
 
-t.test('the test that CONTRIBUTING shows passes as it stands', async (t) => {
+t.test('the test that CONTRIBUTING shows passes unchanged', async (t) => {
   const [, code] = /```ts\n([^]*?)```/.exec(read('.github/CONTRIBUTING.md')) as unknown as [string, string]
   const folder = join(ROOT, '.tap', `recipe-${process.pid}`)
   mkdirSync(folder, { recursive: true })
@@ -126,7 +126,7 @@ t.test('the test that CONTRIBUTING shows passes as it stands', async (t) => {
   t.match(printed, /^ok 1 - a caller without a policy mints nothing/m)
 })
 
-t.test('what was skipped is listed with its reason, at every depth, and nothing else', async (t) => {
+t.test('skipped tests are listed with their reasons, at every depth', async (t) => {
   const results = [
     'ok 1 - a # time=1ms',
     '    ok 2 - B9: b # SKIP no nginx: apt-get install nginx',
@@ -138,7 +138,7 @@ t.test('what was skipped is listed with its reason, at every depth, and nothing 
   t.same(skippedIn(results.join('\n')), expected)
 })
 
-t.test('a file that runs alone says why', async (t) => {
+t.test('a file that runs alone gives a reason', async (t) => {
   t.ok(runsAlone('// Lines.\n// Runs alone: it measures time.\n'))
   t.notOk(runsAlone('// Runs alone:\n'))
   t.notOk(runsAlone("const text = '// Runs alone: no'\n"))

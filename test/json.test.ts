@@ -10,7 +10,7 @@ const json = fc.jsonValue({ maxDepth: 4 }) as fc.Arbitrary<Json>
 const object = fc.dictionary(fc.constantFrom('a', 'b', 'c', 'toString'), json) as fc.Arbitrary<JsonObject>
 const path = fc.array(fc.constantFrom('a', 'b', 'c', 'toString'), { minLength: 1, maxLength: 3 })
 
-t.test('what an object inherits is not in it', async (t) => {
+t.test('inherited properties are not members', async (t) => {
   for (const name of ['toString', 'constructor', '__proto__', 'hasOwnProperty']) {
     t.equal(getIn({}, [name]), undefined)
     t.equal(getIn({ a: 'text' }, ['a', name]), undefined)
@@ -22,7 +22,7 @@ t.test('what an object inherits is not in it', async (t) => {
   t.equal(getIn([1], ['length']), undefined)
 })
 
-t.test('names that reach a prototype reach none', async (t) => {
+t.test('paths with names of the prototype lead nowhere', async (t) => {
   const hostile = JSON.parse('{"__proto__": {"polluted": 1}, "constructor": {"prototype": {"polluted": 1}}}')
   merge({}, hostile)
   merge(hostile, hostile)
@@ -32,12 +32,12 @@ t.test('names that reach a prototype reach none', async (t) => {
   t.equal(({} as JsonObject).polluted, undefined)
 })
 
-t.test('objects are those with members', async (t) => {
+t.test('an object is a value with members, not an array or null', async (t) => {
   for (const value of [null, undefined, [], 'text', 7, true]) t.equal(isObject(value), false)
   t.equal(isObject({}), true)
 })
 
-t.test('setIn replaces what stands in the way', async (t) => {
+t.test('setIn replaces a value that is not an object', async (t) => {
   const target: JsonObject = { a: 'text', list: [1] }
   setIn(target, ['a', 'b'], 1)
   setIn(target, ['list', '0'], 2)
@@ -45,25 +45,25 @@ t.test('setIn replaces what stands in the way', async (t) => {
   t.strictSame(target, { a: { b: 1, c: { d: null } }, list: { 0: 2 } })
 })
 
-t.test('merged objects keep both, anything else is replaced', async (t) => {
+t.test('merging keeps the members of both objects and replaces other values', async (t) => {
   t.strictSame(merge({ a: { x: 1, y: [1, 2] }, b: null, c: 7 }, { a: { y: [3], z: {} }, b: { n: 1 }, c: null }),
     { a: { x: 1, y: [3], z: {} }, b: { n: 1 }, c: null })
 })
 
-t.test('leaf paths end at whatever is no object with members', async (t) => {
+t.test('leaf paths end at values without members', async (t) => {
   t.strictSame(leafPaths({ a: { b: null, c: [{ d: 1 }] }, e: {}, f: 1 }), [['a', 'b'], ['a', 'c'], ['e'], ['f']])
   t.strictSame(leafPaths({}), [])
   t.strictSame(deepestPath(['x'], { a: { b: 1 }, c: 2 }), ['x', 'a', 'b'])
   for (const value of [undefined, null, [], {}, 'text']) t.strictSame(deepestPath(['x'], value), ['x'])
 })
 
-t.test('what is left out is gone, and nothing where there is none', async (t) => {
+t.test('omitted paths are removed, and missing paths are ignored', async (t) => {
   t.strictSame(omitIn({ a: { b: 1, c: 2 }, d: 3 }, ['a', 'b']), { a: { c: 2 }, d: 3 })
   t.strictSame(omitIn({ a: 1 }, ['a', 'b']), { a: 1 })
   t.strictSame(omitIn({ a: 1 }, []), { a: 1 })
 })
 
-t.test('paths overlap where one leads to the other', async (t) => {
+t.test('paths overlap if one contains the other', async (t) => {
   for (const [a, b, expected] of [
     ['a.b', 'a.b.c', true], ['a.b.c', 'a', true], ['a', 'a', true], ['a.b', 'a.c', false], ['a', 'ab', false]
   ] as const) {
@@ -78,7 +78,7 @@ t.test('a frozen value is frozen to its leaves', async (t) => {
   t.equal(deepFreeze(null), null)
 })
 
-t.test('what is written can be read, what is left out cannot, and nothing else moves', async () => {
+t.test('a written path can be read, an omitted one cannot, and other paths do not change', async () => {
   fc.assert(fc.property(object, path, json, (value, path, inner) => {
     const before = JSON.stringify(value)
     const written = withIn(value, path, inner)

@@ -1,4 +1,4 @@
-// The official client over a real socket: typed results, the right error classes, and no pointless retry.
+// The official OpenAI client over a real socket: typed results, error classes, retries.
 
 import OpenAI from 'openai'
 import type { Test } from 'tap'
@@ -42,7 +42,7 @@ t.test('realtime.clientSecrets.create mints', async (t) => {
   t.equal(requestId, app.auditLines()[0]?.request_id)
 })
 
-t.test('a translation session mints by the client\'s plain post', async (t) => {
+t.test('a translation session is minted by the client\'s plain post', async (t) => {
   const { app, client } = await start(t)
   const answer = await client.post<{ value: string, session: { model: string } }>(
     '/realtime/translations/client_secrets', { body: { session: { audio: { output: { language: 'de' } } } } }
@@ -154,7 +154,7 @@ for (const { name, error, status, code, asked, options, break: breakIt, client: 
   })
 }
 
-t.test('a failure that passes is retried by the client, and the user sees none of it', async (t) => {
+t.test('a temporary failure is retried by the client, and the user does not see it', async (t) => {
   const { app, client } = await start(t)
   const cut = reset('HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{')
   const minted = json(

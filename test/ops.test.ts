@@ -116,7 +116,7 @@ t.test('metrics that fail are a 500 of the catalogue, and the log has the class 
   await ops.close()
 })
 
-t.test('F6: no label has a value that a caller chose, however many callers there are', async (t) => {
+t.test('F6: no label has a value that a caller chose', async (t) => {
   const { service, opsUrl } = await shared()
   const seriesOf = (text: string) => text.split('\n').filter((line) => line.startsWith('ephemint_')).length
   const ask = async (i: number) => {
@@ -168,7 +168,7 @@ async function startWithOps (t: Test, env: Record<string, string> = {}) {
   return { service, upstream, opsUrl: await opsUrlOf(service) }
 }
 
-/** The one that these tests have in common, but for those that break or stop it. */
+/** One service for all tests that neither break nor stop it. */
 function shared () {
   common ??= startWithOps(t)
   return common

@@ -1,7 +1,7 @@
-// npm test [-- FILES]: tap, with what its configuration cannot express.
-// A test file that measures time has a line `// Runs alone: why`, and no other file runs beside it.
-// Where CI=true a skipped test fails and coverage must be complete. Elsewhere skipped tests are listed, and coverage is
-// reported only.
+// npm test [-- FILES]: runs tap with options that its configuration cannot express.
+// A test file that measures time has a line `// Runs alone: why` and runs without others beside it.
+// With CI=true a skipped test fails and coverage must be complete. Otherwise skipped tests are listed and coverage is
+// only reported.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

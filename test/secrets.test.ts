@@ -1,5 +1,5 @@
-// The law of this service: what is secret comes out nowhere. Every code of the catalogue is driven here, at log level trace,
-// and every answer, log line and audit line is searched for what must not be in it.
+// No secret leaves the service. Every code of the catalogue is produced here, at log level trace, and every answer, log
+// line and audit line is searched for canaries.
 
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
@@ -31,7 +31,12 @@ policies:
       fixed:
         model: gpt-realtime-2.1
         instructions: canary-instructions for {{sub}}
-        tools: [{ type: mcp, server_label: crm, server_url: 'https://mcp.test', authorization: { $env: MCP_KEY }, headers: { X-Key: { $env: MCP_KEY } } }]
+        tools:
+          - type: mcp
+            server_label: crm
+            server_url: https://mcp.test
+            authorization: { $env: MCP_KEY }
+            headers: { X-Key: { $env: MCP_KEY } }
       allow: { audio.output.voice: { enum: [marin] } }
       hide: [instructions]
 blocked: [{ subject: blocked }]
@@ -50,7 +55,7 @@ const upstream = (...replies: Parameters<App['upstream']['answer']> extends [str
     }
   })
 
-/** One for each code: a code that is added to the catalogue does not compile until it is driven here. */
+/** One per code: without an entry for a new code this file does not compile. */
 const DRIVES: Record<ErrorCode, Drive> = {
   invalid_json: { act: (app) => app.mint('client_secrets', '{"canary', { 'content-type': 'application/json' }) },
   invalid_request: { act: (app) => app.mint('client_secrets', { session: ['canary'] }) },
@@ -123,7 +128,7 @@ const DRIVES: Record<ErrorCode, Drive> = {
 }
 
 for (const [code, { options, act }] of Object.entries(DRIVES)) {
-  t.test(`F1: ${code} tells no secret, at log level trace`, async (t) => {
+  t.test(`F1: ${code} discloses no secret, at log level trace`, async (t) => {
     const app = await startApp(
       t, { policy: POLICY, ...options, env: { OPENAI_MINT_API: 'client_secrets', ...options?.env } }
     )
@@ -133,7 +138,7 @@ for (const [code, { options, act }] of Object.entries(DRIVES)) {
   })
 }
 
-t.test('F2, F3: no answer of upstream makes us tell a secret', async (t) => {
+t.test('F2, F3: no answer of upstream makes the service disclose a secret', async (t) => {
   for (const [rows, timeoutMs] of [[[...UNUSABLE, ...REFUSED], '900'], [LATE, '150']] as const) {
     const app = await startApp(t, {
       policy: POLICY.replace('day: 100', 'day: 10000'),
@@ -145,7 +150,7 @@ t.test('F2, F3: no answer of upstream makes us tell a secret', async (t) => {
       }
     })
     for (const { name, reply } of rows) {
-      // Between two failures the circuit breaker sees something else.
+      // A success between failures keeps the circuit breaker closed.
       app.upstream.answer(GA, failure(400))
       await app.mint('client_secrets')
       app.upstream.answer(GA, reply)
@@ -156,19 +161,25 @@ t.test('F2, F3: no answer of upstream makes us tell a secret', async (t) => {
   }
 })
 
-t.test('F2, F3: of a rejected key the client learns that we failed, and the audit line which request it was', async (t) => {
+t.test('F2, F3: a rejected key is a 502 for the client, and the audit line has the upstream request id', async (t) => {
   const app = await startApp(t, { policy: POLICY })
-  const quoted = 'Incorrect API key provided: sk-ab*yz. You can find your API key at https://platform.openai.com/account/api-keys.'
+  const quoted = 'Incorrect API key provided: sk-ab*yz. ' +
+    'You can find your API key at https://platform.openai.com/account/api-keys.'
   app.upstream.answer(GA, json(401, {
     error: { message: quoted, type: 'invalid_request_error', code: 'invalid_api_key', param: null }
   }, {
-    'openai-organization': 'org-ab', 'openai-project': 'proj_ab', 'openai-version': '2020-10-01', 'x-ratelimit-limit-requests': '7777', 'www-authenticate': 'Bearer realm="sk-ab"'
+    'openai-organization': 'org-ab',
+    'openai-project': 'proj_ab',
+    'openai-version': '2020-10-01',
+    'x-ratelimit-limit-requests': '7777',
+    'www-authenticate': 'Bearer realm="sk-ab"'
   }))
   const answer = await app.mint('client_secrets')
   t.equal(answer.status, 502)
   t.equal(
     answer.text,
-    '{"error":{"message":"The realtime API rejected the request of this service.","type":"api_error","code":"upstream_rejected","param":null}}'
+    '{"error":{"message":"The realtime API rejected the request of this service.",' +
+      '"type":"api_error","code":"upstream_rejected","param":null}}'
   )
   t.match(app.auditLines(), [{ code: 'upstream_rejected', upstream_request_id: 'req_upstream_1' }])
   t.equal(app.auditLines().length, 1)
@@ -178,7 +189,7 @@ t.test('F2, F3: of a rejected key the client learns that we failed, and the audi
   )
 })
 
-t.test('F13: a granted mint tells its client secret to its client, and nothing else; its audit line knows it by SHA-256', async (t) => {
+t.test('F13: a client secret is only in the answer to its client, and as SHA-256 in its audit line', async (t) => {
   const app = await startApp(t, { policy: POLICY })
   for (const route of ['client_secrets', 'sessions']) {
     const answer = await app.mint(route, {}, { origin: ORIGIN, cookie: 'canary=canary' })
@@ -192,7 +203,7 @@ t.test('F13: a granted mint tells its client secret to its client, and nothing e
   t.match(JSON.stringify(app.upstream.requests), new RegExp(CANARIES.MCP_KEY), 'it was really there')
 })
 
-t.test('F3: a server that echoes everything is told nothing that comes back', async (t) => {
+t.test('F3: an upstream that echoes its request makes no secret come back', async (t) => {
   const app = await startApp(t, {
     policy: `${CALLERS}
 policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m } } }]`
@@ -211,9 +222,9 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m }
   t.same(Object.keys(body.client_secret as object), ['value', 'expires_at'])
 })
 
-t.test('F9, F1: a key that comes as a file is in no argument, no variable and no probe of the process, and no switch for debugging prints it', async (t) => {
+t.test('F9, F1: a key from a file is in no argument, variable, probe or debug output of the process', async (t) => {
   const counting = await startCountingUpstream(t, 0)
-  // Takes the password of Redis, and says nothing.
+  // Accepts the password of Redis and never answers.
   const redis = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
   await once(redis, 'listening')
   t.teardown(() => redis.close())
@@ -239,17 +250,17 @@ t.test('F9, F1: a key that comes as a file is in no argument, no variable and no
   t.equal((await service.mint()).status, 502)
   t.match(service.stderr(), 'HTTP', 'it was really switched on')
   const probes = await Promise.all(['/livez', '/readyz', '/nowhere'].map((path) => service.ask(path)))
-  const told = [
+  const output = [
     service.stderr(),
     JSON.stringify([service.log, service.audit, probes.map(({ body, headers }) => [body, [...headers]])])
   ].join()
-  for (const secret of [...Object.values(CANARIES), ...counting.minted, 'canary']) t.notOk(told.includes(secret))
+  for (const secret of [...Object.values(CANARIES), ...counting.minted, 'canary']) t.notOk(output.includes(secret))
   for (const name of ['cmdline', 'environ']) {
     t.notOk(readFileSync(`/proc/${service.pid}/${name}`, 'latin1').includes(CANARIES.OPENAI_API_KEY), name)
   }
 })
 
-t.test('F10: whatever is sent, and whatever upstream answers, a line is one line of text, escaped and short', async (t) => {
+t.test('F10: whatever clients and upstream send, each log line is a single line, escaped and short', async (t) => {
   const app = await startApp(t, {
     policy: `${CALLERS}
 policies: [{ name: all, when: any, limits: none, realtime: { fixed: {}, allow: { model: { type: string } } } }]`
@@ -292,7 +303,8 @@ t.test('F11: secrets are compared as digests of one length, in constant time', a
   const app = await startApp(t, {
     policy: POLICY.replace(
       'policies:',
-      '  - gateway: { issuer: gateway, header: x-user, from: [127.0.0.1], secret_header: x-secret, secret_env: TOKEN_SECRET }\npolicies:'
+      '  - gateway: { issuer: gateway, header: x-user, from: [127.0.0.1], ' +
+        'secret_header: x-secret, secret_env: TOKEN_SECRET }\npolicies:'
     )
   })
   const secret = CANARIES.TOKEN_SECRET
@@ -310,15 +322,14 @@ t.test('F11: secrets are compared as digests of one length, in constant time', a
   )).body.error, { code: 'no_policy' }, 'the right one is let in')
 })
 
-t.test('F12: whatever is wrong with a credential, the answers are the same to the byte, and so are their headers', async (t) => {
+t.test('F12: every invalid credential gets the same answer, byte for byte, headers included', async (t) => {
   const app = await startApp(t, { policy: POLICY })
   const now = Math.floor(Date.now() / 1000)
   const good = await app.token()
   const answers = []
   for (const authorization of [
-    undefined, '', 'Bearer', 'Basic YTpi', 'Bearer canary.canary.canary', `${good.slice(0, -4)}AAAA`, `Bearer ${good.slice(0, -4)}AAAA`, `Bearer ${good} `.padEnd(
-      9000, 'x'
-    ),
+    undefined, '', 'Bearer', 'Basic YTpi', 'Bearer canary.canary.canary', `${good.slice(0, -4)}AAAA`,
+    `Bearer ${good.slice(0, -4)}AAAA`, `Bearer ${good} `.padEnd(9000, 'x'),
     ...await Promise.all([
       { exp: now - 3600 }, { nbf: now + 3600 }, { iss: 'https://other.test/' }, { aud: 'other' }, { sub: '' }
     ].map(async (claims) => `Bearer ${await app.token(claims)}`))
@@ -333,7 +344,11 @@ t.test('F12: whatever is wrong with a credential, the answers are the same to th
 })
 
 t.test('F16: nothing in the repository has the shape of a secret', async (t) => {
-  const shapes = /\bsk-[\w-]{32,}|-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[\w+/]{40}|\b(AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[opsur]_\w{30,}|\bgithub_pat_\w{30,}|\bxox[abprs]-[\w-]{10,}|\bAIza[\w-]{35}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}|\bnpm_\w{36}/
+  const shapes = new RegExp([
+    /\bsk-[\w-]{32,}/, /-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[\w+/]{40}/, /\b(AKIA|ASIA)[0-9A-Z]{16}\b/,
+    /\bgh[opsur]_\w{30,}/, /\bgithub_pat_\w{30,}/, /\bxox[abprs]-[\w-]{10,}/, /\bAIza[\w-]{35}/,
+    /\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}/, /\bnpm_\w{36}/
+  ].map(({ source }) => source).join('|'))
   t.match(`sk-proj-${'aB3_'.repeat(10)}`, shapes)
   const paths = globSync('**/*', {
     cwd: ROOT,
@@ -346,14 +361,15 @@ t.test('F16: nothing in the repository has the shape of a secret', async (t) => 
   ), [])
 })
 
-/** A second request on a connection whose first one is being minted while the service stops. */
+/** Sends a second request on a connection whose first mint is in flight while the service stops. */
 async function askWhileClosing (app: App): Promise<Answer> {
   const minted = Promise.withResolvers<void>()
   app.upstream.answer(GA, async (received, response) => {
     await minted.promise
     failure(400)(received, response)
   })
-  const post = `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nAuthorization: Bearer ${await app.token()}\r\n\r\n`
+  const post = 'POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n' +
+    `Authorization: Bearer ${await app.token()}\r\n\r\n`
   const [, answer] = await exchange(app, [
     post,
     async () => {

@@ -1,4 +1,5 @@
-// npm run soak [-- --seconds N --rate R | --edge --minutes N]: mints at a fixed rate while faults come and go, and holds the books against each other.
+// npm run soak [-- --seconds N --rate R | --edge --minutes N]: mints at a fixed rate under changing faults, then reconciles
+// answers, audit lines and upstream's mints.
 
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
@@ -21,17 +22,21 @@ const DEADLINE_MS = 1000
 const GRACE_MS = 250
 const CALLERS = 50
 const CONNECTIONS = 200
-/** Long enough for whoever hangs up to be gone before there is an answer. */
+/** Long enough for a client to hang up before its answer. */
 const UPSTREAM_MS = 60
 const WEATHER_MS = 2500
 const MAX_GROWTH = 1.1
 const POLICY = `callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET } }]
-policies: [{ name: any, when: any, limits: { minute: 1000000, total: { day: 100000000 } }, realtime: { fixed: { model: gpt-realtime-2.1, instructions: You are Ada. } } }]
+policies:
+  - name: any
+    when: any
+    limits: { minute: 1000000, total: { day: 100000000 } }
+    realtime: { fixed: { model: gpt-realtime-2.1, instructions: You are Ada. } }
 `
 
 type Weather = Readonly<{ name: string, fault: Fault, status?: number }>
 
-/** What happens to upstream, one after the other; it is well in between. */
+/** The faults, one after the other, with a healthy upstream between them. */
 const WEATHER: readonly Weather[] = [
   { name: 'refuse', fault: 'refuse' },
   { name: 'slow', fault: { slow: 300 } },
@@ -49,7 +54,7 @@ const WEATHER: readonly Weather[] = [
 
 export type SoakOptions = Readonly<{ seconds: number, rate: number, report: (line: string) => void }>
 
-/** The problems that were found: none, if all is well. */
+/** Resolves to the problems found. */
 export async function soak ({ seconds, rate, report }: SoakOptions): Promise<readonly string[]> {
   const script = createScript()
   try {
@@ -91,7 +96,7 @@ async function run ({ upstream, proxy, service, seconds, rate, report }: Running
   async function one (i: number): Promise<void> {
     const token = tokens[i % CALLERS] as string
     asked++
-    // Some hang up before there is an answer.
+    // Some clients hang up before the answer.
     if (i % 25 === 24) {
       left++
       return clients.leave(token)
@@ -115,7 +120,7 @@ async function run ({ upstream, proxy, service, seconds, rate, report }: Running
   const settle = async () => {
     await Promise.all(pending)
     await until(
-      'the service to be well', async () => (await clients.mint(tokens[0] as string).then(count))?.status === 200
+      'the service to recover', async () => (await clients.mint(tokens[0] as string).then(count))?.status === 200
     )
     return memoryOf(service)
   }
@@ -126,9 +131,9 @@ async function run ({ upstream, proxy, service, seconds, rate, report }: Running
     return answer
   }
 
-  // Code is compiled and pools are filled by what comes first, faults and all.
+  // Warms up the compiler and the connection pools, faults included.
   const weather = async (ms: number) => {
-    // Each for long enough to be felt, and to be recovered from: of a short soak only some.
+    // Each fault lasts long enough to take effect and to recover from; a short soak leaves some out.
     const every = Math.max(1, Math.floor(WEATHER.length * WEATHER_MS / ms))
     const chosen = WEATHER.filter((_, i) => i % every === 0)
     const each = ms / chosen.length
@@ -159,16 +164,15 @@ async function run ({ upstream, proxy, service, seconds, rate, report }: Running
     .flatMap((path) => readFileSync(path, 'utf8').trimEnd().split('\n')).map((line) => JSON.parse(line) as JsonObject)
   const books = { asked, left, unanswered, answers, audit, minted: upstream.minted }
   describe(books, report)
-  report(
-    `memory  before ${megabytes(before.heapUsed)} heap, ${megabytes(before.rss)} resident; after ${megabytes(after.heapUsed)} heap, ${megabytes(after.rss)} resident`
-  )
+  const memory = [before, after].map(({ heapUsed, rss }) => `${megabytes(heapUsed)} heap, ${megabytes(rss)} resident`)
+  report(`memory  before ${memory[0]}; after ${memory[1]}`)
   const problems = [
     ...compare(books),
     ...(after.heapUsed > before.heapUsed * MAX_GROWTH ? ['the heap grew by more than a tenth'] : []),
-    // A short soak has warmed up for too short a time to be judged by what the process holds beside its heap.
+    // A short soak has warmed up too briefly to check resident memory.
     ...(seconds >= 60 && after.rss > before.rss * MAX_GROWTH ? ['resident memory grew by more than a tenth'] : []),
     ...(code === 0 ? [] : [`exit code ${code}`]),
-    ...(service.stderr() === '' ? [] : [`said on stderr: ${service.stderr()}`])
+    ...(service.stderr() === '' ? [] : [`stderr: ${service.stderr()}`])
   ]
   for (const problem of problems) report(`problem: ${problem}`)
   return problems
@@ -237,13 +241,12 @@ function describe ({ asked, left, answers, audit, minted }: Books, report: SoakO
   report(
     `audited ${events['mint.granted'] ?? 0}; unknown ${events['mint.unknown'] ?? 0}; upstream minted ${minted.length}`
   )
-  report(
-    `refused ${JSON.stringify(tally(answers.filter(({ status }) => status !== 200).map(({ status, code }) => `${status} ${code}`)))}`
-  )
+  const refused = answers.filter(({ status }) => status !== 200).map(({ status, code }) => `${status} ${code}`)
+  report(`refused ${JSON.stringify(tally(refused))}`)
   const own = Math.max(...answers.map(({ ownLagMs }) => ownLagMs))
-  report(
-    `delay   worst ${Math.round(delays.at(-1) ?? 0)} ms (of which the clients themselves were late by up to ${Math.round(own)} ms), median ${Math.round(delays[delays.length >> 1] ?? 0)} ms; deadline ${DEADLINE_MS} ms`
-  )
+  const [worst, median] = [delays.at(-1) ?? 0, delays[delays.length >> 1] ?? 0].map(Math.round)
+  report(`delay   worst ${worst} ms (up to ${Math.round(own)} ms of it the clients' own lag), median ${median} ms; ` +
+    `deadline ${DEADLINE_MS} ms`)
 }
 
 function tally (names: readonly string[]): Record<string, number> {

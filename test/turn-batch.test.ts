@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { createBatch } from '../src/turn-batch.ts'
 
-t.test('what is given in one turn is done in the next one, in order, and all of it before what follows from it', async (t) => {
+t.test('work of one turn is done in the next one, in order, before the work that it queues', async (t) => {
   const batch = createBatch()
   const done: string[] = []
   for (const name of ['a', 'b']) {

@@ -36,7 +36,7 @@ export async function openFile (path: string): Promise<Sink> {
 
 export function openStdout (): Sink {
   const kind = fstatSync(1)
-  /* c8 ignore next -- the parent process chooses what stdout is: test/faults/audit.test.ts */
+  /* c8 ignore next -- the parent process chooses what stdout is: test/faults/audit-sink.test.ts */
   return kind.isFIFO() || kind.isSocket()
     ? streamSink(new Socket({ fd: 1, readable: false, writable: true }))
     : fileSink(1, false)
@@ -87,7 +87,7 @@ function streamSink (stream: Socket): Sink {
 function writeWhatFits (fd: number, text: string): void {
   try {
     if (text !== '') writeSync(fd, text)
-  /* c8 ignore next 3 -- only in a process whose destination is gone: test/faults/audit.test.ts */
+  /* c8 ignore next 3 -- only in a process whose destination is gone: test/faults/audit-sink.test.ts */
   } catch {
     // Nothing can be done: the process is about to end.
   }
@@ -99,7 +99,7 @@ async function endsWithinLine (path: string): Promise<boolean> {
   /* c8 ignore next -- a file that may be written and not read, which root never meets */
   if (file === null) return false
   const { size, isFile } = await file.stat().then((stats) => ({ size: stats.size, isFile: stats.isFile() }))
-  /* c8 ignore next -- a pipe has no end to look at: test/faults/audit.test.ts */
+  /* c8 ignore next -- a pipe has no end to look at: test/faults/audit-sink.test.ts */
   const last = isFile && size > 0 ? await file.read(Buffer.alloc(1), 0, 1, size - 1) : null
   await file.close()
   /* c8 ignore next -- a file that shrinks between two looks */

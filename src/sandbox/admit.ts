@@ -1,9 +1,9 @@
-// A minted secret, shown by whoever connects, whatever carries the session.
+// Checks the client secret of a connection, the same for WebRTC and WebSocket.
 
 import { incorrectKey, OpenaiError } from './openai/error.ts'
 import type { SessionConfig, SessionStore } from './openai/session-store.ts'
 
-/** The `model` of a URL is not asked: a secret opens the model that it was minted for. Throws OpenaiError. */
+/** Ignores the `model` of the URL: a secret opens the model that it was minted for. Throws OpenaiError. */
 export function admit (store: SessionStore, secret: string | undefined, path: string): SessionConfig {
   if (secret === undefined) throw new OpenaiError(401, 'Missing bearer authentication in header')
   const config = store.open(secret)

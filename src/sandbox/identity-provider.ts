@@ -1,5 +1,5 @@
-// The identity provider of the sandbox: what an app's own sign-in is elsewhere. It asks for no password. A user may show
-// a JWT, an opaque token or a session cookie: one for each way of proving who one is that a browser can use.
+// The identity provider of the sandbox, in place of an app's own sign-in and without passwords. It issues JWTs, opaque
+// tokens and session cookies: every kind of credential that a browser can send.
 
 import { randomBytes } from 'node:crypto'
 import cors from '@fastify/cors'
@@ -19,19 +19,18 @@ const USERS = [
   { sub: 'paula', plan: 'pro', org: { name: 'Paula & Partners' } }
 ]
 type User = typeof USERS[number]
-type Asking = { Querystring: { user?: string, form?: string } }
+type UserQuery = { Querystring: { user?: string, form?: string } }
 
 export async function startIdentityProvider ({ port = 0 }: { port?: number } = {}): Promise<IdentityProvider> {
   const { publicKey, privateKey } = await generateKeyPair(ALGORITHM)
   const jwk = await exportJWK(publicKey)
   const kid = await calculateJwkThumbprint(jwk)
   const introspectionSecret = randomBytes(32).toString('hex')
-  /** Whose they are, for as long as the sandbox runs. */
   const opaqueTokens = new Map<string, User>()
   const sessions = new Map<string, User>()
 
   const app = fastify({ forceCloseConnections: true })
-  // Any page may ask: the playground of the sandbox, and the front end that somebody is writing against it.
+  // Open to any page: the playground, and the front end that a developer writes against the sandbox.
   await app.register(cors, { origin: true, credentials: true })
   app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) =>
     done(null, new URLSearchParams(body as string)))
@@ -48,12 +47,12 @@ export async function startIdentityProvider ({ port = 0 }: { port?: number } = {
   app.get('/jwks', () => ({ keys: [{ ...jwk, kid, alg: ALGORITHM, use: 'sig' }] }))
   app.get('/users', () => USERS)
 
-  // By name, or by plan; as plain text, so that a shell takes it as it is.
-  app.get<Asking>('/token', async ({ query: { user: name, form = 'jwt' } }, reply) => {
+  // `user` is a name or a plan. Plain text, for use in a shell.
+  app.get<UserQuery>('/token', async ({ query: { user: name, form = 'jwt' } }, reply) => {
     const user = find(name)
     reply.type('text/plain')
-    if (user === undefined) return nobody(reply)
-    if (form === 'opaque') return remember(opaqueTokens, user)
+    if (user === undefined) return unknownUser(reply)
+    if (form === 'opaque') return store(opaqueTokens, user)
     return new SignJWT(user)
       .setProtectedHeader({ alg: ALGORITHM, kid, typ: 'JWT' })
       .setIssuer(issuer)
@@ -70,18 +69,17 @@ export async function startIdentityProvider ({ port = 0 }: { port?: number } = {
     return user === undefined ? { active: false } : { active: true, token_type: 'Bearer', ...user }
   })
 
-  // An app with sessions of its own. Cookies know no ports: what is set here reaches Ephemint on the same host.
-  app.post<Asking>('/login', async ({ query: { user: name } }, reply) => {
+  // An app with cookie sessions. Cookies ignore ports, so this one also reaches Ephemint on the same host.
+  app.post<UserQuery>('/login', async ({ query: { user: name } }, reply) => {
     const user = find(name)
-    if (user === undefined) return nobody(reply)
-    return reply.header('set-cookie', `${COOKIE}=${remember(sessions, user)}; Path=/; HttpOnly; SameSite=Lax`).send(
-      profileOf(user)
-    )
+    if (user === undefined) return unknownUser(reply)
+    reply.header('set-cookie', `${COOKIE}=${store(sessions, user)}; Path=/; HttpOnly; SameSite=Lax`)
+    return profileOf(user)
   })
   app.post('/logout', (_request, reply) => reply.header('set-cookie', `${COOKIE}=; Path=/; Max-Age=0`).code(204).send())
   app.get('/api/me', async ({ headers: { cookie = '' } }, reply) => {
     const user = sessions.get(new RegExp(`(?:^|; )${COOKIE}=(\\w+)`).exec(cookie)?.[1] ?? '')
-    return user === undefined ? reply.code(401).send({ error: 'nobody is signed in' }) : profileOf(user)
+    return user === undefined ? reply.code(401).send({ error: 'not signed in' }) : profileOf(user)
   })
 
   const issuer = await listen(app, port)
@@ -92,19 +90,19 @@ function find (name: string | undefined): User | undefined {
   return USERS.find(({ sub, plan }) => sub === name || plan === name)
 }
 
-function nobody (reply: FastifyReply): FastifyReply {
+function unknownUser (reply: FastifyReply): FastifyReply {
   return reply.code(404).type('text/plain').send(
-    `Nobody by that name. Ask for ${USERS.map(({ sub }) => `?user=${sub}`).join(' or ')}.\n`
+    `No such user. Use ${USERS.map(({ sub }) => `?user=${sub}`).join(' or ')}.\n`
   )
 }
 
-function remember (users: Map<string, User>, user: User): string {
+function store (users: Map<string, User>, user: User): string {
   const key = randomBytes(24).toString('hex')
   users.set(key, user)
   return key
 }
 
-/** As an app's own API would say it, in names of its own. */
+/** The profile in an app's own field names: `id` instead of `sub`. */
 function profileOf ({ sub, ...rest }: User): Omit<User, 'sub'> & { id: string } {
   return { id: sub, ...rest }
 }

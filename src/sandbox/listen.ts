@@ -1,4 +1,4 @@
-// Everything of the sandbox listens on this machine only.
+// All parts of the sandbox listen on loopback only.
 
 import { once } from 'node:events'
 import { createServer } from 'node:net'
@@ -7,7 +7,7 @@ import type { FastifyInstance } from 'fastify'
 
 export const HOST = '127.0.0.1'
 
-/** On the port that is wanted, or on any free one where that is taken. Resolves to the origin. */
+/** Listens on `port`, or on any free port if it is taken. Resolves to the origin. */
 export async function listen (app: FastifyInstance, port: number): Promise<string> {
   return app.listen({ host: HOST, port: await isFree(port) ? port : 0 })
 }

@@ -1,4 +1,4 @@
-// The playground: a page on an origin of its own, so that CORS is as real as it will be in an app. Plain files, no build.
+// Serves the playground: plain files without a build, on an origin of their own so that CORS applies as in an app.
 
 import { readdir, readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
@@ -6,16 +6,16 @@ import { fastify } from 'fastify'
 import { listen } from './listen.ts'
 
 export type PlaygroundConfig = Readonly<{
-  /** Where Ephemint mints, `/v1` included. */
+  /** Ephemint's base URL, with `/v1`. */
   mintUrl: string
   identityProviderUrl: string
-  /** Minted with a real key: sessions cost money. */
+  /** True with a real API key: sessions cost money. */
   isReal: boolean
 }>
 
 export type Playground = Readonly<{ origin: string, close: () => Promise<void> }>
 
-const FOLDER = new URL('./playground', import.meta.url)
+const FOLDER = new URL('./playground/', import.meta.url)
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
   '.css': 'text/css; charset=utf-8',
@@ -25,11 +25,14 @@ const TYPES: Readonly<Record<string, string>> = {
 const HEADERS = {
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff',
-  // It holds secrets for a while: nothing runs that is not one of these files.
-  'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; connect-src *; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+  // The page holds client secrets: only scripts of this origin run.
+  'content-security-policy': [
+    "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "media-src 'self' blob:",
+    'connect-src *', "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"
+  ].join('; ')
 }
 
-/** `config` is asked at each request: Ephemint must know this page's origin before it listens itself. */
+/** `config` is read per request: Ephemint needs the origin of this page before it can start. */
 export async function startPlayground (
   { port = 0, config }: { port?: number, config: () => PlaygroundConfig | null }
 ): Promise<Playground> {

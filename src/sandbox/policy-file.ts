@@ -1,5 +1,5 @@
-// The policy file that Ephemint is given: the one beside this, so that editing it shows at once, or a copy where it
-// has to say something else.
+// The policy file for Ephemint: ephemint.yaml itself, so that edits apply at once, or a changed copy if ports or routes
+// differ.
 
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,12 +8,12 @@ import { fileURLToPath } from 'node:url'
 import { isMap, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml'
 
 const SOURCE = fileURLToPath(new URL('./ephemint.yaml', import.meta.url))
-/** Where the file says that the identity provider is. */
+/** The issuer that ephemint.yaml names. */
 const WRITTEN_ISSUER = 'http://127.0.0.1:8101'
 
 export type PreparedPolicyFile = Readonly<{ path: string, remove: () => Promise<void> }>
 
-/** `legacyOnly`: an upstream of OPENAI_MINT_API=sessions cannot mint translations, and a policy must not promise them. */
+/** `legacyOnly`: with OPENAI_MINT_API=sessions upstream mints no translations, so no policy may grant them. */
 export async function preparePolicyFile (
   { issuer, legacyOnly }: { issuer: string, legacyOnly: boolean }
 ): Promise<PreparedPolicyFile> {

@@ -1,24 +1,24 @@
-// The JSON lines of Ephemint, as somebody reads them who watches a terminal.
+// Turns Ephemint's JSON lines into text for a terminal.
 
 import { isObject, type Json, type JsonObject } from '../json.ts'
 
 const LEVELS: Readonly<Record<number, string>> = { 30: 'info', 40: 'warning', 50: 'error', 60: 'fatal' }
-const NOT_SAID = ['level', 'time', 'msg', 'v']
-/** What the sandbox says itself, and the refusal that its audit line tells better. */
-const SAID_ALREADY = /^(Server listening|listening|draining|refused)/
+const HIDDEN_FIELDS = ['level', 'time', 'msg', 'v']
+/** Lines that the sandbox prints itself, and refusals, whose audit line says more. */
+const REDUNDANT = /^(Server listening|listening|draining|refused)/
 
-/** Null for what need not be shown. */
+/** Null for a line that is not shown. */
 export function readable (line: string): string | null {
   const entry = parse(line)
   if (entry === null) return line
   if (entry.audit === 1) return decision(entry)
   const level = LEVELS[entry.level as number]
-  if (level === undefined || (level === 'info' && SAID_ALREADY.test(String(entry.msg)))) return null
-  const facts = Object.entries(entry).filter(([key, value]) => !NOT_SAID.includes(key) && value !== null)
+  if (level === undefined || (level === 'info' && REDUNDANT.test(String(entry.msg)))) return null
+  const facts = Object.entries(entry).filter(([key, value]) => !HIDDEN_FIELDS.includes(key) && value !== null)
   return [`${level}:`, entry.msg, ...facts.map(([key, value]) => `${key}=${plain(value)}`)].join(' ')
 }
 
-/** One JSON object, or null. */
+/** The JSON object in `line`, or null. */
 export function parse (line: string): JsonObject | null {
   try {
     const entry = JSON.parse(line)

@@ -1,4 +1,4 @@
-// Ephemint as it runs in production: a process of its own that is told everything by its environment.
+// Runs Ephemint as in production: a separate process, configured by its environment only.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,27 +9,27 @@ import { parse, readable } from './readable.ts'
 const SERVER = fileURLToPath(new URL('../server.ts', import.meta.url))
 const KILL_AFTER_MS = 10_000
 
-export type Service = Readonly<{
+export type EphemintProcess = Readonly<{
   url: string
-  /** Null where it serves none. */
+  /** Null without an operations listener. */
   opsUrl: string | null
-  /** Resolves when the process has ended, asked or not. */
+  /** Resolves when the process has ended, for whatever reason. */
   ended: Promise<string>
   stop: () => Promise<void>
 }>
 
-/** Resolves once it is ready. Rejects where it ends before, having said why. */
-export async function startService (
+/** Resolves once Ephemint is ready. Rejects if it ends before. */
+export async function startEphemint (
   { env, print }: { env: Record<string, string>, print: (line: string) => void }
-): Promise<Service> {
-  // Nothing of this shell but PATH: what production would not have is not there.
-  const child = spawn(
-    process.execPath, [SERVER], { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'inherit'] }
-  )
+): Promise<EphemintProcess> {
+  // Of this shell's environment only PATH is passed on, so that nothing configures Ephemint by accident.
+  const child = spawn(process.execPath, [SERVER], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
   process.once('exit', () => child.kill('SIGKILL'))
-  const ended = once(child, 'exit').then(
-    ([code, signal]) => signal === null ? `with exit code ${code}` : `by ${signal}`
-  )
+  const ended = once(child, 'exit')
+    .then(([code, signal]) => signal === null ? `with exit code ${code}` : `by ${signal}`)
   let stopping = false
 
   const listening = new Promise<{ url: string, opsUrl: string | null }>((resolve) => {

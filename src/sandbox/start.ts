@@ -1,4 +1,4 @@
-// All parts of the sandbox, in the order in which they need each other. What goes wrong ends what was begun.
+// Starts all parts of the sandbox in the order of their dependencies. If one fails, the others are stopped.
 
 import { randomBytes } from 'node:crypto'
 import type { MINT_APIS } from '../config/environment.ts'
@@ -7,9 +7,9 @@ import { HOST, isFree } from './listen.ts'
 import { startUpstream } from './openai/upstream.ts'
 import { type PlaygroundConfig, startPlayground } from './playground.ts'
 import { preparePolicyFile } from './policy-file.ts'
-import { startService } from './service.ts'
+import { startEphemint } from './service.ts'
 
-/** The ones that are wanted; another where one is taken. */
+/** Wanted ports. If one is taken, any free port is used instead. */
 export type Ports = Readonly<Record<'ephemint' | 'ops' | 'identityProvider' | 'playground' | 'upstream', number>>
 
 export type SandboxOptions = Readonly<{
@@ -17,9 +17,9 @@ export type SandboxOptions = Readonly<{
   mintApi: typeof MINT_APIS[number]
   /** The environment of the real upstream; null for the emulated one. */
   real: Readonly<Record<string, string>> | null
-  /** Pages that may call, beside the playground. */
+  /** Origins of pages that may call Ephemint, in addition to the playground. */
   origins?: readonly string[]
-  say: (line: string) => void
+  print: (line: string) => void
 }>
 
 export type Sandbox = Readonly<{
@@ -29,18 +29,18 @@ export type Sandbox = Readonly<{
   identityProvider: string
   upstream: string
   policyFile: string
-  /** Resolves when Ephemint's process has ended, asked or not. */
+  /** Resolves when Ephemint's process has ended, for whatever reason. */
   ended: Promise<string>
-  /** Ephemint alone, as when it dies; the rest goes on. */
+  /** Stops only Ephemint, as if it had died. */
   stopEphemint: () => Promise<void>
   stop: () => Promise<void>
 }>
 
 export async function startSandbox (options: SandboxOptions): Promise<Sandbox> {
-  const ends: (() => Promise<void>)[] = []
-  const stop = async () => { await Promise.allSettled(ends.map((end) => end())) }
+  const stops: (() => Promise<void>)[] = []
+  const stop = async () => { await Promise.allSettled(stops.map((one) => one())) }
   try {
-    return { ...await startParts(options, ends), stop }
+    return { ...await startParts(options, stops), stop }
   } catch (error) {
     await stop()
     throw error
@@ -48,22 +48,22 @@ export async function startSandbox (options: SandboxOptions): Promise<Sandbox> {
 }
 
 async function startParts (
-  { ports, mintApi, real, origins = [], say }: SandboxOptions, ends: (() => Promise<void>)[]
+  { ports, mintApi, real, origins = [], print }: SandboxOptions, stops: (() => Promise<void>)[]
 ): Promise<Omit<Sandbox, 'stop'>> {
   const legacy = mintApi === 'sessions'
   const upstream = real === null
-    ? await emulated()
+    ? await startEmulated()
     : { url: real.OPENAI_BASE_URL ?? 'https://api.openai.com/v1', env: real }
   const identityProvider = await startIdentityProvider({ port: ports.identityProvider })
-  ends.push(identityProvider.close)
+  stops.push(identityProvider.close)
   let config: PlaygroundConfig | null = null
   const playground = await startPlayground({ port: ports.playground, config: () => config })
-  ends.push(playground.close)
+  stops.push(playground.close)
   const policyFile = await preparePolicyFile({ issuer: identityProvider.issuer, legacyOnly: legacy })
-  ends.push(policyFile.remove)
+  stops.push(policyFile.remove)
 
-  const service = await startService({
-    print: say,
+  const ephemint = await startEphemint({
+    print,
     env: {
       ...upstream.env,
       OPENAI_MINT_API: mintApi,
@@ -76,30 +76,30 @@ async function startParts (
       OPS_HOST: HOST,
       OPS_PORT: String(await freeOrAny(ports.ops)),
       DRAIN_SECONDS: '0',
-      // All that is tried here comes from one address.
+      // All requests to the sandbox come from one address.
       ADDRESS_LIMIT_PER_MINUTE: '1000'
     }
   })
-  ends.push(service.stop)
-  config = { mintUrl: `${service.url}/v1`, identityProviderUrl: identityProvider.issuer, isReal: real !== null }
+  stops.push(ephemint.stop)
+  config = { mintUrl: `${ephemint.url}/v1`, identityProviderUrl: identityProvider.issuer, isReal: real !== null }
 
   return {
-    ephemint: service.url,
-    ops: service.opsUrl,
+    ephemint: ephemint.url,
+    ops: ephemint.opsUrl,
     playground: playground.origin,
     identityProvider: identityProvider.issuer,
     upstream: upstream.url,
     policyFile: policyFile.path,
-    ended: service.ended,
-    stopEphemint: service.stop
+    ended: ephemint.ended,
+    stopEphemint: ephemint.stop
   }
 
-  async function emulated () {
+  async function startEmulated () {
     const apiKey = `sk-sandbox-${randomBytes(16).toString('hex')}`
     const { url, close } = await startUpstream(
-      { port: ports.upstream, apiKey, legacy, log: (line) => say(`upstream         ${line}`) }
+      { port: ports.upstream, apiKey, legacy, log: (line) => print(`upstream         ${line}`) }
     )
-    ends.push(close)
+    stops.push(close)
     return { url, env: { OPENAI_API_KEY: apiKey, OPENAI_BASE_URL: url, REALTIME_PUBLIC_URL: url } }
   }
 }

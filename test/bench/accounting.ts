@@ -1,4 +1,4 @@
-// Preloaded into every process that is measured: says, when asked, what the process itself knows of its cost.
+// Preloaded into every measured process: reports its CPU time and memory on request.
 
 process.on('message', (message) => {
   if (message !== 'account') return

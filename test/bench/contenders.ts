@@ -1,4 +1,4 @@
-// Who is measured. Ephemint with nothing switched off; its peers as people write them.
+// The measured servers: Ephemint with all its features, and peers as they are commonly written.
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -27,7 +27,7 @@ export function mintRequest (token: string | null): string {
 
 export const TOKEN_REQUEST = ['GET /token HTTP/1.1', 'Host: mint.example.com', `Origin: ${ORIGIN}`, '', ''].join('\r\n')
 
-/** `others`, padded, come before the policy that rules; `blocked` are subjects that never ask. */
+/** `others`, padded, precede the policy that applies; `blocked` is a number of unused subjects. */
 export function policyFile (folder: string, name: string, { issuer, jwks }: Identity, {
   others = 0, blocked = 0, padding = 0, gateway
 }: { others?: number, blocked?: number, padding?: number, gateway?: object } = {}): string {
@@ -67,7 +67,7 @@ export function ephemint (
     name,
     file: '../../src/server.ts',
     requestsFile: requests,
-    // As `npm start` does.
+    // As in `npm start`.
     args: ['--max-semi-space-size=16', '--max-old-space-size=384'],
     env: {
       HOST: '127.0.0.1',
@@ -90,8 +90,6 @@ export function peer (name: string, file: string, upstream: string, requests: st
     name,
     file: `./contenders/${file}`,
     requestsFile: requests,
-    env: {
-      UPSTREAM: upstream, OPENAI_API_KEY: 'sk-bench', NODE_ENV: 'production'
-    }
+    env: { UPSTREAM: upstream, OPENAI_API_KEY: 'sk-bench', NODE_ENV: 'production' }
   }
 }

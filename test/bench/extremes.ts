@@ -1,4 +1,4 @@
-// Cost does not grow with the work: many policies, a million callers, thousands of mints in flight, a cold start.
+// Checks that cost does not grow: many policies, a million callers, thousands of mints in flight, a cold start.
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
@@ -34,12 +34,14 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
     )
     if (statuses['200'] !== count) throw new Error(`answered ${JSON.stringify(statuses)}`)
   }
-  const cpuPerMint = async (running: Running, port: number, count: number, more: Partial<LoadOrder> = {}): Promise<number> => {
+  const cpuPerMint = async (
+    running: Running, port: number, count: number, more: Partial<LoadOrder> = {}
+  ): Promise<number> => {
     const before = await running.account()
     await order(port, count, more)
     return ((await running.account()).cpuMicros - before.cpuMicros) / count
   }
-  // As in the image: with one arena, and compiled before. What lacks its environment ends at once.
+  // As in the image: one malloc arena and a filled compile cache. Without its environment the server exits at once.
   const image = { NODE_COMPILE_CACHE: join(folder, 'compiled'), MALLOC_ARENA_MAX: '1' }
   spawnSync(
     process.execPath,
@@ -98,7 +100,7 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
   say('5,000 mints in flight')
   const wide = await serve('wide', plain, { UPSTREAM_CONCURRENCY: '5000' })
   await order(wide.port, 4000)
-  // All of them are under way before the first is answered; in two seconds two slow cores cannot take so many.
+  // Long enough for all of them to be in flight before the first answer, even on two slow cores.
   await upstream.ask({ delayMs: 4000 })
   await order(wide.port, 5000, { connections: 5000, rate: 1500 })
   bars.push(bar('resident after 5,000 in flight, MiB', (await wide.running.account()).rssBytes / MIB, 300))
@@ -108,16 +110,20 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
   say(`${CALLERS.toLocaleString('en')} callers`)
   const gateway = {
     gateway: {
-      issuer: 'gateway', header: 'x-user', from: ['127.0.0.0/8'], secret_header: 'x-secret', secret_env: 'GATEWAY_SECRET'
+      issuer: 'gateway',
+      header: 'x-user',
+      from: ['127.0.0.0/8'],
+      secret_header: 'x-secret',
+      secret_env: 'GATEWAY_SECRET'
     }
   }
   const crowd = await serve('crowd', policyFile(folder, 'crowd', identity, { gateway }), { GATEWAY_SECRET: GATEWAY })
   const template = mintRequest(null).replace('Content-Type', `x-user: user-{n}\r\nx-secret: ${GATEWAY}\r\nContent-Type`)
-  const asks = { requestsFile: null, template }
-  await order(crowd.port, 4000, asks)
-  const early = await cpuPerMint(crowd.running, crowd.port, 10_000, { ...asks, from: 4000 })
-  await order(crowd.port, CALLERS - 24_000, { ...asks, from: 14_000 })
-  const late = await cpuPerMint(crowd.running, crowd.port, 10_000, { ...asks, from: CALLERS - 10_000 })
+  const requests = { requestsFile: null, template }
+  await order(crowd.port, 4000, requests)
+  const early = await cpuPerMint(crowd.running, crowd.port, 10_000, { ...requests, from: 4000 })
+  await order(crowd.port, CALLERS - 24_000, { ...requests, from: 14_000 })
+  const late = await cpuPerMint(crowd.running, crowd.port, 10_000, { ...requests, from: CALLERS - 10_000 })
   bars.push(bar('resident after a million callers, MiB', (await crowd.running.account()).rssBytes / MIB, 300))
   bars.push(bar('the last ten thousand : the first, CPU', late / early, 1.2))
 
@@ -127,9 +133,9 @@ export async function measureExtremes (folder: string, begin: Begin, say: (text:
 
 function certificate (folder: string): { key: string, cert: string } {
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert], {
-    stdio: 'ignore'
-  })
+  execFileSync('openssl', [
+    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
+    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert
+  ], { stdio: 'ignore' })
   return { key, cert }
 }

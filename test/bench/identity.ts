@@ -1,11 +1,11 @@
-// The users: RS256 tokens, and the JWKS that vouches for them, on loopback.
+// The users: RS256 tokens and their JWKS, on loopback.
 
 import { generateKeyPairSync, sign } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { promisify } from 'node:util'
 
-/** On all cores: tens of thousands are needed. */
+/** Signs in the thread pool: tens of thousands of tokens are needed. */
 const signInPool = promisify(sign)
 
 export type Identity = Readonly<{
@@ -29,7 +29,9 @@ export async function startIdentity (): Promise<Identity> {
     jwks: `${issuer}jwks`,
     token: async (subject) => {
       const now = Math.floor(Date.now() / 1000)
-      const signed = `${head}.${encode({ iss: issuer, sub: subject, aud: 'voice-app', iat: now, exp: now + 3600, plan: 'pro', jti: String(serial++) })}`
+      const times = { iat: now, exp: now + 3600 }
+      const claims = { iss: issuer, sub: subject, aud: 'voice-app', ...times, plan: 'pro', jti: String(serial++) }
+      const signed = `${head}.${encode(claims)}`
       return `${signed}.${(await signInPool('sha256', Buffer.from(signed), privateKey)).toString('base64url')}`
     },
     close: () => { server.close() }

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { freePort } from './running.ts'
 
-/** A redis-server or valkey-server of the benchmark's own; null where neither is installed. */
+/** Starts a redis-server or valkey-server; null if neither is installed. */
 export async function startRedis (): Promise<{ url: string, stop: () => Promise<void> } | null> {
   const port = await freePort()
   for (const command of ['redis-server', 'valkey-server']) {

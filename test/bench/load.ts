@@ -1,25 +1,25 @@
-// The load generator, in a process of its own: prepared bytes over raw sockets, so that it is not what is measured.
+// The load generator, a separate process that sends prepared bytes over raw sockets, to use little CPU itself.
 
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 
 export type LoadOrder = Readonly<{
-  /** Connections are spread over them. */
+  /** Connections are spread over these ports. */
   ports: readonly number[]
-  /** A file with one JSON array of request texts, used in turn from `from` on; or one text in which {n} is the number. */
+  /** A file with a JSON array of request texts, used in turn from `from` on; null for `template`, where {n} counts. */
   requestsFile: string | null
   template?: string
   from: number
   count: number
   connections: number
-  /** Requests a second, sent whether or not answers come (open loop); null: each connection asks again when answered. */
+  /** Requests per second regardless of answers (open loop); null to send the next request after an answer. */
   rate: number | null
 }>
 
 export type LoadReport = Readonly<{
   seconds: number
   statuses: Record<string, number>
-  /** Milliseconds, sorted. In an open loop from when the request was due. */
+  /** Milliseconds, sorted. In an open loop measured from the time at which the request was due. */
   latencies: number[]
   cpuMicros: number
 }>
@@ -110,11 +110,11 @@ async function open (port: number): Promise<Connection> {
     text += chunk
     const end = bodyEnd(text)
     if (end === null || text.length < end || done === undefined) return
-    const tell = done
+    const onDone = done
     done = undefined
     const status = text.slice(9, 12)
     text = ''
-    tell(status)
+    onDone(status)
   })
   return {
     ask: (request, onDone, onFail) => {
@@ -126,7 +126,7 @@ async function open (port: number): Promise<Connection> {
   }
 }
 
-/** Where the answer ends, by its length or its last chunk; null where that is not known yet. */
+/** The end of the answer, by its length or its last chunk; null if it is not known yet. */
 function bodyEnd (text: string): number | null {
   const head = text.indexOf('\r\n\r\n')
   if (head < 0) return null

@@ -1,5 +1,5 @@
-// npm run bench [-- --quick] [--json]: what a mint costs, beside what people use instead. Loopback only, bounded.
-// npm run bench -- --extremes: that cost does not grow with the work.
+// npm run bench [-- --quick] [--json]: compares the cost of a mint with common alternatives. Loopback only, bounded.
+// npm run bench -- --extremes: checks that the cost per mint does not grow.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
@@ -20,10 +20,10 @@ const USERS = quick ? 500 : 2000
 const ROUNDS = quick ? 3 : 9
 const DELAY_ROUNDS = quick ? 1 : 5
 const MINTS = quick ? 1000 : 3000
-/** Until the compiler has done its work: what is measured is a service that has run for a while. */
+/** Enough for the compiler to optimize: the measured service is one that has run for a while. */
 const WARM_UP_MINTS = quick ? 3000 : 12_000
 const NEW_WARM_UP_MINTS = WARM_UP_MINTS / 4
-/** After a pause V8 has given its young generation back: it takes it again before anything is measured. */
+/** V8 shrinks its young generation in a pause; these mints let it grow again before the measurement. */
 const WAKING_MINTS = quick ? 500 : 1000
 const CONNECTIONS = 64
 const UPSTREAM_DELAY_MS = 20
@@ -79,7 +79,7 @@ async function measureContenders (): Promise<Report> {
   }
   const order = async (name: string, requests: string, count: number, rate: number | null): Promise<LoadReport> => {
     const target = started.get(name)
-    // A token is new but once.
+    // A token is new only once.
     const from = requests === strangers ? target?.from ?? 0 : 0
     const report = await load.ask<LoadReport>({
       ports: [target?.port ??
@@ -97,7 +97,7 @@ async function measureContenders (): Promise<Report> {
   }
 
   const samples: Sample[] = []
-  // First what a mint costs, and then how long it takes: a process that has rested is not as it was.
+  // Cost first, delay afterwards: pauses change a process.
   say('warming up')
   await upstream.ask({ delayMs: 0 })
   for (const { name, requestsFile: requests } of contenders) {
@@ -115,7 +115,7 @@ async function measureContenders (): Promise<Report> {
       samples.push({
         name,
         cpuMicros: (after.cpuMicros - before.cpuMicros) / MINTS,
-        // On a core of its own: what is waited for upstream or for the load generator is not the contender's.
+        // By CPU time, so that waiting for upstream or the load generator does not count.
         mintsPerCore: 1e6 * MINTS / (after.cpuMicros - before.cpuMicros),
         mintsPerSecond: MINTS / closed.seconds,
         loadCpuShare: closed.cpuMicros / 1e6 / closed.seconds
@@ -158,9 +158,8 @@ async function measureContenders (): Promise<Report> {
       return median(times)
     }
     const [one, two] = [await perSecond(ports.slice(0, 1)), await perSecond(ports)]
-    notes.push(
-      `Two replicas on one Redis: ${(two / one).toFixed(2)} times the mints of one. They share ${cores} cores with Redis, the upstream and the generator; five would be enough for 1.8.`
-    )
+    notes.push(`Two replicas on one Redis: ${(two / one).toFixed(2)} times the mints of one. They share ` +
+      `${cores} cores with Redis, the upstream and the generator; five would be enough for 1.8.`)
   }
   identity.close()
   await redis?.stop()

@@ -1,4 +1,4 @@
-// Answers a recorded mint after DELAY_MS, over HTTP or, with KEY and CERT, over TLS. Counts the sockets that it was given.
+// Answers with a recorded mint after DELAY_MS, over HTTP or, with KEY and CERT, TLS. Counts its sockets.
 
 import { readFileSync } from 'node:fs'
 import { createServer, type RequestListener } from 'node:http'

@@ -2,14 +2,14 @@
 
 export type Sample = Readonly<{
   name: string
-  /** CPU of the contender's own process for one mint. */
+  /** CPU time of the contender's process per mint. */
   cpuMicros?: number
   mintsPerCore?: number
   mintsPerSecond?: number
   p50?: number
   p99?: number
   rssBytes?: number
-  /** Of one core: near 1 the load generator was what was measured. */
+  /** Share of one core: near 1 the load generator was the limit. */
   loadCpuShare?: number
 }>
 
@@ -55,7 +55,7 @@ export function summarize (
       ? ''
       : `${format(median(values))} (${format(Math.min(...values))}–${format(Math.max(...values))})`
   }
-  // A quick run on a busy machine fails only where something is far off.
+  // A quick run, perhaps on a busy machine, fails only for large deviations.
   const slack = quick ? 2 : 1
   const busiest = Math.max(...names.flatMap((name) => of(name, 'loadCpuShare')))
   return {
@@ -64,15 +64,21 @@ export function summarize (
       ['', ...COLUMNS.map(([, head]) => head)],
       ...names.map((name) => [name, ...COLUMNS.map((column) => cell(name, column))])
     ],
-    notes: [...notes, ...names.filter((name) => name.startsWith('ephemint')).map((name) =>
-      `${name}: ${(cpu(name) / cpu('floor')).toFixed(2)} times the CPU of floor, ${(cpu(name) / cpu('console')).toFixed(2)} of console`), ...(busiest > 0.9
-      ? [`The load generator used ${(100 * busiest).toFixed(0)} % of a core: mints/s here may be its limit.`]
-      : [])],
+    notes: [
+      ...notes,
+      ...names.filter((name) => name.startsWith('ephemint')).map((name) => {
+        const [ofFloor, ofConsole] = ['floor', 'console'].map((peer) => (cpu(name) / cpu(peer)).toFixed(2))
+        return `${name}: ${ofFloor} times the CPU of floor, ${ofConsole} of console`
+      }),
+      ...(busiest > 0.9
+        ? [`The load generator used ${(100 * busiest).toFixed(0)} % of a core: mints/s here may be its limit.`]
+        : [])
+    ],
     bars: [
       bar('ephemint : floor, CPU', cpu('ephemint') / cpu('floor'), 1.9 * slack),
       bar('ephemint : console, CPU', cpu('ephemint') / cpu('console'), 0.5 * slack),
       bar('ephemint, all tokens new : floor, CPU', cpu('ephemint, all tokens new') / cpu('floor'), 3.2 * slack),
-      // What a loaded machine takes is no fault of theirs.
+      // Not in a quick run: delays depend on the load of the machine.
       ...(quick
         ? []
         : [

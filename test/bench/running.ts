@@ -1,4 +1,4 @@
-// Processes that the benchmark starts, asks for their own accounts and ends.
+// The processes of the benchmark: start, messages, CPU accounts, end.
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -15,7 +15,7 @@ export type Running = Readonly<{
   stop: () => Promise<void>
 }>
 
-/** Resolves once the process says that it listens: by a message, or by Ephemint's own log line. */
+/** Resolves once the process reports that it listens: by a message or by Ephemint's log line. */
 export async function start (file: string, env: Record<string, string>, execArgv: string[] = []): Promise<Running> {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), {
     env: { PATH: process.env.PATH, ...env },
@@ -38,9 +38,9 @@ export async function start (file: string, env: Record<string, string>, execArgv
     child.once('exit', leave)
     const answer = once(child, 'message', { signal: gone.signal })
     child.send(message)
-    const [said] = await answer
+    const [reply] = await answer
     child.off('exit', leave)
-    return said as T
+    return reply as T
   }
   return {
     child,

@@ -1,4 +1,4 @@
-// A headless browser, found where the distribution has put it.
+// The headless Chromium of the system.
 
 import { AxeBuilder } from '@axe-core/playwright'
 import { type Browser, chromium, type Page } from 'playwright-core'
@@ -7,13 +7,13 @@ import { program } from '../support/programs.ts'
 
 const CHROMIUM = program(['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'], 'chromium')
 const FLAGS = [
-  // A microphone that beeps, and nobody who has to allow it.
+  // A fake microphone that beeps, without a permission prompt.
   '--use-fake-device-for-media-stream',
   '--use-fake-ui-for-media-stream',
   // Both ends of a call are on this machine.
   '--allow-loopback-in-peer-connection',
   '--disable-features=WebRtcHideLocalIpsWithMdns',
-  // Chromium's own sandbox does not run as root, as which containers and CI do.
+  // Chromium's own sandbox does not work as root, which containers and CI use.
   ...(process.getuid?.() === 0 ? ['--no-sandbox'] : [])
 ]
 
@@ -26,9 +26,9 @@ export function browserTest (name: string, body: (t: Test) => Promise<void>): vo
   t.test(name, { skip: CHROMIUM.skip }, body)
 }
 
-/** What keeps anybody from using the page, in the words of axe. */
+/** Accessibility violations that axe finds. */
 export async function barriersOf (page: Page): Promise<string[]> {
-  // There are no frames: it may run in the page, and need not put the parts together in another. What passes is not collected.
+  // Without frames axe can run in the page itself, which is faster.
   const { violations } = await new AxeBuilder({ page }).setLegacyMode().options({ resultTypes: ['violations'] })
     .analyze()
   return violations.flatMap(

@@ -1,11 +1,11 @@
-// With a minted secret from the playground to the Realtime API of the sandbox, as browsers do it.
+// Connects from the playground to the Realtime API of the sandbox with a minted secret.
 
 import { until } from '../support/until.ts'
 import { browserTest } from './chromium.ts'
-import { sandboxFor, shared, visit } from './harness.ts'
 import { mint, outcome, signInAs } from './playground.ts'
+import { sandboxFor, shared, visit } from './sandbox.ts'
 
-browserTest('a secret that nobody knows any more is refused by both ways, in words', async (t) => {
+browserTest('an unknown secret is refused by WebRTC and WebSocket with an explanation', async (t) => {
   const { playground } = await shared()
   await visit(t, playground, {}, async (page) => {
     await page.route('**/realtime/client_secrets', async (route) => {
@@ -21,7 +21,7 @@ browserTest('a secret that nobody knows any more is refused by both ways, in wor
   })
 })
 
-browserTest('where nobody answers, that is said', async (t) => {
+browserTest('an API that does not answer is reported', async (t) => {
   const { playground } = await shared()
   await visit(t, playground, {}, async (page) => {
     await signInAs(page, 'Paula')
@@ -29,14 +29,15 @@ browserTest('where nobody answers, that is said', async (t) => {
     await outcome(page).getByText('Minted', { exact: true }).waitFor()
     await page.route('**/realtime/calls', (route) => route.abort('connectionrefused'))
     await page.getByRole('button', { name: 'Connect by WebRTC' }).click()
-    await outcome(page).getByText('Nobody answers at http://127.0.0.1:').waitFor()
-    t.ok(await page.getByRole('button', { name: 'Connect by WebRTC' }).isEnabled(), 'and it can be tried again')
+    await outcome(page).getByText('No response from http://127.0.0.1:').waitFor()
+    t.ok(await page.getByRole('button', { name: 'Connect by WebRTC' }).isEnabled(), 'another attempt is possible')
   })
 })
 
 for (const name of ['WebRTC', 'WebSocket'] as const) {
   for (const microphone of name === 'WebRTC' ? [false, true] : [false]) {
-    browserTest(`connected by ${name}${microphone ? ' with the microphone' : ''}, the session is the minted one and answers`, async (t) => {
+    const how = `${name}${microphone ? ' with the microphone' : ''}`
+    browserTest(`connected by ${how}, the session is the minted one and answers`, async (t) => {
       const { playground } = await shared()
       await visit(t, playground, {}, async (page) => {
         await signInAs(page, 'Paula')
@@ -50,14 +51,14 @@ for (const name of ['WebRTC', 'WebSocket'] as const) {
           /session\.created gpt-realtime-2\.1 · cedar · You are Ada, the voice agent of Paula & Partners/
         )
 
-        await page.getByLabel('Something to say').fill('Who are you?')
+        await page.getByLabel('Message to send').fill('Who are you?')
         await page.getByRole('button', { name: 'Send' }).click()
         await events.getByText('This is the sandbox. Your session runs with the model gpt-realtime-2.1.').first()
           .waitFor()
         await events.getByText('response.done', { exact: true }).waitFor()
 
         await page.getByRole('button', { name: 'Hang up' }).click()
-        await outcome(page).getByText(name === 'WebRTC' ? 'The call is over.' : 'The connection is closed.').waitFor()
+        await outcome(page).getByText(name === 'WebRTC' ? 'The call has ended.' : 'The connection is closed.').waitFor()
         await page.getByRole('button', { name: `Connect by ${name}` }).click()
         await outcome(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
       })
@@ -66,7 +67,7 @@ for (const name of ['WebRTC', 'WebSocket'] as const) {
 }
 
 for (const kind of ['Transcription', 'Translation'] as const) {
-  browserTest(`a ${kind.toLowerCase()} connects by both`, async (t) => {
+  browserTest(`a ${kind.toLowerCase()} connects by WebRTC and WebSocket`, async (t) => {
     const { playground } = await shared()
     await visit(t, playground, {}, async (page) => {
       await signInAs(page, 'Paula')
@@ -82,9 +83,9 @@ for (const kind of ['Transcription', 'Translation'] as const) {
   })
 }
 
-browserTest('a call that the page hangs up, or whose page is closed, is over for the other side too', async (t) => {
+browserTest('hanging up, or closing the page, ends the call at the other side', async (t) => {
   const lines: string[] = []
-  const { playground } = await sandboxFor(t, { say: (line) => lines.push(line) })
+  const { playground } = await sandboxFor(t, { print: (line) => lines.push(line) })
   const ended = () => lines.filter((line) => /rtc_\w+ ended/.test(line)).length
   await visit(t, playground, {}, async (page) => {
     await mint(page)

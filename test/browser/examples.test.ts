@@ -1,16 +1,16 @@
-// The browser code of docs/connecting.md, as it stands in its files, against the sandbox: what is shown works.
+// Runs the browser code that docs/connecting.md shows against the sandbox.
 
 import type { Page } from 'playwright-core'
 import tap, { type Test } from 'tap'
+import { servePages } from './app-page.ts'
 import { browserTest } from './chromium.ts'
-import { sandboxFor, visit } from './harness.ts'
-import { servePages } from './pages.ts'
+import { sandboxFor, visit } from './sandbox.ts'
 
 type App = Readonly<{
   page: Page
   identityProvider: string
   stopEphemint: () => Promise<void>
-  /** Imports `names` from an example and evaluates an expression with them; `mintUrl`, `userToken` and `mintPlain` are there. */
+  /** Evaluates an expression with `names` of an example, `mintUrl`, `userToken` and `mintPlain`. */
   run: (names: string, file: string, expression: string) => Promise<any>
 }>
 
@@ -21,7 +21,7 @@ async function begin (t: Test) {
   return { origin, ...await sandboxFor(t, { origins: [origin] }) }
 }
 
-/** In an app of its own where something is used up or broken; else in the one of the file. */
+/** In the shared app, or, with `ofItsOwn`, in one that the test may break. */
 async function inApp (t: Test, body: (app: App) => Promise<void>, ofItsOwn = false): Promise<void> {
   const { origin, ephemint, identityProvider, stopEphemint } = await (ofItsOwn ? begin(t) : common ??= begin(tap))
   await visit(t, origin, {}, async (page) => {
@@ -30,16 +30,23 @@ async function inApp (t: Test, body: (app: App) => Promise<void>, ofItsOwn = fal
       const userToken = await (await fetch('${identityProvider}/token?user=paula')).text()
       const mintPlain = (await import('/test/browser/examples/mint.js')).mint
       const waitFor = (events, type) => new Promise((resolve) => {
-        const look = () => { const event = events.find((one) => one.type === type); event === undefined ? setTimeout(look, 10) : resolve(event) }
+        const look = () => {
+          const event = events.find((one) => one.type === type)
+          event === undefined ? setTimeout(look, 10) : resolve(event)
+        }
         look()
       })`
     const run = (names: string, file: string, expression: string) =>
-      page.evaluate(`(async () => { ${prologue}\nconst ${names} = await import('/test/browser/examples/${file}'); return ${expression} })()`)
+      page.evaluate(`(async () => {
+        ${prologue}
+        const ${names} = await import('/test/browser/examples/${file}')
+        return ${expression}
+      })()`)
     await body({ run, page, identityProvider, stopEphemint })
   })
 }
 
-browserTest('plain fetch: a refusal throws with what one needs to handle it, and a mint answers', async (t) => {
+browserTest('plain fetch: a refusal throws an error with status, code and param, and a mint returns', async (t) => {
   await inApp(t, async ({ run }) => {
     const caught = 'error => ({ status: error.status, code: error.code, param: error.param, message: error.message })'
     t.same(await run(
@@ -47,7 +54,10 @@ browserTest('plain fetch: a refusal throws with what one needs to handle it, and
       'mint.js',
       `mint(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } }).catch(${caught})`
     ), {
-      status: 403, code: 'policy_violation', param: 'session.instructions', message: 'The policy does not permit what this request asks for.'
+      status: 403,
+      code: 'policy_violation',
+      param: 'session.instructions',
+      message: 'The policy does not permit what this request asks for.'
     })
     t.match(
       await run('{ mint }', 'mint.js', `mint(mintUrl, 'nonsense').catch(${caught})`),
@@ -60,7 +70,7 @@ browserTest('plain fetch: a refusal throws with what one needs to handle it, and
   })
 })
 
-browserTest('by cookie: only who is signed in', async (t) => {
+browserTest('by cookie: a signed-in user mints as that user', async (t) => {
   await inApp(t, async ({ run, page, identityProvider }) => {
     t.match(
       await run('{ mintByCookie }', 'mint-by-cookie.js', 'mintByCookie(mintUrl)'),
@@ -75,12 +85,13 @@ browserTest('by cookie: only who is signed in', async (t) => {
   })
 })
 
-browserTest('the openai package mints in a page, and gives the address to connect to', async (t) => {
+browserTest('the openai package mints in a page and returns the address to connect to', async (t) => {
   await inApp(t, async ({ run }) => {
     t.match(await run(
       '{ mint }',
       'mint-with-openai.js',
-      "mint(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } }).catch(({ status, param, constructor }) => ({ status, param, name: constructor.name }))"
+      `mint(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } })
+        .catch(({ status, param, constructor }) => ({ status, param, name: constructor.name }))`
     ),
     { status: 403, param: 'session.instructions', name: 'PermissionDeniedError' })
     t.match(await run(
@@ -97,7 +108,7 @@ browserTest('the openai package mints in a page, and gives the address to connec
 })
 
 for (const file of ['webrtc.js', 'websocket.js']) {
-  browserTest(`${file} opens the session that was minted, and it answers`, async (t) => {
+  browserTest(`${file} opens the minted session, and it answers`, async (t) => {
     await inApp(t, async ({ run }) => {
       const { created, done } = await run('{ connect }', file, `(async () => {
         const events = []
@@ -116,7 +127,7 @@ for (const file of ['webrtc.js', 'websocket.js']) {
   })
 }
 
-browserTest('webrtc.js says why a call is not taken', async (t) => {
+browserTest('webrtc.js throws the status of a refused call', async (t) => {
   await inApp(t, async ({ run }) => {
     const message = await run('{ connect }', 'webrtc.js', `(async () => {
       const minted = await mintPlain(mintUrl, userToken)
@@ -131,7 +142,8 @@ for (const by of ['connectByWebRtc', 'connectByWebSocket']) {
     await inApp(t, async ({ run }) => {
       const { minted, updated } = await run(`{ ${by} }`, 'agents.js', `(async () => {
         const { RealtimeAgent } = await import('@openai/agents-realtime')
-        const minted = await mintPlain(mintUrl, userToken, { session: { type: 'realtime', prompt: { id: 'support' }, audio: { output: { voice: 'verse' } } } })
+        const session = { type: 'realtime', prompt: { id: 'support' }, audio: { output: { voice: 'verse' } } }
+        const minted = await mintPlain(mintUrl, userToken, { session })
         const events = []
         const agent = new RealtimeAgent({ name: 'Bob', instructions: 'You are Bob.', voice: 'ash' })
         const realtime = await ${by}(agent, minted)
@@ -153,7 +165,7 @@ for (const by of ['connectByWebRtc', 'connectByWebSocket']) {
   })
 }
 
-browserTest('agents: without the overridden transport the library erases the persona, which is why it is there', async (t) => {
+browserTest('agents: without the overridden transport the library erases the minted instructions', async (t) => {
   await inApp(t, async ({ run }) => {
     const updated = await run('{ }', 'agents.js', `(async () => {
       const { OpenAIRealtimeWebSocket, RealtimeAgent, RealtimeSession } = await import('@openai/agents-realtime')
@@ -183,38 +195,43 @@ browserTest('a cached secret is shared until shortly before it expires', async (
       })
       const start = Date.now()
       const [first, together] = await Promise.all([secret(), secret()])
-      const at = async (seconds) => { const real = Date.now; Date.now = () => start + seconds * 1000; try { return (await secret()).value } catch (error) { return error.message } finally { Date.now = real } }
+      const at = async (seconds) => {
+        const real = Date.now
+        Date.now = () => start + seconds * 1000
+        try { return (await secret()).value } catch (error) { return error.message } finally { Date.now = real }
+      }
       return [first.value, together.value, await at(49), await at(51), await at(120), await at(121)]
     })()`)
     t.same([first, together, later, afterwards, failed, again], ['ek_1', 'ek_1', 'ek_1', 'ek_2', 'down', 'ek_4'])
   })
 })
 
-browserTest('what to do when refused', async (t) => {
+browserTest('when-refused.js signs in again, reports a refusal, or says when to retry', async (t) => {
   await inApp(t, async ({ run, stopEphemint }) => {
     const attempt = (mint: string) => run('{ mintOrSay }', 'when-refused.js', `(async () => {
-      const said = []
+      const messages = []
       let token = 'expired'
-      const minted = await mintOrSay(${mint}, async () => { token = userToken }, (words) => said.push(words))
-      return { minted, said }
+      const minted = await mintOrSay(${mint}, async () => { token = userToken }, (message) => messages.push(message))
+      return { minted, messages }
     })()`)
     t.match(
       await attempt('() => mintPlain(mintUrl, token)'),
-      { minted: { value: /^ek_/ }, said: [] },
-      '401: signs in anew, and once more'
+      { minted: { value: /^ek_/ }, messages: [] },
+      '401: signs in and retries once'
     )
     t.same(
       await attempt("() => mintPlain(mintUrl, userToken, { session: { type: 'realtime', instructions: 'Mine.' } })"),
-      { minted: null, said: ['This is not for you to choose: session.instructions'] }
+      { minted: null, messages: ['This is not for you to choose: session.instructions'] }
     )
     const limited = await attempt(`async () => {
-      const guest = () => fetch(mintUrl + '/realtime/client_secrets', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{}' })
+      const headers = { 'Content-Type': 'application/json' }
+      const guest = () => fetch(mintUrl + '/realtime/client_secrets', { method: 'POST', headers, body: '{}' })
       for (let i = 0; i < 3; i++) await guest()
       const response = await guest()
       throw { status: response.status, param: null, retryAfter: Number(response.headers.get('Retry-After')) }
     }`)
-    t.match(limited, { minted: null, said: [/^Not now\. Try again in (60|5\d) s\.$/] })
+    t.match(limited, { minted: null, messages: [/^Not now\. Try again in (60|5\d) s\.$/] })
     await stopEphemint()
-    t.match(await attempt('() => mintPlain(mintUrl, userToken)'), { minted: null, said: ['Failed to fetch'] })
+    t.match(await attempt('() => mintPlain(mintUrl, userToken)'), { minted: null, messages: ['Failed to fetch'] })
   }, true)
 })

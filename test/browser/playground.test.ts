@@ -1,51 +1,51 @@
-// The playground as a front-end developer meets it: signing in, asking, minting, being refused.
+// The playground: signing in, the form, minting, refusals.
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 // @ts-expect-error A file of the page: plain JavaScript, without types.
 import { snippets } from '../../src/sandbox/playground/snippets.js'
 import { browserTest } from './chromium.ts'
-import { sandboxFor, shared, visit } from './harness.ts'
 import { mint, outcome, signInAs, spoken } from './playground.ts'
+import { sandboxFor, shared, visit } from './sandbox.ts'
 
 const sharedPlayground = async () => (await shared()).playground
 
-browserTest('what is refused is said in words, with its path', async (t) => {
+browserTest('a refusal is explained and names its path', async (t) => {
   await visit(t, await sharedPlayground(), {}, async (page) => {
     await signInAs(page, 'Paula')
     const cases: [button: string, path: string | null, words: RegExp][] = [
-      ['Instructions of one’s own', 'session.instructions', /the policy decides it\. Leave it out\./],
-      ['A tool that calls a foreign server', 'session.tools', /Leave it out/],
-      ['A value that is not allowed: model', 'session.model', /Allowed is gpt-realtime-2\.1, gpt-realtime-2\.1-mini\./],
-      ['A secret that lives longer', 'expires_after.seconds', /Allowed are 10 to 600 seconds\./],
-      ['A field that nobody knows', 'session.pitch', /Leave it out/],
-      ['A prompt that is not offered', 'session.prompt', /It offers: assistant, support\./],
-      ['A body that is cut off', null, /The body is not JSON/]
+      ['Custom instructions', 'session.instructions', /the policy decides it\. Leave it out\./],
+      ['A tool that calls another server', 'session.tools', /Leave it out/],
+      ['A value that is not allowed: model', 'session.model', /Allowed: gpt-realtime-2\.1, gpt-realtime-2\.1-mini\./],
+      ['A longer lifetime', 'expires_after.seconds', /Allowed: 10 to 600 seconds\./],
+      ['An unknown field', 'session.pitch', /Leave it out/],
+      ['A prompt that is not offered', 'session.prompt', /Offered: assistant, support\./],
+      ['Incomplete JSON', null, /The body is not valid JSON/]
     ]
     for (const [button, path, words] of cases) {
       await page.getByRole('button', { name: button, exact: true }).click()
-      // Two refusals can have the same words: the one before must be gone.
+      // Two refusals can have the same text, so wait for the new path.
       if (path !== null) await outcome(page).locator('.path code', { hasText: path }).waitFor()
       await outcome(page).getByText(words).waitFor()
       await spoken(page).filter({ hasText: words }).waitFor({ state: 'attached' })
       t.match(await outcome(page).textContent(), path === null ? 'Refused, 400' : 'Refused, 403', button)
-      t.match(await spoken(page).textContent(), words, 'and said to a screen reader')
+      t.match(await spoken(page).textContent(), words, 'and announced to screen readers')
       if (path !== null) t.ok((await outcome(page).locator('.path code').textContent())?.startsWith(path), path)
     }
     await page.locator('#kinds label', { hasText: 'Transcription' }).click()
-    await page.getByRole('button', { name: 'Instructions of one’s own' }).click()
+    await page.getByRole('button', { name: 'Custom instructions' }).click()
     await outcome(page).getByText('session.instructions').first().waitFor()
   })
 })
 
-browserTest('a guest presents nothing, gets little, and runs into a limit', async (t) => {
+browserTest('a guest mints without a credential until a limit is used up', async (t) => {
   const { playground } = await sandboxFor(t)
   await visit(t, playground, {}, async (page) => {
     await signInAs(page, 'Guest')
     await page.locator('#kinds label', { hasText: 'Transcription' }).click()
     await page.getByText('grants this user no transcription session').waitFor()
     await mint(page)
-    await outcome(page).getByText('The policy grants this user no transcription session. It grants: realtime.')
+    await outcome(page).getByText('The policy grants this user no transcription session. Granted: realtime.')
       .waitFor()
 
     await page.locator('#kinds label', { hasText: 'Realtime' }).click()
@@ -59,17 +59,17 @@ browserTest('a guest presents nothing, gets little, and runs into a limit', asyn
   })
 })
 
-browserTest('a pasted token may be wrapped and indented; what is none is said, and what is wrong is refused', async (t) => {
+browserTest('a pasted token may be wrapped and indented; a malformed or wrong one is reported', async (t) => {
   const { playground, identityProvider } = await shared()
   const token = await (await fetch(`${identityProvider}/token?user=fred&form=opaque`)).text()
   await visit(t, playground, {}, async (page) => {
-    await page.locator('#ways label', { hasText: 'Your own token' }).click()
+    await page.locator('#sign-ins label', { hasText: 'Your own token' }).click()
     const use = page.getByRole('button', { name: 'Use this token' })
     await use.click()
     await page.getByText('paste one first').waitFor()
     await page.locator('#token').fill('„nothing“')
     await use.click()
-    await page.getByText('This is no token').waitFor()
+    await page.getByText('This is not a token').waitFor()
 
     await page.locator('#token').fill(`  Bearer ${token.slice(0, 20)}\n\t${token.slice(20)} \r\n`)
     await use.click()
@@ -80,21 +80,21 @@ browserTest('a pasted token may be wrapped and indented; what is none is said, a
 
     await page.locator('#token').fill(`${token.slice(0, -1)}X`)
     await use.click()
-    await outcome(page).getByText('Ephemint does not accept who you say you are').waitFor()
+    await outcome(page).getByText('Ephemint did not accept the credential').waitFor()
     t.match(await outcome(page).textContent(), 'Refused, 401')
   })
 })
 
-browserTest('Ephemint being down is shown as that, and can be tried again', async (t) => {
+browserTest('an unreachable Ephemint is reported, and the request can be retried', async (t) => {
   const { playground, stopEphemint } = await sandboxFor(t)
   await visit(t, playground, {}, async (page) => {
     await signInAs(page, 'Paula')
     await stopEphemint()
     await mint(page)
     await page.getByRole('alert').getByText('Ephemint cannot be reached').waitFor()
-    const asked = page.waitForRequest(/client_secrets$/)
+    const retried = page.waitForRequest(/client_secrets$/)
     await page.getByRole('button', { name: 'Try again' }).click()
-    await asked
+    await retried
     await page.getByRole('alert').getByText('Ephemint cannot be reached').waitFor()
   })
 })
@@ -105,17 +105,16 @@ for (const who of ['Fred', 'Paula', 'Paula, by cookie', 'Guest'] as const) {
       await signInAs(page, who)
       await mint(page)
       await outcome(page).getByText('Minted', { exact: true }).waitFor()
-      const session = await outcome(page).getByLabel('The session as it was minted').textContent()
+      const session = await outcome(page).getByLabel('Minted session').textContent()
       t.equal(JSON.parse(session ?? '').model, who.startsWith('Paula') ? 'gpt-realtime-2.1' : 'gpt-realtime-2.1-mini')
-      t.match(
-        await outcome(page).getByLabel('What came back').textContent(), /^200\nx-realtime-url: .*\nratelimit-limit: \d+/
-      )
+      const response = await outcome(page).getByLabel('Response received').textContent()
+      t.match(response, /^200\nx-realtime-url: .*\nratelimit-limit: \d+/)
       t.notMatch(await page.content(), /ek_\w{5}/, 'the secret is nowhere in the page')
     })
   })
 }
 
-browserTest('the form is what the policy allows, and says what is asked', async (t) => {
+browserTest('the form has the fields that the policy allows, and builds the request', async (t) => {
   await visit(t, await sharedPlayground(), {}, async (page) => {
     await signInAs(page, 'Paula')
     await page.getByLabel('Model').selectOption('gpt-realtime-2.1-mini')
@@ -129,7 +128,7 @@ browserTest('the form is what the policy allows, and says what is asked', async 
     await page.getByLabel('Lifetime of the secret, in seconds expires').fill('120')
     await mint(page)
     await outcome(page).getByText('Minted', { exact: true }).waitFor()
-    const [, body = ''] = (await outcome(page).getByLabel('What was sent').textContent() ?? '').split('\n\n')
+    const [, body = ''] = (await outcome(page).getByLabel('Request sent').textContent() ?? '').split('\n\n')
     t.same(JSON.parse(body), {
       expires_after: { anchor: 'created_at', seconds: 120 },
       session: {
@@ -141,19 +140,19 @@ browserTest('the form is what the policy allows, and says what is asked', async 
       }
     })
     t.match(
-      JSON.parse(await outcome(page).getByLabel('The session as it was minted').textContent() ?? ''),
+      JSON.parse(await outcome(page).getByLabel('Minted session').textContent() ?? ''),
       { instructions: /customers of Paula & Partners with the app/, tools: [{ name: 'find_order' }] }
     )
 
     await page.getByRole('textbox', { name: 'Turn detection' }).fill('{"type": ')
     await mint(page)
-    await page.getByRole('alert').getByText('Turn detection is not JSON yet.').waitFor()
+    await page.getByRole('alert').getByText('Turn detection is not valid JSON.').waitFor()
     await page.getByRole('button', { name: 'Start over' }).click()
     t.equal(await page.getByLabel('Model').inputValue(), '')
   })
 })
 
-browserTest('a request written by hand goes to the route of the beta too', async (t) => {
+browserTest('a request in JSON can use the route of the beta API', async (t) => {
   await visit(t, await sharedPlayground(), {}, async (page) => {
     await signInAs(page, 'Paula')
     await page.locator('#modes label', { hasText: 'JSON' }).click()
@@ -163,7 +162,7 @@ browserTest('a request written by hand goes to the route of the beta too', async
     await mint(page)
     await outcome(page).getByText('Minted', { exact: true }).waitFor()
     t.match(
-      JSON.parse(await outcome(page).getByLabel('The session as it was minted').textContent() ?? ''),
+      JSON.parse(await outcome(page).getByLabel('Minted session').textContent() ?? ''),
       { model: 'gpt-realtime-2.1', voice: 'verse' }
     )
     await page.getByLabel('Request body').fill('{"voice":"nobody"}')
@@ -172,14 +171,14 @@ browserTest('a request written by hand goes to the route of the beta too', async
   })
 })
 
-browserTest('the secret is counted down to its end, and opens nothing more', async (t) => {
+browserTest('the lifetime of the secret counts down, and then connecting is disabled', async (t) => {
   await visit(t, await sharedPlayground(), {}, async (page) => {
     await page.clock.install()
     await page.reload()
     await signInAs(page, 'Guest')
     await mint(page)
     const timer = outcome(page).getByRole('timer')
-    await timer.getByText(/opens sessions for another (30|29|28) s/).waitFor()
+    await timer.getByText(/valid for another (30|29|28) s/).waitFor()
     await page.clock.fastForward(10_000)
     await timer.getByText(/another (20|19|18|17) s/).waitFor()
     await page.clock.fastForward(25_000)
@@ -192,7 +191,7 @@ browserTest('the secret is counted down to its end, and opens nothing more', asy
   })
 })
 
-browserTest('the secret and the code are copied, and the code mints', async (t) => {
+browserTest('the secret and the code can be copied, and the code mints', async (t) => {
   const { playground } = await sandboxFor(t)
   await visit(t, playground, {}, async (page) => {
     const clipboard = () => page.evaluate('navigator.clipboard.readText()') as Promise<string>
@@ -216,7 +215,7 @@ browserTest('the secret and the code are copied, and the code mints', async (t) 
   })
 })
 
-browserTest('the openai code mints where there is the package', async (t) => {
+browserTest('the openai code mints', async (t) => {
   const { ephemint, identityProvider } = await shared()
   const config = { mintUrl: `${ephemint}/v1`, identityProviderUrl: identityProvider }
   const cases: [way: object, path: string, body: string][] = [

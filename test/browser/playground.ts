@@ -1,16 +1,16 @@
-// What a person does in the playground, named.
+// Steps of a user in the playground.
 
 import type { Page } from 'playwright-core'
 
 export type Who = 'Fred' | 'Paula' | 'Paula, by cookie' | 'Guest' | 'Your own token'
 
-/** Resolves when the form is that of this user. */
+/** Resolves once the form is for this user. */
 export async function signInAs (page: Page, who: Who): Promise<void> {
-  const told = page.waitForResponse(
+  const policyLoaded = page.waitForResponse(
     (response) => response.url().endsWith('/realtime/policy') && response.request().method() === 'GET'
   )
-  await page.locator('#ways label').filter({ hasText: new RegExp(`^${who}(plan|the|presents|of)`) }).click()
-  await told
+  await page.locator('#sign-ins label').filter({ hasText: new RegExp(`^${who}(plan|the|no|from)`) }).click()
+  await policyLoaded
   await page.locator('#mint:enabled').waitFor()
 }
 

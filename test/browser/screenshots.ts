@@ -1,4 +1,4 @@
-// `npm run screenshots`: the pictures of README and docs. Written again when the pages change, and looked at before they are kept.
+// `npm run screenshots`: takes the screenshots of README and docs. Review them before committing.
 
 import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ const PORTS = { ephemint: 8080, ops: 9090, identityProvider: 8101, playground: 8
 const VIEW = { viewport: { width: 1200, height: 820 }, colorScheme: 'light', reducedMotion: 'reduce' } as const
 
 await mkdir(FOLDER, { recursive: true })
-const sandbox = await startSandbox({ ports: PORTS, mintApi: 'auto', real: null, say: () => {} })
+const sandbox = await startSandbox({ ports: PORTS, mintApi: 'auto', real: null, print: () => {} })
 const browser = await launch()
 try {
   await takePlayground(browser, sandbox.playground)

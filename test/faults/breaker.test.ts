@@ -1,4 +1,4 @@
-// An upstream that is down is asked no more than a probe, and one that is back is used without a restart.
+// While upstream is down only probes are sent, and it is used again without a restart.
 // Runs alone: a probe is due by the clock.
 
 import t, { type Test } from 'tap'
@@ -19,20 +19,20 @@ const refused = new ApiError('upstream_unavailable', { reason: 'econnrefused' })
 
 function createTested () {
   const clock = { ms: 0 }
-  const told: string[] = []
+  const logged: string[] = []
   const log = {
-    error: (_facts: object, message: string) => told.push(message),
-    warn: (_facts: object, message: string) => told.push(message)
+    error: (_facts: object, message: string) => logged.push(message),
+    warn: (_facts: object, message: string) => logged.push(message)
   }
   const breaker = createUpstreamBreaker(log as never, () => clock.ms)
   let asked = 0
-  /** By a caller of its own, unless one is named. */
+  /** Each request is of a new caller, unless one is named. */
   const ask = async (outcome: Answer | ApiError | Promise<Answer>, caller = `caller-${asked}`) =>
     breaker.ask(async () => {
       asked++
       return outcome
     }, caller)
-  return { clock, told, ask, asked: () => asked, isOpen: breaker.isOpen }
+  return { clock, logged, ask, asked: () => asked, isOpen: breaker.isOpen }
 }
 
 async function open (ask: (outcome: Answer, caller: string) => Promise<unknown>): Promise<void> {
@@ -43,16 +43,16 @@ function assertShed (t: Test, outcome: unknown): void {
   t.match(outcome, { code: 'upstream_unavailable', reason: 'breaker_open', retryAfterSeconds: 2, mayHaveMinted: false })
 }
 
-t.test('fault 1: an open breaker asks nothing of upstream before it is time to probe', async (t) => {
-  const { clock, told, ask, asked } = createTested()
+t.test('fault 1: an open breaker sends nothing before the probe is due', async (t) => {
+  const { clock, logged, ask, asked } = createTested()
   await open(ask)
   clock.ms = PROBE_AFTER_MS - 1
   assertShed(t, await ask(well))
   t.equal(asked(), FAILURES)
-  t.equal(told.length, 1, 'says so once')
+  t.equal(logged.length, 1, 'says so once')
 })
 
-t.test('fault 1: while a probe is under way, nobody waits for it', async (t) => {
+t.test('fault 1: no request waits for a probe', async (t) => {
   const { clock, ask, asked } = createTested()
   await open(ask)
   clock.ms = PROBE_AFTER_MS
@@ -65,7 +65,7 @@ t.test('fault 1: while a probe is under way, nobody waits for it', async (t) => 
   t.same(await ask(well), well, 'closed by a probe that succeeded')
 })
 
-t.test('fault 1: a probe that fails opens it anew, and for as long', async (t) => {
+t.test('fault 1: a failed probe opens the breaker for the same time again', async (t) => {
   const { clock, ask, asked } = createTested()
   await open(ask)
   clock.ms = PROBE_AFTER_MS
@@ -77,7 +77,7 @@ t.test('fault 1: a probe that fails opens it anew, and for as long', async (t) =
   t.equal(asked(), FAILURES + 2)
 })
 
-t.test('fault 41: a wall clock that is set back or forward neither holds it open nor closes it', async (t) => {
+t.test('fault 41: a step of the wall clock does not affect the breaker', async (t) => {
   const { clock, ask } = createTested()
   const { now } = Date
   let stepMs = 0
@@ -90,7 +90,7 @@ t.test('fault 41: a wall clock that is set back or forward neither holds it open
   t.same(await ask(well), well)
 })
 
-t.test('fault 1: what is not the fault of upstream as a whole does not open it', async (t) => {
+t.test('fault 1: 4xx answers do not open the breaker', async (t) => {
   for (const status of [400, 401, 404, 429]) {
     const { ask, asked } = createTested()
     for (let i = 0; i < 3 * FAILURES; i++) await ask({ ...well, status })
@@ -98,7 +98,7 @@ t.test('fault 1: what is not the fault of upstream as a whole does not open it',
   }
 })
 
-t.test('fault 1: a success in between starts the run of failures anew', async (t) => {
+t.test('fault 1: a success resets the count of failures', async (t) => {
   const { ask, asked } = createTested()
   for (let i = 0; i < FAILURES - 1; i++) await ask(down)
   await ask(well)
@@ -107,23 +107,23 @@ t.test('fault 1: a success in between starts the run of failures anew', async (t
   t.equal(asked(), 2 * FAILURES)
 })
 
-t.test('edge M4: one caller whose requests fail never opens it, however often', async (t) => {
+t.test('edge M4: failures of a single caller never open the breaker', async (t) => {
   const { ask, asked, isOpen } = createTested()
   for (let i = 0; i < 10 * FAILURES; i++) await ask(down, 'poisoned')
   for (let i = 0; i < FAILURES - OF_ONE_CALLER - 1; i++) await ask(down, 'other')
   t.equal(asked(), 11 * FAILURES - OF_ONE_CALLER - 1)
-  t.notOk(isOpen(), 'nor do two')
+  t.notOk(isOpen(), 'nor do those of two')
   t.same(await ask(well, 'third'), well)
 })
 
-t.test('edge M4: several callers whose requests fail open it, each by a few failures', async (t) => {
+t.test('edge M4: a few failures of each of several callers open the breaker', async (t) => {
   const { ask, asked, isOpen } = createTested()
   for (const caller of ['a', 'b', 'c', 'd']) for (let i = 0; i < OF_ONE_CALLER; i++) await ask(down, caller)
   t.ok(isOpen())
   t.equal(asked(), FAILURES)
 })
 
-t.test('edge M4: failures that no request can cause open it, whoever sends them', async (t) => {
+t.test('edge M4: connection failures open the breaker, even those of a single caller', async (t) => {
   const outages = [
     refused, new ApiError('upstream_timeout', { reason: 'connect_timeout' }),
     new ApiError('upstream_error', { reason: 'tls' })
@@ -135,7 +135,7 @@ t.test('edge M4: failures that no request can cause open it, whoever sends them'
     t.equal(asked(), FAILURES)
     clock.ms = PROBE_AFTER_MS
     await ask(well, 'ada')
-    t.notOk(isOpen(), 'and nobody is suspected for it')
+    t.notOk(isOpen(), 'the caller is not blamed')
   }
   for (const reason of ['deadline', 'connection_reset', 'answer_cut', 'unreadable']) {
     const { ask, isOpen } = createTested()
@@ -144,7 +144,7 @@ t.test('edge M4: failures that no request can cause open it, whoever sends them'
   }
 })
 
-t.test('edge M4: a caller whose probe failed does not keep it open for the others', async (t) => {
+t.test('edge M4: a caller whose probe failed does not keep the breaker open for others', async (t) => {
   const { clock, ask, isOpen } = createTested()
   for (let i = 0; i < FAILURES; i++) await ask(refused)
   clock.ms = PROBE_AFTER_MS
@@ -162,7 +162,7 @@ t.test('edge M4: a caller whose probe failed does not keep it open for the other
   t.notOk(isOpen())
 })
 
-t.test('edge M4: where everyone who asks has failed before, they are probed all the same, and rarely', async (t) => {
+t.test('edge M4: if every caller has failed before, their requests are still probes, at a lower rate', async (t) => {
   const { clock, ask, isOpen } = createTested()
   await open(ask)
   clock.ms = 2 * PROBE_AFTER_MS - 1
@@ -175,7 +175,7 @@ t.test('edge M4: where everyone who asks has failed before, they are probed all 
   t.notOk(isOpen())
 })
 
-t.test('edge M4: what was asked before it opened neither closes it nor opens it again', async (t) => {
+t.test('edge M4: requests sent before the breaker opened neither close nor reopen it', async (t) => {
   const { clock, ask, isOpen } = createTested()
   const early = Array.from({ length: 2 * FAILURES }, () => Promise.withResolvers<Answer>())
   const asked = early.map(({ promise }, i) => ask(promise, `early-${i}`))
@@ -190,7 +190,7 @@ t.test('edge M4: what was asked before it opened neither closes it nor opens it 
   t.notOk(isOpen())
 })
 
-t.test('edge M4: a fault of ours ends a probe and says nothing of upstream', async (t) => {
+t.test('edge M4: an internal error ends a probe and does not count against upstream', async (t) => {
   const { clock, ask, isOpen } = createTested()
   await open(ask)
   clock.ms = PROBE_AFTER_MS
@@ -199,7 +199,7 @@ t.test('edge M4: a fault of ours ends a probe and says nothing of upstream', asy
   t.same(await ask(well), well)
 })
 
-t.test('edge M4: a value that upstream answers with 500 to one caller refuses nobody else', async (t) => {
+t.test('edge M4: one caller\'s value that upstream answers with 500 refuses no other caller', async (t) => {
   const app = await startApp(t)
   app.upstream.answer(GA, failure(500))
   for (let i = 0; i < 6; i++) t.equal((await app.mint('client_secrets')).status, 502)
@@ -210,7 +210,7 @@ t.test('edge M4: a value that upstream answers with 500 to one caller refuses no
   )).status, 200)
 })
 
-t.test('fault 1: an upstream that is gone is asked no more, while the service stays ready, then probed, then used again', async (t) => {
+t.test('fault 1: an upstream that is down is only probed, the service stays ready, and mints resume', async (t) => {
   const { app, proxy, upstream } = await startBehindProxy(t)
   await proxy.inject('refuse')
   await until('the breaker to open', async () => {

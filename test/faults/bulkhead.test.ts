@@ -1,4 +1,4 @@
-// Fault 15: a slow upstream holds a bounded number of mints, and nobody else waits for it.
+// Fault 15: a slow upstream holds a bounded number of mints; others do not wait.
 // Runs alone: answers are held to a deadline in milliseconds.
 
 import t from 'tap'
@@ -8,7 +8,7 @@ import { until } from '../support/until.ts'
 const CONCURRENCY = 4
 const AT_ONCE_MS = 100
 
-t.test('fault 15: what is more than UPSTREAM_CONCURRENCY is 503 at once, costs nothing, and the others get their secrets', async (t) => {
+t.test('fault 15: mints beyond UPSTREAM_CONCURRENCY are 503 at once and cost no quota', async (t) => {
   const { app, proxy, upstream } = await startBehindProxy(t, { env: { UPSTREAM_CONCURRENCY: String(CONCURRENCY) } })
   t.equal((await app.mint('client_secrets')).status, 200)
   const before = await remainingOf(app)
@@ -26,7 +26,7 @@ t.test('fault 15: what is more than UPSTREAM_CONCURRENCY is 503 at once, costs n
     t.same(lastDecision(app), { event: 'mint.refused', code: 'overloaded', reason: 'upstream_concurrency' })
   }
   took.sort((a, b) => a - b)
-  // On a machine that others use, too, one of them may be late for reasons that are not ours.
+  // The median, because other load on this machine may delay single requests.
   t.ok(took[Math.floor(took.length / 2)] as number < AT_ONCE_MS, `${took.map(Math.round)} ms`)
   t.same((await Promise.all(held)).map(({ status }) => status), Array(CONCURRENCY).fill(200))
   t.equal(await remainingOf(app), before - CONCURRENCY)

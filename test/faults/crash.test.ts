@@ -1,4 +1,4 @@
-// Attack F5: an error that nobody foresaw ends the process in order, and tells nothing that it knew.
+// Attack F5: an uncaught error drains the process, and its output has no secret.
 // Runs alone: the exit is held to a deadline.
 
 import { readdirSync, readFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ import { until } from '../support/until.ts'
 t.jobs = 3
 t.setTimeout(60_000)
 
-/** Loaded before the service; SIGWINCH is a signal that nothing listens to. */
+/** Preloaded. SIGWINCH has no other listener. */
 const crashBy = (statement: string) => `data:text/javascript,process.on('SIGWINCH', () => { ${statement} })`
 const leaking = 'Object.assign(new Error(process.env.OPENAI_API_KEY), { headers: process.env })'
 
@@ -21,21 +21,21 @@ for (const [name, statement] of [
   ['a rejection', `Promise.reject(${leaking})`],
   ['an exception that is no error', 'throw process.env.OPENAI_API_KEY']
 ] as const) {
-  t.test(`F5: ${name} that nobody catches drains the process, exits with 1, and says no secret`, async (t) => {
+  t.test(`F5: ${name} that is not caught drains the process, exits with 1, and prints no secret`, async (t) => {
     const upstream = await startCountingUpstream(t, 1000)
     const service = await startService(t, { upstreamUrl: upstream.url, args: ['--import', crashBy(statement)] })
     const minting = service.mint()
     await until('the mint to be in flight', () => upstream.asked() === 1)
     service.kill('SIGWINCH')
-    await until('the failure to be told', () => service.log.some(({ msg }) => msg === 'failed'))
+    await until('the failure to be output', () => service.log.some(({ msg }) => msg === 'failed'))
     t.equal((await minting).status, 200, 'what was in flight is finished')
     t.equal((await service.exited).code, 1)
-    const told = service.stderr() + JSON.stringify([service.log, service.audit])
-    for (const secret of [...Object.values(CANARIES), ...upstream.minted]) t.notOk(told.includes(secret))
+    const output = service.stderr() + JSON.stringify([service.log, service.audit])
+    for (const secret of [...Object.values(CANARIES), ...upstream.minted]) t.notOk(output.includes(secret))
   })
 }
 
-t.test('F5: a report of Node.js, where somebody asks for one, has no secret of the environment', async (t) => {
+t.test('F5: a diagnostic report of Node.js has no secret of the environment', async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const folder = t.testdir({})
   const service = await startService(
@@ -49,13 +49,13 @@ t.test('F5: a report of Node.js, where somebody asks for one, has no secret of t
   for (const secret of [...Object.values(CANARIES), ...upstream.minted]) t.notOk(report.includes(secret))
 })
 
-t.test('F5: a second failure while it drains ends it at once', async (t) => {
+t.test('F5: a second failure during the drain exits at once', async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const service = await startService(
     t, { upstreamUrl: upstream.url, env: { DRAIN_SECONDS: '5' }, args: ['--import', crashBy(`throw ${leaking}`)] }
   )
   service.kill('SIGWINCH')
-  await until('the failure to be told', () => service.log.some(({ msg }) => msg === 'failed'))
+  await until('the failure to be output', () => service.log.some(({ msg }) => msg === 'failed'))
   service.kill('SIGWINCH')
   const { code, afterMs } = await service.exited
   t.equal(code, 1)

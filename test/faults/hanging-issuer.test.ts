@@ -1,4 +1,4 @@
-// An issuer that hangs holds up nobody but its own users, whatever is asked of it.
+// An issuer that hangs delays only its own users.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -33,8 +33,10 @@ const KINDS: Record<string, Kind> = {
   },
   'edge M3c: a key set that hangs under 600 tokens with unknown keys a second': {
     entry: (url) => `jwt: { issuer: '${HANGING}', audience: voice, jwks: '${url}' }`,
-    headers: (i) =>
-      ({ authorization: `Bearer ${encode({ alg: 'ES256', kid: `unknown-${i}` })}.${encode({ iss: HANGING, sub: 'u' })}.AAAA` })
+    headers: (i) => {
+      const [header, claims] = [{ alg: 'ES256', kid: `unknown-${i}` }, { iss: HANGING, sub: 'u' }].map(encode)
+      return { authorization: `Bearer ${header}.${claims}.AAAA` }
+    }
   }
 }
 
@@ -86,7 +88,7 @@ async function startChecked (t: Test) {
   return { issuer, ...await serve(t, [{ introspection }, { forward }], { secrets: { CLIENT: CANARIES.TOKEN_SECRET } }) }
 }
 
-t.test('edge M3b: each checker has a bound of its own, and what is beyond it is refused at once', async (t) => {
+t.test('edge M3b: each checker has its own bound, and requests beyond it are refused at once', async (t) => {
   const { issuer, ask } = await startChecked(t)
   const waiting = Array.from({ length: 64 }, (_, i) => ask(bearer(`opaque-${i}`)))
   await until('all of them to be asked about', () => issuer.asked.length === 64)
@@ -99,7 +101,7 @@ t.test('edge M3b: each checker has a bound of its own, and what is beyond it is 
   for (const { status } of await Promise.all([...waiting, other])) t.equal(status, 503)
 })
 
-t.test('edge M3b: one probe, and nobody waits for it', async (t) => {
+t.test('edge M3b: a single probe is sent, and no other request waits for it', async (t) => {
   const { issuer, ask, clock } = await startChecked(t)
   issuer.behave((response) => { response.destroy() })
   for (let i = 0; i < 5; i++) assertUnavailable(t, await ask(bearer(`opaque-${i}`)), 'checker_unreachable')

@@ -14,7 +14,7 @@ import { failure, GA, json, startUpstream } from '../support/upstream.ts'
 
 const OLD = 'sk-old-key'
 const NEW = 'sk-new-key'
-/** These tests wait for a file to be looked at, each for its own. */
+/** These tests wait for file polls, so they run in parallel. */
 t.jobs = 8
 
 async function startWithKeyFile (
@@ -80,7 +80,7 @@ for (const [name, lose] of LOST) {
   })
 }
 
-t.test('fault 44: a new key is used within two seconds, without what ends its line', { buffered: true }, async (t) => {
+t.test('fault 44: a new key is used within two seconds, without its line end', { buffered: true }, async (t) => {
   const { file, key, call, sent } = await startWithKeyFile(t)
   writeFileSync(file, `${NEW}\r\n`)
   const writtenAt = performance.now()
@@ -108,7 +108,7 @@ t.test('fault 44: the header of the scheme carries the new key', { buffered: tru
   await until('the new key', () => key.headers()['api-key'] === NEW)
 })
 
-t.test('fault 44: a mint that is under way ends with the key that it was begun with', { buffered: true }, async (t) => {
+t.test('fault 44: a mint in flight keeps the key that it started with', { buffered: true }, async (t) => {
   const { file, upstream, key, call, sent } = await startWithKeyFile(t)
   let answer = () => {}
   upstream.answer(GA, (received, response) => { answer = () => json(200, {})(received, response) })
@@ -121,7 +121,7 @@ t.test('fault 44: a mint that is under way ends with the key that it was begun w
   t.same(sent(), [`Bearer ${OLD}`])
 })
 
-t.test('fault 11, fault 44: an upstream that rejects the key, which is the one in the file, is asked once, and an alarm is raised', {
+t.test('fault 11, fault 44: a rejected key that is still the one in the file is an alarm without a retry', {
   buffered: true
 }, async (t) => {
   const { upstream, call, sent, alarms } = await startWithKeyFile(t)
@@ -131,7 +131,7 @@ t.test('fault 11, fault 44: an upstream that rejects the key, which is the one i
   t.same(alarms(), ['error: upstream rejects the key'])
 })
 
-t.test('fault 11, fault 44: an upstream that rejects the old key and the new one is asked twice, and an alarm is raised', {
+t.test('fault 11, fault 44: if upstream rejects the old key and the new one, there is one retry and an alarm', {
   buffered: true
 }, async (t) => {
   const { file, upstream, call, sent, alarms } = await startWithKeyFile(t)
@@ -142,7 +142,7 @@ t.test('fault 11, fault 44: an upstream that rejects the old key and the new one
   t.same(alarms(), ['error: upstream rejects the key'])
 })
 
-t.test('fault 11, fault 44: where the old key dies first, the new one is read at once, for everyone whose mint was rejected, and nobody is alarmed', {
+t.test('fault 11, fault 44: a rejected key is replaced at once by the new one in the file, without an alarm', {
   buffered: true
 }, async (t) => {
   const { file, upstream, call, sent, alarms } = await startWithKeyFile(t)
@@ -165,7 +165,7 @@ t.test('fault 44: an empty file at the time of a rejection keeps the old key', {
   t.match(alarms(), [/the old key stays/, /upstream rejects the key/])
 })
 
-t.test('fault 44: half a key is given time to be written to its end', { buffered: true }, async (t) => {
+t.test('fault 44: a half-written key file is not used', { buffered: true }, async (t) => {
   const { file, key } = await startWithKeyFile(t)
   const seen = new Set<unknown>()
   const looking = setInterval(() => seen.add(key.headers().authorization), 20)

@@ -1,4 +1,4 @@
-// What cannot be served in time is told so at once: too many at a time, a loop that lags, a heap that is nearly full.
+// Load is shed at once: too many requests, a lagging event loop, a nearly full heap.
 // Runs alone: it measures the lag of the event loop.
 
 import { once } from 'node:events'
@@ -16,7 +16,7 @@ import { until } from '../support/until.ts'
 
 t.setTimeout(60_000)
 
-/** More than the kernel takes of an answer that is not read. */
+/** More than the kernel buffers of an unread answer. */
 const BIG_BYTES = 32 * 1024 * 1024
 
 async function startBounded (t: Test, maxInFlight: number) {
@@ -46,7 +46,7 @@ async function startBounded (t: Test, maxInFlight: number) {
   return { get, open, server: app.server, reasons, waiting }
 }
 
-t.test('edge H1a: answers that nobody reads take no place from others', async (t) => {
+t.test('edge H1a: unread answers take no place from other requests', async (t) => {
   const { get, open, server } = await startBounded(t, 2)
   const answered: ServerResponse[] = []
   server.on('request', (_request, response) => answered.push(response))
@@ -62,7 +62,7 @@ t.test('edge H1a: answers that nobody reads take no place from others', async (t
   )
 })
 
-t.test('edge M3a: bodies that are still coming take no place from others', async (t) => {
+t.test('edge M3a: unfinished bodies take no place from other requests', async (t) => {
   const { get, open, server } = await startBounded(t, 2)
   let asked = 0
   server.on('request', () => { asked++ })
@@ -73,7 +73,7 @@ t.test('edge M3a: bodies that are still coming take no place from others', async
   for (let i = 0; i < 20; i++) t.equal((await get('/')).status, 200)
 })
 
-t.test('fault 15, fault 38: more requests at a time than the bound are 503 at once, and health is not among them', async (t) => {
+t.test('fault 15, fault 38: requests beyond the bound are 503 at once, health checks excepted', async (t) => {
   const { get, reasons, waiting } = await startBounded(t, 2)
   const held = [get('/held'), get('/held')]
   await until('the bound', () => waiting.length === 2)
@@ -88,7 +88,7 @@ t.test('fault 15, fault 38: more requests at a time than the bound are 503 at on
   t.equal((await get('/')).status, 200)
 })
 
-t.test('fault 31, fault 48: whoever hangs up is counted no more', async (t) => {
+t.test('fault 31, fault 48: a client that hangs up no longer counts', async (t) => {
   const { get, waiting } = await startBounded(t, 2)
   const leaving = new AbortController()
   const held = [get('/held', leaving), get('/held', leaving)]
@@ -98,7 +98,7 @@ t.test('fault 31, fault 48: whoever hangs up is counted no more', async (t) => {
   await until('room', async () => (await get('/')).status === 200)
 })
 
-t.test('fault 37: a loop that lags sheds load, and serves again when it no longer does', async (t) => {
+t.test('fault 37: load is shed while the event loop lags, and served afterwards', async (t) => {
   const { get, reasons } = await startBounded(t, 100)
   t.equal((await get('/')).status, 200)
   await until('load to be shed', async () => {
@@ -114,7 +114,7 @@ function block (ms: number): void {
   while (performance.now() < endsAt);
 }
 
-t.test('fault 38: a heap that is nearly full sheds load, and serves again when it is not', async (t) => {
+t.test('fault 38: load is shed while the heap is nearly full, and served afterwards', async (t) => {
   const { getHeapStatistics } = v8
   let share = 0.9
   t.intercept(v8, 'getHeapStatistics', {
@@ -130,7 +130,7 @@ t.test('fault 38: a heap that is nearly full sheds load, and serves again when i
   await until('service', async () => (await get('/')).status === 200)
 })
 
-t.test('fault 38: with a heap of 64 MB, a flood is answered, and the process lives', async (t) => {
+t.test('fault 38: with a heap of 64 MB a flood is answered and the process lives', async (t) => {
   const upstream = await startCountingUpstream(t, 20)
   const service = await startService(
     t, { upstreamUrl: upstream.url, args: ['--max-old-space-size=64'], env: { LOG_LEVEL: 'warn' } }

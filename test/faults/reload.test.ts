@@ -1,4 +1,4 @@
-// Fault 43: the policy file changes under a running service: it is taken over whole, or not at all.
+// Fault 43: the policy file changes while the service runs. It is reloaded as a whole or not at all.
 // Runs alone: a new file is due within seconds.
 
 import { execFileSync } from 'node:child_process'
@@ -14,12 +14,12 @@ import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { keepLines } from '../support/lines.ts'
 import { until } from '../support/until.ts'
 
-/** The same policy, but for a name that shows which one is in force. */
+/** The same policy under another name, to see which one is in force. */
 const named = (name: string) => POLICY.replace('name: pro', `name: ${name}`)
 const FIRST = named('first')
 const SECOND = named('second')
 const WITHIN_MS = 8000
-/** These tests wait for a file to be looked at, each for its own. */
+/** These tests wait for file polls, so they run in parallel. */
 t.jobs = 8
 
 async function startReloading (t: Test, { text = FIRST, file }: { text?: string, file?: string } = {}) {
@@ -56,7 +56,7 @@ const BAD: [name: string, spoil: (path: string) => void][] = [
 ]
 
 for (const [name, spoil] of BAD) {
-  t.test(`fault 43: a file that ${name} is refused loudly and once, and the last good one stays until there is another`, {
+  t.test(`fault 43: a file that ${name} is logged once as an error, and the last good one stays in force`, {
     buffered: true
   }, async (t) => {
     const { path, rulebook, inForce, log, taken } = await startReloading(t)
@@ -75,7 +75,7 @@ for (const [name, spoil] of BAD) {
   })
 }
 
-t.test('fault 43: every problem of a refused file is told, and no value of it', { buffered: true }, async (t) => {
+t.test('fault 43: every problem of a refused file is reported without its values', { buffered: true }, async (t) => {
   const { path, rulebook, log } = await startReloading(t)
   writeFileSync(path, SECOND.replace('when:', 'whem:').replace('limits:', 'secrets: hunter2\n    limits:'))
   await until('the refusal', () => rulebook.failedReloads() === 1, WITHIN_MS)
@@ -83,7 +83,7 @@ t.test('fault 43: every problem of a refused file is told, and no value of it', 
   t.notMatch(JSON.stringify(log()), /hunter2/)
 })
 
-t.test('fault 43: a good file is taken over within seconds', { buffered: true }, async (t) => {
+t.test('fault 43: a valid file is in force within seconds', { buffered: true }, async (t) => {
   const { path, rulebook, taken } = await startReloading(t)
   const before = rulebook.current()
   writeFileSync(path, SECOND)
@@ -91,7 +91,7 @@ t.test('fault 43: a good file is taken over within seconds', { buffered: true },
   t.equal(before.policies.policies.at(-1)?.name, 'first', 'a request that has begun goes on with what it began with')
 })
 
-t.test('fault 43: a file that is renamed into place is taken over', { buffered: true }, async (t) => {
+t.test('fault 43: a file that is renamed into place is reloaded', { buffered: true }, async (t) => {
   const { path, taken } = await startReloading(t)
   writeFileSync(`${path}.new`, SECOND)
   renameSync(`${path}.new`, path)
@@ -110,14 +110,14 @@ t.test('fault 43: a symlink that is swapped, as Kubernetes does, is followed', {
   t.equal(rulebook.failedReloads(), 0)
 })
 
-t.test('fault 43: a file that is written piece by piece is looked at when it stands still', {
+t.test('fault 43: a file that is written piece by piece is read once it no longer changes', {
   buffered: true
 }, async (t) => {
   const { path, rulebook, inForce, taken } = await startReloading(t)
   writeFileSync(path, '')
   const pieces = SECOND.match(/[^]{1,80}/g) as string[]
   const seen = new Set<unknown>()
-  // Faster than it is looked at, so that it never looks the same twice before it is whole.
+  // Faster than the polls, so that no two polls see the same content before it is complete.
   const writing = setInterval(() => {
     seen.add(inForce())
     const piece = pieces.shift()
@@ -131,7 +131,7 @@ t.test('fault 43: a file that is written piece by piece is looked at when it sta
   await taken('second')
 })
 
-t.test('fault 43: a file that is cut off where it still makes sense is given time to be written to its end', {
+t.test('fault 43: a half-written file that is valid is not used', {
   buffered: true
 }, async (t) => {
   const { path, rulebook, inForce, taken } = await startReloading(t)
@@ -144,7 +144,7 @@ t.test('fault 43: a file that is cut off where it still makes sense is given tim
   t.equal(rulebook.failedReloads(), 0)
 })
 
-t.test('fault 43: a file that is touched, or changed and changed back, is no new policy', {
+t.test('fault 43: a file that is touched, or changed and changed back, is not reloaded', {
   buffered: true
 }, async (t) => {
   const { path, rulebook, taken } = await startReloading(t)
@@ -166,7 +166,7 @@ function twoLooks (): () => boolean {
 
 const withJwks = (text: string, jwks: string) => text.replace(/secret_env: \w+/, `jwks: '${jwks}'`)
 
-t.test('fault 43: keys that were fetched are kept, and the issuer need not be there', { buffered: true }, async (t) => {
+t.test('fault 43: a reload keeps fetched keys and does not need the issuer', { buffered: true }, async (t) => {
   const { issuer, key } = await startIssuer(t)
   const { path, rulebook, taken } = await startReloading(t, { text: withJwks(FIRST, `${issuer.url}/jwks`) })
   const asked = issuer.asked.length
@@ -179,7 +179,7 @@ t.test('fault 43: keys that were fetched are kept, and the issuer need not be th
   t.ok(key)
 })
 
-t.test('fault 43: keys of a new issuer are there before its file is in force', { buffered: true }, async (t) => {
+t.test('fault 43: the keys of a new issuer are fetched before its file is in force', { buffered: true }, async (t) => {
   const { issuer } = await startIssuer(t)
   const { path, rulebook, taken } = await startReloading(t)
   writeFileSync(path, withJwks(SECOND, `${issuer.url}/jwks`))

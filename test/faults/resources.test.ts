@@ -1,4 +1,4 @@
-// Faults 37, 39 to 41, 43, 47: a system that has run out of something, or allows less than one is used to.
+// Faults 37, 39 to 41, 43, 47: scarce resources and missing rights.
 // Runs alone: answers are held to a deadline in milliseconds.
 
 import { spawnSync } from 'node:child_process'
@@ -17,11 +17,11 @@ t.setTimeout(60_000)
 const UNLIMITED = POLICY.replace(/limits: .*/, 'limits: none')
 const NOBODY = 65_534
 const LIMIT = 60
-/** Root reads everything: what is not allowed shows only as somebody else. */
+/** Root may read everything, so rights are tested as another user. */
 const isRoot = process.getuid?.() === 0
 const asNobody = isRoot ? { uid: NOBODY, gid: NOBODY } : {}
 
-t.test('fault 39: without file descriptors nothing crashes, and when there are some again, it serves', {
+t.test('fault 39: running out of file descriptors crashes nothing, and it serves again afterwards', {
   buffered: true
 }, async (t) => {
   const upstream = await startCountingUpstream(t, 20)
@@ -39,7 +39,7 @@ t.test('fault 39: without file descriptors nothing crashes, and when there are s
   t.notMatch(service.stderr(), /EMFILE/)
 })
 
-/** Connected or not: there may be nobody to accept it. */
+/** May stay unaccepted. */
 async function openSocket (t: Test, port: number): Promise<Socket> {
   const socket = connect(port, '127.0.0.1')
   t.teardown(() => socket.destroy())
@@ -51,7 +51,7 @@ async function openSocket (t: Test, port: number): Promise<Socket> {
   return socket
 }
 
-t.test('fault 47: as nobody, with no home, no folder for temporary files and none to write to, it starts and serves', {
+t.test('fault 47: as the user nobody, without a home and a writable folder, it starts and serves', {
   buffered: true
 }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
@@ -66,14 +66,14 @@ t.test('fault 47: as nobody, with no home, no folder for temporary files and non
   t.equal((await service.exited).code, 0)
 })
 
-/** A view of the system of its own, in which nothing can be written and there is no /proc. */
+/** A mount namespace that is read-only and has no /proc. */
 const BARE = [
   'unshare', '--mount', 'sh', '-c', 'mount --bind / / && mount -o remount,ro,bind / && umount -l /proc && exec "$@"',
   'sh'
 ]
 const isAllowed = spawnSync(BARE[0] as string, [...BARE.slice(1), 'true']).status === 0
 
-t.test('fault 47: with a root that is read-only and without /proc, it starts and serves', {
+t.test('fault 47: with a read-only root and without /proc it starts and serves', {
   buffered: true, skip: isAllowed ? false : 'this user may not mount'
 }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
@@ -85,7 +85,7 @@ t.test('fault 47: with a root that is read-only and without /proc, it starts and
   )
   t.equal((await fetch(`${opsUrl}/metrics`)).status, 200)
   t.equal((await service.mint()).status, 200)
-  // Whatever looks after the process looks after it once a second.
+  // Periodic checks of the process run every second.
   const startedAt = performance.now()
   await until('two looks', () => performance.now() - startedAt > 2200)
   t.equal((await service.mint()).status, 200)
@@ -93,7 +93,7 @@ t.test('fault 47: with a root that is read-only and without /proc, it starts and
   t.equal((await service.exited).code, 0)
 })
 
-t.test('fault 43: a policy file that may not be read any more keeps the last good one', {
+t.test('fault 43: a policy file that is no longer readable keeps the last good one', {
   buffered: true
 }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
@@ -110,14 +110,14 @@ t.test('fault 43: a policy file that may not be read any more keeps the last goo
   await until('the file to be taken over', () => service.log.some(({ msg }) => msg === 'policy file reloaded'))
 })
 
-/** In a folder that everybody may enter. */
+/** In a folder that any user may enter. */
 function readable (t: Test, text: string): string {
   const folder = t.testdir({ 'ephemint.yaml': text })
   chmodSync(folder, 0o755)
   return `${folder}/ephemint.yaml`
 }
 
-t.test('fault 37: a loop that was blocked beyond the deadline answers once, and goes on', {
+t.test('fault 37: after the event loop was blocked beyond the deadline, each request is answered once', {
   buffered: false
 }, async (t) => {
   const { app, proxy, upstream } = await startBehindProxy(t, { env: { UPSTREAM_TIMEOUT_MS: '500' } })
@@ -138,18 +138,18 @@ t.test('fault 37: a loop that was blocked beyond the deadline answers once, and 
   await until('service', async () => (await app.mint('client_secrets')).status === 200)
 })
 
-t.test('fault 40: with a tenth of a processor it is slower, refuses no good token for it, and stays ready', {
+t.test('fault 40: with a tenth of a CPU it is slower, refuses no valid token, and stays ready', {
   buffered: true
 }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const service = await startService(t, { upstreamUrl: upstream.url })
-  // What a quota of the processor does: 10 ms of every 100.
+  // As a CPU quota of 10 ms in every 100.
   const stopping = setInterval(() => {
     service.kill('SIGCONT')
     setTimeout(() => service.kill('SIGSTOP'), 10)
   }, 100)
   t.teardown(() => clearInterval(stopping))
-  // Within the tolerance of clocks, and not by much.
+  // Just within the clock tolerance.
   const authorization = `Bearer ${await tokenOf({ exp: Math.floor(Date.now() / 1000) - 15 })}`
   const answers = await Promise.all(Array.from({ length: 10 }, () => service.mint({ headers: { authorization } })))
   t.same(answers.map(({ status }) => status), Array(10).fill(200))
@@ -162,7 +162,7 @@ t.test('fault 40: with a tenth of a processor it is slower, refuses no good toke
 })
 
 for (const minutes of [10, -10]) {
-  t.test(`fault 41: a clock that is set by ${minutes} minutes in the middle of a mint neither ends it nor holds it`, {
+  t.test(`fault 41: a clock that is set by ${minutes} minutes during a mint neither ends nor delays it`, {
     buffered: false
   }, async (t) => {
     const { app, proxy, upstream } = await startBehindProxy(t, { env: { UPSTREAM_TIMEOUT_MS: '1000' } })

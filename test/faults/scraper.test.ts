@@ -1,4 +1,4 @@
-// Fault 46: whoever reads the metrics is slow, or asks far too often.
+// Fault 46: a metrics scraper that is slow or too frequent.
 // Runs alone: answers are held to a deadline in milliseconds.
 
 import { once } from 'node:events'
@@ -11,7 +11,7 @@ import { until } from '../support/until.ts'
 
 const WITHIN_MS = 1000
 
-t.test('fault 46: a scraper that floods and one that does not read cost no mint', async (t) => {
+t.test('fault 46: a scraper that floods and one that does not read delay no mint', async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const service = await startService(t, {
     upstreamUrl: upstream.url,

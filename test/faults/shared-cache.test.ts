@@ -1,4 +1,4 @@
-// Attack G20: a shared cache in front that ignores `no-store`, and two users behind it.
+// Attack G20: two users behind a shared cache that ignores `no-store`.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -10,6 +10,7 @@ import { program } from '../support/programs.ts'
 import { until } from '../support/until.ts'
 
 const nginx = program(['nginx'], 'nginx')
+const TEMPORARY = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
 
 const configFor = (folder: string, port: number, behind: number) => `
 daemon off; pid ${folder}/pid; error_log ${folder}/error.log;
@@ -17,7 +18,7 @@ events {}
 http {
   access_log off;
   proxy_cache_path ${folder}/cache keys_zone=all:1m;
-  ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')}
+  ${TEMPORARY.map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')}
   server {
     listen 127.0.0.1:${port};
     location / {
@@ -30,7 +31,7 @@ http {
 }
 `
 
-t.test('G20: a mint is a POST alone, and says that it is to be kept by nobody and is for one caller', async (t) => {
+t.test('G20: a mint is only a POST, with no-store and Vary', async (t) => {
   const app = await startApp(t)
   const { headers } = await app.mint('client_secrets')
   t.equal(headers.get('cache-control'), 'no-store')
@@ -40,7 +41,7 @@ t.test('G20: a mint is a POST alone, and says that it is to be kept by nobody an
   )).status, 405)
 })
 
-t.test('G20: nobody gets another one\'s secret out of it', { skip: nginx.skip }, async (t) => {
+t.test('G20: no user gets another user\'s secret from the cache', { skip: nginx.skip }, async (t) => {
   const app = await startApp(t)
   const free = createServer().listen(0, '127.0.0.1')
   await once(free, 'listening')

@@ -1,8 +1,9 @@
-// Faults 34 to 36, 42: what an operator, a shell or a kernel tells the process.
+// Faults 33 to 36, 42, 43: signals, and configurations that stop the start.
 // Runs alone: the exit is held to a deadline.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
+import { CALLERS } from '../support/app.ts'
 import { startCountingUpstream } from '../support/counting.ts'
 import { startFaultProxy } from '../support/fault-proxy.ts'
 import { spawnService, startService, tokenOf } from '../support/service.ts'
@@ -12,7 +13,7 @@ import { startUpstream } from '../support/upstream.ts'
 t.jobs = 3
 t.setTimeout(60_000)
 
-t.test('fault 42: a configuration that cannot work ends the start, naming every problem and no value', {
+t.test('fault 42: an invalid environment stops the start and reports every problem without values', {
   buffered: true
 }, async (t) => {
   const env = { PORT: 'hunter3', OPENAI_MINT_API: 'hunter4', NODE_TLS_REJECT_UNAUTHORIZED: '0' }
@@ -25,7 +26,7 @@ t.test('fault 42: a configuration that cannot work ends the start, naming every 
   t.equal(service.log.length, 0)
 })
 
-t.test('fault 42: a policy file that cannot work ends the start, naming every problem', {
+t.test('fault 42: an invalid policy file stops the start and reports every problem', {
   buffered: true
 }, async (t) => {
   const service = await spawnService(
@@ -37,7 +38,7 @@ t.test('fault 42: a policy file that cannot work ends the start, naming every pr
 })
 
 for (const [first, second] of [['SIGTERM', 'SIGINT'], ['SIGINT', 'SIGTERM'], ['SIGTERM', 'SIGTERM']] as const) {
-  t.test(`fault 34: ${first}, then ${second}, exits at once, although a mint is in flight`, {
+  t.test(`fault 34: ${first}, then ${second}, exits at once, even with a mint in flight`, {
     buffered: true
   }, async (t) => {
     const upstream = await startUpstream(t)
@@ -56,7 +57,7 @@ for (const [first, second] of [['SIGTERM', 'SIGINT'], ['SIGINT', 'SIGTERM'], ['S
   })
 }
 
-t.test('fault 34: what was audited is in the file when a second signal ends the process', {
+t.test('fault 34: audit lines are in the file when a second signal ends the process', {
   buffered: true
 }, async (t) => {
   const upstream = await startUpstream(t)
@@ -88,7 +89,9 @@ t.test('fault 36: the same signals before it listens end nothing either', { buff
   // The start waits for the issuer's keys.
   const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: 1 })
   await proxy.inject('hang')
-  const policy = `callers: [{ jwt: { issuer: 'http://${proxy.host}/', audience: a } }]\npolicies: [{ name: any, when: any, limits: none, realtime: {} }]\n`
+  const policy = `callers: [{ jwt: { issuer: 'http://${proxy.host}/', audience: a } }]
+policies: [{ name: any, when: any, limits: none, realtime: {} }]
+`
   const service = await spawnService(t, { upstreamUrl: upstream.url, policy })
   await until('the question for keys', () => proxy.exchanges() > 0)
   for (const signal of ['SIGHUP', 'SIGUSR1'] as const) service.kill(signal)
@@ -97,7 +100,7 @@ t.test('fault 36: the same signals before it listens end nothing either', { buff
   t.equal(service.stderr(), '')
 })
 
-t.test('fault 33: a stop while it still waits for its upstream finishes what has begun', {
+t.test('fault 33: a stop while a mint waits for upstream finishes the mint', {
   buffered: true
 }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
@@ -111,7 +114,7 @@ t.test('fault 33: a stop while it still waits for its upstream finishes what has
   t.equal((await service.exited).code, 0)
 })
 
-t.test('fault 35: after SIGKILL it starts clean, and the half line that was left is not in the way', {
+t.test('fault 35: after SIGKILL it starts again, and a half-written audit line does no harm', {
   buffered: true
 }, async (t) => {
   const upstream = await startUpstream(t)
@@ -132,7 +135,7 @@ t.test('fault 35: after SIGKILL it starts clean, and the half line that was left
 t.test('fault 43: the limits of a caller survive a reload', { buffered: true }, async (t) => {
   const upstream = await startUpstream(t)
   const policy = (name: string) =>
-    `callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET } }]\npolicies: [{ name: ${name}, when: any, limits: { day: 2 }, realtime: {} }]\n`
+    `${CALLERS}\npolicies: [{ name: ${name}, when: any, limits: { day: 2 }, realtime: {} }]\n`
   const service = await startService(t, { upstreamUrl: upstream.url, policy: policy('first') })
   t.equal((await service.mint()).status, 200)
   writeFileSync(service.policyFile, policy('second'))

@@ -9,9 +9,9 @@ import { until } from '../support/until.ts'
 
 t.jobs = 4
 
-/** The real values are looked at; waiting for them would take a quarter of a minute. */
+/** Shorter than the real timeouts, which one test reads. */
 const SHORT = { headersTimeout: 400, requestTimeout: 900 }
-/** Sooner than by the real ones, however busy the machine. */
+/** Well below the real timeouts. */
 const CLOSED_WITHIN_MS = 9000
 
 async function startShort (t: Test): Promise<App> {
@@ -30,7 +30,7 @@ async function open (t: Test, { port }: App): Promise<Socket & { received: () =>
   return Object.assign(socket, { received: () => received })
 }
 
-/** Byte by byte, for as long as the other side takes them. */
+/** Writes byte by byte until the other side closes. */
 function drip (t: Test, socket: Socket, text: string): void {
   let next = 0
   const timer = setInterval(() => {
@@ -65,14 +65,14 @@ t.test('B9: headers that drip in are closed, and a good client is served meanwhi
   t.equal((await app.mint('client_secrets')).status, 200)
 })
 
-t.test('B9: a connection that says nothing is closed', { buffered: true }, async (t) => {
+t.test('B9: a silent connection is closed', { buffered: true }, async (t) => {
   const app = await startShort(t)
   const silent = await open(t, app)
   await until('the connection to be closed', () => silent.readableEnded || silent.destroyed, CLOSED_WITHIN_MS)
   t.match(silent.received(), /^(HTTP\/1.1 408 [^]*)?$/)
 })
 
-t.test('B9: a body that drips in is closed, whoever sends it, and nothing is minted', { buffered: true }, async (t) => {
+t.test('B9: a body that drips in is closed, for any caller, and nothing is minted', { buffered: true }, async (t) => {
   const app = await startShort(t)
   const [caller, nobody] = await Promise.all([open(t, app), open(t, app)])
   for (const [slow, authorization] of [
@@ -87,7 +87,7 @@ t.test('B9: a body that drips in is closed, whoever sends it, and nothing is min
   t.equal(app.upstream.requests.length, 1)
 })
 
-t.test('B9: whoever is told to go and stays is cut off', { buffered: true }, async (t) => {
+t.test('B9: a client that stays after Connection: close is cut off', { buffered: true }, async (t) => {
   const app = await startShort(t)
   const stays = connect({ port: app.port, host: '127.0.0.1', allowHalfOpen: true })
   t.teardown(() => stays.destroy())
@@ -100,7 +100,7 @@ t.test('B9: whoever is told to go and stays is cut off', { buffered: true }, asy
   }), CLOSED_WITHIN_MS)
 })
 
-t.test('fault 32: a client that closes its half of the connection has left, and is held for nothing', {
+t.test('fault 32: a client that closes its half of the connection has left and takes no place', {
   buffered: true
 }, async (t) => {
   const app = await startApp(t)
@@ -114,7 +114,7 @@ t.test('fault 32: a client that closes its half of the connection has left, and 
     expected.join() === events.join()), events.join())
 })
 
-t.test('fault 32: a client that does not read its answers costs no more than its connection', {
+t.test('fault 32: a client that does not read its answers costs only its connection', {
   buffered: true
 }, async (t) => {
   const app = await startApp(t)
@@ -122,6 +122,6 @@ t.test('fault 32: a client that does not read its answers costs no more than its
   deaf.pause()
   deaf.write('GET /livez HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(20_000))
   t.equal((await app.mint('client_secrets')).status, 200)
-  // Node.js reads no further request of a connection whose answers are not taken.
+  // Node.js reads no further request from a connection with unread answers.
   t.ok(process.memoryUsage().arrayBuffers < 64 * 1024 * 1024)
 })

@@ -1,4 +1,4 @@
-// Fault 4, attack G4: an upstream that cannot prove who it is never sees the key.
+// Fault 4, attack G4: an upstream without a valid certificate never gets the key.
 
 import { once } from 'node:events'
 import { createServer, type ServerOptions } from 'node:https'
@@ -12,12 +12,12 @@ import { createAuthority } from '../support/certificate.ts'
 import { startFaultProxy } from '../support/fault-proxy.ts'
 
 const authority = createAuthority()
-const stranger = createAuthority('Somebody Else')
+const stranger = createAuthority('Other Authority')
 const before = getCACertificates()
 setDefaultCACertificates([authority.cert])
 t.teardown(() => setDefaultCACertificates(before))
 
-/** An upstream that hands a secret to whoever gets as far as asking. */
+/** An upstream that mints for every request that gets past TLS. */
 async function startTlsUpstream (t: Test, options: ServerOptions) {
   const asked: string[] = []
   const server = createServer(options, (request, response) => {
@@ -41,7 +41,7 @@ const REFUSED: [name: string, options: ServerOptions][] = [
   ['has expired', authority.issue({ notAfter: new Date(Date.now() - 60_000) })],
   ['is not valid yet', authority.issue({ notAfter: new Date(Date.now() + 3 * 86_400_000) })],
   ['names another host', authority.issue({ name: 'upstream.example.com' })],
-  ['is signed by a stranger', stranger.issue()],
+  ['is signed by an unknown authority', stranger.issue()],
   ['signed itself', { cert: stranger.cert, key: stranger.key }],
   [
     'speaks TLS 1.1 at most',
@@ -49,7 +49,7 @@ const REFUSED: [name: string, options: ServerOptions][] = [
   ]
 ].map(([name, options]) => [name as string, options as ServerOptions])
 
-t.test('G4: a certificate that is not checked is not allowed at start', async (t) => {
+t.test('G4: turned-off certificate checks stop the start', async (t) => {
   t.throws(
     () => readConfig({ ...CANARIES, NODE_TLS_REJECT_UNAUTHORIZED: '0' }),
     { message: /NODE_TLS_REJECT_UNAUTHORIZED must not be 0/ }
@@ -57,7 +57,7 @@ t.test('G4: a certificate that is not checked is not allowed at start', async (t
 })
 
 for (const [name, options] of REFUSED) {
-  t.test(`G4, fault 4: an upstream that ${name} is 502 without a retry, nothing was sent, and it is asked once it proves who it is`, async (t) => {
+  t.test(`G4, fault 4: an upstream that ${name} is 502, unasked until its certificate is valid`, async (t) => {
     const { asked, server, proxy, url } = await startTlsUpstream(t, options)
     const app = await startApp(t, { env: { OPENAI_BASE_URL: url } })
     const remaining = await remainingOf(app)
@@ -74,14 +74,14 @@ for (const [name, options] of REFUSED) {
   })
 }
 
-t.test('G4: an upstream whose certificate holds is asked', async (t) => {
+t.test('G4: an upstream with a valid certificate gets the request', async (t) => {
   const { asked, url } = await startTlsUpstream(t, authority.issue())
   const app = await startApp(t, { env: { OPENAI_BASE_URL: url } })
   t.equal((await app.mint('client_secrets')).status, 200)
   t.equal(asked.at(-1), `Bearer ${CANARIES.OPENAI_API_KEY}`)
 })
 
-t.test('fault 7: a connection that is reset while TLS is agreed on is retried once', async (t) => {
+t.test('fault 7: a connection that is reset during the TLS handshake is retried once', async (t) => {
   const { proxy, url } = await startTlsUpstream(t, authority.issue())
   const app = await startApp(t, { env: { OPENAI_BASE_URL: url } })
   await proxy.inject('reset', 1)

@@ -6,7 +6,7 @@ import { createLogger } from '../../src/records/log.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
 import { openapiDocument } from '../../src/reference/document.ts'
 import { barriersOf, browserTest } from '../browser/chromium.ts'
-import { visit } from '../browser/harness.ts'
+import { visit } from '../browser/sandbox.ts'
 import { startApp } from '../support/app.ts'
 import { keepLines } from '../support/lines.ts'
 

@@ -107,10 +107,12 @@ t.test('fault 42: a policy file with every feature loads', async (t) => {
   ), [
     ['suspended', null, true, []],
     [
-      'pro', { caller: { minute: 10, day: 500 }, total: { day: 20000 }, callSeconds: { caller: {}, total: {} } }, false,
+      'pro',
+      { caller: { minute: 10, day: 500 }, total: { day: 20000 }, callSeconds: { caller: {}, total: {} } },
+      false,
       ['realtime', 'transcription', 'translation']
     ],
-    ['trial', { caller: { day: 2 }, total: {} }, false, ['realtime']]
+    ['trial', { caller: { day: 2 }, total: {}, callSeconds: { caller: {}, total: {} } }, false, ['realtime']]
   ])
   const claims = { plan: 'team', app_metadata: { beta: true, name: 'Ada' }, org: { name: 'Acme' } }
   const policy = policies && selectPolicy(policies, callerOf(claims), '')

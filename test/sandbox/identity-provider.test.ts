@@ -2,24 +2,24 @@ import { createRemoteJWKSet, jwtVerify } from 'jose'
 import t from 'tap'
 import { startIdentityProvider } from '../../src/sandbox/identity-provider.ts'
 
-t.test('nobody gets a token in the name of nobody', async (t) => {
+t.test('an unknown user gets no token', async (t) => {
   const { issuer, close } = await startIdentityProvider()
   t.teardown(close)
   for (const query of ['', '?user=mallory', '?user=fred&user=paula']) {
     const response = await fetch(`${issuer}/token${query}`)
     t.equal(response.status, 404)
-    t.match(await response.text(), /Nobody/)
+    t.match(await response.text(), /No such user/)
   }
 })
 
-t.test('a token of one identity provider is nothing to the next', async (t) => {
+t.test('a token of another identity provider does not verify', async (t) => {
   const [first, second] = [await startIdentityProvider(), await startIdentityProvider()]
   t.teardown(() => Promise.all([first.close(), second.close()]))
   const token = await (await fetch(`${first.issuer}/token?user=fred`)).text()
   await t.rejects(jwtVerify(token, createRemoteJWKSet(new URL(`${second.issuer}/jwks`))))
 })
 
-t.test('a token verifies against what discovery names, and says who and on which plan', async (t) => {
+t.test('a token verifies with the keys that discovery names, and has the user and the plan as claims', async (t) => {
   const { issuer, close } = await startIdentityProvider()
   t.teardown(close)
   const discovery: any = await (await fetch(`${issuer}/.well-known/openid-configuration`)).json()
@@ -35,7 +35,7 @@ t.test('a token verifies against what discovery names, and says who and on which
   t.equal(payload.exp! - payload.iat!, 3600)
 })
 
-t.test('a user is found by plan too, and any page may ask who there is', async (t) => {
+t.test('a user can be named by plan, and any origin may list the users', async (t) => {
   const { issuer, close } = await startIdentityProvider()
   t.teardown(close)
   t.equal(await subjectOf(`${issuer}/token?user=free`), 'fred')
@@ -44,7 +44,7 @@ t.test('a user is found by plan too, and any page may ask who there is', async (
   t.match(await users.json(), [{ sub: 'fred', plan: 'free' }, { sub: 'paula', plan: 'pro' }])
 })
 
-t.test('an opaque token is told about to who knows the secret, and to nobody else', async (t) => {
+t.test('an opaque token is introspected with the client secret only', async (t) => {
   const { issuer, introspectionSecret, close } = await startIdentityProvider()
   t.teardown(close)
   const token = await (await fetch(`${issuer}/token?user=paula&form=opaque`)).text()
@@ -63,7 +63,7 @@ t.test('an opaque token is told about to who knows the secret, and to nobody els
   t.match((await introspect(introspectionSecret, token)).body, { active: true, sub: 'paula', plan: 'pro' })
 })
 
-t.test('a session is a cookie that no script reads; without it nobody is signed in', async (t) => {
+t.test('a session is an HttpOnly cookie, and without it the profile is 401', async (t) => {
   const { issuer, close } = await startIdentityProvider()
   t.teardown(close)
   const me = async (cookie: string) => {
@@ -72,7 +72,7 @@ t.test('a session is a cookie that no script reads; without it nobody is signed 
   }
   for (const cookie of ['', 'sid=', 'sid=0123', 'other=1']) t.equal((await me(cookie)).status, 401, cookie)
   t.equal((await fetch(`${issuer}/login?user=mallory`, { method: 'POST' })).status, 404)
-  t.equal((await fetch(`${issuer}/login?user=paula`)).status, 404, 'a link signs nobody in')
+  t.equal((await fetch(`${issuer}/login?user=paula`)).status, 404, 'a GET does not sign in')
 
   const login = await fetch(`${issuer}/login?user=paula`, { method: 'POST', headers: { origin: 'http://page.test' } })
   const [, sid = '', rest] = /^(sid=\w+)(.*)$/.exec(login.headers.get('set-cookie') ?? '') ?? []

@@ -1,4 +1,4 @@
-// `npm run dev` as its user meets it: a process, what it prints, and what comes of pasting that.
+// `npm run dev` as a process: its output, and the commands in it.
 
 import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,7 +8,7 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { UNCOUNTED } from '../support/processes.ts'
 
-const hasCurl = spawnSync('curl', ['--version']).status === 0
+const NO_CURL = spawnSync('curl', ['--version']).status === 0 ? false : 'there is no curl on this machine'
 
 /** `ended` resolves to the exit code; `ready` to what was printed until Ephemint could be used. */
 function dev (t: Test, ...args: string[]) {
@@ -22,7 +22,7 @@ function dev (t: Test, ...args: string[]) {
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => {
         printed += text
-        if (printed.includes('a client of the beta') && printed.endsWith('\n')) resolve(printed)
+        if (printed.includes('in the format of the beta API') && printed.endsWith('\n')) resolve(printed)
       })
     }
     ended.then(() => reject(new Error(printed)))
@@ -41,7 +41,7 @@ async function paste (line: string): Promise<any> {
   return JSON.parse((await promisify(execFile)('sh', ['-c', line])).stdout)
 }
 
-t.test('an option that means nothing stops it, and the usage is shown', async (t) => {
+t.test('an invalid option stops the start and prints the usage', async (t) => {
   const wrong = [
     ['--nonsense'], ['--port', 'x'], ['--port', '65536'], ['--mint-api', 'beta'], ['--origin', 'localhost:5173'],
     ['--origin', 'http://localhost:5173/']
@@ -53,13 +53,13 @@ t.test('an option that means nothing stops it, and the usage is shown', async (t
   }))
 })
 
-t.test('the real upstream is not used without a key', async (t) => {
+t.test('--real without a key stops the start', async (t) => {
   const { ended, printed } = dev(t, '--real')
   t.equal(await ended, 1)
   t.match(printed(), 'needs OPENAI_API_KEY')
 })
 
-t.test('a port that was asked for and is taken stops it', async (t) => {
+t.test('a --port that is taken stops the start', async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -68,11 +68,7 @@ t.test('a port that was asked for and is taken stops it', async (t) => {
   t.match(printed(), /^Port \d+ is taken/)
 })
 
-t.test('what it prints mints as it stands, or is refused where it says so', {
-  skip: hasCurl
-    ? false
-    : 'there is no curl on this machine'
-}, async (t) => {
+t.test('the printed commands mint, and the one that the policy refuses is refused', { skip: NO_CURL }, async (t) => {
   const { ready, interrupt, ended } = dev(t, '--port', '0')
   const printed = await ready
   const [mint, beta, refused] = await Promise.all(curlLines(printed).map(paste))
@@ -91,10 +87,10 @@ t.test('what it prints mints as it stands, or is refused where it says so', {
   })
 
   interrupt()
-  t.equal(await ended, 0, 'Ctrl-C is no failure, and a session in progress does not hold it up')
+  t.equal(await ended, 0, 'Ctrl-C is not a failure, and an open session does not delay it')
 })
 
-t.test('a page that somebody is writing may call too, where it is named; a user may come in any way that a browser can use', async (t) => {
+t.test('a page of an --origin may call, with any credential that a browser can send', async (t) => {
   const { ready } = dev(t, '--port', '0', '--origin', 'http://localhost:5173')
   const printed = await ready
   const [, mintUrl = ''] = /Ephemint +(\S+)/.exec(printed) ?? []
@@ -123,15 +119,11 @@ t.test('a page that somebody is writing may call too, where it is named; a user 
   t.equal((await mint({ cookie: 'sid=0123' })).status, 401)
 })
 
-t.test('with an upstream of the beta it mints at the route of the beta', {
-  skip: hasCurl
-    ? false
-    : 'there is no curl on this machine'
-}, async (t) => {
+t.test('with --mint-api sessions it mints at the route of the beta API', { skip: NO_CURL }, async (t) => {
   const { ready, printed, interrupt, ended } = dev(t, '--port', '0', '--mint-api', 'sessions')
   const [mint, beta] = await Promise.all(curlLines(await ready).slice(0, 2).map(paste))
   t.match(mint, { value: /^ek_/, session: { audio: { output: { voice: 'cedar' } } } })
-  t.match(beta, { client_secret: { value: /^ek_/ }, temperature: 0.8 }, 'which knows a temperature')
+  t.match(beta, { client_secret: { value: /^ek_/ }, temperature: 0.8 }, 'the beta API has a temperature')
   interrupt()
   t.equal(await ended, 0)
   t.match(printed(), /upstream +POST \/v1\/realtime\/sessions 200/)

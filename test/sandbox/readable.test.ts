@@ -1,12 +1,12 @@
 import t from 'tap'
 import { readable } from '../../src/sandbox/readable.ts'
 
-t.test('what is said elsewhere, and what only helps to find a fault, is not shown', async (t) => {
+t.test('lines that the sandbox prints itself, and debug lines, are not shown', async (t) => {
   t.equal(readable('{"level":30,"time":"2026","url":"http://127.0.0.1:8080","msg":"listening"}'), null)
   t.equal(readable('{"level":20,"time":"2026","msg":"asked"}'), null)
 })
 
-t.test('a log entry is one line of words and facts', async (t) => {
+t.test('a log entry is one line: level, message, fields', async (t) => {
   t.equal(
     readable('{"level":30,"time":"2026","generation":2,"msg":"policy file reloaded"}'),
     'info: policy file reloaded generation=2'
@@ -20,7 +20,7 @@ t.test('a log entry is one line of words and facts', async (t) => {
   )
 })
 
-t.test('an audit line says what was decided, for whom by which policy, and why not', async (t) => {
+t.test('an audit line shows the decision, the policy and the reason of a refusal', async (t) => {
   const granted = {
     audit: 1,
     event: 'mint.granted',
@@ -53,7 +53,7 @@ t.test('an audit line says what was decided, for whom by which policy, and why n
   )
 })
 
-t.test('what is no log line is shown as it came', async (t) => {
+t.test('a line that is not JSON is shown unchanged', async (t) => {
   t.equal(readable('Segmentation fault'), 'Segmentation fault')
   t.equal(readable('[1]'), '[1]')
 })

@@ -1,4 +1,4 @@
-// The app as it runs in production but for its clock, its files and its port: real sockets on both sides.
+// The service as in production, in this process: real sockets on both sides, its clock and files are the test's.
 
 import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
@@ -21,7 +21,7 @@ import { startUpstream, type Upstream } from './upstream.ts'
 export const ISSUER = 'https://auth.test/'
 export const ORIGIN = 'https://app.test'
 
-/** What must never come out of the service. */
+/** Secrets that must never leave the service. */
 export const CANARIES = {
   OPENAI_API_KEY: 'sk-canary-1f0b6b0c9a7d4e52',
   TOKEN_SECRET: 'canary-token-secret-9b1f6d0a4c7e2385',
@@ -34,7 +34,7 @@ callers:
   - jwt: { issuer: '${ISSUER}', audience: voice, secret_env: TOKEN_SECRET }
 `
 
-/** Users of the plan `pro` may choose a little of everything. */
+/** Users of the plan `pro` may choose some fields of every kind. */
 export const POLICY = `${CALLERS}
 policies:
   - { name: suspended, when: { status: suspended }, deny: true }
@@ -47,7 +47,12 @@ policies:
       allow:
         audio.output.voice: { enum: [marin, cedar] }
         audio.output.speed: { type: number, minimum: 0.75, maximum: 1.25 }
-        audio.input.turn_detection: { anyOf: [{ type: 'null' }, { type: object, additionalProperties: false, properties: { type: { const: server_vad }, threshold: { type: number } } }] }
+        audio.input.turn_detection:
+          anyOf:
+            - { type: 'null' }
+            - type: object
+              additionalProperties: false
+              properties: { type: { const: server_vad }, threshold: { type: number } }
       ignore: [temperature]
       expires_after: { default: 60, max: 300 }
       hide: [instructions]
@@ -81,12 +86,12 @@ export type App = Watched & Readonly<{
   audit: KeptLines
   log: KeptLines
   auditLines: () => JsonObject[]
-  /** What is counted of the calls to upstream, in order: statuses, reasons, and `retry`. */
+  /** The counted outcomes of upstream requests, in order: statuses, reasons and `retry`. */
   attempts: string[]
   logLines: () => JsonObject[]
-  /** A token of a user of the plan `pro`, but for these claims. */
+  /** A token of a user of the plan `pro`; `claims` override its claims. */
   token: (claims?: JWTPayload) => Promise<string>
-  /** POST to `/v1/realtime/<route>`, as a user of the plan `pro`; every answer is held against the invariants. */
+  /** POST to `/v1/realtime/<route>`, as a user of the plan `pro`. Every answer is checked against the invariants. */
   mint: (route: string, body?: unknown, headers?: Readonly<Record<string, string | undefined>>) => Promise<Answer>
   request: (path: string, init?: RequestInit) => Promise<Answer>
   server: Server
@@ -131,7 +136,7 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
   const { url } = await service.listen()
   t.teardown(() => {
     app.server.closeAllConnections()
-    // Not waited for: what hangs upstream ends with the upstream.
+    // Not awaited: a request that hangs upstream ends with the upstream.
     service.stop().catch(() => {})
   })
 

@@ -1,4 +1,4 @@
-// The app, the fault proxy, and behind it an upstream that is well.
+// The app, the fault proxy, and a healthy upstream behind it.
 
 import type { Test } from 'tap'
 import { type App, type AppOptions, startApp } from './app.ts'
@@ -14,7 +14,7 @@ export async function startBehindProxy (t: Test, options: AppOptions = {}): Prom
   return { app: await startApp(t, { ...options, upstream, env }), proxy, upstream }
 }
 
-/** Mints that the caller has left this minute: what was given back is there again. */
+/** Mints that the caller has left this minute, refunds included. */
 export async function remainingOf (app: App): Promise<number> {
   const { body } = await app.request(
     '/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token()}` } }
@@ -22,7 +22,7 @@ export async function remainingOf (app: App): Promise<number> {
   return (body as { limits: { minute: { remaining: number } } }).limits.minute.remaining
 }
 
-/** The last decision, as the audit trail has it. */
+/** The last decision in the audit trail. */
 export function lastDecision (app: App) {
   const { event, code, reason } = app.auditLines().at(-1) ?? {}
   return { event, code, reason }

@@ -1,4 +1,4 @@
-// An address where nobody answers a SYN: its process is stopped, and the kernel's queue for it is full. Once it goes on, it mints.
+// An address where no SYN is answered: its process is stopped and its accept queue is full. Once resumed, it mints.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -7,11 +7,12 @@ import type { Owner } from './fault-proxy.ts'
 import { until } from './until.ts'
 
 const LISTEN = `require('http').createServer((_request, response) => {
-  response.end(JSON.stringify({ value: 'ek_1', expires_at: Math.floor(Date.now() / 1000) + 60, session: { type: 'realtime' } }))
+  const expiresAt = Math.floor(Date.now() / 1000) + 60
+  response.end(JSON.stringify({ value: 'ek_1', expires_at: expiresAt, session: { type: 'realtime' } }))
 }).listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () { console.log(this.address().port) })`
 const CONNECTED_WITHIN_MS = 300
 
-/** Somebody who takes connections, and says nothing. */
+/** A server that accepts connections and never writes. */
 export async function startSilence (owner: Owner): Promise<{ port: number }> {
   const server = createServer((socket) => {
     owner.teardown(() => socket.destroy())

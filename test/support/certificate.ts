@@ -1,4 +1,4 @@
-// Certificates made on the spot (RFC 5280, in DER): Node.js reads them, but makes none.
+// Generates certificates (RFC 5280, in DER): Node.js can only parse them.
 
 import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 

@@ -1,5 +1,4 @@
-// A command as its user runs it: a process of its own, with nothing of this environment. To start one takes a second; where
-// the law is not about the process, the same module is called in this one.
+// Runs a command as a process with its own environment, or, because that takes a second, by importing its module here.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,7 +10,7 @@ export type Ran = Readonly<{ code: number | null, out: string, err: string }>
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
-/** `name` is that of the file under src/commands. */
+/** `name` is a file under src/commands, without `.ts`. */
 export async function runCommand (
   name: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}
 ): Promise<Ran> {
@@ -22,24 +21,24 @@ export async function runCommand (
   return { code, out, err }
 }
 
-let calls = 0
+let imports = 0
 
-/** One call at a time: meanwhile arguments, environment, console and exit code of this process are the command's. */
+/** One at a time: the command uses the arguments, environment, console and exit code of this process. */
 export async function callCommand (
   name: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}
 ): Promise<Ran> {
   const kept = {
     argv: process.argv, env: { ...process.env }, log: console.log, error: console.error, exitCode: process.exitCode
   }
-  const said = { out: '', err: '' }
+  const output = { out: '', err: '' }
   process.argv = [process.execPath, name, ...args]
   replaceEnvironment({ ...env })
-  console.log = (...words) => { said.out += `${format(...words)}\n` }
-  console.error = (...words) => { said.err += `${format(...words)}\n` }
+  console.log = (...words) => { output.out += `${format(...words)}\n` }
+  console.error = (...words) => { output.err += `${format(...words)}\n` }
   try {
-    // A module runs once for each address that it has.
-    await import(`../../src/commands/${name}.ts?call=${calls++}`)
-    return { code: Number(process.exitCode), ...said }
+    // A new URL makes Node.js run the module again.
+    await import(`../../src/commands/${name}.ts?run=${imports++}`)
+    return { code: Number(process.exitCode), ...output }
   } finally {
     process.argv = kept.argv
     replaceEnvironment(kept.env)
@@ -49,7 +48,7 @@ export async function callCommand (
   }
 }
 
-/** In place, as a module may have it in hand. */
+/** Changed in place, because modules may hold a reference. */
 function replaceEnvironment (env: NodeJS.ProcessEnv): void {
   for (const name of Object.keys(process.env)) delete process.env[name]
   Object.assign(process.env, env)

@@ -1,4 +1,4 @@
-// Mints counted on the wire, at both ends: what upstream answered with 200, and what the clients were handed.
+// Counts mints at both ends of the wire: the 200s of upstream, and the secrets that clients received.
 
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
@@ -11,11 +11,11 @@ import type { Owner } from './fault-proxy.ts'
 export type CountingUpstream = Readonly<{
   url: string
   port: number
-  /** The secrets of every 200, by their order. */
+  /** The secrets of every 200, in order. */
   minted: string[]
-  /** Mints that it was asked for. */
+  /** The number of mint requests. */
   asked: () => number
-  /** Answered with instead of 200; null mints again. */
+  /** The status to answer with instead of 200; null mints again. */
   behave: (status: number | null) => void
 }>
 
@@ -26,14 +26,14 @@ export type Counted = Readonly<{
   secret: string | null
   closes: boolean
   tookMs: number
-  /** How late the clients' own process was meanwhile: not the service's to answer for. */
+  /** Delay of the clients' own event loop meanwhile, which the service did not cause. */
   ownLagMs: number
 }>
 
 export type Clients = Readonly<{
-  /** Null where there was no answer: refused, reset, or the service has gone. */
+  /** Null without an answer: connection refused or reset. */
   mint: (token: string) => Promise<Counted | null>
-  /** Asks, and hangs up before an answer can be there. */
+  /** Sends a request and hangs up before the answer. */
   leave: (token: string) => Promise<void>
   close: () => Promise<void>
 }>
@@ -41,7 +41,7 @@ export type Clients = Readonly<{
 const PATH = '/v1/realtime/client_secrets'
 const LEAVES_AFTER_MS = 5
 
-/** Takes `delayMs` for each answer, so that there are always some in flight. */
+/** Delays each answer by `delayMs`, so that some are always in flight. */
 export async function startCountingUpstream (owner: Owner, delayMs: number): Promise<CountingUpstream> {
   const minted: string[] = []
   let status: number | null = null
@@ -116,7 +116,7 @@ export function createClients (url: string, connections: number): Clients {
 
 const TICK_MS = 20
 
-/** Milliseconds, all in all, by which timers of this process came too late. */
+/** Total milliseconds by which timers of this process were late. */
 function measureLag (): () => number {
   let [lagMs, last] = [0, performance.now()]
   const look = () => {
@@ -130,7 +130,7 @@ function measureLag (): () => number {
 
 export type Script = Owner & Readonly<{ end: () => Promise<void> }>
 
-/** Tears down what a script has built, the latest first. */
+/** Teardown for scripts, the latest first. */
 export function createScript (): Script {
   const callbacks: (() => unknown)[] = []
   return {

@@ -1,43 +1,43 @@
-// A TCP proxy in front of anything, with faults that are switched while it runs.
+// A TCP proxy whose faults can be switched while it runs.
 
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 
 export type Fault =
-  /** Nothing goes wrong. */
+  /** No fault. */
   | 'pass'
-  /** Nobody listens; who is connected is cut off. */
+  /** The port is closed, and open connections are cut. */
   | 'refuse'
   /** A RST instead of an answer, before the other side has seen the request. */
   | 'reset'
-  /** The request is swallowed. */
+  /** The request is never forwarded. */
   | 'hang'
-  /** Bytes that are no HTTP. */
+  /** Bytes that are not HTTP. */
   | 'garbage'
-  /** The answer byte by byte, one in so many milliseconds. */
+  /** The answer byte by byte, at this interval in milliseconds. */
   | Readonly<{ drip: number }>
-  /** The connection ends after so many bytes of the answer. */
+  /** The connection ends after this many bytes of the answer. */
   | Readonly<{ cut: number }>
-  /** The answer comes so many milliseconds later. */
+  /** The answer is delayed by this many milliseconds. */
   | Readonly<{ slow: number }>
-  /** So many bytes of the answer a second. */
+  /** Bytes of the answer per second. */
   | Readonly<{ limit: number }>
 
 export type FaultProxy = Readonly<{
   /** `127.0.0.1:port`. */
   host: string
   port: number
-  /** From now on, for `times` exchanges where that is given; then `pass` again. */
+  /** Applies to the next `times` exchanges, or until it is called again. */
   inject: (fault: Fault, times?: number) => Promise<void>
-  /** Connections ever accepted, and those that are open. */
+  /** Connections accepted in total, and those that are open. */
   connections: () => number
   open: () => number
   /** Requests that have begun to arrive. */
   exchanges: () => number
 }>
 
-/** Whoever tears down what a test has built: a tap test, or a script's own. */
+/** Owner of resources that are torn down at its end: a tap test or a script. */
 export type Owner = Readonly<{ teardown: (callback: () => unknown) => void }>
 
 const GARBAGE = Buffer.from(Array.from({ length: 256 }, (_, i) => 255 - i))

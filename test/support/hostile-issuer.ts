@@ -1,24 +1,24 @@
-// Someone on loopback who answers what a test tells it to: an issuer, an app's endpoint, an authorization server, good or bad.
+// A scripted server on loopback: an issuer, an app's endpoint or an authorization server, good or bad.
 
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { Test } from 'tap'
 
-export type Asked = Readonly<{ method: string, path: string, headers: IncomingHttpHeaders, body: string }>
+export type IssuerRequest = Readonly<{ method: string, path: string, headers: IncomingHttpHeaders, body: string }>
 type Behaviour = (response: ServerResponse, request: IncomingMessage) => void
 
 export type HostileIssuer = Readonly<{
   url: string
-  /** What it was asked, in order. */
-  asked: Asked[]
-  /** From now on. */
+  /** The requests that arrived, in order. */
+  asked: IssuerRequest[]
+  /** Replaces the script. */
   behave: (behaviour: Behaviour) => void
   close: () => Promise<void>
 }>
 
 export async function startHostileIssuer (t: Test, behaviour: Behaviour = answers({})): Promise<HostileIssuer> {
-  const asked: Asked[] = []
+  const asked: IssuerRequest[] = []
   let behave = behaviour
   const server = createServer(async (request, response) => {
     asked.push({
@@ -40,7 +40,7 @@ export async function startHostileIssuer (t: Test, behaviour: Behaviour = answer
   }
 }
 
-/** A string is sent as it is, anything else as JSON. */
+/** Sends a string unchanged, anything else as JSON. */
 export function answers (
   body: unknown, status = 200, headers: Record<string, string> = { 'content-type': 'application/json' }
 ): Behaviour {
@@ -51,7 +51,7 @@ export function answers (
   }
 }
 
-/** Bytes without end, until the other side has had enough. */
+/** Writes bytes until the other side closes. */
 export const floods: Behaviour = (response) => {
   response.writeHead(200, { 'content-type': 'application/json' })
   const chunk = Buffer.alloc(64 * 1024, ' ')

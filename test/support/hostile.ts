@@ -1,4 +1,4 @@
-// What an upstream may answer that is not a mint, and what becomes of it.
+// Hostile answers of an upstream, and the outcome of each.
 
 import { gzipSync } from 'node:zlib'
 import type { ErrorCode } from '../../src/errors.ts'
@@ -25,7 +25,7 @@ const refused = (name: string, reply: Reply, code: ErrorCode, attempts = 1): Hos
 const late = (name: string, reply: Reply): Hostile =>
   ({ name, reply, code: 'upstream_timeout', event: 'mint.unknown', attempts: 1 })
 
-/** One at a time, for as long as somebody listens. */
+/** One byte at a time, until the connection is closed. */
 function drip (head: string, piece: string): Reply {
   return (_received, { socket }) => {
     socket?.write(head)
@@ -34,7 +34,7 @@ function drip (head: string, piece: string): Reply {
   }
 }
 
-/** As fast as they are taken. */
+/** As fast as the other side reads. */
 function endless (head: string, piece: string): Reply {
   const pieces = piece.repeat(5000)
   return (_received, { socket }) => {
@@ -112,11 +112,11 @@ export const UNUSABLE_BY_LAW: Readonly<Record<string, readonly Hostile[]>> = {
     ),
     unusable('a length that is too short', raw(OK, `Content-Length: ${MINTED.length - 1}\r\n\r\n`, MINTED)),
     unusable(
-      'chunks, said twice', raw(OK, 'Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n', chunked, '\r\n')
+      'chunked, twice', raw(OK, 'Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n', chunked, '\r\n')
     )
   ],
   'G10: any status but 200, before it or instead of it, is 502': [
-    unusable('100 that nobody asked for', raw('HTTP/1.1 100 Continue\r\n\r\n', OK, sized(MINTED), MINTED)),
+    unusable('100 without Expect', raw('HTTP/1.1 100 Continue\r\n\r\n', OK, sized(MINTED), MINTED)),
     unusable('100 and nothing more', raw('HTTP/1.1 100 Continue\r\n\r\n')),
     unusable('101', raw('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n')),
     unusable('101 to nothing', raw('HTTP/1.1 101 Switching Protocols\r\n\r\n', OK, sized(MINTED), MINTED)),
@@ -153,7 +153,7 @@ export const UNUSABLE_BY_LAW: Readonly<Record<string, readonly Hostile[]>> = {
     unusable('another protocol', raw('ICY 200 OK\r\n', sized(MINTED), MINTED)),
     unusable('another version', raw('HTTP/1.2 200 OK\r\n', sized(MINTED), MINTED))
   ],
-  'G12: more than 256 KiB is 502, and nobody listens to the rest': [
+  'G12: more than 256 KiB is 502, and the rest is not read': [
     unusable('JSON of 300 KiB', answer({ padding: 'x'.repeat(300 * 1024) })),
     unusable('a body of 300 KiB without a length', raw(`${OK}\r\n`, MINTED, ' '.repeat(300 * 1024))),
     unusable('a body without end', endless(`${OK}\r\n${MINTED}`, ' ')),

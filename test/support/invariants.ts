@@ -1,4 +1,4 @@
-// The invariants, held against every answer that a test gets.
+// The invariants, checked for every answer that a test gets.
 
 import assert from 'node:assert/strict'
 import type { Answer } from './app.ts'
@@ -8,18 +8,19 @@ import type { Upstream } from './upstream.ts'
 export type Watched = Readonly<{ upstream: Upstream, audit: KeptLines, log: KeptLines, canaries: readonly string[] }>
 
 const REFUSED_BY_UPSTREAM = ['upstream_', 'audit_unavailable']
-const UNAUTHORIZED = '{"error":{"message":"The request presents no valid credential.","type":"authentication_error","code":"invalid_credentials","param":null}}'
+const UNAUTHORIZED = '{"error":{"message":"The request presents no valid credential.",' +
+  '"type":"authentication_error","code":"invalid_credentials","param":null}}'
 
-/** `linesBefore`: how many audit lines there were when it was asked. */
+/** `linesBefore` is the number of audit lines before the request. */
 export function assertInvariants (
   app: Watched, answer: Answer, linesBefore: number, sent: readonly (string | undefined)[]
 ): void {
   const code = (answer.body.error as { code?: string } | undefined)?.code ?? ''
   const id = answer.headers.get('x-request-id') as string
-  // I1. An upstream 400 that names what the client sent is the one refusal of ours that upstream has a part in.
+  // I1. The exception is an upstream 400 that names a field of the client's request.
   const lines = app.audit.kept.slice(linesBefore).map((text) => JSON.parse(text))
     .filter(({ request_id: of, event }) => of === id && event !== 'mint.undelivered')
-  // A first attempt that may have minted has a line of its own, before what the second one did.
+  // A first attempt that may have minted has its own audit line before that of the retry.
   const line = lines.length === 2 && lines[0].event === 'mint.unknown' ? lines.slice(1) : lines
   const askedUpstream = answer.status === 200 || REFUSED_BY_UPSTREAM.some((prefix) => code.startsWith(prefix)) ||
     line[0]?.reason === 'upstream_400'
@@ -37,7 +38,7 @@ export function assertInvariants (
   }
   assertNoCanary(app, answer, sent)
   assertAnswerHeaders(answer)
-  // I5. Refusals of the unauthenticated are counted beyond the tenth in a second.
+  // I5. Unauthenticated refusals beyond the tenth in a second are aggregated.
   const alike = app.audit.kept.filter((text) => text.includes('"subject":null') && text.includes(`"code":"${code}"`))
   if (line.length === 0 && alike.length >= 10) return
   assert.equal(line.length, 1, `${line.length} audit lines for one decision`)
@@ -45,7 +46,7 @@ export function assertInvariants (
   assert.equal(line[0].code, code === '' ? null : code)
 }
 
-/** I3. A minted secret stands in its own 200 and nowhere else. */
+/** I3. A minted secret is in its own 200 and nowhere else. */
 export function assertNoCanary (app: Watched, answer: Answer, sent: readonly (string | undefined)[] = []): void {
   const secrets = [
     ...app.canaries,
@@ -55,7 +56,7 @@ export function assertNoCanary (app: Watched, answer: Answer, sent: readonly (st
   const own = app.upstream.secrets.find((secret) => answer.text.includes(secret))
   if (own !== undefined) {
     assert.equal(answer.status, 200)
-    assert.equal(answer.text.split(own).length, 2, 'a client secret stands in its answer more than once')
+    assert.equal(answer.text.split(own).length, 2, 'a client secret is in its answer more than once')
   }
   const text = own === undefined ? answer.text : answer.text.replace(own, '')
   const written = [...app.log.kept, ...app.audit.kept].join('')

@@ -1,15 +1,15 @@
-// Where log and audit lines go in tests: kept, or refused as a full disk would.
+// The destination of log and audit lines in tests: keeps them, or fails as a full disk would.
 
 import { EventEmitter, once } from 'node:events'
 import type { Lines } from '../../src/records/lines.ts'
 
 export type KeptLines = Lines & Readonly<{
   kept: string[]
-  /** From now on: nothing is written (`refuse`), or nothing is even tried (`stick`). */
+  /** Makes writes fail (`refuse`) or hang (`stick`). */
   refuse: () => void
   stick: () => void
   recover: () => void
-  /** Resolves once so many lines are kept. */
+  /** Resolves once this many lines are kept. */
   wrote: (count: number) => Promise<void>
 }>
 

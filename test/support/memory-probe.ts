@@ -1,8 +1,8 @@
-// Loaded into a process before its own code (`--import`, with --expose-gc): says over IPC what it holds, asked for its `memory` once it has
-// tidied up, for what is `resident` as it is.
+// Preloaded into a process (`--import`, with --expose-gc): reports its memory over IPC, asked for its `memory` after a
+// garbage collection, for what is `resident` as it is.
 
 const probe = async (asked: unknown) => {
-  // What a first collection finalizes, a second one frees.
+  // The second collection frees objects that the first one finalized.
   const collections = asked === 'memory' ? 4 : 0
   for (let i = 0; i < collections; i++) {
     globalThis.gc?.()

@@ -1,4 +1,4 @@
-// nginx with the file that compose mounts. Only hosts and ports are put in: where it listens, and where the replicas are.
+// nginx with the configuration that compose mounts; only hosts and ports are replaced.
 
 import { spawn } from 'node:child_process'
 import { chmodSync, closeSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -15,17 +15,17 @@ const CONFIG = join(import.meta.dirname, '../../deploy/nginx.conf')
 export type Gateway = Readonly<{
   url: string
   accessLog: () => string
-  /** Files below a folder of its prefix. */
+  /** The files under a folder of its prefix. */
   files: (folder: string) => string[]
 }>
 
-/** `replicas` are URLs. `change` is for what the file does not say by itself. */
+/** `replicas` are URLs. `change` edits the configuration. */
 export async function startNginx (
   owner: Owner, replicas: readonly [string, string], change: (config: string) => string = (config) => config
 ): Promise<Gateway> {
   const path = NGINX.path()
   const folder = makeFolder(owner)
-  // Started by root, its workers are somebody else.
+  // Started by root, its workers run as another user.
   chmodSync(folder, 0o755)
   const port = await freePort()
   const [one, two] = replicas.map((url) => new URL(url).host) as [string, string]
@@ -42,12 +42,12 @@ export async function startNginx (
     { stdio: ['ignore', stdout, 'pipe'] as const }
   )
   closeSync(stdout)
-  let said = ''
-  child.stderr?.on('data', (chunk) => { said += chunk })
+  let printed = ''
+  child.stderr?.on('data', (chunk) => { printed += chunk })
   endWith(owner, child, 'SIGTERM')
   const url = `http://127.0.0.1:${port}`
   await until('nginx to listen', () => {
-    if (child.exitCode !== null) throw new Error(`nginx ended: ${said}`)
+    if (child.exitCode !== null) throw new Error(`nginx ended: ${printed}`)
     return fetch(`${url}/livez`).then(() => true, () => false)
   })
   return {

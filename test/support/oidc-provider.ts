@@ -16,19 +16,19 @@ export const OPAQUE_API = 'urn:voice-app:opaque'
 export type OidcProvider = Readonly<{
   issuer: string
   introspection: string
-  /** Paths that were asked for, in order. */
+  /** The requested paths, in order. */
   asked: string[]
-  /** Access token of a client that acts for itself. */
+  /** An access token by the client credentials grant. */
   clientCredentials: (resource: string) => Promise<string>
-  /** Tokens of a user, by the authorization code flow. */
+  /** A user's tokens by the authorization code flow. */
   logIn: (user: string, resource: string) => Promise<{ accessToken: string, idToken: string }>
   revoke: (token: string) => Promise<void>
-  /** New signing key; `keep` publishes the old ones, too. */
+  /** Switches to a new signing key; `keep` still publishes the old ones. */
   rotate: (keep: boolean) => void
 }>
 
 export async function startOidcProvider (t: Test): Promise<OidcProvider> {
-  // It tells its developer what not to do in production.
+  // The provider warns about development settings.
   for (const method of ['info', 'warn'] as const) t.intercept(console, method, { value: () => {} })
   const asked: string[] = []
   let handle: RequestListener
@@ -56,7 +56,7 @@ export async function startOidcProvider (t: Test): Promise<OidcProvider> {
   rotate(false)
 
   async function post (path: string, form: Record<string, string>): Promise<Record<string, string>> {
-    const authorization = `Basic ${Buffer.from([APP.id, APP.secret].map(encodeURIComponent).join(':')).toString('base64')}`
+    const authorization = `Basic ${btoa([APP.id, APP.secret].map(encodeURIComponent).join(':'))}`
     const answer = await fetch(
       `${issuer}${path}`, { method: 'POST', headers: { authorization }, body: new URLSearchParams(form) }
     )

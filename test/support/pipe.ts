@@ -1,4 +1,4 @@
-// A named pipe whose other end reads when it likes.
+// A named pipe whose reader the test controls.
 
 import { execFileSync } from 'node:child_process'
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
@@ -8,7 +8,7 @@ import type { Test } from 'tap'
 export type Pipe = Readonly<{
   path: string
   fd: number
-  /** Until it takes not a byte more. */
+  /** Writes until the pipe is full. */
   fill: () => void
   read: () => string
   close: () => void

@@ -1,4 +1,4 @@
-// What the processes that tests start have in common: a folder, a port, and an end.
+// For processes that tests start: a folder, a free port, and their end.
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -10,20 +10,20 @@ import type { Owner } from './fault-proxy.ts'
 
 export type Exit = readonly [code: number | null, signal: NodeJS.Signals | null]
 
-/** Before Node.js, and with its environment: a start costs half as much where tap keeps no count of what runs. */
+/** Command and environment to start Node.js without tap's coverage, which halves the time of a start. */
 export const UNCOUNTED = {
   command: ['env', '-u', 'NODE_OPTIONS'],
   env: { NODE_COMPILE_CACHE: join(import.meta.dirname, '../../.tap/compile-cache') }
 } as const
 
-/** Gone with the test, after the processes that are started in it. */
+/** Removed at the end of the test, after its processes have ended. */
 export function makeFolder (owner: Owner): string {
   const folder = mkdtempSync(join(tmpdir(), 'ephemint-'))
   owner.teardown(() => rmSync(folder, { recursive: true, force: true }))
   return folder
 }
 
-/** Ends a process with the test, if it has not ended before. Resolves when it has. */
+/** Kills the process at the end of the test. Resolves when it has exited. */
 export function endWith (owner: Owner, child: ChildProcess, signal: NodeJS.Signals = 'SIGKILL'): Promise<Exit> {
   const exited = once(child, 'exit') as Promise<unknown> as Promise<Exit>
   owner.teardown(async () => {

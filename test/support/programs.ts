@@ -1,16 +1,16 @@
-// Programs of the distribution that tests start. Where one is missing the test says so and is skipped; in CI nothing is.
+// System programs that tests start. A test whose program is missing is skipped with a reason, except in CI.
 
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 export type Program = Readonly<{
-  /** Where it is. Throws, saying how to install it, where it is not. */
+  /** Its path. Throws with installation advice if it is missing. */
   path: () => string
-  /** For tap: why a test cannot run here; false where it can. */
+  /** For tap: the reason to skip a test, or false. */
   skip: string | false
 }>
 
-/** The first of `names` that is installed, by `packages` of Debian. */
+/** The first of `names` that is installed; `packages` are Debian's. */
 export function program (names: readonly string[], packages: string): Program {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin', '/sbin']
   const found = names.flatMap((name) => folders.map((folder) => join(folder, name))).find(isExecutable)

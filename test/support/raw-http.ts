@@ -1,4 +1,4 @@
-// HTTP by hand, for what no client would send.
+// HTTP over raw sockets, for requests that no client would send.
 
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
@@ -6,7 +6,10 @@ import type { App } from './app.ts'
 
 export type RawAnswer = Readonly<{ status: number, headers: Headers, text: string }>
 
-/** Sends `bytes`, some of which may be waited for, and reads until there are `answers`, or, without that number, until the service closes the connection. */
+/**
+ * Sends `bytes`, awaiting functions for their text, and reads `answers` answers, by default until the service closes
+ * the connection.
+ */
 export async function exchange (
   app: Pick<App, 'port'>, bytes: string | readonly (string | (() => Promise<string>))[], answers = Infinity
 ): Promise<RawAnswer[]> {
@@ -22,7 +25,7 @@ export async function exchange (
   return parse(text)
 }
 
-/** Sends `bytes` and closes its half of the connection: what is not complete stays so. */
+/** Sends `bytes` and closes its half of the connection. */
 export async function exchangeAndLeave (app: Pick<App, 'port'>, bytes: string): Promise<RawAnswer[]> {
   const socket = await open(app)
   let text = ''
@@ -35,13 +38,13 @@ export async function exchangeAndLeave (app: Pick<App, 'port'>, bytes: string): 
 
 export async function open ({ port }: Pick<App, 'port'>): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1' })
-  // What is refused may be reset while we still write.
+  // A refused connection may be reset while the test still writes.
   await once(socket, 'connect')
   socket.on('error', () => {})
   return socket
 }
 
-/** The complete answers. */
+/** The complete answers in `text`. */
 function parse (text: string): RawAnswer[] {
   const end = text.indexOf('\r\n\r\n')
   if (end < 0) return []

@@ -1,4 +1,4 @@
-// A redis-server or valkey-server of the test's own, on a free port, which dies, hangs and comes back as the test likes.
+// A redis-server or valkey-server on a free port, which a test can kill, pause and restart.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -15,12 +15,12 @@ export type RedisServer = Readonly<{
   url: string
   port: number
   address: RedisAddress
-  /** Another client, to look at what the store wrote and to spoil it. */
+  /** Another client, to read and damage the keys of the store. */
   control: Redis
   kill: () => Promise<void>
-  /** Again, at the same port and with what it kept on disk. */
+  /** Starts again, on the same port and with its data on disk. */
   start: () => Promise<void>
-  /** It hangs; the kernel goes on taking what is sent to it. */
+  /** Stops the process; the kernel still accepts bytes for it. */
   pause: () => void
   resume: () => void
 }>
@@ -42,13 +42,13 @@ export async function startRedis (owner: Owner, ...options: string[]): Promise<R
       { stdio: ['ignore', 'pipe', 'inherit'] }
     )
     child = started
-    let said = ''
+    let printed = ''
     await new Promise<void>((resolve, reject) => {
       started.stdout.on('data', (chunk) => {
-        said += chunk
-        if (/ready to accept connections/i.test(said)) resolve()
+        printed += chunk
+        if (/ready to accept connections/i.test(printed)) resolve()
       })
-      started.once('exit', () => reject(new Error(said)))
+      started.once('exit', () => reject(new Error(printed)))
     })
   }
 

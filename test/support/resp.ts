@@ -1,4 +1,4 @@
-// A Redis that answers as it is told to.
+// A fake Redis with scripted answers.
 
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
@@ -6,7 +6,7 @@ import type { RedisAddress } from '../../src/config/environment.ts'
 import type { Owner } from './fault-proxy.ts'
 import { addressOf } from './redis.ts'
 
-/** What a command is answered with, as it goes over the wire; null: the connection is cut instead. */
+/** The answer to a command in RESP, or null to cut the connection. */
 export type AnswerCommand = (name: string) => string | null
 
 export async function startFakeRedis (owner: Owner, answer: AnswerCommand): Promise<{ address: RedisAddress }> {
@@ -14,7 +14,7 @@ export async function startFakeRedis (owner: Owner, answer: AnswerCommand): Prom
     owner.teardown(() => socket.destroy())
     socket.on('error', () => {})
     socket.on('data', (chunk) => {
-      // A command is an array of bulk strings, its name the first of them.
+      // A command is an array of bulk strings; the first is its name.
       for (const [, name] of chunk.toString().matchAll(/^\*\d+\r\n\$\d+\r\n(\w+)/gm)) {
         const text = answer(String(name).toUpperCase())
         if (text === null) socket.destroy()
@@ -28,7 +28,7 @@ export async function startFakeRedis (owner: Owner, answer: AnswerCommand): Prom
   return { address: addressOf((server.address() as AddressInfo).port) }
 }
 
-/** To every command with the same error. */
+/** Answers every command with the same error. */
 export async function startRefusingRedis (owner: Owner, error: string): Promise<{ address: RedisAddress }> {
   return startFakeRedis(owner, () => `-${error}\r\n`)
 }

@@ -1,4 +1,4 @@
-// The service as a process of its own, as an operator starts it: for signals, pipes, files and limits of the system.
+// The service as a separate process, as an operator starts it: for tests of signals, pipes, files and system limits.
 
 import { type ChildProcess, spawn, type SpawnOptions, type StdioOptions } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -13,7 +13,7 @@ import { until } from './until.ts'
 
 export const SERVER = join(import.meta.dirname, '../../src/server.ts')
 
-/** With this tap keeps count. */
+/** The variables by which tap measures coverage. */
 const COUNTED: Record<string, string | undefined> = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => /^(NODE_OPTIONS|NODE_V8_COVERAGE|_?TAP.*)$/.test(name))
 )
@@ -22,14 +22,14 @@ export type ServiceOptions = Readonly<{
   upstreamUrl: string
   policy?: string
   env?: Readonly<Record<string, string>>
-  /** Of Node.js. */
+  /** Options of Node.js. */
   args?: readonly string[]
-  /** Before Node.js: `['prlimit', '--nofile=64']`. */
+  /** A command in front of Node.js, such as `['prlimit', '--nofile=64']`. */
   command?: readonly string[]
-  /** Where the lines go; a pipe that is read, otherwise. */
+  /** File descriptor for stdout; by default a pipe that is read. */
   stdout?: number
   spawning?: SpawnOptions
-  /** True where tap is to count what it runs: it then starts half as fast. */
+  /** Measures coverage, which doubles the time of a start. */
   isCounted?: boolean
 }>
 
@@ -40,17 +40,17 @@ export type Service = Readonly<{
   child: ChildProcess
   folder: string
   policyFile: string
-  /** What came over stdout so far, audit lines apart from log lines. */
+  /** The lines of stdout so far. */
   audit: JsonObject[]
   log: JsonObject[]
   stderr: () => string
   exited: Promise<Readonly<{ code: number | null, signal: string | null, afterMs: number }>>
   kill: (signal: NodeJS.Signals) => void
-  ask: (path: string, init?: RequestInit) => Promise<Asked>
-  mint: (init?: RequestInit) => Promise<Asked>
+  ask: (path: string, init?: RequestInit) => Promise<TimedAnswer>
+  mint: (init?: RequestInit) => Promise<TimedAnswer>
 }>
 
-export type Asked = Readonly<{
+export type TimedAnswer = Readonly<{
   status: number, headers: Headers, body: JsonObject, code: string | null, tookMs: number
 }>
 
@@ -63,7 +63,7 @@ export async function startService (owner: Owner, options: ServiceOptions): Prom
   return service
 }
 
-/** Without waiting for it to listen. */
+/** Does not wait for it to listen. */
 export async function spawnService (owner: Owner, {
   upstreamUrl, policy = POLICY, env = {}, args = [], command = [], stdout, spawning, isCounted = false
 }: ServiceOptions): Promise<Service> {
@@ -111,7 +111,7 @@ export async function spawnService (owner: Owner, {
   )
 
   const url = `http://127.0.0.1:${port}`
-  const ask = async (path: string, init: RequestInit = {}): Promise<Asked> => {
+  const ask = async (path: string, init: RequestInit = {}): Promise<TimedAnswer> => {
     const startedAt = performance.now()
     const response = await fetch(url + path, init)
     const text = await response.text()
@@ -142,7 +142,7 @@ export async function spawnService (owner: Owner, {
   }
 }
 
-/** Of a user of the plan `pro`, but for these claims. */
+/** A token of a user of the plan `pro`; `claims` override its claims. */
 export async function tokenOf (claims: JWTPayload = {}): Promise<string> {
   return new SignJWT(
     { iss: ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', exp: Math.floor(Date.now() / 1000) + 300, ...claims }

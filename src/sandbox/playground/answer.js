@@ -1,10 +1,10 @@
-// What came of a request: a secret and its session, or a refusal in words.
+// Shows the response to a mint: the client secret and its session, or an explanation of the refusal.
 
 import { byId, copyButton, folded, h, masked, pretty, speak } from './page.js'
 import { connection } from './connection.js'
 import { duration, explain } from './words.js'
 
-/** Ends what the answer before this one was still doing: its countdown and its connection. */
+/** Ends the countdown and the connection of the previous response. */
 let endLast = () => {}
 
 export function clearAnswer () {
@@ -14,24 +14,24 @@ export function clearAnswer () {
   byId('outcome').replaceChildren(h(
     'p',
     {},
-    'Nothing is minted yet. Leave everything to the policy and press ',
+    'Nothing minted yet. Leave the form empty and press ',
     h('strong', {}, 'Mint a client secret'),
     '.'
   ))
 }
 
 export function showRefused (exchange, { kind, sessions }) {
-  const { code, param, message = 'Ephemint does not say why.' } = exchange.answer?.error ?? {}
-  const words = explain(
+  const { code, param, message = 'Ephemint gave no reason.' } = exchange.answer?.error ?? {}
+  const explanation = explain(
     { code, message, param: param ?? null, retryAfter: exchange.headers['retry-after'] ?? null }, { kind, sessions }
   )
   show('refused', [
     h('p', { class: 'verdict' }, `Refused, ${exchange.status}`),
     param && h('p', { class: 'path' }, h('span', { class: 'unseen' }, 'Refused path: '), h('code', {}, param)),
-    h('p', {}, words.text, words.advice === '' ? '' : ` ${words.advice}`),
+    h('p', {}, explanation.text, explanation.advice === '' ? '' : ` ${explanation.advice}`),
     ...folds(exchange, true)
   ])
-  speak(`Refused. ${param ? `${param}: ` : ''}${words.text} ${words.advice}`)
+  speak(`Refused. ${param ? `${param}: ` : ''}${explanation.text} ${explanation.advice}`)
 }
 
 export function showGranted (exchange, { kind, limits, isReal }) {
@@ -49,11 +49,11 @@ export function showGranted (exchange, { kind, limits, isReal }) {
     life.element,
     limitsOf(limits),
     connecting.element,
-    folded('The session as it was minted', pretty(session)),
+    folded('Minted session', pretty(session)),
     ...folds(exchange)
   ])
   endLast = () => { life.end(); connecting.end() }
-  speak(`Minted. The secret opens sessions for ${duration(expiresAt - nowSeconds())}.`)
+  speak(`Minted. The secret is valid for ${duration(expiresAt - nowSeconds())}.`)
 }
 
 function show (className, children) {
@@ -61,21 +61,21 @@ function show (className, children) {
   byId('outcome').className = className
   byId('outcome').replaceChildren(...children.filter((child) => child))
   byId('answer').parentElement.scrollTop = 0
-  // On a narrow screen the answer stands below what was asked.
+  // On a narrow screen the response is below the form.
   if (byId('answer').getBoundingClientRect().top > innerHeight / 2) byId('answer').scrollIntoView({ block: 'start' })
 }
 
 function folds ({ sent, status, headers, answer }, isOpen = false) {
   return [
-    folded('What was sent', masked(`${sent.method} ${sent.url}\n\n${sent.body}`), isOpen),
+    folded('Request sent', masked(`${sent.method} ${sent.url}\n\n${sent.body}`), isOpen),
     folded(
-      'What came back',
+      'Response received',
       `${status}\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\n`).join('')}\n${pretty(answer)}`
     )
   ]
 }
 
-/** Counts down by this machine's clock, and says once that it is over. */
+/** Counts down by the browser's clock, and announces the end once. */
 function lifetime (expiresAt, onEnd) {
   const whole = Math.max(1, expiresAt - nowSeconds())
   const text = h('span', { role: 'timer', 'aria-label': 'Lifetime of the secret' })
@@ -88,7 +88,7 @@ function lifetime (expiresAt, onEnd) {
   function tick () {
     const left = Math.max(0, Math.ceil(expiresAt - Date.now() / 1000))
     text.textContent = left > 0
-      ? `opens sessions for another ${duration(left)}`
+      ? `valid for another ${duration(left)}`
       : 'has expired: it opens no more sessions'
     bar.firstChild.style.inlineSize = `${100 * left / whole}%`
     if (left > 0) return
@@ -104,7 +104,7 @@ function limitsOf (limits) {
   if (windows.length === 0) return null
   return h('dl', { class: 'limits' }, windows.map(([window, { limit, remaining, reset }]) => h('div', {},
     h('dt', {}, `Left this ${window}`),
-    h('dd', {}, `${remaining} of ${limit}`, remaining < limit && h('small', {}, `new in ${duration(reset)}`)))))
+    h('dd', {}, `${remaining} of ${limit}`, remaining < limit && h('small', {}, `resets in ${duration(reset)}`)))))
 }
 
 function nowSeconds () {

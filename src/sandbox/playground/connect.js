@@ -1,10 +1,10 @@
-// With the secret straight to the Realtime API, past Ephemint. Each gives {send, close}; events and the end are told.
+// Connects to the Realtime API with the client secret, without Ephemint. Both functions return {send, close}.
 
-/** Throws an Error in words where the call is not taken. */
+/** Throws an Error with a message for the user if the call is refused. */
 export async function connectByWebRtc ({ url, secret, microphone, onEvent, onOpen, onEnd }) {
-  const media = microphone ? await listen() : null
+  const media = microphone ? await openMicrophone() : null
   const peer = new RTCPeerConnection()
-  // Even where nobody speaks, a call has a line for the voice.
+  // A call needs an audio track even without a microphone.
   if (media === null) peer.addTransceiver('audio')
   else for (const track of media.getTracks()) peer.addTrack(track, media)
   const speaker = new Audio()
@@ -19,8 +19,8 @@ export async function connectByWebRtc ({ url, secret, microphone, onEvent, onOpe
   }
   channel.onopen = onOpen
   channel.onmessage = ({ data }) => onEvent(JSON.parse(data))
-  channel.onclose = () => onEnd('The call is over.')
-  // Whoever knows better why it ended says so alone.
+  channel.onclose = () => onEnd('The call has ended.')
+  // The caller reports a more precise reason than the channel's `onclose` would.
   const fail = () => {
     channel.onclose = null
     close()
@@ -28,9 +28,7 @@ export async function connectByWebRtc ({ url, secret, microphone, onEvent, onOpe
   peer.onconnectionstatechange = () => {
     if (peer.connectionState !== 'failed') return
     fail()
-    onEnd(
-      'No path to the other side was found. A browser that does not connect to 127.0.0.1 can still take the WebSocket.'
-    )
+    onEnd('No network path was found. A browser that does not connect to 127.0.0.1 by WebRTC can use the WebSocket.')
   }
 
   try {
@@ -49,7 +47,7 @@ export async function connectByWebRtc ({ url, secret, microphone, onEvent, onOpe
   return { send: (event) => channel.send(JSON.stringify(event)), close }
 }
 
-/** A WebSocket tells a page nothing of why it was refused. */
+/** A page cannot see why a WebSocket was refused. */
 export function connectByWebSocket ({ url, secret, query, onEvent, onOpen, onEnd }) {
   const socketUrl = new URL(url.replace(/^http/, 'ws').replace(/\/calls$/, ''))
   for (const [name, value] of Object.entries(query)) socketUrl.searchParams.set(name, value)
@@ -62,11 +60,11 @@ export function connectByWebSocket ({ url, secret, query, onEvent, onOpen, onEnd
   return { send: (event) => socket.send(JSON.stringify(event)), close: () => socket.close() }
 }
 
-async function listen () {
+async function openMicrophone () {
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: true })
   } catch (error) {
-    throw new Error(`The browser gives no microphone: ${error.message}.`)
+    throw new Error(`No microphone: ${error.message}.`)
   }
 }
 

@@ -1,9 +1,9 @@
-// Connecting with what was minted, and what is then said.
+// The part of the page that connects with the minted secret and shows the events of the session.
 
 import { connectByWebRtc, connectByWebSocket } from './connect.js'
 import { h, masked, pretty, speak } from './page.js'
 
-/** `expire` is told when the secret opens nothing any more; a session that is open goes on. */
+/** Call `expire` when the secret has expired; an open session goes on. */
 export function connection ({ kind, url, secret, model, isReal }) {
   let line = null
   let isExpired = false
@@ -12,51 +12,50 @@ export function connection ({ kind, url, secret, model, isReal }) {
   const state = h('p', { class: 'state' }, 'Not connected.')
   const events = h('ol')
   const log = h(
-    'div', { class: 'events', role: 'log', 'aria-label': 'Events of the session', tabindex: 0, hidden: true }, events
+    'div', { class: 'events', role: 'log', 'aria-label': 'Session events', tabindex: 0, hidden: true }, events
   )
-  const said = h(
-    'input', { type: 'text', 'aria-label': 'Something to say', placeholder: 'Say something', autocomplete: 'off' }
-  )
-  const sayForm = h(
-    'form', { class: 'say', hidden: true, onsubmit: say }, said, h('button', { type: 'submit' }, 'Send')
-  )
+  const message = h('input', {
+    type: 'text', 'aria-label': 'Message to send', placeholder: 'Type a message', autocomplete: 'off'
+  })
+  const messageForm = h('form', { class: 'message', hidden: true, onsubmit: sendMessage },
+    message, h('button', { type: 'submit' }, 'Send'))
   const open = [['WebRTC', byWebRtc], ['WebSocket', byWebSocket]].map(([name, connect]) =>
     h('button', { type: 'button', onclick: () => begin(name, connect) }, `Connect by ${name}`))
   const hangUp = h('button', { type: 'button', hidden: true, onclick: () => line?.close() }, 'Hang up')
 
-  const choice = h('div', { class: 'choice' }, h('div', { class: 'buttons' }, open), h(
-    'label', { class: 'check' }, microphone, 'with my microphone (WebRTC)'
-  ))
+  const choice = h('div', { class: 'choice' },
+    h('div', { class: 'buttons' }, open),
+    h('label', { class: 'check' }, microphone, 'with my microphone (WebRTC)'))
 
   const element = h('section', { class: 'connect', 'aria-label': 'Connect' },
     h('h3', {}, 'Connect'),
-    h('p', { class: 'hint' }, 'With the secret to ', h('code', {}, url), ', past Ephemint.'),
-    choice, h('div', { class: 'state-row' }, state, hangUp), sayForm, log)
+    h('p', { class: 'hint' }, 'Connects directly to ', h('code', {}, url), ', without Ephemint.'),
+    choice, h('div', { class: 'state-row' }, state, hangUp), messageForm, log)
   return { element, expire, end: () => { isOver = true; line?.close() } }
 
   async function begin (name, connect) {
     enable(false)
     events.replaceChildren()
     log.hidden = true
-    tell(`Connecting by ${name} …`)
+    setState(`Connecting by ${name} …`)
     try {
       line = await connect({
         url,
         secret,
         onOpen: () => {
-          tell(`Connected by ${name}.`)
+          setState(`Connected by ${name}.`)
           choice.hidden = true
           hangUp.hidden = false
           hangUp.focus()
-          sayForm.hidden = kind !== 'realtime'
+          messageForm.hidden = kind !== 'realtime'
         },
-        onEvent: (event) => note('from the API', event),
+        onEvent: (event) => showEvent('received', event),
         onEnd: finish
       })
-      // Another answer has come while this was dialling.
+      // The page shows another response by now.
       if (isOver) line.close()
     } catch (error) {
-      finish(error instanceof TypeError ? `Nobody answers at ${new URL(url).origin}.` : error.message)
+      finish(error instanceof TypeError ? `No response from ${new URL(url).origin}.` : error.message)
     }
   }
 
@@ -66,30 +65,28 @@ export function connection ({ kind, url, secret, model, isReal }) {
 
   function byWebSocket (options) {
     const query = {
-      realtime: model === undefined
-        ? {}
-        : { model },
+      realtime: model === undefined ? {} : { model },
       transcription: { intent: 'transcription' },
       translation: {}
     }[kind]
     return connectByWebSocket({ ...options, query })
   }
 
-  function finish (words) {
+  function finish (reason) {
     line = null
     if (isOver) return
     const wasHere = element.contains(document.activeElement)
     choice.hidden = false
-    hangUp.hidden = sayForm.hidden = true
+    hangUp.hidden = messageForm.hidden = true
     enable(!isExpired)
-    // What was pressed is gone: the keyboard goes on from what is there now.
+    // The focused button is hidden now: the focus moves to one that is visible.
     if (wasHere && !isExpired) open[0].focus()
-    tell(words)
+    setState(reason)
   }
 
-  function say (event) {
+  function sendMessage (event) {
     event.preventDefault()
-    const text = said.value.trim()
+    const text = message.value.trim()
     if (text === '') return
     for (const sent of [
       {
@@ -99,24 +96,24 @@ export function connection ({ kind, url, secret, model, isReal }) {
       { type: 'response.create' }
     ]) {
       line.send(sent)
-      note('from here', sent)
+      showEvent('sent', sent)
     }
-    said.value = ''
+    message.value = ''
   }
 
-  function note (whence, event) {
+  function showEvent (direction, event) {
     const summary = [h('code', {}, event.type), ' ', h('span', { class: 'gist' }, masked(gist(event)))]
     log.hidden = false
-    events.append(h('li', { class: whence === 'from here' ? 'ours' : 'theirs' },
-      h('details', {}, h('summary', {}, h('span', { class: 'unseen' }, `${whence}: `), summary), h(
-        'pre', { tabindex: 0, 'aria-label': event.type }, pretty(event)
-      ))))
+    events.append(h('li', { class: direction === 'sent' ? 'ours' : 'theirs' },
+      h('details', {},
+        h('summary', {}, h('span', { class: 'unseen' }, `${direction}: `), summary),
+        h('pre', { tabindex: 0, 'aria-label': event.type }, pretty(event)))))
     log.scrollTop = log.scrollHeight
   }
 
-  function tell (words) {
-    state.textContent = words
-    speak(words)
+  function setState (text) {
+    state.textContent = text
+    speak(text)
   }
 
   function enable (isEnabled) {
@@ -130,7 +127,7 @@ export function connection ({ kind, url, secret, model, isReal }) {
   }
 }
 
-/** What one looks for in an event. */
+/** A short summary of an event. */
 function gist ({ type, session, error, response, item, delta }) {
   if (session !== undefined) {
     return [session.model, session.audio?.output?.voice, session.instructions].filter(Boolean).join(' · ').slice(0, 120)

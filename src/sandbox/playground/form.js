@@ -1,22 +1,22 @@
-// What the policy allows, as a form. A control that is left alone says nothing: that is left to the policy.
+// A form of the fields that the policy allows. An empty control is left out of the request.
 
 import { h } from './page.js'
 import { describe, valueName } from './words.js'
 
 const NOTHING = 'left to the policy'
-/** Where there is little room. */
-const UNSET = 'not said'
-/** Below it OpenAI takes none. */
+/** For narrow controls. */
+const UNSET = 'not set'
+/** OpenAI's minimum, in seconds. */
 const SHORTEST_LIFETIME = 10
 
-/** `read` gives {session, expires_after?}, or throws InvalidField. */
+/** `read` returns {session, expires_after?} or throws InvalidField. */
 export function policyForm (kind, { allow, prompts, expires_after: lifetime }) {
   const fields = Object.entries(allow).map(([path, schema]) => schemaField(path, titleOf(path), schema))
   const prompt = prompts.length > 0 ? promptField(prompts) : null
   const seconds = numberField('expires_after.seconds', 'Lifetime of the secret, in seconds', {
     type: 'integer', minimum: SHORTEST_LIFETIME, maximum: lifetime.max
   })
-  seconds.hint.textContent = `for connecting, not for talking; ${SHORTEST_LIFETIME} to ${lifetime.max}, else ${lifetime.default}`
+  seconds.hint.textContent = `time to connect, not length of the session: ${SHORTEST_LIFETIME} to ${lifetime.max}, default ${lifetime.default}`
   const all = [...fields, prompt, seconds].filter((field) => field !== null)
 
   return {
@@ -24,12 +24,12 @@ export function policyForm (kind, { allow, prompts, expires_after: lifetime }) {
     read: () => {
       const session = kind === 'translation' ? {} : { type: kind }
       for (const { path, read } of fields) setIn(session, path.split('.'), read())
-      const named = prompt?.read()
-      if (named !== undefined) session.prompt = named
-      const lasting = seconds.read()
-      return {
-        ...(lasting === undefined ? {} : { expires_after: { anchor: 'created_at', seconds: lasting } }), session
-      }
+      const chosenPrompt = prompt?.read()
+      if (chosenPrompt !== undefined) session.prompt = chosenPrompt
+      const chosenSeconds = seconds.read()
+      return chosenSeconds === undefined
+        ? { session }
+        : { expires_after: { anchor: 'created_at', seconds: chosenSeconds }, session }
     }
   }
 }
@@ -64,9 +64,7 @@ function numberField (path, title, schema) {
     type: 'range',
     min: minimum,
     max: maximum,
-    step: type === 'integer'
-      ? 1
-      : (maximum - minimum) / 100,
+    step: type === 'integer' ? 1 : (maximum - minimum) / 100,
     class: 'unset',
     'aria-label': `${title}, as a slider`
   })
@@ -80,7 +78,7 @@ function numberField (path, title, schema) {
   return built
 }
 
-/** Neither yes nor no until it is clicked. */
+/** Indeterminate, and so left out, until it is clicked. */
 function booleanField (path, title) {
   const box = h('input', { type: 'checkbox' })
   box.indeterminate = true
@@ -105,9 +103,8 @@ function jsonField (path, title, schema) {
       type: 'button',
       'aria-label': `${title}: fill in ${valueName(value)}`,
       onclick: () => {
-        area.value = JSON.stringify(value, null, 2); area.dispatchEvent(
-          new Event('input', { bubbles: true })
-        )
+        area.value = JSON.stringify(value, null, 2)
+        area.dispatchEvent(new Event('input', { bubbles: true }))
       }
     }, value === null ? 'null' : valueName(value)))))
   }
@@ -120,7 +117,7 @@ function jsonField (path, title, schema) {
       return JSON.parse(area.value)
     } catch {
       area.setAttribute('aria-invalid', 'true')
-      throw new InvalidField(`${title} is not JSON yet.`)
+      throw new InvalidField(`${title} is not valid JSON.`)
     }
   }
 }
@@ -131,13 +128,13 @@ function promptField (prompts) {
     'select', {}, h('option', { value: '' }, NOTHING), names.map((name, i) => h('option', { value: i }, name))
   )
   const variables = h('div', { class: 'variables' })
-  let asked = []
+  let variableFields = []
   const built = field('prompt', 'Prompt', select, {
-    note: 'a profile that the server holds',
+    note: 'a named prompt of the policy file',
     read: () => {
       const { id, version } = prompts[select.value] ?? {}
       if (id === undefined) return undefined
-      const values = asked.flatMap(({ path, read }) => read() === undefined ? [] : [[path, read()]])
+      const values = variableFields.flatMap(({ path, read }) => read() === undefined ? [] : [[path, read()]])
       return {
         id,
         ...(version === undefined ? {} : { version }),
@@ -146,10 +143,10 @@ function promptField (prompts) {
     }
   })
   select.addEventListener('change', () => {
-    asked = Object.entries(prompts[select.value]?.variables ?? {}).map(
+    variableFields = Object.entries(prompts[select.value]?.variables ?? {}).map(
       ([name, schema]) => schemaField(name, `Variable ${name}`, schema)
     )
-    variables.replaceChildren(...asked.map(({ element }) => element))
+    variables.replaceChildren(...variableFields.map(({ element }) => element))
   })
   built.element.append(variables)
   return built
@@ -163,7 +160,7 @@ function field (path, title, control, { note = '', read }) {
   return { path, hint, read, element: h('div', { class: 'field' }, label, control, hint) }
 }
 
-/** The least that a schema lets through. */
+/** The smallest value that a schema accepts. */
 function sample (schema) {
   if ('const' in schema) return schema.const
   if (schema.enum !== undefined) return schema.enum[0]
@@ -173,8 +170,8 @@ function sample (schema) {
 }
 
 function titleOf (path) {
-  const words = path.split('.').at(-1).replaceAll('_', ' ')
-  return words[0].toUpperCase() + words.slice(1)
+  const title = path.split('.').at(-1).replaceAll('_', ' ')
+  return title[0].toUpperCase() + title.slice(1)
 }
 
 function setIn (target, [key, ...rest], value) {

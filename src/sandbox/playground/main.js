@@ -1,31 +1,31 @@
-// The playground: who is asking, for what, and what comes of it.
+// The playground: choose a user and a session, mint, and see the response.
 
 import { clearAnswer, showGranted, showRefused } from './answer.js'
 import { InvalidField, policyForm } from './form.js'
 import { byId, copyButton, h, pretty, radios, speak, tabs } from './page.js'
 import { refusals } from './refusals.js'
-import { ask, BETA_ROUTES, ownToken, reach, ROUTES, tidyToken, Unreachable, waysOf } from './service.js'
+import { ask, BETA_ROUTES, ownToken, reach, ROUTES, tidyToken, Unreachable, signInsOf } from './service.js'
 import { snippets } from './snippets.js'
 
 const KINDS = { realtime: 'Realtime', transcription: 'Transcription', translation: 'Translation' }
 
 let config
-let ways = []
-let way
+let signIns = []
+let current
 let kind = 'realtime'
 let policy = null
 let form = null
 let codeTab = 0
-/** Of two sign-ins under way the later one counts. */
+/** Counts sign-ins: of two under way only the later one takes effect. */
 let turn = 0
 
-byId('ask').addEventListener('submit', (event) => { event.preventDefault(); attempt(mintAsked) })
+byId('ask').addEventListener('submit', (event) => { event.preventDefault(); attempt(mint) })
 byId('ask').addEventListener(
   'reset', (event) => { event.preventDefault(); clearAnswer(); attempt(async () => showForm()) }
 )
 byId('ask').addEventListener('input', showCode)
 byId('use-token').addEventListener('click', () => attempt(useOwnToken))
-byId('ways').addEventListener('change', ({ target }) => attempt(() => choose(target.value)))
+byId('sign-ins').addEventListener('change', ({ target }) => attempt(() => choose(target.value)))
 byId('kinds').addEventListener('change', ({ target }) => { kind = target.value; showForm() })
 byId('modes').addEventListener('change', ({ target }) => showMode(target.value))
 attempt(start)
@@ -33,30 +33,30 @@ attempt(start)
 async function start () {
   config = await (await reach('The playground', '/config.json')).json()
   if (config === null) throw new Unreachable('Ephemint is still starting.')
-  ways = await waysOf(config)
-  byId('ways').lastElementChild.replaceChildren(...radios('way', [
-    ...ways, { id: 'own', title: 'Your own token', note: 'of any issuer in the policy file' }
-  ].map((one) => ({ value: one.id, ...one })), ways[0].id))
+  signIns = await signInsOf(config)
+  byId('sign-ins').lastElementChild.replaceChildren(...radios('sign-in', [
+    ...signIns, { id: 'own', title: 'Your own token', note: 'from an issuer in the policy file' }
+  ].map((one) => ({ value: one.id, ...one })), signIns[0].id))
   byId('kinds').lastElementChild.replaceChildren(
     ...radios('kind', Object.entries(KINDS).map(([value, title]) => ({ value, title })), kind)
   )
   byId('places').textContent = `Ephemint listens at ${config.mintUrl}.`
-  await choose(ways[0].id)
+  await choose(signIns[0].id)
 }
 
 async function choose (id) {
   const isOwn = id === 'own'
   byId('own-token').hidden = !isOwn
-  if (!isOwn) return signIn(ways.find((one) => one.id === id))
+  if (!isOwn) return signIn(signIns.find((one) => one.id === id))
   turn += 1
   signOut()
   showForm()
   byId('token').focus()
 }
 
-/** Nobody is asking until Ephemint has said who it takes them for. */
+/** Nothing can be minted until Ephemint has accepted the sign-in. */
 function signOut () {
-  way = undefined
+  current = undefined
   policy = null
   byId('mint').disabled = true
   clearAnswer()
@@ -64,9 +64,9 @@ function signOut () {
 
 async function useOwnToken () {
   const token = tidyToken(byId('token').value)
-  if (token === '') return showTrouble('There is no token to use: paste one first.')
-  // A header takes no other characters: the browser would throw, and say little.
-  if (!/^[\x21-\x7e]+$/.test(token)) return showTrouble('This is no token: it holds characters that no token has.')
+  if (token === '') return showTrouble('No token: paste one first.')
+  // The browser's error for other characters in a header would not explain them.
+  if (!/^[\x21-\x7e]+$/.test(token)) return showTrouble('This is not a token: it has characters that no token has.')
   byId('token').value = token
   await signIn(ownToken(token))
 }
@@ -76,7 +76,7 @@ async function signIn (chosen) {
   signOut()
   const exchange = await ask(config, chosen, 'realtime/policy')
   if (mine !== turn) return
-  way = chosen
+  current = chosen
   byId('mint').disabled = false
   policy = exchange.ok ? exchange.answer : null
   showForm()
@@ -88,7 +88,7 @@ function showForm () {
   const rules = policy?.sessions[kind]
   form = policyForm(kind, rules ?? { allow: {}, prompts: [], expires_after: { default: 60, max: 7200 } })
   byId('fields').replaceChildren(form.element)
-  byId('policy').textContent = policy === null ? 'There is none.' : pretty(policy)
+  byId('policy').textContent = policy === null ? 'None.' : pretty(policy)
   byId('policy-line').textContent = policyLine(rules)
   byId('refusals').replaceChildren(...(policy === null ? [] : refusals(kind, policy.sessions)).map((one) =>
     h('li', {}, h('button', { type: 'button', onclick: () => attempt(() => send(one.path, one.body)) }, one.title))))
@@ -99,14 +99,14 @@ function showForm () {
 }
 
 function policyLine (rules) {
-  if (way === undefined) return 'Use the token, and see what it is good for.'
-  if (policy === null) return 'Ephemint tells this user nothing.'
-  if (rules === undefined) return `The policy grants this user no ${kind} session. Ask all the same, and see.`
-  const old = rules.models.length === 0 ? '' : ` Old models that are understood: ${rules.models.join(', ')}.`
-  return `What is left alone, the policy decides.${old}`
+  if (current === undefined) return 'Use the token to see what it allows.'
+  if (policy === null) return 'Ephemint shows this user no policy.'
+  if (rules === undefined) return `The policy grants this user no ${kind} session. Mint one to see the refusal.`
+  const old = rules.models.length === 0 ? '' : ` Old model names that also work: ${rules.models.join(', ')}.`
+  return `The policy decides every field that you leave empty.${old}`
 }
 
-/** The JSON begins as what the form says. */
+/** The JSON starts with the values of the form. */
 function showMode (mode) {
   const isForm = mode === 'form'
   byId('fields').hidden = !isForm
@@ -115,7 +115,7 @@ function showMode (mode) {
   showCode()
 }
 
-/** Undefined while a field says nothing that can be read. */
+/** Undefined while a field is invalid. */
 function readForm () {
   try {
     return form.read()
@@ -125,16 +125,16 @@ function readForm () {
   }
 }
 
-function asked () {
+function readRequest () {
   if (new FormData(byId('ask')).get('mode') === 'json') return { path: byId('route').value, body: byId('body').value }
   return { path: ROUTES[kind], body: JSON.stringify(form.read()) }
 }
 
 function showCode () {
-  if (way === undefined) return byId('code').replaceChildren(h('p', { class: 'hint' }, 'Nobody is asking yet.'))
+  if (current === undefined) return byId('code').replaceChildren(h('p', { class: 'hint' }, 'Not signed in.'))
   if (readForm() === undefined) return
-  const { path, body } = asked()
-  byId('code').replaceChildren(tabs('Language', snippets(config, way, path, body).map(({ title, text }) => ({
+  const { path, body } = readRequest()
+  byId('code').replaceChildren(tabs('Language', snippets(config, current, path, body).map(({ title, text }) => ({
     title,
     content: [
       h('pre', { tabindex: 0, 'aria-label': `${title} code` }, text), copyButton(`the ${title} code`, () => text)
@@ -142,25 +142,25 @@ function showCode () {
   })), codeTab, (chosen) => { codeTab = chosen }))
 }
 
-async function mintAsked () {
-  const { path, body } = asked()
+async function mint () {
+  const { path, body } = readRequest()
   await send(path, body)
 }
 
 async function send (path, body) {
-  if (way === undefined) return showTrouble('Nobody is signed in: choose who is asking.')
-  const [mine, asker] = [turn, way]
-  speak('Asking …')
-  const exchange = await ask(config, asker, path, body)
-  // Somebody else is asking by now.
+  if (current === undefined) return showTrouble('Not signed in: choose a user first.')
+  const [mine, signedIn] = [turn, current]
+  speak('Minting …')
+  const exchange = await ask(config, signedIn, path, body)
+  // Another user has been chosen meanwhile.
   if (mine !== turn) return
-  const asking = path.includes('transcription_')
+  const requested = path.includes('transcription_')
     ? 'transcription'
     : path === ROUTES.translation ? 'translation' : kindOf(body)
-  if (!exchange.ok) return showRefused(exchange, { kind: asking, sessions: policy?.sessions })
-  // A secret that is there is shown, whatever becomes of this.
-  const limits = await ask(config, asker, 'realtime/policy').then(({ answer }) => answer.limits ?? {}, () => ({}))
-  if (mine === turn) showGranted(exchange, { kind: asking, limits, isReal: config.isReal })
+  if (!exchange.ok) return showRefused(exchange, { kind: requested, sessions: policy?.sessions })
+  // The secret is shown even if this request fails.
+  const limits = await ask(config, signedIn, 'realtime/policy').then(({ answer }) => answer.limits ?? {}, () => ({}))
+  if (mine === turn) showGranted(exchange, { kind: requested, limits, isReal: config.isReal })
 }
 
 function kindOf (body) {
@@ -171,7 +171,7 @@ function kindOf (body) {
   }
 }
 
-/** What goes wrong is said in words, and can be tried again. */
+/** Shows a failure of `action`, with a button to try again. */
 async function attempt (action) {
   byId('trouble').hidden = true
   byId('ask').setAttribute('aria-busy', 'true')
@@ -186,9 +186,9 @@ async function attempt (action) {
   }
 }
 
-function showTrouble (words, again) {
+function showTrouble (text, again) {
   byId('trouble').replaceChildren(
-    h('p', {}, words), again === undefined ? '' : h('button', { type: 'button', onclick: again }, 'Try again')
+    h('p', {}, text), again === undefined ? '' : h('button', { type: 'button', onclick: again }, 'Try again')
   )
   byId('trouble').hidden = false
 }

@@ -1,4 +1,4 @@
-// Making elements. Data becomes text, never markup: what came over the network is shown, not run.
+// Creates elements. Data becomes text, never markup, so nothing from the network runs.
 
 /** An element; `on…` properties are listeners, the others attributes, of which false, null and undefined are left out. */
 export function h (tag, properties = {}, ...children) {
@@ -15,12 +15,12 @@ export function h (tag, properties = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id)
 
-/** For those who do not see what has changed. */
+/** Announces `text` to screen readers. */
 export function speak (text) {
   byId('spoken').textContent = text
 }
 
-/** A secret on a screen is a secret in a screenshot. */
+/** Masks client secrets, so that no screenshot shows one. */
 export function masked (text) {
   return text.replaceAll(/\bek_\w+/g, (secret) => `${secret.slice(0, 7)}${'•'.repeat(9)}`)
 }
@@ -33,7 +33,7 @@ export function folded (title, text, isOpen = false) {
   return h('details', { open: isOpen }, h('summary', {}, title), h('pre', { tabindex: 0, 'aria-label': title }, text))
 }
 
-/** `read` is asked at the click: what is copied is what is there then. */
+/** `read` is called on each click, for the text to copy. */
 export function copyButton (name, read) {
   const button = h('button', { type: 'button', class: 'copy', 'aria-label': `Copy ${name}` }, 'Copy')
   button.addEventListener('click', async () => {
@@ -44,7 +44,7 @@ export function copyButton (name, read) {
       setTimeout(() => { button.textContent = 'Copy' }, 2000)
     } catch {
       button.textContent = 'Not copied'
-      speak('The browser does not let this page copy.')
+      speak('The browser does not allow this page to copy.')
     }
   })
   return button
@@ -57,7 +57,7 @@ export function radios (name, options, chosen) {
     h('span', {}, title, note && h('small', {}, note))))
 }
 
-/** Tabs as the ARIA practices have them: arrows move, and what is chosen shows at once. `panels`: {title, content}. */
+/** Tabs by the ARIA Authoring Practices, with automatic activation. `panels`: {title, content}. */
 export function tabs (name, panels, chosen, onChoose) {
   const buttons = panels.map(({ title }, i) =>
     h('button', { type: 'button', role: 'tab', id: `${name}-tab-${i}`, 'aria-controls': `${name}-panel-${i}` }, title))

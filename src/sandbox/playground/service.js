@@ -1,10 +1,10 @@
-// What the page asks of the identity provider and of Ephemint, as the page of an app would.
+// Requests to the identity provider and to Ephemint, as the page of an app sends them.
 
-const READABLE = [
+const EXPOSED_HEADERS = [
   'x-realtime-url', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'retry-after', 'x-request-id'
 ]
 
-/** `message` says who cannot be reached, and what may be the matter. */
+/** `message` names the server that cannot be reached and a likely cause. */
 export class Unreachable extends Error {}
 
 export const ROUTES = {
@@ -14,15 +14,15 @@ export const ROUTES = {
 }
 export const BETA_ROUTES = ['realtime/sessions', 'realtime/transcription_sessions']
 
-/** The ways of saying who one is. `present` gives what a request then carries. */
-export async function waysOf ({ identityProviderUrl }) {
+/** The users to choose from. `credentials` resolves to the headers or cookies of their requests. */
+export async function signInsOf ({ identityProviderUrl }) {
   const users = await (await askProvider('users')).json()
   const byToken = users.map(({ sub, plan, org }) => ({
     id: sub,
     user: sub,
     title: capital(sub),
     note: `plan ${plan}, of ${org.name}`,
-    present: async () => ({ headers: { Authorization: `Bearer ${await tokenOf(sub)}` } })
+    credentials: async () => ({ headers: { Authorization: `Bearer ${await tokenOf(sub)}` } })
   }))
   const { user, title } = byToken.at(-1)
   return [
@@ -32,12 +32,12 @@ export async function waysOf ({ identityProviderUrl }) {
       user,
       title: `${title}, by cookie`,
       note: 'the session cookie of an app',
-      present: async () => {
+      credentials: async () => {
         await askProvider(`login?user=${user}`, { method: 'POST', credentials: 'include' })
         return { credentials: 'include' }
       }
     },
-    { id: 'guest', title: 'Guest', note: 'presents nothing', present: async () => ({}) }
+    { id: 'guest', title: 'Guest', note: 'no credential', credentials: async () => ({}) }
   ]
 
   async function tokenOf (user) {
@@ -46,49 +46,49 @@ export async function waysOf ({ identityProviderUrl }) {
 
   async function askProvider (path, init) {
     const response = await reach('The identity provider', `${identityProviderUrl}/${path}`, init)
-    if (!response.ok) throw new Unreachable(`The identity provider answers ${response.status} to /${path}.`)
+    if (!response.ok) throw new Unreachable(`The identity provider answered /${path} with ${response.status}.`)
     return response
   }
 }
 
-/** A token as it comes out of a terminal or a mail: wrapped, indented, with its scheme. */
+/** Removes what pasting from a terminal or a mail adds: line breaks, indentation, the scheme. */
 export function tidyToken (pasted) {
   return pasted.trim().replace(/^bearer\s+/i, '').replace(/\s+/g, '')
 }
 
 export function ownToken (token) {
   return {
-    id: 'own', title: 'Your own token', present: async () => ({ headers: { Authorization: `Bearer ${token}` } })
+    id: 'own', title: 'Your own token', credentials: async () => ({ headers: { Authorization: `Bearer ${token}` } })
   }
 }
 
-/** Sent and answered; a refusal is an answer. Throws Unreachable. */
-export async function ask ({ mintUrl }, way, path, body) {
+/** Resolves to the request and the response, refusals included. Throws Unreachable. */
+export async function ask ({ mintUrl }, signIn, path, body) {
   const url = `${mintUrl}/${path}`
   const method = body === undefined ? 'GET' : 'POST'
-  const { headers, credentials = 'omit' } = await way.present()
+  const { headers, credentials = 'omit' } = await signIn.credentials()
   const type = body === undefined ? {} : { 'Content-Type': 'application/json' }
   const response = await reach('Ephemint', url, { method, credentials, headers: { ...type, ...headers }, body })
-  const answer = await response.json().catch(
-    () => { throw new Unreachable(`Something answers at ${url}, but not as Ephemint does.`) }
-  )
+  const answer = await response.json().catch(() => {
+    throw new Unreachable(`The response from ${url} is not one of Ephemint’s.`)
+  })
   return {
     sent: { method, url, body },
     status: response.status,
     ok: response.ok,
     headers: Object.fromEntries(
-      READABLE.flatMap((name) => response.headers.has(name) ? [[name, response.headers.get(name)]] : [])
+      EXPOSED_HEADERS.flatMap((name) => response.headers.has(name) ? [[name, response.headers.get(name)]] : [])
     ),
     answer
   }
 }
 
-export async function reach (who, url, init) {
+export async function reach (server, url, init) {
   try {
     return await fetch(url, init)
   } catch {
-    const refused = who === 'Ephemint' ? ' If it is, this page may not be among its CORS_ORIGINS.' : ''
-    throw new Unreachable(`${who} cannot be reached at ${new URL(url).origin}. Is npm run dev still running?${refused}`)
+    const cors = server === 'Ephemint' ? ' If it is, its CORS_ORIGINS may lack the origin of this page.' : ''
+    throw new Unreachable(`${server} cannot be reached at ${new URL(url).origin}. Is npm run dev still running?${cors}`)
   }
 }
 

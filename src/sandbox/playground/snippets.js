@@ -1,6 +1,6 @@
-// The same request as code to copy. It runs as it stands, except where a token of one's own has to be put in.
+// The same request as code to copy. It runs unchanged, unless it needs the user's own token.
 
-export function snippets ({ mintUrl, identityProviderUrl }, way, path, body) {
+export function snippets ({ mintUrl, identityProviderUrl }, signIn, path, body) {
   return [
     { title: 'curl', text: curl() },
     { title: 'fetch', text: fetchCode() },
@@ -10,19 +10,19 @@ export function snippets ({ mintUrl, identityProviderUrl }, way, path, body) {
   function curl () {
     const data = `-H 'Content-Type: application/json' \\\n  -d ${quoted(body)}`
     const url = `curl -sS ${mintUrl}/${path}`
-    if (way.id === 'guest') return `${url} \\\n  ${data}`
-    if (way.id === 'cookie') {
-      return `curl -sS -o /dev/null -c cookies.txt -X POST '${identityProviderUrl}/login?user=${way.user}'\n` +
+    if (signIn.id === 'guest') return `${url} \\\n  ${data}`
+    if (signIn.id === 'cookie') {
+      return `curl -sS -o /dev/null -c cookies.txt -X POST '${identityProviderUrl}/login?user=${signIn.user}'\n` +
         `${url} \\\n  -b cookies.txt -H 'Origin: ${location.origin}' \\\n  ${data}`
     }
-    const token = way.user === undefined ? '$USER_TOKEN' : `$(curl -sS '${identityProviderUrl}/token?user=${way.user}')`
+    const token = signIn.user === undefined ? '$USER_TOKEN' : `$(curl -sS '${identityProviderUrl}/token?user=${signIn.user}')`
     return `${url} \\\n  -H "Authorization: Bearer ${token}" \\\n  ${data}`
   }
 
   function fetchCode () {
     const init = [
       'method: \'POST\'',
-      ...(way.id === 'cookie' ? ['credentials: \'include\''] : []),
+      ...(signIn.id === 'cookie' ? ['credentials: \'include\''] : []),
       // eslint-disable-next-line no-template-curly-in-string -- code that is shown, not run
       bearer() ? 'headers: { Authorization: `Bearer ${userToken}`, \'Content-Type\': \'application/json\' }' : 'headers: { \'Content-Type\': \'application/json\' }',
       `body: ${isJson(body) ? `JSON.stringify(${literal(body, 2)})` : JSON.stringify(body)}`
@@ -35,7 +35,7 @@ export function snippets ({ mintUrl, identityProviderUrl }, way, path, body) {
       `baseURL: '${mintUrl}'`,
       bearer() ? 'apiKey: userToken' : 'apiKey: \'none\'',
       ...(bearer() ? [] : ['defaultHeaders: { Authorization: null }']),
-      ...(way.id === 'cookie' ? ['fetchOptions: { credentials: \'include\' }'] : []),
+      ...(signIn.id === 'cookie' ? ['fetchOptions: { credentials: \'include\' }'] : []),
       'dangerouslyAllowBrowser: true'
     ]
     return `import OpenAI from 'openai'\n\n${userToken()}const mint = new OpenAI({\n  ${options.join(',\n  ')}\n})\nconst minted = await ${call()}`
@@ -49,13 +49,13 @@ export function snippets ({ mintUrl, identityProviderUrl }, way, path, body) {
 
   function userToken () {
     if (!bearer()) return ''
-    return way.user === undefined
-      ? 'const userToken = \'…\'   // of your own sign-in\n'
-      : `const userToken = await (await fetch('${identityProviderUrl}/token?user=${way.user}')).text()\n`
+    return signIn.user === undefined
+      ? 'const userToken = \'…\'   // from your own sign-in\n'
+      : `const userToken = await (await fetch('${identityProviderUrl}/token?user=${signIn.user}')).text()\n`
   }
 
   function bearer () {
-    return way.id !== 'guest' && way.id !== 'cookie'
+    return signIn.id !== 'guest' && signIn.id !== 'cookie'
   }
 }
 
@@ -68,14 +68,14 @@ function isJson (text) {
   }
 }
 
-/** As JavaScript is written by hand: keys without quotes where they need none, strings in single ones. */
+/** JavaScript literals: unquoted keys where possible, strings in single quotes. */
 function literal (json, indent) {
   const text = JSON.stringify(JSON.parse(json), null, 2)
     .replace(/"((?:[^"\\]|\\.)*)"(:?)/g, (_all, inner, colon) => colon !== '' && /^[a-z_]\w*$/i.test(inner) ? `${inner}:` : `'${inner.replaceAll('\\"', '"').replaceAll("'", "\\'")}'${colon}`)
   return text.replaceAll('\n', `\n${' '.repeat(indent)}`)
 }
 
-/** For a POSIX shell. */
+/** Quotes `text` for a POSIX shell. */
 function quoted (text) {
   return `'${text.replaceAll("'", "'\\''")}'`
 }

@@ -1,6 +1,6 @@
-// What Ephemint answers, in words.
+// Explains JSON Schemas and refusals in words.
 
-/** What a JSON Schema lets through. */
+/** The values that a JSON Schema accepts. */
 export function describe (schema) {
   if (schema === true) return 'anything'
   if ('const' in schema) return valueName(schema.const)
@@ -24,7 +24,7 @@ export function describe (schema) {
   if (properties !== undefined) {
     return `an object with ${Object.entries(properties).map(([key, value]) => 'const' in value ? `${key} ${valueName(value.const)}` : key).join(', ')}`
   }
-  return 'what its JSON Schema says'
+  return 'anything that matches its JSON Schema'
 }
 
 export function valueName (value) {
@@ -37,26 +37,26 @@ export function valueName (value) {
 }
 
 const SENTENCES = {
-  invalid_json: 'The body is not JSON. Nothing in it was looked at.',
-  invalid_request: 'This is no session request.',
-  invalid_credentials: 'Ephemint does not accept who you say you are. Why not stands in its log alone; here: in the terminal.',
+  invalid_json: 'The body is not valid JSON.',
+  invalid_request: 'This is not a valid session request.',
+  invalid_credentials: 'Ephemint did not accept the credential. The reason is only in its log: see the terminal.',
   origin_not_allowed: 'This page may not call Ephemint: its origin is not in CORS_ORIGINS.',
-  no_policy: 'No policy of the policy file is for this user.',
-  caller_blocked: 'This user is on the policy file’s list of blocked callers.',
+  no_policy: 'No policy in the policy file applies to this user.',
+  caller_blocked: 'The policy file blocks this user.',
   rate_limit_exceeded: 'A limit is used up.',
   upstream_rate_limited: 'OpenAI is limiting this service, or its account is out of credit.',
-  upstream_rejected: 'OpenAI does not take the key or the request of this service. That is for its operator to mend.',
-  upstream_error: 'OpenAI did not answer as expected.',
+  upstream_rejected: 'OpenAI rejected the key or the request of this service. Its operator must fix this.',
+  upstream_error: 'OpenAI gave an unexpected response.',
   upstream_unavailable: 'OpenAI cannot be reached.',
   upstream_timeout: 'OpenAI did not answer in time.',
-  identity_unavailable: 'The identity provider cannot be reached, so nobody can be told from anybody.',
+  identity_unavailable: 'The identity provider cannot be reached, so the credential cannot be verified.',
   limits_unavailable: 'The store of the limits cannot be reached.',
-  audit_unavailable: 'The decision cannot be written down, so nothing is minted.',
-  overloaded: 'Ephemint has too much to do.',
+  audit_unavailable: 'The audit log cannot be written, so nothing is minted.',
+  overloaded: 'Ephemint is overloaded.',
   draining: 'Ephemint is shutting down.'
 }
 
-/** Of a refusal: what happened, and what may be done. `sessions` is the part of the policy of that name. */
+/** The cause of a refusal, and advice. `sessions` is that part of the caller's policy. */
 export function explain ({ code, message, param, retryAfter }, { kind, sessions }) {
   const allowed = sessions?.[kind]?.allow ?? {}
   const path = param?.replace(/^session\./, '')
@@ -66,29 +66,29 @@ export function explain ({ code, message, param, retryAfter }, { kind, sessions 
     return sessions !== undefined && sessions[kind] === undefined
       ? {
           text: `The policy grants this user no ${kind} session.`,
-          advice: `It grants: ${Object.keys(sessions).join(', ') || 'none'}.`
+          advice: `Granted: ${Object.keys(sessions).join(', ') || 'none'}.`
         }
       : {
-          text: 'The policy does not permit this request as a whole.',
-          advice: 'Something that it needs to know about the user may be missing.'
+          text: 'The policy refuses this request.',
+          advice: 'A claim that the policy needs may be missing.'
         }
   }
   if (path in allowed) {
-    return { text: 'The policy does not permit this value.', advice: `Allowed is ${describe(allowed[path])}.` }
+    return { text: 'The policy does not permit this value.', advice: `Allowed: ${describe(allowed[path])}.` }
   }
   if (path.startsWith('expires_after') && sessions?.[kind] !== undefined) {
     return {
       text: 'The policy does not permit this lifetime.',
-      advice: `Allowed are 10 to ${sessions[kind].expires_after.max} seconds.`
+      advice: `Allowed: 10 to ${sessions[kind].expires_after.max} seconds.`
     }
   }
   if (path.startsWith('prompt')) {
     return {
       text: 'The policy does not offer this prompt, or not with these variables.',
-      advice: `It offers: ${(sessions?.[kind]?.prompts ?? []).map(({ id }) => id).join(', ') || 'none'}.`
+      advice: `Offered: ${(sessions?.[kind]?.prompts ?? []).map(({ id }) => id).join(', ') || 'none'}.`
     }
   }
-  return { text: 'This is not for the client to say: the policy decides it.', advice: 'Leave it out.' }
+  return { text: 'The client cannot set this: the policy decides it.', advice: 'Leave it out.' }
 }
 
 export function duration (seconds) {

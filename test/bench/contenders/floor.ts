@@ -1,4 +1,4 @@
-// Nothing in Node can do less: node:http and undici, the key put in, no authentication, no policy.
+// The minimum in Node.js: node:http and undici add the key; no authentication, no policy.
 
 import { createServer } from 'node:http'
 import { Pool } from 'undici'

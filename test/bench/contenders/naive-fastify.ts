@@ -1,4 +1,4 @@
-// What the one existing dedicated service does: Fastify, fetch, CORS open to everyone, no authentication.
+// As in the one existing dedicated service: Fastify, fetch, CORS for any origin, no authentication.
 
 import cors from '@fastify/cors'
 import { fastify } from 'fastify'

@@ -1,5 +1,5 @@
-// An app's own page, on an origin of its own. It uses the examples and the packages as they were published: an import map
-// stands for what a bundler would do.
+// Serves the page of an app on its own origin. An import map replaces the bundler, so that the page uses examples and
+// packages as they were published.
 
 import { readFile } from 'node:fs/promises'
 import { extname, join, normalize } from 'node:path'
@@ -16,7 +16,8 @@ const IMPORTS = {
   openai: '/node_modules/openai/index.mjs',
   '@openai/agents-realtime': '/node_modules/@openai/agents-realtime/dist/bundle/openai-realtime-agents.mjs'
 }
-const PAGE = `<!doctype html><html lang="en"><title>An app</title><link rel="icon" href="data:,"><script type="importmap">${JSON.stringify({ imports: IMPORTS })}</script>`
+const PAGE = `<!doctype html><html lang="en"><title>An app</title><link rel="icon" href="data:,">
+<script type="importmap">${JSON.stringify({ imports: IMPORTS })}</script>`
 
 export async function servePages (t: Test): Promise<string> {
   const app = fastify({ forceCloseConnections: true })

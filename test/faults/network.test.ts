@@ -1,4 +1,4 @@
-// What upstream's network does, injected between the service and an upstream that is well.
+// Network faults between the service and a healthy upstream.
 // Runs alone: answers are held to a deadline in milliseconds.
 
 import dns from 'node:dns'
@@ -15,11 +15,11 @@ t.jobs = 4
 
 const DEADLINE_MS = 600
 const GRACE_MS = 250
-/** Mints that begin together share a deadline. */
+/** Mints that start together share a deadline, so it may be this much early. */
 const EARLY_MS = 70
-/** By how much undici's timers are late. */
+/** The lateness of undici's timers. */
 const LATE_MS = 1500
-/** No prompt answer takes this long, on whatever machine this runs. */
+/** An immediate answer is faster than this on any machine. */
 const PROMPT_MS = 1000
 
 const env = { UPSTREAM_TIMEOUT_MS: String(DEADLINE_MS) }
@@ -66,7 +66,7 @@ t.test('fault 1: an upstream that refuses connections is 503 within a second, an
 
 type Done = (error: Error | null, addresses?: { address: string, family: number }[]) => void
 
-/** What the resolver says of `upstream.test`, until it knows; of other names it says the truth. */
+/** Scripts the lookup of `upstream.test` until `recover`; other names are resolved as usual. */
 function resolveTo (t: Test, answer: (done: Done) => void) {
   const { lookup } = dns
   let asked = 0
@@ -98,9 +98,9 @@ function assertUnreachable (
 }
 
 for (const [name, code] of [
-  ['does not exist', 'ENOTFOUND'], ['cannot be looked up', 'EAI_AGAIN'], ['is not to be looked up', 'EAI_FAIL']
+  ['does not exist', 'ENOTFOUND'], ['cannot be looked up', 'EAI_AGAIN'], ['fails to be looked up', 'EAI_FAIL']
 ] as const) {
-  t.test(`fault 2: a name that ${name} is 503 at once, and is looked up again by the next mint`, {
+  t.test(`fault 2: a name that ${name} is 503 at once, and the next mint looks it up again`, {
     buffered: false
   }, async (t) => {
     const { recover } = resolveTo(t, (done) => done(Object.assign(new Error(), { code })))
@@ -111,7 +111,7 @@ for (const [name, code] of [
   })
 }
 
-t.test('fault 2: a name server that does not answer is asked once at a time, and is 503 within the connect timeout', {
+t.test('fault 2: a silent name server is 503 within the connect timeout, with one lookup at a time', {
   buffered: false
 }, async (t) => {
   const silent: Done[] = []
@@ -125,7 +125,7 @@ t.test('fault 2: a name server that does not answer is asked once at a time, and
   t.equal((await app.mint('client_secrets')).status, 200)
 })
 
-t.test('fault 3: an upstream that drops every SYN is 504 at the connect timeout, or at an earlier deadline, however many ask it', {
+t.test('fault 3: an upstream that drops every SYN is 504 at the connect timeout or an earlier deadline', {
   buffered: true
 }, async (t) => {
   const { url, resume } = await startBlackHole(t)
@@ -142,7 +142,7 @@ t.test('fault 3: an upstream that drops every SYN is 504 at the connect timeout,
   await until('a mint', async () => (await app?.mint('client_secrets'))?.status === 200)
 })
 
-t.test('fault 3, fault 4: an upstream that is silent when TLS is agreed on is 504 at the connect timeout, however many ask it', {
+t.test('fault 3, fault 4: an upstream that is silent during the TLS handshake is 504 at the connect timeout', {
   buffered: true
 }, async (t) => {
   const { port } = await startSilence(t)
@@ -158,7 +158,7 @@ async function assertConnectTimeout (t: Test, app: App, ms: number): Promise<voi
     t.equal(status, 504)
     t.ok(tookMs > ms - EARLY_MS && tookMs < ms + (ms === DEADLINE_MS ? GRACE_MS : LATE_MS), `${tookMs} ms`)
   }
-  // What never left cannot have minted.
+  // A request that was never sent cannot have minted.
   t.same(
     lastDecision(app),
     { event: 'mint.refused', code: 'upstream_timeout', reason: ms === DEADLINE_MS ? 'deadline' : 'connect_timeout' }
@@ -169,7 +169,7 @@ async function assertConnectTimeout (t: Test, app: App, ms: number): Promise<voi
 const UNTIL_DEADLINE: [name: string, fault: Fault][] = [
   ['fault 5: an upstream that hangs before its headers', 'hang'],
   ['fault 6: an answer that drips in', { drip: 50 }],
-  ['fault 6: an answer with a tenth of a modem', { limit: 400 }],
+  ['fault 6: an answer at 400 bytes per second', { limit: 400 }],
   ['fault 6: an answer that is late', { slow: DEADLINE_MS * 2 }]
 ]
 
@@ -193,7 +193,7 @@ for (const [name, fault] of UNTIL_DEADLINE) {
 
 const NO_RETRY: [name: string, fault: Fault, reason: string][] = [
   ['fault 8: an answer that is cut in its body', { cut: 500 }, 'answer_cut'],
-  ['G11, fault 13: bytes that are no HTTP', 'garbage', 'unreadable']
+  ['G11, fault 13: bytes that are not HTTP', 'garbage', 'unreadable']
 ]
 
 for (const [name, fault, reason] of NO_RETRY) {
@@ -235,7 +235,7 @@ for (const [name, fault] of [['reset', 'reset'], ['cut', { cut: 9 }]] as [string
   })
 }
 
-t.test('G14, G19, fault 7: a retry that has hung is over at the same deadline', { buffered: true }, async (t) => {
+t.test('G14, G19, fault 7: a retry that hangs ends at the same deadline', { buffered: true }, async (t) => {
   const app = await startApp(t, { env })
   app.upstream.answer(GA, reset(), hang)
   const answer = await timed(() => app.mint('client_secrets'))
@@ -245,7 +245,7 @@ t.test('G14, G19, fault 7: a retry that has hung is over at the same deadline', 
   t.ok(answer.tookMs < DEADLINE_MS + GRACE_MS, `${answer.tookMs} ms`)
 })
 
-t.test('fault 14: one connection in ten that is reset, and 200 ms of latency, cost nobody a mint', {
+t.test('fault 14: one connection in ten that is reset, and 200 ms of latency, cost no mint', {
   buffered: true
 }, async (t) => {
   const { app, proxy } = await startBehindProxy(t, { env: { UPSTREAM_TIMEOUT_MS: '5000' } })

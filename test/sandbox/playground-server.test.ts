@@ -1,9 +1,9 @@
-// What serves the playground. What the page does is in test/browser.
+// The server of the playground. The page itself is tested in test/browser.
 
 import t from 'tap'
 import { type PlaygroundConfig, startPlayground } from '../../src/sandbox/playground.ts'
 
-t.test('it serves its own files and nothing beside them', async (t) => {
+t.test('only the files of the page are served', async (t) => {
   const { origin, close } = await startPlayground({ config: () => null })
   t.teardown(close)
   for (const path of ['/index.html', '/../main.ts', '/%2e%2e/main.ts', '/playground.ts']) {
@@ -17,7 +17,7 @@ t.test('it serves its own files and nothing beside them', async (t) => {
   for (const file of new Set(files)) t.equal((await fetch(`${origin}/${file}`)).status, 200, file)
 })
 
-t.test('data never becomes markup', async (t) => {
+t.test('no script of the page turns data into markup', async (t) => {
   const { origin, close } = await startPlayground({ config: () => null })
   t.teardown(close)
   for (const file of [
@@ -33,12 +33,12 @@ t.test('data never becomes markup', async (t) => {
   }
 })
 
-t.test('where Ephemint is, is told as soon as it is known', async (t) => {
+t.test('config.json has the address of Ephemint as soon as it is known', async (t) => {
   let config: PlaygroundConfig | null = null
   const { origin, close } = await startPlayground({ config: () => config })
   t.teardown(close)
-  const told = async () => (await fetch(`${origin}/config.json`)).json()
-  t.equal(await told(), null)
+  const readConfig = async () => (await fetch(`${origin}/config.json`)).json()
+  t.equal(await readConfig(), null)
   config = { mintUrl: 'http://127.0.0.1:1/v1', identityProviderUrl: 'http://127.0.0.1:2', isReal: false }
-  t.same(await told(), config)
+  t.same(await readConfig(), config)
 })

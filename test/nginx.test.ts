@@ -22,7 +22,7 @@ type Front = Readonly<{ gateway: Gateway, replicas: [Service, Service], upstream
 
 let common: Promise<Front> | undefined
 
-t.test('an address is what the gateway saw, whatever the client says of it', { skip: NO_NGINX }, async (t) => {
+t.test('the client address is what the gateway sees, whatever the client sends', { skip: NO_NGINX }, async (t) => {
   const { gateway, upstream } = await shared()
   const forged = [{}, ...['x-forwarded-for', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'true-client-ip'].map(
     (name) => ({ [name]: name === 'forwarded' ? 'for=9.9.9.9' : '9.9.9.9, 127.0.0.1' })
@@ -35,7 +35,7 @@ t.test('an address is what the gateway saw, whatever the client says of it', { s
   }
 })
 
-t.test('who comes to a replica without the gateway is believed nothing', { skip: NO_NGINX }, async (t) => {
+t.test('a replica ignores forwarding headers of a request that bypasses the gateway', { skip: NO_NGINX }, async (t) => {
   const { replicas: [replica], upstream } = await shared()
   const before = replica.audit.length
   t.equal(await mintFrom(replica.url, '127.0.0.9', {
@@ -46,7 +46,7 @@ t.test('who comes to a replica without the gateway is believed nothing', { skip:
   t.notMatch(JSON.stringify(replica.audit), /forged|aaaa/)
 })
 
-t.test('a request has one id from the gateway to the audit line, and the gateway logs no address, query or credential', {
+t.test('a request keeps its id from the gateway to the audit line, and the gateway logs only facts', {
   skip: NO_NGINX
 }, async (t) => {
   const { gateway, replicas } = await shared()
@@ -54,7 +54,9 @@ t.test('a request has one id from the gateway to the audit line, and the gateway
   const response = await fetch(`${gateway.url}${MINT}?token=${token}`, {
     method: 'POST',
     headers: {
-      authorization: `Bearer ${token}`, 'x-request-id': 'forged', traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+      authorization: `Bearer ${token}`,
+      'x-request-id': 'forged',
+      traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
     }
   })
   const id = response.headers.get('x-request-id')
@@ -64,13 +66,13 @@ t.test('a request has one id from the gateway to the audit line, and the gateway
   )
   t.match(line, { event: 'mint.granted' })
   t.notOk('trace_id' in line, 'what a client says of a trace is not passed on')
-  // nginx writes it once it has answered.
+  // nginx logs a request after its answer.
   await until('its line of the gateway', () => gateway.accessLog().includes(`"request_id":"${id}"`))
   t.notMatch(gateway.accessLog(), token)
   t.notMatch(gateway.accessLog(), /token=|forged|"127\.0\.0\.1"/)
 })
 
-t.test('a body that is too large and a token that is large are answered by the replica, in its own words', {
+t.test('a body that is too large and a large token are answered by the replica', {
   skip: NO_NGINX
 }, async (t) => {
   const { gateway } = await shared()
@@ -85,7 +87,7 @@ t.test('a body that is too large and a token that is large are answered by the r
   }
 })
 
-t.test('where no replica is left the answer is one that SDKs understand', { skip: NO_NGINX }, async (t) => {
+t.test('without a replica the answer is in the error format that SDKs understand', { skip: NO_NGINX }, async (t) => {
   const gateway = await startNginx(t, ['http://127.0.0.1:1', 'http://127.0.0.1:2'])
   const response = await fetch(gateway.url + MINT, { method: 'POST' })
   t.equal(response.status, 503)
@@ -94,7 +96,7 @@ t.test('where no replica is left the answer is one that SDKs understand', { skip
   t.match(await response.json(), { error: { type: 'api_error', code: 'overloaded', param: null } })
 })
 
-t.test('a replica that has died costs nobody a mint', { skip: NO_NGINX }, async (t) => {
+t.test('a dead replica costs no mint', { skip: NO_NGINX }, async (t) => {
   const { gateway, replicas: [one, two] } = await startFront(t)
   one.kill('SIGKILL')
   await one.exited
@@ -116,7 +118,7 @@ t.test('fault 33: while one replica stops no mint is lost, and none is minted tw
     }
   }
   const workers = Array.from({ length: 8 }, work)
-  // As the health check of the compose file does: it is by these that nginx sees who is not ready.
+  // As the health check of the compose file: by these requests nginx notices replicas that are not ready.
   const checks = setInterval(
     () => { fetch(`${gateway.url}/readyz`).then((response) => response.text(), () => {}) }, 250
   )
@@ -132,7 +134,7 @@ t.test('fault 33: while one replica stops no mint is lost, and none is minted tw
   t.ok(leaving.audit.length > 0)
 })
 
-t.test('G20: a cache in front, which stores what it may, stores nothing', { skip: NO_NGINX }, async (t) => {
+t.test('G20: a shared cache that respects headers stores nothing', { skip: NO_NGINX }, async (t) => {
   const cacheable = createServer((_request, response) => response.end('{}')).listen(0, '127.0.0.1')
   await once(cacheable, 'listening')
   t.teardown(() => cacheable.close())
@@ -168,7 +170,8 @@ function withCache (config: string): string {
     .replace('http {', 'http {\n  proxy_cache_path cache keys_zone=everything:1m;')
     .replace(
       'proxy_cache off;',
-      'proxy_cache everything; proxy_cache_methods GET HEAD POST; proxy_cache_key $uri; proxy_cache_valid any 10m; add_header X-Cache $upstream_cache_status always;'
+      'proxy_cache everything; proxy_cache_methods GET HEAD POST; proxy_cache_key $uri; ' +
+        'proxy_cache_valid any 10m; add_header X-Cache $upstream_cache_status always;'
     )
 }
 
@@ -181,13 +184,13 @@ async function startFront (t: Test): Promise<Front> {
   return { gateway: await startNginx(t, [replicas[0].url, replicas[1].url]), replicas, upstream }
 }
 
-/** The one that these tests have in common, but for those that stop a replica. */
+/** One set-up for all tests that do not stop a replica. */
 function shared (): Promise<Front> {
   common ??= startFront(t)
   return common
 }
 
-/** As a visitor who comes from that address. */
+/** Mints from that client address. */
 async function mintFrom (url: string, localAddress: string, headers: Record<string, string>): Promise<number> {
   const asked = request(url + MINT, { method: 'POST', localAddress, headers, agent: false }).end()
   const [response] = await once(asked, 'response')

@@ -1,4 +1,4 @@
-// Fault 33: SIGTERM under load. Readiness fails first, what is in flight finishes, nothing is lost, and nobody is waited for who only holds the line.
+// Fault 33: SIGTERM under load. Readiness fails first, mints in flight finish, idle connections are not awaited.
 // Runs alone: the exit is held to a deadline.
 
 import { once } from 'node:events'
@@ -60,7 +60,7 @@ t.test('fault 33: a mint in flight gets its answer, and new ones on open connect
   const { proxy, service } = await startDraining(t)
   const idle = await open(t, service, 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n')
   t.match(await answered(idle), /^HTTP\/1.1 200/)
-  // Half of a request: its connection is not idle, and it may be ended within a second.
+  // Half of a request: its connection is not idle, and its end may arrive within a second.
   const late = await open(t, service, 'POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\n')
   await proxy.inject({ slow: 1500 })
   const clients = createClients(service.url, 1)
@@ -81,7 +81,7 @@ t.test('fault 33: a mint in flight gets its answer, and new ones on open connect
   t.equal((await service.exited).code, 0)
 })
 
-t.test('fault 33: connections that are idle, silent, half-said or unread are not waited for', {
+t.test('fault 33: idle, silent, half-sent and unread connections do not delay the exit', {
   buffered: true
 }, async (t) => {
   const { service } = await startDraining(t, { KEEP_ALIVE_SECONDS: '75' })
@@ -98,7 +98,10 @@ t.test('fault 33: connections that are idle, silent, half-said or unread are not
     open(
       t,
       service,
-      `POST /v1/realtime/sessions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await tokenOf()}\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{`
+      [
+        'POST /v1/realtime/sessions HTTP/1.1', 'Host: a', `Authorization: Bearer ${await tokenOf()}`,
+        'Content-Type: application/json', 'Content-Length: 20', '', '{'
+      ].join('\r\n')
     )
   ])
   const unread = await open(t, service)
@@ -110,7 +113,7 @@ t.test('fault 33: connections that are idle, silent, half-said or unread are not
   t.ok(afterMs < 3000, `${afterMs} ms`)
 })
 
-t.test('fault 33: a mint in flight whose client has gone is written down before the process ends', {
+t.test('fault 33: a mint in flight whose client has gone is audited before the exit', {
   buffered: true
 }, async (t) => {
   const { upstream, proxy, service } = await startDraining(t)
@@ -130,7 +133,7 @@ t.test('fault 33: a mint in flight whose client has gone is written down before 
   t.equal(service.audit[0]?.request_id, service.audit[1]?.request_id)
 })
 
-t.test('fault 33: a mint that upstream never answers is over at its deadline, and the drain with it', {
+t.test('fault 33: a mint that upstream never answers ends at its deadline, and so does the drain', {
   buffered: true
 }, async (t) => {
   const { proxy, service } = await startDraining(t, { UPSTREAM_TIMEOUT_MS: '1500' })
@@ -148,7 +151,7 @@ t.test('fault 33: a mint that upstream never answers is over at its deadline, an
   t.ok(afterMs < 4000, `${afterMs} ms`)
 })
 
-t.test('fault 33: a DRAIN_SECONDS that would leave no time to finish is shortened, and says so', {
+t.test('fault 33: a DRAIN_SECONDS that leaves no time to finish is shortened with a warning', {
   buffered: true
 }, async (t) => {
   const { service } = await startDraining(t, { DRAIN_SECONDS: '20', UPSTREAM_TIMEOUT_MS: '21000' })
@@ -160,7 +163,7 @@ t.test('fault 33: a DRAIN_SECONDS that would leave no time to finish is shortene
   t.ok(afterMs < 4000, `${afterMs} ms`)
 })
 
-t.test('fault 33: KEEP_ALIVE_SECONDS is what clients are told', { buffered: true }, async (t) => {
+t.test('fault 33: KEEP_ALIVE_SECONDS is sent to clients', { buffered: true }, async (t) => {
   const { service } = await startDraining(t, { KEEP_ALIVE_SECONDS: '77' })
   const [response] = await once(httpRequest(`${service.url}/livez`).end(), 'response') as [IncomingMessage]
   response.resume()
