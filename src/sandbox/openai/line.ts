@@ -1,14 +1,17 @@
 // The line of one call: a WebRTC peer on this machine that takes the user's voice, plays the answer's, carries events.
-// A page without a data channel that vanishes without a DTLS alert is not noticed, as has been seen of OpenAI.
 
 import { setTimeout as wait } from 'node:timers/promises'
-import { MediaStreamTrack, type RTCDataChannel, RTCPeerConnection, RtpHeader, RtpPacket, usePCMU } from 'werift'
+import {
+  MediaStreamTrack, type RTCDataChannel, RTCPeerConnection, type RTCStatsReport, RtpHeader, RtpPacket, usePCMU
+} from 'werift'
 import { HOST } from '../listen.ts'
 import { OpenaiError } from './error.ts'
 import { FRAME_MS, FRAME_SAMPLES, hum } from './voice.ts'
 
 const CHANNEL = 'oai-events'
 const GOODBYE_MS = 500
+/** Browsers check every 2.5 s, and others, as RFC 7675 has it, every 5 s. */
+const WATCH_MS = 7000
 
 export type Line = Readonly<{
   /** The SDP answer. Throws OpenaiError where the offer is none. */
@@ -31,9 +34,12 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
   let sent = 0
   let playing: NodeJS.Timeout | undefined
   let events: RTCDataChannel | undefined
+  let watching: NodeJS.Timeout | undefined
+  let received = -1
 
   peer.connectionStateChange.subscribe((state) => {
     if (state === 'failed' || state === 'disconnected' || state === 'closed') onEnd()
+    if (state === 'connected') watching = setInterval(endIfGone, WATCH_MS)
   })
   peer.onDataChannel.subscribe((channel) => {
     if (channel.label !== CHANNEL) return
@@ -41,6 +47,13 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
     onChannel(channel)
   })
   peer.onTrack.subscribe((track) => { track.onReceiveRtp.subscribe(({ payload }) => onFrame(payload)) })
+
+  /** ICE lite asks nothing of the page, but hears the checks that it sends while it is there. */
+  async function endIfGone (): Promise<void> {
+    const before = received
+    received = receivedBy(await peer.getStats())
+    if (received === before) onEnd()
+  }
 
   function hush (): void {
     clearInterval(playing)
@@ -85,6 +98,7 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
     hush,
     close: async () => {
       hush()
+      clearInterval(watching)
       // werift sends no DTLS alert: the page sees the end of its channel, once that has gone out.
       events?.close()
       if (events?.readyState === 'closing') await Promise.race([events.stateChange.asPromise(), wait(GOODBYE_MS)])
@@ -108,6 +122,11 @@ function createPeer (): RTCPeerConnection {
     iceAdditionalHostAddresses: [HOST],
     iceInterfaceAddresses: { udp4: HOST }
   })
+}
+
+function receivedBy (stats: RTCStatsReport): number {
+  return stats.values().reduce((sum, stat) =>
+    'requestsReceived' in stat && typeof stat.requestsReceived === 'number' ? sum + stat.requestsReceived : sum, 0)
 }
 
 function unanswerable (): OpenaiError {

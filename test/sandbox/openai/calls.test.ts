@@ -288,6 +288,16 @@ t.test('a page that goes ends the call, a sideband that goes does not', async (t
   t.equal((await hangUp(url, id)).status, 404)
 })
 
+t.test('a page without a data channel is missed when its checks stop', async (t) => {
+  const url = await start(t)
+  const { phone, id, answer } = await call(t, url, realtime, { channel: false })
+  const { socket } = await attach(t, url, id)
+  await phone.take(answer)
+  await until('the connection', () => phone.peer.connectionState === 'connected')
+  phone.peer.close()
+  t.match(await once(socket, 'close'), [1000])
+})
+
 t.test('a session that has lasted as long as it may is closed with OpenAI\'s reason', async (t) => {
   const url = await start(t, { sessionSeconds: 1 })
   const { id } = await call(t, url)
