@@ -1,5 +1,5 @@
-// npm run soak [-- --seconds N --rate R | --edge --minutes N]: mints at a fixed rate under changing faults, then reconciles
-// answers, audit lines and upstream's mints.
+// npm run soak [-- --seconds N --rate R | --edge --minutes N]: mints at a fixed rate under changing faults, then
+// reconciles answers, audit lines and upstream's mints.
 
 import { hash } from 'node:crypto'
 import { once } from 'node:events'

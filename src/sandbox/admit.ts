@@ -1,4 +1,4 @@
-// Checks the client secret of a connection, the same for WebRTC and WebSocket.
+// Checks what a connection to the emulator presents: the server's key creates calls, a minted secret connects.
 
 import { incorrectKey, OpenaiError } from './openai/error.ts'
 import type { SessionConfig, SessionStore } from './openai/session-store.ts'
@@ -12,6 +12,19 @@ export function admit (store: SessionStore, secret: string | undefined, path: st
     throw new OpenaiError(400, `A ${config.kind} secret does not open ${path}.`, 'invalid_value')
   }
   return config
+}
+
+/** Throws OpenaiError. */
+export function admitKey (authorization: string | undefined, apiKey: string): void {
+  const key = bearerOf(authorization)
+  if (key === undefined) {
+    throw new OpenaiError(
+      401,
+      'You didn\'t provide an API key. You need to provide your API key in an Authorization header using ' +
+      'Bearer auth (i.e. Authorization: Bearer YOUR_KEY).'
+    )
+  }
+  if (key !== apiKey) throw incorrectKey(key)
 }
 
 export function bearerOf (authorization: string | undefined): string | undefined {

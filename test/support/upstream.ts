@@ -3,6 +3,7 @@
 import { EventEmitter, once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'
 
@@ -28,17 +29,25 @@ export type Upstream = Readonly<{
   shiftClock: (seconds: number) => void
 }>
 
+/** What else it serves. */
+export type Extension = Readonly<{
+  /** Whether the request was taken. */
+  serve: (request: IncomingMessage, response: ServerResponse, bytes: Buffer) => boolean
+  upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+}>
+
 export const GA = '/v1/realtime/client_secrets'
 export const TRANSLATIONS = '/v1/realtime/translations/client_secrets'
 export const SESSIONS = '/v1/realtime/sessions'
 export const TRANSCRIPTIONS = '/v1/realtime/transcription_sessions'
 
-export async function startUpstream (t: Test): Promise<Upstream> {
+export async function startUpstream (t: Test, extension?: Extension): Promise<Upstream> {
   const requests: Received[] = []
   const secrets: string[] = []
   const arrivals = new EventEmitter()
   const scripts = new Map<string, Reply[]>()
   const server = createServer((request, response) => { receive(request, response).catch(() => response.destroy()) })
+  if (extension !== undefined) server.on('upgrade', extension.upgrade)
   let sockets = 0
   let aheadSeconds = 0
   server.on('connection', (socket) => {
@@ -50,7 +59,8 @@ export async function startUpstream (t: Test): Promise<Upstream> {
   server.on('clientError', (_error, socket) => socket.destroy())
 
   async function receive (request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const text = (await request.toArray()).join('')
+    const bytes = Buffer.concat(await request.toArray())
+    if (extension?.serve(request, response, bytes)) return
     if (request.method === 'GET') {
       response.end('{}')
       return
@@ -60,7 +70,7 @@ export async function startUpstream (t: Test): Promise<Upstream> {
       method: request.method as string,
       path,
       headers: request.headers,
-      body: JSON.parse(text),
+      body: JSON.parse(bytes.toString()),
       ended: once(response, 'close')
     }
     requests.push(received)

@@ -27,6 +27,15 @@ export function checkTranslationMint (body: JsonObject): MintRequest {
   return check('translation', body, body.session)
 }
 
+/** The session of a call that a server creates. Throws OpenaiError. */
+export function checkCallSession (session: unknown): JsonObject {
+  if (!isObject(session)) throw invalidValue('session')
+  if (session.type === undefined) throw missingParameter('session.type')
+  if (session.type !== 'realtime') throw invalidValue('session.type')
+  checkGaSession('realtime', session)
+  return session
+}
+
 /** The path that is wrong in a session as the GA API takes it, told as OpenAI would. Throws OpenaiError. */
 export function checkGaSession (kind: Kind, session: JsonObject): void {
   // Our types know `temperature`, because policies may speak of it; GA never did.

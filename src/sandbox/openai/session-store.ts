@@ -14,17 +14,22 @@ export type SessionConfig = Readonly<{
 export type SessionStore = Readonly<{
   /** The secret that opens sessions of this config until then. */
   mint: (config: SessionConfig, expiresAtSeconds: number) => string
+  /** A session of this config begins. */
+  begin: (config: SessionConfig) => SessionConfig
   /** A session of its own at each call; null where the secret is unknown or has expired. */
   open: (secret: string) => SessionConfig | null
 }>
 
-const SESSION_SECONDS = 3600
-
-export function createSessionStore (now: () => number): SessionStore {
+export function createSessionStore (now: () => number, sessionSeconds: number): SessionStore {
   const minted = new Map<string, { config: SessionConfig, expiresAtSeconds: number }>()
   const nowSeconds = () => Math.floor(now() / 1000)
 
+  function begin (config: SessionConfig): SessionConfig {
+    return { ...config, session: { ...config.session, id: newId('sess'), expires_at: nowSeconds() + sessionSeconds } }
+  }
+
   return {
+    begin,
     mint: (config, expiresAtSeconds) => {
       for (const [secret, { expiresAtSeconds }] of minted) if (expiresAtSeconds <= nowSeconds()) minted.delete(secret)
       const secret = `ek_${randomBytes(16).toString('hex')}`
@@ -34,10 +39,7 @@ export function createSessionStore (now: () => number): SessionStore {
     open: (secret) => {
       const found = minted.get(secret)
       if (found === undefined || found.expiresAtSeconds <= nowSeconds()) return null
-      return {
-        ...found.config,
-        session: { ...found.config.session, id: newId('sess'), expires_at: nowSeconds() + SESSION_SECONDS }
-      }
+      return begin(found.config)
     }
   }
 }

@@ -3,14 +3,15 @@
 import { fastify, type FastifyError, type FastifyInstance } from 'fastify'
 import { isObject, type JsonObject } from '../../json.ts'
 import type { Kind } from '../../realtime/session.ts'
+import { admitKey } from '../admit.ts'
 import { listen } from '../listen.ts'
+import { createCalls, type Moods } from './calls.ts'
 import { checkMint, checkTranslationMint } from './checks.ts'
-import { incorrectKey, invalidValue, openaiEnvelope, OpenaiError } from './error.ts'
+import { invalidValue, openaiEnvelope, OpenaiError } from './error.ts'
 import { checkLegacyMint, completeLegacySession } from './legacy.ts'
 import { serveRealtimeSockets } from './realtime-socket.ts'
 import { completeSession } from './session-object.ts'
 import { createSessionStore, newId } from './session-store.ts'
-import { createCalls } from './webrtc.ts'
 
 export type UpstreamOptions = {
   /** The one that is wanted; another if it is taken. By default any. */
@@ -18,6 +19,9 @@ export type UpstreamOptions = {
   apiKey: string
   /** Mints at the legacy routes too, as servers do that still speak the beta. */
   legacy?: boolean
+  /** How long a session lasts. Default an hour. */
+  sessionSeconds?: number
+  moods?: Moods
   /** Milliseconds. */
   now?: () => number
   log?: (line: string) => void
@@ -25,11 +29,11 @@ export type UpstreamOptions = {
 
 export type Upstream = Readonly<{ url: string, close: () => Promise<void> }>
 
-export async function startUpstream (
-  { port = 0, apiKey, legacy = false, now = Date.now, log = () => {} }: UpstreamOptions
-): Promise<Upstream> {
+export async function startUpstream ({
+  port = 0, apiKey, legacy = false, sessionSeconds = 3600, moods = {}, now = Date.now, log = () => {}
+}: UpstreamOptions): Promise<Upstream> {
   const app = fastify({ forceCloseConnections: true })
-  const store = createSessionStore(now)
+  const store = createSessionStore(now, sessionSeconds)
 
   app.addHook('onSend', async (_request, reply) => { reply.headers(openaiHeaders(reply.elapsedTime)) })
   app.setNotFoundHandler(({ method, url }) => { throw new OpenaiError(404, `Invalid URL (${method} ${url})`) })
@@ -42,14 +46,14 @@ export async function startUpstream (
 
   app.register(async (api) => {
     api.addHook('onResponse', async ({ method, url }, reply) => log(`${method} ${url} ${reply.statusCode}`))
-    api.addHook('onRequest', async ({ headers }) => checkKey(headers.authorization, apiKey))
+    api.addHook('onRequest', async ({ headers }) => admitKey(headers.authorization, apiKey))
     serveMints(api)
     legacy ? serveLegacyMints(api) : retireLegacyMints(api)
   }, { prefix: '/v1/realtime' })
 
-  const calls = createCalls(store, log)
+  const calls = createCalls({ store, apiKey, sessionSeconds, moods, log })
   app.register(calls.routes)
-  const endSessions = serveRealtimeSockets(app.server, store, log)
+  const endSessions = serveRealtimeSockets(app.server, store, calls, log)
   const origin = await listen(app, port)
   return {
     url: `${origin}/v1`,
@@ -109,17 +113,6 @@ function retireLegacyMints (api: FastifyInstance): void {
       )
     })
   }
-}
-
-function checkKey (authorization: string | undefined, apiKey: string): void {
-  const key = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
-  if (key === undefined) {
-    throw new OpenaiError(
-      401,
-      'You didn\'t provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).'
-    )
-  }
-  if (key !== apiKey) throw incorrectKey(key)
 }
 
 /** No body is an empty one. */

@@ -2,8 +2,9 @@
 
 import OpenAI from 'openai'
 import t, { type Test } from 'tap'
-import { MediaStreamTrack, type RTCDataChannel, RTCPeerConnection } from 'werift'
+import { MediaStreamTrack, type RTCDataChannel } from 'werift'
 import { startUpstream, type UpstreamOptions } from '../../../src/sandbox/openai/upstream.ts'
+import { createPeer } from '../../support/phone.ts'
 import { until } from '../../support/until.ts'
 
 const apiKey = 'sk-sandbox-0123456789abcdef'
@@ -14,20 +15,6 @@ async function start (t: Test, options: Partial<UpstreamOptions> = {}) {
   const upstream = await startUpstream({ apiKey, log: (line) => logged.push(line), ...options })
   t.teardown(upstream.close)
   return { url: upstream.url, logged, client: new OpenAI({ baseURL: upstream.url, apiKey, maxRetries: 0 }) }
-}
-
-function createCaller (t: Test) {
-  // As browsers bundle: werift's own default leaves a socket behind that keeps this process alive.
-  const peer = new RTCPeerConnection({
-    bundlePolicy: 'max-bundle',
-    iceServers: [],
-    iceUseIpv4: false,
-    iceUseIpv6: false,
-    iceAdditionalHostAddresses: ['127.0.0.1'],
-    iceInterfaceAddresses: { udp4: '127.0.0.1' }
-  })
-  t.teardown(() => peer.close())
-  return peer
 }
 
 function post (url: string, secret: string | null, sdp: string, headers: Record<string, string> = {}) {
@@ -49,7 +36,7 @@ function eventsOf (channel: RTCDataChannel): () => Promise<any> {
 }
 
 async function call (t: Test, url: string, secret: string) {
-  const peer = createCaller(t)
+  const peer = createPeer(t)
   peer.addTrack(new MediaStreamTrack({ kind: 'audio' }))
   const channel = peer.createDataChannel('oai-events')
   const next = eventsOf(channel)
@@ -81,10 +68,14 @@ t.test('without a secret that opens something it is 401, in the envelope, and re
 t.test('what is no offer is 400', async (t) => {
   const { url, client } = await start(t)
   const { value } = await client.realtime.clientSecrets.create({ session: realtime })
-  const silent = createCaller(t)
-  silent.addTrack(new MediaStreamTrack({ kind: 'audio' }))
-  const { sdp: withoutChannel = '' } = await silent.createOffer()
-  for (const sdp of ['', 'hello', 'v=0\r\nm=application x\r\n', withoutChannel]) {
+  const filmed = createPeer(t)
+  filmed.addTrack(new MediaStreamTrack({ kind: 'audio' }))
+  filmed.addTransceiver('video')
+  const { sdp: withVideo = '' } = await filmed.createOffer()
+  const mute = createPeer(t)
+  mute.createDataChannel('oai-events')
+  const { sdp: withoutAudio = '' } = await mute.createOffer()
+  for (const sdp of ['', 'hello', 'v=0\r\nm=application x\r\n', 'v=0\r\nm=audio x\r\n', withVideo, withoutAudio]) {
     const response = await post(`${url}/realtime/calls`, value, sdp)
     t.equal(response.status, 400, sdp.slice(0, 20))
     t.match(await response.json(), { error: { type: 'invalid_request_error' } })

@@ -1,0 +1,134 @@
+// The line of one call: a WebRTC peer on this machine that takes the user's voice, plays the answer's, carries events.
+
+import { setTimeout as wait } from 'node:timers/promises'
+import {
+  MediaStreamTrack, type RTCDataChannel, RTCPeerConnection, type RTCStatsReport, RtpHeader, RtpPacket, usePCMU
+} from 'werift'
+import { HOST } from '../listen.ts'
+import { OpenaiError } from './error.ts'
+import { FRAME_MS, FRAME_SAMPLES, hum } from './voice.ts'
+
+const CHANNEL = 'oai-events'
+const GOODBYE_MS = 500
+/** Browsers check every 2.5 s, and others, as RFC 7675 has it, every 5 s. */
+const WATCH_MS = 7000
+
+export type Line = Readonly<{
+  /** The SDP answer. Throws OpenaiError where the offer is none. */
+  answer: (offer: string) => Promise<string>
+  /** Plays in real time; what was being played is cut off. */
+  play: (milliseconds: number, ended: () => void) => void
+  hush: () => void
+  close: () => Promise<void>
+}>
+
+export type LineEvents = Readonly<{
+  onFrame: (frame: Buffer) => void
+  onChannel: (channel: RTCDataChannel) => void
+  onEnd: () => void
+}>
+
+export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
+  const peer = createPeer()
+  const voice = new MediaStreamTrack({ kind: 'audio' })
+  let sent = 0
+  let playing: NodeJS.Timeout | undefined
+  let events: RTCDataChannel | undefined
+  let watching: NodeJS.Timeout | undefined
+  let received = -1
+
+  peer.connectionStateChange.subscribe((state) => {
+    if (state === 'failed' || state === 'disconnected' || state === 'closed') onEnd()
+    if (state === 'connected') watching = setInterval(endIfGone, WATCH_MS)
+  })
+  peer.onDataChannel.subscribe((channel) => {
+    if (channel.label !== CHANNEL) return
+    events = channel
+    onChannel(channel)
+  })
+  peer.onTrack.subscribe((track) => { track.onReceiveRtp.subscribe(({ payload }) => onFrame(payload)) })
+
+  /** ICE lite asks nothing of the page, but hears the checks that it sends while it is there. */
+  async function endIfGone (): Promise<void> {
+    const before = received
+    received = receivedBy(await peer.getStats())
+    if (received === before) onEnd()
+  }
+
+  function hush (): void {
+    clearInterval(playing)
+  }
+
+  return {
+    answer: async (offer) => {
+      if (!offer.startsWith('v=0') || /^m=video/m.test(offer) || !/^m=audio/m.test(offer)) throw unanswerable()
+      try {
+        await peer.setRemoteDescription({ type: 'offer', sdp: offer })
+        for (const transceiver of peer.getTransceivers()) {
+          await transceiver.sender.replaceTrack(voice)
+          transceiver.setDirection('sendrecv')
+        }
+        await peer.setLocalDescription(await peer.createAnswer())
+      } catch {
+        throw unanswerable()
+      }
+      return peer.localDescription?.sdp as string
+    },
+    play: (milliseconds, ended) => {
+      hush()
+      const frames = hum(milliseconds)
+      const startedAt = performance.now()
+      let played = 0
+      playing = setInterval(() => {
+        const due = Math.min(frames.length, Math.floor((performance.now() - startedAt) / FRAME_MS) + 1)
+        for (; played < due; played++) {
+          voice.writeRtp(new RtpPacket(new RtpHeader({
+            sequenceNumber: sent & 0xffff,
+            timestamp: (sent * FRAME_SAMPLES) % 2 ** 32,
+            marker: played === 0,
+            payloadType: 0
+          }), frames[played] as Buffer))
+          sent++
+        }
+        if (played < frames.length) return
+        hush()
+        ended()
+      }, FRAME_MS)
+    },
+    hush,
+    close: async () => {
+      hush()
+      clearInterval(watching)
+      // werift sends no DTLS alert: the page sees the end of its channel, once that has gone out.
+      events?.close()
+      if (events?.readyState === 'closing') await Promise.race([events.stateChange.asPromise(), wait(GOODBYE_MS)])
+      await peer.close()
+    }
+  }
+}
+
+/**
+ * On the loopback address and nothing else: no STUN server is asked (werift's default is a public one), no other
+ * interface is bound. ICE lite, as the browser then does the checks: candidates that it hides behind mDNS names need
+ * not be found.
+ */
+function createPeer (): RTCPeerConnection {
+  return new RTCPeerConnection({
+    codecs: { audio: [usePCMU()], video: [] },
+    iceServers: [],
+    iceLite: true,
+    iceUseIpv4: false,
+    iceUseIpv6: false,
+    iceAdditionalHostAddresses: [HOST],
+    iceInterfaceAddresses: { udp4: HOST }
+  })
+}
+
+function receivedBy (stats: RTCStatsReport): number {
+  return stats.values().reduce((sum, stat) =>
+    'requestsReceived' in stat && typeof stat.requestsReceived === 'number' ? sum + stat.requestsReceived : sum, 0)
+}
+
+function unanswerable (): OpenaiError {
+  return new OpenaiError(400, 'The SDP offer cannot be answered.', 'invalid_offer')
+}

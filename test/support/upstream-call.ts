@@ -1,0 +1,122 @@
+// One call of the tests' upstream: its session, its sideband, and what the service said on it.
+
+import { EventEmitter } from 'node:events'
+import type { WebSocket } from 'ws'
+import { isObject, type JsonObject } from '../../src/json.ts'
+import { checkGaSession } from '../../src/sandbox/openai/checks.ts'
+import { OpenaiError } from '../../src/sandbox/openai/error.ts'
+import { completeSession, updateSession } from '../../src/sandbox/openai/session-object.ts'
+import { errorEvent, itemDeleted } from './call-events.ts'
+import { inSeconds } from './upstream.ts'
+
+export type Handler = (event: JsonObject, call: Call) => void
+
+export type Call = Readonly<{
+  id: string
+  safetyIdentifier: string | null
+  /** The effective session, defaults filled in. */
+  session: () => JsonObject
+  isLive: () => boolean
+  /** To the sideband, in order, each with an event id. Goes nowhere where none is attached. */
+  push: (...events: JsonObject[]) => void
+  /** A frame as it is: what is no JSON, what is too large. */
+  pushRaw: (frame: string | Buffer) => void
+  /** As a `session.update` of the browser: merged, and shown on the sideband unless it shall not be. */
+  change: (update: JsonObject, isShown?: boolean) => void
+  /** Every event of the service, over all sidebands of this call. */
+  received: readonly JsonObject[]
+  /** The first event of this type that was not taken yet; waits where there is none. */
+  next: (type: string) => Promise<JsonObject>
+  /** What an event of the service is answered with from now on. By default the API's answer to a `session.update`
+   *  and to a `conversation.item.delete`, and nothing to others. */
+  on: (type: string, handler: Handler) => void
+  /** The sideband closes; the call lives on. */
+  close: (code: number, reason?: string) => void
+  /** 1006: the connection goes without a word. The call lives on. */
+  drop: () => void
+  /** No pong, no event read: the other side is as good as gone. */
+  freeze: () => void
+  /** The call is gone, and its sideband closes so. With null it stays open, and silent. */
+  end: (code?: number | null, reason?: string) => void
+}>
+
+export type OwnedCall = Call & Readonly<{ join: (sideband: WebSocket, answers: boolean) => void }>
+
+export function createCall (
+  id: string, safetyIdentifier: string | null, asked: JsonObject, onChange: () => void
+): OwnedCall {
+  const suffix = id.replace(/^rtc/, 'sess')
+  const received: JsonObject[] = []
+  const taken = new Set<JsonObject>()
+  const arrivals = new EventEmitter().setMaxListeners(0)
+  const handlers = new Map<string, Handler>([['session.update', answerUpdate], [
+    'conversation.item.delete', ({ item_id: itemId }) => call.push(itemDeleted(String(itemId)))
+  ]])
+  let session: JsonObject = { ...completeSession('realtime', asked, inSeconds(3600)), id: suffix }
+  let sideband: WebSocket | null = null
+  let isLive = true
+  let events = 0
+
+  function answerUpdate ({ session: update, event_id: eventId }: JsonObject): void {
+    try {
+      if (!isObject(update) || update.type !== 'realtime') throw new OpenaiError(400, '', 'invalid_value')
+      checkGaSession('realtime', update)
+      call.change(update)
+    } catch (error) {
+      if (!(error instanceof OpenaiError)) throw error
+      call.push(errorEvent(String(error.code), typeof eventId === 'string' ? eventId : null))
+    }
+  }
+
+  const call: OwnedCall = {
+    id,
+    safetyIdentifier,
+    session: () => session,
+    isLive: () => isLive,
+    push: (...pushed) => {
+      for (const { type, ...fields } of pushed) {
+        sideband?.send(JSON.stringify({ type, event_id: `event_${id}_${++events}`, ...fields }))
+      }
+    },
+    pushRaw: (frame) => sideband?.send(frame),
+    change: (update, isShown = true) => {
+      session = updateSession(session, update)
+      if (isShown) call.push({ type: 'session.updated', session })
+    },
+    received,
+    next: async (type) => {
+      for (;;) {
+        const found = received.find((event) => event.type === type && !taken.has(event))
+        if (found !== undefined) {
+          taken.add(found)
+          return found
+        }
+        await new Promise<void>((resolve) => arrivals.once('event', resolve))
+      }
+    },
+    on: (type, handler) => { handlers.set(type, handler) },
+    close: (code, reason) => sideband?.close(code, reason),
+    drop: () => sideband?.terminate(),
+    freeze: () => sideband?.pause(),
+    end: (code = 1000, reason) => {
+      isLive = false
+      if (code !== null) sideband?.close(code, reason)
+      onChange()
+    },
+    join: (joining, answers) => {
+      sideband = joining
+      joining.on('message', (data) => {
+        const event: JsonObject = JSON.parse(data.toString())
+        received.push(event)
+        if (answers) handlers.get(String(event.type))?.(event, call)
+        arrivals.emit('event')
+      })
+      joining.on('error', () => {})
+      joining.on('close', () => {
+        if (sideband === joining) sideband = null
+        onChange()
+      })
+    }
+  }
+  return call
+}
