@@ -1,5 +1,6 @@
-// What one turn of the event loop brings is worked off together, the same step of all before the next step of any: code and
-// tables are then in the processor's caches still. Each by itself, a mint costs a fifth more, and one with a new token a third.
+// Work that one turn of the event loop brings is done together, the same step of all before the next step of any: code
+// and tables then are in the processor's caches still. One by one, a mint costs a fifth more, one with a new token a
+// third.
 
 /** Takes work that begins once the turn has read all its input. It must not throw. */
 export type Batch = (work: () => void) => void

@@ -27,8 +27,9 @@ policies: [{ name: any, when: any, limits: none, realtime: { fixed: { model: gpt
 export type EdgeSoakOptions = Readonly<{ minutes: number, report: (line: string) => void }>
 
 /**
- * The problems that were found: none, if all is well. Memory is flat where the heap at rest, before and after the attacks, and the median of what is
- * resident during them, from the second quarter to the last, grow by no more than a tenth.
+ * The problems that were found: none, if all is well. Memory is flat where both grow by no more than a tenth: the heap
+ * at rest, from before the attacks to after them, and the median of resident memory, from their second quarter to their
+ * last.
  */
 export async function edgeSoak ({ minutes, report }: EdgeSoakOptions): Promise<readonly string[]> {
   const script = createScript()
@@ -38,7 +39,10 @@ export async function edgeSoak ({ minutes, report }: EdgeSoakOptions): Promise<r
       upstreamUrl: upstream.url,
       policy: POLICY,
       // Memory as `npm start` bounds it.
-      args: ['--max-semi-space-size=16', '--max-old-space-size=384', '--expose-gc', '--import', pathToFileURL(join(import.meta.dirname, 'fakes/memory-probe.ts')).href],
+      args: [
+        '--max-semi-space-size=16', '--max-old-space-size=384', '--expose-gc', '--import',
+        pathToFileURL(join(import.meta.dirname, 'fakes/memory-probe.ts')).href
+      ],
       env: { AUDIT_FILE: 'audit.log', LOG_LEVEL: 'error', OPENAI_MINT_API: 'client_secrets' },
       spawning: { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }
     })
@@ -85,11 +89,20 @@ export async function edgeSoak ({ minutes, report }: EdgeSoakOptions): Promise<r
     const p99 = delays[Math.floor(delays.length * 0.99)] ?? Infinity
     const quarter = Math.max(1, resident.length >> 2)
     const [early, late] = [median(resident.slice(quarter, 2 * quarter)), median(resident.slice(-quarter))]
-    report(`good      ${answers.length} mints asked for, ${good.length} answered; p50 ${median(delays).toFixed(1)} ms, p99 ${p99.toFixed(1)} ms, worst ${delays.at(-1)?.toFixed(1)} ms`)
+    report(
+      `good      ${answers.length} mints asked for, ${good.length} answered; p50 ${median(delays).toFixed(1)} ms, ` +
+        `p99 ${p99.toFixed(1)} ms, worst ${delays.at(-1)?.toFixed(1)} ms`
+    )
     report(`attackers ${attacked.refused} refusals, ${attacked.reopened} connections closed on them and opened again`)
-    report(`memory    heap at rest ${megabytes(before.heapUsed)}, then ${megabytes(after.heapUsed)}; resident ${megabytes(early)} in the second quarter, ${megabytes(late)} in the last, at most ${megabytes(Math.max(...resident))}`)
+    report(
+      `memory    heap at rest ${megabytes(before.heapUsed)}, then ${megabytes(after.heapUsed)}; ` +
+        `resident ${megabytes(early)} in the second quarter, ${megabytes(late)} in the last, ` +
+        `at most ${megabytes(Math.max(...resident))}`
+    )
+    const bad = answers.filter((answer) => answer?.status !== 200)
+    const codes = [...new Set(bad.map((answer) => answer?.code ?? 'none'))]
     const problems = [
-      ...(good.length === answers.length ? [] : [`${answers.length - good.length} good mints were not answered with 200: ${[...new Set(answers.map((answer) => answer === null ? 'none' : answer.code))].filter((code) => code !== null)}`]),
+      ...(bad.length === 0 ? [] : [`${bad.length} good mints were not answered with 200: ${codes}`]),
       ...(p99 < P99_MS ? [] : [`p99 is ${Math.round(p99)} ms`]),
       ...(after.heapUsed > before.heapUsed * MAX_GROWTH ? ['the heap grew by more than a tenth'] : []),
       ...(ms >= JUDGED_MS && late > early * MAX_GROWTH ? ['resident memory grew by more than a tenth'] : []),

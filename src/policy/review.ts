@@ -6,7 +6,7 @@ import { getIn, type Json, leafPaths, merge, omitIn, overlaps, type Path } from 
 import { legacyCanCarry } from '../realtime/legacy/request.ts'
 import { checkSession, isKnownPath, modelPath, schemaAt, sessionSchemas } from '../realtime/session.ts'
 import type { Report } from '../schema/report.ts'
-import { type SchemaNode, describeSchema } from '../schema/words.ts'
+import { describeSchema, type SchemaNode } from '../schema/words.ts'
 import { openness, pathsIn } from './allowed-schema.ts'
 import { type Prompt, type SessionRules, splitPath } from './compile.ts'
 import type { Template } from './template.ts'

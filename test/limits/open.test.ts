@@ -7,7 +7,7 @@ import { ADA } from './store.ts'
 const log = { info: () => {}, warn: () => {}, error: () => {} }
 const NOBODY = addressOf(1)
 
-t.test('fault 26: where Redis is lost at the start, only a replica that may count alone is ready, and says that it does', async (t) => {
+t.test('fault 26: where Redis is lost at the start, only a replica that may count alone is ready', async (t) => {
   const denying = await openLimits({ redis: NOBODY, onRedisLoss: 'deny' }, log)
   t.notOk(denying.isReady())
   await t.rejects(async () => denying.store.take([ADA]), { code: 'limits_unavailable' })

@@ -17,7 +17,7 @@ const IN_TIME_MS = 1000
 const BACK_WITHIN_MS = 5000
 const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503, retryAfterSeconds: 1 }
 
-t.test('fault 26: where Redis is down at the start nothing is minted, and the replica is ready as soon as Redis is there', {
+t.test('fault 26: where Redis is down at the start nothing is minted, and the replica is ready once Redis is up', {
   skip: NO_REDIS
 }, async (t) => {
   const redis = await startRedis(t)
@@ -133,7 +133,7 @@ t.test('fault 28: errors of the whole server are its loss', async (t) => {
   }))
 })
 
-t.test('fault 28: a connection that breaks while it is checked is no server that keeps its policy to itself', async (t) => {
+t.test('fault 28: a connection that breaks during a check is no server that hides its policy', async (t) => {
   const taken = '*2\r\n:1\r\n$1\r\na\r\n'
   const store = openStore(t, await startFakeRedis(t, (name) => name === 'INFO' ? null : taken))
   await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
@@ -211,7 +211,7 @@ t.test('fault 29: a mint that fails while Redis is lost keeps its own error, sta
   t.equal(store.counts().notGivenBack, 2)
 })
 
-t.test('fault 30: replicas that count alone mint no more than the limit each, and one of them no more for having lost Redis twice', {
+t.test('fault 30: replicas that count alone mint up to the limit each, also after losing Redis twice', {
   skip: NO_REDIS
 }, async (t) => {
   const redis = await startRedis(t)
@@ -225,7 +225,7 @@ t.test('fault 30: replicas that count alone mint no more than the limit each, an
   }
 })
 
-t.test('E13: without Redis a mint is 503 with Retry-After and reaches no upstream; where replicas may count alone, it is minted', {
+t.test('E13: without Redis a mint is 503 with Retry-After and reaches no upstream, unless replicas may count alone', {
   skip: NO_REDIS
 }, async (t) => {
   const redis = await startRedis(t)

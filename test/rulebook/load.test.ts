@@ -55,6 +55,9 @@ t.test('fault 42: a text that is not a policy file does not load', async (t) => 
 })
 
 const NO_EFFECT = 'has no effect with deny: true'
+const NO_TEMPLATE = 'has {{ that does not begin a template: write {{claim}}, {{/json/pointer}} or ' +
+  '{{variables.name}}, each with |default'
+
 const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ['a policy without when', entry({ when: undefined as unknown as Json }), 'policies.0.when is missing'],
   ['when: {}', entry({ when: {} }), 'policies.0.when must not be empty'],
@@ -214,11 +217,17 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
   ],
   [
     'a reference that leads nowhere', allowing('tracing', { $ref: '#/$defs/any' }),
-    [`${AT}.allow.tracing ${NO_JSON_SCHEMA} has a $ref to a part that it does not have`, `${AT}.allow.tracing ${UNTYPED}`]
+    [
+      `${AT}.allow.tracing ${NO_JSON_SCHEMA} has a $ref to a part that it does not have`,
+      `${AT}.allow.tracing ${UNTYPED}`
+    ]
   ],
   [
     'a reference to elsewhere', allowing('tracing', { $ref: 'https://evil.example/schema' }),
-    [`${AT}.allow.tracing ${NO_JSON_SCHEMA} has a $ref to a part that it does not have`, `${AT}.allow.tracing ${UNTYPED}`]
+    [
+      `${AT}.allow.tracing ${NO_JSON_SCHEMA} has a $ref to a part that it does not have`,
+      `${AT}.allow.tracing ${UNTYPED}`
+    ]
   ],
   [
     'tools of any type', allowing('tools', { type: 'array', items: { type: 'object', additionalProperties: true } }),
@@ -373,7 +382,7 @@ const ROWS: [name: string, written: Written, problem: string | string[]][] = [
     instructions: 'You are {{name}.', tools: [{ type: 'function', name: '{{ }}' }], tracing: { group_id: '{{a|{b}}}' }
   }),
   ['instructions', 'tools.0.name', 'tracing.group_id'].map((path) =>
-      `${AT}.fixed.${path} has {{ that does not begin a template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default`)],
+      `${AT}.fixed.${path} ${NO_TEMPLATE}`)],
   ['a variable that no prompt declares', {
     session: { fixed: { instructions: '{{variables.x|y}}' }, prompts: ['p'] },
     prompts: { p: { variables: { z: true }, session: { tracing: { group_id: '{{variables.x}}' } } } }
@@ -483,7 +492,8 @@ t.test('edge L10: an $id at the root, or as the name of a member, loads', async 
 t.test('edge L8: a pattern that may backtrack for minutes loads with a warning', async (t) => {
   const warningsOf = (schema: Json) => lines(read(fileWith(allowing('model', schema))).warnings)
   const slow = [
-    `${AT}.allow.model has a pattern with a repetition inside another one: if both match the same text, one string of a client may block all requests`
+    `${AT}.allow.model has a pattern with a repetition inside another one: if both match the same text, ` +
+      'one string of a client may block all requests'
   ]
   t.strictSame(warningsOf({ type: 'string', pattern: '^(a+)+$' }), slow)
   t.strictSame(warningsOf({ anyOf: [{ type: 'string', pattern: '^([a-z]*)*$' }] }), slow)
@@ -620,7 +630,7 @@ t.test('fault 42: problems of all kinds are reported at once', async (t) => {
     `policies.3.realtime.allow.tools ${TOOLS}`,
     'polices is not a known key',
     'prompts.bad.session must be object',
-    'prompts.with-slip.session.instructions has {{ that does not begin a template: write {{claim}}, {{/json/pointer}} or {{variables.name}}, each with |default'
+    `prompts.with-slip.session.instructions ${NO_TEMPLATE}`
   ], 'all at once')
   t.equal(policies, null)
   t.strictSame(

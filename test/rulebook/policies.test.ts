@@ -160,7 +160,9 @@ policies:
       allow: { audio.output.voice: *voice, audio.output.speed: { type: number } }
 `)
   t.strictSame(lines(problems), [])
-  t.strictSame(policies?.policies[1]?.limits, { caller: { minute: 1, day: 2 }, total: {}, callSeconds: { caller: {}, total: {} } })
+  t.strictSame(
+    policies?.policies[1]?.limits, { caller: { minute: 1, day: 2 }, total: {}, callSeconds: { caller: {}, total: {} } }
+  )
   t.strictSame(
     policies?.policies[1]?.sessions.realtime?.fixed.source, { model: 'gpt-realtime-2.1', max_output_tokens: 512 }
   )

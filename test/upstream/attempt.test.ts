@@ -8,7 +8,7 @@ import { deadlineIn } from '../../src/upstream/deadline.ts'
 const POST = { path: '/v1/realtime/client_secrets', headers: {}, body: '{}' }
 const NEVER_SENT = { code: 'upstream_timeout', reason: 'deadline', mayHaveMinted: false }
 
-t.test('fault 3: what has waited for its connection until the deadline is never sent, also when there is one', async (t) => {
+t.test('fault 3: a request that waited for its connection until the deadline is never sent', async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
   t.teardown(() => server.close())
   await once(server, 'listening')

@@ -12,7 +12,11 @@ policies:
   - name: all
     when: any
     limits: none
-    realtime: { fixed: { model: gpt-realtime-2.1, tools: [{ type: mcp, server_label: crm, server_url: 'https://mcp.test', headers: { X-Key: { $env: MCP_KEY } } }] } }
+    realtime:
+      fixed:
+        model: gpt-realtime-2.1
+        tools:
+          - { type: mcp, server_label: crm, server_url: 'https://mcp.test', headers: { X-Key: { $env: MCP_KEY } } }
 `
 
 t.test('client_secrets mints every kind at the GA routes, for legacy requests too', async (t) => {
@@ -26,7 +30,11 @@ t.test('sessions mints at the legacy routes alone, for GA requests too', async (
     env: { OPENAI_MINT_API: 'sessions' },
     policy: `${CALLERS}
 policies:
-  - { name: all, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1 } }, transcription: { fixed: { audio: { input: { transcription: { model: whisper-1 } } } } } }`
+  - name: all
+    when: any
+    limits: none
+    realtime: { fixed: { model: gpt-realtime-2.1 } }
+    transcription: { fixed: { audio: { input: { transcription: { model: whisper-1 } } } } }`
   })
   const { body } = await app.mint('client_secrets', { session: { type: 'realtime' } })
   t.match(
@@ -51,7 +59,8 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m }
 })
 
 for (const [status, code] of [[400, 'beta_api_shape_disabled'], [404, null], [405, null], [501, null]] as const) {
-  t.test(`auto finds a legacy route gone by ${status} ${code ?? ''}, mints through GA, and remembers it for an hour`, async (t) => {
+  const title = `auto takes ${status} ${code ?? ''} for a legacy route that is gone, and mints through GA for an hour`
+  t.test(title, async (t) => {
     let wallMs = Date.now()
     const app = await startApp(t, { clock: { ...systemClock, wallMs: () => wallMs } })
     app.upstream.answer(SESSIONS, failure(status, code))
@@ -137,7 +146,11 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m }
 
 t.test('temperature goes to a legacy upstream alone, and is echoed where the policy let it through', async (t) => {
   const policy = `${CALLERS}
-policies: [{ name: all, when: any, limits: none, realtime: { fixed: { model: m }, allow: { temperature: { type: number, maximum: 1 } } } }]`
+policies:
+  - name: all
+    when: any
+    limits: none
+    realtime: { fixed: { model: m }, allow: { temperature: { type: number, maximum: 1 } } }`
   for (const [mintApi, path, carried] of [['sessions', SESSIONS, true], ['client_secrets', GA, false]] as const) {
     const app = await startApp(t, { policy, env: { OPENAI_MINT_API: mintApi } })
     t.match(

@@ -1,4 +1,4 @@
-// Refusals in the words of OpenAI: the same envelope, codes and params, so that what handles them here handles them there.
+// Refusals as OpenAI writes them: the same envelope, codes and params, so that a client handles both alike.
 
 import type { JsonObject } from '../../json.ts'
 

@@ -161,7 +161,9 @@ t.test('a response comes as text, in the documented order', async (t) => {
     { response: { status: 'completed', output: [{ content: [{ type: 'output_text' }] }] } }
   )
   t.strictSame(types, [
-    'session.created', 'response.created', 'response.output_item.added', 'conversation.item.added', 'response.content_part.added',
-    'response.output_text.delta', 'response.output_text.done', 'response.content_part.done', 'conversation.item.done', 'response.output_item.done', 'response.done'
+    'session.created', 'response.created', 'response.output_item.added', 'conversation.item.added',
+    'response.content_part.added',
+    'response.output_text.delta', 'response.output_text.done', 'response.content_part.done', 'conversation.item.done',
+    'response.output_item.done', 'response.done'
   ])
 })
