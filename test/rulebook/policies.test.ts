@@ -47,7 +47,7 @@ policies:
   - { name: suspended, when: { status: suspended }, deny: true }
   - name: pro
     when: { plan: [pro, team], /app_metadata/beta: true, blocked_at: null }
-    limits: { minute: 10, day: 500, total: { day: 20000 }, callSeconds: { caller: {}, total: {} } }
+    limits: { minute: 10, day: 500, total: { day: 20000 } }
     realtime:
       fixed:
         model: gpt-realtime-2.1
