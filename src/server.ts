@@ -22,6 +22,7 @@ try {
   // Before it listens: clients that are answered while other parts still start are not cut off either.
   const whenForced = { onSecondSignal: flushNow, onSecondError: flushNow, onTimeout: flushNow }
   closeWithGrace({ delay: EXIT_WITHIN_MS, logger: false, skip: ['SIGHUP'], ...whenForced }, async ({ signal, err }) => {
+    /* c8 ignore next -- a process that crashes: test/faults/crash.test.ts */
     if (err !== undefined) log.fatal({ err }, 'failed')
     log.info({ signal }, 'draining')
     await service.stop()

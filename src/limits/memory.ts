@@ -150,8 +150,8 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
       const limit = windows[window]
       const open = found[i]?.[window]
       if (limit === undefined) return []
-      const isCredited = open !== undefined && credit?.slots.some((slot) => isSlot(slot, key, window, open)) === true
-      return limit - (open?.count ?? 0) + (isCredited ? (credit?.seconds ?? 0) : 0)
+      const isCredited = credit?.slots.some((slot) => isSlot(slot, key, window, open)) === true
+      return limit - (open?.count ?? 0) + (isCredited ? credit.seconds : 0)
     })))
     if (seconds < least) {
       const windows = states(buckets, buckets.map(({ key }) => find(key, at)), at)
@@ -215,8 +215,8 @@ function idOf ({ endsAt }: Open): string {
   return String(endsAt)
 }
 
-function isSlot (slot: Slot, key: string, window: WindowName, open: Open): boolean {
-  return slot.key === key && slot.window === window && slot.id === idOf(open)
+function isSlot (slot: Slot, key: string, window: WindowName, open: Open | undefined): boolean {
+  return open !== undefined && slot.key === key && slot.window === window && slot.id === idOf(open)
 }
 
 function isEmpty (bucket: Bucket, entry: Entry | undefined): boolean {

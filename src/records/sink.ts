@@ -36,7 +36,7 @@ export async function openFile (path: string): Promise<Sink> {
 
 export function openStdout (): Sink {
   const kind = fstatSync(1)
-  /* c8 ignore next -- the parent process chooses what stdout is: test/faults/audit-sink.test.ts */
+  /* c8 ignore next 3 -- the parent process chooses what stdout is: test/faults/audit-sink.test.ts */
   return kind.isFIFO() || kind.isSocket()
     ? streamSink(new Socket({ fd: 1, readable: false, writable: true }))
     : fileSink(1, false)

@@ -4,12 +4,13 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
 import {
-  type Bucket, LEAST_CALL_SECONDS, type LimitStore, type Reservation, type Reserved, WINDOW_MS, type WindowName
+  type Bucket, LEAST_CALL_SECONDS, type LimitStore, type Reservation, type Reserved, secondsBucketsOf, WINDOW_MS,
+  type WindowName
 } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { letTimePass, NO_REDIS, startRedis } from '../support/redis.ts'
 import { times } from '../support/times.ts'
-import { connectStore } from './store.ts'
+import { connectStore, openStore } from './store.ts'
 
 const STEP_MS = 10_000
 const MOST = 60
@@ -198,4 +199,23 @@ t.test('a store without room takes neither mints nor seconds', async (t) => {
   }
   t.throws(() => store.reserve(request), { code: 'limits_unavailable' })
   t.match(await store.peek(request.buckets), [{ remaining: 1 }])
+})
+
+t.test('a replica that counts alone reserves in memory', async (t) => {
+  const address = { host: '127.0.0.1', port: 1, tls: false, username: '', password: '', database: 0 }
+  const store = openStore(t, { address }, { local: createMemoryStore() })
+  const seconds = [{ key: 'caller-seconds:ada', windows: { hour: 100 } }]
+  const request = { buckets: [], seconds, most: MOST, least: LEAST_CALL_SECONDS, credit: null }
+  t.match(await store.reserve(request), { taken: true, seconds: 60 })
+  t.match(await store.peek(seconds), [{ remaining: 40 }])
+  t.equal(store.counts().local, 1)
+})
+
+t.test('seconds are counted apart from mints, and only where the policy limits them', async (t) => {
+  const callSeconds = { caller: { hour: 100 }, total: { day: 1000 } }
+  const policy = { name: 'pro', limits: { caller: { minute: 1 }, total: {}, callSeconds } }
+  t.same(secondsBucketsOf(policy, 'ada'), [
+    { key: 'caller-seconds:ada', windows: { hour: 100 } }, { key: 'policy-seconds:pro', windows: { day: 1000 } }
+  ])
+  t.same(secondsBucketsOf({ name: 'free', limits: null }, 'ada'), [])
 })

@@ -70,7 +70,7 @@ export async function startUpstream (t: Test, extension?: Extension): Promise<Up
       method: request.method as string,
       path,
       headers: request.headers,
-      body: JSON.parse(bytes.toString()),
+      body: JSON.parse(bytes.toString() || '{}'),
       ended: once(response, 'close')
     }
     requests.push(received)

@@ -5,8 +5,8 @@ import { FRAME_MS, loudness } from './voice.ts'
 
 /** How loud speech is at the threshold 0.5 that OpenAI begins with. */
 const LOUD_AT_HALF = 0.02
-/** 200 ms: a click, or the beep of a browser's fake microphone, is no speech. */
-const LOUD_FRAMES = 10
+/** 120 ms: a click, or the beep of a browser's fake microphone, is no speech. */
+const LOUD_FRAMES = 6
 const SILENCE_MS = 500
 
 export type Ear = Readonly<{

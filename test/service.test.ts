@@ -1,0 +1,48 @@
+// The service as its parts are joined: what it says at the start, and what an operator may ask of it while it runs.
+
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { openLines } from '../src/records/lines.ts'
+import { openService } from '../src/service.ts'
+import { POLICY } from './support/app.ts'
+import { keepLines } from './support/lines.ts'
+import { makeFolder } from './support/processes.ts'
+import { startUpstream } from './support/upstream.ts'
+
+t.test('a service reports lost lines of both destinations, reopens its audit file, and stops', async (t) => {
+  const upstream = await startUpstream(t)
+  const folder = makeFolder(t)
+  const audits = makeFolder(t)
+  const policyFile = join(folder, 'ephemint.yaml')
+  writeFileSync(policyFile, POLICY)
+  const stdout = keepLines()
+  const audit = await openLines(join(audits, 'audit.log'))
+  const service = await openService({
+    HOST: '127.0.0.1',
+    PORT: '0',
+    OPS_HOST: '127.0.0.1',
+    OPS_PORT: '0',
+    DRAIN_SECONDS: '0',
+    OPENAI_API_KEY: 'sk-test',
+    OPENAI_BASE_URL: upstream.url,
+    TOKEN_SECRET: 'x'.repeat(32),
+    EPHEMINT_CONFIG: policyFile
+  }, { lines: { stdout, audit } })
+  t.match(stdout.kept.join(''), 'SAFETY_IDENTIFIER_SECRET is not set')
+
+  const { opsUrl } = await service.listen()
+  const metrics = await (await fetch(`${opsUrl}/metrics`)).text()
+  t.match(metrics, 'ephemint_lines_lost_total{to="stdout"} 0')
+  t.match(metrics, 'ephemint_lines_lost_total{to="audit_file"} 0')
+
+  service.reopenAudit()
+  service.flushNow()
+  rmSync(audits, { recursive: true })
+  const before = stdout.kept.length
+  service.reopenAudit()
+  await stdout.wrote(before + 1)
+  t.match(stdout.kept.at(-1), 'audit file could not be reopened')
+  await service.stop()
+  await t.rejects(fetch(`${opsUrl}/livez`))
+})
