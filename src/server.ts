@@ -12,6 +12,7 @@ setFlagsFromString('--no-allocation-site-pretenuring')
 if (process.report !== undefined) process.report.excludeEnv = true
 // Node's default for this signal is to open a debugger port.
 process.on('SIGUSR1', () => {})
+/* c8 ignore next -- a SIGHUP during the start: test/faults/signals.test.ts */
 let reopenAudit = () => {}
 process.on('SIGHUP', () => reopenAudit())
 

@@ -46,3 +46,29 @@ t.test('a service reports lost lines of both destinations, reopens its audit fil
   await service.stop()
   await t.rejects(fetch(`${opsUrl}/livez`))
 })
+
+t.test('a service says what it waits for, and is not ready until it is there', async (t) => {
+  const upstream = await startUpstream(t)
+  const policyFile = join(makeFolder(t), 'ephemint.yaml')
+  writeFileSync(policyFile, POLICY.replace(', secret_env: TOKEN_SECRET', ', jwks: "http://127.0.0.1:1/jwks"'))
+  const stdout = keepLines()
+  const service = await openService({
+    HOST: '127.0.0.1',
+    PORT: '0',
+    OPS_HOST: '127.0.0.1',
+    OPS_PORT: '0',
+    DRAIN_SECONDS: '0',
+    OPENAI_API_KEY: 'sk-test',
+    OPENAI_BASE_URL: upstream.url,
+    REDIS_URL: 'redis://127.0.0.1:1',
+    EPHEMINT_CONFIG: policyFile
+  }, { lines: { stdout, audit: stdout } })
+  const { url, opsUrl } = await service.listen()
+  const messages = stdout.kept.map((line) => JSON.parse(line).msg)
+  t.ok(messages.includes('waiting for the keys of an issuer'))
+  t.ok(messages.includes('waiting for Redis'))
+  const ready = await fetch(`${url}/readyz`)
+  t.match([ready.status, await ready.json()], [503, { waiting_for: ['identity', 'limits'] }])
+  t.notMatch(await (await fetch(`${opsUrl}/metrics`)).text(), 'audit_file')
+  await service.stop()
+})

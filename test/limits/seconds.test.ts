@@ -160,7 +160,10 @@ t.test('below the least number of seconds nothing is taken, and the window that 
     credit: null
   }
   t.match(await store.reserve(request), { taken: true, seconds: 60, windows: [{ remaining: 4 }] })
-  t.match(await store.reserve(request), {
+  const refused = await store.reserve(request)
+  await refused.giveBack()
+  await refused.refund()
+  t.match(refused, {
     taken: false,
     seconds: 0,
     windows: [
@@ -218,4 +221,19 @@ t.test('seconds are counted apart from mints, and only where the policy limits t
     { key: 'caller-seconds:ada', windows: { hour: 100 } }, { key: 'policy-seconds:pro', windows: { day: 1000 } }
   ])
   t.same(secondsBucketsOf({ name: 'free', limits: null }, 'ada'), [])
+})
+
+t.test('a reservation in Redis is given back whole, and one of nothing is nothing', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  const buckets = [{ key: 'caller:ada', windows: { minute: 5 } }]
+  const seconds = [{ key: 'caller-seconds:ada', windows: { hour: 100 } }]
+  for (const how of ['giveBack', 'refund'] as const) {
+    const reserved = await store.reserve({ buckets, seconds, most: MOST, least: LEAST_CALL_SECONDS, credit: null })
+    t.match(await store.peek([...buckets, ...seconds]), [{ remaining: 4 }, { remaining: 40 }])
+    await reserved[how]()
+    t.match(await store.peek([...buckets, ...seconds]), [{ remaining: 5 }, { remaining: 100 }], how)
+    await (await store.take([]))[how]()
+  }
+  await store.giveSecondsBack([], 10)
 })

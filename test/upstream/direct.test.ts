@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { readConfig } from '../../src/config/environment.ts'
 import { ApiError } from '../../src/errors.ts'
 import { createLogger } from '../../src/records/log.ts'
+import type { Head } from '../../src/upstream/attempt.ts'
 import { createClient } from '../../src/upstream/client.ts'
 import { deadlineIn } from '../../src/upstream/deadline.ts'
 import { openKey } from '../../src/upstream/key.ts'
@@ -20,6 +21,16 @@ async function start (t: Test) {
   const mint = () => client.request({
     path, body: '{}', isRepeatable: false, safetyIdentifier: 'ada', requestId: 'r', deadline: deadlineIn(1000)
   })
+  const multipart = (onHead: (head: Head) => void) => client.request({
+    path,
+    contentType: 'multipart/form-data; boundary=x',
+    body: Buffer.from('{}'),
+    isRepeatable: false,
+    safetyIdentifier: 'ada',
+    requestId: 'r',
+    deadline: deadlineIn(1000),
+    onHead
+  })
   const direct = (content?: { type: string, body: string }) => client.direct({
     path,
     key: { authorization: 'Bearer sk-then' },
@@ -27,7 +38,7 @@ async function start (t: Test) {
     deadline: deadlineIn(1000),
     ...(content === undefined ? {} : { content })
   })
-  return { upstream, mint, direct }
+  return { upstream, mint, multipart, direct }
 }
 
 t.test('a direct request passes the pause that upstream asked for, with the key that it is given', async (t) => {
@@ -41,7 +52,7 @@ t.test('a direct request passes the pause that upstream asked for, with the key 
   })
 })
 
-t.test('a request that is not repeatable is made once, and the head is reported before the body', async (t) => {
+t.test('a request that is not repeatable is made once', async (t) => {
   const { upstream, mint, direct } = await start(t)
   upstream.answer(GA, failure(503))
   t.match(await mint(), { status: 503 })
@@ -49,6 +60,15 @@ t.test('a request that is not repeatable is made once, and the head is reported 
   upstream.answer(GA, failure(500))
   t.match(await direct(), { status: 500 })
   t.equal(upstream.requests.length, 2, 'nor is a direct one repeated')
+})
+
+t.test('any body is sent, and the head is reported as soon as it is there', async (t) => {
+  const { upstream, multipart } = await start(t)
+  upstream.answer(GA, json(201, {}, { location: '/v1/realtime/calls/rtc_1', date: 'no date' }))
+  const heads: Head[] = []
+  t.match(await multipart((head) => heads.push(head)), { status: 201, location: '/v1/realtime/calls/rtc_1' })
+  t.match(heads, [{ status: 201, location: '/v1/realtime/calls/rtc_1', dateMs: null }])
+  t.match(upstream.requests[0]?.headers, { 'content-type': 'multipart/form-data; boundary=x', accept: '*/*' })
 })
 
 t.test('a direct request that gets no answer in time is an error, not a rejection', async (t) => {
