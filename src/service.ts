@@ -88,11 +88,10 @@ export async function openService (environment: Environment, replaced: Replaceme
     isDraining,
     waitingFor
   })
-  const ops = config.ops === null
-    ? null
-    : await buildOps({ log, metrics, waitingFor: () => isDraining() ? ['drain'] : waitingFor() })
+  const outOfRotation = () => isDraining() ? ['drain'] : waitingFor()
+  const ops = config.ops === null ? null : await buildOps({ log, metrics, waitingFor: outOfRotation })
   metrics.watch({
-    isReady: () => !isDraining() && waitingFor().length === 0,
+    isReady: () => outOfRotation().length === 0,
     upstream: client.state,
     keyAges: () => rulebook.current().callers.keyAges(),
     policy: () => ({ generation: rulebook.generation(), failedReloads: rulebook.failedReloads() }),

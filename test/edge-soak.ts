@@ -41,7 +41,7 @@ export async function edgeSoak ({ minutes, report }: EdgeSoakOptions): Promise<r
       // Memory as `npm start` bounds it.
       args: [
         '--max-semi-space-size=16', '--max-old-space-size=384', '--expose-gc', '--import',
-        pathToFileURL(join(import.meta.dirname, 'fakes/memory-probe.ts')).href
+        pathToFileURL(join(import.meta.dirname, 'support/memory-probe.ts')).href
       ],
       env: { AUDIT_FILE: 'audit.log', LOG_LEVEL: 'error', OPENAI_MINT_API: 'client_secrets' },
       spawning: { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }
@@ -63,7 +63,7 @@ export async function edgeSoak ({ minutes, report }: EdgeSoakOptions): Promise<r
       return Promise.all(answers)
     }
     const besideAttacks = async (ms: number) => {
-      const attackers = fork(join(import.meta.dirname, 'fakes/edge-attackers.ts'))
+      const attackers = fork(join(import.meta.dirname, 'support/edge-attackers.ts'))
       const ended = endWith(script, attackers)
       attackers.send(attack satisfies Attack)
       const watched = new AbortController()

@@ -52,6 +52,7 @@ t.test('a service says what it waits for, and is not ready until it is there', a
   const policyFile = join(makeFolder(t), 'ephemint.yaml')
   writeFileSync(policyFile, POLICY.replace(', secret_env: TOKEN_SECRET', ', jwks: "http://127.0.0.1:1/jwks"'))
   const stdout = keepLines()
+  let isDraining = false
   const service = await openService({
     HOST: '127.0.0.1',
     PORT: '0',
@@ -62,13 +63,19 @@ t.test('a service says what it waits for, and is not ready until it is there', a
     OPENAI_BASE_URL: upstream.url,
     REDIS_URL: 'redis://127.0.0.1:1',
     EPHEMINT_CONFIG: policyFile
-  }, { lines: { stdout, audit: stdout } })
+  }, { lines: { stdout, audit: stdout }, isDraining: () => isDraining })
   const { url, opsUrl } = await service.listen()
   const messages = stdout.kept.map((line) => JSON.parse(line).msg)
   t.ok(messages.includes('waiting for the keys of an issuer'))
   t.ok(messages.includes('waiting for Redis'))
-  const ready = await fetch(`${url}/readyz`)
-  t.match([ready.status, await ready.json()], [503, { waiting_for: ['identity', 'limits'] }])
+  const ready = async (at: string | undefined) => {
+    const answer = await fetch(`${at}/readyz`)
+    return [answer.status, await answer.json()]
+  }
+  t.match(await ready(url), [503, { waiting_for: ['identity', 'limits'] }])
+  t.match(await ready(opsUrl), [503, { waiting_for: ['identity', 'limits'] }])
+  isDraining = true
+  t.match(await ready(opsUrl), [503, { waiting_for: ['drain'] }])
   t.notMatch(await (await fetch(`${opsUrl}/metrics`)).text(), 'audit_file')
   await service.stop()
 })
