@@ -1,15 +1,18 @@
 // npm test [-- FILES]: runs tap with options that its configuration cannot express.
-// A test file that measures time has a line `// Runs alone: why` and runs without others beside it.
+// A test file that measures time has a line `// Runs alone: why` and runs without others beside it, after them.
 // With CI=true a skipped test fails and coverage must be complete. Otherwise skipped tests are listed and coverage is
 // only reported.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, globSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const ROOT = join(import.meta.dirname, '..')
 const RESULTS = join(ROOT, '.tap/results.tap')
+const LIST = join(ROOT, '.tap/alone.txt')
+const PARTIAL = '--allow-incomplete-coverage'
+const UNREPORTED = '--coverage-report=json-summary'
 
 /** Each reason for which tests were skipped, and under it their names, from raw TAP. */
 export function skippedIn (results: string): string[] {
@@ -24,15 +27,31 @@ export function runsAlone (source: string): boolean {
   return /^\/\/ Runs alone: \S/m.test(source)
 }
 
-if (import.meta.main) {
-  const alone = globSync('test/**/*.test.ts', { cwd: ROOT })
-    .filter((path) => runsAlone(readFileSync(join(ROOT, path), 'utf8')))
-  const gate = process.env.CI === 'true' ? ['--fail-skip'] : ['--allow-incomplete-coverage']
-  mkdirSync(join(ROOT, '.tap'), { recursive: true })
-  rmSync(RESULTS, { force: true })
-  const options = [...gate, ...alone.map((path) => `--serial=${path}`), `--output-file=${RESULTS}`]
-  const child = spawn('tap', [...options, ...process.argv.slice(2)], { cwd: ROOT, stdio: 'inherit' })
+async function tap (options: readonly string[], files: readonly string[]): Promise<boolean> {
+  const child = spawn('tap', [...options, `--output-file=${RESULTS}`, ...files], { cwd: ROOT, stdio: 'inherit' })
   const [code] = await once(child, 'exit') as [number | null]
-  for (const line of existsSync(RESULTS) ? skippedIn(readFileSync(RESULTS, 'utf8')) : []) console.log(line)
-  process.exitCode = code ?? 1
+  if (existsSync(RESULTS)) {
+    for (const line of skippedIn(readFileSync(RESULTS, 'utf8'))) console.log(line)
+  }
+  return code === 0
+}
+
+if (import.meta.main) {
+  mkdirSync(join(ROOT, '.tap'), { recursive: true })
+  const asked = process.argv.slice(2)
+  const files = asked.length > 0 ? asked : globSync('test/**/*.test.ts', { cwd: ROOT })
+  const alone = files.filter((path) => runsAlone(readFileSync(join(ROOT, path), 'utf8')))
+  const together = files.filter((path) => !alone.includes(path))
+  const isStrict = process.env.CI === 'true'
+  const gate = [...isStrict ? ['--fail-skip'] : [], ...isStrict && asked.length === 0 ? [] : [PARTIAL]]
+
+  const steps = [
+    ...together.length > 0 ? [{ options: alone.length > 0 ? [...gate, PARTIAL, UNREPORTED] : gate, files: together }] : [],
+    ...alone.length > 0 ? [{ options: [...gate, '--jobs=1', `--save=${LIST}`], files: alone }] : []
+  ]
+  // tap keeps the coverage of the run before where it is told the files to run by a list.
+  writeFileSync(LIST, alone.join('\n'))
+  for (const { options, files } of steps) {
+    if (!await tap(options, files)) process.exitCode = 1
+  }
 }
