@@ -22,7 +22,7 @@ import { registerPolicy } from './routes/policy.ts'
 import { createRefusalRecords } from './routes/refused.ts'
 import type { Rulebook } from './rulebook/rulebook.ts'
 import { createBatch } from './turn-batch.ts'
-import { deadlineIn } from './upstream/deadline.ts'
+import { createDeadlines } from './upstream/deadline.ts'
 import type { Mint } from './upstream/mint.ts'
 
 export type AppDeps = Readonly<{
@@ -77,7 +77,7 @@ export async function buildApp (
       audit,
       timed,
       realtimePublicUrl: config.realtimePublicUrl,
-      deadline: () => deadlineIn(config.upstream.timeoutMs)
+      deadline: createDeadlines(config.upstream.timeoutMs)
     })
   })
   return app

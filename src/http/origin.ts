@@ -11,7 +11,7 @@ const HEADERS = new Set(['authorization', 'content-type'])
 const SDK_HEADERS = /^(x-stainless-|openai-|x-openai-)[a-z0-9-]{1,64}$/
 const EXPOSED = [
   'X-Realtime-Url', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset', 'X-Request-Id', 'Retry-After'
-]
+].join(', ')
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -23,24 +23,35 @@ declare module 'fastify' {
 export async function registerOrigin (
   app: FastifyInstance, { origins, credentials }: { origins: ReadonlySet<string>, credentials: () => boolean }
 ): Promise<void> {
-  app.addHook('onRequest', ({ headers: { origin, 'sec-fetch-site': site } }, _reply, done) => {
+  app.addHook('onRequest', ({ method, headers, routeOptions }, reply, done) => {
+    const { origin, 'sec-fetch-site': site } = headers
     const isForeign = origin === undefined ? site === 'cross-site' : !origins.has(origin)
-    done(isForeign ? new ApiError('origin_not_allowed') : undefined)
+    if (isForeign) return done(new ApiError('origin_not_allowed'))
+    if (origin !== undefined && method !== 'OPTIONS') {
+      reply.headers({
+        'access-control-allow-origin': origin,
+        'access-control-expose-headers': exposedHeaders(routeOptions.config.exposedHeaders)
+      })
+      if (credentials()) reply.header('access-control-allow-credentials', 'true')
+    }
+    done()
   })
   const options = (request: FastifyRequest): FastifyCorsOptions => ({
     // An OPTIONS that is no preflight is a method like any other.
-    origin: request.method === 'OPTIONS' && !isPreflight(request) ? false : request.headers.origin ?? false,
+    origin: isPreflight(request) ? request.headers.origin as string : false,
     credentials: credentials(),
     methods: METHODS,
     allowedHeaders: allowedHeaders(request),
-    exposedHeaders: exposedHeaders(request),
     maxAge: 600
   })
-  await app.register(cors, { delegator: (request, callback) => callback(null, options(request)) })
+  // Preflights only: at every request the plugin costs a tenth of a mint.
+  await app.register(async (preflights) => {
+    await preflights.register(cors, { delegator: (request, callback) => callback(null, options(request)) })
+  })
 }
 
-function exposedHeaders ({ routeOptions: { config: { exposedHeaders: own = [] } } }: FastifyRequest): string[] {
-  return [...EXPOSED, ...own]
+function exposedHeaders (own: readonly string[] | undefined): string {
+  return own === undefined ? EXPOSED : [EXPOSED, ...own].join(', ')
 }
 
 function isPreflight ({ headers }: FastifyRequest): boolean {

@@ -40,7 +40,8 @@ export function createBreaker<Outcome> (options: BreakerOptions<Outcome>): Break
   function count (verdict: Verdict, caller: string, lane: typeof others): void {
     if (verdict === 'success') {
       failures = 0
-      failuresOf.clear()
+      // Clearing an empty cache costs as much as a full one.
+      if (failuresOf.size > 0) failuresOf.clear()
       if (isOpen) onClose()
       isOpen = false
       return

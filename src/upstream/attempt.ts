@@ -17,8 +17,8 @@ export type Head = Readonly<{
   retryAfterMs: number | null
   /** Null unless there is exactly one. */
   location: string | null
-  /** Upstream's own clock, milliseconds since 1970; null without a usable `Date`. */
-  dateMs: number | null
+  /** Upstream's own clock, as the header has it. */
+  date: string | null
 }>
 
 export type Answer = Head & Readonly<{
@@ -42,32 +42,28 @@ type Post = Readonly<{
  * stream for it costs more than reading it.
  */
 export function attempt (
-  pool: Pool, { onHead, ...post }: Post, { atMs }: Deadline
+  pool: Pool, { onHead, ...post }: Post, { isOver, waiting }: Deadline
 ): Promise<Answer | ApiError> {
   return new Promise((resolve) => {
     let sending: Dispatcher.DispatchController | undefined
     let head: { status: number, headers: AnswerHeaders } | undefined
     const chunks: Buffer[] = []
 
-    let isOver = false
-
     const settle = (outcome: Answer | ApiError) => {
-      clearTimeout(timer)
+      waiting.delete(giveUp)
       resolve(outcome)
     }
     const giveUp = () => {
-      isOver = true
       settle(new ApiError('upstream_timeout', { reason: 'deadline', mayHaveMinted: sending !== undefined }))
       sending?.abort(new Error('deadline'))
     }
-    const leftMs = atMs - performance.now()
-    const timer = setTimeout(giveUp, leftMs).unref()
-    if (leftMs <= 0) return giveUp()
+    if (isOver()) return giveUp()
+    waiting.add(giveUp)
 
     pool.dispatch({ ...post, method: 'POST' }, {
       onRequestStart: (controller) => {
         // It waited for a connection until nobody waited for it.
-        if (isOver) return controller.abort(new Error('deadline'))
+        if (isOver()) return controller.abort(new Error('deadline'))
         sending = controller
       },
       onResponseStart: (controller, status, headers) => {
@@ -97,14 +93,13 @@ function readAnswer (
 }
 
 function headOf ({ status, headers }: { status: number, headers: AnswerHeaders }): Head {
-  const { location } = headers
-  const dateMs = Date.parse(String(headers.date))
+  const { location, date } = headers
   return {
     status,
     requestId: plainHeader(headers['x-request-id']),
     retryAfterMs: retryAfter(headers),
     location: typeof location === 'string' ? location : null,
-    dateMs: Number.isNaN(dateMs) ? null : dateMs
+    date: typeof date === 'string' ? date : null
   }
 }
 

@@ -14,7 +14,7 @@ const FAILURES = 10
 const OF_ONE_CALLER = 3
 const PROBE_AFTER_MS = 2000
 const well: Answer = {
-  status: 200, requestId: null, retryAfterMs: null, location: null, dateMs: null, text: '{}', body: {}
+  status: 200, requestId: null, retryAfterMs: null, location: null, date: null, text: '{}', body: {}
 }
 const down: Answer = { ...well, status: 500 }
 const refused = new ApiError('upstream_unavailable', { reason: 'econnrefused' })
