@@ -12,9 +12,9 @@ const NO_CURL = spawnSync('curl', ['--version']).status === 0 ? false : 'there i
 
 /** `ended` resolves to the exit code; `ready` to what was printed until Ephemint could be used. */
 function dev (t: Test, ...args: string[]) {
-  const [program, ...before] = UNCOUNTED.command
+  const [program, ...before] = UNCOUNTED
   const child = spawn(program, [...before, process.execPath, 'src/sandbox/main.ts', ...args], {
-    env: { PATH: process.env.PATH, ...UNCOUNTED.env }, stdio: ['ignore', 'pipe', 'pipe']
+    env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'pipe']
   })
   const ended = once(child, 'close').then(([code]) => code)
   let printed = ''

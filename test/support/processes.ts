@@ -10,11 +10,10 @@ import type { Owner } from './fault-proxy.ts'
 
 export type Exit = readonly [code: number | null, signal: NodeJS.Signals | null]
 
-/** Command and environment to start Node.js without tap's coverage, which halves the time of a start. */
-export const UNCOUNTED = {
-  command: ['env', '-u', 'NODE_OPTIONS'],
-  env: { NODE_COMPILE_CACHE: join(import.meta.dirname, '../../.tap/compile-cache') }
-} as const
+/** In front of Node.js: starts it without tap's coverage, which halves the time of a start. */
+export const UNCOUNTED = [
+  'env', '-u', 'NODE_OPTIONS', `NODE_COMPILE_CACHE=${join(import.meta.dirname, '../../.tap/compile-cache')}`
+] as const
 
 /** Removed at the end of the test, after its processes have ended. */
 export function makeFolder (owner: Owner): string {
