@@ -1,5 +1,4 @@
 // Faults 33 to 36, 42, 43: signals, and configurations that stop the start.
-// Runs alone: the exit is held to a deadline.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
