@@ -1,5 +1,3 @@
-// Runs alone: Redis is lost after a quarter of a second without an answer.
-
 import t from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { NO_REDIS, type RedisServer, startRedis } from '../support/redis.ts'
