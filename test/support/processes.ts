@@ -1,9 +1,10 @@
 // For processes that tests start: a folder, a free port, and their end.
 
 import type { ChildProcess } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Owner } from './fault-proxy.ts'
@@ -32,10 +33,12 @@ export function endWith (owner: Owner, child: ChildProcess, signal: NodeJS.Signa
   return exited
 }
 
+/** Below the ports that the kernel gives to connections and listeners, so none takes it before the process does. */
 export async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  const port = randomInt(10_000, 32_000)
+  const server = createServer().listen(port, '127.0.0.1')
+  const isFree = await once(server, 'listening').then(() => true, () => false)
+  if (!isFree) return freePort()
   server.close()
   await once(server, 'close')
   return port
