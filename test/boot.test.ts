@@ -1,5 +1,4 @@
 // The start of the process: an invalid configuration stops it with a reason, a valid one mints.
-// Runs alone: it measures CPU time.
 
 import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -62,7 +61,6 @@ policies:
   },
   {
     name: 'an audit file that cannot be written',
-    isCounted: true,
     env: { AUDIT_FILE: '/nowhere/canary' },
     says: [/AUDIT_FILE/]
   },
@@ -109,7 +107,7 @@ t.test('fault 16: without the keys of an issuer it is not ready, serves the othe
     'callers:',
     `callers:\n  - jwt: { issuer: 'https://other.test/', audience: voice, jwks: 'http://${proxy.host}/keys' }`
   )
-  const service = await spawnService(t, { upstreamUrl: upstream.url, policy, isCounted: true })
+  const service = await spawnService(t, { upstreamUrl: upstream.url, policy })
   await until('the service to listen', () => service.ask('/livez').then(() => true, () => false), 20_000)
   t.match(await service.ask('/readyz'), { status: 503, body: { waiting_for: ['identity'] } })
   t.equal((await service.mint()).status, 200)
@@ -141,7 +139,7 @@ t.test('a valid configuration becomes ready, mints, and exits on SIGTERM', async
 t.test('the audit trail goes to AUDIT_FILE if it is set', async (t) => {
   const upstream = await startUpstream(t)
   const file = join(mkdtempSync(join(tmpdir(), 'ephemint-')), 'audit.jsonl')
-  const service = await startService(t, { upstreamUrl: upstream.url, isCounted: true, env: { AUDIT_FILE: file } })
+  const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: file } })
   await service.mint()
   t.match(JSON.parse(readFileSync(file, 'utf8')), { audit: 1, event: 'mint.granted' })
   t.same(service.audit, [])

@@ -120,7 +120,7 @@ t.test('the test that CONTRIBUTING shows passes unchanged', async (t) => {
   mkdirSync(folder, { recursive: true })
   t.teardown(() => rmSync(folder, { recursive: true }))
   writeFileSync(join(folder, 'recipe.test.ts'), code.replaceAll("from '../", `from '${ROOT}/test/`))
-  const [command, ...before] = UNCOUNTED.command
+  const [command, ...before] = UNCOUNTED
   const file = join(folder, 'recipe.test.ts')
   const printed = execFileSync(command, [...before, process.execPath, file], { encoding: 'utf8' })
   t.match(printed, /^ok 1 - a caller without a policy mints nothing/m)

@@ -6,53 +6,58 @@ import { barriersOf, browserTest } from './chromium.ts'
 import { mint, outcome, signInAs } from './playground.ts'
 import { shared, visit } from './sandbox.ts'
 
-async function isSound (t: Test, page: Page, state: string): Promise<void> {
-  t.same(await barriersOf(page), [], `${state}: nothing found`)
-  t.ok(
-    await page.evaluate('document.documentElement.scrollWidth <= innerWidth'),
-    `${state}: nothing is wider than the window`
-  )
+/** The narrow one differs in layout, the dark one in colours. */
+const LOOKS = [
+  { width: 1280, colorScheme: 'light', isExamined: true },
+  { width: 1280, colorScheme: 'dark', isExamined: false },
+  { width: 360, colorScheme: 'light', isExamined: false },
+  { width: 360, colorScheme: 'dark', isExamined: true }
+] as const
+
+/** Also takes a screenshot of what is examined, for review. */
+async function assertSound (t: Test, page: Page, state: string): Promise<void> {
+  for (const { width, colorScheme, isExamined } of LOOKS) {
+    const name = `${state}-${width}-${colorScheme}`
+    await page.setViewportSize({ width, height: 800 })
+    await page.emulateMedia({ colorScheme })
+    t.ok(
+      await page.evaluate('document.documentElement.scrollWidth <= innerWidth'),
+      `${name}: nothing is wider than the window`
+    )
+    if (!isExamined) continue
+    t.same(await barriersOf(page), [], `${name}: nothing found`)
+    await page.screenshot({ path: `test/.screenshots/${name}.png`, fullPage: true })
+  }
 }
 
-/** Also takes a screenshot of each state, for review. */
-async function look (t: Test, page: Page, name: string): Promise<void> {
-  await isSound(t, page, name)
-  await page.screenshot({ path: `test/.screenshots/${name}.png`, fullPage: true })
-}
+browserTest('wide or narrow, light or dark, no state has a barrier', async (t) => {
+  const { playground } = await shared()
+  await visit(t, playground, { reducedMotion: 'reduce' }, async (page) => {
+    await page.locator('#mint:enabled').waitFor()
+    await assertSound(t, page, 'start')
 
-for (const [width, colorScheme] of [[1280, 'light'], [1280, 'dark'], [360, 'light'], [360, 'dark']] as const) {
-  browserTest(`at ${width} px, ${colorScheme}, no state has a barrier`, async (t) => {
-    const { playground } = await shared()
-    const name = (state: string) => `${state}-${width}-${colorScheme}`
-    await visit(t, playground, {
-      viewport: { width, height: 800 }, colorScheme, reducedMotion: 'reduce'
-    }, async (page) => {
-      await page.locator('#mint:enabled').waitFor()
-      await look(t, page, name('start'))
+    await signInAs(page, 'Paula')
+    await page.getByLabel('Prompt').selectOption('support')
+    await mint(page)
+    await page.getByRole('button', { name: 'Connect by WebSocket' }).click()
+    await page.getByLabel('Message to send').fill('Hello')
+    await page.keyboard.press('Enter')
+    await page.getByRole('log').getByText('response.done', { exact: true }).waitFor()
+    await outcome(page).getByText('Minted session').click()
+    await assertSound(t, page, 'connected')
 
-      await signInAs(page, 'Paula')
-      await page.getByLabel('Prompt').selectOption('support')
-      await mint(page)
-      await page.getByRole('button', { name: 'Connect by WebSocket' }).click()
-      await page.getByLabel('Message to send').fill('Hello')
-      await page.keyboard.press('Enter')
-      await page.getByRole('log').getByText('response.done', { exact: true }).waitFor()
-      await outcome(page).getByText('Minted session').click()
-      await look(t, page, name('connected'))
+    await page.getByRole('button', { name: 'Custom instructions' }).click()
+    await outcome(page).getByText('Refused, 403').waitFor()
+    await page.locator('#modes label', { hasText: 'JSON' }).click()
+    await page.getByRole('tab', { name: 'openai' }).click()
+    await assertSound(t, page, 'refused')
 
-      await page.getByRole('button', { name: 'Custom instructions' }).click()
-      await outcome(page).getByText('Refused, 403').waitFor()
-      await page.locator('#modes label', { hasText: 'JSON' }).click()
-      await page.getByRole('tab', { name: 'openai' }).click()
-      await look(t, page, name('refused'))
-
-      await page.locator('#sign-ins label', { hasText: 'Your own token' }).click()
-      await page.getByRole('button', { name: 'Use this token' }).click()
-      await page.getByRole('alert').waitFor()
-      await look(t, page, name('own-token'))
-    })
+    await page.locator('#sign-ins label', { hasText: 'Your own token' }).click()
+    await page.getByRole('button', { name: 'Use this token' }).click()
+    await page.getByRole('alert').waitFor()
+    await assertSound(t, page, 'own-token')
   })
-}
+})
 
 browserTest('everything works by keyboard, with a visible focus', async (t) => {
   const { playground } = await shared()

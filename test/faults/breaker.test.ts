@@ -1,5 +1,4 @@
 // While upstream is down only probes are sent, and it is used again without a restart.
-// Runs alone: a probe is due by the clock.
 
 import t, { type Test } from 'tap'
 import { ApiError } from '../../src/errors.ts'

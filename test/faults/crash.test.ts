@@ -1,5 +1,4 @@
 // Attack F5: an uncaught error drains the process, and its output has no secret.
-// Runs alone: the exit is held to a deadline.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

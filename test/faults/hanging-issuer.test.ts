@@ -9,7 +9,7 @@ import { CALLERS, CANARIES, POLICY, startApp } from '../support/app.ts'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { until } from '../support/until.ts'
 
-const SECONDS = 2
+const SECONDS = 1
 const TICKS_A_SECOND = 30
 const A_TICK = 20
 const HANGING = 'https://hanging.test/'

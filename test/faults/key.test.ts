@@ -1,5 +1,4 @@
 // Fault 44: the key is replaced on disk, well or badly, while mints go on.
-// Runs alone: a new key is due within two seconds.
 
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'

@@ -1,5 +1,4 @@
 // Load is shed at once: too many requests, a lagging event loop, a nearly full heap.
-// Runs alone: it measures the lag of the event loop.
 
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
@@ -102,7 +101,7 @@ t.test('fault 37: load is shed while the event loop lags, and served afterwards'
   const { get, reasons } = await startBounded(t, 100)
   t.equal((await get('/')).status, 200)
   await until('load to be shed', async () => {
-    block(2000)
+    block(1700)
     return (await get('/')).status === 503
   }, 20_000)
   t.equal(reasons.at(-1), 'event_loop')

@@ -1,5 +1,4 @@
 // Fault 43: the policy file changes while the service runs. It is reloaded as a whole or not at all.
-// Runs alone: a new file is due within seconds.
 
 import { execFileSync } from 'node:child_process'
 import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'

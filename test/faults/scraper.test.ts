@@ -1,5 +1,4 @@
 // Fault 46: a metrics scraper that is slow or too frequent.
-// Runs alone: answers are held to a deadline in milliseconds.
 
 import { once } from 'node:events'
 import { connect } from 'node:net'

@@ -1,5 +1,4 @@
-// Faults 33 to 36, 42, 43: signals, and configurations that stop the start.
-// Runs alone: the exit is held to a deadline.
+// Faults 33 to 36, 43: signals.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
@@ -13,31 +12,7 @@ import { startUpstream } from '../support/upstream.ts'
 t.jobs = 3
 t.setTimeout(60_000)
 
-t.test('fault 42: an invalid environment stops the start and reports every problem without values', {
-  buffered: true
-}, async (t) => {
-  const env = { PORT: 'hunter3', OPENAI_MINT_API: 'hunter4', NODE_TLS_REJECT_UNAUTHORIZED: '0' }
-  const service = await spawnService(t, { upstreamUrl: 'http://hunter2.example.com/v1', env })
-  t.equal((await service.exited).code, 1)
-  for (const name of ['OPENAI_BASE_URL', 'PORT', 'OPENAI_MINT_API', 'NODE_TLS_REJECT_UNAUTHORIZED']) {
-    t.match(service.stderr(), name)
-  }
-  t.notMatch(service.stderr(), /hunter/)
-  t.equal(service.log.length, 0)
-})
-
-t.test('fault 42: an invalid policy file stops the start and reports every problem', {
-  buffered: true
-}, async (t) => {
-  const service = await spawnService(
-    t, { upstreamUrl: 'http://127.0.0.1:1/v1', policy: 'callers: []\npolicies: []\nsecret: hunter2\n' }
-  )
-  t.equal((await service.exited).code, 1)
-  for (const path of ['callers', 'policies', 'secret']) t.match(service.stderr(), new RegExp(`ephemint.yaml: ${path} `))
-  t.notMatch(service.stderr(), /hunter2/)
-})
-
-for (const [first, second] of [['SIGTERM', 'SIGINT'], ['SIGINT', 'SIGTERM'], ['SIGTERM', 'SIGTERM']] as const) {
+for (const [first, second] of [['SIGTERM', 'SIGINT'], ['SIGINT', 'SIGTERM']] as const) {
   t.test(`fault 34: ${first}, then ${second}, exits at once, even with a mint in flight`, {
     buffered: true
   }, async (t) => {

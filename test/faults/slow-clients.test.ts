@@ -1,5 +1,4 @@
 // Attack B9, fault 32: clients that are slow on purpose are closed, and good ones are served meanwhile.
-// Runs alone: clients are closed by the clock.
 
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'

@@ -1,5 +1,4 @@
 // Fault 33: SIGTERM under load. Readiness fails first, mints in flight finish, idle connections are not awaited.
-// Runs alone: the exit is held to a deadline.
 
 import { once } from 'node:events'
 import { type IncomingMessage, request as httpRequest } from 'node:http'
@@ -16,7 +15,7 @@ t.setTimeout(60_000)
 async function startDraining (t: Test, env: Record<string, string> = {}) {
   const upstream = await startCountingUpstream(t, 0)
   const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: upstream.port })
-  const service = await startService(t, { upstreamUrl: `http://${proxy.host}/v1`, env, isCounted: true })
+  const service = await startService(t, { upstreamUrl: `http://${proxy.host}/v1`, env })
   return { upstream, proxy, service }
 }
 

@@ -1,15 +1,15 @@
-// Runs alone: Redis is lost after a quarter of a second without an answer.
-
 import t from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { NO_REDIS, type RedisServer, startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { ADA, connectStore, openStore } from './store.ts'
 
+t.jobs = 4
+
 const KEY = '{ephemint}:caller:ada:minute'
 
 t.test('E14, edge L7: what is no window of ours is an error and not zero, also where a replica may count alone', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
   for (const local of [null, createMemoryStore()]) {
@@ -46,7 +46,7 @@ t.test('E14, edge L7: what is no window of ours is an error and not zero, also w
   }
 })
 
-t.test('E14: a window that was spoilt meanwhile gets nothing back', { skip: NO_REDIS }, async (t) => {
+t.test('E14: a window that was spoilt meanwhile gets nothing back', { skip: NO_REDIS, buffered: true }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   const take = await store.take([ADA])
@@ -58,7 +58,7 @@ t.test('E14: a window that was spoilt meanwhile gets nothing back', { skip: NO_R
 })
 
 t.test('E14: windows that are gone before their time are an error once, told and counted, and then begin anew', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
   const [one, two] = [await connectStore(t, redis), await connectStore(t, redis)]
@@ -76,7 +76,7 @@ t.test('E14: windows that are gone before their time are an error once, told and
   t.match(one.messages().at(-1), 'Redis has lost its windows')
 })
 
-t.test('E14: a restart that kept nothing is told too', { skip: NO_REDIS }, async (t) => {
+t.test('E14: a restart that kept nothing is told too', { skip: NO_REDIS, buffered: true }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   await store.take([ADA])
@@ -86,7 +86,7 @@ t.test('E14: a restart that kept nothing is told too', { skip: NO_REDIS }, async
   t.equal((await store.take([ADA])).taken, true)
 })
 
-t.test('windows of which none can be open any more are no loss', { skip: NO_REDIS }, async (t) => {
+t.test('windows of which none can be open any more are no loss', { skip: NO_REDIS, buffered: true }, async (t) => {
   const redis = await startRedis(t)
   let now = 0
   const store = await connectStore(t, redis, { now: () => now })
@@ -98,7 +98,7 @@ t.test('windows of which none can be open any more are no loss', { skip: NO_REDI
 })
 
 t.test('E14: a Redis that may evict windows is not relied on, and is once it may not', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t, '--maxmemory', '64mb', '--maxmemory-policy', 'volatile-lru')
   const store = openStore(t, redis)
@@ -110,7 +110,7 @@ t.test('E14: a Redis that may evict windows is not relied on, and is once it may
 })
 
 t.test('edge L7: a window that was spoilt by a number too large gets nothing back, and no refund', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
@@ -127,7 +127,9 @@ t.test('edge L7: a window that was spoilt by a number too large gets nothing bac
   t.match(await store.peek([ADA]), [{ remaining: 2 }, { remaining: 10 }], 'the other window did')
 })
 
-t.test('edge L7: a Redis that may evict windows from now on is noticed within 5 s', { skip: NO_REDIS }, async (t) => {
+t.test('edge L7: a Redis that may evict windows from now on is noticed within 5 s', {
+  skip: NO_REDIS, buffered: true
+}, async (t) => {
   const redis = await startRedis(t, '--maxmemory', '64mb')
   const store = await connectStore(t, redis)
   t.equal((await store.take([ADA])).taken, true)
@@ -142,7 +144,7 @@ t.test('edge L7: a Redis that may evict windows from now on is noticed within 5 
 })
 
 t.test('the rights that docs/deploying.md names are enough; without INFO there is a warning', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
   for (const right of ['+info', '-info']) {

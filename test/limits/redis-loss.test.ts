@@ -9,6 +9,7 @@ import { startFakeRedis } from '../support/resp.ts'
 import { until } from '../support/until.ts'
 import { ADA, connectStore, type OpenedStore, openStore } from './store.ts'
 
+t.jobs = 4
 t.setTimeout(120_000)
 
 const ANSWER_WITHIN_MS = 250
@@ -18,7 +19,7 @@ const BACK_WITHIN_MS = 5000
 const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503, retryAfterSeconds: 1 }
 
 t.test('fault 26: where Redis is down at the start nothing is minted, and the replica is ready once Redis is up', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
   await redis.kill()
@@ -32,7 +33,7 @@ t.test('fault 26: where Redis is down at the start nothing is minted, and the re
 })
 
 t.test('fault 26: where replicas may count alone they are ready without Redis, and say that they do', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
   await redis.kill()
@@ -46,7 +47,7 @@ t.test('fault 26: where replicas may count alone they are ready without Redis, a
 })
 
 t.test('fault 27: where Redis dies under load every mint is answered in time, and it is said once', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
@@ -60,7 +61,9 @@ t.test('fault 27: where Redis dies under load every mint is answered in time, an
   t.equal(store.messages().filter((message) => message === 'Redis is lost: mints are refused').length, 1)
 })
 
-t.test('fault 28: a Redis that hangs is waited for once, and then by nobody', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a Redis that hangs is waited for once, and then by nobody', {
+  skip: NO_REDIS, buffered: true
+}, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   redis.pause()
@@ -73,7 +76,9 @@ t.test('fault 28: a Redis that hangs is waited for once, and then by nobody', { 
   t.ok(next.tookMs < ANSWER_WITHIN_MS, `${next.tookMs} ms`)
 })
 
-t.test('fault 28: a Redis that answers a second late is as good as none', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a Redis that answers a second late is as good as none', {
+  skip: NO_REDIS, buffered: true
+}, async (t) => {
   const redis = await startRedis(t)
   const proxy = await startFaultProxy(t, redis.address)
   const store = await connectStore(t, { address: addressOf(proxy.port) }, { local: createMemoryStore() })
@@ -84,7 +89,9 @@ t.test('fault 28: a Redis that answers a second late is as good as none', { skip
   await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
 })
 
-t.test('fault 28: what was taken by an answer that came too late is given back', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: what was taken by an answer that came too late is given back', {
+  skip: NO_REDIS, buffered: true
+}, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   await store.take([ADA])
@@ -95,21 +102,21 @@ t.test('fault 28: what was taken by an answer that came too late is given back',
   await until('it to be given back', async () => (await store.peek([ADA]))[0]?.remaining === 1)
 })
 
-t.test('fault 28: a connection on which nothing comes back is replaced', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a connection on which nothing comes back is replaced', {
+  skip: NO_REDIS, buffered: true
+}, async (t) => {
   const redis = await startRedis(t)
-  const proxy = await startFaultProxy(t, redis.address)
-  for (const address of [addressOf(proxy.port), { ...addressOf(proxy.port), password: 'unasked', database: 3 }]) {
+  await Promise.all([{}, { password: 'unasked', database: 3 }].map(async (more) => {
+    const proxy = await startFaultProxy(t, redis.address)
     await proxy.inject('hang')
-    const before = proxy.connections()
-    const store = openStore(t, { address })
-    await until('another connection', () => proxy.connections() >= before + 2)
+    const store = openStore(t, { address: { ...addressOf(proxy.port), ...more } })
+    await until('another connection', () => proxy.connections() >= 2)
     await proxy.inject('pass')
     await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
-    store.close()
-  }
+  }))
 })
 
-t.test('fault 28: errors of the whole server are its loss', async (t) => {
+t.test('fault 28: errors of the whole server are its loss', { buffered: true }, async (t) => {
   const errors = [
     'LOADING Redis is loading the dataset in memory', 'MOVED 4242 127.0.0.1:7001',
     'READONLY You can\'t write against a read only replica.', 'OOM command not allowed', 'BUSY Redis is busy',
@@ -133,14 +140,18 @@ t.test('fault 28: errors of the whole server are its loss', async (t) => {
   }))
 })
 
-t.test('fault 28: a connection that breaks during a check is no server that hides its policy', async (t) => {
+t.test('fault 28: a connection that breaks during a check is no server that hides its policy', {
+  buffered: true
+}, async (t) => {
   const taken = '*2\r\n:1\r\n$1\r\na\r\n'
   const store = openStore(t, await startFakeRedis(t, (name) => name === 'INFO' ? null : taken))
   await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
   t.notMatch(store.messages().join(), 'maxmemory-policy')
 })
 
-t.test('fault 28: a Redis that takes no writes is lost until it does', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a Redis that takes no writes is lost until it does', {
+  skip: NO_REDIS, buffered: true
+}, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   const rows: [string, () => Promise<unknown>, () => Promise<unknown>][] = [
@@ -159,7 +170,7 @@ t.test('fault 28: a Redis that takes no writes is lost until it does', { skip: N
 })
 
 t.test('fault 28: a Redis that a script of somebody else blocks is lost until that ends', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t, '--lua-time-limit', '10')
   const store = await connectStore(t, redis)
@@ -173,7 +184,9 @@ t.test('fault 28: a Redis that a script of somebody else blocks is lost until th
   await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
 })
 
-t.test('fault 28: a database that cannot be selected is not quietly another one', { skip: NO_REDIS }, async (t) => {
+t.test('fault 28: a database that cannot be selected is not quietly another one', {
+  skip: NO_REDIS, buffered: true
+}, async (t) => {
   const redis = await startRedis(t)
   const store = openStore(t, { address: { ...redis.address, database: 4242 } })
   await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
@@ -182,7 +195,7 @@ t.test('fault 28: a database that cannot be selected is not quietly another one'
 })
 
 t.test('fault 29: Redis returns, counts go on where they were, and within five seconds', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t, '--appendonly', 'yes', '--appendfsync', 'always')
   const store = await connectStore(t, redis)
@@ -198,7 +211,7 @@ t.test('fault 29: Redis returns, counts go on where they were, and within five s
 })
 
 t.test('fault 29: a mint that fails while Redis is lost keeps its own error, stays counted, and that is counted', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
   const proxy = await startFaultProxy(t, redis.address)
@@ -212,7 +225,7 @@ t.test('fault 29: a mint that fails while Redis is lost keeps its own error, sta
 })
 
 t.test('fault 30: replicas that count alone mint up to the limit each, also after losing Redis twice', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
   const replicas = await Promise.all([1, 2, 3].map(() => connectStore(t, redis, { local: createMemoryStore() })))
@@ -226,7 +239,7 @@ t.test('fault 30: replicas that count alone mint up to the limit each, also afte
 })
 
 t.test('E13: without Redis a mint is 503 with Retry-After and reaches no upstream, unless replicas may count alone', {
-  skip: NO_REDIS
+  skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
   await redis.kill()

@@ -214,6 +214,19 @@ t.test('a replica that counts alone reserves in memory', async (t) => {
   t.equal(store.counts().local, 1)
 })
 
+t.test('in Redis a credit counts in the windows that it comes from, and in no other', { skip: NO_REDIS }, async (t) => {
+  const store = await connectStore(t, await startRedis(t))
+  const secondsOf = (who: string) => [{ key: `caller-seconds:${who}`, windows: { hour: 100, day: 1000 } }]
+  const request = { buckets: [], seconds: secondsOf('ada'), most: MOST, least: LEAST_CALL_SECONDS, credit: null }
+  const { slots } = await store.reserve(request)
+  const credit = { slots, seconds: 50 }
+  await store.reserve({ ...request, seconds: secondsOf('bob') })
+  t.match(await store.reserve({ ...request, seconds: secondsOf('bob'), credit }), { taken: true, seconds: 40 })
+  t.match(await store.reserve({ ...request, credit: { ...credit, slots: slots.slice(1) } }), { seconds: 40 })
+  await store.giveSecondsBack(slots, 40)
+  t.match(await store.reserve({ ...request, credit }), { taken: true, seconds: 60 })
+})
+
 t.test('seconds are counted apart from mints, and only where the policy limits them', async (t) => {
   const callSeconds = { caller: { hour: 100 }, total: { day: 1000 } }
   const policy = { name: 'pro', limits: { caller: { minute: 1 }, total: {}, callSeconds } }

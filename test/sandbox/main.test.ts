@@ -12,9 +12,9 @@ const NO_CURL = spawnSync('curl', ['--version']).status === 0 ? false : 'there i
 
 /** `ended` resolves to the exit code; `ready` to what was printed until Ephemint could be used. */
 function dev (t: Test, ...args: string[]) {
-  const [program, ...before] = UNCOUNTED.command
+  const [program, ...before] = UNCOUNTED
   const child = spawn(program, [...before, process.execPath, 'src/sandbox/main.ts', ...args], {
-    env: { PATH: process.env.PATH, ...UNCOUNTED.env }, stdio: ['ignore', 'pipe', 'pipe']
+    env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'pipe']
   })
   const ended = once(child, 'close').then(([code]) => code)
   let printed = ''
@@ -69,7 +69,7 @@ t.test('a --port that is taken stops the start', async (t) => {
 })
 
 t.test('the printed commands mint, and the one that the policy refuses is refused', { skip: NO_CURL }, async (t) => {
-  const { ready, interrupt, ended } = dev(t, '--port', '0')
+  const { ready, interrupt, ended } = dev(t, '--port', '0', '--origin', 'http://localhost:5173')
   const printed = await ready
   const [mint, beta, refused] = await Promise.all(curlLines(printed).map(paste))
   t.match(mint, { value: /^ek_/, session: { model: 'gpt-realtime-2.1', instructions: /Paula & Partners/ } })
@@ -86,13 +86,26 @@ t.test('the printed commands mint, and the one that the policy refuses is refuse
     session: { model: 'gpt-realtime-2.1', instructions: /Paula & Partners/, audio: { output: { voice: 'verse' } } }
   })
 
+  await t.test('a page of an --origin may call, with any credential that a browser can send', async (t) => {
+    await assertOriginMayCall(t, printed)
+  })
+
   interrupt()
   t.equal(await ended, 0, 'Ctrl-C is not a failure, and an open session does not delay it')
 })
 
-t.test('a page of an --origin may call, with any credential that a browser can send', async (t) => {
-  const { ready } = dev(t, '--port', '0', '--origin', 'http://localhost:5173')
-  const printed = await ready
+t.test('with --mint-api sessions it mints at the route of the beta API', { skip: NO_CURL }, async (t) => {
+  const { ready, printed, interrupt, ended } = dev(t, '--port', '0', '--mint-api', 'sessions')
+  const [mint, beta] = await Promise.all(curlLines(await ready).slice(0, 2).map(paste))
+  t.match(mint, { value: /^ek_/, session: { audio: { output: { voice: 'cedar' } } } })
+  t.match(beta, { client_secret: { value: /^ek_/ }, temperature: 0.8 }, 'the beta API has a temperature')
+  interrupt()
+  t.equal(await ended, 0)
+  t.match(printed(), /upstream +POST \/v1\/realtime\/sessions 200/)
+  t.notMatch(printed(), /client_secrets 200/)
+})
+
+async function assertOriginMayCall (t: Test, printed: string): Promise<void> {
   const [, mintUrl = ''] = /Ephemint +(\S+)/.exec(printed) ?? []
   const [, identityProvider = ''] = /Sign-in +(\S+)\/token/.exec(printed) ?? []
   const mint = async (headers: Record<string, string>) => {
@@ -117,15 +130,4 @@ t.test('a page of an --origin may call, with any credential that a browser can s
     'a cookie'
   )
   t.equal((await mint({ cookie: 'sid=0123' })).status, 401)
-})
-
-t.test('with --mint-api sessions it mints at the route of the beta API', { skip: NO_CURL }, async (t) => {
-  const { ready, printed, interrupt, ended } = dev(t, '--port', '0', '--mint-api', 'sessions')
-  const [mint, beta] = await Promise.all(curlLines(await ready).slice(0, 2).map(paste))
-  t.match(mint, { value: /^ek_/, session: { audio: { output: { voice: 'cedar' } } } })
-  t.match(beta, { client_secret: { value: /^ek_/ }, temperature: 0.8 }, 'the beta API has a temperature')
-  interrupt()
-  t.equal(await ended, 0)
-  t.match(printed(), /upstream +POST \/v1\/realtime\/sessions 200/)
-  t.notMatch(printed(), /client_secrets 200/)
-})
+}

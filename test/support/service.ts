@@ -73,7 +73,7 @@ export async function spawnService (owner: Owner, {
   if (env.EPHEMINT_CONFIG === undefined) writeFileSync(policyFile, policy)
   const port = await freePort()
   const [program = process.execPath, ...rest] = [
-    ...command, ...(counted.NODE_OPTIONS === undefined ? UNCOUNTED.command : []), process.execPath, ...args, SERVER
+    ...command, ...(counted.NODE_OPTIONS === undefined ? UNCOUNTED : []), process.execPath, ...args, SERVER
   ]
   const stdio: StdioOptions = ['ignore', stdout ?? 'pipe', 'pipe']
   const child = spawn(program, rest, {
@@ -81,7 +81,6 @@ export async function spawnService (owner: Owner, {
     cwd: folder,
     env: {
       PATH: process.env.PATH,
-      ...(counted.NODE_OPTIONS === undefined ? UNCOUNTED.env : {}),
       ...CANARIES,
       OPENAI_BASE_URL: upstreamUrl,
       EPHEMINT_CONFIG: policyFile,

@@ -1,5 +1,4 @@
 // Whatever upstream answers: nothing of it is passed on, limits are given back, and possible mints are audited.
-// Runs alone: answers are held to a deadline in milliseconds.
 
 import t, { type Test } from 'tap'
 import { type App, POLICY, startApp } from '../support/app.ts'
@@ -14,7 +13,8 @@ const STATUS: Record<string, number> = {
   upstream_rate_limited: 429
 }
 const DEADLINE_MS = 200
-const GRACE_MS = 250
+/** test/faults/network.test.ts measures it. */
+const GRACE_MS = 1000
 
 async function hold (t: Test, app: App, { name, reply, code, event, attempts }: Hostile): Promise<number> {
   // Between two failures upstream answers well, as far as its circuit breaker is concerned.

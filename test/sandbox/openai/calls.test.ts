@@ -9,6 +9,9 @@ import { startUpstream, type UpstreamOptions } from '../../../src/sandbox/openai
 import { createInbox, createPhone, type Phone } from '../../support/phone.ts'
 import { until } from '../../support/until.ts'
 
+// Most of the time they wait, one of them twice seven seconds.
+t.jobs = 4
+
 const apiKey = 'sk-sandbox-0123456789abcdef'
 const realtime: JsonObject = { type: 'realtime', model: 'gpt-realtime-2.1', instructions: 'You are Ada.' }
 const NOT_FOUND = { error: { type: 'invalid_request_error', code: 'call_id_not_found', param: '' } }
@@ -70,7 +73,17 @@ async function refusal (t: Test, url: string, id: string, key = apiKey) {
   return { status: response.statusCode, body: JSON.parse((await response.setEncoding('utf8').toArray()).join('')) }
 }
 
-t.test('what creates no call is refused and named', async (t) => {
+t.test('a page without a data channel is missed when its checks stop', { buffered: true }, async (t) => {
+  const url = await start(t)
+  const { phone, id, answer } = await call(t, url, realtime, { channel: false })
+  const { socket } = await attach(t, url, id)
+  await phone.take(answer)
+  await until('the connection', () => phone.peer.connectionState === 'connected')
+  phone.peer.close()
+  t.match(await once(socket, 'close'), [1000])
+})
+
+t.test('what creates no call is refused and named', { buffered: true }, async (t) => {
   const url = await start(t)
   const { offer } = await createPhone(t)
   const session = JSON.stringify(realtime)
@@ -99,7 +112,9 @@ t.test('what creates no call is refused and named', async (t) => {
   t.equal(garbage.status, 400)
 })
 
-t.test('a server that takes no key at /calls says so, and calls with a client secret then', async (t) => {
+t.test('a server that takes no key at /calls says so, and calls with a client secret then', {
+  buffered: true
+}, async (t) => {
   const url = await start(t, { moods: { refusesKeyAtCalls: true } })
   const { offer, take, next } = await createPhone(t)
   const refused = await create(url, { sdp: offer, session: JSON.stringify(realtime) })
@@ -120,7 +135,9 @@ t.test('a server that takes no key at /calls says so, and calls with a client se
   await once(sideband.socket, 'close')
 })
 
-t.test('a sideband is refused before the upgrade: a wrong key, an unknown call, one that has ended', async (t) => {
+t.test('a sideband is refused before the upgrade: a wrong key, an unknown call, one that has ended', {
+  buffered: true
+}, async (t) => {
   const url = await start(t, { moods: { refusedAttaches: 2 } })
   const { id } = await call(t, url)
   t.equal((await refusal(t, url, id, 'sk-wrong')).status, 401)
@@ -132,7 +149,9 @@ t.test('a sideband is refused before the upgrade: a wrong key, an unknown call, 
   t.match(await refusal(t, url, id), { status: 404, body: NOT_FOUND })
 })
 
-t.test('a call lives unjoined, and a read on its sideband is answered by the whole session', async (t) => {
+t.test('a call lives unjoined, and a read on its sideband is answered by the whole session', {
+  buffered: true
+}, async (t) => {
   const url = await start(t, { now: () => 1_800_000_000_000 })
   const { id, response, answer } = await call(
     t, url, { ...realtime, audio: { input: { turn_detection: { type: 'semantic_vad' } } } }
@@ -154,7 +173,9 @@ t.test('a call lives unjoined, and a read on its sideband is answered by the who
   t.match(await sideband.next('error'), { error: { param: 'session.model', event_id: 'ours' } })
 })
 
-t.test('one session is shared: updates of either side reach both, errors only the one that asked', async (t) => {
+t.test('one session is shared: updates of either side reach both, errors only the one that asked', {
+  buffered: true
+}, async (t) => {
   const url = await start(t)
   const { phone, id, answer } = await call(t, url)
   const sideband = await attach(t, url, id)
@@ -186,7 +207,7 @@ t.test('one session is shared: updates of either side reach both, errors only th
   t.notOk(sideband.seen.includes('error'))
 })
 
-t.test('a server may keep the client\'s updates from the sideband', async (t) => {
+t.test('a server may keep the client\'s updates from the sideband', { buffered: true }, async (t) => {
   const url = await start(t, { moods: { mirrorsUpdates: false } })
   const { phone, id, answer } = await call(t, url)
   const sideband = await attach(t, url, id)
@@ -198,7 +219,9 @@ t.test('a server may keep the client\'s updates from the sideband', async (t) =>
   t.match(await sideband.next('session.updated'), { session: { instructions: 'You are Bob.' } }, 'a read shows it')
 })
 
-t.test('speech is answered with a voice, in the recorded order, also where there is no data channel', async (t) => {
+t.test('speech is answered with a voice, in the recorded order, also where there is no data channel', {
+  buffered: true
+}, async (t) => {
   const url = await start(t)
   const { phone, id, answer } = await call(t, url, realtime, { channel: false })
   t.notMatch(answer, 'm=application')
@@ -227,7 +250,9 @@ t.test('speech is answered with a voice, in the recorded order, also where there
   t.match(await sideband.next('error'), { error: { code: 'cannot_update_voice' } }, 'its voice stays once heard')
 })
 
-t.test('a response shows its own voice and whether it is out of band, and can be cancelled', async (t) => {
+t.test('a response shows its own voice and whether it is out of band, and can be cancelled', {
+  buffered: true
+}, async (t) => {
   const url = await start(t)
   const { phone, id, answer } = await call(t, url)
   const sideband = await attach(t, url, id)
@@ -260,7 +285,7 @@ t.test('a response shows its own voice and whether it is out of band, and can be
   await sideband.next('output_audio_buffer.cleared')
 })
 
-t.test('a hang-up ends the peer and the sideband; a second one finds nothing', async (t) => {
+t.test('a hang-up ends the peer and the sideband; a second one finds nothing', { buffered: true }, async (t) => {
   const url = await start(t)
   const { phone, id, answer } = await call(t, url)
   const sideband = await attach(t, url, id)
@@ -275,7 +300,7 @@ t.test('a hang-up ends the peer and the sideband; a second one finds nothing', a
   t.match(await again.json(), NOT_FOUND)
 })
 
-t.test('a page that goes ends the call, a sideband that goes does not', async (t) => {
+t.test('a page that goes ends the call, a sideband that goes does not', { buffered: true }, async (t) => {
   const url = await start(t)
   const { phone, id, answer } = await call(t, url)
   const first = await attach(t, url, id)
@@ -288,17 +313,7 @@ t.test('a page that goes ends the call, a sideband that goes does not', async (t
   t.equal((await hangUp(url, id)).status, 404)
 })
 
-t.test('a page without a data channel is missed when its checks stop', async (t) => {
-  const url = await start(t)
-  const { phone, id, answer } = await call(t, url, realtime, { channel: false })
-  const { socket } = await attach(t, url, id)
-  await phone.take(answer)
-  await until('the connection', () => phone.peer.connectionState === 'connected')
-  phone.peer.close()
-  t.match(await once(socket, 'close'), [1000])
-})
-
-t.test('a session that has lasted as long as it may is closed with OpenAI\'s reason', async (t) => {
+t.test('a session that has lasted as long as it may is closed with OpenAI\'s reason', { buffered: true }, async (t) => {
   const url = await start(t, { sessionSeconds: 1 })
   const { id } = await call(t, url)
   const { socket } = await attach(t, url, id)
