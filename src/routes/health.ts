@@ -9,8 +9,9 @@ export const HealthAnswer = Type.Object({
 
 /** `waitingFor` names the parts that are not ready, without addresses. */
 export function registerHealth (app: FastifyInstance, waitingFor: () => readonly string[]): void {
-  app.get('/livez', async () => ({ status: 'ok' }))
-  app.get('/readyz', async (_request, reply) => {
+  const probe = { config: { isProbe: true }, exposeHeadRoute: true }
+  app.get('/livez', probe, async () => ({ status: 'ok' }))
+  app.get('/readyz', probe, async (_request, reply) => {
     const parts = waitingFor()
     const isReady = parts.length === 0
     return reply.code(isReady ? 200 : 503).send({ status: isReady ? 'ok' : 'unavailable', waiting_for: parts })
