@@ -2,6 +2,7 @@
 // is tried, and a request with two credentials is refused.
 
 import { systemClock } from '../clock.ts'
+import type { Origins } from '../config/origins.ts'
 import type { Fault, Report } from '../schema/report.ts'
 import { type Authenticate, GUEST_ISSUER, refused } from './caller.ts'
 import type { CompileContext, CompileDeps } from './compile.ts'
@@ -67,9 +68,7 @@ export function compileCallers (
   const usesCookies = credentials.some(({ place }) => 'cookie' in place)
 
   reviewIssuers(entries, context.report)
-  if (usesCookies && context.allowedOrigins.size === 0) {
-    context.report.warning('callers', 'accept cookies, but CORS_ORIGINS names no origin that may send them')
-  }
+  reviewOrigins(context, { usesCookies, admitsGuests: guests.length > 0 })
   if (introspections.length > 1) {
     context.report.problem('callers', 'has two introspection entries: an opaque token does not name its issuer')
   }
@@ -93,7 +92,7 @@ export function compileCallers (
 }
 
 function authenticateBy (
-  credentials: readonly Credential[], readGuest: ReadGuest | undefined, allowedOrigins: ReadonlySet<string>
+  credentials: readonly Credential[], readGuest: ReadGuest | undefined, allowedOrigins: Origins
 ): Authenticate {
   return (request) => {
     let found: { credential: Credential, value: string } | undefined
@@ -110,6 +109,22 @@ function authenticateBy (
     }
     if ('cookie' in found.credential.place) assertAllowedPage(request, allowedOrigins)
     return found.credential.verify(found.value, request)
+  }
+}
+
+/** A page of any host that a pattern matches may call, with the cookies of anyone who visits it. */
+function reviewOrigins (
+  { allowedOrigins: { size, patterns = [] }, report }: CompileContext,
+  { usesCookies, admitsGuests }: { usesCookies: boolean, admitsGuests: boolean }
+): void {
+  if (usesCookies && size === 0) {
+    report.warning('callers', 'accept cookies, but CORS_ORIGINS names no origin that may send them')
+  }
+  if (usesCookies && patterns.length > 0) {
+    report.problem('callers', 'accept cookies, so CORS_ORIGINS must not have a *: list the origins that may send them')
+  }
+  if (admitsGuests && patterns.length > 0) {
+    report.warning('callers', 'let guests in, from the pages of every host that a * in CORS_ORIGINS matches')
   }
 }
 

@@ -2,6 +2,7 @@
 // commas, and some gateways treat `X_User` as `X-User`, so the raw headers decide what is present, and how often.
 
 import type { FastifyRequest } from 'fastify'
+import type { Origins } from '../config/origins.ts'
 import { ApiError } from '../errors.ts'
 import { type Caller, refused } from './caller.ts'
 
@@ -44,7 +45,9 @@ export function readCookie ({ headers: { cookie = '' } }: FastifyRequest, name: 
  * CSRF protection: browsers send cookies with the requests of any page. A missing Origin is accepted only for a
  * same-origin GET, where browsers omit it; the body parser insists on JSON. Throws ApiError `origin_not_allowed`.
  */
-export function assertAllowedPage ({ method, headers }: FastifyRequest, allowedOrigins: ReadonlySet<string>): void {
+export function assertAllowedPage (
+  { method, headers }: FastifyRequest, allowedOrigins: Pick<Origins, 'has'>
+): void {
   const { origin, 'sec-fetch-site': site } = headers
   const isAllowed = origin === undefined ? method === 'GET' && site === 'same-origin' : allowedOrigins.has(origin)
   if (!isAllowed) throw new ApiError('origin_not_allowed', { reason: 'cookie_without_allowed_origin' })
