@@ -15,6 +15,7 @@ const skip = NO_HAPROXY
 /** As they are found in configurations, old ones too. */
 const CHECKS: Readonly<Record<string, string>> = {
   'as in deploy/haproxy.cfg': 'option httpchk GET /readyz',
+  'without a method, which is OPTIONS': 'option httpchk /readyz',
   'with HEAD': 'option httpchk HEAD /readyz',
   'with its version': 'option httpchk GET /readyz HTTP/1.0',
   'of HTTP/1.1 without Host': 'option httpchk GET /readyz HTTP/1.1',
