@@ -93,7 +93,7 @@ export function crossOriginTests (evaluate: () => Promise<Evaluate>, asked: Read
   }
 
   const tests: Record<string, (t: Test) => Promise<void>> = {
-    'C1: a page of an origin that is not allowed mints nothing and reads nothing': async (t) => {
+    'C5: a page of an origin that is not allowed mints nothing and reads nothing': async (t) => {
       const [{ app, foreignPage }, run] = [await startSite(t), await evaluate()]
       const sentBefore = app.upstream.requests.length
       for (const [name, way] of Object.entries(ways)) {

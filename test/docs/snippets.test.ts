@@ -143,6 +143,18 @@ t.test('the recipes are those that the tests of callers prove', async (t) => {
   t.equal(when.size, new Set(proven.map(({ name }) => rowOf[name] ?? name)).size, 'and no other')
 })
 
+t.test('every recipe loads as it stands, with its condition, and without a warning', async (t) => {
+  const env = { CORS_ORIGINS: 'https://app.example.com', SUPABASE_JWT_SECRET: 's'.repeat(40) }
+  for (const { name, callers, when } of [...RECIPES, ...ENDPOINT_RECIPES]) {
+    const realtime = { fixed: { model: 'gpt-realtime-2.1' } }
+    const policy = { name: 'pro', when: when ?? 'any', limits: { day: 5 }, realtime }
+    const dir = t.testdir({ 'ephemint.yaml': `callers:${callers}policies:\n- ${JSON.stringify(policy)}\n` })
+    const { code, out } = await callCommand('check-config', [`${dir}/ephemint.yaml`], env)
+    t.equal(code, 0, `${name}: ${out}`)
+    t.equal(out.trim(), `${dir}/ephemint.yaml is valid`, name)
+  }
+})
+
 t.test('the case that is shown holds for the example of a policy', async (t) => {
   const dir = t.testdir({ 'cases.yaml': only('yaml', 'expect:') })
   const { code, out } = await callCommand('check-config', ['ephemint.example.yaml', '--cases', `${dir}/cases.yaml`])
