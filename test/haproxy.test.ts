@@ -45,7 +45,8 @@ t.test('field F22: a health check that names no health route keeps a backend dow
   for (const [i, name] of Object.keys(NO_CHECKS).entries()) {
     const { code } = await until(name, async () => {
       const found = (await servers())[i]
-      return found?.status === 'DOWN' ? found : null
+      // HAProxy marks a check in progress by an asterisk, and shows no code of it.
+      return found?.status === 'DOWN' && !found.check.startsWith('*') ? found : null
     })
     t.match(code, /^40[045]$/, name)
   }
