@@ -19,6 +19,7 @@ import { registerDecision } from './routes/decision.ts'
 import { registerHealth } from './routes/health.ts'
 import { registerMint } from './routes/mint.ts'
 import { registerPolicy } from './routes/policy.ts'
+import { registerRealtimeUrl } from './routes/realtime-url.ts'
 import { createRefusalRecords } from './routes/refused.ts'
 import type { Rulebook } from './rulebook/rulebook.ts'
 import { createBatch } from './turn-batch.ts'
@@ -59,8 +60,13 @@ export async function buildApp (
   app.addHook('onClose', async () => refusals.close())
   registerListener(app, refusals.record)
   registerDecision(app, isTrusted)
-  await registerOrigin(app, { origins: config.origins, credentials: () => rulebook().callers.usesCookies })
+  await registerOrigin(app, {
+    origins: config.origins,
+    requestHeaders: config.requestHeaders,
+    credentials: () => rulebook().callers.usesCookies
+  })
   registerDrain(app, isDraining)
+  registerRealtimeUrl(app, config.realtimePublicUrl)
 
   registerHealth(app, () => isDraining() ? ['drain'] : waitingFor())
   const limitAddress = createAddressLimit(config.addressLimitPerMinute)

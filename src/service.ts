@@ -6,6 +6,7 @@ import { buildApp } from './app.ts'
 import { createKeySets } from './callers/jwks.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, ConfigError, policyEnvironment, readConfig } from './config/environment.ts'
+import { isShared } from './config/origins.ts'
 import type { Environment } from './config/secrets.ts'
 import type { LimitStore } from './limits/limits.ts'
 import { openLimits } from './limits/open.ts'
@@ -68,6 +69,9 @@ export async function openService (environment: Environment, replaced: Replaceme
   const store = replaced.limits ?? limits.store
   if (config.safetyIdentifierSecret === null) {
     log.warn({}, 'SAFETY_IDENTIFIER_SECRET is not set: safety identifiers are plain hashes')
+  }
+  for (const origin of config.origins.patterns?.filter(isShared) ?? []) {
+    log.warn({ origin }, 'CORS_ORIGINS: people other than you can get a host that this pattern matches')
   }
   const drainMs = drainTime(config, log)
 

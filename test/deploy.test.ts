@@ -27,6 +27,7 @@ const compose = parse(read('docker-compose.yml'), { merge: true }) as {
 }
 const image = read('Dockerfile')
 const nginx = read('deploy/nginx.conf').replace(/#.*$/gm, '')
+const haproxy = read('deploy/haproxy.cfg').replace(/#.*$/gm, '')
 const replicas = Object.entries(compose.services).filter(([, { image }]) => image === 'ephemint')
 
 function secondsOf (directive: string, within = nginx): number {
@@ -84,6 +85,17 @@ t.test('the gateway lists every replica, and its timeouts fit theirs', async (t)
     t.ok(Number.parseInt(grace) > 25)
   }
   t.match(compose.services.gateway?.healthcheck.test.join(' '), '/readyz')
+})
+
+t.test('HAProxy lists every replica, and its timeouts fit theirs', async (t) => {
+  t.same([...haproxy.matchAll(/server \S+ (\S+):8080 check/g)].map(([, host]) => host), replicas.map(([name]) => name))
+  const [, every, times] = /inter (\d+)s .* fall (\d+)/.exec(haproxy) ?? []
+  for (const [, { environment }] of replicas) {
+    t.ok(secondsOf('timeout check', haproxy) <= 2)
+    t.ok(Number(every) * Number(times) + secondsOf('timeout check', haproxy) < Number(environment.DRAIN_SECONDS))
+    t.ok(secondsOf('timeout server', haproxy) > 10)
+  }
+  t.match(haproxy, /^ {2}retry-on conn-failure$/m, 'a mint is never sent twice')
 })
 
 t.test('Valkey evicts nothing and persists its counters', async (t) => {

@@ -1,45 +1,28 @@
 import { once } from 'node:events'
-import { createServer, request } from 'node:http'
+import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
-import { safetyIdentifier } from '../src/callers/safety-identifier.ts'
-import { CALLERS, CANARIES } from './support/app.ts'
 import { type Gateway, NO_NGINX, startNginx } from './support/nginx.ts'
-import { type Service, startService, tokenOf } from './support/service.ts'
+import {
+  assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests, assertOneRequestId, assertStopLosesNothing,
+  assertUnavailable, type Front, MINT, mintFrom, startReplicas, TRACEPARENT, visitor
+} from './support/replicas.ts'
+import { tokenOf } from './support/service.ts'
 import { until } from './support/until.ts'
-import { startUpstream, type Upstream } from './support/upstream.ts'
 
 t.setTimeout(120_000)
 
-const MINT = '/v1/realtime/client_secrets'
-const POLICY = `${CALLERS}
-  - guest: {}
-policies:
-  - { name: visitors, when: guest, limits: { day: 100 }, realtime: { fixed: { model: gpt-realtime-2.1 } } }
-  - { name: pro, when: { plan: pro }, limits: none, realtime: { fixed: { model: gpt-realtime-2.1 } } }
-`
-type Front = Readonly<{ gateway: Gateway, replicas: [Service, Service], upstream: Upstream }>
-
-let common: Promise<Front> | undefined
+let common: Promise<Front & { gateway: Gateway }> | undefined
 
 t.test('the client address is what the gateway sees, whatever the client sends', { skip: NO_NGINX }, async (t) => {
-  const { gateway, upstream } = await shared()
-  const forged = [{}, ...['x-forwarded-for', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'true-client-ip'].map(
-    (name) => ({ [name]: name === 'forwarded' ? 'for=9.9.9.9' : '9.9.9.9, 127.0.0.1' })
-  )]
-  for (const from of ['127.0.0.7', '127.0.0.8']) {
-    for (const headers of forged) {
-      t.equal(await mintFrom(gateway.url, from, headers), 200)
-      t.equal(upstream.requests.at(-1)?.headers['openai-safety-identifier'], visitor(from), JSON.stringify(headers))
-    }
-  }
+  await assertClientAddress(t, await shared())
 })
 
 t.test('a replica ignores forwarding headers of a request that bypasses the gateway', { skip: NO_NGINX }, async (t) => {
   const { replicas: [replica], upstream } = await shared()
   const before = replica.audit.length
   t.equal(await mintFrom(replica.url, '127.0.0.9', {
-    'x-forwarded-for': '9.9.9.9', 'x-request-id': 'forged', traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+    'x-forwarded-for': '9.9.9.9', 'x-request-id': 'forged', traceparent: TRACEPARENT
   }), 200)
   t.equal(upstream.requests.at(-1)?.headers['openai-safety-identifier'], visitor('127.0.0.9'))
   await until('its audit line', () => replica.audit.length > before)
@@ -49,89 +32,33 @@ t.test('a replica ignores forwarding headers of a request that bypasses the gate
 t.test('a request keeps its id from the gateway to the audit line, and the gateway logs only facts', {
   skip: NO_NGINX
 }, async (t) => {
-  const { gateway, replicas } = await shared()
-  const token = await tokenOf()
-  const response = await fetch(`${gateway.url}${MINT}?token=${token}`, {
-    method: 'POST',
-    headers: {
-      authorization: `Bearer ${token}`,
-      'x-request-id': 'forged',
-      traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
-    }
-  })
-  const id = response.headers.get('x-request-id')
-  t.match(id, /^[0-9a-f]{32}$/)
-  const line = await until(
-    'its audit line', () => replicas.flatMap(({ audit }) => audit).find(({ request_id: of }) => of === id)
-  )
-  t.match(line, { event: 'mint.granted' })
-  t.notOk('trace_id' in line, 'what a client says of a trace is not passed on')
-  // nginx logs a request after its answer.
-  await until('its line of the gateway', () => gateway.accessLog().includes(`"request_id":"${id}"`))
-  t.notMatch(gateway.accessLog(), token)
-  t.notMatch(gateway.accessLog(), /token=|forged|"127\.0\.0\.1"/)
+  const front = await shared()
+  await assertOneRequestId(t, front, front.gateway.accessLog)
 })
 
 t.test('a body that is too large and a large token are answered by the replica', {
   skip: NO_NGINX
 }, async (t) => {
-  const { gateway } = await shared()
-  const authorization = `Bearer ${await tokenOf({ padding: 'x'.repeat(5500) })}`
-  t.ok(authorization.length > 7000)
-  t.equal((await fetch(gateway.url + MINT, { method: 'POST', headers: { authorization } })).status, 200)
-  for (const size of [40_000, 100_000]) {
-    const response = await fetch(gateway.url +
-      MINT, { method: 'POST', headers: { authorization, 'content-type': 'application/json' }, body: ' '.repeat(size) })
-    t.equal(response.status, 413)
-    t.match(await response.json(), { error: { code: 'body_too_large', type: 'invalid_request_error' } })
-  }
+  await assertLargeRequests(t, await shared())
 })
 
 t.test('without a replica the answer is in the error format that SDKs understand', { skip: NO_NGINX }, async (t) => {
-  const gateway = await startNginx(t, ['http://127.0.0.1:1', 'http://127.0.0.1:2'])
-  const response = await fetch(gateway.url + MINT, { method: 'POST' })
-  t.equal(response.status, 503)
-  t.equal(response.headers.get('retry-after'), '1')
-  t.equal(response.headers.get('cache-control'), 'no-store')
-  t.match(await response.json(), { error: { type: 'api_error', code: 'overloaded', param: null } })
+  const { url } = await startNginx(t, ['http://127.0.0.1:1', 'http://127.0.0.1:2'])
+  await assertUnavailable(t, url)
 })
 
 t.test('a dead replica costs no mint', { skip: NO_NGINX }, async (t) => {
-  const { gateway, replicas: [one, two] } = await startFront(t)
-  one.kill('SIGKILL')
-  await one.exited
-  const statuses = await Promise.all(Array.from({ length: 20 }, () => mintFrom(gateway.url, '127.0.0.7', {})))
-  t.same([...new Set(statuses)], [200])
-  await until('an audit line of each', () => two.audit.length >= 20)
+  await assertDeadReplicaCostsNothing(t, await startFront(t))
 })
 
 t.test('fault 33: while one replica stops no mint is lost, and none is minted twice', { skip: NO_NGINX }, async (t) => {
-  const { gateway, replicas: [leaving, staying], upstream } = await startFront(t)
-  const authorization = `Bearer ${await tokenOf()}`
-  const statuses: number[] = []
-  const load = { isOver: false }
-  const work = async () => {
-    while (!load.isOver) {
-      const response = await fetch(gateway.url + MINT, { method: 'POST', headers: { authorization } })
-      await response.text()
-      statuses.push(response.status)
-    }
-  }
-  const workers = Array.from({ length: 8 }, work)
+  const front = await startFront(t)
   // As the health check of the compose file: by these requests nginx notices replicas that are not ready.
   const checks = setInterval(
-    () => { fetch(`${gateway.url}/readyz`).then((response) => response.text(), () => {}) }, 250
+    () => { fetch(`${front.url}/readyz`).then((response) => response.text(), () => {}) }, 250
   )
-  leaving.kill('SIGTERM')
-  t.match(await leaving.exited, { code: 0 })
-  const sinceThen = staying.audit.length
-  await until('more mints', () => staying.audit.length > sinceThen + 100)
-  load.isOver = true
-  await Promise.all(workers)
-  clearInterval(checks)
-  t.same([...new Set(statuses)], [200])
-  t.equal(upstream.requests.length, statuses.length)
-  t.ok(leaving.audit.length > 0)
+  t.teardown(() => clearInterval(checks))
+  await assertStopLosesNothing(t, front)
 })
 
 t.test('G20: a shared cache that respects headers stores nothing', { skip: NO_NGINX }, async (t) => {
@@ -175,30 +102,14 @@ function withCache (config: string): string {
     )
 }
 
-async function startFront (t: Test): Promise<Front> {
-  const upstream = await startUpstream(t)
-  const start = () => startService(
-    t, { upstreamUrl: upstream.url, policy: POLICY, env: { TRUST_PROXY: '127.0.0.1', DRAIN_SECONDS: '2' } }
-  )
-  const replicas = await Promise.all([start(), start()])
-  return { gateway: await startNginx(t, [replicas[0].url, replicas[1].url]), replicas, upstream }
+async function startFront (t: Test) {
+  const service = await startReplicas(t)
+  const gateway = await startNginx(t, [service.replicas[0].url, service.replicas[1].url])
+  return { ...service, gateway, url: gateway.url }
 }
 
 /** One set-up for all tests that do not stop a replica. */
-function shared (): Promise<Front> {
+function shared () {
   common ??= startFront(t)
   return common
-}
-
-/** Mints from that client address. */
-async function mintFrom (url: string, localAddress: string, headers: Record<string, string>): Promise<number> {
-  const asked = request(url + MINT, { method: 'POST', localAddress, headers, agent: false }).end()
-  const [response] = await once(asked, 'response')
-  response.resume()
-  await once(response, 'end')
-  return response.statusCode
-}
-
-function visitor (address: string): string {
-  return safetyIdentifier('guest', address, CANARIES.SAFETY_IDENTIFIER_SECRET)
 }

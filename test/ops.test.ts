@@ -54,7 +54,7 @@ t.test('edge L6: malformed requests are answered as on the public port', async (
   const host = 'Host: a\r\n\r\n'
   for (const [name, bytes, status, isLast = true] of [
     ['a URL that cannot be decoded', `GET /docs%ff HTTP/1.1\r\n${host}`, 400, false],
-    ['no Host', 'GET /livez HTTP/1.1\r\n\r\n', 400],
+    ['no Host', 'GET /metrics HTTP/1.1\r\n\r\n', 400],
     ['two of them', `GET /livez HTTP/1.1\r\nHost: b\r\n${host}`, 400],
     ['CONNECT', `CONNECT a:80 HTTP/1.1\r\n${host}`, 400],
     ['RTSP', `GET /livez RTSP/1.0\r\n${host}`, 400],

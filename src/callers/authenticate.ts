@@ -2,17 +2,18 @@
 // is tried, and a request with two credentials is refused.
 
 import { systemClock } from '../clock.ts'
+import type { Origins } from '../config/origins.ts'
 import type { Fault, Report } from '../schema/report.ts'
 import { type Authenticate, GUEST_ISSUER, refused } from './caller.ts'
 import type { CompileContext, CompileDeps } from './compile.ts'
-import { assertAllowedPage, type Credential, readCookie, readHeader } from './credential.ts'
+import { assertAllowedPage, type Credential, type Place, readCookie, readHeader } from './credential.ts'
 import { compileForward } from './forward.ts'
 import { compileGateway } from './gateway.ts'
 import { compileGuest, type ReadGuest } from './guest.ts'
 import { compileIntrospection, type Introspection } from './introspection.ts'
 import { compileJwt, type JwtRule } from './jwt-entry.ts'
 import type { CallerEntry } from './schema.ts'
-import { createTokenVerifier } from './tokens.ts'
+import { AUTHORIZATION, createTokenVerifier, type PlacedToken, type VerifyToken } from './tokens.ts'
 
 export type Callers = Readonly<{
   /** Throws ApiError `invalid_credentials` with a reason, `origin_not_allowed`, or `identity_unavailable`. */
@@ -50,26 +51,31 @@ export function compileCallers (
   for (const [i, entry] of entries.entries()) {
     const at = `callers.${i}.${Object.keys(entry)[0]}`
     const { jwt, introspection, forward, gateway, guest } = entry
-    if (jwt !== undefined) rules.set(jwt.issuer, compileJwt(jwt, at, context))
+    if (jwt !== undefined) {
+      const rule = compileJwt(jwt, at, context)
+      for (const issuer of rule.issuers) rules.set(issuer, rule)
+    }
     if (introspection !== undefined) introspections.push(compileIntrospection(introspection, at, context))
     if (forward !== undefined) credentials.push(compileForward(forward, at, context))
     if (gateway !== undefined) credentials.push(compileGateway(gateway, at, context))
     if (guest !== undefined) guests.push(compileGuest(at, context))
   }
   const [introspection] = introspections
-  const cookies = new Set([...rules.values()].flatMap(({ cookie }) => cookie ?? []))
   const verifyToken = createTokenVerifier({ rules, introspection, clock: context.clock })
-  if (rules.size + introspections.length > 0) {
-    credentials.push({ place: { header: 'authorization' }, verify: (value) => verifyToken(value) })
+  if (rules.size + introspections.length > 0) credentials.push(tokenAt(AUTHORIZATION, verifyToken))
+  const read = [...rules.values()]
+  for (const header of new Set(read.flatMap((rule) => rule.header ?? []))) {
+    credentials.push(tokenAt({ header }, verifyToken))
   }
-  for (const cookie of cookies) credentials.push({ place: { cookie }, verify: (token) => verifyToken(token, cookie) })
+  for (const cookie of new Set(read.flatMap((rule) => rule.cookie ?? []))) {
+    credentials.push(tokenAt({ cookie }, verifyToken))
+  }
 
+  const { allowedOrigins } = context
   const usesCookies = credentials.some(({ place }) => 'cookie' in place)
 
   reviewIssuers(entries, context.report)
-  if (usesCookies && context.allowedOrigins.size === 0) {
-    context.report.warning('callers', 'accept cookies, but CORS_ORIGINS names no origin that may send them')
-  }
+  reviewOrigins(context, { usesCookies, admitsGuests: guests.length > 0 })
   if (introspections.length > 1) {
     context.report.problem('callers', 'has two introspection entries: an opaque token does not name its issuer')
   }
@@ -77,10 +83,10 @@ export function compileCallers (
     context.report.problem('callers', `has two entries for the ${place.replace(',', ' ')}`)
   }
 
-  const keySets = [...rules.values()].flatMap(({ keys }) => keys ?? [])
+  const keySets = [...new Set(rules.values())].flatMap(({ keys }) => keys ?? [])
   return {
     callers: {
-      authenticate: authenticateBy(credentials, guests[0], context.allowedOrigins),
+      authenticate: authenticateBy({ credentials, verifyToken, readGuest: guests[0], allowedOrigins }),
       usesCookies,
       waitingFor: () => keySets.filter((keys) => !keys.wasFetched()).map(({ issuer }) => issuer),
       keyAges: () => keySets.map(({ issuer, ageMs }) => ({ issuer, ageMs: ageMs() })),
@@ -92,24 +98,60 @@ export function compileCallers (
   }
 }
 
-function authenticateBy (
-  credentials: readonly Credential[], readGuest: ReadGuest | undefined, allowedOrigins: ReadonlySet<string>
-): Authenticate {
+function authenticateBy ({ credentials, verifyToken, readGuest, allowedOrigins }: {
+  credentials: readonly Credential[]
+  verifyToken: VerifyToken
+  readGuest: ReadGuest | undefined
+  allowedOrigins: Origins
+}): Authenticate {
   return (request) => {
     let found: { credential: Credential, value: string } | undefined
+    let copies: PlacedToken[] | undefined
     for (const credential of credentials) {
-      const { place } = credential
-      const value = 'cookie' in place ? readCookie(request, place.cookie) : readHeader(request, place.header)
+      const value = credential.read(request)
       if (value === undefined) continue
-      if (found !== undefined) throw refused('two_credentials')
-      found = { credential, value }
+      if (found === undefined) found = { credential, value }
+      else {
+        if (!found.credential.isToken || !credential.isToken) throw refused('two_credentials')
+        copies ??= [{ place: found.credential.place, value: found.value }]
+        copies.push({ place: credential.place, value })
+      }
     }
     if (found === undefined) {
       if (readGuest === undefined) throw refused('no_credentials')
       return readGuest(request)
     }
-    if ('cookie' in found.credential.place) assertAllowedPage(request, allowedOrigins)
-    return found.credential.verify(found.value, request)
+    const places = copies === undefined ? [found.credential.place] : copies.map(({ place }) => place)
+    // A page that knows the token needs no cookie.
+    const needsPage = places.some((place) => 'cookie' in place) && !places.includes(AUTHORIZATION)
+    if (needsPage) assertAllowedPage(request, allowedOrigins)
+    const { credential } = found
+    return copies === undefined ? credential.verify(found.value, request) : verifyToken(copies)
+  }
+}
+
+function tokenAt (place: Place, verifyToken: VerifyToken): Credential {
+  return {
+    place,
+    isToken: true,
+    read: (request) => 'cookie' in place ? readCookie(request, place.cookie) : readHeader(request, place.header),
+    verify: (value) => verifyToken([{ place, value }])
+  }
+}
+
+/** A page of any host that a pattern matches may call, with the cookies of anyone who visits it. */
+function reviewOrigins (
+  { allowedOrigins: { size, patterns = [] }, report }: CompileContext,
+  { usesCookies, admitsGuests }: { usesCookies: boolean, admitsGuests: boolean }
+): void {
+  if (usesCookies && size === 0) {
+    report.warning('callers', 'accept cookies, but CORS_ORIGINS names no origin that may send them')
+  }
+  if (usesCookies && patterns.length > 0) {
+    report.problem('callers', 'accept cookies, so CORS_ORIGINS must not have a *: list the origins that may send them')
+  }
+  if (admitsGuests && patterns.length > 0) {
+    report.warning('callers', 'let guests in, from the pages of every host that a * in CORS_ORIGINS matches')
   }
 }
 
@@ -117,10 +159,14 @@ function authenticateBy (
 function reviewIssuers (entries: readonly CallerEntry[], { problem }: Report): void {
   const seen = new Set<string>()
   for (const [i, entry] of entries.entries()) {
-    const [kind, { issuer = GUEST_ISSUER }] = Object.entries(entry)[0] as [string, { issuer?: string }]
-    if (issuer === GUEST_ISSUER && kind !== 'guest') problem(`callers.${i}.${kind}.issuer`, 'is reserved for guests')
-    if (seen.has(issuer)) problem(`callers.${i}.${kind}.issuer`, 'is the issuer of another entry too')
-    seen.add(issuer)
+    const [kind, members] = Object.entries(entry)[0] as [string, { issuer?: string | string[] }]
+    const { issuer: named = GUEST_ISSUER } = members
+    for (const [j, issuer] of [named].flat().entries()) {
+      const path = `callers.${i}.${kind}.issuer${Array.isArray(named) ? `.${j}` : ''}`
+      if (issuer === GUEST_ISSUER && kind !== 'guest') problem(path, 'is reserved for guests')
+      if (seen.has(issuer)) problem(path, 'is the issuer of another entry too')
+      seen.add(issuer)
+    }
   }
 }
 

@@ -9,6 +9,8 @@ export type Caller = Readonly<{
   claims: JsonObject
   /** Unix seconds: when the credential expires. */
   expiresAt: number
+  /** True if only issuer and subject are known: no condition on another claim matches, not even on its absence. */
+  hasUnknownClaims?: true
 }> & {
   /** Admission's decision, kept as long as the caller is cached and the rulebook stays the same. */
   admitted: unknown
@@ -36,6 +38,20 @@ export function refused (reason: string): ApiError {
 /** The credential cannot be checked: our fault or the issuer's, not the caller's. */
 export function unavailable (reason: string, retryAfterSeconds = 1): ApiError {
   return new ApiError('identity_unavailable', { reason, retryAfterSeconds })
+}
+
+/**
+ * The subject in a value that names a user: text as it is, a safe integer as its decimal text; undefined for any other
+ * value. Not for a JWT's `sub`, which is text (RFC 7519, section 4.1.2).
+ */
+export function subjectFrom (value: unknown): string | undefined {
+  if (Number.isSafeInteger(value) && !Object.is(value, -0)) return String(value)
+  return isSubject(value) ? value : undefined
+}
+
+/** For a header that names a user. A comma may come from a proxy that joined two headers of this name. */
+export function isHeaderSubject (value: unknown): value is string {
+  return isSubject(value) && /^[\x20-\x2b\x2d-\x7e]+$/.test(value)
 }
 
 /** Counters and logs are keyed by subject, so two that look alike must not both pass. */

@@ -1,6 +1,6 @@
 // Reading claims by name, or nested ones by JSON Pointer (RFC 6901), and matching them. Own properties only.
 
-import { type Json, type JsonObject, type Path, pointerPath } from '../json.ts'
+import { isObject, type Json, type JsonObject, type Path, pointerPath } from '../json.ts'
 
 export type ReadClaim = (claims: JsonObject) => Json | undefined
 
@@ -9,6 +9,12 @@ const USER_WRITABLE = ['user_metadata', 'unsafe_metadata', 'unsafeMetadata', 'us
 
 export function isUserWritable (reference: string): boolean {
   return keysOf(reference).some((key) => USER_WRITABLE.includes(key))
+}
+
+/** Whether a reference reads this top-level claim, and all of it. */
+export function readsClaim (reference: string, name: string): boolean {
+  const [key, ...below] = keysOf(reference)
+  return key === name && below.length === 0
 }
 
 export function claimReader (reference: string): ReadClaim {
@@ -24,24 +30,54 @@ export function claimReader (reference: string): ReadClaim {
   }
 }
 
-/** Claim reference → accepted value or values; null means that the claim must be absent. */
-export type Conditions = Readonly<Record<string, Scalar | null | readonly Scalar[]>>
+/** Claim reference → accepted value or values; null, alone or in a list, accepts a claim that is absent. */
+export type Conditions = Readonly<Record<string, Scalar | null | readonly (Scalar | null)[]>>
 type Scalar = string | number | boolean
 
-/** True if every condition holds. An array claim matches if one of its members does. */
-export function claimMatcher (conditions: Conditions): (claims: JsonObject) => boolean {
-  const matchers = Object.entries(conditions).map(([reference, expected]) => {
+/** `hasUnknownClaims`: only `iss` and `sub` are known, so a condition on any other claim fails. */
+export type MatchClaims = (claims: JsonObject, hasUnknownClaims?: boolean) => boolean
+
+/** Matches if every condition holds. */
+export function claimMatcher (conditions: Conditions): MatchClaims {
+  const matchers = Object.entries(conditions).map(([reference, expected]): MatchClaims => {
     const read = claimReader(reference)
-    if (expected === null) return (claims: JsonObject) => (read(claims) ?? null) === null
-    const accepted: ReadonlySet<Json> = new Set([expected].flat())
-    return (claims: JsonObject) => {
-      const claim = read(claims)
-      return claim !== undefined &&
-        (Array.isArray(claim) ? claim.some((one) => accepted.has(one)) : accepted.has(claim))
+    const accepted = new Set<Json>([expected].flat())
+    const isAlwaysKnown = ['iss', 'sub'].some((name) => readsClaim(reference, name))
+    const matches = isScope(reference) ? matchesScope : matchesClaim
+    return (claims, hasUnknownClaims = false) => {
+      if (hasUnknownClaims && !isAlwaysKnown) return false
+      const claim = read(claims) ?? null
+      return claim === null ? accepted.has(null) : matches(claim, accepted)
     }
   })
-  return (claims) => matchers.every((matches) => matches(claims))
+  return (claims, hasUnknownClaims) => matchers.every((matches) => matches(claims, hasUnknownClaims))
 }
+
+/** An array matches by one of its members, an object by a name that is set there. */
+function matchesClaim (claim: Json, accepted: ReadonlySet<Json>): boolean {
+  if (Array.isArray(claim)) return claim.some((one) => one !== null && accepted.has(one))
+  if (!isObject(claim)) return accepted.has(claim)
+  return Object.entries(claim).some(([name, value]) => value !== null && value !== false && accepted.has(name))
+}
+
+/** A text is a list of words between spaces (RFC 8693, section 4.2). */
+function matchesScope (claim: Json, accepted: ReadonlySet<Json>): boolean {
+  return matchesClaim(typeof claim === 'string' ? claim.split(' ') : claim, accepted)
+}
+
+function isScope (reference: string): boolean {
+  return ['scope', 'scp'].some((name) => readsClaim(reference, name))
+}
+
+/** The references of conditions on a scope that can never match: no scope is empty, or contains white space. */
+export function malformedScopes (conditions: Conditions): string[] {
+  return Object.entries(conditions).flatMap(([reference, expected]) => {
+    const isMalformed = (value: Json) => typeof value === 'string' && /^$|\s/.test(value)
+    return isScope(reference) && [expected].flat().some(isMalformed) ? [reference] : []
+  })
+}
+
+export const SCOPE_ADVICE = 'can never match: a scope is one word without white space; a list means one of several'
 
 function keysOf (reference: string): Path {
   return reference.startsWith('/') ? pointerPath(reference) : [reference]

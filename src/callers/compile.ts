@@ -1,6 +1,7 @@
 // Inputs for compiling the entries under `callers`, and reading their secrets.
 
 import type { Clock } from '../clock.ts'
+import type { Origins } from '../config/origins.ts'
 import type { SecretSource } from '../config/secrets.ts'
 import type { PlainLog } from '../records/log.ts'
 import type { Report } from '../schema/report.ts'
@@ -9,7 +10,7 @@ import type { KeySets } from './jwks.ts'
 export type CompileDeps = Readonly<{
   secrets: SecretSource
   log: PlainLog
-  allowedOrigins: ReadonlySet<string>
+  allowedOrigins: Origins
   /** Shared across reloads of the policy file, so fetched keys are kept. */
   keySets: KeySets
   clock?: Clock

@@ -1,25 +1,25 @@
 // A gateway that has already authenticated the user and names them in a header. Anyone can send a header, so it counts
-// only from the gateway's addresses and with its secret; otherwise it is refused as a forgery, not ignored.
+// only from the gateway's addresses and with its secret, unless `secret: none` says in writing that there is none;
+// otherwise it is refused as a forgery, not ignored.
 
 import { hash, timingSafeEqual } from 'node:crypto'
-import { addressRanges, inRanges, isRange } from '../config/addresses.ts'
-import { createCaller, isSubject, refused } from './caller.ts'
+import type { FastifyRequest } from 'fastify'
+import { addressRanges, inRanges, isRange, isSingleOrLoopback } from '../config/addresses.ts'
+import { createCaller, isHeaderSubject, refused } from './caller.ts'
 import { type CompileContext, readSecret } from './compile.ts'
 import { type Credential, HEADER_NAME, readHeader } from './credential.ts'
 import type { GatewayEntry } from './schema.ts'
 
 export function compileGateway (entry: GatewayEntry, at: string, context: CompileContext): Credential {
   const { issuer } = entry
-  const [header, secretHeader] = [entry.header.toLowerCase(), entry.secret_header.toLowerCase()]
-  const digest = (value: string) => hash('sha256', value, 'buffer')
-  const secret = digest(readSecret(entry, 'secret', at, context))
+  const header = entry.header.toLowerCase()
+  const hasSecret = entry.secret === 'none' ? withoutSecret(entry, at, context) : secretCheck(entry, at, context)
 
   for (const key of ['header', 'secret_header'] as const) {
-    if (!HEADER_NAME.test(entry[key])) {
+    if (entry[key] !== undefined && !HEADER_NAME.test(entry[key])) {
       context.report.problem(`${at}.${key}`, 'must be a header name of letters, digits and hyphens')
     }
   }
-  if (header === secretHeader) context.report.problem(`${at}.secret_header`, 'must be another header than header')
   const good = entry.from.filter((range, i) => {
     if (!isRange(range)) {
       context.report.problem(`${at}.from.${i}`, 'must be an address or a CIDR range, and not all addresses')
@@ -30,15 +30,43 @@ export function compileGateway (entry: GatewayEntry, at: string, context: Compil
 
   return {
     place: { header },
+    read: (request) => readHeader(request, header),
     verify: (user, request) => {
       const { remoteAddress } = request.raw.socket
       if (remoteAddress === undefined || !inRanges(ranges, remoteAddress)) throw refused('gateway_not_trusted')
-      if (!timingSafeEqual(digest(readHeader(request, secretHeader) ?? ''), secret)) {
-        throw refused('gateway_secret_wrong')
-      }
-      // A comma may come from a proxy that joined two headers of this name.
-      if (!isSubject(user) || !/^[\x20-\x2b\x2d-\x7e]+$/.test(user)) throw refused('subject_malformed')
+      if (!hasSecret(request)) throw refused('gateway_secret_wrong')
+      if (!isHeaderSubject(user)) throw refused('subject_malformed')
       return createCaller(issuer, user, { iss: issuer, sub: user })
     }
   }
+}
+
+type HasSecret = (request: FastifyRequest) => boolean
+
+function secretCheck (entry: GatewayEntry, at: string, context: CompileContext): HasSecret {
+  const digest = (value: string) => hash('sha256', value, 'buffer')
+  const secret = digest(readSecret(entry, 'secret', at, context))
+  const header = entry.secret_header?.toLowerCase() ?? ''
+  if (header === '') {
+    context.report.problem(`${at}.secret_header`, 'is missing; for a gateway that can send none, write secret: none')
+  }
+  if (header === entry.header.toLowerCase()) {
+    context.report.problem(`${at}.secret_header`, 'must be another header than header')
+  }
+  return (request) => timingSafeEqual(digest(readHeader(request, header) ?? ''), secret)
+}
+
+function withoutSecret (entry: GatewayEntry, at: string, { report }: CompileContext): HasSecret {
+  for (const key of ['secret_header', 'secret_env', 'secret_file'] as const) {
+    if (entry[key] !== undefined) report.problem(`${at}.${key}`, 'contradicts secret: none: leave out one of them')
+  }
+  for (const [i, range] of entry.from.entries()) {
+    if (isRange(range) && !isSingleOrLoopback(range)) {
+      report.problem(`${at}.from.${i}`, 'must be a single address or loopback, because of secret: none')
+    }
+  }
+  report.warning(
+    at, 'trusts addresses alone: whatever connects from there, another process on that host too, can name any user'
+  )
+  return () => true
 }

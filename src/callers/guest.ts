@@ -2,7 +2,7 @@
 
 import { isIP } from 'node:net'
 import type { FastifyRequest } from 'fastify'
-import { clientKey } from '../http/address.ts'
+import { clientKey, withoutPort } from '../http/address.ts'
 import { type Caller, createCaller, GUEST_ISSUER, refused } from './caller.ts'
 import type { CompileContext } from './compile.ts'
 
@@ -18,7 +18,7 @@ export function compileGuest (at: string, { log, report }: CompileContext): Read
   return (request) => {
     const { ip, headers, raw: { socket } } = request
     // Even from a trusted proxy, the client's address may be any text.
-    if (isIP(ip) === 0) throw refused('address_unknown')
+    if (isIP(withoutPort(ip)) === 0) throw refused('address_unknown')
     if (!warned && headers['x-forwarded-for'] !== undefined && ip === socket.remoteAddress) {
       warned = true
       log.warn({}, 'a guest was forwarded by a proxy that TRUST_PROXY does not name: all of its guests count as one')

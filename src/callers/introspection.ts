@@ -5,10 +5,11 @@ import {
 } from 'oauth4webapi'
 import type { JsonObject } from '../json.ts'
 import { addressFault, OutboundError, readObject, sendRequest } from '../outbound/request.ts'
-import { type Caller, createCaller, isSubject, refused } from './caller.ts'
+import { type Caller, createCaller, refused, subjectFrom } from './caller.ts'
 import { createChecker } from './checker.ts'
 import { type CompileContext, readSecret } from './compile.ts'
 import { includesAudience, isDate } from './jwt.ts'
+import { reviewIssuer } from './jwt-entry.ts'
 import type { IntrospectionEntry } from './schema.ts'
 
 const MAX_BYTES = 64 * 1024
@@ -19,6 +20,7 @@ export function compileIntrospection (entry: IntrospectionEntry, at: string, con
   const { issuer, url, client_id: clientId, insecure_http: insecureHttp } = entry
   const fault = addressFault(url, insecureHttp)
   if (fault !== undefined) context.report.problem(`${at}.url`, fault)
+  reviewIssuer(issuer, at, context)
   const secret = readSecret(entry, 'client_secret', at, context)
   const check = createChecker(issuer, context)
 
@@ -47,8 +49,9 @@ export function compileIntrospection (entry: IntrospectionEntry, at: string, con
       throw refused('token_type_not_accepted')
     }
     if (Object.hasOwn(claims, 'cnf')) throw refused('token_bound_to_key')
-    if (!isSubject(sub)) throw refused('subject_malformed')
-    return createCaller(issuer, sub, { ...claims, iss: issuer }, exp)
+    const subject = subjectFrom(sub)
+    if (subject === undefined) throw refused('subject_malformed')
+    return createCaller(issuer, subject, { ...claims, iss: issuer, sub: subject }, exp)
   }
 
   return { issuer, verify: (token) => check(token, (signal) => introspect(token, signal)) }

@@ -5,11 +5,11 @@
 import { KeyObject } from 'node:crypto'
 import { createLocalJWKSet, type CryptoKey, errors, type JSONWebKeySet } from 'jose'
 import { type Clock, systemClock } from '../clock.ts'
-import { isObject, type JsonObject } from '../json.ts'
+import { isObject, type Json, type JsonObject } from '../json.ts'
 import { addressFault, OutboundError, readObject, sendRequest } from '../outbound/request.ts'
 import type { PlainLog } from '../records/log.ts'
 import { unavailable } from './caller.ts'
-import { ALGORITHMS } from './schema.ts'
+import { algorithmNamed, ALGORITHMS } from './schema.ts'
 import { createWaitingRoom } from './waiting.ts'
 
 /** A key removed from the set is refused after this, plus the 60 s for which a verified token is cached. */
@@ -172,16 +172,20 @@ async function fetchKeys (source: KeySource): Promise<Keys> {
   const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS)
   const set = await fetchObject(source.jwks ?? await discover(source, signal), signal)
   const { keys } = set
-  if (!Array.isArray(keys) || !keys.every((key) => isObject(key) && typeof key.kty === 'string')) {
-    throw new OutboundError('not_a_key_set')
-  }
-  if (keys.length === 0 || keys.length > MAX_KEYS) {
-    throw new OutboundError(keys.length === 0 ? 'no_keys' : 'too_many_keys')
-  }
+  if (!Array.isArray(keys)) throw new OutboundError('not_a_key_set')
+  if (keys.length > MAX_KEYS) throw new OutboundError('too_many_keys')
   if (keys.some(isSecret)) throw new OutboundError('secret_key_published')
-  const fetched: Keys = { set: createLocalJWKSet(set as unknown as JSONWebKeySet), found: new Map() }
+  const known = keys.flatMap(readKey)
+  if (known.length === 0) throw new OutboundError(keys.length === 0 ? 'no_keys' : 'not_a_key_set')
+  const fetched: Keys = { set: createLocalJWKSet({ keys: known } as unknown as JSONWebKeySet), found: new Map() }
   if (!await isUsable(fetched)) throw new OutboundError('no_usable_keys')
   return fetched
+}
+
+/** Entries that are no keys are skipped (RFC 7517, section 5). */
+function readKey (key: Json): JsonObject[] {
+  if (!isObject(key) || typeof key.kty !== 'string') return []
+  return [typeof key.alg === 'string' ? { ...key, alg: algorithmNamed(key.alg) } : key]
 }
 
 /** A published secret or private key is compromised, so the whole set is rejected. */

@@ -2,22 +2,31 @@
 
 import type { JsonObject } from '../json.ts'
 import { addressFault } from '../outbound/request.ts'
-import { claimMatcher } from './claims.ts'
-import { type CompileContext, readSecrets } from './compile.ts'
+import { isSubject, refused, subjectFrom } from './caller.ts'
+import {
+  claimMatcher, claimReader, isUserWritable, malformedScopes, type MatchClaims, readsClaim, SCOPE_ADVICE
+} from './claims.ts'
+import type { CompileContext } from './compile.ts'
+import { HEADER_NAME } from './credential.ts'
+import { hmacSecrets } from './hmac-secrets.ts'
 import type { KeySet } from './jwks.ts'
-import type { JwtEntry } from './schema.ts'
+import { algorithmNamed, type JwtEntry } from './schema.ts'
 
 export type JwtRule = Readonly<{
-  issuer: string
+  issuers: readonly string[]
   /** The token's `aud` must contain one of them; null: `require` replaces the check. */
   audiences: readonly string[] | null
   /** `HS*` only with secrets, the others only with keys: a public key never serves as an HMAC secret. */
   algorithms: ReadonlySet<string>
   keys: KeySet | null
   secrets: readonly Uint8Array[]
-  require: (claims: JsonObject) => boolean
+  require: MatchClaims
+  /** Throws ApiError `invalid_credentials`. */
+  readSubject: (claims: JsonObject) => string
   type: string | null
   cookie: string | null
+  /** In lower case. */
+  header: string | null
   toleranceSeconds: number
   maxLifetimeSeconds: number
 }>
@@ -28,14 +37,18 @@ const isSymmetric = (algorithm: string) => algorithm.startsWith('HS')
 export function compileJwt (entry: JwtEntry, at: string, context: CompileContext): JwtRule {
   const { keySets, report } = context
   const { issuer, insecure_http: insecureHttp = false } = entry
+  const issuers = [issuer].flat()
+  const [first = ''] = issuers
   const hasSecrets = entry.secret_env !== undefined || entry.secret_file !== undefined
   const hasKeys = entry.jwks !== undefined || !hasSecrets
-  const algorithms = entry.algorithms ?? [...(hasKeys ? PUBLIC_KEY_ALGORITHMS : []), ...(hasSecrets ? ['HS256'] : [])]
+  const usual = [...(hasKeys ? PUBLIC_KEY_ALGORITHMS : []), ...(hasSecrets ? ['HS256'] : [])]
+  const algorithms = entry.algorithms?.map(algorithmNamed) ?? usual
 
-  if (entry.audience === undefined && entry.require === undefined) {
-    report.problem(`${at}.audience`, 'is missing; if tokens have no aud, require: a claim that identifies your app')
-  }
-  const fault = hasKeys ? addressFault(entry.jwks ?? issuer, insecureHttp) : undefined
+  reviewClaims(entry, at, context)
+  reviewPlaces(entry, at, context)
+  const needsKeys = Array.isArray(issuer) && hasKeys && entry.jwks === undefined
+  if (needsKeys) report.problem(`${at}.issuer`, 'is a list: add jwks: or a secret, since each has its own discovery')
+  const fault = hasKeys && !needsKeys ? addressFault(entry.jwks ?? first, insecureHttp) : undefined
   if (fault !== undefined) report.problem(`${at}.${entry.jwks === undefined ? 'issuer' : 'jwks'}`, fault)
   if (algorithms.some(isSymmetric) !== hasSecrets) {
     const problem = hasSecrets ? 'leave the secret unused' : 'include HS*, which needs secret_env or secret_file'
@@ -45,15 +58,23 @@ export function compileJwt (entry: JwtEntry, at: string, context: CompileContext
     report.problem(`${at}.algorithms`, hasKeys ? 'leave the keys unused' : 'include some that need jwks:')
   }
 
+  if (entry.secret_encoding !== undefined && !hasSecrets) {
+    report.problem(`${at}.secret_encoding`, 'has no effect without secret_env or secret_file')
+  }
+  // At least as long as the hash (RFC 7518, section 3.2).
+  const minBytes = Math.max(32, ...algorithms.filter(isSymmetric).map((algorithm) => Number(algorithm.slice(2)) / 8))
+
   return {
-    issuer,
+    issuers,
     audiences: entry.audience === undefined ? null : [entry.audience].flat(),
     algorithms: new Set(algorithms),
-    keys: hasKeys ? keySets({ issuer, jwks: entry.jwks, insecureHttp }) : null,
-    secrets: hmacSecrets(entry, algorithms, at, context),
+    keys: hasKeys ? keySets({ issuer: first, jwks: entry.jwks, insecureHttp }) : null,
+    secrets: hmacSecrets(entry, minBytes, at, context),
     require: claimMatcher(entry.require ?? {}),
+    readSubject: subjectReader(entry.subject ?? 'sub'),
     type: entry.type === undefined ? null : normalizeType(entry.type),
     cookie: entry.cookie ?? null,
+    header: entry.header?.toLowerCase() ?? null,
     toleranceSeconds: entry.clock_tolerance ?? 30,
     maxLifetimeSeconds: entry.max_lifetime ?? Infinity
   }
@@ -64,20 +85,52 @@ export function normalizeType (type: string): string {
   return type.toLowerCase().replace(/^application\//, '')
 }
 
-function hmacSecrets (
-  entry: JwtEntry, algorithms: readonly string[], at: string, context: CompileContext
-): Uint8Array[] {
-  // At least as long as the hash (RFC 7518, section 3.2).
-  const minBytes = Math.max(32, ...algorithms.filter(isSymmetric).map((algorithm) => Number(algorithm.slice(2)) / 8))
-  return readSecrets(entry, 'secret', at, context).map(({ path, name, value }) => {
-    const bytes = Buffer.from(value)
-    if (bytes.length < minBytes) {
-      context.report.problem(path, `names ${name}, which must be ${minBytes} bytes or longer`)
+/** Azure AD B2C sends this as the `sub` of every user. */
+const NO_SUBJECT = 'Not supported currently. Use oid claim.'
+
+function subjectReader (reference: string): JwtRule['readSubject'] {
+  const isSub = readsClaim(reference, 'sub')
+  const read = claimReader(reference)
+  return (claims) => {
+    const value = read(claims)
+    if (isSub && value === NO_SUBJECT) throw refused('subject_is_the_same_for_all')
+    const subject = isSub ? (isSubject(value) ? value : undefined) : subjectFrom(value)
+    if (subject === undefined) throw refused('subject_malformed')
+    return subject
+  }
+}
+
+function reviewClaims (entry: JwtEntry, at: string, context: CompileContext): void {
+  const { issuer, audience, require = {}, subject } = entry
+  const { problem } = context.report
+  reviewIssuer(issuer, at, context)
+  // A condition that only absence meets identifies nothing.
+  const isIdentified = Object.values(require).some((accepted) => [accepted].flat().some((value) => value !== null))
+  if (audience === undefined && !isIdentified) {
+    problem(`${at}.audience`, 'is missing; if tokens have no aud, require: a claim that identifies your app')
+  }
+  for (const reference of malformedScopes(require)) problem(`${at}.require.${reference}`, SCOPE_ADVICE)
+  if (subject !== undefined && isUserWritable(subject)) {
+    problem(`${at}.subject`, 'is in metadata that users can write themselves: each could become any other')
+  }
+}
+
+/** For entries whose issuer is compared with a token's `iss`. */
+export function reviewIssuer (issuer: JwtEntry['issuer'], at: string, { report }: CompileContext): void {
+  for (const [i, one] of [issuer].flat().entries()) {
+    if (/[{}*\s]/.test(one)) {
+      const path = `${at}.issuer${Array.isArray(issuer) ? `.${i}` : ''}`
+      report.problem(path, 'matches no token: an issuer has no placeholders and no white space; list each of several')
     }
-    // With a public key as the secret, anyone could sign.
-    if (/-----BEGIN |"kty"|^ssh-/.test(value)) {
-      context.report.problem(path, `names ${name}, which holds a key, not a secret: use jwks: for keys`)
-    }
-    return bytes
-  })
+  }
+}
+
+function reviewPlaces ({ header }: JwtEntry, at: string, { report }: CompileContext): void {
+  if (header === undefined) return
+  if (!HEADER_NAME.test(header)) {
+    report.problem(`${at}.header`, 'must be a header name of letters, digits and hyphens')
+  }
+  if (['authorization', 'cookie'].includes(header.toLowerCase())) {
+    report.problem(`${at}.header`, 'must be another one: Authorization is read anyway, and cookie: names a cookie')
+  }
 }

@@ -4,9 +4,10 @@
 import type { KeyObject } from 'node:crypto'
 import type { Json, JsonObject } from '../json.ts'
 import { readObject } from '../outbound/request.ts'
-import { type Caller, createCaller, isSubject, refused } from './caller.ts'
+import { type Caller, createCaller, refused } from './caller.ts'
 import type { KeySet } from './jwks.ts'
 import { type JwtRule, normalizeType } from './jwt-entry.ts'
+import { algorithmNamed, ALGORITHMS } from './schema.ts'
 import { isSignedBy, type Signed } from './signature.ts'
 
 /** The last second of the year 9999. */
@@ -31,11 +32,12 @@ function readBase64url (part: string): Buffer | undefined {
   return part !== '' && bytes.toString('base64url') === part ? bytes : undefined
 }
 
+/** `claims.iss` must be one of the rule's issuers. */
 export async function verifyJwt (
   { header, claims, signed, signature }: Jwt, rule: JwtRule, nowSeconds: number
 ): Promise<Caller> {
-  const { alg, kid, typ } = header
-  if (typeof alg !== 'string' || !rule.algorithms.has(alg)) throw refused('algorithm_not_allowed')
+  const { kid, typ } = header
+  const alg = readAlgorithm(header, rule)
   // No extension is supported, nor compressed or unencoded payloads.
   if (['crit', 'b64', 'zip'].some((name) => Object.hasOwn(header, name))) throw refused('header_not_understood')
   if (kid !== undefined && typeof kid !== 'string') throw refused('kid_malformed')
@@ -50,13 +52,22 @@ export async function verifyJwt (
   if (!await isSignedByAny(keys, { algorithm: alg, input: signed, signature })) throw refused('signature_invalid')
 
   checkDates(claims, rule, nowSeconds)
-  const { sub, exp } = claims
-  if (!isSubject(sub)) throw refused('subject_malformed')
+  const subject = rule.readSubject(claims)
   if (rule.audiences !== null && !includesAudience(claims.aud, rule.audiences)) throw refused('audience_mismatch')
   // A token bound to a key is not a bearer token (RFC 7800).
   if (Object.hasOwn(claims, 'cnf')) throw refused('token_bound_to_key')
-  if (!rule.require(claims)) throw refused('required_claim_mismatch')
-  return createCaller(rule.issuer, sub, claims, exp as number)
+  const own = { ...claims, sub: subject }
+  if (!rule.require(own)) throw refused('required_claim_mismatch')
+  return createCaller(claims.iss as string, subject, own, claims.exp as number)
+}
+
+/** The reason names an algorithm that we know; any other is text of the client. */
+function readAlgorithm ({ alg }: JsonObject, { algorithms }: JwtRule): string {
+  const known = [...ALGORITHMS, 'Ed25519'].find((name) => name === alg)
+  if (known === undefined) throw refused('algorithm_not_allowed')
+  const algorithm = algorithmNamed(known)
+  if (!algorithms.has(algorithm)) throw refused(`algorithm_not_allowed: ${known}`)
+  return algorithm
 }
 
 async function isSignedByAny (keys: readonly (KeyObject | Uint8Array)[], signed: Signed): Promise<boolean> {

@@ -3,6 +3,7 @@
 import type { Clock } from '../clock.ts'
 import { type Caller, refused } from './caller.ts'
 import { cacheKey, createCallerCache } from './caller-cache.ts'
+import type { Place } from './credential.ts'
 import type { Introspection } from './introspection.ts'
 import { readJwt, verifyJwt } from './jwt.ts'
 import type { JwtRule } from './jwt-entry.ts'
@@ -12,32 +13,39 @@ const MAX_TOKEN_BYTES = 8 * 1024
 /** RFC 6750, section 2.1: the scheme in any case, one space, a token68. */
 const BEARER = /^bearer ([\w\-.~+/]+=*)$/i
 
-/** `value` is that of the Authorization header, or of the named cookie. */
-export type VerifyToken = (value: string, cookie?: string) => Caller | Promise<Caller>
+/** The Authorization header, which every entry reads. */
+export const AUTHORIZATION: Place = { header: 'authorization' }
+
+/** `values`: the token at each place that carries it; more than one must be of the same entry. */
+export type VerifyToken = (values: readonly PlacedToken[]) => Caller | Promise<Caller>
+export type PlacedToken = Readonly<{ place: Place, value: string }>
 
 export function createTokenVerifier (
   { rules, introspection, clock }: {
+    /** By issuer. */
     rules: ReadonlyMap<string, JwtRule>, introspection: Introspection | undefined, clock: Clock
   }
 ): VerifyToken {
   const cache = createCallerCache(CACHE_MS, clock.wallMs)
-  return (value, cookie) => {
-    // No header contains a line feed, so a token cached from a cookie is not accepted elsewhere.
-    const key = cacheKey(cookie === undefined ? value : `${cookie}\n${value}`)
+  return (values) => {
+    const key = cacheKey(values.map(nameOf).join('\n'))
     const cached = cache.get(key)
     if (cached !== undefined) return cached
 
-    const token = cookie === undefined ? readBearer(value) : value
+    const [token = '', ...copies] = values.map(readToken)
+    if (copies.some((copy) => copy !== token)) throw refused('two_credentials')
     if (token.length > MAX_TOKEN_BYTES) throw refused('token_too_large')
     // Without jwt entries, a token that looks like a JWT is opaque like any other.
     const jwt = rules.size > 0 ? readJwt(token) : undefined
     const issuer = jwt?.claims.iss
-    if (introspection !== undefined && cookie === undefined && (jwt === undefined || issuer === introspection.issuer)) {
+    const isBearer = values.every(({ place }) => place === AUTHORIZATION)
+    if (introspection !== undefined && isBearer && (jwt === undefined || issuer === introspection.issuer)) {
       return introspection.verify(token)
     }
-    if (jwt === undefined) throw refused('token_malformed')
+    const wrong = (reason: string) => refused(copies.length > 0 ? 'two_credentials' : reason)
+    if (jwt === undefined) throw wrong('token_malformed')
     const rule = typeof issuer === 'string' ? rules.get(issuer) : undefined
-    if (rule === undefined || (cookie !== undefined && rule.cookie !== cookie)) throw refused('issuer_unknown')
+    if (rule === undefined || !values.every(({ place }) => isReadBy(rule, place))) throw wrong('issuer_unknown')
     return verifyJwt(jwt, rule, Math.floor(clock.wallMs() / 1000)).then((caller) => {
       cache.set(key, caller, token.length)
       return caller
@@ -45,8 +53,17 @@ export function createTokenVerifier (
   }
 }
 
-function readBearer (authorization: string): string {
-  const token = BEARER.exec(authorization)?.[1]
+/** No header contains a line feed, so a token cached from one place is not accepted at another. */
+function nameOf ({ place, value }: PlacedToken): string {
+  return place === AUTHORIZATION ? value : `${JSON.stringify(place)}\n${value}`
+}
+
+function isReadBy ({ cookie, header }: JwtRule, place: Place): boolean {
+  return place === AUTHORIZATION || ('cookie' in place ? place.cookie === cookie : place.header === header)
+}
+
+function readToken ({ place, value }: PlacedToken): string {
+  const token = place === AUTHORIZATION ? BEARER.exec(value)?.[1] : value
   if (token === undefined) throw refused('authorization_malformed')
   return token
 }

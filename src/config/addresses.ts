@@ -11,6 +11,14 @@ export function isRange (text: string): boolean {
   return family !== 0 && Number(bits) <= (family === 4 ? 32 : 128)
 }
 
+/** A range of one address, or of addresses of this host. */
+export function isSingleOrLoopback (range: string): boolean {
+  const [address = '', bits] = range.split('/')
+  const isIPv4Range = isIPv4(address)
+  return bits === undefined || Number(bits) === (isIPv4Range ? 32 : 128) ||
+    (isIPv4Range && address.startsWith('127.') && Number(bits) >= 8)
+}
+
 /** Throws if one of `list` is not a range. */
 export function addressRanges (list: readonly string[]): BlockList {
   const ranges = new BlockList()

@@ -3,6 +3,7 @@
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { isRange } from './addresses.ts'
+import { type Origins, readOrigins } from './origins.ts'
 import { type Environment, readSecret, secretSource } from './secrets.ts'
 
 /** Everything else takes the environment as an argument. */
@@ -32,7 +33,9 @@ export type Config = Readonly<{
   policyFile: string
   listen: Readonly<{ host: string, port: number }>
   ops: Readonly<{ host: string, port: number }> | null
-  origins: ReadonlySet<string>
+  origins: Origins
+  /** Request headers that pages may send beside the usual ones, in lower case. */
+  requestHeaders: ReadonlySet<string>
   /** A hop count, or addresses and CIDR ranges; false trusts no proxy. */
   trustProxy: number | string[] | false
   keepAliveMs: number
@@ -106,13 +109,7 @@ export function readConfig (env: Environment): Config {
     problem('NODE_TLS_REJECT_UNAUTHORIZED', 'must not be 0: it disables certificate verification')
   }
 
-  const origins = readOrigins(env)
-  for (const [i, origin] of origins.entries()) {
-    if (URL.parse(origin)?.origin !== origin || origin.includes('*')) {
-      const example = 'https://app.example.com (no path, no wildcard, no default port)'
-      problem('CORS_ORIGINS', `entry ${i + 1} is not an exact origin such as ${example}`)
-    }
-  }
+  const origins = originsOf(env, problems)
   const safetyIdentifierSecret = safetyIdentifierSecretOf(env, problems)
   const opsPort = env.OPS_PORT === '' ? null : integer('OPS_PORT', 9090, 0, 65_535)
 
@@ -133,7 +130,8 @@ export function readConfig (env: Environment): Config {
     policyFile: policyFileOf(env),
     listen: { host: text('HOST') ?? '0.0.0.0', port: integer('PORT', 8080, 0, 65_535) },
     ops: opsPort === null ? null : { host: text('OPS_HOST') ?? '0.0.0.0', port: opsPort },
-    origins: new Set(origins),
+    origins,
+    requestHeaders: readRequestHeaders(text('CORS_HEADERS') ?? '', problem),
     trustProxy: readTrustProxy(text('TRUST_PROXY'), problem),
     keepAliveMs: integer('KEEP_ALIVE_SECONDS', 75, 1, 3600) * 1000,
     addressLimitPerMinute: integer('ADDRESS_LIMIT_PER_MINUTE', 60, 0, 1_000_000),
@@ -198,17 +196,30 @@ export function policyFileOf ({ EPHEMINT_CONFIG: path }: Environment): string {
  */
 export function policyEnvironment (env: Environment, policyFile: string) {
   const mintApi = MINT_APIS.find((known) => known === (env.OPENAI_MINT_API || 'auto'))
-  if (mintApi === undefined) throw new ConfigError([`OPENAI_MINT_API must be one of ${MINT_APIS.join(', ')}`])
+  const problems = mintApi === undefined ? [`OPENAI_MINT_API must be one of ${MINT_APIS.join(', ')}`] : []
+  const origins = originsOf(env, problems)
+  if (mintApi === undefined || problems.length > 0) throw new ConfigError(problems)
   return {
     secrets: secretSource(env, dirname(resolve(policyFile))),
     mintApi,
     hasSafetyIdentifierSecret: Boolean(env.SAFETY_IDENTIFIER_SECRET || env.SAFETY_IDENTIFIER_SECRET_FILE),
-    origins: new Set(readOrigins(env))
+    origins
   }
 }
 
-function readOrigins ({ CORS_ORIGINS: list = '' }: Environment): string[] {
-  return list.split(',').map((origin) => origin.trim()).filter(Boolean)
+function originsOf ({ CORS_ORIGINS: list = '' }: Environment, problems: string[]): Origins {
+  return readOrigins(list, (entry, text) => problems.push(`CORS_ORIGINS entry ${entry} ${text}`))
+}
+
+/** A `*` would not mean all of them: browsers take it as a name where a request carries credentials. */
+function readRequestHeaders (list: string, problem: (name: string, text: string) => void): ReadonlySet<string> {
+  const names = list.toLowerCase().split(',').map((name) => name.trim()).filter(Boolean)
+  for (const [i, name] of names.entries()) {
+    if (!/^[a-z0-9][a-z0-9_.-]{0,63}$/.test(name)) {
+      problem('CORS_HEADERS', `entry ${i + 1} is not the name of a header such as x-tenant; there is no * for all`)
+    }
+  }
+  return new Set(names)
 }
 
 function * urlFaults (url: URL, allowHttp: boolean): Generator<string> {

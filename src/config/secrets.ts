@@ -5,7 +5,7 @@ import { resolve } from 'node:path'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** Both throw an Error whose message names the source and never the value. */
+/** Without white space around the value. Both throw an Error whose message names the source and never the value. */
 export type SecretSource = Readonly<{
   env: (name: string) => string
   file: (path: string) => string
@@ -15,8 +15,8 @@ export type SecretSource = Readonly<{
 export function secretSource (env: Environment, folder: string): SecretSource {
   return {
     env: (name) => {
-      const value = env[name]
-      if (value === undefined || value === '') throw new Error(`names ${name}, which is not set in the environment`)
+      const value = env[name]?.trim() ?? ''
+      if (value === '') throw new Error(`names ${name}, which is not set in the environment`)
       return value
     },
     file: (path) => {
@@ -29,7 +29,7 @@ export function secretSource (env: Environment, folder: string): SecretSource {
 
 /** The secret in NAME, or in the file that NAME_FILE names; null if neither is set. */
 export function readSecret (env: Environment, name: string, problems: string[]): string | null {
-  const [value, file] = [env[name] || null, env[`${name}_FILE`] || null]
+  const [value, file] = [env[name]?.trim() || null, env[`${name}_FILE`] || null]
   if (value !== null && file !== null) problems.push(`${name} and ${name}_FILE are both set: set one of them`)
   if (file === null) return value
   try {

@@ -15,11 +15,18 @@ export function trustedProxies (trustProxy: Config['trustProxy']): IsTrusted {
   if (trustProxy === false) return () => false
   if (typeof trustProxy === 'number') return (_address, hop) => hop < trustProxy
   const ranges = addressRanges(trustProxy)
-  return (address) => address !== undefined && inRanges(ranges, address)
+  return (address) => address !== undefined && inRanges(ranges, withoutPort(address))
+}
+
+/** Some gateways write the client's port too (Azure): `198.51.100.7:51234`, `[2001:db8::7]:51234`. */
+export function withoutPort (address: string): string {
+  const [, ipv4, ipv6] = /^(?:([\d.]+):\d{1,5}|\[([\da-f:.]+)\](?::\d{1,5})?)$/i.exec(address) ?? []
+  return ipv4 ?? ipv6 ?? address
 }
 
 /** The key that a client is counted by: IPv6 by its /64, IPv4-mapped as IPv4. All that is no address shares one key. */
-export function clientKey (address: string): string {
+export function clientKey (written: string): string {
+  const address = withoutPort(written)
   const family = isIP(address)
   if (family === 4) return address
   return family === 6 ? normalizeIP(address, 64) : 'unknown'

@@ -11,6 +11,13 @@ import { findRtsp } from './rtsp.ts'
 /** Node drops headers beyond its own limit in silence, a second Authorization among them. */
 const MAX_HEADERS = 200
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Answers without a Host too: health checks of load balancers send HTTP/1.0, without any header. */
+    isProbe?: boolean
+  }
+}
+
 export function registerFraming (app: FastifyInstance): void {
   // Node removes its own error listener from a socket that it hands over. A reset would then end the process.
   app.server.on('connection', surviveErrors)
@@ -25,8 +32,8 @@ export function registerFraming (app: FastifyInstance): void {
   }
   app.server.on('connect', (_request: IncomingMessage, socket: Socket) => answerMalformed({}, socket))
 
-  app.addHook('onRequest', ({ raw }, reply, done) => {
-    const status = faultOf(raw)
+  app.addHook('onRequest', ({ raw, routeOptions: { config: { isProbe = false } } }, reply, done) => {
+    const status = faultOf(raw, isProbe)
     if (status === null) return done()
     answersNoMore(raw.socket)
     // Answered like a parse error: the catalogue has no such statuses, and no caller is decided about.
@@ -39,10 +46,13 @@ export function registerFraming (app: FastifyInstance): void {
   })
 }
 
-function faultOf ({ url = '', httpVersion, headers, rawHeaders }: IncomingMessage): number | null {
+function faultOf (
+  { url = '', httpVersion, headers, rawHeaders }: IncomingMessage, mayLackHost: boolean
+): number | null {
+  const hosts = times('host', rawHeaders)
   if (rawHeaders.length > 2 * MAX_HEADERS) return 431
   // Node keeps the first of two types; a gateway may have checked the other one.
-  if (times('host', rawHeaders) !== 1 || times('content-type', rawHeaders) > 1) return 400
+  if ((hosts !== 1 && !(hosts === 0 && mayLackHost)) || times('content-type', rawHeaders) > 1) return 400
   // A URL in absolute form (RFC 9112, section 3.2.2) is for proxies, and this is none.
   if (!url.startsWith('/') || !isFramedPlainly(httpVersion, headers['transfer-encoding'])) return 400
   return headers.expect === undefined || headers.expect.toLowerCase() === '100-continue' ? null : 417

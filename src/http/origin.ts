@@ -3,10 +3,13 @@
 
 import cors, { type FastifyCorsOptions } from '@fastify/cors'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Origins } from '../config/origins.ts'
 import { ApiError } from '../errors.ts'
 
 const METHODS = ['GET', 'POST']
-const HEADERS = new Set(['authorization', 'content-type'])
+const HEADERS = ['authorization', 'content-type']
+/** Named only where they are requested. Firefox and Safari ask for `user-agent`, which OpenAI's SDKs set. */
+const REQUESTED_HEADERS = ['user-agent', 'x-requested-with', 'traceparent', 'tracestate', 'baggage', 'sentry-trace']
 // Sent by OpenAI's SDKs. Each is named in the answer: browsers do not understand `x-stainless-*`.
 const SDK_HEADERS = /^(x-stainless-|openai-|x-openai-)[a-z0-9-]{1,64}$/
 const EXPOSED = [
@@ -20,9 +23,17 @@ declare module 'fastify' {
   }
 }
 
+export type OriginOptions = Readonly<{
+  origins: Pick<Origins, 'has'>
+  /** Request headers that pages may send beside the usual ones, in lower case. */
+  requestHeaders?: ReadonlySet<string>
+  credentials: () => boolean
+}>
+
 export async function registerOrigin (
-  app: FastifyInstance, { origins, credentials }: { origins: ReadonlySet<string>, credentials: () => boolean }
+  app: FastifyInstance, { origins, requestHeaders = new Set(), credentials }: OriginOptions
 ): Promise<void> {
+  const mayBeSent = new Set([...REQUESTED_HEADERS, ...requestHeaders])
   app.addHook('onRequest', ({ method, headers, routeOptions }, reply, done) => {
     const { origin, 'sec-fetch-site': site } = headers
     const isForeign = origin === undefined ? site === 'cross-site' : !origins.has(origin)
@@ -41,7 +52,7 @@ export async function registerOrigin (
     origin: isPreflight(request) ? request.headers.origin as string : false,
     credentials: credentials(),
     methods: METHODS,
-    allowedHeaders: allowedHeaders(request),
+    allowedHeaders: allowedHeaders(request, mayBeSent),
     maxAge: 600
   })
   // Preflights only: at every request the plugin costs a tenth of a mint.
@@ -58,8 +69,8 @@ function isPreflight ({ headers }: FastifyRequest): boolean {
   return headers.origin !== undefined && METHODS.includes(headers['access-control-request-method'] ?? '')
 }
 
-function allowedHeaders ({ headers }: FastifyRequest): string[] {
+function allowedHeaders ({ headers }: FastifyRequest, mayBeSent: ReadonlySet<string>): string[] {
   const requested = headers['access-control-request-headers'] ?? ''
   const names = requested.length > 4096 ? [] : requested.toLowerCase().split(',').map((name) => name.trim())
-  return [...HEADERS, ...names.filter((name) => SDK_HEADERS.test(name))]
+  return [...HEADERS, ...names.filter((name) => mayBeSent.has(name) || SDK_HEADERS.test(name))]
 }

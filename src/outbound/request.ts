@@ -20,7 +20,13 @@ export class OutboundError extends Error {
 }
 
 /** `date` is the Date header: the time by the server's clock. */
-export type OutboundResponse = Readonly<{ status: number, date: string | undefined, body: Buffer }>
+export type OutboundResponse = Readonly<{
+  status: number
+  date: string | undefined
+  /** By name in lower case; a list for a header that was sent more than once. */
+  headers: Readonly<Record<string, string | string[] | undefined>>
+  body: Buffer
+}>
 
 type RequestOptions = Readonly<{
   method?: Dispatcher.HttpMethod
@@ -56,7 +62,7 @@ export async function sendRequest (
       chunks.push(chunk)
     }
     const date = response.headers.date?.toString()
-    return { status: response.statusCode, date, body: Buffer.concat(chunks) }
+    return { status: response.statusCode, date, headers: response.headers, body: Buffer.concat(chunks) }
   } catch (error) {
     if (error instanceof OutboundError) throw error
     // A code replaces the error's own message, which may quote the request.
@@ -70,14 +76,20 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 /** Claims are read by recursion later on. */
 const MAX_DEPTH = 32
 
-/** Parses strict UTF-8 and JSON; undefined for anything but an object, or for one nested too deeply. */
-export function readObject (bytes: Uint8Array): JsonObject | undefined {
+/** Parses strict UTF-8 and JSON; undefined for anything else, or for a value nested too deeply. */
+export function readJson (bytes: Uint8Array): Json | undefined {
   try {
     const value: Json = JSON.parse(utf8.decode(bytes))
-    return isObject(value) && !isDeeperThan(MAX_DEPTH, value) ? value : undefined
+    return isDeeperThan(MAX_DEPTH, value) ? undefined : value
   } catch {
     return undefined
   }
+}
+
+/** As `readJson`; undefined for anything but an object too. */
+export function readObject (bytes: Uint8Array): JsonObject | undefined {
+  const value = readJson(bytes)
+  return isObject(value) ? value : undefined
 }
 
 function isDeeperThan (levels: number, value: Json): boolean {

@@ -18,7 +18,7 @@ export function compileWhen (when: PolicyEntry['when']): Matches {
   if (when === 'guest') return ({ issuer }) => issuer === GUEST_ISSUER
   if (when === 'any') return ({ issuer }) => issuer !== GUEST_ISSUER
   const matches = claimMatcher(when)
-  return ({ issuer, claims }) => issuer !== GUEST_ISSUER && matches(claims)
+  return ({ issuer, claims, hasUnknownClaims }) => issuer !== GUEST_ISSUER && matches(claims, hasUnknownClaims)
 }
 
 export type Blocked = readonly Readonly<{

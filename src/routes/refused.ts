@@ -1,10 +1,14 @@
 // Records of a refusal: a log line, and at audited routes an audit line. Floods without a credential are bounded.
 
+import type { FastifyRequest } from 'fastify'
 import { ApiError, type ErrorCode } from '../errors.ts'
 import type { OnRefused } from '../http/refusals.ts'
 import type { Audit } from '../records/audit.ts'
 import { createFlood } from '../records/flood.ts'
 import type { PlainLog } from '../records/log.ts'
+
+/** No longer one is an origin that CORS_ORIGINS could name. */
+const MAX_ORIGIN_LENGTH = 256
 
 export type RefusalRecords = Readonly<{ record: OnRefused, close: () => void }>
 
@@ -21,7 +25,7 @@ export function createRefusalRecords (log: PlainLog, audit: Audit): RefusalRecor
       const { id, caller, decision, routeOptions: { config: { audited } } } = request
       const { code, reason } = error
       if (caller !== null || anonymous.admits(code)) {
-        logRefusal(error, { request_id: id, ...decision.trace, code, reason })
+        logRefusal(error, { request_id: id, ...decision.trace, code, reason, ...originOf(error, request) })
       }
       if (audited === undefined || decision.isConfirmed) return
       const { family } = audited
@@ -32,4 +36,9 @@ export function createRefusalRecords (log: PlainLog, audit: Audit): RefusalRecor
     },
     close: anonymous.close
   }
+}
+
+/** An operator needs it to fix CORS_ORIGINS, and it is no personal data. */
+function originOf ({ code }: ApiError, { headers: { origin } }: FastifyRequest): { origin?: string } {
+  return code === 'origin_not_allowed' && origin !== undefined ? { origin: origin.slice(0, MAX_ORIGIN_LENGTH) } : {}
 }

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { type Callers, compileCallers } from '../callers/authenticate.ts'
 import type { KeySets } from '../callers/jwks.ts'
 import { type Config, ConfigError } from '../config/environment.ts'
+import type { Origins } from '../config/origins.ts'
 import type { SecretSource } from '../config/secrets.ts'
 import { watchText } from '../config/watch.ts'
 import type { Policies } from '../policy/policy.ts'
@@ -18,7 +19,7 @@ export type RulebookSources = Readonly<{
   secrets: SecretSource
   mintApi: Config['upstream']['mintApi']
   hasSafetyIdentifierSecret: boolean
-  origins: ReadonlySet<string>
+  origins: Origins
   log: Pick<Log, 'info' | 'warn' | 'error'>
   /** Shared across reloads, so fetched keys are kept. */
   keySets: KeySets

@@ -7,13 +7,14 @@ import { fastify } from 'fastify'
 import type { Test } from 'tap'
 
 const ROOT = join(import.meta.dirname, '../..')
-const SERVED = ['test/browser/examples/', 'node_modules/openai/', 'node_modules/@openai/']
+const SERVED = ['test/browser/examples/', 'node_modules/openai/', 'node_modules/openai-6/', 'node_modules/@openai/']
 const TYPES: Readonly<Record<string, string>> = {
   '.js': 'text/javascript', '.mjs': 'text/javascript', '.html': 'text/html'
 }
 
 const IMPORTS = {
   openai: '/node_modules/openai/index.mjs',
+  'openai-6': '/node_modules/openai-6/index.mjs',
   '@openai/agents-realtime': '/node_modules/@openai/agents-realtime/dist/bundle/openai-realtime-agents.mjs'
 }
 const PAGE = `<!doctype html><html lang="en"><title>An app</title><link rel="icon" href="data:,">

@@ -5,6 +5,7 @@ import t from 'tap'
 import { compileCallers } from '../../src/callers/authenticate.ts'
 import { createKeySets } from '../../src/callers/jwks.ts'
 import type { CallerEntry } from '../../src/callers/schema.ts'
+import { readOrigins } from '../../src/config/origins.ts'
 import { createSigner } from './forge.ts'
 import { createLog, ORIGIN, secretSource } from './harness.ts'
 
@@ -202,4 +203,20 @@ t.test('fault 16: keys that were never fetched are infinitely old', async (t) =>
     compile([jwt({ issuer: 'a', jwks: 'http://127.0.0.1:9/keys' })]).callers.keyAges(),
     [{ issuer: 'a', ageMs: Infinity }]
   )
+})
+
+t.test('field F19: a * in CORS_ORIGINS goes with no cookie, and is warned about with guests', async (t) => {
+  const allowedOrigins = readOrigins('https://app-*.example.com, https://app.test', () => t.fail())
+  const review = (...entries: CallerEntry[]) => {
+    const log = createLog()
+    const { problems, warnings } = compileCallers(
+      entries, { secrets: secretSource(SECRETS), log, keySets: createKeySets({ log }), allowedOrigins }
+    )
+    return { problems, warnings: warnings.filter(({ problem }) => problem.includes('CORS_ORIGINS')) }
+  }
+  const refused = [{ path: 'callers', problem: /^accept cookies, so CORS_ORIGINS must not have a \*/ }]
+  t.match(review(jwt({ secret_env: 'GOOD', cookie: 'session' })), { problems: refused })
+  t.match(review(jwt({ secret_env: 'GOOD' }), forward({})), { problems: refused })
+  t.same(review(jwt({ secret_env: 'GOOD' }), introspection({}), gateway({})), { problems: [], warnings: [] })
+  t.match(review({ guest: {} }), { problems: [], warnings: [{ path: 'callers', problem: /^let guests in/ }] })
 })

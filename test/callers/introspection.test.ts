@@ -37,7 +37,7 @@ t.test('A41: a token that is not active for us is refused, and the refusal is no
       (type) => ({ ...good, token_type: type })
     ),
     token_bound_to_key: [{ ...good, cnf: { 'x5t#S256': 'AAAA' } }],
-    subject_malformed: [undefined, '', ' user-1', 7, null, { id: 'user-1' }, 's'.repeat(256)].map(
+    subject_malformed: [undefined, '', ' user-1', 7.5, null, { id: 'user-1' }, 's'.repeat(256)].map(
       (sub) => ({ ...good, sub })
     )
   }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import t, { type Test } from 'tap'
 import { ConfigError, policyEnvironment, readConfig, readSafetyIdentifierSecret } from '../../src/config/environment.ts'
+import { isShared } from '../../src/config/origins.ts'
 import { type Environment, secretSource } from '../../src/config/secrets.ts'
 
 const LEAST = { OPENAI_API_KEY: 'sk-canary' }
@@ -137,6 +138,88 @@ t.test('C6, fault 42, F15: a problem is reported by name, and never by value', a
   for (const [env, problem] of WRONG) assertProblem(t, env, problem)
 })
 
+t.test('field F18: an origin of another scheme is its exact text, and null is none', async (t) => {
+  for (const origin of [
+    'null', 'NULL', 'file://', 'file:///', 'file://canary.test', 'data:text/html', 'blob:https://canary.test',
+    'about:blank', 'javascript:canary'
+  ]) {
+    assertProblem(t, { CORS_ORIGINS: origin }, /^CORS_ORIGINS entry 1 .* send null, which a page of anyone can send/)
+  }
+  for (const origin of ['ws://canary.test', 'wss://canary.test', 'ftp://canary.test']) {
+    assertProblem(t, { CORS_ORIGINS: origin }, /^CORS_ORIGINS entry 1 .* begins with http or https$/)
+  }
+  for (const origin of [
+    'capacitor://', 'capacitor:localhost', 'Capacitor://canary', 'capacitor://canary/', 'capacitor://canary?', 'app',
+    'capacitor://u@canary', 'capacitor://canary:00080', 'tauri://can ary', 'x://canary%2f', '://canary',
+    'https://cänary.test', 'https://canary.test.:443', 'https://CANARY.test', 'http://canary.test:80'
+  ]) assertProblem(t, { CORS_ORIGINS: origin }, /^CORS_ORIGINS entry 1 is not an exact origin such as/)
+  for (const origin of [
+    'capacitor://localhost', 'tauri://localhost', 'ionic://localhost:8100', 'app://-', 'app://obsidian.md',
+    'chrome-extension://abcdefghijklmnopabcdefghijklmnop', 'moz-extension://0ab7f0a2-1b6c-4c7e-a9b5-1f2e3d4c5b6a',
+    'safari-web-extension://3F2504E0-4F89-11D3-9A0C-0305E82C3301', 'vscode-webview://1a2b', 'http://[::1]:3000',
+    'https://app.example.com', 'https://xn--4ca.example.com'
+  ]) {
+    const { origins } = readConfig({ ...LEAST, CORS_ORIGINS: origin })
+    t.ok(origins.has(origin), origin)
+    for (const other of [`${origin}/`, `${origin}:1`, `x${origin}`, `${origin}x`, origin.replace('://', '://x')]) {
+      t.notOk(origins.has(other), other)
+    }
+  }
+})
+
+t.test('field F19: a pattern that could match the host of a stranger prevents the start', async (t) => {
+  for (const origin of [
+    '*', 'https://*', 'https://*.com', 'https://*.canary.test', 'https://app-*.test', 'https://app-*',
+    'app-*.canary.test',
+    'https://canary.*.test', 'https://app.canary-*.test', 'https://app-*-*.canary.test', 'https://*-.canary.test',
+    'https://app-*.canary.test/', 'https://app-*.canary.test:443', 'https://APP-*.canary.test', '*://app.canary.test',
+    'https://app-*.canary.test:*', 'https://u@app-*.canary.test', 'https://app-*.canary..test', 'https://app-*.1.2.3',
+    'https://app-*.canary.test.', 'https://app_*.canary.test', 'capacitor://app-*.canary.test',
+    'ht*s://app.canary.test', 'https://app-**.canary.test', 'https://app-?*.canary.test'
+  ]) assertProblem(t, { CORS_ORIGINS: origin }, /^CORS_ORIGINS entry 1 is not an exact origin, nor a pattern such as/)
+})
+
+t.test('field F19: a * stands for letters, digits and hyphens of one label', async (t) => {
+  const { origins } = readConfig(
+    { ...LEAST, CORS_ORIGINS: 'https://app-*-team.example.app, http://pr*.dev.example.com:3000, https://app.test' }
+  )
+  for (const origin of [
+    'https://app--team.example.app', 'https://app-team.example.app', 'https://app-a.b-team.example.app',
+    'https://app-a-team.example.app.evil.test', 'https://evil.test/app-a-team.example.app',
+    'https://app-a-team.evil.app', 'https://xapp-a-team.example.app', 'https://app-A-team.example.app',
+    'https://app-a_b-team.example.app', 'http://app-a-team.example.app', 'https://app-a-team.example.app:8443',
+    'https://app-*-team.example.app', 'https://app-%61-team.example.app', 'https://app-a\n-team.example.app',
+    'http://pr7.dev.example.com', 'http://pr.dev.example.com:3000', 'https://pr7.dev.example.com:3000', 'null', ''
+  ]) t.notOk(origins.has(origin), origin)
+  for (const origin of [
+    'https://app-a-team.example.app', 'https://app-git-fix-1-team.example.app', 'http://pr7.dev.example.com:3000',
+    'https://app.test'
+  ]) t.ok(origins.has(origin), origin)
+  t.equal(origins.size, 3)
+  t.same(origins.patterns, ['https://app-*-team.example.app', 'http://pr*.dev.example.com:3000'])
+})
+
+t.test('field F19: hosts that others can have are known', async (t) => {
+  for (const pattern of [
+    'https://app-*-team.vercel.app', 'https://deploy-preview-*--app.netlify.app', 'https://app-*.co.uk',
+    'https://app-*.com.au', 'https://app-*.centralus.1.azurestaticapps.net', 'https://pr-*.d3f.amplifyapp.com'
+  ]) t.ok(isShared(pattern), pattern)
+  for (const pattern of [
+    'https://app-*.example.com', 'https://app-*.example.co.uk', 'https://app-*.mine.pages.dev',
+    'https://app-*.notvercel.app', 'https://app-*.example.com:8443'
+  ]) t.notOk(isShared(pattern), pattern)
+})
+
+t.test('field F17: CORS_HEADERS are names of headers, and there is no * for all', async (t) => {
+  for (const names of ['*', 'x-*', 'x canary', 'x-canary:', '"x-canary"', `x${'y'.repeat(64)}`, '-', 'é']) {
+    assertProblem(t, { CORS_HEADERS: `x-good, ${names}` }, /^CORS_HEADERS entry 2 is not the name of a header/)
+  }
+  t.same(
+    [...readConfig({ ...LEAST, CORS_HEADERS: ' X-Tenant , x-datadog-trace-id,,b3' }).requestHeaders],
+    ['x-tenant', 'x-datadog-trace-id', 'b3']
+  )
+})
+
 t.test('fault 42: all problems are reported at once', async (t) => {
   const problems = problemsOf({
     OPENAI_BASE_URL: 'http://canary@canary.test/?canary',
@@ -204,7 +287,7 @@ t.test('fault 42: valid values are read', async (t) => {
     'http://localhost:1/v1', 'http://127.9.9.9/v1', 'http://[::1]:8080/v1', 'https://10.0.0.1/openai/v1'
   ]) t.equal(problemsOf({ ...LEAST, OPENAI_BASE_URL: base }).length, 0, base)
   t.same(
-    [...readConfig({ ...LEAST, CORS_ORIGINS: ' https://a.test , http://localhost:3000,' }).origins],
+    [...readConfig({ ...LEAST, CORS_ORIGINS: ' https://a.test , http://localhost:3000,' }).origins as Set<string>],
     ['https://a.test', 'http://localhost:3000']
   )
   t.equal(readConfig({ ...LEAST, TRUST_PROXY: '2' }).trustProxy, 2)
@@ -267,6 +350,10 @@ t.test('fault 42: a policy file is never read with a mistyped variable', async (
   t.throws(
     () => policyEnvironment({ OPENAI_MINT_API: 'canary' }, 'p.yaml'),
     new ConfigError(['OPENAI_MINT_API must be one of auto, client_secrets, sessions'])
+  )
+  t.throws(
+    () => policyEnvironment({ CORS_ORIGINS: 'https://a.test, null' }, 'p.yaml'),
+    { message: /^CORS_ORIGINS entry 2 is not an exact origin/ }
   )
   t.match(
     policyEnvironment({ OPENAI_MINT_API: '' }, 'p.yaml'),

@@ -21,12 +21,15 @@ const WITHIN_MS = 8000
 /** These tests wait for file polls, so they run in parallel. */
 t.jobs = 8
 
-async function startReloading (t: Test, { text = FIRST, file }: { text?: string, file?: string } = {}) {
+async function startReloading (t: Test, { text = FIRST, file, env = {} }: {
+  text?: string, file?: string, env?: Record<string, string>
+} = {}) {
   const path = file ?? join(t.testdir({}), 'ephemint.yaml')
   if (file === undefined) writeFileSync(path, text)
   const lines = keepLines()
   const log = createLogger('info', lines)
-  const rulebook = openRulebook(path, { ...policyEnvironment(CANARIES, path), log, keySets: createKeySets({ log }) })
+  const sources = { ...policyEnvironment({ ...CANARIES, ...env }, path), log, keySets: createKeySets({ log }) }
+  const rulebook = openRulebook(path, sources)
   t.teardown(rulebook.close)
   await rulebook.start()
   const inForce = () => rulebook.current().policies.policies.at(-1)?.name
@@ -80,6 +83,22 @@ t.test('fault 43: every problem of a refused file is reported without its values
   await until('the refusal', () => rulebook.failedReloads() === 1, WITHIN_MS)
   t.ok(log().filter(({ level }) => level >= 50).length >= 2)
   t.notMatch(JSON.stringify(log()), /hunter2/)
+})
+
+t.test('field F19: with a * in CORS_ORIGINS no file that accepts cookies is taken, at the start or later', {
+  buffered: true
+}, async (t) => {
+  const origins = { CORS_ORIGINS: 'https://app-*.example.com' }
+  const cookies = SECOND.replace('secret_env: TOKEN_SECRET', 'secret_env: TOKEN_SECRET, cookie: session')
+  await t.rejects(startReloading(t, { text: cookies, env: origins }), { message: /CORS_ORIGINS must not have a \*/ })
+  const { path, rulebook, inForce, log, taken } = await startReloading(t, { env: origins })
+  writeFileSync(path, cookies)
+  await until('the refusal', () => rulebook.failedReloads() === 1, WITHIN_MS)
+  t.match(log().at(-1), { path: 'callers', msg: /^policy file refused: .*CORS_ORIGINS must not have a \*/ })
+  t.equal(inForce(), 'first')
+  t.notOk(rulebook.current().callers.usesCookies)
+  writeFileSync(path, SECOND)
+  await taken('second')
 })
 
 t.test('fault 43: a valid file is in force within seconds', { buffered: true }, async (t) => {

@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import { addressRanges, inRanges } from '../../src/config/addresses.ts'
-import { clientKey, trustedProxies } from '../../src/http/address.ts'
+import { clientKey, trustedProxies, withoutPort } from '../../src/http/address.ts'
 import { createAddressLimit } from '../../src/http/address-limit.ts'
 import { type App, POLICY, startApp } from '../support/app.ts'
 import { exchange } from '../support/raw-http.ts'
@@ -118,4 +118,33 @@ t.test('E1: trusted proxies are listed, or counted in hops', async (t) => {
   }
   t.throws(() => addressRanges(['canary']))
   t.notOk(inRanges(addressRanges([]), '10.0.0.1'))
+})
+
+t.test('field F21: what only looks like an address with a port shares the limit of those that are none', async (t) => {
+  for (const junk of [
+    'unknown:80', '198.51.100.7:', '198.51.100.7:x', '198.51.100.7:123456', '198.51.100:80', '1.2.3.4.5:80', '[::1',
+    '[198.51.100.7]:x', '[2001:db8::7]80', '[2001:db8::7]:', '[]', '[canary]:80', '198.51.100.7:80:80', ':80'
+  ]) t.equal(clientKey(junk), 'unknown', junk)
+  t.equal(clientKey('2001:db8::7:5123'), clientKey('2001:db8::'), 'without brackets the last group is no port')
+  t.notOk(trustedProxies(['10.0.0.0/8'])('11.0.0.1:80', 0))
+  t.equal(withoutPort('198.51.100.7'), '198.51.100.7')
+})
+
+t.test('field F21: a forwarded address counts without its port, of a client and of a proxy', async (t) => {
+  for (const trust of ['1', '127.0.0.1, 10.0.0.0/8, 2001:db8:1::/48']) {
+    const app = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: trust } })
+    for (const [first, again, other] of [
+      ['198.51.100.7:51234', '198.51.100.7:51235', '198.51.100.8:51234'],
+      ['[2001:db8::7]:51234', '[2001:db8::8]', '[2001:db8:0:1::7]:51234'],
+      ['::ffff:192.0.2.3', '[::ffff:192.0.2.3]:1', '192.0.2.4:1']
+    ] as const) {
+      for (const [forwarded, status] of [[first, 200], [again, 200], [first, 429], [other, 200]] as const) {
+        t.equal((await from(app, forwarded)).status, status, forwarded)
+      }
+    }
+  }
+  const behindTwo = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: '127.0.0.1, 10.0.0.0/8, 2001:db8:1::/48' } })
+  for (const [forwarded, status] of [
+    ['198.51.100.7:1, 10.0.0.1:2', 200], ['198.51.100.7:3, [2001:db8:1::1]:4', 200], ['198.51.100.7, 10.0.0.9', 429]
+  ] as const) t.equal((await from(behindTwo, forwarded)).status, status, forwarded)
 })

@@ -190,3 +190,69 @@ t.test('C14: a route names the headers that pages may read beside the common one
     t.equal((await app.inject({ url })).headers['access-control-expose-headers'], undefined)
   }
 })
+
+t.test('field F17: what browsers and tracers ask for is allowed by name, nothing else is', async (t) => {
+  const app = await startApp(t, { env: { CORS_HEADERS: 'X-Tenant, b3' } })
+  const preflight = async (requested: string) => {
+    const { status, headers } = await app.request(URL, {
+      method: 'OPTIONS',
+      headers: {
+        origin: ORIGIN, 'access-control-request-method': 'POST', 'access-control-request-headers': requested
+      }
+    })
+    t.equal(status, 204)
+    return headers.get('access-control-allow-headers')?.split(', ').slice(2)
+  }
+  t.same(await preflight('cookie, x-tenant-id, x-b3, trace, x-forwarded-for, proxy-authorization, *'), [])
+  const asked = 'authorization,baggage,content-type,sentry-trace,traceparent,tracestate,user-agent,x-requested-with'
+  t.same(
+    await preflight(`${asked},x-stainless-lang`),
+    [...asked.split(',').filter((name) => !/^(authorization|content-type)$/.test(name)), 'x-stainless-lang']
+  )
+  t.same(await preflight('b3,x-tenant'), ['b3', 'x-tenant'])
+  const without = await startApp(t)
+  const { headers } = await without.request(URL, {
+    method: 'OPTIONS',
+    headers: { origin: ORIGIN, 'access-control-request-method': 'POST', 'access-control-request-headers': 'x-tenant' }
+  })
+  t.equal(headers.get('access-control-allow-headers'), 'authorization, content-type')
+})
+
+t.test('field F18, field F19: origins of any scheme, and of a pattern, may call', async (t) => {
+  const app = await startApp(t, { env: { CORS_ORIGINS: 'capacitor://localhost, https://app-*-team.example.app' } })
+  for (const origin of [
+    'null', 'capacitor://localhost/', 'capacitor://localhosts', 'ionic://localhost', 'https://localhost',
+    'https://app--team.example.app', 'https://app-a.b-team.example.app', 'https://app-*-team.example.app', ORIGIN
+  ]) t.equal((await app.mint('client_secrets', {}, { origin })).status, 403, origin)
+  for (const origin of ['capacitor://localhost', 'https://app-git-fix-team.example.app']) {
+    const { status, headers } = await app.mint('client_secrets', {}, { origin })
+    t.equal(status, 200)
+    t.equal(headers.get('access-control-allow-origin'), origin)
+    t.equal(headers.get('access-control-allow-credentials'), null)
+    t.match(headers.get('vary'), /Origin/)
+  }
+})
+
+t.test('field F19: the start warns of a pattern that matches hosts of others', async (t) => {
+  const app = await startApp(t, { env: { CORS_ORIGINS: 'https://app-*-team.vercel.app, https://app-*.example.com' } })
+  t.match(
+    app.logLines().filter(({ msg }) => String(msg).startsWith('CORS_ORIGINS')),
+    [{ msg: /people other than you/, origin: 'https://app-*-team.vercel.app' }]
+  )
+})
+
+t.test('field F28: the log says which origin was refused, bounded and on one line', async (t) => {
+  const app = await startApp(t)
+  const long = `https://${'x'.repeat(1000)}.test`
+  for (const origin of ['https://evil.test', long, 'https://a\u0085.test']) {
+    await app.mint('client_secrets', {}, { origin })
+    t.match(app.logLines().at(-1), { code: 'origin_not_allowed', origin: origin.slice(0, 256) })
+    t.notMatch(app.log.kept.at(-1), /\u0085/)
+  }
+  await app.mint('client_secrets', {}, { 'sec-fetch-site': 'cross-site' })
+  t.match(app.logLines().at(-1), { code: 'origin_not_allowed', origin: undefined })
+  await app.mint('client_secrets', {}, { origin: ORIGIN, authorization: 'Bearer nonsense' })
+  t.match(app.logLines().at(-1), { code: 'invalid_credentials', origin: undefined })
+  await app.mint('client_secrets', {}, { origin: 'https://evil.test' })
+  t.equal(app.auditLines().at(-1)?.origin, undefined)
+})

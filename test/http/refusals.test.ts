@@ -67,8 +67,8 @@ t.test('B26: a method that an address does not answer is 405 with an Allow heade
     ['/v1/realtime/client_secrets', 'POST', ['GET', 'HEAD']],
     ['/v1/realtime/translations/client_secrets', 'POST', ['GET', 'HEAD']],
     ['/v1/realtime/policy', 'GET', ['POST', 'PUT', 'HEAD']],
-    ['/livez', 'GET', ['POST', 'HEAD', 'DELETE']],
-    ['/readyz?a=b', 'GET', ['POST']]
+    ['/livez', 'GET, HEAD, OPTIONS', ['POST', 'DELETE']],
+    ['/readyz?a=b', 'GET, HEAD, OPTIONS', ['POST']]
   ] as const) {
     for (const method of methods) {
       const answer = await app.request(path, { method, headers: { authorization: `Bearer ${await app.token()}` } })

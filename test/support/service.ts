@@ -22,6 +22,8 @@ export type ServiceOptions = Readonly<{
   upstreamUrl: string
   policy?: string
   env?: Readonly<Record<string, string>>
+  /** By default a free one. */
+  port?: number
   /** Options of Node.js. */
   args?: readonly string[]
   /** A command in front of Node.js, such as `['prlimit', '--nofile=64']`. */
@@ -65,13 +67,13 @@ export async function startService (owner: Owner, options: ServiceOptions): Prom
 
 /** Does not wait for it to listen. */
 export async function spawnService (owner: Owner, {
-  upstreamUrl, policy = POLICY, env = {}, args = [], command = [], stdout, spawning, isCounted = false
+  upstreamUrl, policy = POLICY, env = {}, port: wanted, args = [], command = [], stdout, spawning, isCounted = false
 }: ServiceOptions): Promise<Service> {
   const counted = isCounted ? COUNTED : {}
   const folder = makeFolder(owner)
   const policyFile = env.EPHEMINT_CONFIG ?? join(folder, 'ephemint.yaml')
   if (env.EPHEMINT_CONFIG === undefined) writeFileSync(policyFile, policy)
-  const port = await freePort()
+  const port = wanted ?? await freePort()
   const [program = process.execPath, ...rest] = [
     ...command, ...(counted.NODE_OPTIONS === undefined ? UNCOUNTED : []), process.execPath, ...args, SERVER
   ]

@@ -34,9 +34,10 @@ async function checkKeys (entry: JwtEntry, at: string, { secrets, clocks }: Chec
   let reason = ''
   const log = { ...silentLog, warn: (facts: object) => { reason = (facts as { reason: string }).reason } }
   const { keys, algorithms } = compileJwt(entry, at, compilingWith(secrets, log))
-  if (keys === null) return ok(at, `${entry.issuer} signs with a shared secret: there is nothing to request`)
+  const issuer = [entry.issuer].flat().join(', ')
+  if (keys === null) return ok(at, `${issuer} signs with a shared secret: there is nothing to request`)
 
-  const where = entry.jwks ?? `${entry.issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
+  const where = entry.jwks ?? `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
   const first = await request(where, clocks).catch((error) => connectionFault(at, where, error))
   if ('state' in first) return first
   await keys.open()
@@ -51,10 +52,10 @@ async function checkKeys (entry: JwtEntry, at: string, { secrets, clocks }: Chec
     const usable: string[] = []
     for (const alg of algorithms) if (!alg.startsWith('HS') && (await keys.find({ alg })).length > 0) usable.push(alg)
     return usable.length > 0
-      ? ok(at, `${entry.issuer} has keys for ${usable.join(', ')}`)
+      ? ok(at, `${issuer} has keys for ${usable.join(', ')}`)
       : wrong(
         at,
-        `${entry.issuer} has keys, but none for ${[...algorithms].join(', ')}`,
+        `${issuer} has keys, but none for ${[...algorithms].join(', ')}`,
         'list under algorithms: the ones that it signs with'
       )
   } finally {
@@ -74,15 +75,15 @@ const KEY_ADVICE: Readonly<Record<string, string>> = {
   secret_key_published: 'the issuer publishes a private or shared key: replace it at once'
 }
 
-async function checkForward ({ url, subject }: ForwardEntry, at: string, { clocks }: CheckContext): Promise<Finding> {
+async function checkForward (entry: ForwardEntry, at: string, { clocks }: CheckContext): Promise<Finding> {
+  const { url } = entry
   const { origin, pathname } = new URL(url)
   const where = origin + pathname
   const answer = await request(url, clocks).catch((error) => connectionFault(at, where, error))
   if ('state' in answer) return answer
-  const { status, body } = answer
-  if (status === 200) {
-    const named = claimReader(subject)(readObject(body) ?? {})
-    return named === undefined
+  const { status } = answer
+  if (status === 200 || status === 204 || (entry.subject_header !== undefined && status < 300)) {
+    return !namesUser(entry, answer)
       ? ok(at, `${where} names no user without a credential`)
       : wrong(
         at,
@@ -96,6 +97,14 @@ async function checkForward ({ url, subject }: ForwardEntry, at: string, { clock
   return wrong(at, `${where} answers ${status} without a credential`, status === 404
     ? 'fix url:'
     : 'it must answer 401 there, and 200 for a user')
+}
+
+/** Of anything at all: a user that we would refuse is a mistake too. */
+function namesUser ({ subject = '', subject_header: header }: ForwardEntry, answer: OutboundResponse): boolean {
+  const named = header === undefined
+    ? claimReader(subject)(readObject(answer.body) ?? {})
+    : answer.headers[header.toLowerCase()]
+  return named !== undefined && named !== null
 }
 
 async function checkIntrospection (

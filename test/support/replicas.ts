@@ -1,0 +1,145 @@
+// Two replicas for a load balancer in front of them, and what any load balancer must hold.
+
+import { once } from 'node:events'
+import { request } from 'node:http'
+import type { Test } from 'tap'
+import { safetyIdentifier } from '../../src/callers/safety-identifier.ts'
+import { CALLERS, CANARIES } from './app.ts'
+import { type Service, startService, tokenOf } from './service.ts'
+import { until } from './until.ts'
+import { startUpstream, type Upstream } from './upstream.ts'
+
+export const MINT = '/v1/realtime/client_secrets'
+const POLICY = `${CALLERS}
+  - guest: {}
+policies:
+  - { name: visitors, when: guest, limits: { day: 100 }, realtime: { fixed: { model: gpt-realtime-2.1 } } }
+  - { name: pro, when: { plan: pro }, limits: none, realtime: { fixed: { model: gpt-realtime-2.1 } } }
+`
+const FORWARDING = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'true-client-ip']
+export const TRACEPARENT = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+
+export type Replicas = Readonly<{ replicas: [Service, Service], upstream: Upstream }>
+export type Front = Replicas & Readonly<{ url: string }>
+
+export async function startReplicas (t: Test): Promise<Replicas> {
+  const upstream = await startUpstream(t)
+  return { replicas: await Promise.all([startReplica(t, upstream), startReplica(t, upstream)]), upstream }
+}
+
+/** It trusts what connects from this host. */
+export function startReplica (t: Test, upstream: Upstream, port?: number): Promise<Service> {
+  return startService(t, {
+    upstreamUrl: upstream.url,
+    policy: POLICY,
+    env: { TRUST_PROXY: '127.0.0.1', DRAIN_SECONDS: '2' },
+    ...(port === undefined ? {} : { port })
+  })
+}
+
+/** Mints from that client address. */
+export async function mintFrom (
+  url: string, localAddress: string, headers: Record<string, string> = {}
+): Promise<number> {
+  const asked = request(url + MINT, { method: 'POST', localAddress, headers, agent: false }).end()
+  const [response] = await once(asked, 'response')
+  response.resume()
+  await once(response, 'end')
+  return response.statusCode
+}
+
+/** The safety identifier of a guest. */
+export function visitor (address: string): string {
+  return safetyIdentifier('guest', address, CANARIES.SAFETY_IDENTIFIER_SECRET)
+}
+
+export async function assertClientAddress (t: Test, { url, upstream }: Front): Promise<void> {
+  const forged = [{}, ...FORWARDING.map(
+    (name) => ({ [name]: name === 'forwarded' ? 'for=9.9.9.9' : '9.9.9.9, 127.0.0.1' })
+  )]
+  for (const from of ['127.0.0.7', '127.0.0.8']) {
+    for (const headers of forged) {
+      t.equal(await mintFrom(url, from, headers), 200)
+      t.equal(upstream.requests.at(-1)?.headers['openai-safety-identifier'], visitor(from), JSON.stringify(headers))
+    }
+  }
+}
+
+/** `log` is the load balancer's. */
+export async function assertOneRequestId (
+  t: Test, { url, replicas }: Front, log: () => string
+): Promise<void> {
+  const token = await tokenOf()
+  const response = await fetch(`${url}${MINT}?token=${token}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'x-request-id': 'forged', traceparent: TRACEPARENT }
+  })
+  const id = response.headers.get('x-request-id')
+  t.match(id, /^[0-9a-f-]{32,36}$/)
+  const line = await until(
+    'its audit line', () => replicas.flatMap(({ audit }) => audit).find(({ request_id: of }) => of === id)
+  )
+  t.match(line, { event: 'mint.granted' })
+  t.notOk('trace_id' in line, 'what a client says of a trace is not passed on')
+  // A request is logged after its answer.
+  await until('its line in the load balancer\'s log', () => log().includes(`"request_id":"${id}"`))
+  t.notMatch(log(), token)
+  t.notMatch(log(), /token=|forged|"127\.0\.0\.1"/)
+}
+
+export async function assertLargeRequests (t: Test, { url }: Front): Promise<void> {
+  const authorization = `Bearer ${await tokenOf({ padding: 'x'.repeat(5500) })}`
+  t.ok(authorization.length > 7000)
+  t.equal((await fetch(url + MINT, { method: 'POST', headers: { authorization } })).status, 200)
+  for (const size of [40_000, 100_000]) {
+    const response = await fetch(url + MINT, {
+      method: 'POST', headers: { authorization, 'content-type': 'application/json' }, body: ' '.repeat(size)
+    })
+    t.equal(response.status, 413)
+    t.match(await response.json(), { error: { code: 'body_too_large', type: 'invalid_request_error' } })
+  }
+}
+
+/** `url` is of a load balancer that reaches no replica. */
+export async function assertUnavailable (t: Test, url: string): Promise<void> {
+  const response = await fetch(url + MINT, { method: 'POST' })
+  t.equal(response.status, 503)
+  t.equal(response.headers.get('retry-after'), '1')
+  t.equal(response.headers.get('cache-control'), 'no-store')
+  t.match(response.headers.get('content-type'), 'application/json')
+  t.match(await response.json(), { error: { type: 'api_error', code: 'overloaded', param: null } })
+}
+
+export async function assertDeadReplicaCostsNothing (t: Test, { url, replicas: [one, two] }: Front): Promise<void> {
+  one.kill('SIGKILL')
+  await one.exited
+  const statuses = await Promise.all(Array.from({ length: 20 }, () => mintFrom(url, '127.0.0.7')))
+  t.same([...new Set(statuses)], [200])
+  await until('an audit line of each', () => two.audit.length >= 20)
+}
+
+/** One replica stops under load; every mint is answered with 200 and was sent upstream once. */
+export async function assertStopLosesNothing (
+  t: Test, { url, replicas: [leaving, staying], upstream }: Front
+): Promise<void> {
+  const authorization = `Bearer ${await tokenOf()}`
+  const statuses: number[] = []
+  const load = { isOver: false }
+  const work = async () => {
+    while (!load.isOver) {
+      const response = await fetch(url + MINT, { method: 'POST', headers: { authorization } })
+      await response.text()
+      statuses.push(response.status)
+    }
+  }
+  const workers = Array.from({ length: 8 }, work)
+  leaving.kill('SIGTERM')
+  t.match(await leaving.exited, { code: 0 })
+  const sinceThen = staying.audit.length
+  await until('more mints', () => staying.audit.length > sinceThen + 100)
+  load.isOver = true
+  await Promise.all(workers)
+  t.same([...new Set(statuses)], [200])
+  t.equal(upstream.requests.length, statuses.length)
+  t.ok(leaving.audit.length > 0)
+}
