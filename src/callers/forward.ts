@@ -1,6 +1,6 @@
 // Forward auth: the app's own endpoint names the user of a cookie or header.
 
-import { addressFault, OutboundError, readObject, sendRequest } from '../outbound/request.ts'
+import { addressFault, OutboundError, readObject } from '../outbound/request.ts'
 import { type Caller, createCaller, isSubject, refused } from './caller.ts'
 import { createChecker } from './checker.ts'
 import { claimReader } from './claims.ts'
@@ -43,9 +43,11 @@ export function compileForward (entry: ForwardEntry, at: string, context: Compil
   }
 
   const check = createChecker(issuer, context)
+  // A proxy would read the credential.
+  const isDirect = url.startsWith('http:')
 
   async function verify (headers: Record<string, string>, signal: AbortSignal): Promise<Caller> {
-    const { status, body } = await sendRequest(url, { headers, signal, maxBytes: MAX_BYTES })
+    const { status, body } = await context.send(url, { headers, signal, maxBytes: MAX_BYTES, isDirect })
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) throw refused('app_refused')
     if (status !== 200) throw new OutboundError('not_200')
     const claims = readObject(body)
