@@ -120,12 +120,13 @@ t.test('field F23: it says which way requests go, and what a proxy refuses', asy
       insecure_http: true
   - gateway:`)
   const { code, out } = await doctor(t, {
-    policy: policy + POLICIES, env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url, NO_PROXY: 'as.test' }
+    policy: policy + POLICIES,
+    env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url, NO_PROXY: 'as.test' }
   })
   t.equal(code, 1)
   t.match(out, new RegExp(`^ok {5}proxy: api\\.test by http://${proxy.host}, auth\\.test by http://${proxy.host}, ` +
     '127\\.0\\.0\\.1:\\d+ directly, as\\.test directly, plain\\.test directly$', 'm'))
-  t.match(out, /^wrong {2}upstream: https:\/\/api\.test\/v1\/models: the proxy .* opens no tunnel to it\n +→ let the proxy/m)
+  t.match(out, /^wrong {2}upstream: .*api\.test.*: the proxy .* opens no tunnel to it\n +→ let the proxy/m)
   const stranger = await doctor(t, {
     env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url.replace('user:', 'stranger:') }
   })
@@ -137,7 +138,7 @@ t.test('without a valid CORS_ORIGINS the policy file is not checked, and the res
   t.equal(code, 1)
   t.match(out, /^wrong {2}environment: CORS_ORIGINS entry 1 /m)
   t.match(out, /^note {3}policy file: was not checked\n +→ fix the environment first/m)
-  t.match(out, /^ok {5}audit/m)
+  t.match(out, /^note {3}upstream: was not checked/m)
 })
 
 t.test('an unknown option prints the usage and exits with 2', async (t) => {

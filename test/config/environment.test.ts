@@ -393,8 +393,9 @@ t.test('field F23: what is no proxy prevents the start, by the name of the varia
     }
   }
   t.same(readConfig(LEAST).proxies, { https: null, http: null, exempt: [] })
+  const env = { HTTPS_PROXY: 'http://u:p@a.test:1', http_proxy: 'https://b.test', NO_PROXY: 'A.test b' }
   t.match(
-    readConfig({ ...LEAST, HTTPS_PROXY: 'http://u:p@a.test:1', http_proxy: 'https://b.test', NO_PROXY: 'A.test b' }).proxies,
+    readConfig({ ...LEAST, ...env }).proxies,
     { https: new URL('http://u:p@a.test:1'), http: new URL('https://b.test'), exempt: ['a.test', 'b'] }
   )
 })
