@@ -8,7 +8,7 @@ import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { NO_PROXIES, type Proxies, readProxies } from '../../src/config/proxies.ts'
-import { createTunnelAgent, openTunnel, routeOf } from '../../src/outbound/proxy.ts'
+import { createTunnelAgent, openPool, openTunnel, routeOf } from '../../src/outbound/proxy.ts'
 import { addressFault, createSender, OutboundError } from '../../src/outbound/request.ts'
 import { codeOf } from '../../src/upstream/attempt.ts'
 import { CALLERS, CANARIES, POLICY, startApp } from '../support/app.ts'
@@ -59,7 +59,7 @@ t.test('field F23: NO_PROXY names hosts with all below them, addresses, ranges, 
     ['10.0.0.0/8,fd00::/8', ['https://10.1.2.3', 'https://[fd00::7]'], ['https://11.0.0.1', 'https://10.test']],
     ['192.0.2.7,[2001:db8::7]:443', ['https://192.0.2.7', 'https://[2001:db8::7]'], ['https://[2001:db8::7]:8443']],
     ['2001:db8::8', ['https://[2001:db8::8]'], ['https://[2001:db8::9]']],
-    ['.,*.,:443,10.0.0.0/99,[', [], ['https://api.test', 'https://10.0.0.1']]
+    ['.,*.,:443,10.0.0.0/99,[,[::1', [], ['https://api.test', 'https://10.0.0.1']]
   ]
   for (const [noProxy, exempt, others] of rows) {
     const env = { HTTPS_PROXY: 'http://p:1', HTTP_PROXY: 'http://p:1', NO_PROXY: noProxy }
@@ -145,6 +145,14 @@ t.test('field F23: a proxy that hangs is given up', async (t) => {
   t.ok(performance.now() - startedAt < 4000)
 })
 
+t.test('field F23: a proxy that resets the connection has sent nothing on', async (t) => {
+  const server = createTcpServer((socket) => socket.on('data', () => socket.resetAndDestroy())).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  await t.rejects(openTunnel(new URL(`http://127.0.0.1:${port}`), 'api.test:443'), { code: 'PROXY_CLOSED' })
+})
+
 t.test('field F23: https goes by CONNECT, with the login of the URL, and the proxy reads nothing of it', async (t) => {
   const { proxy, asked } = await startTarget(t, { login: LOGIN })
   const send = createSender(proxiesOf({ HTTPS_PROXY: proxy.url }))
@@ -174,6 +182,12 @@ t.test('field F23: a proxy that is reached by https must prove who it is', async
     const { proxy } = await startTarget(t, { certificate, login: LOGIN })
     await t.rejects(openTunnel(new URL(proxy.url), 'api.test:443'), { code })
     t.same(proxy.credentials, [], 'it never sees the login')
+    await t.rejects(openTunnel(new URL(proxy.url.replace('localhost', '127.0.0.1')), 'api.test:443'), {
+      code: /^(PROXY_TLS|UNABLE_TO_VERIFY_LEAF_SIGNATURE)$/
+    })
+  }
+  for (const scheme of ['http', 'https']) {
+    await t.rejects(openTunnel(new URL(`${scheme}://127.0.0.254`), 'api.test:443'), 'the usual port')
   }
 })
 
@@ -191,6 +205,10 @@ t.test('field F23: plain http is handed to the proxy as a whole URL', async (t) 
   t.same(JSON.parse(String(body)), { url: '/jwks?a=b', host: 'keys.test' })
   t.same(proxy.asked, ['GET http://keys.test/jwks?a=b'])
   t.same(proxy.credentials, [KNOWN])
+  const pool = openPool('http://keys.test', new URL(proxy.url), { connections: 1 })
+  await (await pool.request({ method: 'GET', path: '/one' })).body.dump()
+  t.equal(proxy.asked.at(-1), 'GET http://keys.test/one')
+  await pool.close()
 })
 
 t.test('field F23: a WebSocket goes by CONNECT too', async (t) => {
