@@ -8,9 +8,12 @@ import { type Clock, systemClock } from './clock.ts'
 import { type Config, ConfigError, policyEnvironment, readConfig } from './config/environment.ts'
 import { isShared } from './config/origins.ts'
 import type { Environment } from './config/secrets.ts'
+import { listenAt } from './http/listen.ts'
 import type { LimitStore } from './limits/limits.ts'
 import { openLimits } from './limits/open.ts'
 import { buildOps } from './ops.ts'
+import { routeOf } from './outbound/proxy.ts'
+import { createSender } from './outbound/request.ts'
 import { createAudit } from './records/audit.ts'
 import { type Lines, openLines } from './records/lines.ts'
 import { createLogger, type Log } from './records/log.ts'
@@ -58,13 +61,16 @@ export async function openService (environment: Environment, replaced: Replaceme
   const metrics = createMetrics()
   const audit = metrics.audited(createAudit(lines.audit))
 
+  const send = createSender(config.proxies)
+  const proxy = routeOf(config.proxies, config.upstream.baseUrl)
   const rulebook = openRulebook(config.policyFile, {
     ...policyEnvironment(environment, config.policyFile),
     log,
-    keySets: createKeySets({ log })
+    keySets: createKeySets({ log, send }),
+    send
   })
   const key = openKey(config.upstream, log)
-  const client = createClient(config.upstream, key, log, replaced.watchUpstream ?? metrics)
+  const client = createClient(config.upstream, key, log, replaced.watchUpstream ?? metrics, proxy)
   const limits = await openLimits(config, log)
   const store = replaced.limits ?? limits.store
   if (config.safetyIdentifierSecret === null) {
@@ -114,11 +120,14 @@ export async function openService (environment: Environment, replaced: Replaceme
         log.info({ issuer }, 'waiting for the keys of an issuer')
       }
       if (!limits.isReady()) log.info({}, 'waiting for Redis')
-      log.info({ upstream: config.upstream.baseUrl.origin }, 'waiting for a connection to upstream')
+      log.info({ upstream: config.upstream.baseUrl.origin, proxy: proxy?.host }, 'waiting for a connection to upstream')
       const [url, opsUrl] = await Promise.all([
-        app.listen(config.listen), ops?.listen(config.ops ?? {}), rulebook.start(), replaced.isCold
-          ? null
-          : client.warm()
+        listenAt(app, config.listen, { host: 'HOST', port: 'PORT' }),
+        ops === null || config.ops === null
+          ? undefined
+          : listenAt(ops, config.ops, { host: 'OPS_HOST', port: 'OPS_PORT' }),
+        rulebook.start(),
+        replaced.isCold ? null : client.warm()
       ])
       log.info({ url, ops_url: opsUrl }, 'listening')
       return { url, opsUrl }

@@ -118,7 +118,7 @@ t.test('only the upstream client has the key and sends requests to upstream', as
   )
   t.same(
     withMatch(/from 'undici'/, isProduction),
-    ['src/outbound/request.ts', 'src/upstream/attempt.ts', 'src/upstream/client.ts']
+    ['src/outbound/proxy.ts', 'src/outbound/request.ts', 'src/upstream/attempt.ts']
   )
   t.same(withMatch(/(?<![\w.])fetch\s*\(|node:https?'.*\b(request|get)\b/, isProduction), [])
 })

@@ -62,7 +62,7 @@ const DRIVES: Record<ErrorCode, Drive> = {
   invalid_credentials: {
     act: (app) => app.mint('client_secrets', CANARY_BODY, { authorization: 'Bearer canary.canary.canary' })
   },
-  origin_not_allowed: { act: (app) => app.mint('client_secrets', CANARY_BODY, { origin: 'https://canary.test' }) },
+  origin_not_allowed: { act: (app) => app.mint('client_secrets', CANARY_BODY, { origin: 'https://evil.test' }) },
   no_policy: {
     act: async (app) =>
       app.mint('client_secrets', CANARY_BODY, { authorization: `Bearer ${await app.token({ plan: 'canary' })}` })
@@ -129,8 +129,10 @@ const DRIVES: Record<ErrorCode, Drive> = {
 
 for (const [code, { options, act }] of Object.entries(DRIVES)) {
   t.test(`F1: ${code} discloses no secret, at log level trace`, async (t) => {
+    // Field F23: not asked, since all is loopback here; its password is in the configuration all along.
+    const proxy = { HTTPS_PROXY: 'http://user:canary-proxy-password@proxy.test:3128' }
     const app = await startApp(
-      t, { policy: POLICY, ...options, env: { OPENAI_MINT_API: 'client_secrets', ...options?.env } }
+      t, { policy: POLICY, ...options, env: { OPENAI_MINT_API: 'client_secrets', ...proxy, ...options?.env } }
     )
     const answer = await act(app)
     t.match(answer.body.error, { code })

@@ -3,6 +3,7 @@
 
 import { systemClock } from '../clock.ts'
 import type { Origins } from '../config/origins.ts'
+import { sendRequest } from '../outbound/request.ts'
 import type { Fault, Report } from '../schema/report.ts'
 import { type Authenticate, GUEST_ISSUER, refused } from './caller.ts'
 import type { CompileContext, CompileDeps } from './compile.ts'
@@ -37,6 +38,7 @@ export function compileCallers (
   const warnings: Fault[] = []
   const context: CompileContext = {
     clock: systemClock,
+    send: sendRequest,
     ...deps,
     report: {
       problem: (path, problem) => problems.push({ path, problem }),

@@ -3,6 +3,7 @@
 import type { Clock } from '../clock.ts'
 import type { Origins } from '../config/origins.ts'
 import type { SecretSource } from '../config/secrets.ts'
+import type { SendRequest } from '../outbound/request.ts'
 import type { PlainLog } from '../records/log.ts'
 import type { Report } from '../schema/report.ts'
 import type { KeySets } from './jwks.ts'
@@ -14,6 +15,8 @@ export type CompileDeps = Readonly<{
   /** Shared across reloads of the policy file, so fetched keys are kept. */
   keySets: KeySets
   clock?: Clock
+  /** By the proxies of the environment; without it directly. */
+  send?: SendRequest
 }>
 
 /** `report` takes problems by their path in the file. */

@@ -1,9 +1,7 @@
 // Forward auth: the app's own endpoint names the user of a cookie or header.
 
 import type { JsonObject } from '../json.ts'
-import {
-  addressFault, OutboundError, type OutboundResponse, readJson, readObject, sendRequest
-} from '../outbound/request.ts'
+import { addressFault, OutboundError, type OutboundResponse, readJson, readObject } from '../outbound/request.ts'
 import { type Caller, createCaller, isHeaderSubject, refused, subjectFrom } from './caller.ts'
 import { createChecker } from './checker.ts'
 import { claimReader } from './claims.ts'
@@ -50,9 +48,11 @@ export function compileForward (entry: ForwardEntry, at: string, context: Compil
   reviewSubject(entry, names, at, context)
 
   const check = createChecker(issuer, context)
+  // A proxy would read the credential.
+  const isDirect = url.startsWith('http:')
 
   async function verify (headers: Record<string, string>, signal: AbortSignal): Promise<Caller> {
-    const response = await sendRequest(url, { headers, signal, maxBytes: MAX_BYTES })
+    const response = await context.send(url, { headers, signal, maxBytes: MAX_BYTES, isDirect })
     const { status } = response
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) throw refused('app_refused')
     return identify(response)

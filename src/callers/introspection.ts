@@ -4,7 +4,7 @@ import {
   allowInsecureRequests, ClientSecretBasic, customFetch, type CustomFetchOptions, introspectionRequest
 } from 'oauth4webapi'
 import type { JsonObject } from '../json.ts'
-import { addressFault, OutboundError, readObject, sendRequest } from '../outbound/request.ts'
+import { addressFault, OutboundError, readObject, type SendRequest } from '../outbound/request.ts'
 import { type Caller, createCaller, refused, subjectFrom } from './caller.ts'
 import { createChecker } from './checker.ts'
 import { type CompileContext, readSecret } from './compile.ts'
@@ -23,12 +23,13 @@ export function compileIntrospection (entry: IntrospectionEntry, at: string, con
   reviewIssuer(issuer, at, context)
   const secret = readSecret(entry, 'client_secret', at, context)
   const check = createChecker(issuer, context)
+  const fetchBounded = boundedFetch(context.send)
 
   async function introspect (token: string, signal: AbortSignal): Promise<Caller> {
     const response = await introspectionRequest(
       { issuer, introspection_endpoint: url }, { client_id: clientId }, ClientSecretBasic(secret), token,
       // Compiling the entry has checked already whether http is allowed.
-      { signal, [customFetch]: boundedFetch, [allowInsecureRequests]: true })
+      { signal, [customFetch]: fetchBounded, [allowInsecureRequests]: true })
     const claims = readObject(await response.bytes())
     if (claims === undefined) throw new OutboundError('not_a_json_object')
     return verifyClaims(claims)
@@ -57,12 +58,14 @@ export function compileIntrospection (entry: IntrospectionEntry, at: string, con
   return { issuer, verify: (token) => check(token, (signal) => introspect(token, signal)) }
 }
 
-async function boundedFetch (
-  url: string, { method, headers, body, signal }: CustomFetchOptions<'POST', URLSearchParams>
-): Promise<Response> {
-  const response = await sendRequest(
-    url, { method, headers, body: String(body), signal: signal as AbortSignal, maxBytes: MAX_BYTES }
-  )
-  if (response.status !== 200) throw new OutboundError('not_200')
-  return new Response(response.body)
+type Fetch = (url: string, options: CustomFetchOptions<'POST', URLSearchParams>) => Promise<Response>
+
+function boundedFetch (send: SendRequest): Fetch {
+  return async (url, { method, headers, body, signal }) => {
+    const response = await send(
+      url, { method, headers, body: String(body), signal: signal as AbortSignal, maxBytes: MAX_BYTES }
+    )
+    if (response.status !== 200) throw new OutboundError('not_200')
+    return new Response(response.body)
+  }
 }

@@ -6,7 +6,7 @@ import { KeyObject } from 'node:crypto'
 import { createLocalJWKSet, type CryptoKey, errors, type JSONWebKeySet } from 'jose'
 import { type Clock, systemClock } from '../clock.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
-import { addressFault, OutboundError, readObject, sendRequest } from '../outbound/request.ts'
+import { addressFault, OutboundError, readObject, type SendRequest, sendRequest } from '../outbound/request.ts'
 import type { PlainLog } from '../records/log.ts'
 import { unavailable } from './caller.ts'
 import { algorithmNamed, ALGORITHMS } from './schema.ts'
@@ -49,18 +49,21 @@ export type KeySet = Readonly<{
 /** All key sets of the process: a reloaded policy file reuses the keys fetched before. */
 export type KeySets = (source: KeySource) => KeySet
 
-export function createKeySets ({ log, clock = systemClock }: { log: PlainLog, clock?: Clock }): KeySets {
+export type KeySetsDeps = Readonly<{ log: PlainLog, clock?: Clock, send?: SendRequest }>
+
+export function createKeySets ({ log, clock = systemClock, send = sendRequest }: KeySetsDeps): KeySets {
   const sets = new Map<string, KeySet>()
   return (source) => {
     const id = JSON.stringify([source.issuer, source.jwks, source.insecureHttp])
-    const set = sets.get(id) ?? createKeySet(source, log, clock)
+    const set = sets.get(id) ?? createKeySet(source, { log, clock, send })
     sets.set(id, set)
     return set
   }
 }
 
-function createKeySet (source: KeySource, log: PlainLog, { monotonicMs: now, after }: Clock): KeySet {
+function createKeySet (source: KeySource, { log, clock, send }: Required<KeySetsDeps>): KeySet {
   const { issuer } = source
+  const { monotonicMs: now, after } = clock
   let keys: Keys | undefined
   let fetchedAt = -Infinity
   let unknownKeyFetchAt = -Infinity
@@ -81,7 +84,7 @@ function createKeySet (source: KeySource, log: PlainLog, { monotonicMs: now, aft
   async function fetchOnce (): Promise<void> {
     let nextMs = REFRESH_MS
     try {
-      keys = await fetchKeys(source)
+      keys = await fetchKeys(source, send)
       fetchedAt = now()
       if (failures > 0) log.info({ issuer, failures }, 'keys fetched again')
       failures = 0
@@ -168,9 +171,10 @@ async function isUsable (keys: Keys): Promise<boolean> {
   return false
 }
 
-async function fetchKeys (source: KeySource): Promise<Keys> {
+async function fetchKeys (source: KeySource, send: SendRequest): Promise<Keys> {
   const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS)
-  const set = await fetchObject(source.jwks ?? await discover(source, signal), signal)
+  const fetchObject = objectFetcher(send, signal)
+  const set = await fetchObject(source.jwks ?? await discover(source, fetchObject))
   const { keys } = set
   if (!Array.isArray(keys)) throw new OutboundError('not_a_key_set')
   if (keys.length > MAX_KEYS) throw new OutboundError('too_many_keys')
@@ -195,8 +199,8 @@ function isSecret (key: unknown): boolean {
 }
 
 /** OpenID Connect Discovery 1.0, section 4. */
-async function discover ({ issuer, insecureHttp }: KeySource, signal: AbortSignal): Promise<string> {
-  const document = await fetchObject(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, signal)
+async function discover ({ issuer, insecureHttp }: KeySource, fetchObject: FetchObject): Promise<string> {
+  const document = await fetchObject(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`)
   if (document.issuer !== issuer) throw new OutboundError('discovery_names_another_issuer')
   const { jwks_uri: uri } = document
   if (typeof uri !== 'string' || addressFault(uri, insecureHttp) !== undefined) {
@@ -205,10 +209,14 @@ async function discover ({ issuer, insecureHttp }: KeySource, signal: AbortSigna
   return uri
 }
 
-async function fetchObject (url: string, signal: AbortSignal): Promise<JsonObject> {
-  const { status, body } = await sendRequest(url, { signal, maxBytes: MAX_BYTES, closes: true })
-  if (status !== 200) throw new OutboundError('not_200')
-  const object = readObject(body)
-  if (object === undefined) throw new OutboundError('not_a_json_object')
-  return object
+type FetchObject = (url: string) => Promise<JsonObject>
+
+function objectFetcher (send: SendRequest, signal: AbortSignal): FetchObject {
+  return async (url) => {
+    const { status, body } = await send(url, { signal, maxBytes: MAX_BYTES, closes: true })
+    if (status !== 200) throw new OutboundError('not_200')
+    const object = readObject(body)
+    if (object === undefined) throw new OutboundError('not_a_json_object')
+    return object
+  }
 }

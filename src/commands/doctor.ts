@@ -1,12 +1,17 @@
 // npm run doctor: checks everything that the service depends on, and advises what to fix. Mints nothing without --mint.
 // Exits with 1 if anything is wrong.
 
+import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { createKeySets } from '../callers/jwks.ts'
 import type { CallerEntry } from '../callers/schema.ts'
 import {
   type Config, ConfigError, policyEnvironment, policyFileOf, processEnv, readConfig
 } from '../config/environment.ts'
+import { NO_PROXIES } from '../config/proxies.ts'
+import { type SecretSource, secretSource } from '../config/secrets.ts'
+import { routeOf } from '../outbound/proxy.ts'
+import { createSender } from '../outbound/request.ts'
 import type { Policies } from '../policy/policy.ts'
 import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
@@ -16,6 +21,7 @@ import { run, silentLog } from './command.ts'
 import { compareClocks } from './doctor/clock.ts'
 import { type Finding, note, ok, wrong } from './doctor/finding.ts'
 import { checkCaller } from './doctor/identity.ts'
+import { describeRoutes } from './doctor/proxy.ts'
 import { checkAudit, checkRedis } from './doctor/surroundings.ts'
 import { checkUpstream, tryMint } from './doctor/upstream.ts'
 import { startProgress } from './progress.ts'
@@ -47,9 +53,11 @@ await run(async () => {
         : await tryMint(config, client, policies))
     })
   }
+  if (config !== null) describeRoutes(config, callers.map(([, entry]) => entry)).forEach(report)
+  const send = createSender(config?.proxies ?? NO_PROXIES)
   for (const [i, entry] of callers) {
     progress.show(`checking callers.${i}`)
-    const finding = await checkCaller(entry, i, { secrets, clocks })
+    const finding = await checkCaller(entry, i, { secrets, clocks, send })
     if (finding !== null) report(finding)
   }
   if (config !== null && config.redis !== null) {
@@ -85,14 +93,18 @@ function checkEnvironment (report: ReportFinding): Config | null {
 type PolicyFile = Readonly<{
   policies: Policies | null,
   callers: readonly (readonly [place: number, entry: CallerEntry])[],
-  secrets: ReturnType<typeof policyEnvironment>['secrets']
+  secrets: SecretSource
 }>
 
 /** Reports the problems of the file, and leaves caller entries with a problem out of `callers`. */
 function checkPolicyFile (report: ReportFinding): PolicyFile {
   const path = policyFileOf(processEnv)
-  const environment = policyEnvironment(processEnv, path)
-  const { secrets } = environment
+  const secrets = secretSource(processEnv, dirname(path))
+  const environment = environmentOf(path)
+  if (environment === null) {
+    report(note('policy file', 'was not checked', 'fix the environment first'))
+    return { policies: null, callers: [], secrets }
+  }
   try {
     const text = readPolicyFile(path)
     const { problems, warnings } = readRulebook(
@@ -116,9 +128,19 @@ function checkPolicyFile (report: ReportFinding): PolicyFile {
   }
 }
 
+/** Null if a variable that the policy file depends on has a problem, which checkEnvironment reports. */
+function environmentOf (path: string): ReturnType<typeof policyEnvironment> | null {
+  try {
+    return policyEnvironment(processEnv, path)
+  } catch {
+    return null
+  }
+}
+
 async function withClient (config: Config, use: (client: Client) => Promise<void>): Promise<void> {
   const key = openKey(config.upstream, silentLog)
-  const client = createClient(config.upstream, key, silentLog)
+  const proxy = routeOf(config.proxies, config.upstream.baseUrl)
+  const client = createClient(config.upstream, key, silentLog, undefined, proxy)
   await use(client)
   key.close()
   await client.close()

@@ -4,6 +4,8 @@ import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { isRange } from './addresses.ts'
 import { type Origins, readOrigins } from './origins.ts'
+import { type Proxies, readProxies } from './proxies.ts'
+import { readRedis, type RedisAddress } from './redis-url.ts'
 import { type Environment, readSecret, secretSource } from './secrets.ts'
 
 /** Everything else takes the environment as an argument. */
@@ -43,16 +45,15 @@ export type Config = Readonly<{
   /** Null keeps limits in memory. */
   redis: RedisAddress | null
   onRedisLoss: typeof REDIS_LOSSES[number]
+  /** The ones that requests to upstream and to identity providers go by. */
+  proxies: Proxies
   safetyIdentifierSecret: string | null
   auditFile: string | null
   drainMs: number
   logLevel: typeof LOG_LEVELS[number]
 }>
 
-/** `username` and `password` are empty if the URL has none. */
-export type RedisAddress = Readonly<{
-  host: string, port: number, tls: boolean, username: string, password: string, database: number
-}>
+export type { RedisAddress }
 
 /** The message has one line for each problem. */
 export class ConfigError extends Error {
@@ -128,8 +129,8 @@ export function readConfig (env: Environment): Config {
     },
     realtimePublicUrl: publicUrl.href.replace(/\/$/, ''),
     policyFile: policyFileOf(env),
-    listen: { host: text('HOST') ?? '0.0.0.0', port: integer('PORT', 8080, 0, 65_535) },
-    ops: opsPort === null ? null : { host: text('OPS_HOST') ?? '0.0.0.0', port: opsPort },
+    listen: { host: text('HOST') ?? '::', port: integer('PORT', 8080, 0, 65_535) },
+    ops: opsPort === null ? null : { host: text('OPS_HOST') ?? '::', port: opsPort },
     origins,
     requestHeaders: readRequestHeaders(text('CORS_HEADERS') ?? '', problem),
     trustProxy: readTrustProxy(text('TRUST_PROXY'), problem),
@@ -137,11 +138,14 @@ export function readConfig (env: Environment): Config {
     addressLimitPerMinute: integer('ADDRESS_LIMIT_PER_MINUTE', 60, 0, 1_000_000),
     redis: readRedis(env, problems),
     onRedisLoss: oneOf('ON_REDIS_LOSS', REDIS_LOSSES, 'deny'),
+    proxies: readProxies(env, problem, isMetadataHost),
     safetyIdentifierSecret,
     auditFile: text('AUDIT_FILE'),
     drainMs: integer('DRAIN_SECONDS', 5, 0, 20) * 1000,
     logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info')
   }
+  if (config.ops !== null && config.ops.port !== 0 && config.ops.port === config.listen.port &&
+    config.ops.host === config.listen.host) problem('OPS_PORT', 'must not be PORT: it is a listener of its own')
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze(config)
 }
@@ -160,31 +164,6 @@ function safetyIdentifierSecretOf (env: Environment, problems: string[]): string
     problems.push('SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer')
   }
   return secret
-}
-
-/** The URL is taken apart here, since the client library would read options from its query. */
-function readRedis (env: Environment, problems: string[]): RedisAddress | null {
-  const given = readSecret(env, 'REDIS_URL', problems)
-  if (given === null) return null
-  const url = URL.parse(given)
-  const [, tls, database = '0'] = /^redis(s?):\/\/[^/]+\/?(\d{1,5})?$/.exec(given) ?? []
-  try {
-    if (url === null || tls === undefined || url.hostname === '' || url.search !== '' || url.hash !== '') {
-      throw new Error('no such URL')
-    }
-    return {
-      host: url.hostname.replace(/^\[|\]$/g, ''),
-      port: Number(url.port || 6379),
-      tls: tls === 's',
-      username: decodeURIComponent(url.username),
-      password: decodeURIComponent(url.password),
-      database: Number(database)
-    }
-  } catch {
-    const name = env.REDIS_URL ? 'REDIS_URL' : 'REDIS_URL_FILE'
-    problems.push(`${name} must be redis[s]://[user:password@]host[:port][/database], without a query`)
-    return null
-  }
 }
 
 export function policyFileOf ({ EPHEMINT_CONFIG: path }: Environment): string {
@@ -226,7 +205,7 @@ function * urlFaults (url: URL, allowHttp: boolean): Generator<string> {
   if (url.username !== '' || url.password !== '') yield 'must not carry a user or a password'
   if (url.search !== '' || url.hash !== '') yield 'must not carry a query or a fragment'
   const host = url.hostname.replace(/^\[|\]$|\.$/g, '')
-  if (METADATA_HOSTS.has(host) || LINK_LOCAL.test(host)) yield 'is the address of a cloud metadata service'
+  if (isMetadataHost(host)) yield 'is the address of a cloud metadata service'
   if (url.protocol === 'https:' || (url.protocol === 'http:' && (isLoopback(host) || allowHttp))) return
   yield 'must be https; http is for loopback, or with OPENAI_ALLOW_HTTP=true'
 }
@@ -238,6 +217,12 @@ const METADATA_HOSTS = new Set([
 ])
 /** Also embedded in an IPv6 address. Nothing but metadata services uses this range. */
 const LINK_LOCAL = /^169\.254\.|:a9fe:[\da-f]+$/
+
+/** Of a cloud: what answers there are credentials of the machine. `host` is a URL's hostname. */
+export function isMetadataHost (host: string): boolean {
+  const name = host.replace(/^\[|\]$|\.$/g, '')
+  return METADATA_HOSTS.has(name) || LINK_LOCAL.test(name)
+}
 
 export function isLoopback (host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))

@@ -53,10 +53,9 @@ export function readOrigins (list: string, fault: (entry: number, problem: strin
 
 /** Whether people other than the operator can get a host that the pattern matches. */
 export function isShared (pattern: string): boolean {
-  const [, , , rest = ''] = PATTERN.exec(pattern) ?? []
-  const host = rest.slice(1)
+  const host = pattern.replace(/^[^.]*\.|:\d+$/g, '')
   return REGISTRY.test(host) ||
-    SHARED_HOSTS.some((shared) => host === shared || (shared.startsWith('.') && rest.endsWith(shared)))
+    SHARED_HOSTS.some((shared) => host === shared || (shared.startsWith('.') && host.endsWith(shared)))
 }
 
 function originFault (entry: string): string | null {

@@ -20,7 +20,7 @@ const inFlight = new Map<string, Promise<LookupResult>>()
  * Concurrent lookups of one name share a thread. A lookup holds it until the name server responds, and few threads do
  * lookups: with one for each connection, a name server that hangs would block those of all other names.
  */
-const lookup: LookupFunction = (name, options, done) => {
+export const lookup: LookupFunction = (name, options, done) => {
   const key = JSON.stringify([name, options])
   let result = inFlight.get(key)
   if (result === undefined) {

@@ -1,9 +1,11 @@
 // Requests to servers that authenticate users: no redirects, one deadline for everything, and a cap on the body.
 
-import { Agent, type Dispatcher, request } from 'undici'
-import { isLoopback } from '../config/environment.ts'
+import { type Dispatcher, request } from 'undici'
+import { isLoopback, isMetadataHost } from '../config/environment.ts'
+import { NO_PROXIES, type Proxies } from '../config/proxies.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
-import { CONNECT_OPTIONS, rejectOnAbort } from './connect.ts'
+import { rejectOnAbort } from './connect.ts'
+import { openAgents, routeOf } from './proxy.ts'
 
 export class OutboundError extends Error {
   /** Safe to log. */
@@ -36,12 +38,27 @@ type RequestOptions = Readonly<{
   maxBytes: number
   /** For requests so rare that a kept connection would be dead by the next one. */
   closes?: boolean
+  /** Past any proxy. */
+  isDirect?: boolean
 }>
 
-const dispatcher = new Agent(CONNECT_OPTIONS)
+export type SendRequest = (url: string, options: RequestOptions) => Promise<OutboundResponse>
 
-export async function sendRequest (
-  url: string, { method = 'GET', headers = {}, body, signal, maxBytes, closes = false }: RequestOptions
+/** Requests by the proxies that the environment names. */
+export function createSender (proxies: Proxies): SendRequest {
+  const agentFor = openAgents()
+  return (url, options) => {
+    const target = new URL(url)
+    return sendBy(agentFor(options.isDirect === true ? null : routeOf(proxies, target), target), url, options)
+  }
+}
+
+export const sendRequest = createSender(NO_PROXIES)
+
+async function sendBy (
+  dispatcher: Dispatcher,
+  url: string,
+  { method = 'GET', headers = {}, body, signal, maxBytes, closes = false }: RequestOptions
 ): Promise<OutboundResponse> {
   try {
     const sent = request(url, {
@@ -104,6 +121,7 @@ export function addressFault (address: string, insecureHttp = false): string | u
   if (url.username !== '' || url.password !== '' || url.hash !== '') {
     return 'must not carry a user, a password or a fragment'
   }
+  if (isMetadataHost(url.hostname)) return 'is the address of a cloud metadata service'
   if (url.protocol === 'https:') return undefined
   if (url.protocol !== 'http:') return 'must be https'
   return insecureHttp || isLoopback(url.hostname.replace(/^\[|\]$/g, ''))

@@ -6,6 +6,7 @@ import { escapeControls } from '../json.ts'
 import type { Kind } from '../realtime/session.ts'
 import { createFlood } from './flood.ts'
 import type { Lines } from './lines.ts'
+import { type Level, severityOf } from './severity.ts'
 
 /** What a route hands out. */
 export type Family = 'mint'
@@ -64,7 +65,9 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
 
   function line (event: AuditEvent, facts: object): string {
     const rest = escapeControls(JSON.stringify(facts)).slice(1)
-    return `{"audit":1,"time":"${new Date(now()).toISOString()}","event":"${event}",${rest}\n`
+    const { level, severity } = severityOf(levelOf(event))
+    return `{"audit":1,"time":"${new Date(now()).toISOString()}",` +
+      `"level":"${level}","severity":"${severity}","event":"${event}",${rest}\n`
   }
 
   return {
@@ -82,4 +85,9 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
     },
     close: flood.close
   }
+}
+
+/** A warning where a secret may exist that no client has. */
+function levelOf (event: AuditEvent): Level {
+  return event.endsWith('.undelivered') || event.endsWith('.unknown') ? 'warn' : 'info'
 }

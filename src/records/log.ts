@@ -3,6 +3,7 @@
 import { type Logger, pino } from 'pino'
 import { escapeControls } from '../json.ts'
 import type { Lines } from './lines.ts'
+import { type Level, severityOf } from './severity.ts'
 
 export type Log = Logger
 
@@ -14,6 +15,7 @@ export function createLogger (level: string, lines: Lines): Log {
     level,
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (level) => severityOf(level as Level) },
     // Instead of Fastify's own, which would log headers, addresses and messages.
     serializers: { req: () => undefined, res: () => undefined, err: describeError, error: describeError }
   }, { write: (line) => lines.write(escapeControls(line)) })

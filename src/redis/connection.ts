@@ -43,7 +43,7 @@ export type ConnectionDeps<Name extends string> = Readonly<{
 }>
 
 export function connectRedis<Name extends string> (
-  { host, port, tls, username, password, database }: RedisAddress,
+  { host, port, tls, ca, username, password, database }: RedisAddress,
   { scripts: sources, log, consequence, check }: ConnectionDeps<Name>
 ): Connection<Name> {
   let state: 'new' | 'up' | 'lost' | 'closed' = 'new'
@@ -59,7 +59,7 @@ export function connectRedis<Name extends string> (
     username,
     password,
     db: database,
-    ...(tls ? { tls: { servername: isIP(host) === 0 ? host : '' } } : {}),
+    ...(tls ? { tls: { servername: isIP(host) === 0 ? host : '', ...(ca === undefined ? {} : { ca }) } } : {}),
     // Version 3 of the protocol brings nothing here, and some proxies do not know it.
     protocol: 2,
     disableClientInfo: true,

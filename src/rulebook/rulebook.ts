@@ -7,6 +7,7 @@ import { type Config, ConfigError } from '../config/environment.ts'
 import type { Origins } from '../config/origins.ts'
 import type { SecretSource } from '../config/secrets.ts'
 import { watchText } from '../config/watch.ts'
+import { type SendRequest, sendRequest } from '../outbound/request.ts'
 import type { Policies } from '../policy/policy.ts'
 import type { Log } from '../records/log.ts'
 import type { Fault } from '../schema/report.ts'
@@ -23,6 +24,8 @@ export type RulebookSources = Readonly<{
   log: Pick<Log, 'info' | 'warn' | 'error'>
   /** Shared across reloads, so fetched keys are kept. */
   keySets: KeySets
+  /** For other identity providers; without it directly. */
+  send?: SendRequest
 }>
 
 /** `rulebook` is null if there are problems. */
@@ -31,11 +34,12 @@ export type RulebookReading = Readonly<{
 }>
 
 export function readRulebook (
-  text: string, { secrets, mintApi, hasSafetyIdentifierSecret, origins, log, keySets }: RulebookSources
+  text: string,
+  { secrets, mintApi, hasSafetyIdentifierSecret, origins, log, keySets, send = sendRequest }: RulebookSources
 ): RulebookReading {
   const reading = readPolicies(text, { secrets, legacyOnly: mintApi === 'sessions', hasSafetyIdentifierSecret })
   if (reading.callers === null) return { ...reading, rulebook: null }
-  const compiled = compileCallers(reading.callers, { secrets, log, keySets, allowedOrigins: origins })
+  const compiled = compileCallers(reading.callers, { secrets, log, keySets, send, allowedOrigins: origins })
   const problems = [...reading.problems, ...compiled.problems]
   return {
     rulebook: problems.length > 0 || reading.policies === null

@@ -2,8 +2,8 @@
 
 import { isObject, type Json, type JsonObject } from '../json.ts'
 
-const LEVELS: Readonly<Record<number, string>> = { 30: 'info', 40: 'warning', 50: 'error', 60: 'fatal' }
-const HIDDEN_FIELDS = ['level', 'time', 'msg', 'v']
+const LEVELS: Readonly<Record<string, string>> = { info: 'info', warn: 'warning', error: 'error', fatal: 'fatal' }
+const HIDDEN_FIELDS = ['level', 'severity', 'time', 'msg', 'v']
 /** Lines that the sandbox prints itself, and refusals, whose audit line says more. */
 const REDUNDANT = /^(Server listening|listening|draining|refused)/
 
@@ -12,7 +12,7 @@ export function readable (line: string): string | null {
   const entry = parse(line)
   if (entry === null) return line
   if (entry.audit === 1) return decision(entry)
-  const level = LEVELS[entry.level as number]
+  const level = LEVELS[String(entry.level)]
   if (level === undefined || (level === 'info' && REDUNDANT.test(String(entry.msg)))) return null
   const facts = Object.entries(entry).filter(([key, value]) => !HIDDEN_FIELDS.includes(key) && value !== null)
   return [`${level}:`, entry.msg, ...facts.map(([key, value]) => `${key}=${plain(value)}`)].join(' ')

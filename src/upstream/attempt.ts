@@ -1,6 +1,6 @@
 // One request to upstream and its whole answer, or why there is none.
 
-import type { Dispatcher, Pool } from 'undici'
+import type { Dispatcher } from 'undici'
 import { ApiError } from '../errors.ts'
 import type { Json } from '../json.ts'
 import { createBatch } from '../turn-batch.ts'
@@ -42,7 +42,7 @@ type Post = Readonly<{
  * stream for it costs more than reading it.
  */
 export function attempt (
-  pool: Pool, { onHead, ...post }: Post, { isOver, waiting }: Deadline
+  pool: Pick<Dispatcher, 'dispatch'>, { onHead, ...post }: Post, { isOver, waiting }: Deadline
 ): Promise<Answer | ApiError> {
   return new Promise((resolve) => {
     let sending: Dispatcher.DispatchController | undefined
@@ -114,7 +114,7 @@ function answerCut ({ status, headers }: { status: number, headers: AnswerHeader
 function failure (cause: Error): ApiError {
   const code = codeOf(cause)
   if (code === 'UND_ERR_CONNECT_TIMEOUT') return new ApiError('upstream_timeout', { reason: 'connect_timeout', cause })
-  if (UNREACHABLE.has(code)) {
+  if (UNREACHABLE.has(code) || code.startsWith('PROXY_')) {
     return new ApiError('upstream_unavailable', { reason: code.toLowerCase(), retryAfterSeconds: 1, cause })
   }
   // A 100 or 101 that nobody asked for is a bad answer and no reset, though it comes as the same error.

@@ -1,11 +1,11 @@
 // Requests made with the key. Fixed origin, no redirect, total deadline, capped answer, at most one retry.
 
 import { setTimeout as wait } from 'node:timers/promises'
-import { Pool } from 'undici'
 import type { Config } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
 import { isObject, type JsonObject } from '../json.ts'
-import { CONNECT_OPTIONS, CONNECT_TIMEOUT_MS } from '../outbound/connect.ts'
+import { CONNECT_TIMEOUT_MS } from '../outbound/connect.ts'
+import { openPool as openPoolBy } from '../outbound/proxy.ts'
 import type { Log } from '../records/log.ts'
 import { type Answer, attempt, type Head } from './attempt.ts'
 import { createUpstreamBreaker } from './breaker.ts'
@@ -67,11 +67,10 @@ export type Watch = Readonly<{ attempted: (outcome: string) => void, retried: ()
 const UNWATCHED: Watch = { attempted: () => {}, retried: () => {} }
 
 export function createClient (
-  config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn'>, watch = UNWATCHED
+  config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn'>, watch = UNWATCHED, proxy: URL | null = null
 ): Client {
-  const openPool = (connections: number) => new Pool(config.baseUrl.origin, {
+  const openPool = (connections: number) => openPoolBy(config.baseUrl.origin, proxy, {
     connections,
-    ...CONNECT_OPTIONS,
     // The deadline is a timer of our own: these are renewed by each byte that drips in.
     headersTimeout: 0,
     bodyTimeout: 0,
@@ -81,7 +80,7 @@ export function createClient (
     pipelining: 1
   })
   const pool = openPool(config.concurrency)
-  let directPool: Pool | undefined
+  let directPool: ReturnType<typeof openPool> | undefined
   const basePath = config.baseUrl.pathname.replace(/\/$/, '')
   const fixedHeaders = {
     ...(config.organization === null ? {} : { 'openai-organization': config.organization }),

@@ -46,3 +46,14 @@ t.test('guests behind an untrusted proxy count as one, with a single warning', a
   t.match(log.lines, [{ level: 'warn', message: /TRUST_PROXY/ }])
   t.equal(log.lines.length, 1)
 })
+
+t.test('field F21: a guest is its address, not its port', async (t) => {
+  const { ask } = await serve(t, [{ guest: {} }], { trustProxy: true })
+  for (const garbage of ['unknown:80', '198.51.100.7:', '[198.51.100.7:80', ':80', '[]:80']) {
+    assertRefused(t, await ask([['x-forwarded-for', garbage]]), 'address_unknown')
+  }
+  for (const [address, subject] of [
+    ['198.51.100.7:51234', '198.51.100.7'], ['198.51.100.7', '198.51.100.7'],
+    ['[2001:db8:1:2::7]:51234', '2001:db8:1:2::'], ['[2001:db8:1:2::8]', '2001:db8:1:2::']
+  ] as const) assertPassed(t, await ask([['x-forwarded-for', address]]), { subject }, address)
+})

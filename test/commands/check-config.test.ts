@@ -19,6 +19,15 @@ t.test('without a file, or with two, the usage is printed', async (t) => {
   }
 })
 
+t.test('field F19: CORS_ORIGINS is checked, and a * in it with cookies', async (t) => {
+  const dir = t.testdir({ 'policy.yaml': GOOD.replace('audience: voice', 'audience: voice, cookie: session') })
+  const check = (origins: string) =>
+    callCommand('check-config', [`${dir}/policy.yaml`], { MCP_KEY: 'x', CORS_ORIGINS: origins })
+  t.match(await check('null'), { code: 1, err: /^CORS_ORIGINS entry 1 is not an exact origin/ })
+  t.match(await check('https://app-*.example.com'), { code: 1, out: /^problem {2}callers accept cookies, so CORS_OR/m })
+  t.match(await check('https://app.example.com'), { code: 0 })
+})
+
 t.test('fault 42: a file that cannot be read is an error', async (t) => {
   const { code, err } = await callCommand('check-config', ['/nowhere/policy.yaml'])
   t.equal(code, 1)

@@ -2,6 +2,7 @@
 
 import t, { type Test } from 'tap'
 import { callCommand, runCommand } from '../support/command.ts'
+import { startConnectProxy } from '../support/connect-proxy.ts'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { NO_REDIS, startRedis } from '../support/redis.ts'
 import { GA, startUpstream } from '../support/upstream.ts'
@@ -104,6 +105,40 @@ t.test('without a valid environment or policy file the remaining checks still ru
   t.match(out, /^wrong {2}policy file: \/nowhere\.yaml cannot be read/m)
   t.match(out, /^note {3}upstream: was not checked/m)
   t.match(out, /^note {3}clock/m)
+})
+
+t.test('field F23: it says which way requests go, and what a proxy refuses', async (t) => {
+  const proxy = await startConnectProxy(t, { leads: {}, login: 'user:canary-proxy' })
+  const policy = CALLERS.replace('gateway:', `introspection:
+      { issuer: as, url: 'https://as.test/i', client_id: mint, client_secret_env: TOKEN_SECRET }
+  - forward:
+      issuer: plain
+      url: http://plain.test/me
+      header: x-plain
+      pass: [x-plain]
+      subject: /id
+      insecure_http: true
+  - gateway:`)
+  const { code, out } = await doctor(t, {
+    policy: policy + POLICIES,
+    env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url, NO_PROXY: 'as.test' }
+  })
+  t.equal(code, 1)
+  t.match(out, new RegExp(`^ok {5}proxy: api\\.test by http://${proxy.host}, auth\\.test by http://${proxy.host}, ` +
+    '127\\.0\\.0\\.1:\\d+ directly, as\\.test directly, plain\\.test directly$', 'm'))
+  t.match(out, /^wrong {2}upstream: .*api\.test.*: the proxy .* opens no tunnel to it\n +→ let the proxy/m)
+  const stranger = await doctor(t, {
+    env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url.replace('user:', 'stranger:') }
+  })
+  t.match(stranger.out, /^wrong {2}upstream: .*the proxy .* wants a login\n +→ put user and password/m)
+})
+
+t.test('without a valid CORS_ORIGINS the policy file is not checked, and the rest is', async (t) => {
+  const { code, out } = await doctor(t, { env: { CORS_ORIGINS: 'null', OPENAI_API_KEY: '' } })
+  t.equal(code, 1)
+  t.match(out, /^wrong {2}environment: CORS_ORIGINS entry 1 /m)
+  t.match(out, /^note {3}policy file: was not checked\n +→ fix the environment first/m)
+  t.match(out, /^note {3}upstream: was not checked/m)
 })
 
 t.test('an unknown option prints the usage and exits with 2', async (t) => {

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { ConfigError, policyEnvironment, readConfig, readSafetyIdentifierSecret } from '../../src/config/environment.ts'
 import { isShared } from '../../src/config/origins.ts'
 import { type Environment, secretSource } from '../../src/config/secrets.ts'
+import { createAuthority } from '../support/certificate.ts'
 
 const LEAST = { OPENAI_API_KEY: 'sk-canary' }
 const folder = mkdtempSync(join(tmpdir(), 'ephemint-'))
@@ -251,8 +252,8 @@ t.test('fault 42: the defaults are those of docs/configuration.md', async (t) =>
   t.match(rest, {
     realtimePublicUrl: 'https://api.openai.com/v1',
     policyFile: resolve('./ephemint.yaml'),
-    listen: { host: '0.0.0.0', port: 8080 },
-    ops: { host: '0.0.0.0', port: 9090 },
+    listen: { host: '::', port: 8080 },
+    ops: { host: '::', port: 9090 },
     trustProxy: false,
     keepAliveMs: 75_000,
     addressLimitPerMinute: 60,
@@ -314,6 +315,88 @@ t.test('fault 42: the Redis URL is taken apart, with any password', async (t) =>
   t.same(
     readConfig({ ...LEAST, REDIS_URL_FILE: file('valkey', 'rediss://ephemint:p%40ss@[::1]:6380/2\n') }).redis,
     { host: '::1', port: 6380, tls: true, username: 'ephemint', password: 'p@ss', database: 2 }
+  )
+})
+
+t.test('field F27: a Redis URL that only other clients understand is refused with what to write instead', async (t) => {
+  for (const [url, advice] of [
+    ['unix:///run/canary.sock', /socket file cannot be used. Write redis:/],
+    ['redis+unix:///run/canary.sock', /socket file/],
+    ['redis-socket:///run/canary.sock', /socket file/],
+    ['/run/canary.sock', /socket file/],
+    ['rediss://canary.test/0?ssl_cert_reqs=none', /without a query.*REDIS_CA_FILE/],
+    ['redis://canary.test:6379?password=canary', /without a query/],
+    ['redis://canary-1.test:6379,canary-2.test:6379', /: write one host/],
+    ['rediss://u:canary@canary-1.test,canary-2.test:6379/0', /: write one host/],
+    ['redis+cluster://canary-1.test:6379,canary-2.test:6379', /cluster or sentinels are not followed. Write the one/],
+    ['rediss+cluster://canary.test:6379', /cluster or sentinels/],
+    ['redis+sentinel://canary.test:26379/mymaster/0', /cluster or sentinels/],
+    ['rediss+sentinel://u:canary@canary.test:26379/mymaster', /cluster or sentinels/],
+    ['redis-sentinel://canary.test:26379', /cluster or sentinels/],
+    ['valkey://canary.test', /: write redis:\/\/ for plain TCP, rediss:\/\/ for TLS$/],
+    ['tls://canary.test', /: write redis:/],
+    ['canary.test:6379', /: write redis:/],
+    ['redis://:can#ary@canary.test', /, with a password in percent-encoding$/]
+  ] as const) {
+    assertProblem(t, { REDIS_URL: url }, advice)
+    assertProblem(t, { REDIS_URL: url }, /^REDIS_URL must be redis\[s]:\/\//)
+    assertProblem(t, { REDIS_URL_FILE: file('redis-other', url) }, /^REDIS_URL_FILE must be redis\[s]:\/\//)
+  }
+})
+
+t.test('field F27: REDIS_CA_FILE is a certificate in PEM, for rediss:// only', async (t) => {
+  const { cert } = createAuthority()
+  const good = file('ca.pem', `# ours\n${cert}\n${cert}`)
+  const url = 'rediss://redis.test'
+  for (const [env, problem] of [
+    [{ REDIS_CA_FILE: join(folder, 'canary'), REDIS_URL: url }, /^REDIS_CA_FILE cannot be read$/],
+    [{ REDIS_CA_FILE: folder, REDIS_URL: url }, /^REDIS_CA_FILE cannot be read$/],
+    [{ REDIS_CA_FILE: file('none.pem', 'canary'), REDIS_URL: url }, /^REDIS_CA_FILE has no certificate in PEM$/],
+    [
+      { REDIS_CA_FILE: file('cut.pem', `${cert}${cert.replace(/\n.{20}/, '\n')}`), REDIS_URL: url },
+      /^REDIS_CA_FILE has a certificate that cannot be parsed$/
+    ],
+    [{ REDIS_CA_FILE: good, REDIS_URL: 'redis://redis.test' }, /^REDIS_CA_FILE needs a REDIS_URL .* rediss:\/\/$/],
+    [{ REDIS_CA_FILE: good }, /^REDIS_CA_FILE needs a REDIS_URL that begins with rediss:\/\/$/]
+  ] as const) assertProblem(t, env, problem)
+  t.match(
+    readConfig({ ...LEAST, REDIS_URL: url, REDIS_CA_FILE: good }).redis,
+    { tls: true, ca: `# ours\n${cert}\n${cert}` }
+  )
+  t.equal(readConfig({ ...LEAST, REDIS_URL: url, REDIS_CA_FILE: '' }).redis?.ca, undefined)
+})
+
+t.test('field F25: two listeners at one place prevent the start', async (t) => {
+  for (const env of [
+    { PORT: '9090' }, { OPS_PORT: '8080' }, { PORT: '7000', OPS_PORT: '7000', HOST: '127.0.0.1', OPS_HOST: '127.0.0.1' }
+  ]) assertProblem(t, env, /^OPS_PORT must not be PORT/)
+  for (const env of [
+    { PORT: '0', OPS_PORT: '0' }, { PORT: '9090', OPS_PORT: '' }, { PORT: '9090', HOST: '127.0.0.1', OPS_HOST: '::1' }
+  ]) t.same(problemsOf({ ...LEAST, ...env }), [])
+})
+
+t.test('field F23: what is no proxy prevents the start, by the name of the variable that was read', async (t) => {
+  for (const [value, problem] of [
+    ['canary:3128', /must be the URL of a proxy, such as/],
+    ['canary', /must be the URL/],
+    ['socks5://canary.test:1080', /must be the URL/],
+    ['http://canary.test/pac', /must be the URL/],
+    ['http://canary.test/?canary', /must be the URL/],
+    ['http://canary.test/#canary', /must be the URL/],
+    ['http://u:can%zzary@canary.test', /is not percent-encoded$/],
+    ['http://169.254.169.254:80', /cloud metadata/],
+    ['https://[::ffff:169.254.169.254]', /cloud metadata/]
+  ] as const) {
+    for (const name of ['HTTPS_PROXY', 'HTTP_PROXY', 'https_proxy', 'http_proxy']) {
+      assertProblem(t, { [name]: value }, problem)
+      t.match(problemsOf({ ...LEAST, [name]: value })[0], new RegExp(`^${name} `))
+    }
+  }
+  t.same(readConfig(LEAST).proxies, { https: null, http: null, exempt: [] })
+  const env = { HTTPS_PROXY: 'http://u:p@a.test:1', http_proxy: 'https://b.test', NO_PROXY: 'A.test b' }
+  t.match(
+    readConfig({ ...LEAST, ...env }).proxies,
+    { https: new URL('http://u:p@a.test:1'), http: new URL('https://b.test'), exempt: ['a.test', 'b'] }
   )
 })
 

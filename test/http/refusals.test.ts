@@ -129,10 +129,16 @@ t.test('the log has the code of a refusal, and nothing of the caller', async (t)
   const app = await startApp(t)
   const started = app.log.kept.length
   await app.mint('client_secrets', { session: { colour: 'blue' } })
-  t.match(app.logLines().at(-1), { level: 30, msg: 'refused', code: 'policy_violation', request_id: String })
+  t.match(
+    app.logLines().at(-1),
+    { level: 'info', severity: 'INFO', msg: 'refused', code: 'policy_violation', request_id: String }
+  )
   app.upstream.answer(GA, failure(401))
   await app.mint('client_secrets')
-  t.match(app.logLines().at(-1), { level: 50, msg: 'refused', code: 'upstream_rejected', reason: 'upstream_401' })
+  t.match(
+    app.logLines().at(-1),
+    { level: 'error', severity: 'ERROR', msg: 'refused', code: 'upstream_rejected', reason: 'upstream_401' }
+  )
   for (const line of app.logLines().slice(started)) {
     t.notMatch(JSON.stringify(line), /127\.0\.0\.1|"ada"|user-agent|remoteAddress|hostname/)
   }

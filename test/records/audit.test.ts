@@ -107,7 +107,7 @@ t.test('edge M1: a line with a count has the level of the lines that it counts',
   }
   await app.close()
   const refused = app.logLines().filter(({ msg }) => msg === 'refused')
-  for (const [code, level] of [['identity_unavailable', 50], ['invalid_credentials', 30]]) {
+  for (const [code, level] of [['identity_unavailable', 'error'], ['invalid_credentials', 'info']]) {
     const lines = refused.filter((line) => line.code === code)
     t.ok(lines.every((line) => line.level === level) && lines.some(({ count }) => Number(count) > 0), String(code))
   }
@@ -184,7 +184,28 @@ t.test('the line of a mint has these keys, in this order', async (t) => {
   const app = await startApp(t)
   await app.mint('client_secrets')
   t.same(Object.keys(app.auditLines()[0] ?? {}), [
-    'audit', 'time', 'event', 'request_id', 'subject', 'issuer', 'policy', 'kind', 'model', 'prompt', 'session_id',
-    'secret_sha256', 'expires_at', 'ignored', 'code', 'reason', 'upstream_request_id', 'duration_ms'
+    'audit', 'time', 'level', 'severity', 'event', 'request_id', 'subject', 'issuer', 'policy', 'kind', 'model',
+    'prompt', 'session_id', 'secret_sha256', 'expires_at', 'ignored', 'code', 'reason', 'upstream_request_id',
+    'duration_ms'
   ])
+})
+
+t.test('field F26: an audit line has level and severity too, a warning where a secret may be loose', async (t) => {
+  const lines = keepLines()
+  const audit = createAudit(lines)
+  t.teardown(audit.close)
+  await audit.confirm('mint.granted', entry)
+  audit.recordAnonymous('mint.refused', entry)
+  audit.record('mint.undelivered', entry)
+  audit.record('mint.unknown', entry)
+  t.match(lines.kept.map((line) => JSON.parse(line)), [
+    { event: 'mint.granted', level: 'info', severity: 'INFO' },
+    { event: 'mint.refused', level: 'info', severity: 'INFO' },
+    { event: 'mint.undelivered', level: 'warn', severity: 'WARNING' },
+    { event: 'mint.unknown', level: 'warn', severity: 'WARNING' }
+  ])
+  t.same(
+    Object.keys(JSON.parse(lines.kept[0] ?? '')).slice(0, 6),
+    ['audit', 'time', 'level', 'severity', 'event', 'request_id']
+  )
 })

@@ -18,7 +18,7 @@ t.test('F4: of an error the class, the code and the first frame in src are logge
   for (const line of lines.kept) t.notMatch(line, /canary/)
   t.match(
     JSON.parse(lines.kept[0] ?? ''),
-    { level: 50, msg: 'failed', err: { type: 'TypeError', code: 'ERR_X', at: 'src/upstream/key.ts:7:9' } }
+    { level: 'error', msg: 'failed', err: { type: 'TypeError', code: 'ERR_X', at: 'src/upstream/key.ts:7:9' } }
   )
   t.equal(JSON.parse(lines.kept[0] ?? '').pid, undefined)
   t.equal(JSON.parse(lines.kept[0] ?? '').hostname, undefined)
@@ -48,4 +48,18 @@ t.test('below the level no line is written', async (t) => {
   log.info('x')
   log.warn('y')
   t.equal(lines.kept.length, 1)
+})
+
+t.test('field F26: a line has its level as a word, and its severity in capitals', async (t) => {
+  const lines = keepLines()
+  const log = createLogger('trace', lines)
+  const expected = {
+    trace: 'DEBUG', debug: 'DEBUG', info: 'INFO', warn: 'WARNING', error: 'ERROR', fatal: 'CRITICAL'
+  } as const
+  for (const [level, severity] of Object.entries(expected)) {
+    log[level as keyof typeof expected]({ a: 1 }, 'x')
+    t.match(JSON.parse(lines.kept.at(-1) ?? ''), { level, severity, time: String, a: 1, msg: 'x' })
+  }
+  createLogger('info', lines).child({}).error({}, 'x')
+  t.match(JSON.parse(lines.kept.at(-1) ?? ''), { level: 'error', severity: 'ERROR' })
 })

@@ -265,6 +265,8 @@ t.test('a grant is written down whole', async (t) => {
   const { time, duration_ms: duration, ...rest } = line ?? {}
   t.same(rest, {
     audit: 1,
+    level: 'info',
+    severity: 'INFO',
     event: 'mint.granted',
     request_id: headers.get('x-request-id'),
     subject: app.upstream.requests[0]?.headers['openai-safety-identifier'],

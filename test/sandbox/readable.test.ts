@@ -2,21 +2,22 @@ import t from 'tap'
 import { readable } from '../../src/sandbox/readable.ts'
 
 t.test('lines that the sandbox prints itself, and debug lines, are not shown', async (t) => {
-  t.equal(readable('{"level":30,"time":"2026","url":"http://127.0.0.1:8080","msg":"listening"}'), null)
-  t.equal(readable('{"level":20,"time":"2026","msg":"asked"}'), null)
+  t.equal(readable('{"level":"info","time":"2026","url":"http://127.0.0.1:8080","msg":"listening"}'), null)
+  t.equal(readable('{"level":"debug","time":"2026","msg":"asked"}'), null)
 })
 
 t.test('a log entry is one line: level, message, fields', async (t) => {
   t.equal(
-    readable('{"level":30,"time":"2026","generation":2,"msg":"policy file reloaded"}'),
+    readable('{"level":"info","severity":"INFO","time":"2026","generation":2,"msg":"policy file reloaded"}'),
     'info: policy file reloaded generation=2'
   )
   t.equal(
-    readable('{"level":40,"time":"2026","path":"callers.0","reason":null,"msg":"policy file: is odd"}'),
+    readable('{"level":"warn","time":"2026","path":"callers.0","reason":null,"msg":"policy file: is odd"}'),
     'warning: policy file: is odd path=callers.0'
   )
   t.equal(
-    readable('{"level":50,"time":"2026","err":{"type":"Error"},"msg":"refused"}'), 'error: refused err={"type":"Error"}'
+    readable('{"level":"error","time":"2026","err":{"type":"Error"},"msg":"refused"}'),
+    'error: refused err={"type":"Error"}'
   )
 })
 

@@ -30,6 +30,13 @@ const CONNECTION_FAULTS: readonly (readonly [codes: RegExp, message: string, adv
     'set NODE_EXTRA_CA_CERTS to a file with that CA'
   ],
   [/^(EPROTO|ERR_SSL)/, 'the TLS handshake failed', 'fix the port, or a proxy in between'],
+  [
+    /^PROXY_407$/, 'the proxy of HTTPS_PROXY or HTTP_PROXY wants a login', 'put user and password into its URL'
+  ],
+  [
+    /^PROXY_/, 'the proxy of HTTPS_PROXY or HTTP_PROXY opens no tunnel to it',
+    'let the proxy connect there, or name the host in NO_PROXY'
+  ],
   [/^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/, 'it closed the connection', 'check its log, or that of a proxy in between'],
   [
     /^(ETIMEDOUT|UND_ERR_CONNECT_TIMEOUT|EHOSTUNREACH|ENETUNREACH|TIMEOUT)$/, 'it cannot be reached',

@@ -10,7 +10,7 @@ import type { CallerEntry, ForwardEntry, IntrospectionEntry, JwtEntry } from '..
 import { systemClock } from '../../clock.ts'
 import type { SecretSource } from '../../config/secrets.ts'
 import type { ApiError } from '../../errors.ts'
-import { type OutboundResponse, readObject, sendRequest } from '../../outbound/request.ts'
+import { type OutboundResponse, readObject, type SendRequest, sendRequest } from '../../outbound/request.ts'
 import { silentLog } from '../command.ts'
 import type { Clocks } from './clock.ts'
 import { connectionFault, type Finding, ok, wrong } from './finding.ts'
@@ -18,7 +18,12 @@ import { connectionFault, type Finding, ok, wrong } from './finding.ts'
 const TIMEOUT_MS = 5000
 const MAX_BYTES = 100 * 1024
 
-export type CheckContext = Readonly<{ secrets: SecretSource, clocks: Clocks }>
+export type CheckContext = Readonly<{
+  secrets: SecretSource
+  clocks: Clocks
+  /** By the proxies of the environment. */
+  send?: SendRequest
+}>
 
 /** Null for an entry without a remote endpoint. `i` is the index of the entry under callers. */
 export async function checkCaller (entry: CallerEntry, i: number, context: CheckContext): Promise<Finding | null> {
@@ -30,15 +35,15 @@ export async function checkCaller (entry: CallerEntry, i: number, context: Check
   return null
 }
 
-async function checkKeys (entry: JwtEntry, at: string, { secrets, clocks }: CheckContext): Promise<Finding> {
+async function checkKeys (entry: JwtEntry, at: string, context: CheckContext): Promise<Finding> {
   let reason = ''
   const log = { ...silentLog, warn: (facts: object) => { reason = (facts as { reason: string }).reason } }
-  const { keys, algorithms } = compileJwt(entry, at, compilingWith(secrets, log))
+  const { keys, algorithms } = compileJwt(entry, at, compilingWith(context, log))
   const issuer = [entry.issuer].flat().join(', ')
   if (keys === null) return ok(at, `${issuer} signs with a shared secret: there is nothing to request`)
 
   const where = entry.jwks ?? `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
-  const first = await request(where, clocks).catch((error) => connectionFault(at, where, error))
+  const first = await request(where, context).catch((error) => connectionFault(at, where, error))
   if ('state' in first) return first
   await keys.open()
   try {
@@ -75,11 +80,12 @@ const KEY_ADVICE: Readonly<Record<string, string>> = {
   secret_key_published: 'the issuer publishes a private or shared key: replace it at once'
 }
 
-async function checkForward (entry: ForwardEntry, at: string, { clocks }: CheckContext): Promise<Finding> {
+async function checkForward (entry: ForwardEntry, at: string, context: CheckContext): Promise<Finding> {
   const { url } = entry
   const { origin, pathname } = new URL(url)
   const where = origin + pathname
-  const answer = await request(url, clocks).catch((error) => connectionFault(at, where, error))
+  const isDirect = url.startsWith('http:')
+  const answer = await request(url, context, isDirect).catch((error) => connectionFault(at, where, error))
   if ('state' in answer) return answer
   const { status } = answer
   if (status === 200 || status === 204 || (entry.subject_header !== undefined && status < 300)) {
@@ -108,14 +114,14 @@ function namesUser ({ subject = '', subject_header: header }: ForwardEntry, answ
 }
 
 async function checkIntrospection (
-  entry: IntrospectionEntry, at: string, { secrets, clocks }: CheckContext
+  entry: IntrospectionEntry, at: string, context: CheckContext
 ): Promise<Finding> {
   const { origin, pathname } = new URL(entry.url)
   const where = origin + pathname
-  const first = await request(entry.url, clocks).catch((error) => connectionFault(at, where, error))
+  const first = await request(entry.url, context).catch((error) => connectionFault(at, where, error))
   if ('state' in first) return first
   try {
-    await compileIntrospection(entry, at, compilingWith(secrets, silentLog)).verify(`ephemint-doctor-${randomUUID()}`)
+    await compileIntrospection(entry, at, compilingWith(context, silentLog)).verify(`ephemint-doctor-${randomUUID()}`)
   } catch (error) {
     const { reason } = error as ApiError
     if (reason === 'token_not_active') {
@@ -132,22 +138,27 @@ async function checkIntrospection (
   )
 }
 
-async function request (url: string, clocks: Clocks): Promise<OutboundResponse> {
+async function request (
+  url: string, { clocks, send = sendRequest }: CheckContext, isDirect = false
+): Promise<OutboundResponse> {
   const sentAtMs = Date.now()
-  const options = { signal: AbortSignal.timeout(TIMEOUT_MS), maxBytes: MAX_BYTES, closes: true }
-  const response = await sendRequest(url, options)
+  const options = { signal: AbortSignal.timeout(TIMEOUT_MS), maxBytes: MAX_BYTES, closes: true, isDirect }
+  const response = await send(url, options)
   clocks.record(new URL(url).host, response.date, sentAtMs)
   return response
 }
 
 /** Without reports: problems of the entry itself were reported when the file was read. */
-function compilingWith (secrets: SecretSource, log: CompileContext['log']): CompileContext {
+function compilingWith (
+  { secrets, send = sendRequest }: CheckContext, log: CompileContext['log']
+): CompileContext {
   return {
     secrets,
+    send,
     log,
     clock: systemClock,
     allowedOrigins: new Set(),
-    keySets: createKeySets({ log }),
+    keySets: createKeySets({ log, send }),
     report: { problem: silentLog.warn, warning: silentLog.warn }
   }
 }

@@ -31,10 +31,14 @@ export async function checkRedis (address: RedisAddress, now = () => performance
   }
   const reason = logged.reason ?? 'redis_timeout'
   return wrong('redis', `${where} cannot be used: ${reason.replace(/^redis_/, '')}`, REDIS_ADVICE[reason] ??
-    'look into its log; fix REDIS_URL')
+    (CERTIFICATE.test(reason)
+      ? 'set REDIS_CA_FILE to the certificate of the CA that signed its own, by the name in REDIS_URL'
+      : 'look into its log; fix REDIS_URL'))
 }
 
 const POLICY_UNKNOWN = '; its maxmemory-policy is not known, and must be noeviction'
+
+const CERTIFICATE = /cert|signed|unable_to|altname/
 
 const REDIS_ADVICE: Readonly<Record<string, string>> = {
   redis_evicts_keys: 'set its maxmemory-policy to noeviction: a window that is evicted counts as unused',

@@ -1,0 +1,26 @@
+// Says which requests go by a proxy, and which directly.
+
+import type { CallerEntry } from '../../callers/schema.ts'
+import type { Config } from '../../config/environment.ts'
+import { routeOf } from '../../outbound/proxy.ts'
+import { type Finding, ok } from './finding.ts'
+
+/** None without a proxy in the environment. */
+export function describeRoutes (
+  { upstream, proxies }: Pick<Config, 'upstream' | 'proxies'>, entries: readonly CallerEntry[]
+): Finding[] {
+  if (proxies.https === null && proxies.http === null) return []
+  const identity = entries.flatMap(({ jwt, forward, introspection }) => [
+    ...[jwt?.jwks ?? jwt?.issuer ?? []].flat().filter((url) => URL.canParse(url)),
+    ...(forward === undefined ? [] : [forward.url]),
+    ...(introspection === undefined ? [] : [introspection.url])
+  ])
+  // A credential is never forwarded through a proxy by plain http.
+  const direct = new Set(entries.flatMap(({ forward }) => forward?.url.startsWith('http:') ? [forward.url] : []))
+  const ways = [upstream.baseUrl.href, ...identity].map((url) => {
+    const target = new URL(url)
+    const proxy = direct.has(url) ? null : routeOf(proxies, target)
+    return `${target.host} ${proxy === null ? 'directly' : `by ${proxy.protocol}//${proxy.host}`}`
+  })
+  return [ok('proxy', [...new Set(ways)].join(', '))]
+}
