@@ -57,7 +57,7 @@ export const RECIPES: readonly Recipe[] = [
 - jwt:
     issuer: https://clerk.example.com         # the Frontend API URL
     jwks: https://clerk.example.com/.well-known/jwks.json
-    require: { azp: [https://app.example.com] }   # session tokens carry no aud
+    require: { azp: [https://app.example.com, null] }   # no aud; after a navigation no azp either
     # cookie: __session                       # where Ephemint is on the app's own origin
 `,
     when: { '/metadata/plan': 'pro' },
@@ -76,7 +76,7 @@ export const RECIPES: readonly Recipe[] = [
       v: 2,
       metadata: { plan: 'pro' }
     },
-    wrong: [{ azp: 'https://evil.example' }, { azp: null }, { iss: 'https://other.clerk.accounts.dev' }],
+    wrong: [{ azp: 'https://evil.example' }, { azp: '' }, { iss: 'https://other.clerk.accounts.dev' }],
     notes: 'clerk.com/docs/guides/sessions/session-tokens. `metadata` is a custom session claim, ' +
       '"{{user.public_metadata}}"; with Clerk Billing, `pla` names the plan (u:pro). unsafe_metadata is ' +
       'the user\'s own.'
