@@ -23,15 +23,11 @@ export function algorithmNamed (name: string): string {
 const insecureHttp = optional('true: allows http to another host than loopback.', Type.Boolean())
 
 export const JwtEntry = Type.Object({
-  issuer: described(
-    'Exactly as in the token\'s iss. Its discovery document names the keys. ' +
-    'A list for issuers that share everything else; it needs jwks or a secret.',
-    oneOrMore(name)
-  ),
+  issuer: described('Exactly as in the token\'s iss. Its discovery document names the keys.', oneOrMore(name)),
   audience: optional(
     'The token\'s aud must contain one of these. May be omitted only if require names a claim.', oneOrMore(name)
   ),
-  jwks: optional('URL of the JWKS, if there is no discovery document.', name),
+  jwks: optional('URL of the JWKS, if there is no discovery document, or a list of issuers.', name),
   secret_env: optional('HS256: names of environment variables; old and new during a rotation.', oneOrMore(name)),
   secret_file: optional('HS256: paths of files with the secret; old and new during a rotation.', oneOrMore(name)),
   secret_encoding: optional(

@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import Type, { type Static } from 'typebox'
 import type { Caller } from '../callers/caller.ts'
+import type { CallerEntry } from '../callers/schema.ts'
 import type { ApiError, ErrorCode } from '../errors.ts'
 import { getIn, type Json, type JsonObject, leafPaths } from '../json.ts'
 import type { Policies } from '../policy/policy.ts'
@@ -39,7 +40,13 @@ const Cases = Type.Array(Type.Object({
   expect: Expect
 }, closed), { minItems: 1 })
 
-export type Case = Readonly<{ name: string, caller: Caller, route: MintRoute, body: string, expect: Expect }>
+export type Case = Readonly<{
+  name: string
+  callerWith: (entries: readonly CallerEntry[]) => Caller
+  route: MintRoute
+  body: string
+  expect: Expect
+}>
 
 const findFaults = faultFinder(Cases)
 const ONLY_IF_GRANTED = ['prompt', 'ignored', 'expires_after', 'upstream'] as const
@@ -69,7 +76,7 @@ export function readCases (text: string): { cases: Case[], problems: Fault[] } {
   return {
     cases: cases.map(({ name, claims, route, body, expect }) => ({
       name,
-      caller: callerOf(claims as Json) as Caller,
+      callerWith: (entries) => callerOf(claims as Json, entries) as Caller,
       route: routeNamed(route) as MintRoute,
       body: body === undefined ? '' : JSON.stringify(body),
       expect
@@ -78,13 +85,18 @@ export function readCases (text: string): { cases: Case[], problems: Fault[] } {
   }
 }
 
+/** A policy file without problems. */
+export type PolicyFile = Readonly<{ policies: Policies, callers: readonly CallerEntry[] }>
+
 export type Difference = Readonly<{ what: string, expected: string, got: string }>
 
 /** Empty if the case passes. */
 export function checkCase (
-  policies: Policies, { caller, route, body, expect }: Case, safetyIdentifierSecret: string | null
+  { policies, callers }: PolicyFile,
+  { callerWith, route, body, expect }: Case,
+  safetyIdentifierSecret: string | null
 ): Difference[] {
-  const result = dryRun(policies, { caller, route, body, safetyIdentifierSecret })
+  const result = dryRun(policies, { caller: callerWith(callers), route, body, safetyIdentifierSecret })
   const { policy, kind, granted } = result
   const differences: Difference[] = []
   const compare = (what: string, expected: Json | undefined, got: Json | undefined) => {

@@ -5,11 +5,10 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { createKeySets } from '../callers/jwks.ts'
 import { ConfigError, policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config/environment.ts'
-import type { Policies } from '../policy/policy.ts'
 import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
 import type { Fault } from '../schema/report.ts'
-import { type Case, checkCase, readCases } from './cases.ts'
+import { type Case, checkCase, type PolicyFile, readCases } from './cases.ts'
 import { run, silentLog, UsageError } from './command.ts'
 import { STAND_INS } from './dry-run.ts'
 import { startProgress } from './progress.ts'
@@ -36,10 +35,10 @@ await run(async () => {
   if (casesFile === undefined) return 0
 
   // Without the secrets themselves: differences are printed.
-  const { policies } = readPolicies(
+  const read = readPolicies(
     text, { secrets: STAND_INS, legacyOnly: environment.mintApi === 'sessions', hasSafetyIdentifierSecret: true }
   )
-  return runCases(policies as Policies, cases) ? 0 : 1
+  return runCases(read as PolicyFile, cases) ? 0 : 1
 })
 
 function readCasesFile (path: string): string {
@@ -51,12 +50,12 @@ function readCasesFile (path: string): string {
 }
 
 /** True if all cases pass. */
-function runCases (policies: Policies, cases: readonly Case[]): boolean {
+function runCases (file: PolicyFile, cases: readonly Case[]): boolean {
   const secret = readSafetyIdentifierSecret(processEnv)
   const progress = startProgress()
   const failed = cases.flatMap((one, i) => {
     progress.show(`case ${i + 1} of ${cases.length}`)
-    const differences = checkCase(policies, one, secret)
+    const differences = checkCase(file, one, secret)
     return differences.length === 0 ? [] : [{ name: one.name, differences }]
   })
   progress.end()

@@ -1,7 +1,9 @@
 // The decision of the service about a request: a mint without limits and without upstream.
 
-import { type Caller, createCaller, GUEST_ISSUER } from '../callers/caller.ts'
+import { type Caller, createCaller, GUEST_ISSUER, subjectFrom } from '../callers/caller.ts'
+import { claimReader } from '../callers/claims.ts'
 import { safetyIdentifier } from '../callers/safety-identifier.ts'
+import type { CallerEntry } from '../callers/schema.ts'
 import { ApiError } from '../errors.ts'
 import { parseStrictly } from '../http/strict-json.ts'
 import { isObject, type Json } from '../json.ts'
@@ -23,12 +25,17 @@ export function routeNamed (name: string): MintRoute | undefined {
   return MINT_ROUTES.find(({ url }) => url === `/v1/${name.replace(/^\/?(v1\/)?/, '')}`)
 }
 
-/** From verified claims, or from `guest`; undefined for anything else. */
-export function callerOf (claims: Json | undefined): Caller | undefined {
+/**
+ * From verified claims, or from `guest`; undefined for anything else. `entries`: the claims' `iss` selects the one that
+ * says where the subject is.
+ */
+export function callerOf (claims: Json | undefined, entries: readonly CallerEntry[] = []): Caller | undefined {
   const given = claims === 'guest' ? { iss: GUEST_ISSUER, sub: 'guest' } : claims
   if (given === undefined || !isObject(given)) return undefined
-  const { iss: issuer = 'https://issuer.example/', sub: subject = 'someone' } = given
-  return createCaller(String(issuer), String(subject), { ...given, iss: issuer, sub: subject })
+  const { iss: issuer = 'https://issuer.example/', sub = 'someone' } = given
+  const entry = entries.find(({ jwt }) => [jwt?.issuer].flat().includes(String(issuer)))
+  const subject = subjectFrom(claimReader(entry?.jwt?.subject ?? 'sub')(given)) ?? sub
+  return createCaller(String(issuer), String(subject), { ...given, iss: issuer, sub: String(subject) })
 }
 
 export type DryRun = Readonly<{

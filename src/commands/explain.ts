@@ -1,6 +1,8 @@
 // npm run explain: prints the policy that applies to a request, and the upstream request; or the refusal and its path.
 
 import { parseArgs } from 'node:util'
+import type { Caller } from '../callers/caller.ts'
+import type { CallerEntry } from '../callers/schema.ts'
 import { policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config/environment.ts'
 import { parseStrictly } from '../http/strict-json.ts'
 import type { Json } from '../json.ts'
@@ -20,17 +22,18 @@ await run(async () => {
     }
   })
   const route = routeNamed(name)
-  const caller = callerOf(claims === 'guest' ? claims : readClaims(claims))
-  if (route === undefined || caller === undefined) throw new UsageError(USAGE)
+  const given = claims === 'guest' ? claims : readClaims(claims)
+  if (route === undefined || callerOf(given) === undefined) throw new UsageError(USAGE)
 
   const environment = policyEnvironment(processEnv, file)
-  const { policies, problems } = readPolicies(readPolicyFile(file), {
+  const { policies, callers, problems } = readPolicies(readPolicyFile(file), {
     secrets: STAND_INS, legacyOnly: environment.mintApi === 'sessions', hasSafetyIdentifierSecret: true
   })
   if (policies === null) {
     for (const { path, problem } of problems) console.log(`problem  ${path} ${problem}`)
     return 1
   }
+  const caller = callerOf(given, callers as CallerEntry[]) as Caller
   const { policy, kind, granted, refusal } = dryRun(
     policies, { caller, route, body, safetyIdentifierSecret: readSafetyIdentifierSecret(processEnv) }
   )

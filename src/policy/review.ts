@@ -9,6 +9,7 @@ import type { Report } from '../schema/report.ts'
 import { describeSchema, type SchemaNode } from '../schema/words.ts'
 import { openness, pathsIn } from './allowed-schema.ts'
 import { type Prompt, type SessionRules, splitPath } from './compile.ts'
+import { unreachableNulls } from './review-nulls.ts'
 import type { Template } from './template.ts'
 import { fixesToolTypes } from './tool-types.ts'
 
@@ -27,7 +28,11 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
     if (allowed.slice(0, i).some((other) => overlaps(path, other))) {
       report.problem(where, 'lies inside another allowed path, or around it: keep one of the two')
     }
-    reviewSchema(rules.allowed[dotted(path)] as Json, path, where, report)
+    const schema = rules.allowed[dotted(path)] as Json
+    reviewSchema(schema, path, where, report)
+    for (const place of unreachableNulls(rules.kind, path, schema)) {
+      report.warning(where, `admits null at ${place}, where the API takes none: a client's null counts as not set`)
+    }
   }
   for (const prompt of prompts) {
     for (const path of leafPaths(prompt.session.source)) {

@@ -54,10 +54,19 @@ const input = optional({
 
 const include = Type.Optional(Type.Array(Type.Literal('item.input_audio_transcription.logprobs')))
 
-// Only the type of tools and prompt variables is checked: the policy decides about the rest.
+// Little of tools and prompt variables is checked: the policy decides about the rest.
 const Tool = Type.Union([
-  Type.Object({ type: Type.Optional(Type.Literal('function')), name: Type.Optional(name) }),
-  Type.Object({ type: Type.Literal('mcp'), server_label: name })
+  Type.Object({ type: Type.Optional(Type.Literal('function')), name: Type.Optional(name), description: text }),
+  Type.Object({
+    type: Type.Literal('mcp'),
+    server_label: name,
+    server_description: text,
+    server_url: text,
+    // Any text, with the type of one of its values: OpenAI's list grows.
+    connector_id: Type.Optional(Type.Unsafe<'connector_gmail'>(Type.String())),
+    authorization: text,
+    defer_loading: flag
+  })
 ])
 const Variable = Type.Union([
   Type.String(),

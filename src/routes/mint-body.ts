@@ -4,24 +4,26 @@ import { ApiError } from '../errors.ts'
 import { deepestPath, getIn, isObject, type JsonObject, leafPaths, omitIn, type Path } from '../json.ts'
 import { type Asked, MAX_PARAM } from '../policy/apply.ts'
 import { type LegacyKind, legacyParam, readLegacy } from '../realtime/legacy/request.ts'
-import type { Kind } from '../realtime/session.ts'
+import { Lifetime, withoutNulls } from '../realtime/nulls.ts'
+import { type Kind, sessionSchemas } from '../realtime/session.ts'
 
 export type ReadBody = (body: unknown) => Readonly<{ kind: Kind, asked: Asked }>
 
 /** `{expires_after?, session?}`; the first of `kinds` is the default of `session.type`. */
 export function readGa (kinds: readonly [Kind, ...Kind[]]): ReadBody {
   return (body) => {
-    const { session = {}, expires_after: expiresAfter, ...others } = bodyObject(body)
+    const { session: given, expires_after: lifetime = null, ...others } = bodyObject(body)
+    const session = given ?? {}
     if (Object.keys(others).length > 0) throw new ApiError('policy_violation', { param: firstPath(others) })
     if (!isObject(session)) throw new ApiError('invalid_request', { param: 'session' })
-    const { type = kinds[0], ...rest } = session
-    const kind = kinds.find((known) => known === type)
+    const { type, ...rest } = session
+    const kind = kinds.find((known) => known === (type ?? kinds[0]))
     if (kind === undefined) throw new ApiError('invalid_request', { param: 'session.type' })
     return {
       kind,
       asked: {
-        session: rest,
-        expiresAfter,
+        session: (withoutNulls(sessionSchemas[kind], rest) ?? {}) as JsonObject,
+        expiresAfter: withoutNulls(Lifetime, lifetime),
         added: [],
         dropped: [],
         sessionParam: (path) => dotted(['session', ...path]),

@@ -50,6 +50,18 @@ t.test('without a known route, or with invalid claims, the usage is printed', as
   }
 })
 
+t.test('field F3: the subject is read where the entry of the issuer says', async (t) => {
+  const policy = POLICY.replace('audience: voice', 'audience: voice, subject: /oid')
+  const claims = { iss: 'https://auth.test/', sub: 'everyone', plan: 'pro', name: 'Ada' }
+  const printed = async (changes: object) => {
+    const options = { route: 'realtime/client_secrets', claims: JSON.stringify({ ...claims, ...changes }) }
+    return (await explain(t, options, { policy })).out
+  }
+  t.match(await printed({ oid: 'mallory' }), /403 caller_blocked/)
+  t.match(await printed({ oid: 7, sub: 'mallory' }), /^policy {9}pro/)
+  t.match(await printed({ iss: 'https://other.test/', oid: 'mallory' }), /^policy {9}pro/)
+})
+
 t.test('a policy file that cannot be read or is invalid is reported instead', async (t) => {
   const missing = await callCommand('explain', ['--config', '/nowhere/policy.yaml', '--route', 'realtime/sessions'])
   t.equal(missing.code, 1)

@@ -9,7 +9,8 @@ import { deepFreeze, getIn, isObject, type Json, type JsonObject, omitIn, type P
 import type { Granted } from '../../src/policy/apply.ts'
 import type { SessionRules } from '../../src/policy/compile.ts'
 import { legacyCanCarry, type LegacyKind, readLegacy, writeLegacy } from '../../src/realtime/legacy/request.ts'
-import { checkSession, type Kind, modelPath } from '../../src/realtime/session.ts'
+import { withoutNulls } from '../../src/realtime/nulls.ts'
+import { checkSession, type Kind, modelPath, sessionSchemas } from '../../src/realtime/session.ts'
 import { upstreamRoutes } from '../../src/upstream/mint.ts'
 import { times } from '../support/times.ts'
 import { ask, fileWith, read } from './harness.ts'
@@ -483,7 +484,7 @@ function grantFault (granted: Granted, { policy, rules, body, legacy, claims }: 
 
   const translated = legacy
     ? readLegacy(policy.kind as LegacyKind, body)
-    : { session: body.session as JsonObject, added: [] }
+    : { session: withoutNulls(sessionSchemas[policy.kind], body.session ?? {}) as JsonObject ?? {}, added: [] }
   const expected = effective({ policy, claims, client: translated.session, added: translated.added })
   if (!isDeepStrictEqual(session, expected.session)) {
     return `is ${JSON.stringify(session)} where it should be ${JSON.stringify(expected.session)}`

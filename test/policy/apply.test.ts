@@ -295,7 +295,7 @@ t.test('an ignored path is dropped, reported, and has no effect', async (t) => {
   t.equal(outcome(rules, { session: { audio: { output: {} } } }), at('session.audio.output'))
   const { session, ignored } = ask(
     rules,
-    { session: { temperature: null, model: 'other', old: { junk: { a: 1 } }, audio: { input: { format: 'x' } } } }
+    { session: { temperature: 0.8, model: 'other', old: { junk: { a: 1 } }, audio: { input: { format: 'x' } } } }
   )
   t.strictSame(session, { model: 'm' })
   t.strictSame(ignored, ['temperature', 'model', 'old.junk', 'audio.input'])

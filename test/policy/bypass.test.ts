@@ -60,17 +60,19 @@ const ROWS: Record<string, Row[]> = {
     sessionRow({ 'audio.output.voice': 'cedar' }, 'audio.output.voice'),
     [{ unheard_of: 1 }, violation('unheard_of'), { legacy: true }]
   ],
-  'D4: null or an empty value for a fixed field': [
-    sessionRow({ model: null }, 'model'),
+  'D4: an empty value for a fixed field, or a null that has a meaning': [
+    sessionRow({ tracing: null }, 'tracing'),
+    sessionRow({ prompt: null }, 'prompt'),
+    sessionRow({ audio: { input: { turn_detection: null } } }, 'audio.input.turn_detection'),
+    sessionRow({ audio: { input: { noise_reduction: null } } }, 'audio.input.noise_reduction'),
+    sessionRow({ audio: { input: { transcription: null } } }, 'audio.input.transcription'),
+    sessionRow({ audio: { output: { colour: null } } }, 'audio.output.colour'),
+    sessionRow({ tools: [null] }, 'tools'),
     sessionRow({ model: '' }, 'model'),
-    sessionRow({ instructions: null }, 'instructions'),
     sessionRow({ instructions: '' }, 'instructions'),
-    sessionRow({ tools: null }, 'tools'),
     sessionRow({ tools: [] }, 'tools'),
-    sessionRow({ audio: null }, 'audio'),
-    sessionRow({ audio: { output: null } }, 'audio.output'),
-    sessionRow({ audio: { output: { voice: null } } }, 'audio.output.voice'),
-    [{ instructions: null }, violation('instructions'), { legacy: true }]
+    [{ turn_detection: null }, violation('turn_detection'), { legacy: true }],
+    [{ unheard_of: null }, violation('unheard_of'), { legacy: true }]
   ],
   'D5: a value of the wrong type': [
     sessionRow({ model: ['gpt-realtime-2.1'] }, 'model'),
@@ -98,7 +100,6 @@ const ROWS: Record<string, Row[]> = {
     [{ audio: { output: { voice: 'cedar' } } }, violation('audio.output.voice'), { legacy: true }],
     [{ expires_after: { seconds: 60 } }, violation('expires_after.seconds'), { legacy: true }],
     [{ session: [] }, invalid('session')],
-    [{ session: null }, invalid('session')],
     [{ session: { type: 'unheard_of' } }, invalid('session.type')],
     [{ session: { type: ['realtime'] } }, invalid('session.type')],
     [[], invalid(null)],
@@ -107,15 +108,14 @@ const ROWS: Record<string, Row[]> = {
     [7, invalid(null), { legacy: true }]
   ],
   'D7: a lifetime that is invalid or too long': [
-    ...[9, 301, 7201, Infinity, 60.5, -0, 0, -60, '60', null, [60], true, 2 ** 53 + 2].map((seconds) =>
+    ...[9, 301, 7201, Infinity, 60.5, -0, 0, -60, '60', [60], true, 2 ** 53 + 2].map((seconds) =>
       lifetimeRow({ anchor: 'created_at', seconds }, 'expires_after.seconds')),
     lifetimeRow({ anchor: 'last_active', seconds: 60 }, 'expires_after.anchor'),
-    lifetimeRow({ anchor: null, seconds: 60 }, 'expires_after.anchor'),
+    lifetimeRow({ hours: null, seconds: 60 }, 'expires_after.hours'),
     lifetimeRow({ seconds: 60, hours: 1 }, 'expires_after.hours'),
     lifetimeRow({ seconds: { value: 60 } }, 'expires_after.seconds.value'),
     lifetimeRow({ x: { ['y'.repeat(300)]: 1 } }, `expires_after.x.${'y'.repeat(240)}`),
     lifetimeRow(60, 'expires_after'),
-    lifetimeRow(null, 'expires_after'),
     lifetimeRow([], 'expires_after'),
     [
       { client_secret: { expires_after: { seconds: 301 } } }, violation('client_secret.expires_after.seconds'),

@@ -27,6 +27,14 @@ function assertProblems (
   )
 }
 
+t.test('field F8: a scope with white space in when does not load', async (t) => {
+  for (const [name, value] of [['scope', 'a b'], ['/scp', 'a\t'], ['scope', ['a', ' b']], ['scp', '']] as const) {
+    const problems = problemsOf(entry({ when: { [name]: value as Json } }))
+    assertProblems(t, problems, `policies.0.when.${name} can never match`, name)
+  }
+  t.same(problemsOf(entry({ when: { scope: ['a', 'b'], scp: null, note: 'a b' } })), [])
+})
+
 t.test('fault 42: a text that is not a policy file does not load', async (t) => {
   const rows: [text: string, problems: string[]][] = [
     ['', [' must be object']],

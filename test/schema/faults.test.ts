@@ -36,7 +36,7 @@ t.test('fault 42: each fault names what to write instead', async (t) => {
     [
       { callers: [{ jwt: { issuer: 'i', algorithms: ['none'] } }] },
       'callers.0.jwt.algorithms.0 must be one of ' +
-        'RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512'
+        'RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512, Ed25519'
     ],
     [policies({ when: 'canary' }), 'policies.0.when must be one of: "any" or "guest" or object'],
     [

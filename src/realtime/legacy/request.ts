@@ -2,7 +2,8 @@
 
 import { ApiError, type ErrorCode } from '../../errors.ts'
 import { getIn, isObject, type Json, type JsonObject, leafPaths, overlaps, type Path, setIn } from '../../json.ts'
-import { isKnownPath, type Kind, KINDS } from '../session.ts'
+import { Lifetime, withoutNulls } from '../nulls.ts'
+import { isKnownPath, type Kind, KINDS, schemaAt } from '../session.ts'
 import { type Field, FIELDS, type LegacyKind } from './fields.ts'
 
 export type { LegacyKind }
@@ -32,7 +33,8 @@ const LIFETIME: Readonly<Record<LegacyKind, string>> = { realtime: 'expires_afte
  * Fields of neither API are kept, for the policy to refuse, ignore or allow. Fields of GA only are refused here: the
  * route alone decides the shape. Throws ApiError `invalid_request`, `policy_violation`.
  */
-export function readLegacy (kind: LegacyKind, { client_secret: secret, ...body }: JsonObject): LegacyRequest {
+export function readLegacy (kind: LegacyKind, { client_secret: secret, ...given }: JsonObject): LegacyRequest {
+  const body = withoutUnset(kind, given)
   const names = new Set(FIELDS[kind].map(({ name }) => name))
   const others = Object.entries(body).filter(([name]) => !names.has(name))
   const misplaced = others.filter(([name]) => isGaName(name))
@@ -51,6 +53,16 @@ export function readLegacy (kind: LegacyKind, { client_secret: secret, ...body }
   const added = ADDED.filter((path) => getIn(session, path) !== undefined &&
     (path !== TURN_DETECTION_TYPE || (isObject(detection) && !Object.hasOwn(detection, 'type'))))
   return { session, ...readLifetime(kind, secret), added, dropped }
+}
+
+/** Before the translation: it would read a null as a value. */
+function withoutUnset (kind: LegacyKind, body: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(body).flatMap(([name, value]) => {
+    const field = FIELDS[kind].find((known) => known.name === name)
+    if (field === undefined) return [[name, value]]
+    const set = field.path === null ? value ?? undefined : withoutNulls(schemaAt(kind, field.path), value)
+    return set === undefined ? [] : [[name, set]]
+  }))
 }
 
 /** Leaves out everything without a legacy equivalent: see `legacyCanCarry`. */
@@ -110,11 +122,17 @@ function below (field: Field, path: Path): Path {
   return path.slice(field.path?.length)
 }
 
-function readLifetime (kind: LegacyKind, secret: Json = {}): Pick<LegacyRequest, 'expiresAfter' | 'expiresAfterPath'> {
+function readLifetime (
+  kind: LegacyKind, given: Json = null
+): Pick<LegacyRequest, 'expiresAfter' | 'expiresAfterPath'> {
+  const secret = given ?? {}
   if (!isObject(secret)) return refuse('policy_violation', ['client_secret'])
-  const name = Object.values(LIFETIME).find((known) => Object.hasOwn(secret, known)) ?? LIFETIME[kind]
-  const { [name]: expiresAfter, ...others } = secret
+  const names = Object.values(LIFETIME)
+  const name = names.find((known) => Object.hasOwn(secret, known) && secret[known] !== null) ?? LIFETIME[kind]
+  const { [name]: lifetime = null, ...others } = secret
+  for (const other of names) if (others[other] === null) delete others[other]
   if (Object.keys(others).length > 0) refuse('policy_violation', ['client_secret', ...deepest(others)])
+  const expiresAfter = withoutNulls(Lifetime, lifetime)
   return { expiresAfter, expiresAfterPath: ['client_secret', name] }
 }
 

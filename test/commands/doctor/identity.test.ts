@@ -67,6 +67,18 @@ t.test('a real OpenID provider is ok, and so is its introspection of an opaque t
   )
 })
 
+t.test('field F13: an endpoint that names a user in a header, without a credential, is wrong', async (t) => {
+  const app = await startHostileIssuer(t)
+  const forward = { issuer: 'app', url: app.url, cookie: 'sid', pass: ['cookie'], subject_header: 'X-User' }
+  for (const [status, headers, state] of [
+    [202, { 'x-user': 'jane' }, 'wrong'], [202, {}, 'ok'], [204, {}, 'ok'], [401, { 'x-user': 'jane' }, 'ok'],
+    [500, {}, 'wrong']
+  ] as const) {
+    app.behave(answers('', status, headers))
+    t.match(await check(t, { forward }), { state }, `${status} ${JSON.stringify(headers)}`)
+  }
+})
+
 t.test('an issuer without usable keys is reported with the cause and advice', async (t) => {
   const rows: [changes: object, jwks: unknown, message: RegExp, advice: RegExp][] = [
     [{ issuer: 'https://other.test' }, {}, /discovery_names_another_issuer/, /slash at the end/],

@@ -16,13 +16,13 @@ t.test('a value without a translation is an invalid request', async (t) => {
   const refused: [LegacyKind, JsonObject, string][] = [
     ['realtime', { input_audio_format: 'mp3' }, 'input_audio_format'],
     ['realtime', { output_audio_format: { type: 'audio/pcm' } }, 'output_audio_format'],
-    ['realtime', { output_audio_format: null }, 'output_audio_format'],
+    ['realtime', { output_audio_format: 7 }, 'output_audio_format'],
     ['transcription', { input_audio_format: 'toString' }, 'input_audio_format'],
     ['realtime', { modalities: 'audio' }, 'modalities'],
     ['realtime', { modalities: [] }, 'modalities'],
     ['realtime', { modalities: ['text', 'text'] }, 'modalities'],
     ['realtime', { modalities: ['audio', 'video'] }, 'modalities'],
-    ['transcription', { modalities: null }, 'modalities']
+    ['transcription', { modalities: 'text' }, 'modalities']
   ]
   for (const [kind, body, param] of refused) {
     t.throws(() => readLegacy(kind, body), { code: 'invalid_request', param }, JSON.stringify(body))
@@ -50,7 +50,8 @@ t.test('a GA body is refused on a legacy route', async (t) => {
 t.test('a client_secret holds one lifetime and nothing else', async (t) => {
   const lifetime = { anchor: 'created_at', seconds: 60 }
   const refused: [Json, string][] = [
-    [null, 'client_secret'],
+    [7, 'client_secret'],
+    [{ value: null }, 'client_secret.value'],
     ['ek_mine', 'client_secret'],
     [{ value: 'ek_mine' }, 'client_secret.value'],
     [{ expires_after: lifetime, a: { b: 1 } }, 'client_secret.a.b'],
@@ -62,7 +63,7 @@ t.test('a client_secret holds one lifetime and nothing else', async (t) => {
       t.throws(() => readLegacy(kind, { client_secret: secret }), { code: 'policy_violation', param })
     }
     for (const name of ['expires_after', 'expires_at']) {
-      for (const value of [lifetime, null, 7]) {
+      for (const value of [lifetime, [], 7]) {
         const { expiresAfter, expiresAfterPath } = readLegacy(kind, { client_secret: { [name]: value } })
         t.strictSame(
           [expiresAfter, expiresAfterPath], [value, ['client_secret', name]], 'checked by the policy, not here'
@@ -150,9 +151,9 @@ t.test('edge L4: turn detection keeps all fields of the client, for the policy t
 
 t.test('values of the wrong type are moved to their GA path unchanged', async (t) => {
   t.strictSame(readLegacy(
-    'realtime', { voice: 7, tools: 'x', tool_choice: null, input_audio_transcription: 'whisper-1' }
+    'realtime', { voice: 7, tools: 'x', tool_choice: 7, input_audio_transcription: 'whisper-1' }
   ).session,
-  { audio: { input: { transcription: 'whisper-1' }, output: { voice: 7 } }, tools: 'x', tool_choice: null })
+  { audio: { input: { transcription: 'whisper-1' }, output: { voice: 7 } }, tools: 'x', tool_choice: 7 })
   t.match(
     readLegacy('transcription', { modalities: ['text'] }),
     { session: {}, dropped: ['modalities'] },
