@@ -20,6 +20,9 @@ export type Prompt = Readonly<{
   secrets: readonly Secret[]
 }>
 
+/** Null there turns it off: then only events of a data channel can end a turn. */
+export const TURN_DETECTION: Path = ['audio', 'input', 'turn_detection']
+
 /** Brokered calls of one kind of session. */
 export type CallRules = Readonly<{
   maxSeconds: number
@@ -146,6 +149,10 @@ function compileCalls (calls: CallPolicy): CallRules {
 
 export function splitPath (dotted: string): Path {
   return dotted.split('.')
+}
+
+export function ruleAt ({ client }: Pick<SessionRules, 'client'>, path: Path): RuleNode | undefined {
+  return path.reduce<RuleNode | undefined>((node, key) => node?.below.get(key), client)
 }
 
 function nodeAt (root: RuleNode, path: Path): RuleNode {
