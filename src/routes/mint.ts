@@ -5,8 +5,9 @@ import type Type from 'typebox'
 import { ApiError } from '../errors.ts'
 import { getIn, type JsonObject, omitIn, type Path } from '../json.ts'
 import { isCallers, type LimitStore, type Take, tightest, type WindowState } from '../limits/limits.ts'
-import { applyPolicy, type Asked, type Granted } from '../policy/apply.ts'
+import type { Asked, Granted } from '../policy/apply.ts'
 import type { SessionRules } from '../policy/compile.ts'
+import { grantSecret } from '../policy/grant.ts'
 import { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../realtime/answers.ts'
 import { sessionToLegacy } from '../realtime/legacy/session.ts'
 import type { Kind } from '../realtime/session.ts'
@@ -78,7 +79,7 @@ async function mintFor (
   const caller = request.caller as AdmittedCaller
   const { kind, asked } = route.read(request.body)
   decision.kind = kind
-  const granted = decision.granted = grant(caller, kind, asked)
+  const granted = decision.granted = grantSecret(caller, kind, asked)
 
   const taken = assertTaken(await deps.limits.take(caller.buckets), reply)
   const deadline = deps.deadline()
@@ -112,12 +113,6 @@ async function mintFor (
 /** Upstream's 400 about a field that the client sent. It stays counted, or a client could repeat it for free. */
 function isClientsFault (error: unknown): boolean {
   return error instanceof ApiError && error.code === 'invalid_request'
-}
-
-function grant ({ policy, claims }: AdmittedCaller, kind: Kind, asked: Asked): Granted {
-  const rules = policy.sessions[kind]
-  if (rules === undefined) throw new ApiError('policy_violation', { reason: 'kind_not_named' })
-  return applyPolicy(rules, claims, asked)
 }
 
 /** Sends the caller's tightest window as headers. Throws ApiError `rate_limit_exceeded`. */
