@@ -40,26 +40,29 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, onEnd }: 
   let isSpeaking = false
   let isPlaying = false
   let isJoined = false
+  let isBegun = false
   let lastMs = bornMs
   let idleMs = idleSeconds * 1000
   let endsAtMs = bornMs + maxSeconds * 1000
   let stopLongest = clock.after(endsAtMs - clock.monotonicMs(), () => onEnd('max_duration'))
   let stopQuiet = () => {}
 
+  const isBusy = () => isSpeaking || isPlaying || responses.size > 0
+
   /** One timer for all events: it looks when the last one was, and waits for the rest. */
   function watch (ms: number): void {
     stopQuiet = clock.after(ms, () => {
       if (!isJoined) return onEnd('never_connected')
-      const isBusy = isSpeaking || isPlaying || responses.size > 0
-      const quietMs = isBusy ? 0 : clock.monotonicMs() - lastMs
+      const quietMs = isBusy() ? 0 : clock.monotonicMs() - lastMs
       if (quietMs >= idleMs) return onEnd('idle')
       watch(idleMs - quietMs)
     })
   }
 
-  function rewatch (ms: number): void {
+  function rewatch (): void {
+    if (!isBegun) return
     stopQuiet()
-    watch(ms)
+    watch(isJoined ? Math.max(0, idleMs - (clock.monotonicMs() - lastMs)) : Math.max(LEAST_TO_JOIN_MS, idleMs))
   }
 
   function endBy (atMs: number): void {
@@ -70,12 +73,16 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, onEnd }: 
   }
 
   return {
-    begin: () => watch(isJoined ? idleMs : Math.max(LEAST_TO_JOIN_MS, idleMs)),
+    begin: () => {
+      isBegun = true
+      lastMs = clock.monotonicMs()
+      rewatch()
+    },
     join: () => {
       if (isJoined) return
       isJoined = true
       lastMs = clock.monotonicMs()
-      rewatch(idleMs)
+      rewatch()
     },
     hear: (signal) => {
       if (signal.is === 'speech') isSpeaking = signal.isOpen
@@ -87,16 +94,16 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, onEnd }: 
       lastMs = clock.monotonicMs()
     },
     forget: () => {
+      if (isBusy()) lastMs = clock.monotonicMs()
       isSpeaking = isPlaying = false
       responses.clear()
-      lastMs = clock.monotonicMs()
     },
     endBy,
     shorten: (maxSeconds, idleSeconds) => {
       endBy(bornMs + maxSeconds * 1000)
       if (idleSeconds * 1000 >= idleMs) return
       idleMs = idleSeconds * 1000
-      if (isJoined) rewatch(Math.max(0, idleMs - (clock.monotonicMs() - lastMs)))
+      if (isJoined) rewatch()
     },
     endsAtMs: () => endsAtMs,
     openResponses: () => [...responses],

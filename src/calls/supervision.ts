@@ -37,9 +37,8 @@ export type SupervisionDeps = Readonly<{
   fixed: JsonObject
   onReady: (session: Signal & { is: 'session' }) => void
   /** `isOurs`: an answer to an event of ours. */
-  onEvent: (type: string, signal: Signal | null, isOurs: boolean) => void
-  /** `reason` is that of the close. */
-  onLost: (reason: string) => void
+  onEvent: (signal: Signal | null, isOurs: boolean) => void
+  onLost: (closing: Pick<Closing, 'reason' | 'isClean'>) => void
   onReopened: () => void
   onOver: (loss: Loss) => void
 }>
@@ -63,6 +62,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
   let losses: number[] = []
   let gaps: { fromMs: number, toMs: number }[] = []
   let lostAtMs: number | null = null
+  let stopStart = () => {}
   let stopDial = () => {}
   let stopRead = () => {}
   let stopLost = () => {}
@@ -75,14 +75,14 @@ export function supervise (deps: SupervisionDeps): Supervision {
   function read (): void {
     readId = newEventId()
     sideband?.send(protocol.readEvent(readId, fixed))
-    if (isReady) stopRead = clock.after(READ_MS, () => lose('silent'))
+    if (isReady) stopRead = clock.after(READ_MS, () => lose({ reason: 'silent', isClean: false }))
   }
 
   function take (type: string, body: () => JsonObject | undefined): void {
     const signal = protocol.signalOf(type, body)
     if (readId !== null && signal?.is === 'session') return opened(signal)
     if (readId !== null && signal?.is === 'error' && signal.eventId === readId) return end('refused')
-    onEvent(type, signal, signal?.is === 'error' && signal.eventId !== null)
+    onEvent(signal, signal?.is === 'error' && signal.eventId !== null)
   }
 
   /** Its answer carries no event id: the first that comes after the read is taken for it. */
@@ -96,22 +96,24 @@ export function supervise (deps: SupervisionDeps): Supervision {
       lostAtMs = null
       onReopened()
     }
-    if (!isReady) {
-      isReady = true
-      onReady(session)
-    } else onEvent('', session, true)
+    if (isReady) return onEvent(session, true)
+    isReady = true
+    stopStart()
+    onReady(session)
   }
 
-  function closed ({ wasOpen, isGone, reason }: Closing): void {
-    if (wasOpen) return lose(reason)
+  function closed (closing: Closing): void {
+    if (closing.wasOpen) return lose(closing)
+    const { isGone } = closing
     sideband = null
     if (isGone && isReady) return end('gone')
+    if (isGone) tries = 0
     const pauseMs = isGone ? NOT_FOUND_MS[wasNotFound++] : REOPEN_MS[tries]
     if (pauseMs === undefined) return end(isGone ? 'gone' : 'lost')
     stopDial = clock.after(pauseMs, open)
   }
 
-  function lose (reason: string): void {
+  function lose (closing: Pick<Closing, 'reason' | 'isClean'>): void {
     const nowMs = clock.monotonicMs()
     sideband?.close()
     sideband = null
@@ -119,7 +121,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
     stopRead()
     losses = [...losses, nowMs].filter((atMs) => atMs > nowMs - MINUTE_MS)
     lostAtMs ??= nowMs
-    onLost(reason)
+    onLost(closing)
     // What is told of a loss may end the call.
     if (isOver) return
     if (losses.length >= MAX_LOSSES) return end('lost')
@@ -133,7 +135,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
 
   function stop (): void {
     isOver = true
-    for (const stopTimer of [stopDial, stopRead, stopLost]) stopTimer()
+    for (const stopTimer of [stopStart, stopDial, stopRead, stopLost]) stopTimer()
     sideband?.close()
     sideband = null
   }
@@ -143,7 +145,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
     onOver(loss)
   }
 
-  stopRead = clock.after(READ_MS, () => end('silent'))
+  stopStart = clock.after(READ_MS, () => end('silent'))
   open()
   return { isReady: () => isReady, send: (event) => sideband?.send(event), stop }
 }

@@ -13,6 +13,8 @@ export type Signal =
   | Readonly<{ is: 'error', code: string | null, eventId: string | null }>
 
 export type CallProtocol = Readonly<{
+  /** Of our own ids. */
+  idPrefix: string
   /** Below the base URL. */
   createPath: string
   /** What the answer to a creation names, in `Location`. Null where the path ends in no id. */
@@ -65,6 +67,7 @@ const READINGS: Readonly<Record<string, Reading>> = {
 }
 
 export const REALTIME_CALLS: CallProtocol = {
+  idPrefix: 'rtc_',
   createPath: '/realtime/calls',
   idIn: (location) => {
     // A host in it is ignored: nothing is ever asked of it.

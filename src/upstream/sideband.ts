@@ -17,6 +17,8 @@ export type Closing = Readonly<{
   wasOpen: boolean
   /** Upstream knows of no such call. */
   isGone: boolean
+  /** Upstream closed it: nothing was on its way. */
+  isClean: boolean
   /** Upstream's own, or a code of ours. */
   reason: string
 }>
@@ -44,6 +46,9 @@ const MAX_REFUSAL_BYTES = 64 * 1024
 const HANDSHAKE_MS = 5000
 const PING_MS = 20_000
 const MAX_MISSED = 2
+/** How ws reports a connection that broke, and a frame that we do not take (RFC 6455, section 7.4.1). */
+const NO_CLOSE = 1006
+const TOO_LARGE = 1009
 const HEAD_LENGTH = 256
 const HEAD = /^\{(?:"event_id":"[^"\\]{0,128}",)?"type":"([a-z_.]{1,100})"/
 
@@ -68,10 +73,10 @@ export function createSidebands ({ config, clock, log }: Deps): Sidebands {
     let missed = 0
     let stopTimer = clock.after(HANDSHAKE_MS, () => socket.terminate())
 
-    function end (reason: string, isGone = false): void {
+    function end (reason: string, { isGone = false, isClean = false } = {}): void {
       if (isOver) return
       close()
-      onClose({ wasOpen, isGone, reason })
+      onClose({ wasOpen, isGone, isClean, reason })
     }
 
     function close (): void {
@@ -109,11 +114,11 @@ export function createSidebands ({ config, clock, log }: Deps): Sidebands {
     socket.on('message', (data: RawData) => take(data as Buffer))
     socket.on('unexpected-response', (_request, response: IncomingMessage) => {
       const { statusCode = 0 } = response
-      readCode(response, (code) => end(`refused_${statusCode}`, isNotFound(statusCode, code)))
+      readCode(response, (code) => end(`refused_${statusCode}`, { isGone: isNotFound(statusCode, code) }))
     })
     // What is wrong is told by the close that follows.
     socket.on('error', () => {})
-    socket.on('close', (_code, reason) => end(reason.toString()))
+    socket.on('close', (code, reason) => end(reason.toString(), { isClean: code !== NO_CLOSE && code !== TOO_LARGE }))
     return {
       send: (event) => { if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(event)) },
       close
