@@ -15,8 +15,8 @@ export function readForm (body: Buffer, contentType: string): Part[] {
   const [, quoted, bare] = BOUNDARY.exec(contentType) ?? malformed()
   // Each delimiter begins with the line break before it. Latin-1 keeps every byte.
   const [before, ...parts] = `\r\n${body.toString('latin1')}`.split(`\r\n--${quoted ?? bare}`)
-  const after = parts.pop()
-  if (before !== '' || !['--', '--\r\n'].includes(after ?? '')) return malformed()
+  const after = parts.pop() as string
+  if (before !== '' || !['--', '--\r\n'].includes(after)) return malformed()
   return parts.map(readPart)
 }
 
