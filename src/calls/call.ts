@@ -82,8 +82,8 @@ export type Call = Readonly<{
   abandon: (keepPlaceMs: number) => void
   /** Opens the sideband; resolves at the answer to the first read. Throws ApiError. */
   open: () => Promise<void>
-  /** The answer goes out. */
-  begin: () => void
+  /** The answer goes out once the line that says so is written. */
+  started: (line: Promise<void>) => Promise<void>
   end: (reason: EndReason) => void
   /** The first attempt to hang it up has an outcome. */
   hangUpTried: () => Promise<void>
@@ -136,6 +136,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
   let reserved: Reserved | null = null
   let isRefunded = false
   let wasStarted = false
+  let starting = Promise.resolve()
   let born: Born | null = null
   let longestMs = Infinity
   let supervision: Supervision | null = null
@@ -220,7 +221,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     const { policy, kind, issuer, safetyIdentifier, granted } = facts
     const why = reason as EndReason
     metrics.ended({ policy, reason: why, seconds: seconds(), usage })
-    write({
+    // Not before the line of its start, which may be on its way.
+    starting.catch(() => {}).then(() => write({
       call_id: facts.id,
       upstream_call_id: call.id,
       subject: safetyIdentifier,
@@ -236,7 +238,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       changes: 0,
       complete: receipt.isComplete(),
       hangup_confirmed: isConfirmed
-    })
+    }))
   }
 
   /** Again and again: whoever adds up what calls came to has nothing else. */
@@ -339,12 +341,13 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       for (const { resolve } of [bornOrNot, tried, over]) resolve()
     },
     open,
-    begin: () => {
-      const { leash } = born as Born
-      state = 'live'
-      wasStarted = true
+    started: async (line) => {
+      starting = line.then(() => { wasStarted = true })
+      await starting
       place.offer()
-      leash.begin()
+      if (state !== 'setup') return
+      state = 'live'
+      born?.leash.begin()
     },
     end,
     hangUpTried: () => tried.promise,

@@ -9,8 +9,8 @@ import type { Places } from './place.ts'
 
 type Owner = Readonly<{ issuer: string, subject: string }>
 
-/** What the policy says of a caller at this moment; null: no calls. */
-export type Review = (facts: CallFacts) => Pick<CallRules, 'maxSeconds' | 'idleSeconds'> | null
+/** What the policy says of a caller at this moment. Throws where it grants no call. */
+export type Review = (facts: CallFacts) => Pick<CallRules, 'maxSeconds' | 'idleSeconds'>
 
 export type Calls = Readonly<{
   /** Takes the place before anything is waited for. Throws ApiError. */
@@ -82,9 +82,11 @@ export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: P
       facts.issuer === issuer && facts.subject === subject && view() !== null),
     review: (review) => {
       for (const call of current.values()) {
-        const rules = review(call.facts)
-        if (rules === null) call.end('blocked')
-        else call.shorten(rules)
+        try {
+          call.shorten(review(call.facts))
+        } catch {
+          call.end('blocked')
+        }
       }
     },
     stop: async () => {
