@@ -151,6 +151,19 @@ export function splitPath (dotted: string): Path {
   return dotted.split('.')
 }
 
+/** By the names of the policy file, with every default. */
+export function describeCalls (rules: CallRules) {
+  return {
+    max_seconds: rules.maxSeconds,
+    idle_seconds: rules.idleSeconds,
+    concurrent: rules.concurrent,
+    when_full: rules.whenFull,
+    total: rules.total,
+    data_channel: rules.hasDataChannel,
+    on_change: rules.onChange
+  }
+}
+
 export function ruleAt ({ client }: Pick<SessionRules, 'client'>, path: Path): RuleNode | undefined {
   return path.reduce<RuleNode | undefined>((node, key) => node?.below.get(key), client)
 }

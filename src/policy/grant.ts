@@ -1,7 +1,7 @@
 // What is granted: one function for secrets and one for calls, for every route and command.
 
 import { ApiError } from '../errors.ts'
-import { getIn, type JsonObject } from '../json.ts'
+import { getIn, type JsonObject, omitIn } from '../json.ts'
 import type { Kind } from '../realtime/session.ts'
 import { applyPolicy, type Asked, type Granted } from './apply.ts'
 import { type CallRules, type SessionRules, TURN_DETECTION } from './compile.ts'
@@ -28,7 +28,8 @@ export function grantCall (grantee: Grantee, kind: Kind, asked: Asked): GrantedC
   if (!rules.calls.hasDataChannel && getIn(granted.session, TURN_DETECTION) === null) {
     throw new ApiError('policy_violation', { param: asked.sessionParam(TURN_DETECTION), reason: 'turn_detection_off' })
   }
-  return { granted, rules: rules.calls }
+  // The GA API has no temperature, and calls are of no other.
+  return { granted: { ...granted, session: omitIn(granted.session, ['temperature']) }, rules: rules.calls }
 }
 
 function rulesOf ({ policy }: Grantee, kind: Kind): SessionRules {
