@@ -55,7 +55,9 @@ export async function buildApp (
     keepAliveTimeout: config.keepAliveMs,
     // Idle sockets are closed by the drain; Node would wait for their keep-alive to run out.
     forceCloseConnections: 'idle',
-    exposeHeadRoutes: false
+    exposeHeadRoutes: false,
+    // An id that is too long to be one is none: the same answer as to any other. Node bounds the whole head.
+    routerOptions: { maxParamLength: 16_384 }
   }) as unknown as FastifyInstance
 
   const refusals = createRefusalRecords(log, audit)

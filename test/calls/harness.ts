@@ -56,6 +56,10 @@ export type CallsApp = App & Readonly<{
   wrote: (event: string, count?: number) => Promise<JsonObject[]>
   /** As an operator does it; resolves when it is in use. */
   swapPolicy: (policy: string) => Promise<void>
+  /** What has arrived at the service is handled. */
+  settle: () => Promise<void>
+  /** Time passes in which each ping is answered. */
+  pass: (ms: number) => Promise<void>
   /** So many connections of clients are closed. */
   disconnected: (count: number) => Promise<unknown>
   reserving: () => boolean
@@ -128,6 +132,13 @@ export async function startCalls (
       generation++
       await until('the policy to be in use', () => app.logLines().some((line) => line.generation === generation))
     },
+    pass: async (ms) => {
+      for (let leftMs = ms; leftMs > 0; leftMs -= 10_000) {
+        clock.pass(Math.min(leftMs, 10_000))
+        await self.settle()
+      }
+    },
+    settle: async () => { for (let i = 0; i < 2; i++) await ask('/v1/realtime/calls', {}) },
     disconnected: (count) => until('clients to be gone', () => disconnections >= count),
     reserving: () => isReserving,
     limits: async (claims) => (await ask('/v1/realtime/policy', {}, claims)).body.limits
