@@ -15,6 +15,8 @@ import type { Audit } from './records/audit.ts'
 import type { Log } from './records/log.ts'
 import type { Metrics } from './records/metrics.ts'
 import { registerAdmission } from './routes/admission.ts'
+import type { CallEntryDeps } from './routes/call-entry.ts'
+import { registerCalls } from './routes/calls.ts'
 import { registerDecision } from './routes/decision.ts'
 import { registerHealth } from './routes/health.ts'
 import { registerMint } from './routes/mint.ts'
@@ -33,6 +35,7 @@ export type AppDeps = Readonly<{
   limits: LimitStore
   mint: Mint
   timed: Metrics['timed']
+  calls: Pick<CallEntryDeps, 'calls' | 'upstream' | 'metrics' | 'clock' | 'review'>
   isDraining: () => boolean
   /** The parts that are not ready, by name. */
   waitingFor: () => readonly string[]
@@ -42,7 +45,7 @@ export type AppDeps = Readonly<{
 const BEFORE_UPSTREAM = 1000
 
 export async function buildApp (
-  { config, log, audit, rulebook, limits, mint, timed, isDraining, waitingFor }: AppDeps
+  { config, log, audit, rulebook, limits, mint, timed, calls, isDraining, waitingFor }: AppDeps
 ): Promise<FastifyInstance> {
   const isTrusted = trustedProxies(config.trustProxy)
   const app = fastify({
@@ -78,6 +81,9 @@ export async function buildApp (
       timed,
       realtimePublicUrl: config.realtimePublicUrl,
       deadline: () => deadlineIn(config.upstream.timeoutMs)
+    })
+    registerCalls(admitted, {
+      ...calls, limits, audit, setupMs: config.calls.setupMs, upstreamMs: config.upstream.timeoutMs
     })
   })
   return app

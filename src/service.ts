@@ -4,20 +4,26 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from './app.ts'
 import { createKeySets } from './callers/jwks.ts'
+import { createCalls } from './calls/calls.ts'
+import { createPlaces } from './calls/place.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, ConfigError, policyEnvironment, readConfig } from './config/environment.ts'
 import type { Environment } from './config/secrets.ts'
 import type { LimitStore } from './limits/limits.ts'
 import { openLimits } from './limits/open.ts'
 import { buildOps } from './ops.ts'
+import { REALTIME_CALLS } from './realtime/call-protocol.ts'
 import { createAudit } from './records/audit.ts'
 import { type Lines, openLines } from './records/lines.ts'
 import { createLogger, type Log } from './records/log.ts'
 import { createMetrics } from './records/metrics.ts'
+import { reviewCall, type Talking } from './rulebook/review.ts'
 import { openRulebook } from './rulebook/rulebook.ts'
+import { createUpstreamCalls } from './upstream/calls.ts'
 import { createClient, type Watch } from './upstream/client.ts'
 import { openKey } from './upstream/key.ts'
 import { createMint } from './upstream/mint.ts'
+import type { Sidebands } from './upstream/sideband.ts'
 
 /** Kubernetes kills after 30 s. */
 export const EXIT_WITHIN_MS = 25_000
@@ -60,16 +66,38 @@ export async function openService (environment: Environment, replaced: Replaceme
   const rulebook = openRulebook(config.policyFile, {
     ...policyEnvironment(environment, config.policyFile),
     log,
-    keySets: createKeySets({ log })
+    keySets: createKeySets({ log }),
+    onSwap: () => calls.review(review)
   })
   const key = openKey(config.upstream, log)
-  const client = createClient(config.upstream, key, log, replaced.watchUpstream ?? metrics)
+  const client = createClient(config.upstream, key, log, replaced.watchUpstream ?? metrics, clock)
   const limits = await openLimits(config, log)
   const store = replaced.limits ?? limits.store
   if (config.safetyIdentifierSecret === null) {
     log.warn({}, 'SAFETY_IDENTIFIER_SECRET is not set: safety identifiers are plain hashes')
   }
   const drainMs = drainTime(config, log)
+  const mint = createMint(client, config.upstream.mintApi, clock.wallMs)
+
+  const review = (talking: Talking) => reviewCall(rulebook.current(), talking)
+  let sidebands: Promise<Sidebands> | null = null
+  // Its library is loaded with the first call.
+  const openSidebands = () => import('./upstream/sideband.ts').then(({ createSidebands }) =>
+    createSidebands({ config: config.upstream, clock, log }))
+  const upstreamCalls = createUpstreamCalls({
+    client, mint: config.upstream.callsApi === 'secret' ? mint : null, protocol: REALTIME_CALLS, log
+  })
+  const calls = createCalls({
+    clock,
+    protocol: REALTIME_CALLS,
+    upstream: upstreamCalls,
+    dial: async () => (await (sidebands ??= openSidebands())).dial,
+    limits: store,
+    audit,
+    metrics: metrics.calls,
+    log,
+    places: createPlaces(config.calls.max)
+  })
 
   let isStopping = false
   const isDraining = replaced.isDraining ?? (() => isStopping)
@@ -83,8 +111,9 @@ export async function openService (environment: Environment, replaced: Replaceme
     audit,
     rulebook: rulebook.current,
     limits: store,
-    mint: createMint(client, config.upstream.mintApi, clock.wallMs),
+    mint,
     timed: metrics.timed,
+    calls: { calls, upstream: upstreamCalls, metrics: metrics.calls, clock, review },
     isDraining,
     waitingFor
   })
@@ -101,6 +130,8 @@ export async function openService (environment: Environment, replaced: Replaceme
       ...(lines.audit === lines.stdout ? {} : { audit_file: lines.audit.lost() })
     })
   })
+
+  metrics.calls.watch({ live: calls.countLive, hangUpsPending: calls.countHangingUp })
 
   return {
     app,
@@ -122,10 +153,13 @@ export async function openService (environment: Environment, replaced: Replaceme
     stop: async () => {
       // Answers say `Connection: close` from here on; the gateway has this long to go elsewhere.
       isStopping = true
+      const hungUp = calls.stop()
       await wait(drainMs)
       await app.close()
       // Also mints whose client is gone: what upstream minted is audited.
       while (client.state().inFlight > 0) await wait(LOOK_EVERY_MS)
+      await hungUp
+      await sidebands?.then(({ close }) => close())
       rulebook.close()
       key.close()
       audit.close()

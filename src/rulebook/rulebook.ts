@@ -22,6 +22,8 @@ export type RulebookSources = Readonly<{
   log: Pick<Log, 'info' | 'warn' | 'error'>
   /** Shared across reloads, so fetched keys are kept. */
   keySets: KeySets
+  /** Called after another version has come into use. */
+  onSwap?: (rulebook: Rulebook) => void
 }>
 
 /** `rulebook` is null if there are problems. */
@@ -94,6 +96,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
       old.callers.close()
       generation++
       log.info({ generation }, 'policy file reloaded')
+      sources.onSwap?.(current)
     /* c8 ignore next 4 -- a fault of ours is not to end the process */
     } catch (err) {
       log.error({ err }, 'policy file could not be reloaded')

@@ -1,6 +1,7 @@
 // One request to upstream and its whole answer, or why there is none.
 
 import type { Dispatcher, Pool } from 'undici'
+import { type Clock, systemClock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import type { Json } from '../json.ts'
 import { createBatch } from '../turn-batch.ts'
@@ -42,7 +43,7 @@ type Post = Readonly<{
  * stream for it costs more than reading it.
  */
 export function attempt (
-  pool: Pool, { onHead, ...post }: Post, { atMs }: Deadline
+  pool: Pool, { onHead, ...post }: Post, { atMs }: Deadline, clock: Clock = systemClock
 ): Promise<Answer | ApiError> {
   return new Promise((resolve) => {
     let sending: Dispatcher.DispatchController | undefined
@@ -52,7 +53,7 @@ export function attempt (
     let isOver = false
 
     const settle = (outcome: Answer | ApiError) => {
-      clearTimeout(timer)
+      stopTimer()
       resolve(outcome)
     }
     const giveUp = () => {
@@ -60,8 +61,8 @@ export function attempt (
       settle(new ApiError('upstream_timeout', { reason: 'deadline', mayHaveMinted: sending !== undefined }))
       sending?.abort(new Error('deadline'))
     }
-    const leftMs = atMs - performance.now()
-    const timer = setTimeout(giveUp, leftMs).unref()
+    const leftMs = atMs - clock.monotonicMs()
+    const stopTimer = clock.after(leftMs, giveUp)
     if (leftMs <= 0) return giveUp()
 
     pool.dispatch({ ...post, method: 'POST' }, {
