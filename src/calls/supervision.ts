@@ -73,6 +73,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
   }
 
   function read (): void {
+    tries = 0
     readId = newEventId()
     sideband?.send(protocol.readEvent(readId, fixed))
     if (isReady) stopRead = clock.after(READ_MS, () => lose({ reason: 'silent', isClean: false }))
@@ -88,7 +89,6 @@ export function supervise (deps: SupervisionDeps): Supervision {
   /** Its answer carries no event id: the first that comes after the read is taken for it. */
   function opened (session: Signal & { is: 'session' }): void {
     readId = null
-    tries = 0
     stopRead()
     stopLost()
     if (lostAtMs !== null) {
@@ -129,8 +129,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
     const lostMs = gaps.reduce((sum, { fromMs, toMs }) => sum + toMs - fromMs, nowMs - lostAtMs)
     stopLost()
     stopLost = clock.after(Math.max(0, MAX_LOST_MS - lostMs), () => end('lost'))
-    if (tries >= REOPEN_MS.length) return end('lost')
-    stopDial = clock.after(REOPEN_MS[tries] as number, open)
+    stopDial = clock.after(REOPEN_MS[0], open)
   }
 
   function stop (): void {

@@ -165,12 +165,12 @@ type Creating = Readonly<{
 
 /** Never aborted, whoever is gone: each success is a call, and one whose id is lost cannot be ended. */
 async function createUpstream (
-  { upstream, audit, upstreamMs }: CallEntryDeps, request: FastifyRequest, creating: Creating
+  { upstream, audit, upstreamMs }: CallEntryDeps, request: FastifyRequest, asking: Creating
 ): Promise<string> {
-  const { call, sdp, asked, granted, rules, setup } = creating
+  const { call, sdp, asked, granted, rules, setup } = asking
   audit.assertWritable()
   setup.assertWanted()
-  const { answer } = await upstream.create({
+  const creating = upstream.create({
     offer: sdp,
     session: granted.session,
     safetyIdentifier: call.facts.safetyIdentifier,
@@ -182,6 +182,8 @@ async function createUpstream (
     onAttempt: setup.attempt,
     onCreated: call.created
   })
+  // Once its id is known, nothing is lost with the rest of the answer.
+  const { answer } = await Promise.race([creating, call.whenCreated.then(() => setup.orEnded(creating))])
   setup.assertWanted()
   if (!isAnswer(answer, rules)) {
     throw new ApiError('upstream_error', { reason: 'answer_with_data_channel', retryCannotHelp: true })

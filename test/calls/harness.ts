@@ -4,6 +4,8 @@ import { writeFileSync } from 'node:fs'
 import type { JWTPayload } from 'jose'
 import type { Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'
+import type { LimitStore } from '../../src/limits/limits.ts'
+import { createMemoryStore } from '../../src/limits/memory.ts'
 import { type Answer, type App, type AppOptions, CALLERS, startApp } from '../support/app.ts'
 import { type CallsUpstream, startCallsUpstream } from '../support/calls-upstream.ts'
 import { createTestClock, type TestClock } from '../support/clock.ts'
@@ -54,15 +56,38 @@ export type CallsApp = App & Readonly<{
   wrote: (event: string, count?: number) => Promise<JsonObject[]>
   /** As an operator does it; resolves when it is in use. */
   swapPolicy: (policy: string) => Promise<void>
+  /** So many connections of clients are closed. */
+  disconnected: (count: number) => Promise<unknown>
+  reserving: () => boolean
   /** What remains of the limits, by `GET /v1/realtime/policy`. */
   limits: (claims?: JWTPayload) => Promise<any>
 }>
 
-export async function startCalls (t: Test, options: AppOptions & PolicyOptions = {}): Promise<CallsApp> {
+export type CallsOptions = Omit<AppOptions, 'limits'> & PolicyOptions & Readonly<{ store?: LimitStore }>
+
+export async function startCalls (
+  t: Test, { limits, store = createMemoryStore(), ...options }: CallsOptions = {}
+): Promise<CallsApp> {
   const upstream = await startCallsUpstream(t)
   const clock = createTestClock()
-  const app = await startApp(t, { policy: policyOf(options), clock, ...options, upstream })
+  let isReserving = false
+  const policy = policyOf({ ...options, ...limits === undefined ? {} : { limits } })
+  const app = await startApp(t, {
+    policy,
+    clock,
+    ...options,
+    limits: {
+      ...store,
+      reserve: (reservation) => {
+        isReserving = true
+        return store.reserve(reservation)
+      }
+    },
+    upstream
+  })
   let generation = 1
+  let disconnections = 0
+  app.server.on('connection', (socket) => socket.once('close', () => { disconnections++ }))
 
   const ask = async (path: string, init: RequestInit, claims: JWTPayload = {}): Promise<Answer> => {
     const authorization = `Bearer ${await app.token(claims)}`
@@ -103,6 +128,8 @@ export async function startCalls (t: Test, options: AppOptions & PolicyOptions =
       generation++
       await until('the policy to be in use', () => app.logLines().some((line) => line.generation === generation))
     },
+    disconnected: (count) => until('clients to be gone', () => disconnections >= count),
+    reserving: () => isReserving,
     limits: async (claims) => (await ask('/v1/realtime/policy', {}, claims)).body.limits
   }
   t.teardown(() => {

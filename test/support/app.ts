@@ -159,7 +159,7 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
     attempts,
     auditLines: () => audit.kept.map((line) => JSON.parse(line)),
     logLines: () => log.kept.map((line) => JSON.parse(line)),
-    canaries: Object.keys(CANARIES).map((name) => env[name] as string),
+    canaries: Object.keys(CANARIES).map((name) => env[name] as string).filter((value) => value !== ''),
     token,
     request,
     server: app.server,
