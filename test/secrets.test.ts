@@ -9,10 +9,12 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ApiError, type ErrorCode } from '../src/errors.ts'
 import { type Answer, type App, type AppOptions, CALLERS, CANARIES, ORIGIN, startApp } from './support/app.ts'
+import { startCallsUpstream } from './support/calls-upstream.ts'
 import { startCountingUpstream } from './support/counting.ts'
 import { LATE, REFUSED, UNUSABLE } from './support/hostile.ts'
 import { assertAnswerHeaders, assertNoCanary } from './support/invariants.ts'
 import { exchange, type RawAnswer } from './support/raw-http.ts'
+import { OFFER } from './support/sdp.ts'
 import { startService } from './support/service.ts'
 import { until } from './support/until.ts'
 import { failure, GA, hang, inSeconds, json, SESSIONS } from './support/upstream.ts'
@@ -44,7 +46,7 @@ blocked: [{ subject: blocked }]
 
 const CANARY_BODY = { session: { instructions: 'canary in a body' } }
 
-type Drive = Readonly<{ options?: AppOptions, act: (app: App) => Answer | Promise<Answer> }>
+type Drive = Readonly<{ options?: AppOptions, ofCalls?: true, act: (app: App) => Answer | Promise<Answer> }>
 const mint = { act: (app: App) => app.mint('client_secrets') }
 const upstream = (...replies: Parameters<App['upstream']['answer']> extends [string, ...infer R] ? R : never): Drive =>
   ({
@@ -55,8 +57,8 @@ const upstream = (...replies: Parameters<App['upstream']['answer']> extends [str
     }
   })
 
-/** One per code of a mint: without an entry for a new code this file does not compile. */
-const DRIVES: Record<Exclude<ErrorCode, 'call_in_progress' | 'calls_full'>, Drive> = {
+/** One per code: without an entry for a new code this file does not compile. */
+const DRIVES: Record<ErrorCode, Drive> = {
   invalid_json: { act: (app) => app.mint('client_secrets', '{"canary', { 'content-type': 'application/json' }) },
   invalid_request: { act: (app) => app.mint('client_secrets', { session: ['canary'] }) },
   invalid_credentials: {
@@ -78,6 +80,20 @@ const DRIVES: Record<Exclude<ErrorCode, 'call_in_progress' | 'calls_full'>, Driv
   },
   body_too_large: { act: (app) => app.mint('client_secrets', { canary: 'canary'.repeat(10_000) }) },
   unsupported_media_type: { act: (app) => app.mint('client_secrets', 'canary', { 'content-type': 'text/canary' }) },
+  call_in_progress: {
+    ofCalls: true,
+    act: async (app) => {
+      await call(app)
+      return call(app)
+    }
+  },
+  calls_full: {
+    ofCalls: true,
+    act: async (app) => {
+      await call(app)
+      return call(app, 'bob')
+    }
+  },
   rate_limit_exceeded: {
     options: { policy: POLICY.replace('day: 100', 'day: 1') },
     act: async (app) => {
@@ -127,10 +143,15 @@ const DRIVES: Record<Exclude<ErrorCode, 'call_in_progress' | 'calls_full'>, Driv
   upstream_timeout: upstream(hang)
 }
 
-for (const [code, { options, act }] of Object.entries(DRIVES)) {
+for (const [code, { options, ofCalls, act }] of Object.entries(DRIVES)) {
   t.test(`F1: ${code} discloses no secret, at log level trace`, async (t) => {
     const app = await startApp(
-      t, { policy: POLICY, ...options, env: { OPENAI_MINT_API: 'client_secrets', ...options?.env } }
+      t, {
+        policy: ofCalls ? POLICY.replace('hide:', 'calls: { total: 1 }\n      hide:') : POLICY,
+        ...ofCalls ? { upstream: await startCallsUpstream(t) } : {},
+        ...options,
+        env: { OPENAI_MINT_API: 'client_secrets', ...options?.env }
+      }
     )
     const answer = await act(app)
     t.match(answer.body.error, { code })
@@ -385,6 +406,18 @@ async function askWhileClosing (app: App): Promise<Answer> {
     }
   ], 2) as [RawAnswer, RawAnswer]
   return { ...answer, body: JSON.parse(answer.text) }
+}
+
+/** Asks for a call; the answer to one that is made is no JSON. */
+async function call (app: App, sub = 'ada'): Promise<Answer> {
+  const response = await fetch(`${app.url}/v1/realtime/calls`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${await app.token({ sub })}`, 'content-type': 'application/sdp' },
+    body: `${OFFER}a=canary:1\r\n`
+  })
+  const { status, headers } = response
+  const text = await response.text()
+  return { status, headers, text, body: status === 201 ? {} : JSON.parse(text) }
 }
 
 function hold (t: Test, app: App, answer: Answer): void {

@@ -58,7 +58,7 @@ export const CallPolicy = Type.Object({
     'false: audio only, so that a client cannot change the session. Left out: true.', Type.Boolean()
   ),
   on_change: optional(
-    'What is done if a client changes what this policy does not allow it. Left out: restore.',
+    'What is done if a client changes what this policy does not allow it; no effect yet. Left out: restore.',
     Type.Enum(['restore', 'end', 'report'])
   )
 }, closed)
