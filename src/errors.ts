@@ -41,8 +41,8 @@ export type ErrorDetails = {
   /** The object path that the client sent, dotted; null where the fault has none. */
   param?: string | null
   /** Why, as a code for the log and the audit line; the client never sees it. */
-  reason?: string
-  retryAfterSeconds?: number
+  reason?: string | undefined
+  retryAfterSeconds?: number | undefined
   /** Sent as `x-should-retry: false`: the SDKs retry 408, 409, 429 and 5xx unless told otherwise. */
   retryCannotHelp?: boolean
   /** Upstream may have minted, and we cannot know. */

@@ -33,6 +33,8 @@ export type EndReason =
   | LeashReason | 'client' | 'client_gone' | 'setup_failed' | 'policy_change' | 'blocked' | 'replaced' | 'operator'
   | 'ended' | 'upstream_expired' | 'supervision_lost' | 'shutdown'
 
+export type Wish = Readonly<{ reason: EndReason, error: ApiError | null }>
+
 /** Who asked for it, and what was granted. */
 export type CallFacts = Readonly<{
   /** Ours. */
@@ -66,10 +68,10 @@ export type Call = Readonly<{
   facts: CallFacts
   place: Place
   state: () => CallState
-  /** The reason for which it ends or ended; null while nobody wishes its end. */
-  reason: () => EndReason | null
+  /** Why it ends or ended; null while that is not wished. */
+  wish: () => Wish | null
   /** Resolves at the first wish. */
-  whenWished: Promise<EndReason>
+  whenWished: Promise<Wish>
   /** Resolves once upstream has created it, or it is known that this will not happen. */
   whenCreated: Promise<void>
   /** Resolves when it is over, confirmed or given up, and its line is written or was refused once. Never rejects. */
@@ -84,11 +86,10 @@ export type Call = Readonly<{
   open: () => Promise<void>
   /** The answer goes out once the line that says so is written. */
   started: (line: Promise<void>) => Promise<void>
-  end: (reason: EndReason) => void
+  /** The first reason wins. `error`: what a request that still waits for the call is refused with. */
+  end: (reason: EndReason, error?: ApiError) => void
   /** The first attempt to hang it up has an outcome. */
   hangUpTried: () => Promise<void>
-  /** An operator's wish: attempts begin anew. */
-  endAgain: () => void
   giveUp: () => void
   /** Everything is given back, also what was used. */
   refund: () => Promise<void>
@@ -126,13 +127,13 @@ type Born = Readonly<{ call: CreatedCall, atMs: number, createdAt: number, leash
 
 export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOver: () => void): Call {
   const { clock, protocol, upstream, dial, limits, audit, metrics, log } = deps
-  const wished = Promise.withResolvers<EndReason>()
+  const wished = Promise.withResolvers<Wish>()
   const over = Promise.withResolvers<void>()
   const tried = Promise.withResolvers<void>()
   const bornOrNot = Promise.withResolvers<void>()
   const receipt = createReceipt()
   let state: CallState = 'creating'
-  let reason: EndReason | null = null
+  let wish: Wish | null = null
   let reserved: Reserved | null = null
   let isRefunded = false
   let wasStarted = false
@@ -161,28 +162,28 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       bornMs: atMs,
       maxSeconds: maxSeconds(),
       idleSeconds: facts.rules.idleSeconds,
-      onEnd: end
+      onEnd: (reason) => end(reason)
     })
     born = { call, atMs, createdAt: unixNow(), leash }
     longestMs = atMs + protocol.longestMs
     state = 'setup'
     bornOrNot.resolve()
-    if (reason !== null) finish(born)
+    if (wish !== null) finish(born, wish)
   }
 
-  function end (wish: EndReason): void {
-    if (state === 'ended' || reason !== null) return
-    reason = wish
+  function end (reason: EndReason, error: ApiError | null = null): void {
+    if (state === 'ended' || wish !== null) return
+    wish = { reason, error }
     wished.resolve(wish)
     // Before that there is nothing to end: it ends as soon as its id is known.
-    if (born !== null) finish(born)
+    if (born !== null) finish(born, wish)
   }
 
-  async function finish ({ call, leash }: Born): Promise<void> {
+  async function finish ({ call, leash }: Born, { reason }: Wish): Promise<void> {
     state = 'ending'
     leash.stop()
     if (reason === 'ended' || reason === 'upstream_expired') return conclude(true)
-    await cancelResponses(leash)
+    await cancelResponses(leash, reason === 'blocked' ? CANCEL_BLOCKED_MS : CANCEL_MS)
     if (state !== 'ending') return
     hangUp = startHangUp({
       clock, attempt: () => upstream.hangUp(call, facts.safetyIdentifier), untilMs: longestMs
@@ -193,12 +194,12 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
   }
 
   /** Resolves when none is open any more, or after a while. */
-  async function cancelResponses (leash: Leash): Promise<void> {
+  async function cancelResponses (leash: Leash, withinMs: number): Promise<void> {
     const open = leash.openResponses()
     if (open.length === 0 || supervision === null) return
     for (const id of open) supervision.send(protocol.cancelEvent(newEventId(), id))
     await new Promise<void>((resolve) => {
-      const stop = clock.after(reason === 'blocked' ? CANCEL_BLOCKED_MS : CANCEL_MS, resolve)
+      const stop = clock.after(withinMs, resolve)
       onResponsesDone = () => {
         stop()
         resolve()
@@ -219,8 +220,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     onOver()
     const usage = receipt.usage()
     const { policy, kind, issuer, safetyIdentifier, granted } = facts
-    const why = reason as EndReason
-    metrics.ended({ policy, reason: why, seconds: seconds(), usage })
+    const { reason } = wish as Wish
+    metrics.ended({ policy, reason, seconds: seconds(), usage })
     // Not before the line of its start, which may be on its way.
     starting.catch(() => {}).then(() => write({
       call_id: facts.id,
@@ -231,7 +232,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       kind,
       model: granted.model,
       prompt: granted.prompt,
-      reason: why,
+      reason,
       seconds: seconds(),
       started: wasStarted,
       usage,
@@ -327,7 +328,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     facts,
     place,
     state: () => state,
-    reason: () => reason,
+    wish: () => wish,
     whenWished: wished.promise,
     whenCreated: bornOrNot.promise,
     over: over.promise,
@@ -351,7 +352,6 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     },
     end,
     hangUpTried: () => tried.promise,
-    endAgain: () => hangUp?.again(),
     giveUp: () => {
       isGivenUp = true
       onResponsesDone()
@@ -376,7 +376,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
           status: state === 'ended' || state === 'ending' ? state : 'live',
           created_at: born.createdAt,
           ends_at: endedAt?.unix ?? born.createdAt + Math.round((born.leash.endsAtMs() - born.atMs) / 1000),
-          end_reason: reason,
+          end_reason: wish?.reason ?? null,
           seconds: seconds(),
           usage: receipt.usage()
         },

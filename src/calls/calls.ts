@@ -84,8 +84,8 @@ export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: P
       for (const call of current.values()) {
         try {
           call.shorten(review(call.facts))
-        } catch {
-          call.end('blocked')
+        } catch (error) {
+          call.end('blocked', error as ApiError)
         }
       }
     },

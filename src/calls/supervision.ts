@@ -55,14 +55,12 @@ export function supervise (deps: SupervisionDeps): Supervision {
   const { clock, protocol, dial, newEventId, fixed, onReady, onEvent, onLost, onReopened, onOver } = deps
   let sideband: Sideband | null = null
   let isReady = false
-  let isOver = false
   let readId: string | null = null
   let wasNotFound = 0
   let tries = 0
   let losses: number[] = []
   let gaps: { fromMs: number, toMs: number }[] = []
   let lostAtMs: number | null = null
-  let stopStart = () => {}
   let stopDial = () => {}
   let stopRead = () => {}
   let stopLost = () => {}
@@ -122,8 +120,6 @@ export function supervise (deps: SupervisionDeps): Supervision {
     losses = [...losses, nowMs].filter((atMs) => atMs > nowMs - MINUTE_MS)
     lostAtMs ??= nowMs
     onLost(closing)
-    // What is told of a loss may end the call.
-    if (isOver) return
     if (losses.length >= MAX_LOSSES) return end('lost')
     gaps = gaps.filter(({ toMs }) => toMs > nowMs - LOST_WITHIN_MS)
     const lostMs = gaps.reduce((sum, { fromMs, toMs }) => sum + toMs - fromMs, nowMs - lostAtMs)
@@ -133,7 +129,6 @@ export function supervise (deps: SupervisionDeps): Supervision {
   }
 
   function stop (): void {
-    isOver = true
     for (const stopTimer of [stopStart, stopDial, stopRead, stopLost]) stopTimer()
     sideband?.close()
     sideband = null
@@ -144,7 +139,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
     onOver(loss)
   }
 
-  stopStart = clock.after(READ_MS, () => end('silent'))
+  const stopStart = clock.after(READ_MS, () => end('silent'))
   open()
   return { isReady: () => isReady, send: (event) => sideband?.send(event), stop }
 }

@@ -27,7 +27,7 @@ export type CallProtocol = Readonly<{
   /** `body` parses the event; undefined where it is no JSON object. Null: of no interest. */
   signalOf: (type: string, body: () => JsonObject | undefined) => Signal | null
   /** Whether upstream ended the call because it was the longest possible. */
-  isExpired: (closeReason: string | null, errorCode: string | null) => boolean
+  isExpired: (closeReason: string, errorCode: string | null) => boolean
   /** The longest that a call can last where upstream does not say it. */
   longestMs: number
 }>
@@ -89,7 +89,7 @@ export const REALTIME_CALLS: CallProtocol = {
     return event === undefined ? null : reading(event)
   },
   isExpired: (closeReason, errorCode) =>
-    errorCode === 'session_expired' || /maximum duration/i.test(closeReason ?? ''),
+    errorCode === 'session_expired' || /maximum duration/i.test(closeReason),
   longestMs: 3_600_000
 }
 

@@ -2,7 +2,7 @@
 // sideband, look at the policy once more, audit, answer. Whatever fails after upstream has created it hangs it up.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Call, EndReason } from '../calls/call.ts'
+import type { Call, Wish } from '../calls/call.ts'
 import type { Calls } from '../calls/calls.ts'
 import type { Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
@@ -115,7 +115,7 @@ type Setup = Readonly<{
 
 /** Watches the client and the clock while the call is created. */
 function startSetup (
-  { clock, setupMs, review }: CallEntryDeps, call: Call, request: FastifyRequest, { raw }: FastifyReply
+  { clock, setupMs }: CallEntryDeps, call: Call, request: FastifyRequest, { raw }: FastifyReply
 ): Setup {
   const byMs = deadlineIn(setupMs).atMs
   let isAttempted = false
@@ -123,22 +123,13 @@ function startSetup (
   // Also for an answer that was sent and never arrived.
   raw.once('close', () => { if (!raw.writableFinished) call.end('client_gone') })
   if (isGone(request)) call.end('client_gone')
-  const errorNow = (reason: EndReason) => {
-    if (reason !== 'blocked') return errorOf(reason)
-    try {
-      review(call.facts)
-    } catch (error) {
-      return error as ApiError
-    }
-    return new ApiError('policy_violation', { reason })
-  }
-  const ended = call.whenWished.then((reason) => { throw errorNow(reason) })
+  const ended = call.whenWished.then((wish) => { throw errorOf(wish) })
   ended.catch(() => {})
   return {
     orEnded: (step) => Promise.race([step, ended]),
     assertWanted: () => {
-      const reason = call.reason()
-      if (reason !== null) throw errorNow(reason)
+      const wish = call.wish()
+      if (wish !== null) throw errorOf(wish)
     },
     attempt: () => { isAttempted = true },
     isAttempted: () => isAttempted,
@@ -148,15 +139,12 @@ function startSetup (
 }
 
 /** A call that was ended while it was created. */
-function errorOf (reason: EndReason): ApiError {
+function errorOf ({ reason, error }: Wish): ApiError {
+  if (error !== null) return error
   if (reason === 'shutdown') return new ApiError('draining', { reason, retryAfterSeconds: 1 })
-  if (reason === 'client_gone' || reason === 'client' || reason === 'operator') {
-    return new ApiError('invalid_request', { reason })
-  }
-  return new ApiError(
-    reason === 'setup_failed' || reason === 'max_duration' ? 'upstream_timeout' : 'upstream_error',
-    { reason, retryCannotHelp: true }
-  )
+  if (reason === 'client_gone' || reason === 'client') return new ApiError('invalid_request', { reason })
+  const isLate = reason === 'setup_failed' || reason === 'max_duration'
+  return new ApiError(isLate ? 'upstream_timeout' : 'upstream_error', { reason, retryCannotHelp: true })
 }
 
 type Creating = Readonly<{
@@ -199,7 +187,7 @@ async function undo (
   if (call.upstreamId() !== null) {
     call.end('setup_failed')
     // What a client costs that asks and goes stays counted; only the seconds go back, when the call is over.
-    if (call.reason() !== 'client_gone') await call.refund()
+    if (call.wish()?.reason !== 'client_gone') await call.refund()
     const late = Promise.withResolvers<void>()
     const stop = clock.after(HANG_UP_WAIT_MS, late.resolve)
     await Promise.race([call.hangUpTried(), late.promise])

@@ -150,14 +150,7 @@ function concluded (error: ApiError, isCreated: boolean): ApiError {
 }
 
 function detailsOf ({ param, reason, retryAfterSeconds, retryCannotHelp, upstreamRequestId, cause }: ApiError) {
-  return {
-    param,
-    retryCannotHelp,
-    upstreamRequestId,
-    cause,
-    ...(reason === undefined ? {} : { reason }),
-    ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds })
-  }
+  return { param, reason, retryAfterSeconds, retryCannotHelp, upstreamRequestId, cause }
 }
 
 function formOf (offer: string, session: JsonObject): Readonly<{ contentType: string, body: string }> {
