@@ -35,7 +35,7 @@ export type AppDeps = Readonly<{
   limits: LimitStore
   mint: Mint
   timed: Metrics['timed']
-  calls: Pick<CallEntryDeps, 'calls' | 'upstream' | 'metrics' | 'clock' | 'review'>
+  calls: Pick<CallEntryDeps, 'calls' | 'upstream' | 'metrics' | 'clock' | 'review' | 'load'>
   isDraining: () => boolean
   /** The parts that are not ready, by name. */
   waitingFor: () => readonly string[]

@@ -80,10 +80,13 @@ export async function openService (environment: Environment, replaced: Replaceme
   const mint = createMint(client, config.upstream.mintApi, clock.wallMs)
 
   const review = (talking: Talking) => reviewCall(rulebook.current(), talking)
-  let sidebands: Promise<Sidebands> | null = null
-  // Its library is loaded with the first call.
-  const openSidebands = () => import('./upstream/sideband.ts').then(({ createSidebands }) =>
-    createSidebands({ config: config.upstream, clock, log }))
+  let loading: Promise<Sidebands> | null = null
+  let sidebands: Sidebands | null = null
+  const load = async () => {
+    loading ??= import('./upstream/sideband.ts').then(({ createSidebands }) =>
+      createSidebands({ config: config.upstream, clock, log }))
+    sidebands = await loading
+  }
   const upstreamCalls = createUpstreamCalls({
     client, mint: config.upstream.callsApi === 'secret' ? mint : null, protocol: REALTIME_CALLS, log
   })
@@ -91,7 +94,7 @@ export async function openService (environment: Environment, replaced: Replaceme
     clock,
     protocol: REALTIME_CALLS,
     upstream: upstreamCalls,
-    dial: async () => (await (sidebands ??= openSidebands())).dial,
+    dial: (...call) => (sidebands as Sidebands).dial(...call),
     limits: store,
     audit,
     metrics: metrics.calls,
@@ -113,7 +116,7 @@ export async function openService (environment: Environment, replaced: Replaceme
     limits: store,
     mint,
     timed: metrics.timed,
-    calls: { calls, upstream: upstreamCalls, metrics: metrics.calls, clock, review },
+    calls: { calls, upstream: upstreamCalls, metrics: metrics.calls, clock, review, load },
     isDraining,
     waitingFor
   })
@@ -159,7 +162,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       // Also mints whose client is gone: what upstream minted is audited.
       while (client.state().inFlight > 0) await wait(LOOK_EVERY_MS)
       await hungUp
-      await sidebands?.then(({ close }) => close())
+      sidebands?.close()
       rulebook.close()
       key.close()
       audit.close()

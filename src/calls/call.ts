@@ -108,7 +108,7 @@ export type CallDeps = Readonly<{
   clock: Clock
   protocol: CallProtocol
   upstream: UpstreamCalls
-  dial: () => Promise<Dial>
+  dial: Dial
   limits: Pick<LimitStore, 'giveSecondsBack'>
   audit: Pick<Audit, 'conclude'>
   metrics: Pick<CallMetrics, 'ended' | 'reopened'>
@@ -152,7 +152,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
   const newEventId = () => `ephemint_${++events}`
   const maxSeconds = () => reserved?.seconds ?? facts.rules.maxSeconds
   const lastedMs = ({ atMs }: Born) => (endedAt?.ms ?? clock.monotonicMs()) - atMs
-  const seconds = () => born === null ? 0 : Math.ceil(lastedMs(born) / 1000)
+  const seconds = () => Math.ceil(lastedMs(born as Born) / 1000)
   const unused = () => Math.max(0, maxSeconds() - seconds())
 
   function created (call: CreatedCall): void {
@@ -184,7 +184,6 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     leash.stop()
     if (reason === 'ended' || reason === 'upstream_expired') return conclude(true)
     await cancelResponses(leash, reason === 'blocked' ? CANCEL_BLOCKED_MS : CANCEL_MS)
-    if (state !== 'ending') return
     hangUp = startHangUp({
       clock, attempt: () => upstream.hangUp(call, facts.safetyIdentifier), untilMs: longestMs
     })
@@ -196,8 +195,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
   /** Resolves when none is open any more, or after a while. */
   async function cancelResponses (leash: Leash, withinMs: number): Promise<void> {
     const open = leash.openResponses()
-    if (open.length === 0 || supervision === null) return
-    for (const id of open) supervision.send(protocol.cancelEvent(newEventId(), id))
+    if (open.length === 0) return
+    for (const id of open) supervision?.send(protocol.cancelEvent(newEventId(), id))
     await new Promise<void>((resolve) => {
       const stop = clock.after(withinMs, resolve)
       onResponsesDone = () => {
@@ -208,14 +207,13 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
   }
 
   function conclude (isConfirmed: boolean): void {
-    if (state === 'ended') return
     state = 'ended'
     endedAt = { ms: clock.monotonicMs(), unix: unixNow() }
     const { call, leash } = born as Born
     if (leash.openResponses().length > 0 || !isConfirmed) receipt.miss()
     supervision?.stop()
     tried.resolve()
-    if (reserved !== null && !isRefunded) limits.giveSecondsBack(reserved.slots, unused())
+    if (!isRefunded) limits.giveSecondsBack((reserved as Reserved).slots, unused())
     place.release()
     onOver()
     const usage = receipt.usage()
@@ -246,7 +244,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
   function write (line: Parameters<Audit['conclude']>[0], failures = 0): void {
     audit.conclude(line).catch((err) => {
       log.error({ err, call_id: facts.id }, 'the end of a call could not be audited')
-      clock.after(LINE_AGAIN_MS[failures] ?? LINE_AGAIN_MS[3], () => write(line, failures + 1))
+      const pauseMs = LINE_AGAIN_MS[Math.min(failures, LINE_AGAIN_MS.length - 1)] as number
+      clock.after(pauseMs, () => write(line, failures + 1))
     }).finally(over.resolve)
   }
 
@@ -258,7 +257,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     leash.hear(signal)
     receipt.hear(signal)
     if (signal.is === 'session') readExpiry(signal)
-    if (signal.is === 'error') lastError = signal.code ?? lastError
+    if (signal.is === 'error') lastError = signal.code
     if (leash.openResponses().length === 0) onResponsesDone()
   }
 
@@ -285,14 +284,12 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
 
   async function open (): Promise<void> {
     const { call, leash } = born as Born
-    const connect = await dial()
-    if (state !== 'setup') return
     const ready = Promise.withResolvers<void>()
     const path = protocol.sidebandPath(call.id)
     supervision = supervise({
       clock,
       protocol,
-      dial: (handlers) => connect(path, call.key, handlers),
+      dial: (handlers) => dial(path, call.key, handlers),
       newEventId,
       fixed: facts.fixed,
       onReady: (session) => {
@@ -358,11 +355,10 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       hangUp?.giveUp()
     },
     refund: async () => {
-      if (isRefunded || reserved === null) return
       isRefunded = true
-      await reserved.refund()
+      await (reserved as Reserved).refund()
     },
-    credit: () => ({ slots: reserved?.slots ?? [], seconds: unused() }),
+    credit: () => ({ slots: (reserved as Reserved).slots, seconds: unused() }),
     maxSeconds,
     upstreamId: () => born?.call.id ?? null,
     shorten: ({ maxSeconds: most, idleSeconds }) => {
@@ -380,6 +376,6 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
           seconds: seconds(),
           usage: receipt.usage()
         },
-    isHangingUp: () => hangUp !== null && state === 'ending'
+    isHangingUp: () => state === 'ending'
   }
 }

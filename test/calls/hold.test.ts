@@ -158,6 +158,27 @@ for (const [name, lifeSeconds, endsAfter] of [
   })
 }
 
+t.test('call §4: without a Date, or an expires_at, OpenAI\'s end is not known', async (t) => {
+  for (const [date, expiresAt] of [['no date', 1_900_000_000], [new Date().toUTCString(), null]] as const) {
+    const app = await startCalls(t, { calls: '{ max_seconds: 120 }' })
+    app.upstream.onCreate(accept({ headers: { date } }))
+    app.upstream.onAttach(({ call, accept }) => {
+      call?.on('session.update', () => call.push({
+        type: 'session.updated', session: { ...call.session(), expires_at: expiresAt }
+      }))
+      accept()
+    })
+    const path = (await app.begin()).headers.get('location') as string
+    const { body } = await app.get(path)
+    t.equal(Number(body.ends_at) - Number(body.created_at), 120)
+  }
+})
+
+t.test('call §5: under on_change report a read says no field again', async (t) => {
+  const { call } = await startCall(t, { calls: '{ on_change: report }' })
+  t.same((await call.next('session.update')).session, { type: 'realtime' })
+})
+
 t.test('call §8: clock set by an hour either way: timers do not move', async (t) => {
   const { app, status } = await startCall(t, { calls: '{ max_seconds: 60, idle_seconds: 60 }' })
   app.clock.shiftWall(3_600_000)
@@ -469,6 +490,19 @@ t.test('call: a stop gives up after 10 s, and says so', async (t) => {
   await app.clock.expire(10_000)
   await stopped
   t.match(app.lines('call.ended'), [{ reason: 'shutdown', hangup_confirmed: false }])
+})
+
+t.test('call: a stop that finds no time for a response to be done still asks to hang up', async (t) => {
+  const live = await startCall(t)
+  const { app, call } = live
+  await seen(live, responseCreated('resp_7'))
+  app.upstream.onHangUp(hang)
+  const stopped = app.stop()
+  await call.next('response.cancel')
+  app.clock.pass(10_000)
+  await stopped
+  t.match(app.lines('call.ended'), [{ reason: 'shutdown', hangup_confirmed: false, complete: false }])
+  await app.upstream.hungUp(call.id)
 })
 
 t.test('call: a receipt that cannot be written is written later, once', async (t) => {

@@ -60,6 +60,28 @@ t.test('call §4: hang-up: an attempt that fails at the longest possible end is 
   clock.pass(10)
   resolve(false)
   t.equal(await hangUp.done, false)
+  hangUp.confirm()
+})
+
+t.test('call §4: hang-up: the longest possible end comes before the next attempt', async (t) => {
+  const clock = createTestClock()
+  let attempts = 0
+  const hangUp = startHangUp({
+    clock,
+    attempt: async () => {
+      attempts++
+      return false
+    },
+    untilMs: clock.monotonicMs() + 1500
+  })
+  await hangUp.first
+  clock.pass(1000)
+  await turn()
+  clock.pass(499)
+  t.equal(attempts, 2)
+  clock.pass(1)
+  t.equal(await hangUp.done, false)
+  t.equal(attempts, 2)
 })
 
 t.test('call §4: leash: what is heard before the answer counts, and nothing ends before it but the longest', (t) => {
