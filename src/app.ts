@@ -15,6 +15,8 @@ import type { Audit } from './records/audit.ts'
 import type { Log } from './records/log.ts'
 import type { Metrics } from './records/metrics.ts'
 import { registerAdmission } from './routes/admission.ts'
+import type { CallEntryDeps } from './routes/call-entry.ts'
+import { registerCalls } from './routes/calls.ts'
 import { registerDecision } from './routes/decision.ts'
 import { registerHealth } from './routes/health.ts'
 import { registerMint } from './routes/mint.ts'
@@ -34,6 +36,7 @@ export type AppDeps = Readonly<{
   limits: LimitStore
   mint: Mint
   timed: Metrics['timed']
+  calls: Pick<CallEntryDeps, 'calls' | 'upstream' | 'metrics' | 'clock' | 'review' | 'load'>
   isDraining: () => boolean
   /** The parts that are not ready, by name. */
   waitingFor: () => readonly string[]
@@ -43,7 +46,7 @@ export type AppDeps = Readonly<{
 const BEFORE_UPSTREAM = 1000
 
 export async function buildApp (
-  { config, log, audit, rulebook, limits, mint, timed, isDraining, waitingFor }: AppDeps
+  { config, log, audit, rulebook, limits, mint, timed, calls, isDraining, waitingFor }: AppDeps
 ): Promise<FastifyInstance> {
   const isTrusted = trustedProxies(config.trustProxy)
   const app = fastify({
@@ -53,7 +56,9 @@ export async function buildApp (
     keepAliveTimeout: config.keepAliveMs,
     // Idle sockets are closed by the drain; Node would wait for their keep-alive to run out.
     forceCloseConnections: 'idle',
-    exposeHeadRoutes: false
+    exposeHeadRoutes: false,
+    // An id that is too long to be one is none: the same answer as to any other. Node bounds the whole head.
+    routerOptions: { maxParamLength: 16_384 }
   }) as unknown as FastifyInstance
 
   const refusals = createRefusalRecords(log, audit)
@@ -84,6 +89,9 @@ export async function buildApp (
       timed,
       realtimePublicUrl: config.realtimePublicUrl,
       deadline: createDeadlines(config.upstream.timeoutMs)
+    })
+    registerCalls(admitted, {
+      ...calls, limits, audit, setupMs: config.calls.setupMs, upstreamMs: config.upstream.timeoutMs
     })
   })
   return app

@@ -15,8 +15,9 @@ const CATALOGUE = {
   policy_violation: [403, permission, 'The policy does not permit what this request asks for.'],
   not_found: [404, invalid, 'There is nothing at this address.'],
   method_not_allowed: [405, invalid, 'This address does not answer this method.'],
+  call_in_progress: [409, invalid, 'This caller has as many calls as the policy permits at a time.'],
   body_too_large: [413, invalid, 'The request body is too large.'],
-  unsupported_media_type: [415, invalid, 'The request body must be application/json, not compressed.'],
+  unsupported_media_type: [415, invalid, 'The request body has a type that is not taken here, or is compressed.'],
   rate_limit_exceeded: [429, 'rate_limit_error', 'Too many requests.'],
   upstream_rate_limited: [429, 'rate_limit_error', 'The realtime API is limiting this service.'],
   internal_error: [500, api, 'The service failed.'],
@@ -26,6 +27,7 @@ const CATALOGUE = {
   identity_unavailable: [503, api, 'Credentials cannot be checked at the moment.'],
   limits_unavailable: [503, api, 'Limits cannot be checked at the moment.'],
   audit_unavailable: [503, api, 'The decision cannot be recorded at the moment.'],
+  calls_full: [503, api, 'The service has as many calls as it can hold at the moment.'],
   overloaded: [503, api, 'The service is overloaded.'],
   draining: [503, api, 'The service is shutting down.'],
   upstream_timeout: [504, api, 'The realtime API did not answer in time.']
@@ -39,8 +41,8 @@ export type ErrorDetails = {
   /** The object path that the client sent, dotted; null where the fault has none. */
   param?: string | null
   /** Why, as a code for the log and the audit line; the client never sees it. */
-  reason?: string
-  retryAfterSeconds?: number
+  reason?: string | undefined
+  retryAfterSeconds?: number | undefined
   /** Sent as `x-should-retry: false`: the SDKs retry 408, 409, 429 and 5xx unless told otherwise. */
   retryCannotHelp?: boolean
   /** Upstream may have minted, and we cannot know. */
@@ -69,7 +71,8 @@ export class ApiError extends Error {
     this.param = details.param ?? null
     this.reason = details.reason
     this.retryAfterSeconds = details.retryAfterSeconds
-    this.retryCannotHelp = details.retryCannotHelp ?? false
+    // A call lasts longer than any SDK waits.
+    this.retryCannotHelp = details.retryCannotHelp ?? code === 'call_in_progress'
     this.mayHaveMinted = details.mayHaveMinted ?? false
     this.upstreamRequestId = details.upstreamRequestId ?? null
     this.allow = details.allow

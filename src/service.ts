@@ -4,6 +4,8 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from './app.ts'
 import { createKeySets } from './callers/jwks.ts'
+import { createCalls } from './calls/calls.ts'
+import { createPlaces } from './calls/place.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, ConfigError, policyEnvironment, readConfig } from './config/environment.ts'
 import { isShared } from './config/origins.ts'
@@ -14,14 +16,18 @@ import { openLimits } from './limits/open.ts'
 import { buildOps } from './ops.ts'
 import { routeOf } from './outbound/proxy.ts'
 import { createSender } from './outbound/request.ts'
+import { REALTIME_CALLS } from './realtime/call-protocol.ts'
 import { createAudit } from './records/audit.ts'
 import { type Lines, openLines } from './records/lines.ts'
 import { createLogger, type Log } from './records/log.ts'
 import { createMetrics } from './records/metrics.ts'
+import { reviewCall, type Talking } from './rulebook/review.ts'
 import { openRulebook } from './rulebook/rulebook.ts'
+import { createUpstreamCalls } from './upstream/calls.ts'
 import { createClient, type Watch } from './upstream/client.ts'
 import { openKey } from './upstream/key.ts'
 import { createMint } from './upstream/mint.ts'
+import type { Sidebands } from './upstream/sideband.ts'
 
 /** Kubernetes kills after 30 s. */
 export const EXIT_WITHIN_MS = 25_000
@@ -67,10 +73,11 @@ export async function openService (environment: Environment, replaced: Replaceme
     ...policyEnvironment(environment, config.policyFile),
     log,
     keySets: createKeySets({ log, send }),
-    send
+    send,
+    onSwap: () => calls.review(review)
   })
   const key = openKey(config.upstream, log)
-  const client = createClient(config.upstream, key, log, replaced.watchUpstream ?? metrics, proxy)
+  const client = createClient(config.upstream, key, log, replaced.watchUpstream ?? metrics, proxy, clock)
   const limits = await openLimits(config, log)
   const store = replaced.limits ?? limits.store
   if (config.safetyIdentifierSecret === null) {
@@ -80,6 +87,30 @@ export async function openService (environment: Environment, replaced: Replaceme
     log.warn({ origin }, 'CORS_ORIGINS: people other than you can get a host that this pattern matches')
   }
   const drainMs = drainTime(config, log)
+  const mint = createMint(client, config.upstream.mintApi, clock.wallMs)
+
+  const review = (talking: Talking) => reviewCall(rulebook.current(), talking)
+  let loading: Promise<Sidebands> | null = null
+  let sidebands: Sidebands | null = null
+  const load = async () => {
+    loading ??= import('./upstream/sideband.ts').then(({ createSidebands }) =>
+      createSidebands({ config: config.upstream, proxy, clock, log }))
+    sidebands = await loading
+  }
+  const upstreamCalls = createUpstreamCalls({
+    client, mint: config.upstream.callsApi === 'secret' ? mint : null, protocol: REALTIME_CALLS, log
+  })
+  const calls = createCalls({
+    clock,
+    protocol: REALTIME_CALLS,
+    upstream: upstreamCalls,
+    dial: (...call) => (sidebands as Sidebands).dial(...call),
+    limits: store,
+    audit,
+    metrics: metrics.calls,
+    log,
+    places: createPlaces(config.calls.max)
+  })
 
   let isStopping = false
   const isDraining = replaced.isDraining ?? (() => isStopping)
@@ -93,8 +124,9 @@ export async function openService (environment: Environment, replaced: Replaceme
     audit,
     rulebook: rulebook.current,
     limits: store,
-    mint: createMint(client, config.upstream.mintApi, clock.wallMs),
+    mint,
     timed: metrics.timed,
+    calls: { calls, upstream: upstreamCalls, metrics: metrics.calls, clock, review, load },
     isDraining,
     waitingFor
   })
@@ -111,6 +143,8 @@ export async function openService (environment: Environment, replaced: Replaceme
       ...(lines.audit === lines.stdout ? {} : { audit_file: lines.audit.lost() })
     })
   })
+
+  metrics.calls.watch({ live: calls.countLive, hangUpsPending: calls.countHangingUp })
 
   return {
     app,
@@ -135,10 +169,13 @@ export async function openService (environment: Environment, replaced: Replaceme
     stop: async () => {
       // Answers say `Connection: close` from here on; the gateway has this long to go elsewhere.
       isStopping = true
+      const hungUp = calls.stop()
       await wait(drainMs)
       await app.close()
       // Also mints whose client is gone: what upstream minted is audited.
       while (client.state().inFlight > 0) await wait(LOOK_EVERY_MS)
+      await hungUp
+      sidebands?.close()
       rulebook.close()
       key.close()
       audit.close()

@@ -9,10 +9,12 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ApiError, type ErrorCode } from '../src/errors.ts'
 import { type Answer, type App, type AppOptions, CALLERS, CANARIES, ORIGIN, startApp } from './support/app.ts'
+import { startCallsUpstream } from './support/calls-upstream.ts'
 import { startCountingUpstream } from './support/counting.ts'
 import { LATE, REFUSED, UNUSABLE } from './support/hostile.ts'
 import { assertAnswerHeaders, assertNoCanary } from './support/invariants.ts'
 import { exchange, type RawAnswer } from './support/raw-http.ts'
+import { OFFER } from './support/sdp.ts'
 import { startService } from './support/service.ts'
 import { until } from './support/until.ts'
 import { failure, GA, hang, inSeconds, json, SESSIONS } from './support/upstream.ts'
@@ -44,7 +46,7 @@ blocked: [{ subject: blocked }]
 
 const CANARY_BODY = { session: { instructions: 'canary in a body' } }
 
-type Drive = Readonly<{ options?: AppOptions, act: (app: App) => Answer | Promise<Answer> }>
+type Drive = Readonly<{ options?: AppOptions, ofCalls?: true, act: (app: App) => Answer | Promise<Answer> }>
 const mint = { act: (app: App) => app.mint('client_secrets') }
 const upstream = (...replies: Parameters<App['upstream']['answer']> extends [string, ...infer R] ? R : never): Drive =>
   ({
@@ -78,6 +80,20 @@ const DRIVES: Record<ErrorCode, Drive> = {
   },
   body_too_large: { act: (app) => app.mint('client_secrets', { canary: 'canary'.repeat(10_000) }) },
   unsupported_media_type: { act: (app) => app.mint('client_secrets', 'canary', { 'content-type': 'text/canary' }) },
+  call_in_progress: {
+    ofCalls: true,
+    act: async (app) => {
+      await call(app)
+      return call(app)
+    }
+  },
+  calls_full: {
+    ofCalls: true,
+    act: async (app) => {
+      await call(app)
+      return call(app, 'bob')
+    }
+  },
   rate_limit_exceeded: {
     options: { policy: POLICY.replace('day: 100', 'day: 1') },
     act: async (app) => {
@@ -127,12 +143,17 @@ const DRIVES: Record<ErrorCode, Drive> = {
   upstream_timeout: upstream(hang)
 }
 
-for (const [code, { options, act }] of Object.entries(DRIVES)) {
+for (const [code, { options, ofCalls, act }] of Object.entries(DRIVES)) {
   t.test(`F1: ${code} discloses no secret, at log level trace`, async (t) => {
     // Field F23: not asked, since all is loopback here; its password is in the configuration all along.
     const proxy = { HTTPS_PROXY: 'http://user:canary-proxy-password@proxy.test:3128' }
     const app = await startApp(
-      t, { policy: POLICY, ...options, env: { OPENAI_MINT_API: 'client_secrets', ...proxy, ...options?.env } }
+      t, {
+        policy: ofCalls ? POLICY.replace('hide:', 'calls: { total: 1 }\n      hide:') : POLICY,
+        ...ofCalls ? { upstream: await startCallsUpstream(t) } : {},
+        ...options,
+        env: { OPENAI_MINT_API: 'client_secrets', ...proxy, ...options?.env }
+      }
     )
     const answer = await act(app)
     t.match(answer.body.error, { code })
@@ -301,7 +322,7 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: {}, allow: {
 })
 
 t.test('F11: secrets are compared as digests of one length, in constant time', async (t) => {
-  t.match(readFileSync(join(ROOT, 'src/callers/gateway.ts'), 'utf8'), 'if (!timingSafeEqual(digest(')
+  t.match(readFileSync(join(ROOT, 'src/callers/gateway.ts'), 'utf8'), 'timingSafeEqual(digest(')
   const app = await startApp(t, {
     policy: POLICY.replace(
       'policies:',
@@ -387,6 +408,18 @@ async function askWhileClosing (app: App): Promise<Answer> {
     }
   ], 2) as [RawAnswer, RawAnswer]
   return { ...answer, body: JSON.parse(answer.text) }
+}
+
+/** Asks for a call; the answer to one that is made is no JSON. */
+async function call (app: App, sub = 'ada'): Promise<Answer> {
+  const response = await fetch(`${app.url}/v1/realtime/calls`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${await app.token({ sub })}`, 'content-type': 'application/sdp' },
+    body: `${OFFER}a=canary:1\r\n`
+  })
+  const { status, headers } = response
+  const text = await response.text()
+  return { status, headers, text, body: status === 201 ? {} : JSON.parse(text) }
 }
 
 function hold (t: Test, app: App, answer: Answer): void {

@@ -6,12 +6,14 @@ import type { Caller } from '../callers/caller.ts'
 import type { CallerEntry } from '../callers/schema.ts'
 import type { ApiError, ErrorCode } from '../errors.ts'
 import { getIn, type Json, type JsonObject, leafPaths } from '../json.ts'
+import { describeCalls } from '../policy/compile.ts'
 import type { Policies } from '../policy/policy.ts'
+import { CallPolicy } from '../policy/schema.ts'
 import { KINDS } from '../realtime/session.ts'
 import { faultFinder } from '../schema/faults.ts'
 import type { Fault } from '../schema/report.ts'
 import { parseYaml } from '../schema/yaml.ts'
-import { callerOf, type DryRun, dryRun, masked, type MintRoute, ROUTE_NAMES, routeNamed } from './dry-run.ts'
+import { callerOf, type DryRoute, type DryRun, dryRun, masked, ROUTE_NAMES, routeNamed } from './dry-run.ts'
 
 const closed = { additionalProperties: false }
 const anyObject = Type.Record(Type.String(), Type.Unknown())
@@ -28,7 +30,8 @@ const Expect = Type.Object({
   prompt: Type.Optional(Type.Union([Type.String(), Type.Null()])),
   ignored: Type.Optional(Type.Array(Type.String())),
   expires_after: Type.Optional(Type.Integer()),
-  upstream: Type.Optional(anyObject)
+  upstream: Type.Optional(anyObject),
+  calls: Type.Optional(Type.Partial(CallPolicy))
 }, { ...closed, minProperties: 1 })
 type Expect = Static<typeof Expect>
 
@@ -43,13 +46,13 @@ const Cases = Type.Array(Type.Object({
 export type Case = Readonly<{
   name: string
   callerWith: (entries: readonly CallerEntry[]) => Caller
-  route: MintRoute
+  route: DryRoute
   body: string
   expect: Expect
 }>
 
 const findFaults = faultFinder(Cases)
-const ONLY_IF_GRANTED = ['prompt', 'ignored', 'expires_after', 'upstream'] as const
+const ONLY_IF_GRANTED = ['prompt', 'ignored', 'expires_after', 'upstream', 'calls'] as const
 
 /** `cases` is empty or incomplete if there are problems. */
 export function readCases (text: string): { cases: Case[], problems: Fault[] } {
@@ -62,11 +65,14 @@ export function readCases (text: string): { cases: Case[], problems: Fault[] } {
 
   const cases = raw as Static<typeof Cases>
   const names = cases.map(({ name }) => name)
-  for (const [i, { name, expect }] of cases.entries()) {
+  for (const [i, { name, route, expect }] of cases.entries()) {
     if (names.indexOf(name) < i) problem(`${i}.name`, 'is the name of another case too')
     if (expect.refused === undefined && expect.param !== undefined) {
       problem(`${i}.expect.param`, 'has no meaning without refused')
     }
+    // A call has no lifetime of a secret, and a mint nothing of a call.
+    const foreign = routeNamed(route)?.isCall ? 'expires_after' : 'calls'
+    if (expect[foreign] !== undefined) problem(`${i}.expect.${foreign}`, 'has no meaning for this route')
     for (const key of ONLY_IF_GRANTED) {
       if (expect.refused !== undefined && expect[key] !== undefined) {
         problem(`${i}.expect.${key}`, 'has no meaning together with refused')
@@ -77,7 +83,7 @@ export function readCases (text: string): { cases: Case[], problems: Fault[] } {
     cases: cases.map(({ name, claims, route, body, expect }) => ({
       name,
       callerWith: (entries) => callerOf(claims as Json, entries) as Caller,
-      route: routeNamed(route) as MintRoute,
+      route: routeNamed(route) as DryRoute,
       body: body === undefined ? '' : JSON.stringify(body),
       expect
     })),
@@ -97,7 +103,7 @@ export function checkCase (
   safetyIdentifierSecret: string | null
 ): Difference[] {
   const result = dryRun(policies, { caller: callerWith(callers), route, body, safetyIdentifierSecret })
-  const { policy, kind, granted } = result
+  const { policy, kind, granted, calls } = result
   const differences: Difference[] = []
   const compare = (what: string, expected: Json | undefined, got: Json | undefined) => {
     if (expected !== undefined && !isDeepStrictEqual(expected, got)) {
@@ -114,6 +120,8 @@ export function checkCase (
   compare('prompt', expect.prompt, granted.prompt)
   compare('ignored', expect.ignored?.toSorted(), granted.ignored.toSorted())
   compare('expires_after', expect.expires_after, granted.expiresAfterSeconds)
+  const rules: JsonObject = calls === null ? {} : describeCalls(calls)
+  for (const [key, value] of Object.entries(expect.calls ?? {})) compare(`calls ${key}`, value, rules[key])
   const upstream = (expect.upstream ?? {}) as JsonObject
   for (const path of leafPaths(upstream)) {
     compare(`upstream ${path.join('.')}`, getIn(upstream, path), getIn(granted.session, path))

@@ -1,28 +1,65 @@
-// The decision of the service about a request: a mint without limits and without upstream.
+// The decision of the service about a request: a mint or a call without limits and without upstream.
 
 import { type Caller, createCaller, GUEST_ISSUER, subjectFrom } from '../callers/caller.ts'
 import { claimReader } from '../callers/claims.ts'
 import { safetyIdentifier } from '../callers/safety-identifier.ts'
 import type { CallerEntry } from '../callers/schema.ts'
 import { ApiError } from '../errors.ts'
+import { assertOffer } from '../http/sdp.ts'
 import { parseStrictly } from '../http/strict-json.ts'
 import { isObject, type Json } from '../json.ts'
-import { applyPolicy, type Granted } from '../policy/apply.ts'
+import type { Asked, Granted } from '../policy/apply.ts'
+import type { CallRules } from '../policy/compile.ts'
+import { grantCall, type Grantee, grantSecret } from '../policy/grant.ts'
 import type { Policies } from '../policy/policy.ts'
 import { selectPolicy } from '../policy/select.ts'
 import type { Kind } from '../realtime/session.ts'
 import { MINT_ROUTES } from '../routes/mint.ts'
+import { bodyObject, type ReadBody, readGa } from '../routes/mint-body.ts'
 
-export type MintRoute = typeof MINT_ROUTES[number]
+type Decided = Readonly<{ granted: Granted, calls: CallRules | null }>
+type Grant = (grantee: Grantee, kind: Kind, asked: Asked, body: unknown) => Decided
+
+export type DryRoute = Readonly<{ url: string, legacy: boolean, isCall: boolean, read: ReadBody, grant: Grant }>
+
+const ROUTES: readonly DryRoute[] = [
+  ...MINT_ROUTES.map(({ url, legacy, read }): DryRoute => ({
+    url,
+    legacy,
+    isCall: false,
+    read,
+    grant: (grantee, kind, asked) => ({ granted: grantSecret(grantee, kind, asked), calls: null })
+  })),
+  {
+    url: '/v1/realtime/calls',
+    legacy: false,
+    isCall: true,
+    read: (body) => readGa(['realtime'])({ session: partsIn(body).session }),
+    grant: (grantee, kind, asked, body) => {
+      const { granted, rules } = grantCall(grantee, kind, asked)
+      const { sdp } = partsIn(body)
+      if (sdp !== undefined) assertOffer(sdp, rules)
+      return { granted, calls: rules }
+    }
+  }
+]
 
 /** Replaces secrets by the name of their source: a decision needs no values. */
 export const STAND_INS = { env: (name: string) => `($env ${name})`, file: (path: string) => `($file ${path})` }
 
-export const ROUTE_NAMES = MINT_ROUTES.map(({ url }) => url.slice('/v1/'.length))
+/** A call's body, written as JSON: the parts of its form by their names, each of which may be left out. */
+function partsIn (body: unknown): { sdp: string | undefined, session: Json | undefined } {
+  const { sdp, session, ...others } = bodyObject(body)
+  if (Object.keys(others).length > 0) throw new ApiError('invalid_request')
+  if (sdp !== undefined && typeof sdp !== 'string') throw new ApiError('invalid_request', { param: 'sdp' })
+  return { sdp, session }
+}
+
+export const ROUTE_NAMES = ROUTES.map(({ url }) => url.slice('/v1/'.length))
 
 /** `name` is a path, with or without `/v1/`. */
-export function routeNamed (name: string): MintRoute | undefined {
-  return MINT_ROUTES.find(({ url }) => url === `/v1/${name.replace(/^\/?(v1\/)?/, '')}`)
+export function routeNamed (name: string): DryRoute | undefined {
+  return ROUTES.find(({ url }) => url === `/v1/${name.replace(/^\/?(v1\/)?/, '')}`)
 }
 
 /**
@@ -43,23 +80,24 @@ export type DryRun = Readonly<{
   policy: string | null
   kind: Kind | null
   granted: Granted | null
+  /** Null also for a mint. */
+  calls: CallRules | null
   refusal: ApiError | null
 }>
 
-type Request = Readonly<{ caller: Caller, route: MintRoute, body: string, safetyIdentifierSecret: string | null }>
+type Request = Readonly<{ caller: Caller, route: DryRoute, body: string, safetyIdentifierSecret: string | null }>
 
 export function dryRun (policies: Policies, { caller, route, body, safetyIdentifierSecret }: Request): DryRun {
-  let result: DryRun = { policy: null, kind: null, granted: null, refusal: null }
+  let result: DryRun = { policy: null, kind: null, granted: null, calls: null, refusal: null }
   try {
     const policy = selectPolicy(
       policies, caller, safetyIdentifier(caller.issuer, caller.subject, safetyIdentifierSecret)
     )
     result = { ...result, policy: policy.name }
-    const { kind, asked } = route.read(body === '' ? undefined : parseStrictly(Buffer.from(body)))
+    const parsed = body === '' ? undefined : parseStrictly(Buffer.from(body))
+    const { kind, asked } = route.read(parsed)
     result = { ...result, kind }
-    const rules = policy.sessions[kind]
-    if (rules === undefined) throw new ApiError('policy_violation')
-    return { ...result, granted: applyPolicy(rules, caller.claims, asked) }
+    return { ...result, ...route.grant({ policy, claims: caller.claims }, kind, asked, parsed) }
   } catch (error) {
     if (!(error instanceof ApiError)) throw error
     return { ...result, refusal: error }

@@ -6,6 +6,7 @@ import type { CallerEntry } from '../callers/schema.ts'
 import { policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config/environment.ts'
 import { parseStrictly } from '../http/strict-json.ts'
 import type { Json } from '../json.ts'
+import { describeCalls } from '../policy/compile.ts'
 import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile } from '../rulebook/rulebook.ts'
 import { upstreamRoutes } from '../upstream/mint.ts'
@@ -34,7 +35,7 @@ await run(async () => {
     return 1
   }
   const caller = callerOf(given, callers as CallerEntry[]) as Caller
-  const { policy, kind, granted, refusal } = dryRun(
+  const { policy, kind, granted, calls, refusal } = dryRun(
     policies, { caller, route, body, safetyIdentifierSecret: readSafetyIdentifierSecret(processEnv) }
   )
   if (policy !== null) console.log(`policy         ${policy}`)
@@ -46,6 +47,14 @@ await run(async () => {
   if (kind === null || granted === null) return 0
   if (granted.prompt !== null) console.log(`prompt         ${granted.prompt}`)
   if (granted.ignored.length > 0) console.log(`ignored        ${granted.ignored.join(', ')}`)
+  if (calls !== null) {
+    for (const [key, value] of Object.entries(describeCalls(calls))) {
+      console.log(`${key.padEnd(14)} ${value ?? 'none'}`)
+    }
+    const session = JSON.stringify({ ...granted.session, type: kind }, masked, 2)
+    console.log(`\nthe session of POST /realtime/calls\n${session}`)
+    return 0
+  }
   const routes = upstreamRoutes({ ...granted, kind, legacy: route.legacy }, environment.mintApi).filter(
     (tried) => tried !== undefined
   )

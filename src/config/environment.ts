@@ -15,6 +15,7 @@ export const processEnv: Environment = process.env
 delete process.env.DEBUG
 
 export const MINT_APIS = ['auto', 'client_secrets', 'sessions'] as const
+const CALLS_APIS = ['unified', 'secret'] as const
 export const REDIS_LOSSES = ['deny', 'local'] as const
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
@@ -27,9 +28,13 @@ export type Config = Readonly<{
     organization: string | null
     project: string | null
     mintApi: typeof MINT_APIS[number]
+    /** `secret`: a client secret is minted first, and the call is created with it. */
+    callsApi: typeof CALLS_APIS[number]
     timeoutMs: number
     concurrency: number
   }>
+  /** How long the creation of a call may take, and how many calls this replica holds. */
+  calls: Readonly<{ setupMs: number, max: number }>
   /** Base URL in the responses, where clients connect to. */
   realtimePublicUrl: string
   policyFile: string
@@ -112,6 +117,7 @@ export function readConfig (env: Environment): Config {
 
   const origins = originsOf(env, problems)
   const safetyIdentifierSecret = safetyIdentifierSecretOf(env, problems)
+  const authScheme = oneOf('OPENAI_AUTH_SCHEME', ['bearer', 'api-key'], 'bearer')
   const opsPort = env.OPS_PORT === '' ? null : integer('OPS_PORT', 9090, 0, 65_535)
 
   const config: Config = {
@@ -120,13 +126,16 @@ export function readConfig (env: Environment): Config {
       key: text('OPENAI_API_KEY_FILE') === null
         ? { value: key ?? '' }
         : { file: text('OPENAI_API_KEY_FILE') as string },
-      authScheme: oneOf('OPENAI_AUTH_SCHEME', ['bearer', 'api-key'], 'bearer'),
+      authScheme,
       organization: text('OPENAI_ORG_ID'),
       project: text('OPENAI_PROJECT_ID'),
       mintApi: oneOf('OPENAI_MINT_API', MINT_APIS, 'auto'),
+      // Azure refuses the resource key where calls are created.
+      callsApi: oneOf('OPENAI_CALLS_API', CALLS_APIS, authScheme === 'api-key' ? 'secret' : 'unified'),
       timeoutMs: integer('UPSTREAM_TIMEOUT_MS', 10_000, 100, 60_000),
       concurrency: integer('UPSTREAM_CONCURRENCY', 256, 1, 100_000)
     },
+    calls: { setupMs: integer('CALL_SETUP_SECONDS', 20, 1, 30) * 1000, max: integer('CALLS_MAX', 2000, 1, 100_000) },
     realtimePublicUrl: publicUrl.href.replace(/\/$/, ''),
     policyFile: policyFileOf(env),
     listen: { host: text('HOST') ?? '::', port: integer('PORT', 8080, 0, 65_535) },

@@ -7,7 +7,7 @@ import {
   withIn
 } from '../json.ts'
 import { checkSession, modelPath } from '../realtime/session.ts'
-import type { RuleNode, SessionRules } from './compile.ts'
+import { ruleAt, type RuleNode, type SessionRules } from './compile.ts'
 import { choosePrompt } from './prompt.ts'
 import { MissingValue, type Scope, type Template } from './template.ts'
 
@@ -124,10 +124,6 @@ function insideOf (path: Path, added: readonly Path[]): Path[] {
   return added.filter((other) => other.length > path.length && overlaps(other, path)).map(
     (other) => other.slice(path.length)
   )
-}
-
-function ruleAt ({ client }: SessionRules, path: Path): RuleNode | undefined {
-  return path.reduce<RuleNode | undefined>((node, key) => node?.below.get(key), client)
 }
 
 /** `1e400` is parsed as Infinity and would be sent as null, which is not the value that was checked. */

@@ -5,7 +5,7 @@ import { isKnownPath, type Kind } from '../realtime/session.ts'
 import type { Report } from '../schema/report.ts'
 import { type Accepts, type CompileSchema, pathsIn } from './allowed-schema.ts'
 import { compileConceal, type Conceal, type Inlined, type Secret } from './conceal.ts'
-import type { PromptEntry, SessionPolicy } from './schema.ts'
+import type { CallPolicy, PromptEntry, RealtimePolicy } from './schema.ts'
 import { hasSlowPattern } from './slow-pattern.ts'
 import { compileTemplate, type Template } from './template.ts'
 
@@ -18,6 +18,22 @@ export type Prompt = Readonly<{
   variableSchemas: JsonObject
   session: Template
   secrets: readonly Secret[]
+}>
+
+/** Null there turns it off: then only events of a data channel can end a turn. */
+export const TURN_DETECTION: Path = ['audio', 'input', 'turn_detection']
+
+/** Brokered calls of one kind of session. */
+export type CallRules = Readonly<{
+  maxSeconds: number
+  idleSeconds: number
+  /** Calls of one caller at a time, over all policies and kinds. */
+  concurrent: number
+  whenFull: 'refuse' | 'replace'
+  /** Calls of all callers of the policy at a time; null: no limit. */
+  total: number | null
+  hasDataChannel: boolean
+  onChange: 'restore' | 'end' | 'report'
 }>
 
 export type SessionRules = Readonly<{
@@ -37,6 +53,10 @@ export type SessionRules = Readonly<{
   conceal: Conceal | null
   /** The paths of the policy that our types do not know: what is below them is sent unchecked. */
   unknown: readonly Path[]
+  /** Null: no calls of this kind. */
+  calls: CallRules | null
+  /** False: no client secret of this kind is minted. */
+  hasSecrets: boolean
 }>
 
 /** Shared by all prompts and kinds of one file. `secrets` are the values of `$env` and `$file`, already in place. */
@@ -65,7 +85,7 @@ export function compilePrompt (
 
 /** `at` is the path of this session kind in the file, for reports. */
 export function compileRules (
-  kind: Kind, policy: Omit<SessionPolicy, 'fixed' | 'defaults'> & { fixed: Inlined, defaults: Inlined }, at: string,
+  kind: Kind, policy: Omit<RealtimePolicy, 'fixed' | 'defaults'> & { fixed: Inlined, defaults: Inlined }, at: string,
   context: Context & { prompts: ReadonlyMap<string, Prompt> }
 ): SessionRules {
   const { prompts, compileSchema, report, secrets } = context
@@ -108,12 +128,44 @@ export function compileRules (
     hide: (policy.hide ?? []).map(splitPath),
     conceal: compileConceal([policy.fixed, policy.defaults, ...prompted].flatMap(({ secrets }) => secrets)),
     unknown: configured.filter((path) => !isKnownPath(kind, path))
-      .map((path) => path.slice(0, path.findIndex((_, i) => !isKnownPath(kind, path.slice(0, i + 1))) + 1))
+      .map((path) => path.slice(0, path.findIndex((_, i) => !isKnownPath(kind, path.slice(0, i + 1))) + 1)),
+    calls: policy.calls === undefined ? null : compileCalls(policy.calls),
+    hasSecrets: policy.secrets !== false
   })
+}
+
+function compileCalls (calls: CallPolicy): CallRules {
+  const maxSeconds = calls.max_seconds ?? 600
+  return {
+    maxSeconds,
+    idleSeconds: calls.idle_seconds ?? Math.min(120, maxSeconds),
+    concurrent: calls.concurrent ?? 1,
+    whenFull: calls.when_full ?? 'refuse',
+    total: calls.total ?? null,
+    hasDataChannel: calls.data_channel !== false,
+    onChange: calls.on_change ?? 'restore'
+  }
 }
 
 export function splitPath (dotted: string): Path {
   return dotted.split('.')
+}
+
+/** By the names of the policy file, with every default. */
+export function describeCalls (rules: CallRules) {
+  return {
+    max_seconds: rules.maxSeconds,
+    idle_seconds: rules.idleSeconds,
+    concurrent: rules.concurrent,
+    when_full: rules.whenFull,
+    total: rules.total,
+    data_channel: rules.hasDataChannel,
+    on_change: rules.onChange
+  }
+}
+
+export function ruleAt ({ client }: Pick<SessionRules, 'client'>, path: Path): RuleNode | undefined {
+  return path.reduce<RuleNode | undefined>((node, key) => node?.below.get(key), client)
 }
 
 function nodeAt (root: RuleNode, path: Path): RuleNode {

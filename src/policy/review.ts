@@ -2,13 +2,13 @@
 // every request. All are reported at once, when the file is loaded.
 
 import { isUserWritable } from '../callers/claims.ts'
-import { getIn, type Json, leafPaths, merge, omitIn, overlaps, type Path } from '../json.ts'
+import { getIn, type Json, leafPaths, merge, omitIn, overlaps, type Path, withIn } from '../json.ts'
 import { legacyCanCarry } from '../realtime/legacy/request.ts'
 import { checkSession, isKnownPath, modelPath, schemaAt, sessionSchemas } from '../realtime/session.ts'
 import type { Report } from '../schema/report.ts'
 import { describeSchema, type SchemaNode } from '../schema/words.ts'
 import { openness, pathsIn } from './allowed-schema.ts'
-import { type Prompt, type SessionRules, splitPath } from './compile.ts'
+import { type Prompt, ruleAt, type SessionRules, splitPath, TURN_DETECTION } from './compile.ts'
 import { unreachableNulls } from './review-nulls.ts'
 import type { Template } from './template.ts'
 import { fixesToolTypes } from './tool-types.ts'
@@ -68,6 +68,7 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
   if (rules.expiresAfter.default > rules.expiresAfter.max) {
     report.problem(`${at}.expires_after.default`, 'is above max: lower it, or raise max')
   }
+  reviewCalls(rules, at, report, legacyOnly)
   const reported = new Set<string>()
   const problem = (path: string, text: string) => {
     if (!reported.has(path)) report.problem(path, text)
@@ -76,6 +77,34 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
   // Null stands for a session without a prompt, which does not exist if there is a default prompt.
   for (const prompt of new Set([rules.defaultPrompt, ...prompts])) {
     reviewResult(rules, prompt, at, { ...report, problem })
+  }
+}
+
+const NEVER_HEARD = 'turns off turn detection, and with data_channel: false no one could end a turn'
+
+function reviewCalls (rules: SessionRules, at: string, report: Report, legacyOnly: boolean): void {
+  const { calls } = rules
+  if (calls === null) {
+    if (!rules.hasSecrets) report.problem(`${at}.secrets`, 'is false, which needs calls: add calls: {}')
+    return
+  }
+  if (legacyOnly) report.problem(`${at}.calls`, 'cannot be created with OPENAI_MINT_API=sessions')
+  if (calls.idleSeconds > calls.maxSeconds) {
+    report.problem(`${at}.calls.idle_seconds`, 'is above max_seconds: lower it, or raise max_seconds')
+  }
+  if (calls.hasDataChannel) return
+  const written: [Template, string][] = [
+    [rules.fixed, `${at}.fixed`], [rules.defaults, `${at}.defaults`],
+    ...promptsOf(rules).map(({ name, session }): [Template, string] => [session, `prompts.${name}.session`])
+  ]
+  for (const [{ source }, where] of written) {
+    if (getIn(source, TURN_DETECTION) === null) report.problem(`${where}.${dotted(TURN_DETECTION)}`, NEVER_HEARD)
+  }
+  for (const path of Object.keys(rules.allowed).map(splitPath)) {
+    const inside = TURN_DETECTION.slice(path.length)
+    const off = inside.length === 0 ? null : withIn({}, inside, null)
+    const isAround = path.length <= TURN_DETECTION.length && overlaps(path, TURN_DETECTION)
+    if (isAround && ruleAt(rules, path)?.accepts?.(off)) report.problem(`${at}.allow.${dotted(path)}`, NEVER_HEARD)
   }
 }
 
@@ -126,8 +155,7 @@ function reviewPath (rules: SessionRules, path: Path, where: string, report: Rep
 
 function reviewAliases (rules: SessionRules, at: string, report: Report, prompts: Prompt[]): void {
   const path = modelPath(rules.kind)
-  const accepts = path.reduce<SessionRules['client'] | undefined>((node, key) => node?.below.get(key), rules.client)
-    ?.accepts
+  const accepts = ruleAt(rules, path)?.accepts
   // If an outer path is allowed, or the model is a template, the possible models are known only at a request.
   const templates = [rules.fixed, ...prompts.map(({ session }) => session)]
   const isOpen = path.some((_, i) => Object.hasOwn(rules.allowed, dotted(path.slice(0, i)))) ||

@@ -3,6 +3,7 @@
 
 import Type, { type Static } from 'typebox'
 import { CallerEntry } from '../callers/schema.ts'
+import { LEAST_CALL_SECONDS } from '../limits/limits.ts'
 import { described, optional } from '../schema/describe.ts'
 
 const closed = { additionalProperties: false }
@@ -26,10 +27,42 @@ const When = Type.Union([
 
 const mints = Type.Integer({ minimum: 1 })
 const Windows = {
-  minute: optional('Mints in a minute.', mints),
-  hour: optional('Mints in an hour.', mints),
-  day: optional('Mints in a day.', mints)
+  minute: optional('Mints and calls in a minute.', mints),
+  hour: optional('Mints and calls in an hour.', mints),
+  day: optional('Mints and calls in a day.', mints)
 }
+const callSeconds = Type.Integer({ minimum: LEAST_CALL_SECONDS })
+const CallSeconds = Type.Object({
+  hour: optional('Seconds in an hour.', callSeconds),
+  day: optional('Seconds in a day.', callSeconds)
+}, { ...closed, minProperties: 1 })
+
+export const CallPolicy = Type.Object({
+  max_seconds: optional('A call ends after so many seconds, 10 to 3600. Left out: 600.', Type.Integer({
+    minimum: 10, maximum: 3600
+  })),
+  idle_seconds: optional(
+    'A call ends when neither side has said anything for so long, 5 to 3600. Left out: 120, or max_seconds if less.',
+    Type.Integer({ minimum: 5, maximum: 3600 })
+  ),
+  concurrent: optional(
+    'Calls of one caller at a time, over all policies and kinds. Left out: 1.', Type.Integer({ minimum: 1 })
+  ),
+  when_full: optional(
+    'refuse: a caller with as many calls gets no other. replace: the oldest call of the caller is ended for it. ' +
+    'Left out: refuse.',
+    Type.Enum(['refuse', 'replace'])
+  ),
+  total: optional('Calls of all callers of this policy at a time.', Type.Integer({ minimum: 1 })),
+  data_channel: optional(
+    'false: audio only, so that a client cannot change the session. Left out: true.', Type.Boolean()
+  ),
+  on_change: optional(
+    'What is done if a client changes what this policy does not allow it; no effect yet. Left out: restore.',
+    Type.Enum(['restore', 'end', 'report'])
+  )
+}, closed)
+export type CallPolicy = Static<typeof CallPolicy>
 
 export const SessionPolicy = Type.Object({
   fixed: optional(
@@ -63,20 +96,29 @@ export const SessionPolicy = Type.Object({
 }, closed)
 export type SessionPolicy = Static<typeof SessionPolicy>
 
+export const RealtimePolicy = Type.Object({
+  ...SessionPolicy.properties,
+  secrets: optional('false: no client secret is minted, only calls. Needs calls. Left out: true.', Type.Boolean()),
+  calls: optional('Calls that the service creates and ends. {} has every default. Left out: refused.', CallPolicy)
+}, closed)
+export type RealtimePolicy = Static<typeof RealtimePolicy>
+
 export const PolicyEntry = Type.Object({
   name: described('Shown in the log, in the audit lines and in the metrics.', name),
   when: described('The callers that this policy is for.', When),
   deny: optional('Refuses the callers that it matches.', Type.Literal(true)),
-  limits: optional('Mints per caller, over all kinds and routes.', Type.Union([
+  limits: optional('Mints and calls per caller, over all kinds and routes.', Type.Union([
     described('No limits.', Type.Literal('none')),
     Type.Object({
       ...Windows,
-      total: optional(
-        'Mints of all callers of this policy together.', Type.Object(Windows, { ...closed, minProperties: 1 })
-      )
+      call_seconds: optional('Seconds that the calls of a caller may last together.', CallSeconds),
+      total: optional('The same for all callers of this policy together.', Type.Object({
+        ...Windows,
+        call_seconds: optional('Seconds that their calls may last together.', CallSeconds)
+      }, { ...closed, minProperties: 1 }))
     }, { ...closed, minProperties: 1 })
   ])),
-  realtime: optional('Voice sessions. Left out: refused.', SessionPolicy),
+  realtime: optional('Voice sessions. Left out: refused.', RealtimePolicy),
   transcription: optional('Transcription sessions. Left out: refused.', SessionPolicy),
   translation: optional('Translation sessions. Left out: refused.', SessionPolicy)
 }, closed)

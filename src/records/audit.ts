@@ -9,8 +9,9 @@ import type { Lines } from './lines.ts'
 import { type Level, severityOf } from './severity.ts'
 
 /** What a route hands out. */
-export type Family = 'mint'
-export type AuditEvent = 'mint.granted' | 'mint.undelivered' | `${Family}.refused` | `${Family}.unknown`
+export type Family = 'mint' | 'call'
+export type AuditEvent =
+  | 'mint.granted' | 'mint.undelivered' | 'call.started' | `${Family}.refused` | `${Family}.unknown`
 
 /** What the lines of all families have. Null: not known when the decision was taken. */
 export type AuditEntry = Readonly<Trace & {
@@ -35,6 +36,33 @@ export type MintEntry = AuditEntry & Readonly<{
   duration_ms: number | null
 }>
 
+/** The request that asked for a call. What is null for a call is so on every line of its family. */
+export type CallEntry = MintEntry & Readonly<{
+  call_id: string | null
+  upstream_call_id: string | null
+  max_seconds: number | null
+}>
+
+/** A call that upstream created, whatever became of it. */
+export type CallEnd = Readonly<{
+  call_id: string
+  upstream_call_id: string
+  subject: string
+  issuer: string
+  policy: string
+  kind: Kind
+  model: string | null
+  prompt: string | null
+  reason: string
+  seconds: number
+  /** False: it was never answered, and its request is refused. */
+  started: boolean
+  usage: object
+  changes: number
+  complete: boolean
+  hangup_confirmed: boolean
+}>
+
 export type Confirming = Readonly<{
   /** By the monotonic clock; a second from now where this is later or missing. */
   byMs?: number
@@ -49,6 +77,8 @@ export type Audit = Readonly<{
   confirm: (event: AuditEvent, entry: AuditEntry, confirming?: Confirming) => Promise<void>
   /** Does not wait, and may lose the line. */
   record: (event: AuditEvent, entry: AuditEntry) => void
+  /** The receipt of a call, which is no decision. Resolves once the line is written; rejects like `confirm`. */
+  conclude: (end: CallEnd) => Promise<void>
   /** For requests without a valid credential: bounded for each event and code. */
   recordAnonymous: (event: AuditEvent, entry: AuditEntry) => void
   close: () => void
@@ -63,7 +93,7 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
     lines.write(line(event, { code, count }))
   })
 
-  function line (event: AuditEvent, facts: object): string {
+  function line (event: AuditEvent | 'call.ended', facts: object): string {
     const rest = escapeControls(JSON.stringify(facts)).slice(1)
     const { level, severity } = severityOf(levelOf(event))
     return `{"audit":1,"time":"${new Date(now()).toISOString()}",` +
@@ -80,6 +110,8 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
       ...(ifLate === undefined ? {} : { ifLate: () => line(ifLate, { ...entry, code: 'audit_unavailable' }) })
     }).catch((cause) => { throw new ApiError('audit_unavailable', { retryAfterSeconds: 1, cause }) }),
     record: (event, entry) => lines.write(line(event, entry)),
+    conclude: (end) => lines.confirm(line('call.ended', end))
+      .catch((cause) => { throw new ApiError('audit_unavailable', { cause }) }),
     recordAnonymous: (event, entry) => {
       if (flood.admits(`${event} ${entry.code}`)) lines.write(line(event, entry))
     },
@@ -88,6 +120,6 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
 }
 
 /** A warning where a secret may exist that no client has. */
-function levelOf (event: AuditEvent): Level {
+function levelOf (event: AuditEvent | 'call.ended'): Level {
   return event.endsWith('.undelivered') || event.endsWith('.unknown') ? 'warn' : 'info'
 }

@@ -3,6 +3,7 @@
 
 import { collectDefaultMetrics, Counter, type CounterConfiguration, Gauge, Histogram, Registry } from 'prom-client'
 import type { Audit, AuditEntry, AuditEvent } from './audit.ts'
+import { type CallMetrics, createCallMetrics } from './call-metrics.ts'
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
@@ -28,6 +29,7 @@ export type Metrics = Readonly<{
   audited: (audit: Audit) => Audit
   /** Called for each granted mint. */
   timed: (took: Readonly<{ upstreamMs: number, totalMs: number }>) => void
+  calls: CallMetrics
   attempted: (outcome: string) => void
   retried: () => void
   watch: (sources: Sources) => void
@@ -95,6 +97,7 @@ export function createMetrics (now: () => number = () => performance.now()): Met
         count(event, entry)
         audit.record(event, entry)
       },
+      conclude: audit.conclude,
       recordAnonymous: (event, entry) => {
         count(event, entry)
         audit.recordAnonymous(event, entry)
@@ -105,6 +108,7 @@ export function createMetrics (now: () => number = () => performance.now()): Met
       own.observe((totalMs - upstreamMs) / 1000)
       upstream.observe(upstreamMs / 1000)
     },
+    calls: createCallMetrics(registers),
     attempted,
     retried: () => retries.inc(),
     watch: (sources) => registerSources(registers, sources),

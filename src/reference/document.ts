@@ -14,13 +14,14 @@ const headerRefs = (...names: string[]) =>
   Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]))
 const LIMITS = ['RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset']
 /** Statuses that a retry may help, some of them with a `Retry-After`. */
-const RETRIABLE = [429, 502, 503, 504]
+const RETRIABLE = [409, 429, 502, 503, 504]
 /** Statuses that may follow the check of the limits, and then carry their headers. */
 const AFTER_LIMITS = [400, 429, 500, 502, 503, 504]
 
 const DESCRIPTION = `
 It authenticates the user of your app, decides by a policy what this user may request, mints a short-lived client \
-secret of OpenAI's Realtime API with an API key that never leaves the server, and returns the secret and its session.
+secret of OpenAI's Realtime API with an API key that never leaves the server, and returns the secret and its session. \
+Or it makes a call for the client, which then holds no credential at all.
 
 The paths are OpenAI's: an OpenAI SDK works with \`baseURL\` set to this address plus \`/v1\`, and the user's token as \
 its API key.
@@ -46,7 +47,8 @@ export type Schema = Readonly<{
   minLength?: number
   pattern?: string
 }>
-export type Content = Readonly<{ 'application/json': Readonly<{ schema: Schema, examples: Examples }> }>
+/** By content type. */
+export type Content = Readonly<Record<string, Readonly<{ schema: Schema, examples: Examples }>>>
 export type Response = Readonly<{ description: string, headers: Readonly<Record<string, unknown>>, content: Content }>
 export type OperationObject = Readonly<{
   tags: [string]
@@ -55,8 +57,9 @@ export type OperationObject = Readonly<{
   description: string
   /** Empty for a public operation; left out if the document's own applies. */
   security?: []
+  parameters?: readonly unknown[]
   requestBody?: Readonly<{ required: boolean, content: Content }>
-  responses: Readonly<{ 200: Response } & Record<string, Response>>
+  responses: Readonly<Record<string, Response>>
 }>
 export type Document = Readonly<{
   openapi: string
@@ -86,13 +89,14 @@ export function openapiDocument (): Document {
       url: 'https://{host}', description: 'Your deployment.', variables: { host: { default: 'mint.example.com' } }
     }],
     tags: [
-      { name: 'Mint', description: 'Client secrets.' }, { name: 'Policy', description: 'What a caller may request.' },
+      { name: 'Mint', description: 'Client secrets.' },
+      { name: 'Call', description: 'Calls that the service makes and ends.' },
+      { name: 'Policy', description: 'What a caller may request.' },
       { name: 'Health', description: 'For supervisors and load balancers.' }
     ],
     security: [{ token: [] }, { cookie: [] }, {}],
-    paths: Object.fromEntries(
-      OPERATIONS.map((operation) => [operation.path, { [operation.method]: describe(operation) }])
-    ),
+    paths: Object.fromEntries([...Map.groupBy(OPERATIONS, ({ path }) => path)].map(([path, operations]) =>
+      [path, Object.fromEntries(operations.map((operation) => [operation.method, describe(operation)]))])),
     components: {
       schemas: {
         ...requestSchemas(),
@@ -124,26 +128,36 @@ export function openapiDocument (): Document {
 }
 
 function describe (operation: Operation): OperationObject {
-  const { id, summary, description, request, answer, mints, isPublic } = operation
+  const { tag, path, id, summary, description, request, answer, isLimited } = operation
   const granted = {
-    description: mints ? 'The secret, and the session that it opens.' : 'The current state.',
-    headers: headerRefs('X-Request-Id', ...mints ? ['X-Realtime-Url', ...LIMITS] : []),
-    content: { 'application/json': { schema: schemaRef(answer.name), examples: answer.examples } }
+    description: answer.description,
+    headers: headerRefs('X-Request-Id', ...answer.headers, ...isLimited ? LIMITS : []),
+    content: { [answer.type]: { schema: schemaRef(answer.name), examples: answer.examples } }
   }
   return {
-    tags: [mints ? 'Mint' : isPublic ? 'Health' : 'Policy'] as [string],
+    tags: [tag],
     operationId: id,
     summary,
     description,
-    ...isPublic && { security: [] as [] },
+    ...path.includes('{id}') && { parameters: [CALL_ID] },
+    ...tag === 'Health' && { security: [] as [] },
     ...request !== null && {
       requestBody: {
-        required: false,
-        content: { 'application/json': { schema: schemaRef(request.schema), examples: request.examples } }
+        required: request.isRequired,
+        content: Object.fromEntries(Object.entries(request.content).map(([type, { schema, examples }]) =>
+          [type, { schema: schemaRef(schema), examples }]))
       }
     },
-    responses: { 200: granted, ...refusalsOf(operation) }
+    responses: { [answer.status]: granted, ...refusalsOf(operation) }
   }
+}
+
+const CALL_ID = {
+  name: 'id',
+  in: 'path',
+  required: true,
+  description: 'The last part of `Location`.',
+  schema: { type: 'string', pattern: '^rtc_[A-Za-z0-9_-]{22}$' }
 }
 
 function refusalsOf (operation: Operation): Record<string, Response> {
@@ -155,7 +169,8 @@ function refusalsOf (operation: Operation): Record<string, Response> {
 }
 
 function refusal (
-  codes: readonly ErrorCode[], { param, mints }: Pick<Operation, 'param' | 'mints'> = { param: '', mints: false }
+  codes: readonly ErrorCode[],
+  { param, isLimited }: Pick<Operation, 'param' | 'isLimited'> = { param: '', isLimited: false }
 ): Response {
   const status = statusOf(codes[0] as ErrorCode)
   return {
@@ -164,7 +179,7 @@ function refusal (
       ...headerRefs('X-Request-Id'),
       ...status === 401 && headerRefs('WWW-Authenticate'),
       ...status === 405 && headerRefs('Allow'),
-      ...mints && AFTER_LIMITS.includes(status) && headerRefs(...LIMITS),
+      ...isLimited && AFTER_LIMITS.includes(status) && headerRefs(...LIMITS),
       ...RETRIABLE.includes(status) && headerRefs('Retry-After', 'X-Should-Retry')
     },
     content: {
@@ -178,7 +193,7 @@ function refusal (
 }
 
 function orUnready ({ content, description, headers }: Response, name: string): Response {
-  const { schema, examples } = content['application/json']
+  const { schema, examples } = content['application/json'] as Content[string]
   return {
     headers,
     description: `The dependencies that it waits for.\n\n${description}`,
@@ -234,12 +249,16 @@ const HEADERS: Document['components']['headers'] = {
     description: 'The URL to connect to with the secret: POST the SDP offer there.',
     schema: { type: 'string', pattern: '^https?://' }
   },
+  Location: {
+    description: 'The path of the call.', schema: { type: 'string', pattern: '^/v1/realtime/calls/rtc_' }
+  },
+  'X-Call-Seconds': { description: 'The most that the call may last.', schema: { type: 'integer', minimum: 5 } },
   'RateLimit-Limit': {
-    description: 'Mints in the caller\'s window with the fewest left. ' +
+    description: 'Mints and calls in the caller\'s window with the fewest left. ' +
       'Left out if the policy has no limits, or if they were not checked yet.',
     schema: { type: 'integer', minimum: 1 }
   },
-  'RateLimit-Remaining': { description: 'Mints left in this window.', schema: seconds },
+  'RateLimit-Remaining': { description: 'How many are left in this window.', schema: seconds },
   'RateLimit-Reset': { description: 'Seconds until this window starts over.', schema: seconds },
   'Retry-After': { description: 'Seconds to wait; left out if unknown.', schema: seconds },
   'X-Should-Retry': {

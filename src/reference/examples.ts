@@ -1,8 +1,13 @@
 // Recorded requests and responses; secrets, ids and times are replaced. A test compares them with today's responses.
 
-import type { JsonObject } from '../json.ts'
+import type { Json } from '../json.ts'
 
-export type Examples = Readonly<Record<string, Readonly<{ summary: string, value: JsonObject }>>>
+export type Examples = Readonly<Record<string, Readonly<{ summary: string, value: Json }>>>
+
+const sdp = (...lines: string[]) => ['v=0', ...lines, ''].join('\r\n')
+const AUDIO = ['m=audio 9 UDP/TLS/RTP/SAVPF 111', 'c=IN IP4 0.0.0.0', 'a=rtpmap:111 opus/48000/2']
+const OFFER = sdp('o=- 4611731400430051336 2 IN IP4 127.0.0.1', 's=-', 't=0 0', 'a=setup:actpass', ...AUDIO)
+const ANSWER = sdp('o=- 8205370351486452911 2 IN IP4 127.0.0.1', 's=-', 't=0 0', 'a=setup:active', ...AUDIO)
 
 export const REQUESTS: Readonly<Record<string, Examples>> = {
   createClientSecret: {
@@ -21,6 +26,10 @@ export const REQUESTS: Readonly<Record<string, Examples>> = {
       summary: 'A transcription',
       value: { session: { type: 'transcription', audio: { input: { transcription: { language: 'de' } } } } }
     }
+  },
+  createCall: { offer: { summary: 'The policy\'s own session (shortened)', value: OFFER } },
+  createCallForm: {
+    voice: { summary: 'With a voice', value: { sdp: OFFER, session: { audio: { output: { voice: 'cedar' } } } } }
   },
   createTranslationClientSecret: {
     german: { summary: 'Into German', value: { session: { audio: { output: { language: 'de' } } } } }
@@ -66,6 +75,25 @@ const voiceSession = (voice: string) => ({
   include: null,
   audio: { input, output: { format: pcm, voice, speed: 1 } }
 })
+
+const call = {
+  id: 'rtc_3q2-7wAAAAAAAAAAAAAAAA',
+  object: 'realtime.call',
+  status: 'live',
+  created_at: 1795246545,
+  ends_at: 1795247145,
+  end_reason: null,
+  seconds: 42,
+  usage: {
+    responses: 1,
+    input_tokens: 12,
+    output_tokens: 70,
+    input: { text: 4, audio: 8, image: 0 },
+    cached: { text: 0, audio: 0, image: 0 },
+    output: { text: 9, audio: 61 },
+    transcription: { seconds: 0, input_tokens: 0, output_tokens: 0 }
+  }
+}
 
 export const ANSWERS: Readonly<Record<string, Examples>> = {
   createClientSecret: {
@@ -144,6 +172,12 @@ export const ANSWERS: Readonly<Record<string, Examples>> = {
       }
     }
   },
+  createCall: { answer: { summary: 'The answer (shortened)', value: ANSWER } },
+  listCalls: { one: { summary: 'One live call', value: { object: 'list', data: [call] } } },
+  getCall: { live: { summary: 'A live call', value: call } },
+  hangUpCall: {
+    ended: { summary: 'Ended', value: { ...call, status: 'ended', ends_at: 1795246587, end_reason: 'client' } }
+  },
   getPolicy: {
     pro: {
       summary: 'A caller who may mint all kinds',
@@ -155,7 +189,8 @@ export const ANSWERS: Readonly<Record<string, Examples>> = {
             },
             prompts: [{ id: 'support', variables: { product: { type: 'string', maxLength: 40 } } }],
             models: ['gpt-4o-realtime-preview'],
-            expires_after: { default: 60, max: 300 }
+            expires_after: { default: 60, max: 300 },
+            calls: { max_seconds: 600, idle_seconds: 120, data_channel: true }
           },
           transcription: {
             allow: { 'audio.input.transcription.language': { enum: ['de', 'en'] } },
@@ -170,7 +205,11 @@ export const ANSWERS: Readonly<Record<string, Examples>> = {
             expires_after: { default: 60, max: 60 }
           }
         },
-        limits: { minute: { limit: 10, remaining: 10, reset: 60 }, day: { limit: 500, remaining: 500, reset: 86400 } }
+        limits: {
+          minute: { limit: 10, remaining: 10, reset: 60 },
+          day: { limit: 500, remaining: 500, reset: 86400 },
+          call_seconds: { hour: { limit: 1200, remaining: 1200, reset: 3600 } }
+        }
       }
     }
   },

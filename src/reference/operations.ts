@@ -1,26 +1,40 @@
 // The routes of the public listener for the API reference: their schemas, examples and refusals.
 
-import type Type from 'typebox'
+import Type from 'typebox'
 import type { ErrorCode } from '../errors.ts'
+import { CallAnswer, CallList } from '../routes/calls.ts'
 import { HealthAnswer } from '../routes/health.ts'
 import { MINT_ROUTES } from '../routes/mint.ts'
 import { PolicyAnswer } from '../routes/policy.ts'
 import { ANSWERS, type Examples, REQUESTS } from './examples.ts'
 
 export type Operation = Readonly<{
+  tag: 'Mint' | 'Call' | 'Policy' | 'Health'
   method: 'get' | 'post'
   path: string
   id: string
   summary: string
   description: string
-  /** `schema` is a name in requests.ts. */
-  request: Readonly<{ schema: string, examples: Examples }> | null
-  answer: Readonly<{ name: string, schema: Type.TSchema, examples: Examples }>
-  mints: boolean
+  /** By content type; `schema` is a name in requests.ts. */
+  request: Readonly<{ isRequired: boolean, content: Readonly<Record<string, RequestContent>> }> | null
+  answer: Answer
+  /** Takes from the limits, and says so in its headers. */
+  isLimited: boolean
   refusals: readonly ErrorCode[]
   /** The `param` in the example of a policy_violation. */
   param: string
-  isPublic: boolean
+}>
+
+type RequestContent = Readonly<{ schema: string, examples: Examples }>
+type Answer = Readonly<{
+  status: 200 | 201
+  type: string
+  description: string
+  headers: readonly string[]
+  /** Of the schema. */
+  name: string
+  schema: Type.TSchema
+  examples: Examples
 }>
 
 const ADMISSION: readonly ErrorCode[] = [
@@ -32,6 +46,11 @@ const MINTING: readonly ErrorCode[] = [
   'upstream_rate_limited', 'upstream_rejected', 'upstream_error', 'upstream_unavailable', 'audit_unavailable',
   'upstream_timeout'
 ]
+
+const CALLING: readonly ErrorCode[] = [...MINTING, 'call_in_progress', 'calls_full']
+const READING = ADMISSION.filter((code) => code !== 'limits_unavailable')
+
+const JSON_ANSWER = { status: 200, type: 'application/json', description: 'The current state.', headers: [] } as const
 
 type MintText = Pick<Operation, 'id' | 'summary' | 'description' | 'param'> & { request: string, answer: string }
 
@@ -76,34 +95,112 @@ const MINTS: Readonly<Record<string, MintText>> = {
 
 export const OPERATIONS: readonly Operation[] = [
   ...MINT_ROUTES.map(({ url, answer }): Operation => {
-    const { request, answer: name, ...text } = MINTS[url] as MintText
+    const { request: schema, answer: name, ...text } = MINTS[url] as MintText
     return {
       ...text,
+      tag: 'Mint',
       method: 'post',
       path: url,
-      request: { schema: request, examples: REQUESTS[text.id] as Examples },
-      answer: { name, schema: answer, examples: ANSWERS[text.id] as Examples },
-      mints: true,
-      refusals: MINTING,
-      isPublic: false
+      request: {
+        isRequired: false, content: { 'application/json': { schema, examples: REQUESTS[text.id] as Examples } }
+      },
+      answer: {
+        ...JSON_ANSWER,
+        description: 'The secret, and the session that it opens.',
+        headers: ['X-Realtime-Url'],
+        name,
+        schema: answer,
+        examples: ANSWERS[text.id] as Examples
+      },
+      isLimited: true,
+      refusals: MINTING
     }
   }),
   {
+    tag: 'Call',
+    method: 'post',
+    path: '/v1/realtime/calls',
+    id: 'createCall',
+    summary: 'Make a call',
+    description: 'The service creates the call with its own key, follows it, and ends it as the policy says. ' +
+      'The client gets no credential. The body is the WebRTC offer, with the policy\'s own session; ' +
+      'or a form of the offer and a session.',
+    request: {
+      isRequired: true,
+      content: {
+        'application/sdp': { schema: 'SdpOffer', examples: REQUESTS.createCall as Examples },
+        'multipart/form-data': { schema: 'CallForm', examples: REQUESTS.createCallForm as Examples }
+      }
+    },
+    answer: {
+      status: 201,
+      type: 'application/sdp',
+      description: 'The WebRTC answer. `Location` is the address of the call.',
+      headers: ['Location', 'X-Call-Seconds'],
+      name: 'SdpAnswer',
+      schema: Type.String(),
+      examples: ANSWERS.createCall as Examples
+    },
+    isLimited: true,
+    refusals: CALLING,
+    param: 'sdp'
+  },
+  {
+    tag: 'Call',
+    method: 'get',
+    path: '/v1/realtime/calls',
+    id: 'listCalls',
+    summary: 'List the caller\'s live calls',
+    description: 'Those that were answered and are not over.',
+    request: null,
+    answer: { ...JSON_ANSWER, name: 'CallList', schema: CallList, examples: ANSWERS.listCalls as Examples },
+    isLimited: false,
+    refusals: READING,
+    param: ''
+  },
+  {
+    tag: 'Call',
+    method: 'get',
+    path: '/v1/realtime/calls/{id}',
+    id: 'getCall',
+    summary: 'Read a call',
+    description: 'Also for 5 minutes after its end. The call of another caller is not found.',
+    request: null,
+    answer: { ...JSON_ANSWER, name: 'Call', schema: CallAnswer, examples: ANSWERS.getCall as Examples },
+    isLimited: false,
+    refusals: [...READING, 'not_found'],
+    param: ''
+  },
+  {
+    tag: 'Call',
+    method: 'post',
+    path: '/v1/realtime/calls/{id}/hangup',
+    id: 'hangUpCall',
+    summary: 'Hang up',
+    description: 'Answers when the end is confirmed, or after 5 seconds. May be repeated. Takes no body, or `{}`.',
+    request: null,
+    answer: { ...JSON_ANSWER, name: 'Call', schema: CallAnswer, examples: ANSWERS.hangUpCall as Examples },
+    isLimited: false,
+    refusals: [...READING, 'not_found', 'invalid_json', 'body_too_large', 'unsupported_media_type'],
+    param: ''
+  },
+  {
+    tag: 'Policy',
     method: 'get',
     path: '/v1/realtime/policy',
     id: 'getPolicy',
     summary: 'Show what the caller may request',
     description: 'For each kind of session: the paths that may be set, each with the JSON Schema of its value; ' +
-      'prompts; aliases of models; the lifetime of a secret. Also what remains of the limits. ' +
-      'Fixed values are not shown.',
+      'prompts; aliases of models; the lifetime of a secret; how long calls may last. ' +
+      'Also what remains of the limits. Fixed values are not shown.',
     request: null,
-    answer: { name: 'Policy', schema: PolicyAnswer, examples: ANSWERS.getPolicy as Examples },
-    mints: false,
+    answer: { ...JSON_ANSWER, name: 'Policy', schema: PolicyAnswer, examples: ANSWERS.getPolicy as Examples },
+    isLimited: false,
     refusals: ADMISSION,
-    param: '',
-    isPublic: false
+    param: ''
   },
   ...(['livez', 'readyz'] as const).map((name): Operation => ({
+    tag: 'Health',
     method: 'get',
     path: `/${name}`,
     id: name,
@@ -112,10 +209,9 @@ export const OPERATIONS: readonly Operation[] = [
       ? 'For the supervisor that restarts the process.'
       : 'For the load balancer: 503 while the process shuts down, or waits for the dependencies in `waiting_for`.',
     request: null,
-    answer: { name: 'Health', schema: HealthAnswer, examples: ANSWERS[name] as Examples },
-    mints: false,
+    answer: { ...JSON_ANSWER, name: 'Health', schema: HealthAnswer, examples: ANSWERS[name] as Examples },
+    isLimited: false,
     refusals: ['origin_not_allowed', 'internal_error', 'draining'],
-    param: '',
-    isPublic: true
+    param: ''
   }))
 ]

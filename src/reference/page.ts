@@ -3,7 +3,7 @@
 
 import { hash } from 'node:crypto'
 import { type Json, variantsOf } from '../json.ts'
-import type { Document, OperationObject, Response, Schema } from './document.ts'
+import type { Content, Document, OperationObject, Response, Schema } from './document.ts'
 import type { Examples } from './examples.ts'
 import { CSS } from './style.ts'
 
@@ -79,29 +79,42 @@ function renderHeader ([name, { schema, description }]: [string, Document['compo
 }
 
 function renderOperation ({ path, method, operation }: RouteEntry, components: Document['components']): string {
-  const { 200: granted, ...refusals } = operation.responses
-  const { schema, examples } = granted.content['application/json']
-  const body = operation.requestBody?.content['application/json']
-  const shownCode = body === undefined ? 'origin_not_allowed' : 'policy_violation'
-  const refusalExamples = Object.values(refusals).flatMap(examplesOf).filter(([code]) => code === shownCode)
+  // Statuses are in order.
+  const responses = Object.entries(operation.responses)
+  const [status, granted] = responses[0] as [string, Response]
+  const refusals = responses.slice(1)
+  const bodies = contentsOf(operation.requestBody)
+  const shownCode = bodies.length === 0 ? 'origin_not_allowed' : 'policy_violation'
+  const refusalExamples = refusals.flatMap(([, refusal]) => examplesOf(refusal)).filter(([code]) => code === shownCode)
   return `<section class="operation" id="${escape(operation.operationId)}">
 <h2>${escape(operation.summary)}</h2>
 <p class="route"><b class="${method}">${method}</b> <code>${breakable(path)}</code></p>
 ${paragraphs(operation.description)}
 ${operation.security?.length === 0 ? '<p>Needs no credential.</p>' : ''}
-${body === undefined ? '' : `<h3>Body</h3>${renderReferred(body.schema, components)}${renderExamples(body.examples)}`}
-<h3>Response <b class="ok">200</b></h3>
+${bodies.map((body) => `<h3>Body</h3>${renderContent(body, components)}`).join('\n')}
+<h3>Response <b class="ok">${status}</b></h3>
 <p>${inline(granted.description)}${listOf(granted)}</p>
-${renderReferred(schema, components)}
-${renderExamples(examples)}
+${contentsOf(granted).map((content) => renderContent(content, components)).join('\n')}
 <h3>Refusals</h3>
 <div class="scroll"><table>
 <thead><tr><th scope="col">Status</th><th scope="col">Code</th><th scope="col">Meaning</th></tr></thead>
 <tbody>
-${Object.entries(refusals).map(([status, refusal]) => renderRefusals(status, refusal)).join('\n')}
+${refusals.map(([status, refusal]) => renderRefusals(status, refusal)).join('\n')}
 </tbody></table></div>
 ${renderExamples(Object.fromEntries(refusalExamples))}
 </section>`
+}
+
+type ContentEntry = [type: string, content: Content[string]]
+
+function contentsOf ({ content = {} }: Readonly<{ content?: Content }> = {}): ContentEntry[] {
+  return Object.entries(content)
+}
+
+/** JSON is what everything is unless it is named. */
+function renderContent ([type, { schema, examples }]: ContentEntry, components: Document['components']): string {
+  const name = type === 'application/json' ? '' : `<p><code>${escape(type)}</code></p>`
+  return name + renderReferred(schema, components) + renderExamples(examples)
 }
 
 function renderRefusals (status: string, refusal: Response): string {
@@ -113,7 +126,7 @@ function renderRefusals (status: string, refusal: Response): string {
 }
 
 function examplesOf (response: Response): [code: string, example: Examples[string]][] {
-  return Object.entries(response.content['application/json'].examples)
+  return contentsOf(response).flatMap(([, { examples }]) => Object.entries(examples))
 }
 
 function listOf ({ headers }: Response): string {
@@ -198,7 +211,8 @@ function describe ({ description = '', minimum, maximum, minLength, pattern }: S
 }
 
 function json (value: Json): string {
-  return `<pre tabindex="0"><code>${escape(JSON.stringify(value, null, 2))}</code></pre>`
+  const text = typeof value === 'string' ? value : JSON.stringify(value, null, 2)
+  return `<pre tabindex="0"><code>${escape(text)}</code></pre>`
 }
 
 function list (items: readonly string[]): string {

@@ -33,6 +33,14 @@ export function requestSchemas (): JsonObject {
     ),
     LegacySessionRequest: legacyRequest('realtime'),
     LegacyTranscriptionSessionRequest: legacyRequest('transcription'),
+    SdpOffer: {
+      type: 'string',
+      description: 'A WebRTC offer of one voice, and of a data channel where the policy permits it; at most 64 KiB.'
+    },
+    CallForm: {
+      ...closed('At most 96 KiB; no part is a file.', { sdp: ref('SdpOffer'), session: ref('RealtimeSession') }),
+      required: ['sdp']
+    },
     ExpiresAfter: closed('How long the secret can open sessions; a session then lasts up to 60 minutes.', {
       anchor: { const: 'created_at' },
       seconds: { type: 'integer', minimum: 10, maximum: 7200, description: 'At most what the policy permits.' }

@@ -7,8 +7,11 @@ import type { IsTrusted } from '../http/address.ts'
 import { readTrace, type Trace } from '../http/trace.ts'
 import type { Granted } from '../policy/apply.ts'
 import type { Kind } from '../realtime/session.ts'
-import type { AuditEntry, Family, MintEntry } from '../records/audit.ts'
+import type { AuditEntry, CallEntry, Family, MintEntry } from '../records/audit.ts'
 import type { Minted } from '../upstream/mint.ts'
+
+/** What the lines of a call say of it, once its place is taken. */
+type CallOfRequest = Readonly<{ facts: { id: string }, maxSeconds: () => number, upstreamId: () => string | null }>
 
 /** Null: not known yet. */
 export type Decision = {
@@ -16,6 +19,7 @@ export type Decision = {
   kind: Kind | null
   granted: Granted | null
   minted: Minted | null
+  call: CallOfRequest | null
   /** The line of the grant is written: a failure from here on is no refusal. */
   isConfirmed: boolean
 }
@@ -40,7 +44,7 @@ export function registerDecision (app: FastifyInstance, isTrusted: IsTrusted): v
   app.decorateRequest('decision')
   app.addHook('onRequest', (request, _reply, done) => {
     const trace = readTrace(request.raw, isTrusted)
-    request.decision = { trace, kind: null, granted: null, minted: null, isConfirmed: false }
+    request.decision = { trace, kind: null, granted: null, minted: null, call: null, isConfirmed: false }
     done()
   })
 }
@@ -68,5 +72,15 @@ export function mintEntry (
     upstream_request_id: minted?.upstreamRequestId ?? error?.upstreamRequestId ?? null,
     duration_ms: Math.round(reply.elapsedTime * 1000) / 1000,
     ...trace
+  }
+}
+
+export function callEntry (request: FastifyRequest, reply: FastifyReply, error: ApiError | null): CallEntry {
+  const { call } = request.decision
+  return {
+    ...mintEntry(request, reply, error),
+    call_id: call?.facts.id ?? null,
+    upstream_call_id: call?.upstreamId() ?? null,
+    max_seconds: call?.maxSeconds() ?? null
   }
 }

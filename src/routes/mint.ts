@@ -4,9 +4,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type Type from 'typebox'
 import { ApiError } from '../errors.ts'
 import { getIn, type JsonObject, omitIn, type Path } from '../json.ts'
-import { isCallers, type LimitStore, type Take, tightest, type WindowState } from '../limits/limits.ts'
-import { applyPolicy, type Asked, type Granted } from '../policy/apply.ts'
+import type { LimitStore } from '../limits/limits.ts'
+import type { Asked, Granted } from '../policy/apply.ts'
 import type { SessionRules } from '../policy/compile.ts'
+import { grantSecret } from '../policy/grant.ts'
 import { ClientSecretAnswer, LegacyAnswer, LegacyTranscriptionAnswer, TranslationAnswer } from '../realtime/answers.ts'
 import { sessionToLegacy } from '../realtime/legacy/session.ts'
 import type { Kind } from '../realtime/session.ts'
@@ -16,8 +17,10 @@ import type { UpstreamRequest } from '../upstream/client.ts'
 import type { Deadline } from '../upstream/deadline.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
 import type { AdmittedCaller } from './admission.ts'
+import { isGone } from './client-gone.ts'
 import { mintEntry } from './decision.ts'
 import { bodyObject, type ReadBody, readGa, readLegacyBody } from './mint-body.ts'
+import { assertTaken } from './windows.ts'
 
 export type MintDeps = Readonly<{
   mint: Mint
@@ -78,7 +81,7 @@ async function mintFor (
   const caller = request.caller as AdmittedCaller
   const { kind, asked } = route.read(request.body)
   decision.kind = kind
-  const granted = decision.granted = grant(caller, kind, asked)
+  const granted = decision.granted = grantSecret(caller, kind, asked)
 
   const taken = assertTaken(await deps.limits.take(caller.buckets), reply)
   const deadline = deps.deadline()
@@ -112,31 +115,6 @@ async function mintFor (
 /** Upstream's 400 about a field that the client sent. It stays counted, or a client could repeat it for free. */
 function isClientsFault (error: unknown): boolean {
   return error instanceof ApiError && error.code === 'invalid_request'
-}
-
-function grant ({ policy, claims }: AdmittedCaller, kind: Kind, asked: Asked): Granted {
-  const rules = policy.sessions[kind]
-  if (rules === undefined) throw new ApiError('policy_violation', { reason: 'kind_not_named' })
-  return applyPolicy(rules, claims, asked)
-}
-
-/** Sends the caller's tightest window as headers. Throws ApiError `rate_limit_exceeded`. */
-function assertTaken (take: Take, reply: FastifyReply): Take {
-  const own = tightest(take.windows)
-  if (own !== null) {
-    reply.headers(
-      { 'ratelimit-limit': own.limit, 'ratelimit-remaining': own.remaining, 'ratelimit-reset': seconds(own.resetMs) }
-    )
-  }
-  if (take.taken) return take
-  const byReset = take.windows.filter(({ remaining }) => remaining === 0).sort((a, b) => b.resetMs - a.resetMs)
-  const [empty] = byReset as [WindowState, ...WindowState[]]
-  throw new ApiError('rate_limit_exceeded', {
-    reason: isCallers(empty) ? empty.window : `total_${empty.window}`,
-    retryAfterSeconds: seconds(empty.resetMs),
-    // An SDK may wait for a minute, not for hours.
-    retryCannotHelp: empty.window !== 'minute'
-  })
 }
 
 type MintContext = Pick<UpstreamRequest, 'deadline' | 'onAttempt' | 'onUnknown'>
@@ -183,10 +161,6 @@ function watchDelivery (audit: Audit, request: FastifyRequest, reply: FastifyRep
   reply.raw.once('close', () => { if (!reply.raw.writableFinished || reply.statusCode !== 200) undelivered() })
 }
 
-function isGone ({ raw: { socket } }: FastifyRequest): boolean {
-  return socket.destroyed || !socket.writable
-}
-
 /** `temperature` is the granted one: upstream's GA answer has none, and only the legacy shape shows it. */
 function visible (
   session: JsonObject, { policy }: AdmittedCaller, kind: Kind, { session: { temperature } }: Granted
@@ -205,8 +179,4 @@ function shapeLegacy (kind: Kind, { value, expiresAt }: Minted, session: JsonObj
     ...sessionToLegacy(kind as 'realtime' | 'transcription', session),
     client_secret: { value, expires_at: expiresAt }
   }
-}
-
-function seconds (ms: number): number {
-  return Math.max(1, Math.ceil(ms / 1000))
 }

@@ -3,8 +3,8 @@
 import type { FastifyInstance } from 'fastify'
 import Type from 'typebox'
 import type { JsonObject } from '../json.ts'
-import { isCallers, type LimitStore } from '../limits/limits.ts'
-import type { Prompt, SessionRules } from '../policy/compile.ts'
+import { isCallers, isOfSeconds, type LimitStore, secondsBucketsOf, type WindowState } from '../limits/limits.ts'
+import { describeCalls, type Prompt, type SessionRules } from '../policy/compile.ts'
 import { KINDS } from '../realtime/session.ts'
 import type { AdmittedCaller } from './admission.ts'
 
@@ -15,7 +15,12 @@ const SessionView = Type.Object({
   prompts: Type.Array(Type.Object({ id: Type.String(), version: Type.Optional(Type.String()), variables: Schemas })),
   /** Aliases: names of models that old clients send. */
   models: Type.Array(Type.String()),
-  expires_after: Type.Object({ default: Type.Integer(), max: Type.Integer() })
+  expires_after: Type.Object({ default: Type.Integer(), max: Type.Integer() }),
+  /** Left out where there are no calls. */
+  calls: Type.Optional(Type.Object({
+    max_seconds: Type.Integer(), idle_seconds: Type.Integer(), data_channel: Type.Boolean()
+  })),
+  secrets: Type.Optional(Type.Literal(false, { description: 'No client secret is minted: calls only.' }))
 })
 
 const WindowView = Type.Object(
@@ -24,30 +29,43 @@ const WindowView = Type.Object(
 
 export const PolicyAnswer = Type.Object({
   sessions: Type.Partial(Type.Object({ realtime: SessionView, transcription: SessionView, translation: SessionView })),
-  limits: Type.Record(Type.String(), WindowView)
+  limits: Type.Partial(Type.Object({
+    minute: WindowView,
+    hour: WindowView,
+    day: WindowView,
+    call_seconds: Type.Partial(Type.Object({ hour: WindowView, day: WindowView }))
+  }))
 })
 
 export function registerPolicy (app: FastifyInstance, limits: LimitStore): void {
   app.get('/v1/realtime/policy', { schema: { response: { 200: PolicyAnswer } } }, async (request) => {
-    const { policy, buckets } = request.caller as AdmittedCaller
-    const windows = await limits.peek(buckets.filter(isCallers))
+    const { policy, buckets, safetyIdentifier } = request.caller as AdmittedCaller
+    const seconds = secondsBucketsOf(policy, safetyIdentifier)
+    const windows = await limits.peek([...buckets, ...seconds].filter(isCallers))
+    const [ofSeconds, ofMints] = [windows.filter(isOfSeconds), windows.filter((window) => !isOfSeconds(window))]
     return {
       sessions: Object.fromEntries(KINDS.flatMap((kind) => {
         const rules = policy.sessions[kind]
         return rules === undefined ? [] : [[kind, viewOf(rules)]]
       })),
-      limits: Object.fromEntries(windows.map(({ window, limit, remaining, resetMs }) =>
-        [window, { limit, remaining, reset: Math.ceil(resetMs / 1000) }]))
+      limits: { ...windowsView(ofMints), ...ofSeconds.length === 0 ? {} : { call_seconds: windowsView(ofSeconds) } }
     }
   })
 }
 
-function viewOf ({ allowed, prompts, aliases, expiresAfter }: SessionRules): JsonObject {
+function windowsView (windows: readonly WindowState[]): JsonObject {
+  return Object.fromEntries(windows.map(({ window, limit, remaining, resetMs }) =>
+    [window, { limit, remaining, reset: Math.ceil(resetMs / 1000) }]))
+}
+
+function viewOf ({ allowed, prompts, aliases, expiresAfter, calls, hasSecrets }: SessionRules): JsonObject {
   return {
     allow: allowed,
     prompts: [...prompts.values()].map(promptView),
     models: [...aliases.keys()],
-    expires_after: { ...expiresAfter }
+    expires_after: { ...expiresAfter },
+    ...calls === null ? {} : { calls: describeCalls(calls) },
+    ...hasSecrets ? {} : { secrets: false }
   }
 }
 

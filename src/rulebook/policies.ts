@@ -4,7 +4,7 @@ import { isUserWritable, malformedScopes, SCOPE_ADVICE } from '../callers/claims
 import type { CallerEntry } from '../callers/schema.ts'
 import type { SecretSource } from '../config/secrets.ts'
 import { deepFreeze, isObject, type Json, type JsonObject } from '../json.ts'
-import type { Limits, Windows } from '../limits/limits.ts'
+import { type Limits, WINDOWS, type Windows } from '../limits/limits.ts'
 import { schemaCompiler } from '../policy/allowed-schema.ts'
 import { compilePrompt, compileRules, type SessionRules } from '../policy/compile.ts'
 import type { Policies, Policy } from '../policy/policy.ts'
@@ -129,6 +129,12 @@ function reviewPolicy (entry: PolicyEntry, at: string, file: PolicyFile, report:
     }
     if (kinds.length === 0) report.problem(at, `has no session kind: add ${KINDS.join(', ')}, or deny: true`)
     if (guest && entry.limits === 'none') report.problem(`${at}.limits`, 'cannot be none for guests')
+    if (guest && isObject(entry.limits) && !countsMints(entry.limits)) {
+      report.problem(`${at}.limits`, 'limits only seconds, which is not enough for guests: add minute, hour or day')
+    }
+    if (isObject(entry.limits) && limitsSeconds(entry.limits) && entry.realtime?.calls === undefined) {
+      report.warning(`${at}.limits`, 'has call_seconds, which have no effect without calls:')
+    }
   }
   if (guest && !file.callers.some((caller) => caller.guest !== undefined)) {
     report.warning(at, 'is for guests, but callers: has no guest: {}')
@@ -142,8 +148,17 @@ function reviewPolicy (entry: PolicyEntry, at: string, file: PolicyFile, report:
 }
 
 type Written = Windows & Readonly<{ call_seconds?: Windows }>
+type WrittenLimits = Written & Readonly<{ total?: Written }>
 
-function limitsOf (written: Written & Readonly<{ total?: Written }>): Limits {
+function countsMints ({ total = {}, ...own }: WrittenLimits): boolean {
+  return WINDOWS.some((window) => own[window] !== undefined || total[window] !== undefined)
+}
+
+function limitsSeconds ({ total, call_seconds: seconds }: WrittenLimits): boolean {
+  return seconds !== undefined || total?.call_seconds !== undefined
+}
+
+function limitsOf (written: WrittenLimits): Limits {
   const { total: { call_seconds: totalSeconds = {}, ...total } = {}, call_seconds: seconds = {}, ...caller } = written
   return { caller, total, callSeconds: { caller: seconds, total: totalSeconds } }
 }

@@ -26,6 +26,8 @@ export type RulebookSources = Readonly<{
   keySets: KeySets
   /** For other identity providers; without it directly. */
   send?: SendRequest
+  /** Called after another version has come into use. */
+  onSwap?: (rulebook: Rulebook) => void
 }>
 
 /** `rulebook` is null if there are problems. */
@@ -99,6 +101,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
       old.callers.close()
       generation++
       log.info({ generation }, 'policy file reloaded')
+      sources.onSwap?.(current)
     /* c8 ignore next 4 -- a fault of ours is not to end the process */
     } catch (err) {
       log.error({ err }, 'policy file could not be reloaded')

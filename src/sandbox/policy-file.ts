@@ -13,7 +13,7 @@ const WRITTEN_ISSUER = 'http://127.0.0.1:8101'
 
 export type PreparedPolicyFile = Readonly<{ path: string, remove: () => Promise<void> }>
 
-/** `legacyOnly`: with OPENAI_MINT_API=sessions upstream mints no translations, so no policy may grant them. */
+/** `legacyOnly`: with OPENAI_MINT_API=sessions there are no translations and no calls: policies may not grant them. */
 export async function preparePolicyFile (
   { issuer, legacyOnly }: { issuer: string, legacyOnly: boolean }
 ): Promise<PreparedPolicyFile> {
@@ -21,7 +21,10 @@ export async function preparePolicyFile (
 
   const document = parseDocument((await readFile(SOURCE, 'utf8')).replaceAll(WRITTEN_ISSUER, issuer))
   for (const policy of (document.get('policies') as YAMLSeq<YAMLMap>).items) {
-    if (legacyOnly && isMap(policy)) policy.delete('translation')
+    if (!legacyOnly || !isMap(policy)) continue
+    policy.delete('translation')
+    policy.deleteIn(['realtime', 'calls'])
+    policy.deleteIn(['limits', 'call_seconds'])
   }
   const folder = await mkdtemp(join(tmpdir(), 'ephemint-'))
   const path = join(folder, 'ephemint.yaml')

@@ -1,6 +1,7 @@
 // Requests made with the key. Fixed origin, no redirect, total deadline, capped answer, at most one retry.
 
 import { setTimeout as wait } from 'node:timers/promises'
+import { type Clock, systemClock } from '../clock.ts'
 import type { Config } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
 import { isObject, type JsonObject } from '../json.ts'
@@ -9,7 +10,7 @@ import { openPool as openPoolBy } from '../outbound/proxy.ts'
 import type { Log } from '../records/log.ts'
 import { type Answer, attempt, type Head } from './attempt.ts'
 import { createUpstreamBreaker } from './breaker.ts'
-import type { Deadline } from './deadline.ts'
+import { type Deadline, deadlineIn } from './deadline.ts'
 import type { Key } from './key.ts'
 
 const MAX_ANSWER_BYTES = 256 * 1024
@@ -32,6 +33,8 @@ export type UpstreamRequest = Readonly<{
   deadline: Deadline
   /** False where a second success would do harm: then only a rejected key is tried again, once it was read anew. */
   isRepeatable: boolean
+  /** Instead of the key. A rejected one is no reason to read the key again. */
+  credential?: KeyHeaders
   /** A request to upstream begins: from here on it is not free. */
   onAttempt?: (key: KeyHeaders) => void
   onHead?: (head: Head) => void
@@ -58,7 +61,7 @@ export type DirectPost = Readonly<{
   /** Content-Type and body; none: an empty body. */
   content?: Readonly<{ type: string, body: string | Buffer }>
   safetyIdentifier: string
-  deadline: Deadline
+  withinMs: number
 }>
 
 /** Called with the outcome of every attempt: a status, or why there was none. */
@@ -66,8 +69,10 @@ export type Watch = Readonly<{ attempted: (outcome: string) => void, retried: ()
 
 const UNWATCHED: Watch = { attempted: () => {}, retried: () => {} }
 
+/** `clock` is that of `direct` alone: mints wait in real time. */
 export function createClient (
-  config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn'>, watch = UNWATCHED, proxy: URL | null = null
+  config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn'>, watch = UNWATCHED, proxy: URL | null = null,
+  clock: Clock = systemClock
 ): Client {
   const openPool = (connections: number) => openPoolBy(config.baseUrl.origin, proxy, {
     connections,
@@ -82,17 +87,14 @@ export function createClient (
   const pool = openPool(config.concurrency)
   let directPool: ReturnType<typeof openPool> | undefined
   const basePath = config.baseUrl.pathname.replace(/\/$/, '')
-  const fixedHeaders = {
-    ...(config.organization === null ? {} : { 'openai-organization': config.organization }),
-    ...(config.project === null ? {} : { 'openai-project': config.project })
-  }
+  const fixedHeaders = accountHeaders(config)
   let inFlight = 0
   let pausedUntilMs = -Infinity
   const breaker = createUpstreamBreaker(log)
 
   async function guarded (request: UpstreamRequest): Promise<Answer | ApiError> {
     const { path, contentType = JSON_TYPE, body, safetyIdentifier, requestId, deadline, onAttempt, onHead } = request
-    const sent = key.headers()
+    const sent = request.credential ?? key.headers()
     const headers = {
       ...fixedHeaders,
       ...sent,
@@ -110,8 +112,8 @@ export function createClient (
   }
 
   /** Logged only if rereading the key did not help: an operator must replace it. */
-  function conclude (outcome: Answer | ApiError): Answer {
-    if (rejectsKey(outcome)) {
+  function conclude (outcome: Answer | ApiError, { credential }: UpstreamRequest): Answer {
+    if (rejectsKey(outcome) && credential === undefined) {
       log.error(
         { code: 'upstream_rejected', upstream_request_id: (outcome as Answer).requestId }, 'upstream rejects the key'
       )
@@ -136,23 +138,23 @@ export function createClient (
       try {
         const sent = key.headers()
         const first = await guarded(request)
-        const pauseMs = rejectsKey(first)
+        const pauseMs = rejectsKey(first) && request.credential === undefined
           ? await key.reread(sent) ? 0 : null
           : request.isRepeatable ? retryPause(first) : null
-        if (pauseMs === null || performance.now() + pauseMs >= request.deadline.atMs) return conclude(first)
+        if (pauseMs === null || performance.now() + pauseMs >= request.deadline.atMs) return conclude(first, request)
         await wait(pauseMs)
         watch.retried()
         const second = await guarded(request)
-        if (!(first instanceof ApiError) || !first.mayHaveMinted) return conclude(second)
+        if (!(first instanceof ApiError) || !first.mayHaveMinted) return conclude(second, request)
         // What the first attempt may have minted stays unknown, whatever the second one did.
-        if (!mayHaveMinted(second)) return conclude(first)
+        if (!mayHaveMinted(second)) return conclude(first, request)
         request.onUnknown?.(first)
-        return conclude(second)
+        return conclude(second, request)
       } finally {
         inFlight--
       }
     },
-    direct: ({ path, key, content, safetyIdentifier, deadline }) => {
+    direct: ({ path, key, content, safetyIdentifier, withinMs }) => {
       directPool ??= openPool(DIRECT_CONNECTIONS)
       const headers = {
         ...fixedHeaders,
@@ -160,7 +162,9 @@ export function createClient (
         ...(content === undefined ? {} : { 'content-type': content.type }),
         'openai-safety-identifier': safetyIdentifier
       }
+      const deadline = deadlineIn(withinMs, clock)
       return attempt(directPool, { path: basePath + path, headers, body: content?.body ?? '' }, deadline)
+        .finally(deadline.cancel)
     },
     ask: async (path) => {
       const { statusCode, headers, body } = await pool.request({
@@ -181,6 +185,13 @@ export function createClient (
     },
     state: () => ({ inFlight, isBreakerOpen: breaker.isOpen() }),
     close: async () => { await Promise.all([pool.close(), directPool?.close()]) }
+  }
+}
+
+export function accountHeaders ({ organization, project }: Config['upstream']): Record<string, string> {
+  return {
+    ...(organization === null ? {} : { 'openai-organization': organization }),
+    ...(project === null ? {} : { 'openai-project': project })
   }
 }
 

@@ -1,18 +1,26 @@
 // The total deadline of a mint: retry, second route and audit line included.
 
+import { type Clock, systemClock } from '../clock.ts'
+
 /** `atMs` is by the monotonic clock. `waiting` is called at the deadline, once. */
-export type Deadline = Readonly<{ atMs: number, isOver: () => boolean, waiting: Set<() => void> }>
+export type Deadline = Readonly<{
+  atMs: number
+  isOver: () => boolean
+  waiting: Set<() => void>
+  /** Once nothing waits any more. */
+  cancel: () => void
+}>
 
 const SHARED_FOR_MS = 50
 
-export function deadlineIn (ms: number): Deadline {
+export function deadlineIn (ms: number, clock: Clock = systemClock): Deadline {
   const waiting = new Set<() => void>()
-  let isOver = false
-  setTimeout(() => {
+  let isOver = ms <= 0
+  const cancel = clock.after(ms, () => {
     isOver = true
     for (const end of waiting) end()
-  }, ms).unref()
-  return { atMs: performance.now() + ms, isOver: () => isOver, waiting }
+  })
+  return { atMs: clock.monotonicMs() + ms, isOver: () => isOver, waiting, cancel }
 }
 
 /**

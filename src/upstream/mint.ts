@@ -8,7 +8,8 @@ import { legacyCanCarry, writeLegacy } from '../realtime/legacy/request.ts'
 import { sessionFromLegacy } from '../realtime/legacy/session.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Answer } from './attempt.ts'
-import { type Client, errorOf, isBilling, type UpstreamRequest } from './client.ts'
+import { type Client, errorOf, type UpstreamRequest } from './client.ts'
+import { complaintIn, refusal } from './refusal.ts'
 
 export type MintRequest = Readonly<{
   kind: Kind
@@ -67,7 +68,7 @@ export function createMint (
   }
 
   function readMinted (answer: Answer, route: Route, request: MintRequest): Omit<Minted, 'tookMs'> {
-    if (answer.status !== 200) throw refusal(answer, route, request)
+    if (answer.status !== 200) throw refusal(answer, complaint(answer, route, request))
     const minted = route.legacy
       ? readLegacyAnswer(answer.body, request.kind, now())
       : readAnswer(answer.body, now())
@@ -136,40 +137,7 @@ function isFuture (expiresAt: Json | undefined, nowMs: number): expiresAt is num
     expiresAt > seconds && expiresAt <= seconds + MAX_LIFETIME_SECONDS + CLOCK_SLACK_SECONDS
 }
 
-/** An upstream 401 or 403 is our fault and never the user's; a 400 is the user's only where it names what they sent. */
-function refusal (answer: Answer, route: Route, request: MintRequest): ApiError {
-  const { status, requestId: upstreamRequestId } = answer
-  const retryAfterSeconds = clampSeconds(answer.retryAfterMs)
-  if (status === 429) {
-    return new ApiError('upstream_rate_limited', isBilling(answer)
-      ? { reason: 'billing', retryCannotHelp: true, upstreamRequestId }
-      : { reason: 'upstream_429', retryAfterSeconds, upstreamRequestId })
-  }
-  if (status === 400) {
-    const param = complaint(answer, route, request)
-    if (param !== null) return new ApiError('invalid_request', { param, reason: 'upstream_400', upstreamRequestId })
-  }
-  const reason = `upstream_${status}`
-  if (status === 503 && answer.retryAfterMs !== null) {
-    return new ApiError('upstream_unavailable', { reason, retryAfterSeconds, upstreamRequestId })
-  }
-  const rejected = status >= 400 && status < 500 && status !== 408 && status !== 409
-  return new ApiError(rejected ? 'upstream_rejected' : 'upstream_error', {
-    reason,
-    retryCannotHelp: rejected,
-    // A success that is not ours to read may have minted all the same.
-    mayHaveMinted: status < 300,
-    upstreamRequestId
-  })
-}
-
 function complaint (answer: Answer, route: Route, { clientParam }: MintRequest): string | null {
-  const param = errorOf(answer)?.param
-  if (typeof param !== 'string') return null
-  // `session.tools[0].name` complains of `session.tools`.
-  return clientParam(param.replace(/\[.*$/, '').split('.'), route.legacy)
-}
-
-function clampSeconds (ms: number | null): number {
-  return Math.min(60, Math.max(1, Math.ceil((ms ?? 1000) / 1000)))
+  const path = complaintIn(answer)
+  return path === null ? null : clientParam(path, route.legacy)
 }

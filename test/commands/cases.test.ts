@@ -3,7 +3,7 @@
 import t, { type Test } from 'tap'
 import type { Caller } from '../../src/callers/caller.ts'
 import { readCases } from '../../src/commands/cases.ts'
-import { callerOf, dryRun, type MintRoute, routeNamed } from '../../src/commands/dry-run.ts'
+import { callerOf, type DryRoute, dryRun, routeNamed } from '../../src/commands/dry-run.ts'
 import { callCommand, runCommand } from '../support/command.ts'
 
 const POLICY = `
@@ -27,6 +27,7 @@ policies:
       ignore: [temperature]
       prompts: [support]
       expires_after: { default: 60, max: 120 }
+      calls: { max_seconds: 60, data_channel: false }
 blocked: [{ subject: mallory }]
 `
 const TOOLS = [{
@@ -48,7 +49,7 @@ t.test('the example cases pass for the example policy', async (t) => {
   const { code, out } = await runCommand(
     'check-config', ['ephemint.example.yaml', '--cases', 'deploy/cases.example.yaml']
   )
-  t.match(out, /^10 cases passed$/m)
+  t.match(out, /^12 cases passed$/m)
   t.equal(code, 0)
 })
 
@@ -77,6 +78,15 @@ t.test('a failed case is printed with the expected and the actual values, withou
   route: realtime/sessions
   body: { temperature: 0.8 }
   expect: { ignored: [], prompt: support, expires_after: 30, upstream: { model: x, instructions: y, tools: [] } }
+- name: another call
+  claims: { plan: pro }
+  route: realtime/calls
+  expect: { calls: { max_seconds: 600, idle_seconds: 60, total: 9 }, upstream: { model: x } }
+- name: another offer
+  claims: { plan: pro }
+  route: realtime/calls
+  body: { sdp: "v=0\\nm=audio 9 UDP/TLS/RTP/SAVPF 111\\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\\n" }
+  expect: { refused: invalid_request }
 - { name: passes, claims: guest, route: realtime/client_secrets, expect: { refused: no_policy } }
 `)
   t.equal(code, 1)
@@ -102,7 +112,13 @@ t.test('a failed case is printed with the expected and the actual values, withou
     '           upstream model: expected "x", got "gpt-realtime-2.1"',
     '           upstream instructions: expected "y", got nothing',
     `           upstream tools: expected [], got ${JSON.stringify(TOOLS)}`,
-    '6 of 7 cases failed',
+    'failed   another call',
+    '           calls max_seconds: expected 600, got 60',
+    '           calls total: expected 9, got null',
+    '           upstream model: expected "x", got "gpt-realtime-2.1"',
+    'failed   another offer',
+    '           outcome: expected refused invalid_request, got refused policy_violation',
+    '8 of 9 cases failed',
     ''
   ])
 })
@@ -143,6 +159,15 @@ t.test('a case that contradicts itself is a problem', async (t) => {
     ],
     [one('{ refused: no_policy }') +
       one('{ refused: no_policy }'), { path: '1.name', problem: 'is the name of another case too' }],
+    [one('{ calls: {} }'), { path: '0.expect.calls', problem: 'has no meaning for this route' }],
+    [
+      one('{ expires_after: 60 }').replace('client_secrets', 'calls'),
+      { path: '0.expect.expires_after', problem: 'has no meaning for this route' }
+    ],
+    [
+      one('{ refused: no_policy, calls: {} }').replace('client_secrets', 'calls'),
+      { path: '0.expect.calls', problem: 'has no meaning together with refused' }
+    ],
     ['- {', { path: 'line 1' }],
     ['[]', { path: '' }],
     [
@@ -165,7 +190,7 @@ t.test('a policy file with problems runs no case, and a missing cases file is re
 })
 
 t.test('a bug of ours is not reported as a refusal', async (t) => {
-  const route = routeNamed('/v1/realtime/sessions') as MintRoute
+  const route = routeNamed('/v1/realtime/sessions') as DryRoute
   const request = { caller: callerOf({}) as Caller, route, body: '', safetyIdentifierSecret: null }
   t.throws(
     () => dryRun({ isBlocked: () => { throw new TypeError('ours') }, policies: [], secrets: new Set() }, request),

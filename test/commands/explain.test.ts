@@ -24,6 +24,14 @@ policies:
       fixed: { audio: { input: { transcription: { model: whisper-1 } } } }
     translation:
       fixed: { model: gpt-realtime-translate }
+  - name: caller
+    when: { plan: caller }
+    limits: { day: 5, call_seconds: { day: 600 } }
+    realtime:
+      fixed: { model: gpt-realtime-2.1 }
+      allow: { temperature: { type: number } }
+      secrets: false
+      calls: { max_seconds: 60, data_channel: false }
   - name: trial
     when: guest
     limits: { day: 1 }
@@ -40,7 +48,7 @@ function explain (t: Test, options: Record<string, string>, { policy = POLICY, e
 
 t.test('without a known route, or with invalid claims, the usage is printed', async (t) => {
   for (const options of [
-    { route: 'realtime/calls' }, { route: 'realtime/sessions', claims: 'nobody' },
+    { route: 'realtime/call' }, { route: 'realtime/sessions', claims: 'nobody' },
     { route: 'realtime/sessions', surprise: 'x' }
   ] as Record<string, string>[]) {
     const { code, out, err } = await explain(t, options)
@@ -105,6 +113,42 @@ t.test('a refusal is printed with its code and its path', async (t) => {
     t.equal(err, '')
     t.equal(code, 0)
   }
+})
+
+t.test('a call that is refused is printed with its code and its path', async (t) => {
+  const at = ' at '
+  const offer = JSON.stringify('v=0\nm=audio 9 X 111\nm=application 9 X x\n')
+  const rows: [route: string, plan: string, body: string, refused: string][] = [
+    ['realtime/calls', 'pro', '', '403 policy_violation'],
+    ['realtime/client_secrets', 'caller', '', '403 policy_violation'],
+    ['realtime/sessions', 'caller', '', '403 policy_violation'],
+    ['realtime/calls', 'caller', '{"session":{"model":"x"}}', `403 policy_violation${at}session.model`],
+    ['realtime/calls', 'caller', '{"session":{"type":"transcription"}}', `400 invalid_request${at}session.type`],
+    ['realtime/calls', 'caller', '{"session":[]}', `400 invalid_request${at}session`],
+    ['realtime/calls', 'caller', '{"offer":"x"}', '400 invalid_request'],
+    ['realtime/calls', 'caller', '{"sdp":1}', `400 invalid_request${at}sdp`],
+    ['realtime/calls', 'caller', '{"sdp":"x"}', `400 invalid_request${at}sdp`],
+    ['realtime/calls', 'caller', `{"sdp":${offer}}`, `403 policy_violation${at}sdp`]
+  ]
+  for (const [route, plan, body, refused] of rows) {
+    const { out } = await explain(t, { route, claims: JSON.stringify({ plan }), body })
+    t.equal(out.trimEnd().split('\n').at(-1), `refused        ${refused}`, `${route} ${plan} ${body}`)
+  }
+})
+
+t.test('a call is printed with its rules, and with the session that it is created with', async (t) => {
+  const { code, out } = await explain(t, {
+    route: 'realtime/calls',
+    claims: '{"plan":"caller"}',
+    body: JSON.stringify({ session: { temperature: 0.8 }, sdp: 'v=0\nm=audio 9 X 111\n' })
+  })
+  const [head = '', session = ''] = out.split('\nthe session of POST /realtime/calls\n')
+  t.strictSame(head.trim().split('\n'), [
+    'policy         caller', 'kind           realtime', 'max_seconds    60', 'idle_seconds   60', 'concurrent     1',
+    'when_full      refuse', 'total          none', 'data_channel   false', 'on_change      restore'
+  ])
+  t.strictSame(JSON.parse(session), { model: 'gpt-realtime-2.1', type: 'realtime' })
+  t.equal(code, 0)
 })
 
 t.test('the upstream request is printed without its secrets', async (t) => {

@@ -98,12 +98,15 @@ const WRONG: [env: Environment, problem: RegExp][] = [
     ]),
   ...[
     'PORT', 'OPS_PORT', 'KEEP_ALIVE_SECONDS', 'ADDRESS_LIMIT_PER_MINUTE', 'UPSTREAM_TIMEOUT_MS', 'UPSTREAM_CONCURRENCY',
-    'DRAIN_SECONDS'
+    'DRAIN_SECONDS', 'CALL_SETUP_SECONDS', 'CALLS_MAX'
   ].flatMap((name) =>
     ['canary', '-1', '1.5', '1e3', '0x10', ' 8', '9999999999', 'Infinity'].map((value): [Environment, RegExp] =>
       [{ [name]: value }, new RegExp(`^${name} must be a whole number from \\d+ to \\d+$`)])),
   [{ PORT: '65536' }, /^PORT must be/],
   [{ UPSTREAM_CONCURRENCY: '0' }, /^UPSTREAM_CONCURRENCY must be/],
+  [{ OPENAI_CALLS_API: 'canary' }, /^OPENAI_CALLS_API must be one of unified, secret$/],
+  [{ CALL_SETUP_SECONDS: '31' }, /^CALL_SETUP_SECONDS must be a whole number from 1 to 30$/],
+  [{ CALLS_MAX: '0' }, /^CALLS_MAX must be a whole number from 1 to 100000$/],
   [{ LOG_LEVEL: 'canary' }, /^LOG_LEVEL must be one of/],
   [{ SAFETY_IDENTIFIER_SECRET: 'canary' }, /^SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer$/],
   ...[
@@ -245,11 +248,13 @@ t.test('fault 42: the defaults are those of docs/configuration.md', async (t) =>
     organization: null,
     project: null,
     mintApi: 'auto',
+    callsApi: 'unified',
     timeoutMs: 10_000,
     concurrency: 256
   })
   t.equal(origins.size, 0)
   t.match(rest, {
+    calls: { setupMs: 20_000, max: 2000 },
     realtimePublicUrl: 'https://api.openai.com/v1',
     policyFile: resolve('./ephemint.yaml'),
     listen: { host: '::', port: 8080 },
@@ -305,6 +310,13 @@ t.test('fault 42: valid values are read', async (t) => {
     readConfig({ ...LEAST, PORT: '0', OPS_PORT: '0', HOST: '127.0.0.1', OPS_HOST: '::1' }),
     { listen: { host: '127.0.0.1', port: 0 }, ops: { host: '::1', port: 0 } }
   )
+})
+
+t.test('calls are created with a client secret where the key is sent as api-key, unless set otherwise', async (t) => {
+  const callsApi = (env: Environment) => readConfig({ ...LEAST, ...env }).upstream.callsApi
+  t.equal(callsApi({ OPENAI_AUTH_SCHEME: 'api-key' }), 'secret')
+  t.equal(callsApi({ OPENAI_AUTH_SCHEME: 'api-key', OPENAI_CALLS_API: 'unified' }), 'unified')
+  t.equal(callsApi({ OPENAI_CALLS_API: 'secret' }), 'secret')
 })
 
 t.test('fault 42: the Redis URL is taken apart, with any password', async (t) => {

@@ -80,6 +80,7 @@ t.test('policy.md and callers.md explain every key of the policy file', async (t
   explains('docs/policy.md', 'Top level', file)
   explains('docs/policy.md', 'Policies', at(file, 'policies', '[]'))
   explains('docs/policy.md', 'Kinds of session', at(file, 'policies', '[]', 'realtime'))
+  explains('docs/policy.md', 'Brokered calls', at(file, 'policies', '[]', 'realtime', 'calls'))
   for (const entry of ['jwt', 'forward', 'introspection', 'gateway', 'guest']) {
     explains('docs/callers.md', `\`${entry}\``, at(file, 'callers', '[]', entry))
   }

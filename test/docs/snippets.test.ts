@@ -11,8 +11,11 @@ import { isObject, type Json } from '../../src/json.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
 import { welcome } from '../../src/sandbox/welcome.ts'
 import { ENDPOINT_RECIPES, RECIPES } from '../callers/recipes.ts'
+import { startCalls } from '../calls/harness.ts'
 import { POLICY, startApp } from '../support/app.ts'
 import { callCommand } from '../support/command.ts'
+import { program } from '../support/programs.ts'
+import { OFFER } from '../support/sdp.ts'
 import { type Block, BLOCKS, PAGES, read, ROOT } from './pages.ts'
 
 const blocks = (language: string, contains = ''): readonly Block[] =>
@@ -55,11 +58,16 @@ const SANDBOX = {
   policyFile: ''
 }
 
+const EXAMPLE_HOST = 'https://mint.example.com'
+
 /** Commands of `sh` blocks: how each is known to work. */
 const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
   'npm ci && npm run dev': () => t.match(read('.ci/run'), /npm ci\n[^]*npm run dev/, 'CI pastes it'),
   'npm ci && npm test': () => t.match(read('.ci/run'), /npm ci\n[^]*npm test/, 'CI pastes it'),
   'npm run bench': () => t.match(read('.ci/run'), 'npm run bench', 'CI runs it, shortened'),
+  [`curl -sS -X POST ${EXAMPLE_HOST}`]: (line) => t.match(read('docs/calls.md'), line, 'run below'),
+  [`curl -sS ${EXAMPLE_HOST}`]: (line) => t.match(read('docs/calls.md'), line, 'run below'),
+  [`curl -sS -i ${EXAMPLE_HOST}`]: (line) => t.match(read('docs/calls.md'), line, 'run below'),
   'curl -sS -X POST': (line) => t.match(welcome(SANDBOX), line, 'the sandbox prints it, and CI pastes it'),
   'node --max-semi': (line) => t.equal(line, scripts.start),
   'sed -n': async (line, dir) => {
@@ -115,6 +123,7 @@ const FILES: Record<string, string> = {
   'the smallest': SMALLEST,
   'a prompt': SMALLEST.replace('instructions: You are Ada., ', '') +
     `      prompts: [pmpt_68ab@2]\n${only('yaml', 'pmpt_68ab@2')}`,
+  'calls only': SMALLEST + only('yaml', 'name: callers'),
   'aliases of models': SMALLEST + only('yaml', 'gpt-4o-realtime-preview:').replace(/^/gm, '      ').trimEnd()
 }
 
@@ -196,6 +205,7 @@ t.test('alerts ask for metrics and codes that exist', async (t) => {
     limits: () => ({ isUp: true, isAlone: false, local: 0, notGivenBack: 0, dataLosses: 0 }),
     linesLost: () => ({})
   })
+  metrics.calls.watch({ live: () => new Map(), hangUpsPending: () => 0 })
   const known = new Set([...(await metrics.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name))
   for (const { rules } of parse(only('yaml', 'groups:')).groups as { rules: { alert: string, expr: string }[] }[]) {
     for (const { alert, expr } of rules) {
@@ -229,5 +239,29 @@ t.test('answers and lines have the members that the pages show', async (t) => {
   const { realtime } = body.sessions as Record<string, Json>
   const own = ['allow', 'models']
   t.same(shapeOf({ ...body, sessions: { realtime } } as Json, own), shapeOf(shown('"sessions"'), own))
-  t.equal(blocks('json').length, 3)
+  t.equal(blocks('json').length, 4)
+})
+
+const CURL = program(['curl'], 'curl')
+
+t.test('the commands of calls make, list, read and end one', { skip: CURL.skip }, async (t) => {
+  const app = await startCalls(t, { calls: '{ concurrent: 2 }' })
+  const dir = t.testdir({ 'offer.sdp': OFFER })
+  const variables = { USER_TOKEN: await app.token(), CALL_ID: '' }
+  const lines = blocks('sh').flatMap(({ page, text }) => page === 'docs/calls.md' ? text.trim().split('\n') : [])
+  const run = (line: string | undefined) => shell(
+    Object.entries(variables).map(([name, value]) => `${name}=${value}; `).join('') +
+      line?.replace(EXAMPLE_HOST, app.url), dir
+  )
+  const [alone, form, list, one, hangUp, ...more] = lines
+  t.same(more, [])
+  const [, location = ''] = /^HTTP\S+ 201 [^]*^location: (\S+)/im.exec(await run(alone)) ?? []
+  variables.CALL_ID = location.split('/').at(-1) as string
+  t.match(await run(form), /^HTTP\S+ 201 [^]*^x-call-seconds: 600\r$/im)
+  t.match(app.upstream.creations[1]?.body, { audio: { output: { voice: 'cedar' } } })
+  t.equal(JSON.parse(await run(list)).data.length, 2)
+  t.match(JSON.parse(await run(one)), { id: variables.CALL_ID, status: 'live' })
+  const ended = JSON.parse(await run(hangUp))
+  t.match(ended, { id: variables.CALL_ID, status: 'ended', end_reason: 'client' })
+  t.same(shapeOf({ ...ended, end_reason: null }, []), shapeOf(JSON.parse(only('json', 'realtime.call')), []))
 })

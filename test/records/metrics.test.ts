@@ -96,6 +96,7 @@ function auditThat (does: Partial<Audit>): Audit {
     assertWritable: () => {},
     confirm: async () => {},
     record: () => {},
+    conclude: async () => {},
     recordAnonymous: () => {},
     close: () => {},
     ...does

@@ -51,7 +51,7 @@ t.test('every code of the catalogue appears, with its status', async (t) => {
   for (const code of ERROR_CODES) t.match(listed, JSON.stringify(envelope(code).error.message), code)
   t.same(document.components.schemas.Error.properties.error.properties.code.enum, ERROR_CODES)
   for (const { path, method, refusals } of OPERATIONS) {
-    const { 200: _granted, ...responses } = document.paths[path][method].responses
+    const { 200: _ok, 201: _created, ...responses } = document.paths[path][method].responses
     const codes = Object.values<any>(responses).flatMap(({ content }) => {
       const { schema } = content['application/json']
       return (schema.anyOf?.at(-1) ?? schema).properties.error.properties.code.enum
@@ -71,7 +71,7 @@ t.test('every route of the app appears, and no other', async (t) => {
   subscribe('fastify.initialization', watch)
   await startApp(t)
   unsubscribe('fastify.initialization', watch)
-  const listed = OPERATIONS.map(({ method, path }) => `${method.toUpperCase()} ${path}`)
+  const listed = OPERATIONS.map(({ method, path }) => `${method.toUpperCase()} ${path.replace('{id}', ':id')}`)
   t.same(routes.filter((route) => !/^(HEAD|OPTIONS) /.test(route)).sort(), listed.sort())
 })
 
@@ -79,16 +79,14 @@ t.test('the examples meet their schemas', async (t) => {
   for (const { path, method } of OPERATIONS) {
     const { requestBody, responses } = document.paths[path][method]
     const at = ['paths', path, method]
-    for (const [name, { value }] of Object.entries<any>(requestBody?.content['application/json'].examples ?? {})) {
-      t.same(faults(value, ...at, 'requestBody', 'content', 'application/json', 'schema'), [], `${path} ${name}`)
-    }
-    for (const [status, { content }] of Object.entries<any>(responses)) {
-      for (const [name, { value }] of Object.entries<any>(content['application/json'].examples)) {
-        t.same(
-          faults(value, ...at, 'responses', status, 'content', 'application/json', 'schema'),
-          [],
-          `${path} ${status} ${name}`
-        )
+    const contents = [['requestBody', requestBody ?? { content: {} }], ...Object.entries<any>(responses)]
+    for (const [status, { content }] of contents) {
+      const within = status === 'requestBody' ? [status] : ['responses', status]
+      for (const [type, { examples }] of Object.entries<any>(content)) {
+        t.ok(Object.keys(examples).length > 0, `${path} ${status} ${type} has an example`)
+        for (const [name, { value }] of Object.entries<any>(examples)) {
+          t.same(faults(value, ...at, ...within, 'content', type, 'schema'), [], `${path} ${status} ${name}`)
+        }
       }
     }
   }

@@ -1,7 +1,8 @@
-// Sends the examples of the reference, as a user with the plan `pro`, to an app with the sandbox's upstream.
+// Sends the examples of the reference, as a user with the plan `pro`, to an app with the sandbox's upstream. Calls are
+// not among them: they need a browser.
 
 import type { Test } from 'tap'
-import type { JsonObject } from '../../src/json.ts'
+import type { Json } from '../../src/json.ts'
 import { OPERATIONS } from '../../src/reference/operations.ts'
 import { startUpstream } from '../../src/sandbox/openai/upstream.ts'
 import { type Answer, CALLERS, startApp } from '../support/app.ts'
@@ -14,7 +15,7 @@ prompts:
 policies:
   - name: pro
     when: { plan: pro }
-    limits: { minute: 10, day: 500 }
+    limits: { minute: 10, day: 500, call_seconds: { hour: 1200 } }
     realtime:
       fixed: { model: gpt-realtime-2.1, max_output_tokens: 2048 }
       defaults: { instructions: You are Ada., audio: { output: { voice: marin } } }
@@ -23,6 +24,7 @@ policies:
       prompts: [support]
       expires_after: { default: 60, max: 300 }
       hide: [instructions]
+      calls: {}
     transcription:
       fixed: { audio: { input: { transcription: { model: gpt-live-transcribe } } } }
       allow: { audio.input.transcription.language: { enum: [de, en] } }
@@ -31,7 +33,7 @@ policies:
       allow: { audio.output.language: { enum: [de, en] } }
 `
 
-export type Exchange = Readonly<{ id: string, name: string, answer: Answer, expected: JsonObject | undefined }>
+export type Exchange = Readonly<{ id: string, name: string, answer: Answer, expected: Json | undefined }>
 
 /** The response to each example, and the response in the reference. */
 export async function exchangeExamples (t: Test): Promise<Exchange[]> {
@@ -44,10 +46,12 @@ export async function exchangeExamples (t: Test): Promise<Exchange[]> {
   })
   const authorization = `Bearer ${await app.token()}`
   const exchanges: Exchange[] = []
-  for (const { method, path, id, request, answer: { examples } } of OPERATIONS.toReversed()) {
-    const asked = request === null
+  for (const { method, path, id, request, answer: { examples } } of
+    OPERATIONS.filter(({ tag }) => tag !== 'Call').toReversed()) {
+    const content = request?.content['application/json']
+    const asked = content === undefined
       ? Object.keys(examples).map((name) => [name, undefined] as const)
-      : Object.entries(request.examples).map(([name, { value }]) => [name, value] as const)
+      : Object.entries(content.examples).map(([name, { value }]) => [name, value] as const)
     for (const [name, body] of asked) {
       const answer = await app.request(path, {
         method: method.toUpperCase(),

@@ -64,6 +64,62 @@ t.test('a caller reads what it may choose, and no fixed value', async (t) => {
   assertNoCanary(app, answer)
 })
 
+t.test('a caller reads how long its calls may last, and whether secrets are minted', async (t) => {
+  const app = await startApp(t, {
+    policy: `${CALLERS}
+policies:
+  - name: pro
+    when: { plan: pro }
+    limits: { day: 20, call_seconds: { hour: 1200, day: 3600 }, total: { call_seconds: { day: 9000 } } }
+    realtime: { secrets: false, calls: { max_seconds: 300, data_channel: false, total: 7 } }
+  - name: rest
+    when: any
+    limits: { call_seconds: { day: 60 } }
+    realtime: { calls: {} }
+`
+  })
+  const read = async (claims: Record<string, string>) => (await app.request(
+    '/v1/realtime/policy', { headers: { authorization: `Bearer ${await app.token(claims)}` } }
+  )).body
+  const { sessions, limits } = await read({})
+  const others = { allow: {}, prompts: [], models: [], expires_after: { default: 60, max: 60 } }
+  t.strictSame(sessions, {
+    realtime: { ...others, calls: { max_seconds: 300, idle_seconds: 120, data_channel: false }, secrets: false }
+  })
+  t.strictSame(limits, {
+    day: { limit: 20, remaining: 20, reset: 86_400 },
+    call_seconds: {
+      hour: { limit: 1200, remaining: 1200, reset: 3600 }, day: { limit: 3600, remaining: 3600, reset: 86_400 }
+    }
+  })
+  t.strictSame(await read({ plan: 'free' }), {
+    sessions: { realtime: { ...others, calls: { max_seconds: 600, idle_seconds: 120, data_channel: true } } },
+    limits: { call_seconds: { day: { limit: 60, remaining: 60, reset: 86_400 } } }
+  })
+})
+
+t.test('secrets: false refuses a mint on every route of the kind, and takes nothing', async (t) => {
+  const app = await startApp(t, {
+    policy: `${CALLERS}
+policies:
+  - name: pro
+    when: { plan: pro }
+    limits: { day: 20 }
+    realtime: { secrets: false, calls: {} }
+    transcription: {}
+`
+  })
+  for (const route of ['client_secrets', 'sessions']) {
+    const answer = await app.mint(route, {})
+    t.equal(answer.status, 403)
+    t.match(answer.body.error, { code: 'policy_violation', param: null })
+    t.equal(answer.headers.get('ratelimit-limit'), null)
+  }
+  t.match(app.auditLines(), [{ code: 'policy_violation', reason: 'no_secrets' }, { reason: 'no_secrets' }])
+  t.equal(app.upstream.requests.length, 0)
+  t.equal((await app.mint('client_secrets', { session: { type: 'transcription' } })).status, 200, 'another kind')
+})
+
 t.test('a caller without limits and choices reads empty ones', async (t) => {
   const app = await startApp(t, { policy: WITH_PROMPTS })
   const { body } = await app.request(

@@ -95,7 +95,10 @@ export type App = Watched & Readonly<{
   mint: (route: string, body?: unknown, headers?: Readonly<Record<string, string | undefined>>) => Promise<Answer>
   request: (path: string, init?: RequestInit) => Promise<Answer>
   server: Server
+  policyFile: string
   close: () => Promise<void>
+  /** As at a signal. */
+  stop: () => Promise<void>
 }>
 
 export async function startApp (t: Test, options: AppOptions = {}): Promise<App> {
@@ -156,10 +159,12 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
     attempts,
     auditLines: () => audit.kept.map((line) => JSON.parse(line)),
     logLines: () => log.kept.map((line) => JSON.parse(line)),
-    canaries: Object.keys(CANARIES).map((name) => env[name] as string),
+    canaries: Object.keys(CANARIES).map((name) => env[name] as string).filter((value) => value !== ''),
     token,
     request,
     server: app.server,
+    policyFile,
+    stop: service.stop,
     close: async () => { await app.close() },
     mint: async (route, body, headers = {}) => {
       const linesBefore = audit.kept.length

@@ -35,7 +35,7 @@ async function start (t: Test) {
     path,
     key: { authorization: 'Bearer sk-then' },
     safetyIdentifier: 'ada',
-    deadline: deadlineIn(1000),
+    withinMs: 1000,
     ...(content === undefined ? {} : { content })
   })
   return { upstream, mint, multipart, direct }

@@ -5,9 +5,8 @@ import { safetyIdentifier } from '../../callers/safety-identifier.ts'
 import type { Config } from '../../config/environment.ts'
 import { ApiError } from '../../errors.ts'
 import type { JsonObject } from '../../json.ts'
-import { applyPolicy } from '../../policy/apply.ts'
-import type { SessionRules } from '../../policy/compile.ts'
-import type { Policies } from '../../policy/policy.ts'
+import { grantSecret } from '../../policy/grant.ts'
+import type { Policies, Policy } from '../../policy/policy.ts'
 import type { Client } from '../../upstream/client.ts'
 import { deadlineIn } from '../../upstream/deadline.ts'
 import { createMint } from '../../upstream/mint.ts'
@@ -104,18 +103,18 @@ const ADVICE: Readonly<Partial<Record<ApiError['code'], string>>> = {
 
 /** The session of the first policy that needs no claims of its caller. */
 function firstSession ({ policies }: Policies): { session: JsonObject, by: string } {
-  for (const { name, sessions: { realtime } } of policies) {
-    const session = realtime === undefined ? null : sessionBy(realtime)
-    if (session !== null) return { session, by: `by policy ${name}` }
+  for (const policy of policies) {
+    const session = sessionBy(policy)
+    if (session !== null) return { session, by: `by policy ${policy.name}` }
   }
   return {
-    session: { model: 'gpt-realtime-2.1' }, by: 'with only a model, since every policy needs claims,'
+    session: { model: 'gpt-realtime-2.1' }, by: 'with only a model, since no policy mints without claims,'
   }
 }
 
-function sessionBy (rules: SessionRules): JsonObject | null {
+function sessionBy (policy: Policy): JsonObject | null {
   try {
-    return applyPolicy(rules, { iss: 'ephemint', sub: 'doctor' }, {
+    return grantSecret({ policy, claims: { iss: 'ephemint', sub: 'doctor' } }, 'realtime', {
       session: {}, expiresAfter: undefined, added: [], dropped: [], sessionParam: String, expiresAfterParam: ''
     }).session
   } catch {

@@ -1,0 +1,381 @@
+// One call: from the moment its place is taken until its end is confirmed.
+//
+// | state    | what comes                            | then                                              |
+// |----------|---------------------------------------|---------------------------------------------------|
+// | creating | upstream names it                     | setup; ending where an end was wished before      |
+// |          | it is known that there is no call     | ended, without a line                             |
+// | setup    | the answer goes out                   | live                                              |
+// | setup,   | a wish to end: timer, owner, stop,    | ending; the first reason wins, all wishes have    |
+// | live     | policy, supervision, failure          | the same promise                                  |
+// |          | upstream knows it no more             | ended                                             |
+// | ending   | hang-up confirmed, or the longest end | ended: limits, place, line                        |
+
+import type { Clock } from '../clock.ts'
+import { ApiError } from '../errors.ts'
+import type { JsonObject } from '../json.ts'
+import type { LimitStore, Reserved } from '../limits/limits.ts'
+import type { Granted } from '../policy/apply.ts'
+import type { CallRules } from '../policy/compile.ts'
+import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
+import type { Kind } from '../realtime/session.ts'
+import type { Audit } from '../records/audit.ts'
+import type { CallMetrics } from '../records/call-metrics.ts'
+import type { PlainLog } from '../records/log.ts'
+import type { CreatedCall, UpstreamCalls } from '../upstream/calls.ts'
+import type { Dial } from '../upstream/sideband.ts'
+import { type HangUp, startHangUp } from './hang-up.ts'
+import { createLeash, type Leash, type LeashReason } from './leash.ts'
+import type { Place } from './place.ts'
+import { createReceipt, type Usage } from './receipt.ts'
+import { type Loss, supervise, type Supervision } from './supervision.ts'
+
+export type EndReason =
+  | LeashReason | 'client' | 'client_gone' | 'setup_failed' | 'policy_change' | 'blocked' | 'replaced' | 'operator'
+  | 'ended' | 'upstream_expired' | 'supervision_lost' | 'shutdown'
+
+export type Wish = Readonly<{ reason: EndReason, error: ApiError | null }>
+
+/** Who asked for it, and what was granted. */
+export type CallFacts = Readonly<{
+  /** Ours. */
+  id: string
+  issuer: string
+  subject: string
+  claims: JsonObject
+  safetyIdentifier: string
+  policy: string
+  kind: Kind
+  granted: Granted
+  rules: CallRules
+  /** The values of the session that the policy fixes. */
+  fixed: JsonObject
+}>
+
+export type CallView = Readonly<{
+  id: string
+  object: 'realtime.call'
+  status: 'live' | 'ending' | 'ended'
+  created_at: number
+  ends_at: number
+  end_reason: EndReason | null
+  seconds: number
+  usage: Usage
+}>
+
+export type CallState = 'creating' | 'setup' | 'live' | 'ending' | 'ended'
+
+export type Call = Readonly<{
+  facts: CallFacts
+  place: Place
+  state: () => CallState
+  /** Why it ends or ended; null while that is not wished. */
+  wish: () => Wish | null
+  /** Resolves at the first wish. */
+  whenWished: Promise<Wish>
+  /** Resolves once upstream has created it, or it is known that this will not happen. */
+  whenCreated: Promise<void>
+  /** Resolves when it is over, confirmed or given up, and its line is written or was refused once. Never rejects. */
+  over: Promise<void>
+  /** What was taken from the limits for it. */
+  hold: (reserved: Reserved) => void
+  /** Upstream has created it. */
+  created: (call: CreatedCall) => void
+  /** There is no call, or none that can be found. `keepPlace`: it may be there all the same. */
+  abandon: (keepPlaceMs: number) => void
+  /** Opens the sideband; resolves at the answer to the first read. Throws ApiError. */
+  open: () => Promise<void>
+  /** The answer goes out once the line that says so is written. */
+  started: (line: Promise<void>) => Promise<void>
+  /** The first reason wins. `error`: what a request that still waits for the call is refused with. */
+  end: (reason: EndReason, error?: ApiError) => void
+  /** The first attempt to hang it up has an outcome. */
+  hangUpTried: () => Promise<void>
+  giveUp: () => void
+  /** Everything is given back, also what was used. */
+  refund: () => Promise<void>
+  /** What would be given back if it ended now. */
+  credit: () => Readonly<{ slots: Reserved['slots'], seconds: number }>
+  maxSeconds: () => number
+  upstreamId: () => string | null
+  /** The policy now says less. */
+  shorten: (rules: Pick<CallRules, 'maxSeconds' | 'idleSeconds'>) => void
+  /** Null until upstream has created it. */
+  view: () => CallView | null
+  isHangingUp: () => boolean
+}>
+
+export type CallDeps = Readonly<{
+  clock: Clock
+  protocol: CallProtocol
+  upstream: UpstreamCalls
+  dial: Dial
+  limits: Pick<LimitStore, 'giveSecondsBack'>
+  audit: Pick<Audit, 'conclude'>
+  metrics: Pick<CallMetrics, 'ended' | 'reopened'>
+  log: PlainLog
+}>
+
+const EXPIRES_EARLY_MS = 5000
+/** What upstream may say of its own end, from the creation on. */
+const [LEAST_LIFE_MS, MOST_LIFE_MS] = [60_000, 7_200_000]
+/** A response that was cancelled still says what it cost. */
+const CANCEL_MS = 2000
+const CANCEL_BLOCKED_MS = 500
+const LINE_AGAIN_MS = [1000, 5000, 15_000, 60_000] as const
+
+type Born = Readonly<{ call: CreatedCall, atMs: number, createdAt: number, leash: Leash }>
+
+export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOver: () => void): Call {
+  const { clock, protocol, upstream, dial, limits, audit, metrics, log } = deps
+  const wished = Promise.withResolvers<Wish>()
+  const over = Promise.withResolvers<void>()
+  const tried = Promise.withResolvers<void>()
+  const bornOrNot = Promise.withResolvers<void>()
+  const receipt = createReceipt()
+  let state: CallState = 'creating'
+  let wish: Wish | null = null
+  let reserved: Reserved | null = null
+  let isRefunded = false
+  let wasStarted = false
+  let starting = Promise.resolve()
+  let born: Born | null = null
+  let longestMs = Infinity
+  let supervision: Supervision | null = null
+  let hangUp: HangUp | null = null
+  let lastLoss = { isClean: true, reason: '' }
+  let lastError: string | null = null
+  let onResponsesDone = () => {}
+  let events = 0
+  let endedAt: { ms: number, unix: number } | null = null
+  let isGivenUp = false
+
+  const newEventId = () => `ephemint_${++events}`
+  const maxSeconds = () => reserved?.seconds ?? facts.rules.maxSeconds
+  const lastedMs = ({ atMs }: Born) => (endedAt?.ms ?? clock.monotonicMs()) - atMs
+  const seconds = () => Math.ceil(lastedMs(born as Born) / 1000)
+  const unused = () => Math.max(0, maxSeconds() - seconds())
+
+  function created (call: CreatedCall): void {
+    const atMs = clock.monotonicMs()
+    const leash = createLeash({
+      clock,
+      bornMs: atMs,
+      maxSeconds: maxSeconds(),
+      idleSeconds: facts.rules.idleSeconds,
+      onEnd: (reason) => end(reason)
+    })
+    born = { call, atMs, createdAt: unixNow(), leash }
+    longestMs = atMs + protocol.longestMs
+    state = 'setup'
+    bornOrNot.resolve()
+    if (wish !== null) finish(born, wish)
+  }
+
+  function end (reason: EndReason, error: ApiError | null = null): void {
+    if (state === 'ended' || wish !== null) return
+    wish = { reason, error }
+    wished.resolve(wish)
+    // Before that there is nothing to end: it ends as soon as its id is known.
+    if (born !== null) finish(born, wish)
+  }
+
+  async function finish ({ call, leash }: Born, { reason }: Wish): Promise<void> {
+    state = 'ending'
+    leash.stop()
+    if (reason === 'ended' || reason === 'upstream_expired') return conclude(true)
+    await cancelResponses(leash, reason === 'blocked' ? CANCEL_BLOCKED_MS : CANCEL_MS)
+    hangUp = startHangUp({
+      clock, attempt: () => upstream.hangUp(call, facts.safetyIdentifier), untilMs: longestMs
+    })
+    hangUp.first.then(tried.resolve)
+    if (isGivenUp) hangUp.giveUp()
+    conclude(await hangUp.done)
+  }
+
+  /** Resolves when none is open any more, or after a while. */
+  async function cancelResponses (leash: Leash, withinMs: number): Promise<void> {
+    const open = leash.openResponses()
+    if (open.length === 0) return
+    for (const id of open) supervision?.send(protocol.cancelEvent(newEventId(), id))
+    await new Promise<void>((resolve) => {
+      const stop = clock.after(withinMs, resolve)
+      onResponsesDone = () => {
+        stop()
+        resolve()
+      }
+    })
+  }
+
+  function conclude (isConfirmed: boolean): void {
+    state = 'ended'
+    endedAt = { ms: clock.monotonicMs(), unix: unixNow() }
+    const { call, leash } = born as Born
+    if (leash.openResponses().length > 0 || !isConfirmed) receipt.miss()
+    supervision?.stop()
+    tried.resolve()
+    if (!isRefunded) limits.giveSecondsBack((reserved as Reserved).slots, unused())
+    place.release()
+    onOver()
+    const usage = receipt.usage()
+    const { policy, kind, issuer, safetyIdentifier, granted } = facts
+    const { reason } = wish as Wish
+    metrics.ended({ policy, reason, seconds: seconds(), usage })
+    // Not before the line of its start, which may be on its way.
+    starting.catch(() => {}).then(() => write({
+      call_id: facts.id,
+      upstream_call_id: call.id,
+      subject: safetyIdentifier,
+      issuer,
+      policy,
+      kind,
+      model: granted.model,
+      prompt: granted.prompt,
+      reason,
+      seconds: seconds(),
+      started: wasStarted,
+      usage,
+      changes: 0,
+      complete: receipt.isComplete(),
+      hangup_confirmed: isConfirmed
+    }))
+  }
+
+  /** Again and again: whoever adds up what calls came to has nothing else. */
+  function write (line: Parameters<Audit['conclude']>[0], failures = 0): void {
+    audit.conclude(line).catch((err) => {
+      log.error({ err, call_id: facts.id }, 'the end of a call could not be audited')
+      const pauseMs = LINE_AGAIN_MS[Math.min(failures, LINE_AGAIN_MS.length - 1)] as number
+      clock.after(pauseMs, () => write(line, failures + 1))
+    }).finally(over.resolve)
+  }
+
+  /** Every event comes through here. `isOurs`: an answer to one of ours. */
+  function hear (signal: Signal | null, isOurs: boolean): void {
+    const { leash } = born as Born
+    if (!isOurs && state !== 'ending') leash.join()
+    if (signal === null) return
+    leash.hear(signal)
+    receipt.hear(signal)
+    if (signal.is === 'session') readExpiry(signal)
+    if (signal.is === 'error') lastError = signal.code
+    if (leash.openResponses().length === 0) onResponsesDone()
+  }
+
+  /** By upstream's clock alone: it is compared with the `Date` of the same server. */
+  function readExpiry ({ expiresAtSeconds }: Signal & { is: 'session' }): void {
+    const { call: { dateMs }, atMs, leash } = born as Born
+    if (expiresAtSeconds === null || dateMs === null) return
+    const lifeMs = expiresAtSeconds * 1000 - dateMs
+    if (!(lifeMs >= LEAST_LIFE_MS && lifeMs <= MOST_LIFE_MS)) return
+    longestMs = atMs + lifeMs
+    if (state !== 'ending') leash.endBy(longestMs - EXPIRES_EARLY_MS)
+  }
+
+  function lost (loss: Loss): void {
+    onResponsesDone()
+    if (loss !== 'gone' || !lastLoss.isClean) receipt.miss()
+    if (loss === 'gone') {
+      const wasExpired = protocol.isExpired(lastLoss.reason, lastError)
+      end(wasExpired ? 'upstream_expired' : 'ended')
+      return hangUp?.confirm()
+    }
+    end(loss === 'refused' ? 'policy_change' : 'supervision_lost')
+  }
+
+  async function open (): Promise<void> {
+    const { call, leash } = born as Born
+    const ready = Promise.withResolvers<void>()
+    const path = protocol.sidebandPath(call.id)
+    supervision = supervise({
+      clock,
+      protocol,
+      dial: (handlers) => dial(path, call.key, handlers),
+      newEventId,
+      fixed: facts.fixed,
+      onReady: (session) => {
+        hear(session, true)
+        ready.resolve()
+      },
+      onEvent: hear,
+      onLost: (closing) => {
+        lastLoss = closing
+        if (leash.openResponses().length > 0) receipt.miss()
+        leash.forget()
+        onResponsesDone()
+        log.warn({ call_id: facts.id, reason: closing.isClean ? 'closed' : 'lost' }, 'the sideband of a call is lost')
+      },
+      onReopened: () => {
+        metrics.reopened()
+        if (wasStarted) receipt.miss()
+      },
+      onOver: (loss) => {
+        if (supervision?.isReady() === true) return lost(loss)
+        const code = loss === 'silent' ? 'upstream_timeout' : 'upstream_error'
+        ready.reject(new ApiError(code, { reason: `sideband_${loss}`, retryCannotHelp: true }))
+      }
+    })
+    await ready.promise
+  }
+
+  function unixNow (): number {
+    return Math.floor(clock.wallMs() / 1000)
+  }
+
+  return {
+    facts,
+    place,
+    state: () => state,
+    wish: () => wish,
+    whenWished: wished.promise,
+    whenCreated: bornOrNot.promise,
+    over: over.promise,
+    hold: (taken) => { reserved = taken },
+    created,
+    abandon: (keepPlaceMs) => {
+      state = 'ended'
+      if (keepPlaceMs > 0) clock.after(keepPlaceMs, place.release)
+      else place.release()
+      onOver()
+      for (const { resolve } of [bornOrNot, tried, over]) resolve()
+    },
+    open,
+    started: async (line) => {
+      starting = line.then(() => { wasStarted = true })
+      await starting
+      place.offer()
+      if (state !== 'setup') return
+      state = 'live'
+      born?.leash.begin()
+    },
+    end,
+    hangUpTried: () => tried.promise,
+    giveUp: () => {
+      isGivenUp = true
+      onResponsesDone()
+      hangUp?.giveUp()
+    },
+    refund: async () => {
+      isRefunded = true
+      await (reserved as Reserved).refund()
+    },
+    credit: () => ({ slots: (reserved as Reserved).slots, seconds: unused() }),
+    maxSeconds,
+    upstreamId: () => born?.call.id ?? null,
+    shorten: ({ maxSeconds: most, idleSeconds }) => {
+      if (state === 'setup' || state === 'live') born?.leash.shorten(most, idleSeconds)
+    },
+    view: () => born === null
+      ? null
+      : {
+          id: facts.id,
+          object: 'realtime.call',
+          status: state === 'ended' || state === 'ending' ? state : 'live',
+          created_at: born.createdAt,
+          ends_at: endedAt?.unix ?? born.createdAt + Math.round((born.leash.endsAtMs() - born.atMs) / 1000),
+          end_reason: wish?.reason ?? null,
+          seconds: seconds(),
+          usage: receipt.usage()
+        },
+    isHangingUp: () => state === 'ending'
+  }
+}

@@ -1,0 +1,111 @@
+// The calls of this replica: those that are being created, those that live, and for a while those that have ended.
+
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../clock.ts'
+import { ApiError } from '../errors.ts'
+import type { CallRules } from '../policy/compile.ts'
+import { type Call, type CallDeps, type CallFacts, createCall } from './call.ts'
+import type { Places } from './place.ts'
+
+type Owner = Readonly<{ issuer: string, subject: string }>
+
+/** What the policy says of a caller at this moment. Throws where it grants no call. */
+export type Review = (facts: CallFacts) => Pick<CallRules, 'maxSeconds' | 'idleSeconds'>
+
+export type Calls = Readonly<{
+  /** Takes the place before anything is waited for. Throws ApiError. */
+  begin: (facts: Omit<CallFacts, 'id'>) => Call
+  /** The old call is hung up, and its place becomes the call's own. Throws ApiError `call_in_progress`. */
+  replace: (call: Call) => Promise<void>
+  /** What a call that is replaced will give back; null where none is. */
+  creditOf: (call: Call) => ReturnType<Call['credit']> | null
+  /** Of this caller, those that upstream has created; also ended ones. */
+  find: (owner: Owner, id: string) => Call | undefined
+  live: (owner: Owner) => readonly Call[]
+  /** Judges all of them by the policy of this moment. */
+  review: (review: Review) => void
+  /** Hangs up all of them; no more are begun. Resolves within 10 s of the last creation. */
+  stop: () => Promise<void>
+  /** Answered and not ended, by policy. */
+  countLive: () => ReadonlyMap<string, number>
+  countHangingUp: () => number
+}>
+
+const ENDED_KEPT_MS = 300_000
+const REPLACED_WITHIN_MS = 5000
+const STOPPED_WITHIN_MS = 10_000
+
+export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: Places }>): Calls {
+  const { clock, places } = deps
+  const current = new Map<string, Call>()
+  const ended = new Map<string, Call>()
+  let isStopping = false
+
+  function begin (asked: Omit<CallFacts, 'id'>): Call {
+    if (isStopping) throw new ApiError('draining', { retryAfterSeconds: 1 })
+    const { issuer, subject, policy, rules: { concurrent, whenFull, total } } = asked
+    const facts = { ...asked, id: `${deps.protocol.idPrefix}${randomBytes(16).toString('base64url')}` }
+    const { id } = facts
+    // A subject contains no NUL, so two different pairs never have the same key.
+    const place = places.take({ call: id, caller: `${issuer}\0${subject}`, policy, concurrent, whenFull, total })
+    const call = createCall(deps, facts, place, () => {
+      current.delete(id)
+      if (call.view() === null) return
+      ended.set(id, call)
+      clock.after(ENDED_KEPT_MS, () => ended.delete(id))
+    })
+    current.set(id, call)
+    return call
+  }
+
+  async function replace ({ place: { replaces, passed } }: Call): Promise<void> {
+    if (replaces === null) return
+    current.get(replaces)?.end('replaced')
+    const late = Promise.withResolvers<true>()
+    const stop = clock.after(REPLACED_WITHIN_MS, () => late.resolve(true))
+    const isLate = await Promise.race([passed, late.promise])
+    stop()
+    if (isLate === true) {
+      throw new ApiError('call_in_progress', { reason: 'not_replaced', retryCannotHelp: true })
+    }
+  }
+
+  return {
+    begin,
+    replace,
+    creditOf: ({ place: { replaces } }) => current.get(replaces ?? '')?.credit() ?? null,
+    find: ({ issuer, subject }, id) => {
+      const call = current.get(id) ?? ended.get(id)
+      return call?.facts.issuer === issuer && call.facts.subject === subject && call.view() !== null ? call : undefined
+    },
+    live: ({ issuer, subject }) => [...current.values()].filter(({ facts, view }) =>
+      facts.issuer === issuer && facts.subject === subject && view() !== null),
+    review: (review) => {
+      for (const call of current.values()) {
+        try {
+          call.shorten(review(call.facts))
+        } catch (error) {
+          call.end('blocked', error as ApiError)
+        }
+      }
+    },
+    stop: async () => {
+      isStopping = true
+      await Promise.all([...current.values()].map(async (call) => {
+        call.end('shutdown')
+        await call.whenCreated
+        const stop = clock.after(STOPPED_WITHIN_MS, call.giveUp)
+        await call.over
+        stop()
+      }))
+    },
+    countLive: () => {
+      const counts = new Map<string, number>()
+      for (const { facts: { policy }, state } of current.values()) {
+        if (state() === 'live') counts.set(policy, (counts.get(policy) ?? 0) + 1)
+      }
+      return counts
+    },
+    countHangingUp: () => [...current.values()].filter(({ isHangingUp }) => isHangingUp()).length
+  }
+}

@@ -1,0 +1,74 @@
+// The one way in which a call is hung up: one attempt at a time, again and again until one is confirmed or the call
+// cannot last any longer.
+
+import type { Clock } from '../clock.ts'
+
+export type HangUp = Readonly<{
+  /** True: confirmed. Never rejects. */
+  done: Promise<boolean>
+  /** The first attempt, whatever came of it. */
+  first: Promise<void>
+  /** Begins the schedule anew. */
+  again: () => void
+  /** It is known from elsewhere that the call is over. */
+  confirm: () => void
+  giveUp: () => void
+}>
+
+const PAUSES_MS = [1000, 5000, 15_000, 60_000] as const
+const [LEAST_PAUSE_MS, , , LONGEST_PAUSE_MS] = PAUSES_MS
+
+/** `attempt` never rejects: true where the call is over. `untilMs` is of the monotonic clock. */
+export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
+  clock: Clock, attempt: () => Promise<boolean>, untilMs: number
+}>): HangUp {
+  const done = Promise.withResolvers<boolean>()
+  const first = Promise.withResolvers<void>()
+  let isOver = false
+  let isTrying = false
+  let begunAtMs = -Infinity
+  let failures = 0
+  let stopTimer = () => {}
+
+  function end (isConfirmed: boolean): void {
+    if (isOver) return
+    isOver = true
+    stopTimer()
+    first.resolve()
+    done.resolve(isConfirmed)
+  }
+
+  async function run (): Promise<void> {
+    isTrying = true
+    begunAtMs = clock.monotonicMs()
+    const isConfirmed = await attempt()
+    isTrying = false
+    first.resolve()
+    if (isConfirmed) return end(true)
+    pause(PAUSES_MS[failures++] ?? LONGEST_PAUSE_MS)
+  }
+
+  function pause (ms: number): void {
+    if (isOver) return
+    const nowMs = clock.monotonicMs()
+    if (nowMs >= untilMs) return end(false)
+    stopTimer = clock.after(Math.min(ms, untilMs - nowMs), () => {
+      if (clock.monotonicMs() >= untilMs) end(false)
+      else run()
+    })
+  }
+
+  run()
+  return {
+    done: done.promise,
+    first: first.promise,
+    again: () => {
+      failures = 0
+      if (isOver || isTrying) return
+      stopTimer()
+      pause(Math.max(0, begunAtMs + LEAST_PAUSE_MS - clock.monotonicMs()))
+    },
+    confirm: () => end(true),
+    giveUp: () => end(false)
+  }
+}

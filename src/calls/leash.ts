@@ -1,0 +1,115 @@
+// How long a call may go on: until it was never joined, was silent for too long, or has lasted as long as it may.
+
+import type { Clock } from '../clock.ts'
+import type { Signal } from '../realtime/call-protocol.ts'
+
+export type LeashReason = 'never_connected' | 'idle' | 'max_duration'
+
+export type Leash = Readonly<{
+  /** The answer goes out: from now on someone may join. */
+  begin: () => void
+  /** Any event but an answer to ours. */
+  join: () => void
+  /** What it means, where it means something. */
+  hear: (signal: Signal) => void
+  /** The sideband was lost: whether anyone speaks is unknown. */
+  forget: () => void
+  /** Ends the call at this moment at the latest. */
+  endBy: (atMs: number) => void
+  /** Fewer seconds than before take effect; more do not. */
+  shorten: (maxSeconds: number, idleSeconds: number) => void
+  /** By the monotonic clock. */
+  endsAtMs: () => number
+  openResponses: () => readonly string[]
+  stop: () => void
+}>
+
+const LEAST_TO_JOIN_MS = 45_000
+/** A call has one response, and few out of band. */
+const MAX_RESPONSES = 256
+
+/** `bornMs` is when upstream created the call. */
+export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, onEnd }: Readonly<{
+  clock: Clock
+  bornMs: number
+  maxSeconds: number
+  idleSeconds: number
+  onEnd: (reason: LeashReason) => void
+}>): Leash {
+  const responses = new Set<string>()
+  let isSpeaking = false
+  let isPlaying = false
+  let isJoined = false
+  let isBegun = false
+  let lastMs = bornMs
+  let idleMs = idleSeconds * 1000
+  let endsAtMs = bornMs + maxSeconds * 1000
+  let stopLongest = clock.after(endsAtMs - clock.monotonicMs(), () => onEnd('max_duration'))
+  let stopQuiet = () => {}
+
+  const isBusy = () => isSpeaking || isPlaying || responses.size > 0
+
+  /** One timer for all events: it looks when the last one was, and waits for the rest. */
+  function watch (ms: number): void {
+    stopQuiet = clock.after(ms, () => {
+      if (!isJoined) return onEnd('never_connected')
+      const quietMs = isBusy() ? 0 : clock.monotonicMs() - lastMs
+      if (quietMs >= idleMs) return onEnd('idle')
+      watch(idleMs - quietMs)
+    })
+  }
+
+  function rewatch (): void {
+    if (!isBegun) return
+    stopQuiet()
+    watch(isJoined ? Math.max(0, idleMs - (clock.monotonicMs() - lastMs)) : Math.max(LEAST_TO_JOIN_MS, idleMs))
+  }
+
+  function endBy (atMs: number): void {
+    if (atMs >= endsAtMs) return
+    endsAtMs = atMs
+    stopLongest()
+    stopLongest = clock.after(Math.max(0, atMs - clock.monotonicMs()), () => onEnd('max_duration'))
+  }
+
+  return {
+    begin: () => {
+      isBegun = true
+      lastMs = clock.monotonicMs()
+      rewatch()
+    },
+    join: () => {
+      if (isJoined) return
+      isJoined = true
+      lastMs = clock.monotonicMs()
+      rewatch()
+    },
+    hear: (signal) => {
+      if (signal.is === 'speech') isSpeaking = signal.isOpen
+      else if (signal.is === 'playback') isPlaying = signal.isOpen
+      else if (signal.is === 'response') {
+        if (!signal.isOpen) responses.delete(signal.id ?? '')
+        else if (responses.size < MAX_RESPONSES) responses.add(signal.id ?? '')
+      } else if (signal.is !== 'item' && signal.is !== 'transcription') return
+      lastMs = clock.monotonicMs()
+    },
+    forget: () => {
+      if (isBusy()) lastMs = clock.monotonicMs()
+      isSpeaking = isPlaying = false
+      responses.clear()
+    },
+    endBy,
+    shorten: (maxSeconds, idleSeconds) => {
+      endBy(bornMs + maxSeconds * 1000)
+      if (idleSeconds * 1000 >= idleMs) return
+      idleMs = idleSeconds * 1000
+      if (isJoined) rewatch()
+    },
+    endsAtMs: () => endsAtMs,
+    openResponses: () => [...responses],
+    stop: () => {
+      stopLongest()
+      stopQuiet()
+    }
+  }
+}

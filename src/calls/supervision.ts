@@ -1,0 +1,145 @@
+// The sideband of a call, opened again whenever it is lost: the sideband is not the call. What only a live connection
+// can tell is asked by a read, and a sideband counts as open once that is answered.
+//
+// | state    | what comes                         | then                                         |
+// |----------|------------------------------------|----------------------------------------------|
+// | dialling | open                               | reading                                      |
+// |          | not found, at the start            | dialling after the next of NOT_FOUND_MS      |
+// |          | not found, later                   | over: the call is gone                       |
+// |          | anything else                      | dialling after the next of REOPEN_MS         |
+// | reading  | the session                        | open                                         |
+// |          | an error that names the read       | over: refused                                |
+// |          | nothing for 10 s                   | lost; at the start over: silent              |
+// | open     | close                              | lost: dialling at once                       |
+// | any      | fifth loss in a minute, 20 s lost  | over: lost                                   |
+
+import type { Clock } from '../clock.ts'
+import type { JsonObject } from '../json.ts'
+import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
+import type { Closing, Sideband, SidebandHandlers } from '../upstream/sideband.ts'
+
+export type Loss = 'gone' | 'refused' | 'silent' | 'lost'
+
+export type Supervision = Readonly<{
+  /** The first read was answered. */
+  isReady: () => boolean
+  send: (event: JsonObject) => void
+  /** Nothing is called back from here on. */
+  stop: () => void
+}>
+
+export type SupervisionDeps = Readonly<{
+  clock: Clock
+  protocol: Pick<CallProtocol, 'signalOf' | 'readEvent'>
+  dial: (handlers: SidebandHandlers) => Sideband
+  newEventId: () => string
+  /** The values that the policy fixes: a read says one of them again. */
+  fixed: JsonObject
+  onReady: (session: Signal & { is: 'session' }) => void
+  /** `isOurs`: an answer to an event of ours. */
+  onEvent: (signal: Signal | null, isOurs: boolean) => void
+  onLost: (closing: Pick<Closing, 'reason' | 'isClean'>) => void
+  onReopened: () => void
+  onOver: (loss: Loss) => void
+}>
+
+const NOT_FOUND_MS = [250, 750, 1500, 3000] as const
+const REOPEN_MS = [0, 500, 1000, 2000, 4000] as const
+const READ_MS = 10_000
+const MINUTE_MS = 60_000
+const MAX_LOSSES = 5
+const MAX_LOST_MS = 20_000
+const LOST_WITHIN_MS = 120_000
+
+export function supervise (deps: SupervisionDeps): Supervision {
+  const { clock, protocol, dial, newEventId, fixed, onReady, onEvent, onLost, onReopened, onOver } = deps
+  let sideband: Sideband | null = null
+  let isReady = false
+  let readId: string | null = null
+  let wasNotFound = 0
+  let tries = 0
+  let losses: number[] = []
+  let gaps: { fromMs: number, toMs: number }[] = []
+  let lostAtMs: number | null = null
+  let stopDial = () => {}
+  let stopRead = () => {}
+  let stopLost = () => {}
+
+  function open (): void {
+    tries++
+    sideband = dial({ onOpen: read, onEvent: take, onClose: closed })
+  }
+
+  function read (): void {
+    tries = 0
+    readId = newEventId()
+    sideband?.send(protocol.readEvent(readId, fixed))
+    if (isReady) stopRead = clock.after(READ_MS, () => lose({ reason: 'silent', isClean: false }))
+  }
+
+  function take (type: string, body: () => JsonObject | undefined): void {
+    const signal = protocol.signalOf(type, body)
+    if (readId !== null && signal?.is === 'session') return opened(signal)
+    if (readId !== null && signal?.is === 'error' && signal.eventId === readId) return end('refused')
+    onEvent(signal, signal?.is === 'error' && signal.eventId !== null)
+  }
+
+  /** Its answer carries no event id: the first that comes after the read is taken for it. */
+  function opened (session: Signal & { is: 'session' }): void {
+    readId = null
+    stopRead()
+    stopLost()
+    if (lostAtMs !== null) {
+      gaps.push({ fromMs: lostAtMs, toMs: clock.monotonicMs() })
+      lostAtMs = null
+      onReopened()
+    }
+    if (isReady) return onEvent(session, true)
+    isReady = true
+    stopStart()
+    onReady(session)
+  }
+
+  function closed (closing: Closing): void {
+    if (closing.wasOpen) return lose(closing)
+    const { isGone } = closing
+    sideband = null
+    if (isGone && isReady) return end('gone')
+    if (isGone) tries = 0
+    const pauseMs = isGone ? NOT_FOUND_MS[wasNotFound++] : REOPEN_MS[tries]
+    if (pauseMs === undefined) return end(isGone ? 'gone' : 'lost')
+    stopDial = clock.after(pauseMs, open)
+  }
+
+  function lose (closing: Pick<Closing, 'reason' | 'isClean'>): void {
+    const nowMs = clock.monotonicMs()
+    sideband?.close()
+    sideband = null
+    readId = null
+    stopRead()
+    losses = [...losses, nowMs].filter((atMs) => atMs > nowMs - MINUTE_MS)
+    lostAtMs ??= nowMs
+    onLost(closing)
+    if (losses.length >= MAX_LOSSES) return end('lost')
+    gaps = gaps.filter(({ toMs }) => toMs > nowMs - LOST_WITHIN_MS)
+    const lostMs = gaps.reduce((sum, { fromMs, toMs }) => sum + toMs - fromMs, nowMs - lostAtMs)
+    stopLost()
+    stopLost = clock.after(Math.max(0, MAX_LOST_MS - lostMs), () => end('lost'))
+    stopDial = clock.after(REOPEN_MS[0], open)
+  }
+
+  function stop (): void {
+    for (const stopTimer of [stopStart, stopDial, stopRead, stopLost]) stopTimer()
+    sideband?.close()
+    sideband = null
+  }
+
+  function end (loss: Loss): void {
+    stop()
+    onOver(loss)
+  }
+
+  const stopStart = clock.after(READ_MS, () => end('silent'))
+  open()
+  return { isReady: () => isReady, send: (event) => sideband?.send(event), stop }
+}

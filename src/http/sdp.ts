@@ -1,0 +1,40 @@
+// Offers and answers of WebRTC (SDP, RFC 8866): what a call may be made of. They are sent on as they were checked.
+
+import { ApiError } from '../errors.ts'
+
+export const SDP_LIMIT_BYTES = 64 * 1024
+const MAX_LINES = 1000
+const MAX_LINE_BYTES = 2048
+
+// Other parsers take these for the end of a line: each would then see media that was not checked.
+// eslint-disable-next-line no-control-regex
+const CONTROLS = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]/
+const MEDIA = /^m=(audio|application) (\d{1,5})(?:\/\d+)?(?: |$)/
+
+/** Throws ApiError with `param` sdp: it is no offer of one voice, or has a data channel where there may be none. */
+export function assertOffer (sdp: string, { hasDataChannel }: { hasDataChannel: boolean }): void {
+  const lines = linesOf(sdp)
+  const media = (lines ?? []).filter((line) => line.startsWith('m=')).map((line) => MEDIA.exec(line))
+  const ports = media.flatMap((found) => found?.[1] === 'audio' ? [Number(found[2])] : [])
+  const channels = media.filter((found) => found?.[1] === 'application').length
+  if (lines?.[0] !== 'v=0' || media.includes(null) || ports.length !== 1 || ports[0] === 0 || channels > 1) {
+    throw new ApiError('invalid_request', { param: 'sdp', reason: 'no_offer' })
+  }
+  if (channels > 0 && !hasDataChannel) throw new ApiError('policy_violation', { param: 'sdp', reason: 'data_channel' })
+}
+
+/** Whether upstream's answer is one, without a data channel where there may be none. */
+export function isAnswer (sdp: string, { hasDataChannel }: { hasDataChannel: boolean }): boolean {
+  return sdp.startsWith('v=0') && (hasDataChannel || !/^\s*m\s*=\s*application/im.test(sdp.replaceAll('\r', '\n')))
+}
+
+/** Null where a line is not of the form that all lines have, or too long, or there are too many. */
+function linesOf (sdp: string): string[] | null {
+  if (CONTROLS.test(sdp)) return null
+  // Blank lines are no more than an end.
+  const lines = sdp.trimEnd().split(/\r\n|\r|\n/, MAX_LINES + 1)
+  return lines.length <= MAX_LINES &&
+    lines.every((line) => /^[a-z]=/.test(line) && Buffer.byteLength(line) <= MAX_LINE_BYTES)
+    ? lines
+    : null
+}

@@ -1,0 +1,99 @@
+// All that is particular to calls of the Realtime API. Another API of calls is another value of this type.
+
+import { getIn, isObject, type Json, type JsonObject } from '../json.ts'
+
+/** What an event means for the call; an event that means nothing is not parsed. */
+export type Signal =
+  | Readonly<{ is: 'session', session: JsonObject, expiresAtSeconds: number | null }>
+  | Readonly<{ is: 'speech' | 'playback', isOpen: boolean }>
+  | Readonly<{ is: 'response', id: string | null, isOpen: true }>
+  | Readonly<{ is: 'response', id: string | null, isOpen: false, isFailed: boolean, usage: Json }>
+  | Readonly<{ is: 'transcription', itemId: string | null, usage: Json }>
+  | Readonly<{ is: 'item' }>
+  | Readonly<{ is: 'error', code: string | null, eventId: string | null }>
+
+export type CallProtocol = Readonly<{
+  /** Of our own ids. */
+  idPrefix: string
+  /** Below the base URL. */
+  createPath: string
+  /** What the answer to a creation names, in `Location`. Null where the path ends in no id. */
+  idIn: (location: string) => string | null
+  hangUpPath: (id: string) => string
+  sidebandPath: (id: string) => string
+  /** An event whose answer tells the whole session. `fixed` are the values of the policy. */
+  readEvent: (eventId: string, fixed: JsonObject) => JsonObject
+  cancelEvent: (eventId: string, responseId: string) => JsonObject
+  /** `body` parses the event; undefined where it is no JSON object. Null: of no interest. */
+  signalOf: (type: string, body: () => JsonObject | undefined) => Signal | null
+  /** Whether upstream ended the call because it was the longest possible. */
+  isExpired: (closeReason: string, errorCode: string | null) => boolean
+  /** The longest that a call can last where upstream does not say it. */
+  longestMs: number
+}>
+
+type Reading = Signal | ((event: JsonObject) => Signal | null)
+
+const CALL_PATH = /\/realtime\/calls\/(rtc_[A-Za-z0-9_-]{1,200})$/
+/** The first that a policy fixes is sent again as it is: that changes nothing, and its answer has every field. */
+const READ_BY = ['max_output_tokens', 'output_modalities', 'tool_choice', 'instructions'] as const
+
+const READINGS: Readonly<Record<string, Reading>> = {
+  'session.updated': ({ session }) => {
+    if (!isObject(session)) return null
+    const { expires_at: at } = session
+    return { is: 'session', session, expiresAtSeconds: typeof at === 'number' ? at : null }
+  },
+  'input_audio_buffer.speech_started': { is: 'speech', isOpen: true },
+  'input_audio_buffer.speech_stopped': { is: 'speech', isOpen: false },
+  'input_audio_buffer.committed': { is: 'speech', isOpen: false },
+  'output_audio_buffer.started': { is: 'playback', isOpen: true },
+  'output_audio_buffer.stopped': { is: 'playback', isOpen: false },
+  'output_audio_buffer.cleared': { is: 'playback', isOpen: false },
+  'conversation.item.added': { is: 'item' },
+  'response.created': (event) => ({ is: 'response', id: textIn(event, 'response', 'id'), isOpen: true }),
+  'response.done': (event) => ({
+    is: 'response',
+    id: textIn(event, 'response', 'id'),
+    isOpen: false,
+    isFailed: textIn(event, 'response', 'status') === 'failed',
+    usage: getIn(event, ['response', 'usage']) ?? null
+  }),
+  'conversation.item.input_audio_transcription.completed': (event) =>
+    ({ is: 'transcription', itemId: textIn(event, 'item_id'), usage: getIn(event, ['usage']) ?? null }),
+  error: (event) => ({
+    is: 'error', code: textIn(event, 'error', 'code'), eventId: textIn(event, 'error', 'event_id')
+  })
+}
+
+export const REALTIME_CALLS: CallProtocol = {
+  idPrefix: 'rtc_',
+  createPath: '/realtime/calls',
+  idIn: (location) => {
+    // A host in it is ignored: nothing is ever asked of it.
+    const path = URL.parse(location, 'https://upstream.invalid')?.pathname ?? ''
+    return CALL_PATH.exec(path)?.[1] ?? null
+  },
+  hangUpPath: (id) => `/realtime/calls/${id}/hangup`,
+  sidebandPath: (id) => `/realtime?call_id=${id}`,
+  readEvent: (eventId, fixed) => {
+    const field = READ_BY.find((name) => fixed[name] !== undefined)
+    const same = field === undefined ? {} : { [field]: fixed[field] as Json }
+    return { type: 'session.update', event_id: eventId, session: { type: 'realtime', ...same } }
+  },
+  cancelEvent: (eventId, responseId) => ({ type: 'response.cancel', event_id: eventId, response_id: responseId }),
+  signalOf: (type, body) => {
+    const reading = Object.hasOwn(READINGS, type) ? READINGS[type] as Reading : null
+    if (typeof reading !== 'function') return reading
+    const event = body()
+    return event === undefined ? null : reading(event)
+  },
+  isExpired: (closeReason, errorCode) =>
+    errorCode === 'session_expired' || /maximum duration/i.test(closeReason),
+  longestMs: 3_600_000
+}
+
+function textIn (event: JsonObject, ...path: string[]): string | null {
+  const found = getIn(event, path)
+  return typeof found === 'string' ? found : null
+}

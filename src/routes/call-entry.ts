@@ -1,0 +1,207 @@
+// The story of a call's creation: read, apply the policy, take a place, take from the limits, create upstream, open the
+// sideband, look at the policy once more, audit, answer. Whatever fails after upstream has created it hangs it up.
+
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Call, Wish } from '../calls/call.ts'
+import type { Calls } from '../calls/calls.ts'
+import type { Clock } from '../clock.ts'
+import { ApiError } from '../errors.ts'
+import type { CallBody } from '../http/call-form.ts'
+import { assertOffer, isAnswer } from '../http/sdp.ts'
+import { getIn, type JsonObject } from '../json.ts'
+import { LEAST_CALL_SECONDS, type LimitStore, type Reserved, secondsBucketsOf } from '../limits/limits.ts'
+import type { Asked, Granted } from '../policy/apply.ts'
+import type { CallRules, SessionRules } from '../policy/compile.ts'
+import { grantCall } from '../policy/grant.ts'
+import type { Audit } from '../records/audit.ts'
+import type { CallMetrics } from '../records/call-metrics.ts'
+import type { Talking } from '../rulebook/review.ts'
+import type { UpstreamCalls } from '../upstream/calls.ts'
+import { deadlineIn } from '../upstream/deadline.ts'
+import type { AdmittedCaller } from './admission.ts'
+import { isGone } from './client-gone.ts'
+import { callEntry } from './decision.ts'
+import { readGa } from './mint-body.ts'
+import { assertReserved } from './windows.ts'
+
+export type CallEntryDeps = Readonly<{
+  calls: Calls
+  upstream: Pick<UpstreamCalls, 'create'>
+  limits: Pick<LimitStore, 'reserve' | 'giveSecondsBack'>
+  audit: Audit
+  metrics: Pick<CallMetrics, 'setUp'>
+  clock: Clock
+  /** What the rules say of the caller now. Throws ApiError. */
+  review: (talking: Talking) => CallRules
+  /** What only calls need is loaded with the first of them. */
+  load: () => Promise<unknown>
+  setupMs: number
+  upstreamMs: number
+}>
+
+/** The first attempt to hang up is waited for, so that a client that asks again finds its place free. */
+const HANG_UP_WAIT_MS = 2000
+/** There may be a call that nobody can find. No one has its answer, so no one speaks in it for long. */
+const UNKNOWN_KEPT_MS = 60_000
+
+const readBody = readGa(['realtime'])
+
+export async function createCall (
+  deps: CallEntryDeps, request: FastifyRequest, reply: FastifyReply
+): Promise<string> {
+  const { decision } = request
+  const caller = request.caller as AdmittedCaller
+  const { sdp, session } = bodyOf(request)
+  const { kind, asked } = readBody(session === undefined ? {} : { session })
+  decision.kind = kind
+  const { granted, rules } = grantCall(caller, kind, asked)
+  decision.granted = granted
+  assertOffer(sdp, rules)
+
+  const { issuer, subject, claims, safetyIdentifier, policy } = caller
+  const fixed = rules.onChange === 'report' ? {} : fixedOf(policy.sessions[kind] as SessionRules, granted)
+  const facts = { issuer, subject, claims, safetyIdentifier, policy: policy.name, kind, granted, rules, fixed }
+  const call = decision.call = deps.calls.begin(facts)
+  const setup = startSetup(deps, call, request, reply)
+  let reserved: Reserved | null = null
+  try {
+    reserved = assertReserved(await deps.limits.reserve({
+      buckets: caller.buckets,
+      seconds: secondsBucketsOf(policy, safetyIdentifier),
+      most: rules.maxSeconds,
+      least: LEAST_CALL_SECONDS,
+      credit: deps.calls.creditOf(call)
+    }), reply)
+    call.hold(reserved)
+    await setup.orEnded(deps.calls.replace(call))
+    const answer = await createUpstream(deps, request, { call, sdp, asked, granted, rules, setup })
+    await setup.orEnded(call.open())
+    call.shorten(deps.review(facts))
+    setup.assertWanted()
+    await call.started(deps.audit.confirm('call.started', callEntry(request, reply, null), { byMs: setup.byMs() }))
+    setup.stop()
+    decision.isConfirmed = true
+    deps.metrics.setUp(reply.elapsedTime)
+    reply.code(201).type('application/sdp')
+      .header('location', `${request.routeOptions.url}/${call.facts.id}`)
+      .header('x-call-seconds', call.maxSeconds())
+    return answer
+  } catch (error) {
+    setup.stop()
+    await undo(deps, { call, reserved, isAttempted: setup.isAttempted(), error })
+    throw error
+  }
+}
+
+/** A request without a body has no type either, and meets no parser. */
+function bodyOf ({ body }: FastifyRequest): CallBody {
+  if (body === undefined) throw new ApiError('invalid_request', { param: 'sdp' })
+  return body as CallBody
+}
+
+function fixedOf ({ fixed: { source } }: SessionRules, { session }: Granted): JsonObject {
+  return Object.fromEntries(Object.entries(session).filter(([name]) => Object.hasOwn(source, name)))
+}
+
+type Setup = Readonly<{
+  /** Rejects with ApiError as soon as the call is to end. */
+  orEnded: <T>(step: Promise<T>) => Promise<T>
+  /** Throws ApiError likewise. */
+  assertWanted: () => void
+  attempt: () => void
+  isAttempted: () => boolean
+  /** By the clock of deadlines. */
+  byMs: () => number
+  stop: () => void
+}>
+
+/** Watches the client and the clock while the call is created. */
+function startSetup (
+  { clock, setupMs }: CallEntryDeps, call: Call, request: FastifyRequest, { raw }: FastifyReply
+): Setup {
+  const byMs = performance.now() + setupMs
+  let isAttempted = false
+  const stop = clock.after(setupMs, () => call.end('setup_failed'))
+  // Also for an answer that was sent and never arrived.
+  raw.once('close', () => { if (!raw.writableFinished) call.end('client_gone') })
+  /* c8 ignore next -- one that went between its request and this line: no test can hit the moment */
+  if (isGone(request)) call.end('client_gone')
+  const ended = call.whenWished.then((wish) => { throw errorOf(wish) })
+  ended.catch(() => {})
+  return {
+    orEnded: (step) => Promise.race([step, ended]),
+    assertWanted: () => {
+      const wish = call.wish()
+      if (wish !== null) throw errorOf(wish)
+    },
+    attempt: () => { isAttempted = true },
+    isAttempted: () => isAttempted,
+    byMs: () => byMs,
+    stop
+  }
+}
+
+/** A call that was ended while it was created. */
+function errorOf ({ reason, error }: Wish): ApiError {
+  if (error !== null) return error
+  if (reason === 'shutdown') return new ApiError('draining', { reason, retryAfterSeconds: 1 })
+  if (reason === 'client_gone' || reason === 'client') return new ApiError('invalid_request', { reason })
+  const isLate = reason === 'setup_failed' || reason === 'max_duration'
+  return new ApiError(isLate ? 'upstream_timeout' : 'upstream_error', { reason, retryCannotHelp: true })
+}
+
+type Creating = Readonly<{
+  call: Call, sdp: string, asked: Asked, granted: Granted, rules: CallRules, setup: Setup
+}>
+
+/** Never aborted, whoever is gone: each success is a call, and one whose id is lost cannot be ended. */
+async function createUpstream (
+  { upstream, audit, load, upstreamMs }: CallEntryDeps, request: FastifyRequest, asking: Creating
+): Promise<string> {
+  const { call, sdp, asked, granted, rules, setup } = asking
+  await load()
+  audit.assertWritable()
+  setup.assertWanted()
+  const creating = upstream.create({
+    offer: sdp,
+    session: granted.session,
+    safetyIdentifier: call.facts.safetyIdentifier,
+    requestId: request.id,
+    deadline: deadlineIn(Math.min(upstreamMs, setup.byMs() - performance.now())),
+    clientParam: ([top, ...path]) => top === 'session' && path.length > 0 && getIn(asked.session, path) !== undefined
+      ? asked.sessionParam(path)
+      : null,
+    onAttempt: setup.attempt,
+    onCreated: call.created
+  })
+  // Once its id is known, nothing is lost with the rest of the answer.
+  const { answer } = await Promise.race([creating, call.whenCreated.then(() => setup.orEnded(creating))])
+  setup.assertWanted()
+  if (!isAnswer(answer, rules)) {
+    throw new ApiError('upstream_error', { reason: 'answer_with_data_channel', retryCannotHelp: true })
+  }
+  return answer
+}
+
+type Failed = Readonly<{ call: Call, reserved: Reserved | null, isAttempted: boolean, error: unknown }>
+
+async function undo (
+  { clock, limits }: CallEntryDeps, { call, reserved, isAttempted, error }: Failed
+): Promise<void> {
+  if (call.upstreamId() !== null) {
+    call.end('setup_failed')
+    // What a client costs that asks and goes stays counted; only the seconds go back, when the call is over.
+    if (call.wish()?.reason !== 'client_gone') await call.refund()
+    const late = Promise.withResolvers<void>()
+    const stop = clock.after(HANG_UP_WAIT_MS, late.resolve)
+    await Promise.race([call.hangUpTried(), late.promise])
+    return stop()
+  }
+  const { code, reason, mayHaveMinted } = error as Partial<ApiError>
+  // Upstream's 400 about what the client sent. It stays counted, or a client could repeat it for free.
+  if (code === 'invalid_request' && reason === 'upstream_400') {
+    await limits.giveSecondsBack((reserved as Reserved).slots, (reserved as Reserved).seconds)
+  } else if (isAttempted) await reserved?.refund()
+  else await reserved?.giveBack()
+  call.abandon(mayHaveMinted === true ? UNKNOWN_KEPT_MS : 0)
+}

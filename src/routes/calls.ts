@@ -1,0 +1,86 @@
+// The routes of calls. Each belongs to its caller: for everyone else there is nothing at its address.
+
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import Type from 'typebox'
+import type { Call } from '../calls/call.ts'
+import { ApiError } from '../errors.ts'
+import { type BodyParser, takeBodies } from '../http/bodies.ts'
+import { CALL_BODIES } from '../http/call-form.ts'
+import { BODY_LIMIT_BYTES, STRICT_JSON } from '../http/strict-json.ts'
+import { isObject } from '../json.ts'
+import type { AdmittedCaller } from './admission.ts'
+import { type CallEntryDeps, createCall } from './call-entry.ts'
+import { callEntry } from './decision.ts'
+
+const HANG_UP_WAIT_MS = 5000
+
+const count = Type.Number()
+
+export const CallAnswer = Type.Object({
+  id: Type.String(),
+  object: Type.Literal('realtime.call'),
+  status: Type.Enum(['live', 'ending', 'ended']),
+  created_at: Type.Integer({ description: 'unix seconds' }),
+  ends_at: Type.Integer({ description: 'unix seconds: when it ended, or at the latest will' }),
+  end_reason: Type.Union([Type.String(), Type.Null()]),
+  seconds: Type.Integer(),
+  usage: Type.Object({
+    responses: count,
+    input_tokens: count,
+    output_tokens: count,
+    input: Type.Object({ text: count, audio: count, image: count }),
+    cached: Type.Object({ text: count, audio: count, image: count }),
+    output: Type.Object({ text: count, audio: count }),
+    transcription: Type.Object({ seconds: count, input_tokens: count, output_tokens: count })
+  })
+})
+
+export const CallList = Type.Object({ object: Type.Literal('list'), data: Type.Array(CallAnswer) })
+
+/** A page that goes may send any body, but none that means something. */
+const NO_BODY: BodyParser = {
+  type: '*', limitBytes: BODY_LIMIT_BYTES, parse: () => { throw new ApiError('invalid_request') }
+}
+
+type ById = { Params: { id: string } }
+
+export function registerCalls (app: FastifyInstance, deps: CallEntryDeps): void {
+  const { calls, clock } = deps
+
+  const find = (request: FastifyRequest<ById>): Call => {
+    const call = calls.find(request.caller as AdmittedCaller, request.params.id)
+    if (call === undefined) throw new ApiError('not_found')
+    return call
+  }
+
+  app.register(async (scope) => {
+    takeBodies(scope, CALL_BODIES)
+    const config = {
+      audited: { family: 'call', entry: callEntry }, exposedHeaders: ['Location', 'X-Call-Seconds']
+    } as const
+    scope.post('/v1/realtime/calls', { config }, (request, reply) => createCall(deps, request, reply))
+  })
+
+  app.get('/v1/realtime/calls', { schema: { response: { 200: CallList } } }, async (request) => ({
+    object: 'list', data: calls.live(request.caller as AdmittedCaller).map(({ view }) => view())
+  }))
+
+  app.get<ById>('/v1/realtime/calls/:id', { schema: { response: { 200: CallAnswer } } }, async (request) =>
+    find(request).view())
+
+  app.register(async (scope) => {
+    takeBodies(scope, [STRICT_JSON, NO_BODY])
+    const schema = { response: { 200: CallAnswer } }
+    scope.post<ById>('/v1/realtime/calls/:id/hangup', { schema }, async (request) => {
+      const { body = {} } = request
+      if (!isObject(body) || Object.keys(body).length > 0) throw new ApiError('invalid_request')
+      const call = find(request)
+      call.end('client')
+      const late = Promise.withResolvers<void>()
+      const stop = clock.after(HANG_UP_WAIT_MS, late.resolve)
+      await Promise.race([call.over, late.promise])
+      stop()
+      return call.view()
+    })
+  })
+}

@@ -1,0 +1,166 @@
+// Calls at upstream: created once and never twice, and hung up until that is confirmed.
+
+import { randomBytes } from 'node:crypto'
+import { ApiError } from '../errors.ts'
+import type { JsonObject, Path } from '../json.ts'
+import type { CallProtocol } from '../realtime/call-protocol.ts'
+import type { Log } from '../records/log.ts'
+import type { Answer, Head } from './attempt.ts'
+import { type Client, errorOf, type KeyHeaders, type UpstreamRequest } from './client.ts'
+import type { Mint } from './mint.ts'
+import { complaintIn, refusal } from './refusal.ts'
+
+/** What is known of a call from the head of the answer on. */
+export type CreatedCall = Readonly<{
+  id: string
+  /** The key that created it: it is asked by the same one for as long as it lasts. */
+  key: KeyHeaders
+  /** Upstream's own clock, milliseconds since 1970. */
+  dateMs: number | null
+}>
+
+export type CallCreation = Readonly<{
+  offer: string
+  session: JsonObject
+  safetyIdentifier: string
+  requestId: string
+  deadline: UpstreamRequest['deadline']
+  /** The client's own name for a path of the upstream body; null where the client sent nothing there. */
+  clientParam: (path: Path) => string | null
+  /** From here on it is not free. */
+  onAttempt: () => void
+  /** Before the answer is read: whatever fails from here on leaves a call that must be hung up. */
+  onCreated: (call: CreatedCall) => void
+}>
+
+export type UpstreamCalls = Readonly<{
+  /** Throws ApiError; with `mayHaveMinted` where there may be a call whose id is lost. */
+  create: (creation: CallCreation) => Promise<Readonly<{ answer: string, upstreamRequestId: string | null }>>
+  /** True where the call is over for certain. Never rejects. */
+  hangUp: (call: CreatedCall, safetyIdentifier: string) => Promise<boolean>
+}>
+
+const HANG_UP_MS = 5000
+const SECRET_LIFETIME_SECONDS = 60
+
+export type UpstreamCallsDeps = Readonly<{
+  client: Pick<Client, 'request' | 'direct'>
+  /** Null: the key creates calls. Else each call is created with a client secret of its own. */
+  mint: Mint | null
+  protocol: CallProtocol
+  log: Pick<Log, 'error'>
+}>
+
+export function createUpstreamCalls ({ client, mint, protocol, log }: UpstreamCallsDeps): UpstreamCalls {
+  async function post (creation: CallCreation, onKey: (key: KeyHeaders) => void, onHead: (head: Head) => void) {
+    const { offer, session, safetyIdentifier, requestId, deadline, onAttempt, clientParam } = creation
+    const common = { safetyIdentifier, requestId, deadline }
+    const attempted = (key: KeyHeaders) => {
+      onKey(key)
+      onAttempt()
+    }
+    if (mint === null) {
+      const { contentType, body } = formOf(offer, session)
+      return client.request({
+        ...common, path: protocol.createPath, contentType, body, isRepeatable: false, onAttempt: attempted, onHead
+      })
+    }
+    const { value } = await mint({
+      kind: 'realtime', session, expiresAfterSeconds: SECRET_LIFETIME_SECONDS, legacy: false, clientParam
+    }, { ...common, onAttempt: attempted }).catch(asNoCall)
+    return client.request({
+      ...common,
+      path: protocol.createPath,
+      contentType: 'application/sdp',
+      body: offer,
+      isRepeatable: false,
+      credential: { authorization: `Bearer ${value}` },
+      onHead
+    })
+  }
+
+  return {
+    create: async (creation) => {
+      let id: string | null = null
+      let key: KeyHeaders = {}
+      const onHead = ({ status, location, date }: Head) => {
+        const dateMs = Date.parse(String(date))
+        // A redirect names a place to go to, and no call.
+        id = isSuccess(status) && location !== null ? protocol.idIn(location) : null
+        if (id !== null) creation.onCreated({ id, key, dateMs: Number.isNaN(dateMs) ? null : dateMs })
+      }
+      try {
+        return readCreated(await post(creation, (sent) => { key = sent }, onHead), id, creation)
+      } catch (error) {
+        throw error instanceof ApiError ? concluded(error, id !== null) : error
+      }
+    },
+    hangUp: async ({ id, key }, safetyIdentifier) => {
+      const answer = await client.direct({
+        path: protocol.hangUpPath(id), key, safetyIdentifier, withinMs: HANG_UP_MS
+      })
+      if (answer instanceof ApiError) return false
+      const { status, requestId } = answer
+      if (status === 401 || status === 403) {
+        log.error({ upstream_request_id: requestId }, 'upstream rejects the key of a call: the call cannot be ended')
+      }
+      return isOver(answer)
+    }
+  }
+}
+
+/** Also for the refusal of a sideband. */
+export function isNotFound (status: number, code: unknown): boolean {
+  return status === 404 || status === 410 || (status >= 400 && status < 500 && code === 'call_id_not_found')
+}
+
+function isOver (answer: Answer): boolean {
+  return isSuccess(answer.status) || isNotFound(answer.status, errorOf(answer)?.code)
+}
+
+function isSuccess (status: number): boolean {
+  return status >= 200 && status < 300
+}
+
+function readCreated (answer: Answer, id: string | null, { clientParam }: CallCreation) {
+  const { status, text, requestId: upstreamRequestId } = answer
+  if (id === null && !isSuccess(status)) throw refusal(answer, complaint(answer, clientParam))
+  // What it calls itself is not checked: `text/plain` was seen.
+  if (id === null || text?.startsWith('v=0') !== true) {
+    throw new ApiError('upstream_error', { reason: 'unusable_answer', mayHaveMinted: true, upstreamRequestId })
+  }
+  return { answer: text, upstreamRequestId }
+}
+
+/** The offer is the client's own, whatever it contains. */
+function complaint (answer: Answer, clientParam: CallCreation['clientParam']): string | null {
+  const path = complaintIn(answer)
+  const isOfOffer = path?.join('.') === 'sdp' || /sdp|offer/.test(String(errorOf(answer)?.code))
+  return isOfOffer ? 'sdp' : path === null ? null : clientParam(path)
+}
+
+/** A secret that may exist is no call: nobody has it. */
+function asNoCall (error: unknown): never {
+  throw error instanceof ApiError ? new ApiError(error.code, { ...detailsOf(error), mayHaveMinted: false }) : error
+}
+
+/** Where a call was created, or may have been, the SDKs would make two more. */
+function concluded (error: ApiError, isCreated: boolean): ApiError {
+  if (!isCreated && !error.mayHaveMinted) return error
+  return new ApiError(error.code, { ...detailsOf(error), mayHaveMinted: !isCreated, retryCannotHelp: true })
+}
+
+function detailsOf ({ param, reason, retryAfterSeconds, retryCannotHelp, upstreamRequestId, cause }: ApiError) {
+  return { param, reason, retryAfterSeconds, retryCannotHelp, upstreamRequestId, cause }
+}
+
+function formOf (offer: string, session: JsonObject): Readonly<{ contentType: string, body: string }> {
+  const boundary = `call-${randomBytes(16).toString('hex')}`
+  const part = (name: string, type: string, text: string) =>
+    `--${boundary}\r\nContent-Disposition: form-data; name="${name}"\r\nContent-Type: ${type}\r\n\r\n${text}\r\n`
+  return {
+    contentType: `multipart/form-data; boundary=${boundary}`,
+    body: part('sdp', 'application/sdp', offer) +
+      part('session', 'application/json', JSON.stringify({ type: 'realtime', ...session })) + `--${boundary}--\r\n`
+  }
+}

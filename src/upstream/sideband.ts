@@ -1,0 +1,161 @@
+// One WebSocket to a call, beside the client's own connection: opened once, and gone for good when it closes. Opening
+// another one is the business of whoever watches the call.
+
+import { Agent as HttpAgent, type IncomingMessage } from 'node:http'
+import { Agent as HttpsAgent } from 'node:https'
+import { type RawData, WebSocket } from 'ws'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/environment.ts'
+import { isObject, type JsonObject } from '../json.ts'
+import { CONNECT_OPTIONS } from '../outbound/connect.ts'
+import { createTunnelAgent } from '../outbound/proxy.ts'
+import type { Log } from '../records/log.ts'
+import { isNotFound } from './calls.ts'
+import { accountHeaders, type KeyHeaders } from './client.ts'
+
+/** Why there is no sideband, or none any more. */
+export type Closing = Readonly<{
+  wasOpen: boolean
+  /** Upstream knows of no such call. */
+  isGone: boolean
+  /** Upstream closed it: nothing was on its way. */
+  isClean: boolean
+  /** Upstream's own, or a code of ours. */
+  reason: string
+}>
+
+export type SidebandHandlers = Readonly<{
+  onOpen: () => void
+  /** `body` parses the event; undefined where it is no JSON object. */
+  onEvent: (type: string, body: () => JsonObject | undefined) => void
+  /** Once, whatever came before. */
+  onClose: (closing: Closing) => void
+}>
+
+export type Sideband = Readonly<{
+  send: (event: JsonObject) => void
+  /** Nothing is called back from here on. */
+  close: () => void
+}>
+
+export type Dial = (path: string, key: KeyHeaders, handlers: SidebandHandlers) => Sideband
+
+export type Sidebands = Readonly<{ dial: Dial, close: () => void }>
+
+const MAX_FRAME_BYTES = 4 * 1024 * 1024
+const MAX_REFUSAL_BYTES = 64 * 1024
+const HANDSHAKE_MS = 5000
+const PING_MS = 20_000
+const MAX_MISSED = 2
+/** How ws reports a connection that broke, and a frame that we do not take (RFC 6455, section 7.4.1). */
+const NO_CLOSE = 1006
+const TOO_LARGE = 1009
+const HEAD_LENGTH = 256
+const HEAD = /^\{(?:"event_id":"[^"\\]{0,128}",)?"type":"([a-z_.]{1,100})"/
+
+type Deps = Readonly<{ config: Config['upstream'], proxy: URL | null, clock: Clock, log: Pick<Log, 'error'> }>
+
+export function createSidebands ({ config, proxy, clock, log }: Deps): Sidebands {
+  // One agent, and so one secure context: a setup costs less.
+  const { lookup } = CONNECT_OPTIONS.connect
+  const secureAgent = () => proxy === null ? new HttpsAgent({ lookup }) : createTunnelAgent(proxy)
+  const agent = config.baseUrl.protocol === 'https:' ? secureAgent() : new HttpAgent({ lookup })
+  const base = config.baseUrl.href.replace(/^http/, 'ws').replace(/\/$/, '')
+
+  function dial (path: string, key: KeyHeaders, { onOpen, onEvent, onClose }: SidebandHandlers): Sideband {
+    const socket = new WebSocket(base + path, {
+      agent,
+      headers: { ...accountHeaders(config), ...key },
+      maxPayload: MAX_FRAME_BYTES,
+      perMessageDeflate: false,
+      followRedirects: false
+    })
+    let isOver = false
+    let wasOpen = false
+    let missed = 0
+    let stopTimer = clock.after(HANDSHAKE_MS, () => socket.terminate())
+
+    function end (reason: string, { isGone = false, isClean = false } = {}): void {
+      if (isOver) return
+      close()
+      onClose({ wasOpen, isGone, isClean, reason })
+    }
+
+    function close (): void {
+      isOver = true
+      stopTimer()
+      socket.terminate()
+    }
+
+    function ping (): void {
+      if (missed++ >= MAX_MISSED) return end('no_pong')
+      socket.ping()
+      stopTimer = clock.after(PING_MS, ping)
+    }
+
+    function take (data: Buffer): void {
+      if (isOver) return
+      try {
+        const body = memoized(() => parse(data))
+        const type = HEAD.exec(data.toString('latin1', 0, HEAD_LENGTH))?.[1] ?? body()?.type
+        if (typeof type === 'string') onEvent(type, body)
+      } catch (err) {
+        // Whoever watches the call has not seen the event: as if it had not come.
+        log.error({ err }, 'an event of a call could not be handled')
+        end('event_failed')
+      }
+    }
+
+    socket.on('open', () => {
+      wasOpen = true
+      stopTimer()
+      stopTimer = clock.after(PING_MS, ping)
+      onOpen()
+    })
+    socket.on('pong', () => { missed = 0 })
+    socket.on('message', (data: RawData) => take(data as Buffer))
+    socket.on('unexpected-response', (_request, response: IncomingMessage) => {
+      const { statusCode = 0 } = response
+      readCode(response, (code) => end(`refused_${statusCode}`, { isGone: isNotFound(statusCode, code) }))
+    })
+    // What is wrong is told by the close that follows.
+    socket.on('error', () => {})
+    socket.on('close', (code, reason) => end(reason.toString(), { isClean: code !== NO_CLOSE && code !== TOO_LARGE }))
+    return {
+      send: (event) => { if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(event)) },
+      close
+    }
+  }
+
+  return { dial, close: () => agent.destroy() }
+}
+
+/** The code of OpenAI's error object, or undefined. The answer is small, or is not read to its end. */
+function readCode (response: IncomingMessage, onCode: (code: unknown) => void): void {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  const done = () => {
+    const error = parse(Buffer.concat(chunks))?.error
+    onCode(isObject(error) ? error.code : undefined)
+  }
+  response.on('data', (chunk: Buffer) => {
+    if ((bytes += chunk.length) > MAX_REFUSAL_BYTES) response.destroy()
+    else chunks.push(chunk)
+  })
+  response.on('error', () => {})
+  response.once('close', done)
+}
+
+function parse (data: Buffer): JsonObject | undefined {
+  try {
+    const value: unknown = JSON.parse(data.toString())
+    return isObject(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function memoized<T> (read: () => T): () => T {
+  let found: { value: T } | undefined
+  return () => (found ??= { value: read() }).value
+}

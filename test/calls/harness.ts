@@ -1,0 +1,153 @@
+// Calls through the service as it runs, over real sockets, against the upstream of the tests. Time is the test's.
+
+import { writeFileSync } from 'node:fs'
+import type { JWTPayload } from 'jose'
+import type { Test } from 'tap'
+import type { JsonObject } from '../../src/json.ts'
+import type { LimitStore } from '../../src/limits/limits.ts'
+import { createMemoryStore } from '../../src/limits/memory.ts'
+import { type Answer, type App, type AppOptions, CALLERS, startApp } from '../support/app.ts'
+import { type CallsUpstream, startCallsUpstream } from '../support/calls-upstream.ts'
+import { createTestClock, type TestClock } from '../support/clock.ts'
+import { assertNoCanary } from '../support/invariants.ts'
+import { OFFER } from '../support/sdp.ts'
+import { until } from '../support/until.ts'
+
+type PolicyOptions = Readonly<{
+  calls?: string, limits?: string, realtime?: string, blocked?: string, more?: string
+}>
+
+export function policyOf ({
+  calls = '{}', limits = '{ minute: 500 }', realtime = '', blocked = '[{ subject: blocked }]', more = ''
+}: PolicyOptions = {}): string {
+  return `${CALLERS}
+policies:
+  - name: pro
+    when: { plan: pro }
+    limits: ${limits}
+    realtime:
+      fixed: { model: gpt-realtime-2.1, instructions: 'You are Ada.' }
+      allow: { audio.output.voice: { enum: [marin, cedar] } }
+      calls: ${calls}
+      ${realtime}
+${more}
+blocked: ${blocked}
+`
+}
+
+export type Begin = Readonly<{
+  offer?: string
+  /** With one the body is a form. */
+  session?: JsonObject
+  claims?: JWTPayload
+  headers?: Readonly<Record<string, string>>
+  signal?: AbortSignal
+}>
+
+export type CallsApp = App & Readonly<{
+  upstream: CallsUpstream
+  clock: TestClock
+  begin: (begin?: Begin) => Promise<Answer>
+  get: (path: string, claims?: JWTPayload) => Promise<Answer>
+  hangUp: (path: string, init?: RequestInit, claims?: JWTPayload) => Promise<Answer>
+  /** The audit lines of this event. */
+  lines: (event: string) => JsonObject[]
+  /** Waits until there are so many of them. */
+  wrote: (event: string, count?: number) => Promise<JsonObject[]>
+  /** As an operator does it; resolves when it is in use. */
+  swapPolicy: (policy: string) => Promise<void>
+  /** What has arrived at the service is handled. */
+  settle: () => Promise<void>
+  /** Time passes in which each ping is answered. */
+  pass: (ms: number) => Promise<void>
+  /** So many connections of clients are closed. */
+  disconnected: (count: number) => Promise<unknown>
+  reserving: () => boolean
+  /** What remains of the limits, by `GET /v1/realtime/policy`. */
+  limits: (claims?: JWTPayload) => Promise<any>
+}>
+
+export type CallsOptions = Omit<AppOptions, 'limits'> & PolicyOptions & Readonly<{ store?: LimitStore }>
+
+export async function startCalls (
+  t: Test, { limits, store = createMemoryStore(), ...options }: CallsOptions = {}
+): Promise<CallsApp> {
+  const upstream = await startCallsUpstream(t)
+  const clock = createTestClock()
+  let isReserving = false
+  const policy = policyOf({ ...options, ...limits === undefined ? {} : { limits } })
+  const app = await startApp(t, {
+    policy,
+    clock,
+    ...options,
+    limits: {
+      ...store,
+      reserve: (reservation) => {
+        isReserving = true
+        return store.reserve(reservation)
+      }
+    },
+    upstream
+  })
+  let generation = 1
+  let disconnections = 0
+  app.server.on('connection', (socket) => socket.once('close', () => { disconnections++ }))
+
+  const ask = async (path: string, init: RequestInit, claims: JWTPayload = {}): Promise<Answer> => {
+    const authorization = `Bearer ${await app.token(claims)}`
+    const response = await fetch(app.url + path, { ...init, headers: { authorization, ...init.headers } })
+    const text = await response.text()
+    const isJson = response.headers.get('content-type')?.startsWith('application/json') === true
+    const answer = {
+      status: response.status, headers: response.headers, text, body: isJson ? JSON.parse(text) : {}
+    }
+    assertNoCanary(app, answer, [authorization])
+    return answer
+  }
+  const self: CallsApp = {
+    ...app,
+    upstream,
+    clock,
+    begin: async ({ offer = OFFER, session, claims, headers = {}, signal } = {}) => {
+      const form = new FormData()
+      form.set('sdp', offer)
+      if (session !== undefined) form.set('session', JSON.stringify(session))
+      return ask('/v1/realtime/calls', {
+        method: 'POST',
+        ...(signal === undefined ? {} : { signal }),
+        ...(session === undefined
+          ? { body: offer, headers: { 'content-type': 'application/sdp', ...headers } }
+          : { body: form, headers })
+      }, claims)
+    },
+    get: (path, claims) => ask(path, {}, claims),
+    hangUp: (path, init = {}, claims) => ask(`${path}/hangup`, { method: 'POST', ...init }, claims),
+    lines: (event) => app.auditLines().filter((line) => line.event === event),
+    wrote: (event, count = 1) => until(`${count} × ${event}`, () => {
+      const lines = self.lines(event)
+      return lines.length >= count ? lines : null
+    }),
+    swapPolicy: async (policy) => {
+      writeFileSync(app.policyFile, policy)
+      generation++
+      await until('the policy to be in use', () => app.logLines().some((line) => line.generation === generation))
+    },
+    pass: async (ms) => {
+      for (let leftMs = ms; leftMs > 0; leftMs -= 10_000) {
+        clock.pass(Math.min(leftMs, 10_000))
+        await self.settle()
+      }
+    },
+    settle: async () => { for (let i = 0; i < 2; i++) await ask('/v1/realtime/calls', {}) },
+    disconnected: (count) => until('clients to be gone', () => disconnections >= count),
+    reserving: () => isReserving,
+    limits: async (claims) => (await ask('/v1/realtime/policy', {}, claims)).body.limits
+  }
+  t.teardown(() => {
+    const written = [...app.audit.kept, ...app.log.kept].join('')
+    for (const secret of ['m=audio', 'a=mid', 'canary']) {
+      if (written.includes(secret)) throw new Error(`${secret} in a line`)
+    }
+  })
+  return self
+}

@@ -1,0 +1,236 @@
+// The parts of a call by themselves, where a row of the tables needs more than a wire can show.
+
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import t from 'tap'
+import { startHangUp } from '../../src/calls/hang-up.ts'
+import { createLeash } from '../../src/calls/leash.ts'
+import { createPlaces } from '../../src/calls/place.ts'
+import { createReceipt } from '../../src/calls/receipt.ts'
+import type { JsonObject } from '../../src/json.ts'
+import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
+import { createTestClock } from '../support/clock.ts'
+import { times } from '../support/times.ts'
+
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+t.test('call §4: hang-up: begun anew at an operator\'s wish, never faster than one a second, never two', async (t) => {
+  const clock = createTestClock()
+  const attempts: { atMs: number, settle: (isOver: boolean) => void }[] = []
+  const hangUp = startHangUp({
+    clock,
+    attempt: () => {
+      const { promise, resolve } = Promise.withResolvers<boolean>()
+      attempts.push({ atMs: clock.monotonicMs(), settle: resolve })
+      return promise
+    },
+    untilMs: 3_600_000
+  })
+  hangUp.again()
+  t.equal(attempts.length, 1, 'one is on its way')
+  attempts[0]?.settle(false)
+  await hangUp.first
+  hangUp.again()
+  hangUp.again()
+  clock.pass(999)
+  t.equal(attempts.length, 1)
+  clock.pass(1)
+  t.equal(attempts.length, 2)
+  attempts[1]?.settle(false)
+  await turn()
+  clock.pass(900)
+  hangUp.again()
+  clock.pass(99)
+  t.equal(attempts.length, 2)
+  clock.pass(1)
+  t.equal(attempts.length, 3)
+  hangUp.confirm()
+  attempts[2]?.settle(false)
+  await turn()
+  hangUp.again()
+  clock.pass(100_000)
+  t.equal(attempts.length, 3)
+  t.equal(await hangUp.done, true)
+})
+
+t.test('call §4: hang-up: an attempt that fails at the longest possible end is the last', async (t) => {
+  const clock = createTestClock()
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const hangUp = startHangUp({ clock, attempt: () => promise, untilMs: clock.monotonicMs() + 10 })
+  clock.pass(10)
+  resolve(false)
+  t.equal(await hangUp.done, false)
+  hangUp.confirm()
+})
+
+t.test('call §4: hang-up: the longest possible end comes before the next attempt', async (t) => {
+  const clock = createTestClock()
+  let attempts = 0
+  const hangUp = startHangUp({
+    clock,
+    attempt: async () => {
+      attempts++
+      return false
+    },
+    untilMs: clock.monotonicMs() + 1500
+  })
+  await hangUp.first
+  clock.pass(1000)
+  await turn()
+  clock.pass(499)
+  t.equal(attempts, 2)
+  clock.pass(1)
+  t.equal(await hangUp.done, false)
+  t.equal(attempts, 2)
+})
+
+t.test('call §4: leash: what is heard before the answer counts, and nothing ends before it but the longest', (t) => {
+  const clock = createTestClock()
+  const ended: string[] = []
+  const leash = createLeash({
+    clock, bornMs: clock.monotonicMs(), maxSeconds: 60, idleSeconds: 5, onEnd: (reason) => ended.push(reason)
+  })
+  leash.join()
+  leash.join()
+  clock.pass(10_000)
+  t.same(ended, [])
+  leash.begin()
+  leash.hear({ is: 'error', code: null, eventId: null })
+  clock.pass(4999)
+  t.same(ended, [])
+  clock.pass(1)
+  t.same(ended, ['idle'])
+  t.end()
+})
+
+t.test('call §4: leash: responses without an id, and too many of them, hold no call for ever', (t) => {
+  const clock = createTestClock()
+  const ended: string[] = []
+  const leash = createLeash({
+    clock, bornMs: clock.monotonicMs(), maxSeconds: 60, idleSeconds: 5, onEnd: (reason) => ended.push(reason)
+  })
+  leash.begin()
+  leash.join()
+  leash.hear({ is: 'response', id: null, isOpen: true })
+  t.same(leash.openResponses(), [''])
+  leash.hear({ is: 'response', id: null, isOpen: false, isFailed: false, usage: null })
+  for (let i = 0; i < 300; i++) leash.hear({ is: 'response', id: `resp_${i}`, isOpen: true })
+  t.equal(leash.openResponses().length, 256)
+  leash.forget()
+  t.same(leash.openResponses(), [])
+  leash.shorten(600, 600)
+  t.same(ended, [])
+  leash.endBy(0)
+  t.equal(leash.endsAtMs(), 0)
+  clock.pass(0)
+  t.same(ended, ['max_duration'])
+  t.end()
+})
+
+t.test('call §5: leash: a shorter idle_seconds before anyone joined leaves the time to join', (t) => {
+  const clock = createTestClock()
+  const ended: string[] = []
+  const leash = createLeash({
+    clock, bornMs: clock.monotonicMs(), maxSeconds: 600, idleSeconds: 100, onEnd: (reason) => ended.push(reason)
+  })
+  leash.begin()
+  leash.shorten(600, 10)
+  clock.pass(99_999)
+  t.same(ended, [])
+  clock.pass(1)
+  t.same(ended, ['never_connected'])
+  t.end()
+})
+
+t.test('call §2: places: a promise that is withdrawn counts in no total any more', (t) => {
+  const places = createPlaces(10)
+  const ask = { caller: 'ada', concurrent: 1, whenFull: 'replace', total: 1 } as const
+  const old = places.take({ ...ask, call: 'old', policy: 'pro' })
+  old.offer()
+  const other = places.take({ ...ask, call: 'other', policy: 'free' })
+  t.equal(other.replaces, 'old')
+  t.throws(() => places.take({ ...ask, caller: 'bob', call: 'bob', policy: 'free' }), { code: 'calls_full' })
+  other.release()
+  const same = places.take({ ...ask, call: 'same', policy: 'pro' })
+  same.release()
+  t.throws(() => places.take({ ...ask, caller: 'bob', call: 'bob', policy: 'pro' }), { code: 'calls_full' })
+  places.take({ ...ask, caller: 'bob', call: 'bob', policy: 'free' }).release()
+  old.release()
+  t.equal(places.taken(), 0)
+  places.take({ ...ask, call: 'next', policy: 'pro' })
+  t.equal(places.taken(), 1)
+  t.end()
+})
+
+const number = fc.oneof(fc.nat(1_000_000), fc.constantFrom(-1, 'x', Infinity, NaN, undefined, null, {}, true))
+const usage = fc.record({
+  input_tokens: number,
+  output_tokens: number,
+  input_token_details: fc.record({
+    text_tokens: number, audio_tokens: number, cached_tokens_details: fc.record({ audio_tokens: number })
+  }, { requiredKeys: [] }),
+  output_token_details: fc.oneof(fc.record({ audio_tokens: number }, { requiredKeys: [] }), fc.constant('x'))
+}, { requiredKeys: [] })
+const done = fc.record({ id: fc.constantFrom('a', 'b', 'c', 'd', null), usage: fc.option(usage) })
+
+t.test('call §8: receipt: whatever upstream says, each response counts once, and sums are sums', (t) => {
+  fc.assert(fc.property(fc.array(done, { maxLength: 12 }), (events) => {
+    const receipt = createReceipt()
+    for (const { id, usage } of events) {
+      receipt.hear({ is: 'response', id, isOpen: false, isFailed: false, usage: usage as unknown as JsonObject })
+    }
+    const firsts = events.filter(({ id }, i) => id !== null && events.findIndex((other) => other.id === id) === i)
+    const valid = (value: unknown) => typeof value === 'number' && value >= 0 && Number.isFinite(value) ? value : 0
+    const told = receipt.usage()
+    assert.equal(told.responses, firsts.length)
+    assert.equal(told.input_tokens, firsts.reduce((sum, { usage }) => sum + valid(usage?.input_tokens), 0))
+    assert.equal(told.output_tokens, firsts.reduce((sum, { usage }) => sum + valid(usage?.output_tokens), 0))
+    const isWhole = events.every(({ id }) => id !== null) && firsts.every(({ usage }) =>
+      [usage?.input_tokens, usage?.output_tokens].every((value) => valid(value) === value))
+    if (!isWhole) assert.equal(receipt.isComplete(), false)
+  }), { numRuns: times(300) })
+  t.end()
+})
+
+t.test('call §7: receipt: more responses than anyone has are not counted, and it says so', (t) => {
+  const receipt = createReceipt()
+  const one = { is: 'response', isOpen: false, isFailed: false, usage: { input_tokens: 1, output_tokens: 0 } } as const
+  for (let i = 0; i < 10_000; i++) receipt.hear({ ...one, id: `resp_${i}` })
+  receipt.hear({ ...one, id: 'resp_0' })
+  t.equal(receipt.isComplete(), true)
+  receipt.hear({ ...one, id: 'resp_10000' })
+  t.equal(receipt.isComplete(), false)
+  t.equal(receipt.usage().input_tokens, 10_000)
+  t.end()
+})
+
+t.test('call §3: the id is read from what ends in a call, and from nothing else', (t) => {
+  const { idIn } = REALTIME_CALLS
+  t.equal(idIn('/v1/realtime/calls/rtc_u2_A-b'), 'rtc_u2_A-b')
+  t.equal(idIn('https://elsewhere.test/openai/v1/realtime/calls/rtc_1'), 'rtc_1')
+  for (const location of [
+    '', '/', 'http://[', '/v1/realtime/calls/', '/v1/realtime/calls/sess_1', '/v1/realtime/calls/rtc_1/hangup',
+    '/v1/realtime/calls/rtc_%2e', `/v1/realtime/calls/rtc_${'x'.repeat(201)}`
+  ]) t.equal(idIn(location), null, location)
+  t.end()
+})
+
+t.test('call §5: a read says the first field again that the policy fixes, and never the model', (t) => {
+  const read = (fixed: JsonObject) => REALTIME_CALLS.readEvent('e', fixed).session
+  t.same(read({}), { type: 'realtime' })
+  t.same(read({ model: 'gpt', tools: [] }), { type: 'realtime' })
+  t.same(read({ instructions: 'a', max_output_tokens: 5 }), { type: 'realtime', max_output_tokens: 5 })
+  t.same(read({ instructions: 'a', tool_choice: 'none' }), { type: 'realtime', tool_choice: 'none' })
+  t.end()
+})
+
+t.test('call: what events lack is null, not an error', (t) => {
+  const signal = (type: string, body: JsonObject | undefined) => REALTIME_CALLS.signalOf(type, () => body)
+  t.match(signal('session.updated', { session: {} }), { expiresAtSeconds: null })
+  t.equal(signal('session.updated', {}), null)
+  t.equal(signal('session.updated', undefined), null)
+  t.match(signal('response.done', { response: 7 }), { id: null, usage: null, isFailed: false })
+  t.match(signal('conversation.item.input_audio_transcription.completed', {}), { itemId: null, usage: null })
+  t.match(signal('error', { error: null }), { code: null, eventId: null })
+  t.end()
+})

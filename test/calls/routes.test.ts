@@ -1,0 +1,195 @@
+// The routes of calls: bad input, other people's calls, and what a page can read.
+
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import t from 'tap'
+import { ORIGIN } from '../support/app.ts'
+import { audioTurn, responseDone, speechStarted } from '../support/call-events.ts'
+import { AUDIO_OFFER, OFFER } from '../support/sdp.ts'
+import { until } from '../support/until.ts'
+import { policyOf, startCalls } from './harness.ts'
+
+t.test('call §1: offers that are none get their code, and nothing is created', async (t) => {
+  const app = await startCalls(t)
+  const video = `${OFFER}m=video 9 UDP/TLS/RTP/SAVPF 96\r\n`
+  for (const offer of [
+    'no offer', 'v=0\r\n', video, video.replace('m=video 9', 'm=video 0'), OFFER + AUDIO_OFFER.slice(5),
+    OFFER.replace('m=audio 9', 'm=audio 0'), `${OFFER}a=${'x'.repeat(2048)}\r\n`, OFFER + 'a=x\r\n'.repeat(1000)
+  ]) {
+    t.match(await app.begin({ offer }), { status: 400, body: { error: { code: 'invalid_request', param: 'sdp' } } })
+    t.match(await app.begin({ offer, session: {} }), { status: 400, body: { error: { param: 'sdp' } } })
+  }
+  t.match(await app.begin({ offer: OFFER.padEnd(65_537, '\n') }), { status: 413 })
+  t.match(await app.begin({ headers: { 'content-type': 'text/plain' } }), { status: 415 })
+  t.match(await app.begin({ headers: { 'content-type': 'application/json' } }), { status: 415 })
+  const noBody = await app.hangUp('/v1/realtime/calls/..', {})
+  t.equal(noBody.status, 404)
+  t.equal(app.upstream.creations.length, 0)
+  t.equal(app.lines('call.refused').length, 19)
+})
+
+t.test('call §1: without a body there is no offer', async (t) => {
+  const app = await startCalls(t)
+  const authorization = `Bearer ${await app.token()}`
+  t.match(await app.request('/v1/realtime/calls', { method: 'POST', headers: { authorization } }), {
+    status: 400, body: { error: { code: 'invalid_request', param: 'sdp' } }
+  })
+})
+
+t.test('call §1: a form has sdp and session, each once, and no file', async (t) => {
+  const app = await startCalls(t)
+  const authorization = `Bearer ${await app.token()}`
+  const post = (form: FormData) =>
+    app.request('/v1/realtime/calls', { method: 'POST', body: form, headers: { authorization } })
+  const forms: ((form: FormData) => void)[] = [
+    (form) => form.append('sdp', OFFER),
+    (form) => form.set('model', 'gpt'),
+    (form) => form.set('session', new Blob(['{}']), 'session.json'),
+    (form) => form.delete('sdp')
+  ]
+  for (const change of forms) {
+    const form = new FormData()
+    form.set('sdp', OFFER)
+    change(form)
+    t.match(await post(form), { status: 400, body: { error: { code: 'invalid_request' } } })
+  }
+  t.equal(app.upstream.creations.length, 0)
+})
+
+t.test('call §1: the session is judged as in a mint', async (t) => {
+  const app = await startCalls(t)
+  t.match(await app.begin({ session: { instructions: 'You are Eve.' } }), {
+    status: 403, body: { error: { code: 'policy_violation', param: 'session.instructions' } }
+  })
+  t.match(await app.begin({ session: { type: 'transcription' } }), {
+    status: 400, body: { error: { code: 'invalid_request', param: 'session.type' } }
+  })
+  t.match(await app.begin({ session: [] as never }), { status: 400 })
+  t.equal(app.upstream.creations.length, 0)
+  t.equal((await app.begin({ session: { type: 'realtime', audio: { output: { voice: 'cedar' } } } })).status, 201)
+  t.match(app.upstream.creations[0]?.body, { instructions: 'You are Ada.', audio: { output: { voice: 'cedar' } } })
+})
+
+t.test('call §1: a policy without calls is 403; a mint without secrets is 403; both without a param', async (t) => {
+  const refused = { status: 403, body: { error: { code: 'policy_violation', param: null } } }
+  const first = await startCalls(t, { policy: policyOf().replace('calls: {}', '') })
+  t.match(await first.begin(), refused)
+  t.match(first.lines('call.refused'), [{ reason: 'no_calls', call_id: null, max_seconds: null }])
+  const second = await startCalls(t, { realtime: 'secrets: false' })
+  t.match(await second.mint('client_secrets'), refused)
+  t.equal((await second.begin()).status, 201)
+})
+
+t.test('call §1: calls of others, and ids that are none, are the same 404', async (t) => {
+  const app = await startCalls(t)
+  const path = (await app.begin()).headers.get('location') as string
+  const texts = await Promise.all([
+    app.get(path, { sub: 'bob' }), app.hangUp(path, {}, { sub: 'bob' }), app.get(`${path}x`),
+    app.get('/v1/realtime/calls/rtc_'), app.hangUp('/v1/realtime/calls/rtc_1'),
+    app.get(`/v1/realtime/calls/${'x'.repeat(300)}`),
+    app.get(`/v1/realtime/calls/${app.upstream.calls[0]?.id}`)
+  ])
+  for (const { status, text } of texts) t.same([status, text], [404, texts[0]?.text])
+  t.match(await app.get('/v1/realtime/calls', { sub: 'bob' }), { status: 200, body: { object: 'list', data: [] } })
+  t.match(await app.get(path), { body: { status: 'live' } })
+})
+
+t.test('call §1: a hang-up has no body or {}', async (t) => {
+  const app = await startCalls(t)
+  const path = (await app.begin()).headers.get('location') as string
+  const json = { 'content-type': 'application/json' }
+  for (const init of [
+    { body: '{"a":1}', headers: json }, { body: '[]', headers: json }, { body: '{', headers: json },
+    { body: 'bye', headers: { 'content-type': 'text/plain' } },
+    { body: OFFER, headers: { 'content-type': 'application/sdp' } }
+  ]) t.equal((await app.hangUp(path, init)).status, 400)
+  t.match(await app.get(path), { body: { status: 'live' } })
+  t.match(await app.hangUp(path, { body: '{}', headers: json }), { status: 200, body: { status: 'ended' } })
+})
+
+t.test('call §1: a call that has ended is there for five minutes', async (t) => {
+  const app = await startCalls(t)
+  const path = (await app.begin()).headers.get('location') as string
+  await app.hangUp(path)
+  const { body } = await app.get(path)
+  t.match(body, { object: 'realtime.call', status: 'ended', end_reason: 'client', usage: { responses: 0 } })
+  t.equal(body.ends_at, body.created_at, 'its end')
+  app.clock.pass(299_000)
+  t.equal((await app.get(path)).status, 200)
+  app.clock.pass(1000)
+  t.equal((await app.get(path)).status, 404)
+})
+
+t.test('call §1: pages may read Location and X-Call-Seconds; other origins may nothing', async (t) => {
+  const app = await startCalls(t)
+  const { headers, status } = await app.begin({ headers: { origin: ORIGIN } })
+  t.equal(status, 201)
+  t.match(headers.get('access-control-expose-headers'), /Location, X-Call-Seconds/)
+  const foreign = { origin: 'https://evil.test' }
+  t.equal((await app.begin({ headers: foreign })).status, 403)
+  t.equal((await app.begin({ headers: foreign, session: {} })).status, 403)
+  t.equal(app.upstream.creations.length, 1)
+})
+
+t.test('call: other methods are 405, at each address', async (t) => {
+  const app = await startCalls(t)
+  const authorization = `Bearer ${await app.token()}`
+  for (const [path, allow] of [['', 'GET, POST'], ['/rtc_1', 'GET'], ['/rtc_1/hangup', 'POST']]) {
+    const { status, headers } = await app.request(
+      `/v1/realtime/calls${path}`, { method: 'DELETE', headers: { authorization } }
+    )
+    t.same([status, headers.get('allow')?.split(', ').sort().join(', ')], [405, allow])
+  }
+})
+
+t.test('call: the metrics count what is live, what ended, seconds and tokens', async (t) => {
+  const app = await startCalls(t, { env: { OPS_PORT: '0', OPS_HOST: '127.0.0.1' } })
+  const opsUrl = app.logLines().find(({ msg }) => msg === 'listening')?.ops_url as string
+  const path = (await app.begin()).headers.get('location') as string
+  const live = await (await fetch(`${opsUrl}/metrics`)).text()
+  t.match(live, 'ephemint_calls_live{policy="pro"} 1')
+  t.match(live, 'ephemint_call_setup_seconds_count 1')
+  t.match(live, 'ephemint_call_hangups_pending 0')
+  app.upstream.calls[0]?.push(...audioTurn())
+  app.upstream.calls[0]?.drop()
+  await app.upstream.attached(app.upstream.calls[0]?.id as string, 2)
+  await until('it to be reopened', async () => (await app.get(path)).body.status === 'live')
+  app.clock.pass(7000)
+  await app.settle()
+  await app.hangUp(path)
+  const text = await until('the text to be rendered again', async () => {
+    const text = await (await fetch(`${opsUrl}/metrics`)).text()
+    return text.includes('calls_ended_total{') ? text : null
+  })
+  for (const line of [
+    'ephemint_calls_ended_total{reason="client",policy="pro"} 1', 'ephemint_call_seconds_total{policy="pro"} 7',
+    'ephemint_call_tokens_total{direction="output",modality="audio",policy="pro"} 61',
+    'ephemint_call_tokens_total{direction="input",modality="text",policy="pro"} 12',
+    'ephemint_sidebands_reopened_total 1'
+  ]) t.match(text, line)
+  t.notMatch(text, 'ephemint_calls_live{policy="pro"} 1')
+})
+
+t.test('call §8: 10,000 events in a second from one call: the loop stays under 100 ms late', async (t) => {
+  const app = await startCalls(t)
+  const path = (await app.begin()).headers.get('location') as string
+  const [call] = app.upstream.calls
+  const latest: number[] = []
+  // The first round warms up what is compiled as it runs; other work of this machine may delay another.
+  for (let round = 1; round <= 4; round++) {
+    const delay = monitorEventLoopDelay({ resolution: 1 })
+    delay.enable()
+    // As a server sends them: not all in one turn, since here it shares our loop.
+    for (let i = 0; i < 100; i++) {
+      for (let n = 0; n < 50; n++) {
+        call?.push(speechStarted(`item_${i}_${n}`), { type: 'response.output_audio_transcript.delta', delta: 'canary' })
+      }
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    call?.push(responseDone(`last_${round}`))
+    await until('the last one', async () => ((await app.get(path)).body.usage as any).responses === round)
+    delay.disable()
+    latest.push(delay.max / 1e6)
+  }
+  t.ok(Math.min(...latest) < 100, `${latest} ms`)
+  t.match(await app.get(path), { body: { status: 'live' } })
+})

@@ -1,0 +1,54 @@
+// A clock that stands still until a test moves it.
+
+import { EventEmitter, once } from 'node:events'
+import type { Clock } from '../../src/clock.ts'
+
+export type TestClock = Clock & Readonly<{
+  /** Time passes: what is due is called back, in its order. */
+  pass: (ms: number) => void
+  /** Waits until something waits for so long, and lets that time pass. */
+  expire: (ms: number) => Promise<void>
+  /** Moves the wall clock alone, as an operator may. */
+  shiftWall: (ms: number) => void
+}>
+
+type Timer = Readonly<{ atMs: number, ms: number, callback: () => void }>
+
+export function createTestClock (): TestClock {
+  const startedAt = Date.now()
+  const armed = new EventEmitter().setMaxListeners(0)
+  const timers = new Set<Timer>()
+  let nowMs = 1000
+  let shiftMs = 0
+
+  function pass (ms: number): void {
+    const untilMs = nowMs + ms
+    for (;;) {
+      const [next] = [...timers].filter(({ atMs }) => atMs <= untilMs).sort((a, b) => a.atMs - b.atMs)
+      if (next === undefined) break
+      timers.delete(next)
+      nowMs = Math.max(nowMs, next.atMs)
+      next.callback()
+    }
+    nowMs = untilMs
+  }
+
+  return {
+    wallMs: () => startedAt + nowMs + shiftMs,
+    monotonicMs: () => nowMs,
+    after: (ms, callback) => {
+      const timer = { atMs: nowMs + ms, ms, callback }
+      timers.add(timer)
+      // What is to happen at once does: no test waits for it.
+      if (ms <= 0) setImmediate(() => { if (timers.delete(timer)) callback() })
+      armed.emit('timer')
+      return () => { timers.delete(timer) }
+    },
+    pass,
+    expire: async (ms) => {
+      while (![...timers].some((timer) => timer.ms === ms)) await once(armed, 'timer')
+      pass(ms)
+    },
+    shiftWall: (ms) => { shiftMs += ms }
+  }
+}
