@@ -89,7 +89,9 @@ export async function openService (environment: Environment, replaced: Replaceme
     waitingFor
   })
   const outOfRotation = () => isDraining() ? ['drain'] : waitingFor()
-  const ops = config.ops === null ? null : await buildOps({ log, metrics, waitingFor: outOfRotation })
+  const ops = config.ops === null
+    ? null
+    : { at: config.ops, app: await buildOps({ log, metrics, waitingFor: outOfRotation }) }
   metrics.watch({
     isReady: () => outOfRotation().length === 0,
     upstream: client.state,
@@ -112,9 +114,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       if (!limits.isReady()) log.info({}, 'waiting for Redis')
       log.info({ upstream: config.upstream.baseUrl.origin }, 'waiting for a connection to upstream')
       const [url, opsUrl] = await Promise.all([
-        app.listen(config.listen), ops?.listen(config.ops ?? {}), rulebook.start(), replaced.isCold
-          ? null
-          : client.warm()
+        app.listen(config.listen), ops?.app.listen(ops.at), rulebook.start(), replaced.isCold ? null : client.warm()
       ])
       log.info({ url, ops_url: opsUrl }, 'listening')
       return { url, opsUrl }
@@ -131,7 +131,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       audit.close()
       await store.close()
       await client.close()
-      await ops?.close()
+      await ops?.app.close()
       await Promise.all([lines.stdout.close(), lines.audit.close()])
     },
     reopenAudit: () => {

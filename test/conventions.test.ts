@@ -136,7 +136,7 @@ t.test('every refusal is thrown from the one catalogue', async (t) => {
   t.same(withMatch(/\bconsole\./, (path) => isProduction(path) && !path.startsWith('src/commands/')), [])
 })
 
-t.test('no module body has a branch, and no class a field: with code from a compile cache, coverage sees neither', async (t) => {
+t.test('no module body has a branch and no class a field: coverage sees neither in code from a cache', async (t) => {
   const branches = (node: ts.Node): boolean => {
     if (ts.isFunctionLike(node) || ts.isTypeNode(node)) return false
     const isField = ts.isPropertyDeclaration(node) && !/\bdeclare\b/.test(node.getText())

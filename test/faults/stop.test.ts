@@ -115,7 +115,7 @@ t.test('fault 33: idle, silent, half-sent and unread connections do not delay th
 t.test('fault 33: a mint in flight whose client has gone is audited before the exit', {
   buffered: true
 }, async (t) => {
-  const { upstream, proxy, service } = await startDraining(t)
+  const { upstream, proxy, service } = await startDraining(t, {}, true)
   await proxy.inject({ slow: 700 })
   const exchanges = proxy.exchanges()
   const request = httpRequest(
