@@ -54,15 +54,15 @@ export type ErrorDetails = {
 }
 
 export class ApiError extends Error {
-  readonly code: ErrorCode
-  readonly statusCode: number
-  readonly param: string | null
-  readonly reason: string | undefined
-  readonly retryAfterSeconds: number | undefined
-  readonly retryCannotHelp: boolean
-  readonly mayHaveMinted: boolean
-  readonly upstreamRequestId: string | null
-  readonly allow: string | undefined
+  declare readonly code: ErrorCode
+  declare readonly statusCode: number
+  declare readonly param: string | null
+  declare readonly reason: string | undefined
+  declare readonly retryAfterSeconds: number | undefined
+  declare readonly retryCannotHelp: boolean
+  declare readonly mayHaveMinted: boolean
+  declare readonly upstreamRequestId: string | null
+  declare readonly allow: string | undefined
 
   constructor (code: ErrorCode, details: ErrorDetails = {}) {
     super(CATALOGUE[code][2], { cause: details.cause })

@@ -131,7 +131,9 @@ export async function openService (environment: Environment, replaced: Replaceme
     waitingFor
   })
   const outOfRotation = () => isDraining() ? ['drain'] : waitingFor()
-  const ops = config.ops === null ? null : await buildOps({ log, metrics, waitingFor: outOfRotation })
+  const ops = config.ops === null
+    ? null
+    : { at: config.ops, app: await buildOps({ log, metrics, waitingFor: outOfRotation }) }
   metrics.watch({
     isReady: () => outOfRotation().length === 0,
     upstream: client.state,
@@ -157,9 +159,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       log.info({ upstream: config.upstream.baseUrl.origin, proxy: proxy?.host }, 'waiting for a connection to upstream')
       const [url, opsUrl] = await Promise.all([
         listenAt(app, config.listen, { host: 'HOST', port: 'PORT' }),
-        ops === null || config.ops === null
-          ? undefined
-          : listenAt(ops, config.ops, { host: 'OPS_HOST', port: 'OPS_PORT' }),
+        ops === null ? undefined : listenAt(ops.app, ops.at, { host: 'OPS_HOST', port: 'OPS_PORT' }),
         rulebook.start(),
         replaced.isCold ? null : client.warm()
       ])
@@ -181,7 +181,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       audit.close()
       await store.close()
       await client.close()
-      await ops?.close()
+      await ops?.app.close()
       await Promise.all([lines.stdout.close(), lines.audit.close()])
     },
     reopenAudit: () => {

@@ -61,6 +61,7 @@ policies:
   },
   {
     name: 'an audit file that cannot be written',
+    isCounted: true,
     env: { AUDIT_FILE: '/nowhere/canary' },
     says: [/AUDIT_FILE/]
   },
@@ -139,7 +140,7 @@ t.test('a valid configuration becomes ready, mints, and exits on SIGTERM', async
 t.test('the audit trail goes to AUDIT_FILE if it is set', async (t) => {
   const upstream = await startUpstream(t)
   const file = join(mkdtempSync(join(tmpdir(), 'ephemint-')), 'audit.jsonl')
-  const service = await startService(t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: file } })
+  const service = await startService(t, { upstreamUrl: upstream.url, isCounted: true, env: { AUDIT_FILE: file } })
   await service.mint()
   t.match(JSON.parse(readFileSync(file, 'utf8')), { audit: 1, event: 'mint.granted' })
   t.same(service.audit, [])

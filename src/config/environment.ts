@@ -62,7 +62,7 @@ export type { RedisAddress }
 
 /** The message has one line for each problem. */
 export class ConfigError extends Error {
-  readonly problems: readonly string[]
+  declare readonly problems: readonly string[]
   constructor (problems: readonly string[]) {
     super(problems.join('\n'))
     this.problems = problems

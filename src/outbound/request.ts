@@ -9,9 +9,9 @@ import { openAgents, routeOf } from './proxy.ts'
 
 export class OutboundError extends Error {
   /** Safe to log. */
-  readonly code: string
+  declare readonly code: string
   /** The server could not be reached, or did not respond in time. */
-  readonly noResponse: boolean
+  declare readonly noResponse: boolean
 
   /** `cause` may quote addresses: the doctor reads it, logs must not. */
   constructor (code: string, noResponse = false, cause?: unknown) {

@@ -300,7 +300,7 @@ t.test('call §3: without the key\'s right to call, the hang-up of a created cal
   app.upstream.onAttach(rejecting())
   app.upstream.onHangUp(failure(401), gone(404))
   t.equal((await app.begin()).status, 502)
-  t.ok(app.logLines().some(({ level, msg }) => level === 50 && /cannot be ended/.test(String(msg))))
+  t.ok(app.logLines().some(({ level, msg }) => level === 'error' && /cannot be ended/.test(String(msg))))
   await app.clock.expire(1000)
   await app.wrote('call.ended')
   await holdNothing(t, app)

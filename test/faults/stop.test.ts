@@ -12,10 +12,10 @@ import { until } from '../support/until.ts'
 t.jobs = 3
 t.setTimeout(60_000)
 
-async function startDraining (t: Test, env: Record<string, string> = {}) {
+async function startDraining (t: Test, env: Record<string, string> = {}, isCounted = false) {
   const upstream = await startCountingUpstream(t, 0)
   const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: upstream.port })
-  const service = await startService(t, { upstreamUrl: `http://${proxy.host}/v1`, env })
+  const service = await startService(t, { upstreamUrl: `http://${proxy.host}/v1`, env, isCounted })
   return { upstream, proxy, service }
 }
 
@@ -115,7 +115,7 @@ t.test('fault 33: idle, silent, half-sent and unread connections do not delay th
 t.test('fault 33: a mint in flight whose client has gone is audited before the exit', {
   buffered: true
 }, async (t) => {
-  const { upstream, proxy, service } = await startDraining(t)
+  const { upstream, proxy, service } = await startDraining(t, {}, true)
   await proxy.inject({ slow: 700 })
   const exchanges = proxy.exchanges()
   const request = httpRequest(
@@ -153,7 +153,7 @@ t.test('fault 33: a mint that upstream never answers ends at its deadline, and s
 t.test('fault 33: a DRAIN_SECONDS that leaves no time to finish is shortened with a warning', {
   buffered: true
 }, async (t) => {
-  const { service } = await startDraining(t, { DRAIN_SECONDS: '20', UPSTREAM_TIMEOUT_MS: '21000' })
+  const { service } = await startDraining(t, { DRAIN_SECONDS: '20', UPSTREAM_TIMEOUT_MS: '21000' }, true)
   const warning = service.log.find(({ msg }) => String(msg).startsWith('DRAIN_SECONDS is shortened'))
   t.equal(warning?.drain_ms, 1000)
   service.kill('SIGTERM')

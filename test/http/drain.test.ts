@@ -38,10 +38,11 @@ t.test('fault 33: a closing server waits for its answers, and at most a second f
       'POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{'
   )
   await once(half, 'data')
+  const silent = await open('')
   await begun.promise
   isDraining = true
   const closed = app.close()
-  await new Promise((resolve) => { half.once('close', resolve) })
+  await Promise.all([half, silent].map((socket) => new Promise((resolve) => { socket.once('close', resolve) })))
   work.resolve()
   t.match(String((await once(asked, 'data'))[0]), /^HTTP\/1.1 200 [^]*connection: close/i)
   await closed

@@ -41,7 +41,7 @@ t.test('fault 42: each fault names what to write instead', async (t) => {
     [policies({ when: 'canary' }), 'policies.0.when must be one of: "any" or "guest" or object'],
     [
       policies({ limits: 'canary' }),
-      'policies.0.limits must be one of: "none" or { minute, hour, day, total }'
+      'policies.0.limits must be one of: "none" or { minute, hour, day, call_seconds, total }'
     ],
     [policies({ deny: false }), 'policies.0.deny must be true'],
     [
