@@ -14,7 +14,7 @@ const HEAD_END = '\r\n\r\n'
 
 /** `code` is safe to log. A request that failed with it was never sent. */
 export class ProxyError extends Error {
-  readonly code: string
+  declare readonly code: string
   constructor (code: string) {
     super(`the proxy opened no tunnel: ${code}`)
     this.code = code

@@ -15,7 +15,7 @@ t.test('B30, F14: an unknown address is 404, and is not echoed; there is no file
     '/src/server.ts.map', '/server.js.map', '/ephemint.yaml', '/.git/config', '/node_modules/fastify/package.json',
     '/run/secrets/openai_api_key', '/..%2f', '/..%2f.env', '/..%2fpackage.json', '/..%5cpackage.json',
     '/%2e%2e/%2e%2e/etc/passwd', '/%2e%2e%2fpackage.json', '/v1/..%2f..%2fpackage.json', '/metrics', '/docs',
-    '/openapi.json', '/livez/', '/v1/realtime/calls/', '/?canary', '/v1/realtime/client_secrets%00',
+    '/openapi.json', '/livez/', '/v1/realtime/calls/a/b', '/?canary', '/v1/realtime/client_secrets%00',
     `/${'a'.repeat(5000)}`
   ]
   for (const path of paths) {
