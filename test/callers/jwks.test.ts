@@ -1,4 +1,5 @@
 // Key sets while their issuer fails (faults 16 to 23), and attacks on a key set.
+// Runs alone: a key set that hangs is given up after a part of a second.
 
 import type { ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
