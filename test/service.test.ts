@@ -10,6 +10,10 @@ import { keepLines } from './support/lines.ts'
 import { makeFolder } from './support/processes.ts'
 import { startUpstream } from './support/upstream.ts'
 
+const ANY_PORTS = {
+  HOST: '127.0.0.1', PORT: '0', OPS_HOST: '127.0.0.1', OPS_PORT: '0', DRAIN_SECONDS: '0', OPENAI_API_KEY: 'sk-test'
+}
+
 t.test('a service reports lost lines of both destinations, reopens its audit file, and stops', async (t) => {
   const upstream = await startUpstream(t)
   const folder = makeFolder(t)
@@ -19,12 +23,7 @@ t.test('a service reports lost lines of both destinations, reopens its audit fil
   const stdout = keepLines()
   const audit = await openLines(join(audits, 'audit.log'))
   const service = await openService({
-    HOST: '127.0.0.1',
-    PORT: '0',
-    OPS_HOST: '127.0.0.1',
-    OPS_PORT: '0',
-    DRAIN_SECONDS: '0',
-    OPENAI_API_KEY: 'sk-test',
+    ...ANY_PORTS,
     OPENAI_BASE_URL: upstream.url,
     TOKEN_SECRET: 'x'.repeat(32),
     EPHEMINT_CONFIG: policyFile
@@ -54,12 +53,7 @@ t.test('a service says what it waits for, and is not ready until it is there', a
   const stdout = keepLines()
   let isDraining = false
   const service = await openService({
-    HOST: '127.0.0.1',
-    PORT: '0',
-    OPS_HOST: '127.0.0.1',
-    OPS_PORT: '0',
-    DRAIN_SECONDS: '0',
-    OPENAI_API_KEY: 'sk-test',
+    ...ANY_PORTS,
     OPENAI_BASE_URL: upstream.url,
     REDIS_URL: 'redis://127.0.0.1:1',
     EPHEMINT_CONFIG: policyFile

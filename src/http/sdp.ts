@@ -7,8 +7,7 @@ const MAX_LINES = 1000
 const MAX_LINE_BYTES = 2048
 
 // Other parsers take these for the end of a line: each would then see media that was not checked.
-// eslint-disable-next-line no-control-regex
-const CONTROLS = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]/
+const CONTROLS = /(?![\t\r\n])[\p{Cc}\u2028\u2029]/u
 const MEDIA = /^m=(audio|application) (\d{1,5})(?:\/\d+)?(?: |$)/
 
 /** Throws ApiError with `param` sdp: it is no offer of one voice, or has a data channel where there may be none. */

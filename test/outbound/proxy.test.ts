@@ -1,7 +1,7 @@
 // Which requests go by a proxy, and that what goes through its tunnels stays unread.
 
 import { once } from 'node:events'
-import { createServer as createPlainServer } from 'node:http'
+import { createServer as createPlainServer, type RequestListener } from 'node:http'
 import { createServer } from 'node:https'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
@@ -87,17 +87,23 @@ t.test('field F23: addresses of metadata services are refused before a proxy cou
   t.equal(addressFault('https://auth.test/'), undefined)
 })
 
-/** Answers over TLS as `api.test`, behind a proxy that is the only one to know the name. */
-async function startTarget (t: Test, options: Partial<ConnectProxyOptions> = {}) {
-  const asked: string[] = []
-  const server = createServer(authority.issue({ name: 'api.test' }), (request, response) => {
-    asked.push(`${request.method} ${request.url} ${request.headers.authorization ?? ''}`)
-    response.end('{"keys":[]}')
-  }).listen(0, '127.0.0.1')
+/** Answers over TLS as `api.test`. */
+async function startTls (t: Test, answer: RequestListener) {
+  const server = createServer(authority.issue({ name: 'api.test' }), answer).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => {
     server.closeAllConnections()
     server.close()
+  })
+  return server
+}
+
+/** Answers over TLS as `api.test`, behind a proxy that is the only one to know the name. */
+async function startTarget (t: Test, options: Partial<ConnectProxyOptions> = {}) {
+  const asked: string[] = []
+  const server = await startTls(t, (request, response) => {
+    asked.push(`${request.method} ${request.url} ${request.headers.authorization ?? ''}`)
+    response.end('{"keys":[]}')
   })
   const { port } = server.address() as AddressInfo
   const proxy = await startConnectProxy(t, { leads: { 'api.test:443': port, 'other.test:443': port }, ...options })
@@ -235,15 +241,10 @@ t.test('field F23: a WebSocket goes by CONNECT too', async (t) => {
 /** An upstream that mints, as `api.test`. */
 async function startMinting (t: Test, login?: string) {
   const asked: string[] = []
-  const server = createServer(authority.issue({ name: 'api.test' }), async (request, response) => {
+  const server = await startTls(t, async (request, response) => {
     const body = JSON.parse(Buffer.concat(await request.toArray()).toString() || '{}')
     asked.push(`${request.method} ${request.url} ${request.headers.authorization ?? ''}`)
     response.end(JSON.stringify(currentAnswer({ body } as Parameters<typeof currentAnswer>[0], 'ek_canary_secret')))
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
   })
   const { port } = server.address() as AddressInfo
   const proxy = await startConnectProxy(
@@ -298,13 +299,8 @@ t.test('field F23: keys, introspection and forward go by the proxy; forward by p
     '/me': { id: 'ada', plan: 'pro' },
     '/introspect': { active: true, sub: 'ada', plan: 'pro' }
   }
-  const server = createServer(authority.issue({ name: 'api.test' }), (request, response) => {
+  const server = await startTls(t, (request, response) => {
     response.end(JSON.stringify(answers[String(request.url)] ?? {}))
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
   })
   const proxy = await startConnectProxy(t, { leads: { 'api.test:443': (server.address() as AddressInfo).port } })
   const policy = POLICY.replace(CALLERS, `callers:
