@@ -18,5 +18,18 @@ export async function mint (page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Mint a client secret' }).click()
 }
 
+/** Resolves once the form is for calls. */
+export async function chooseCalls (page: Page): Promise<void> {
+  await page.locator('#ways label', { hasText: 'Call through Ephemint' }).click()
+  await page.getByRole('button', { name: 'Call through Ephemint' }).waitFor()
+}
+
+/** Resolves once the call is connected. */
+export async function callThroughEphemint (page: Page): Promise<void> {
+  await chooseCalls(page)
+  await page.getByRole('button', { name: 'Call through Ephemint' }).click()
+  await outcome(page).getByText('Connected by WebRTC, through Ephemint.', { exact: true }).waitFor()
+}
+
 export const outcome = (page: Page) => page.locator('#outcome')
 export const spoken = (page: Page) => page.locator('#spoken')
