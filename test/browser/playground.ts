@@ -28,7 +28,7 @@ export async function chooseCalls (page: Page): Promise<void> {
 export async function callThroughEphemint (page: Page): Promise<void> {
   await chooseCalls(page)
   await page.getByRole('button', { name: 'Call through Ephemint' }).click()
-  await outcome(page).getByText('Connected by WebRTC, through Ephemint.', { exact: true }).waitFor()
+  await outcome(page).getByText('Connected by WebRTC.', { exact: true }).waitFor()
 }
 
 export const outcome = (page: Page) => page.locator('#outcome')

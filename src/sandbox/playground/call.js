@@ -39,7 +39,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
     time.element,
     h('div', { class: 'state-row' }, state, h('div', { class: 'buttons' }, say, hangUpButton)),
     message,
-    !hasEvents && h('p', { class: 'hint' }, 'Audio only: the page has no data channel, so it cannot change the session.'),
+    !hasEvents && h('p', { class: 'hint' }, 'Audio only: without a data channel the page cannot change the session.'),
     receipt,
     sideband?.element)
   const timer = setInterval(ask, POLL_MS)
@@ -51,7 +51,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
       await line.take(exchange.answer, {
         onOpen: () => {
           if (isOver) return
-          setState('Connected by WebRTC, through Ephemint.')
+          setState('Connected by WebRTC.')
           if (say) say.hidden = false
           if (message) message.hidden = false
         },
@@ -82,8 +82,8 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
 
   function leave () {
     if (isOver) return
-    hangUp()
-    finish('You left the call.')
+    // Closed before, the line could end the call with another reason.
+    finish('You left the call.', hangUp())
   }
 
   async function ask () {
@@ -117,14 +117,14 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
     endsAtMs = Math.min(endsAtMs, performance.now() + (call.ends_at - call.created_at - call.seconds + 1) * 1000)
   }
 
-  function finish (reason) {
+  function finish (reason, last = Promise.resolve()) {
     const wasHere = element.contains(document.activeElement)
     isOver = true
     clearInterval(timer)
     removeEventListener('pagehide', leave)
     time.end()
     sideband?.end()
-    line.close()
+    last.then(line.close)
     verdict.textContent = 'Call ended'
     for (const part of [time.element, say, hangUpButton, message]) if (part) part.hidden = true
     receipt.hidden = false
@@ -147,8 +147,8 @@ function receiptOf (call) {
     h('dl', { class: 'limits' }, [
       ['Lasted', `${seconds} s`],
       ['Answers', usage.responses],
-      ['Tokens heard', usage.input_tokens],
-      ['Tokens said', usage.output_tokens]
+      ['Input tokens', usage.input_tokens],
+      ['Output tokens', usage.output_tokens]
     ].map(([title, value]) => h('div', {}, h('dt', {}, title), h('dd', {}, value)))),
-    folded('The call, from Ephemint', pretty(call)))
+    folded('The call, as Ephemint reports it', pretty(call)))
 }

@@ -14,7 +14,7 @@ const KINDS = { realtime: 'Realtime', transcription: 'Transcription', translatio
 const WAYS = {
   secret: {
     title: 'Client secret',
-    note: 'The page gets a secret, and connects to OpenAI with it by itself.',
+    note: 'The page gets a secret and connects to OpenAI with it. Ephemint sees no more of it.',
     button: 'Mint a client secret'
   },
   call: {
@@ -134,6 +134,7 @@ function showForm () {
   byId('fields').replaceChildren(form.element)
   byId('policy').textContent = policy === null ? 'None.' : pretty(policy)
   byId('policy-line').textContent = policyLine(rules)
+  byId('leash').textContent = policy === null ? '' : leashLine(rules?.calls)
   byId('refusals').replaceChildren(...(policy === null ? [] : refusals(kind, policy.sessions)).map((one) =>
     h('li', {}, h('button', { type: 'button', onclick: () => attempt(() => send(one.path, one.body)) }, one.title))))
   byId('route').replaceChildren(
@@ -146,17 +147,16 @@ function policyLine (rules) {
   if (current === undefined) return 'Use the token to see what it allows.'
   if (policy === null) return 'Ephemint shows this user no policy.'
   if (rules === undefined) return `The policy grants this user no ${kindNow()} session. Ask for one to see the refusal.`
-  if (way === 'call' && rules.calls === undefined) return 'The policy grants this user no calls. Make one to see the refusal.'
   const old = rules.models.length === 0 ? '' : ` Old model names that also work: ${rules.models.join(', ')}.`
-  const calls = way === 'call' ? ` ${callsLine(rules.calls)}` : ''
-  return `The policy decides every field that you leave empty.${calls}${old}`
+  return `The policy decides every field that you leave empty.${old}`
 }
 
-function callsLine ({ max_seconds: most, idle_seconds: idle, data_channel: hasEvents }) {
+function leashLine (calls) {
+  if (calls === undefined) return 'The policy grants this user no calls. Make one to see the refusal.'
   const windows = Object.entries(policy.limits.call_seconds ?? {}).map(([window, { limit }]) => `${limit} s in one ${window}`)
-  return `A call lasts at most ${most} s, and ends after ${idle} s in which no one says anything.` +
-    (windows.length === 0 ? '' : ` All calls: at most ${windows.join(', ')}.`) +
-    (hasEvents ? '' : ' Audio only: the page cannot change the session.')
+  return `A call of this user lasts at most ${calls.max_seconds} s and ends after ${calls.idle_seconds} s of silence.` +
+    (windows.length === 0 ? '' : ` All calls together: at most ${windows.join(', ')}.`) +
+    (calls.data_channel ? '' : ' Audio only: the page cannot change the session.')
 }
 
 /** The JSON starts with the values of the form. */

@@ -13,16 +13,16 @@ export async function placeCall ({ config, signIn, session, hasEvents, microphon
   try {
     const access = await signIn.credentials()
     const form = new FormData()
-    form.append('sdp', line.offer)
     form.append('session', session)
+    form.append('sdp', line.offer)
     const exchange = await ask(config, { credentials: async () => access }, CALL_ROUTE, form)
     if (!exchange.ok) line.close()
     const url = new URL(exchange.headers.location ?? '', config.mintUrl).href
     return { exchange, url, access, line, voice, leave }
 
     function leave () {
-      line.close()
       if (exchange.ok) fetch(`${url}/hangup`, { ...access, method: 'POST', keepalive: true }).catch(() => {})
+      line.close()
     }
   } catch (error) {
     line.close()

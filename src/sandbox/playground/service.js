@@ -39,7 +39,7 @@ export async function signInsOf ({ identityProviderUrl }) {
         return { credentials: 'include' }
       }
     },
-    { id: 'guest', title: 'Guest', note: 'no credential; calls with audio only', credentials: async () => ({}) }
+    { id: 'guest', title: 'Guest', note: 'no credential, audio-only calls', credentials: async () => ({}) }
   ]
 
   async function tokenOf (user) {

@@ -13,12 +13,12 @@ export function sidebandOf (offer) {
   source.onmessage = ({ data }) => {
     const { type, at } = JSON.parse(data)
     events.prepend(h('li', {},
-      h('time', { datetime: new Date(at).toISOString() }, new Date(at).toLocaleTimeString('en-GB')), ' ', h('code', {}, type)))
+      h('time', { datetime: new Date(at).toISOString() }, new Date(at).toLocaleTimeString('en-GB')), h('code', {}, type)))
     if (events.children.length > MAX_EVENTS) events.lastChild.remove()
   }
   const element = h('section', { class: 'sideband', 'aria-label': 'What the sideband sees' },
     h('h3', {}, 'What the sideband sees'),
-    h('p', { class: 'hint' }, 'Ephemint follows the call over a WebSocket of its own, the sideband. OpenAI’s API shows it to no page; the emulator of the sandbox does. The newest event is on top.'),
+    h('p', { class: 'hint' }, 'Ephemint follows the call over a WebSocket of its own, the sideband, which no page can see. The emulator of the sandbox shows here what it sends there, newest first.'),
     h('div', { class: 'events', role: 'log', 'aria-live': 'off', 'aria-label': 'Sideband events', tabindex: 0 }, events))
   return { element, end: () => source.close() }
 }

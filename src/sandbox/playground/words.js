@@ -103,7 +103,7 @@ export function explain ({ code, message, param, retryAfter }, { kind, sessions,
 const ENDS = {
   client: 'You hung up.',
   client_gone: 'The page had gone before the answer came.',
-  never_connected: 'No one joined the call in time.',
+  never_connected: 'No one spoke or sent anything, so Ephemint took it for a call that no one had joined.',
   idle: 'No one said anything for too long.',
   max_duration: 'Its time was up.',
   policy_change: 'The session was changed in a way that the policy does not permit.',
