@@ -1,15 +1,12 @@
-// The playground calls through Ephemint: connected by WebRTC, watched and ended by the service.
+// The playground calls through Ephemint: refused, heard, watched, hung up.
 
-import { readFile, writeFile } from 'node:fs/promises'
 import type { Page } from 'playwright-core'
-import type { Test } from 'tap'
-import type { Sandbox } from '../../src/sandbox/start.ts'
 import { until } from '../support/until.ts'
 import { browserTest } from './chromium.ts'
-import { callThroughEphemint, chooseCalls, outcome, signInAs, spoken } from './playground.ts'
-import { sandboxFor, shared, visit } from './sandbox.ts'
+import { callThroughEphemint, chooseCalls, outcome, signInAs, spoken, state } from './playground.ts'
+import { sandboxFor, sandboxWithLines, shared, visit } from './sandbox.ts'
 
-/** Counts loud moments of what the page plays, and keeps its offers. */
+/** Measures how loud the sound is that the page receives, and keeps its offers. */
 const LISTEN = `(() => {
   window.offers = []
   window.loudest = 0
@@ -36,29 +33,6 @@ const LISTEN = `(() => {
 })()`
 
 const sideband = (page: Page) => page.getByRole('log', { name: 'Sideband events' })
-const state = (page: Page) => outcome(page).locator('.state')
-
-/** A sandbox whose lines are kept: those of the upstream, and audit lines as people read them. */
-async function sandboxWithLines (t: Test) {
-  const lines: string[] = []
-  const sandbox = await sandboxFor(t, { print: (line) => lines.push(line) })
-  return { ...sandbox, has: (pattern: RegExp) => lines.some((line) => pattern.test(line)) }
-}
-
-/** Resolves once Ephemint has reloaded it: `user` has another policy then. */
-async function changePolicy (
-  { ephemint, identityProvider, policyFile }: Sandbox, user: 'guest' | 'fred', found: string | RegExp, put: string
-) {
-  const token = await (await fetch(`${identityProvider}/token?user=${user}`)).text()
-  const headers: Record<string, string> = user === 'guest' ? {} : { authorization: `Bearer ${token}` }
-  const policy = async () => {
-    const { sessions } = await (await fetch(`${ephemint}/v1/realtime/policy`, { headers })).json() as any
-    return JSON.stringify(sessions)
-  }
-  const before = await policy()
-  await writeFile(policyFile, (await readFile(policyFile, 'utf8')).replace(found, put))
-  await until('the new policy', async () => await policy() !== before)
-}
 
 browserTest('an offer that Ephemint refuses is explained: a second call of a user who may have one', async (t) => {
   const { playground } = await sandboxFor(t)
@@ -170,43 +144,6 @@ browserTest('the newest event of the sideband is on top, and not more than a hun
   })
 })
 
-browserTest('the seconds that remain count down, and an end that the page did not wish is explained', async (t) => {
-  const sandbox = await sandboxFor(t)
-  await changePolicy(sandbox, 'guest', 'idle_seconds: 15', 'idle_seconds: 5')
-  await visit(t, sandbox.playground, {}, async (page) => {
-    await signInAs(page, 'Guest')
-    await callThroughEphemint(page)
-    const timer = outcome(page).getByRole('timer', { name: 'Time left' })
-    const left = async () => Number(/^(\d+) s left of at most 30 s$/.exec(await timer.textContent() ?? '')?.[1])
-    const first = await left()
-    t.ok(first > 25 && first <= 30, `${first} s`)
-    await until('two seconds less', async () => await left() <= first - 2)
-    // Silence counts once something was said.
-    await page.getByRole('button', { name: 'Say something' }).click()
-    await outcome(page).getByText('Call ended').waitFor()
-    t.equal(await state(page).textContent(), 'No one said anything for too long.')
-    t.notOk(await timer.isVisible())
-  })
-})
-
-browserTest('a user whom the policy file stops in a call is told so, and then refused', async (t) => {
-  const sandbox = await sandboxFor(t)
-  await visit(t, sandbox.playground, {}, async (page) => {
-    await signInAs(page, 'Guest')
-    await callThroughEphemint(page)
-    await changePolicy(sandbox, 'guest', /^ +calls: .*data_channel: false.*\n/m, '')
-    await outcome(page).getByText('The policy file no longer permits this user a call.').waitFor()
-    await page.getByRole('button', { name: 'Call through Ephemint' }).click()
-    await outcome(page).getByText('Refused, 403').waitFor()
-    // The page has learned of the new policy once the user is chosen again.
-    await signInAs(page, 'Fred')
-    await signInAs(page, 'Guest')
-    await page.getByText('The policy grants this user no calls. Make one to see the refusal.').waitFor()
-    await page.getByRole('button', { name: 'Call through Ephemint' }).click()
-    await outcome(page).getByText('The policy grants this user no calls. Mint a client secret instead.').waitFor()
-  })
-})
-
 browserTest('a user with audio only calls without a data channel, speaks and is answered', async (t) => {
   const { playground } = await shared()
   await visit(t, playground, {}, async (page) => {
@@ -223,36 +160,6 @@ browserTest('a user with audio only calls without a data channel, speaks and is 
     await page.waitForFunction('window.loudest > 0.05')
     await page.getByRole('button', { name: 'Hang up' }).click()
     await outcome(page).getByText('You hung up.').waitFor()
-  })
-})
-
-// Without a data channel, whose end would end the call too.
-browserTest('leaving the page hangs up, with a token and without a credential', async (t) => {
-  const { has, ...sandbox } = await sandboxWithLines(t)
-  await changePolicy(sandbox, 'fred', 'idle_seconds: 20', 'idle_seconds: 20, data_channel: false')
-  await visit(t, sandbox.playground, {}, async (page) => {
-    for (const [who, policy] of [['Fred', 'free'], ['Guest', 'guest']] as const) {
-      await page.goto(sandbox.playground)
-      await signInAs(page, who)
-      await callThroughEphemint(page)
-      await page.goto('about:blank')
-      await until('the end', () => has(new RegExp(`^call\\.ended +\\(client\\) .* policy ${policy}$`)))
-    }
-  })
-  t.ok(has(/POST \/v1\/realtime\/calls\/rtc_\w+\/hangup 200/))
-})
-
-browserTest('another user, a new request, or starting over ends the call too', async (t) => {
-  const { playground, has } = await sandboxWithLines(t)
-  await visit(t, playground, {}, async (page) => {
-    await signInAs(page, 'Paula')
-    await callThroughEphemint(page)
-    await signInAs(page, 'Guest')
-    await until('the end of the first', () => has(/^call\.ended +\(client\) .* policy pro/))
-    await callThroughEphemint(page)
-    await page.getByRole('button', { name: 'Start over' }).click()
-    await until('the end of the second', () => has(/^call\.ended +\(client\) .* policy guest/))
-    t.match(await outcome(page).textContent(), 'press Call through Ephemint.')
   })
 })
 

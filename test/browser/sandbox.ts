@@ -30,6 +30,13 @@ export async function sandboxFor (t: Test, options: Partial<SandboxOptions> = {}
   return sandbox
 }
 
+/** A sandbox whose lines are kept: those of the upstream, and audit lines as people read them. */
+export async function sandboxWithLines (t: Test) {
+  const lines: string[] = []
+  const sandbox = await sandboxFor(t, { print: (line) => lines.push(line) })
+  return { ...sandbox, has: (pattern: RegExp) => lines.some((line) => pattern.test(line)) }
+}
+
 let sharedSandbox: Promise<Sandbox> | undefined
 
 /** The sandbox that the tests of a file share. */

@@ -13,7 +13,9 @@ export function sidebandOf (offer) {
   source.onmessage = ({ data }) => {
     const { type, at } = JSON.parse(data)
     events.prepend(h('li', {},
-      h('time', { datetime: new Date(at).toISOString() }, new Date(at).toLocaleTimeString('en-GB')), h('code', {}, type)))
+      h('time', { datetime: new Date(at).toISOString() }, new Date(at).toLocaleTimeString('en-GB')),
+      // Long names break behind a dot or an underscore.
+      h('code', {}, type.split(/(?<=[._])/).flatMap((part) => [h('wbr'), part]))))
     if (events.children.length > MAX_EVENTS) events.lastChild.remove()
   }
   const element = h('section', { class: 'sideband', 'aria-label': 'What the sideband sees' },
