@@ -34,7 +34,8 @@ export async function sandboxFor (t: Test, options: Partial<SandboxOptions> = {}
 export async function sandboxWithLines (t: Test) {
   const lines: string[] = []
   const sandbox = await sandboxFor(t, { print: (line) => lines.push(line) })
-  return { ...sandbox, has: (pattern: RegExp) => lines.some((line) => pattern.test(line)) }
+  const count = (pattern: RegExp) => lines.filter((line) => pattern.test(line)).length
+  return { ...sandbox, count, has: (pattern: RegExp) => count(pattern) > 0 }
 }
 
 let sharedSandbox: Promise<Sandbox> | undefined

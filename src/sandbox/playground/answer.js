@@ -6,12 +6,13 @@ import { byId, copyButton, folded, h, masked, pretty, speak } from './page.js'
 import { connection } from './connection.js'
 import { duration, explain } from './words.js'
 
-/** Ends the countdown and the connection of the previous response. */
-let endLast = () => {}
+/** Ends the countdown, the connection or the call of the previous response. */
+let endLast = async () => {}
 
-export function clearAnswer () {
-  endLast()
-  endLast = () => {}
+/** Resolves when a call that was shown has been hung up. */
+export async function clearAnswer () {
+  const ended = endLast()
+  endLast = async () => {}
   byId('outcome').className = 'empty'
   byId('outcome').replaceChildren(h(
     'p',
@@ -20,6 +21,7 @@ export function clearAnswer () {
     h('strong', {}, byId('mint').textContent),
     '.'
   ))
+  await ended
 }
 
 export function showRefused (exchange, { kind, sessions, isCall = false }) {
@@ -54,7 +56,7 @@ export function showGranted (exchange, { kind, limits, isReal }) {
     folded('Minted session', pretty(session)),
     ...folds(exchange)
   ])
-  endLast = () => { life.end(); connecting.end() }
+  endLast = async () => { life.end(); connecting.end() }
   speak(`Minted. The secret is valid for ${duration(expiresAt - nowSeconds())}.`)
 }
 

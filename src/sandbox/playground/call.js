@@ -10,17 +10,21 @@ import { endOf } from './words.js'
 const POLL_MS = 2000
 const TONE_SECONDS = 1
 
-/** Takes what `placeCall` returns. `begin` connects the line with the answer; `end` leaves the call. */
+/**
+ * Takes what `placeCall` returns. `begin` connects the line with the answer; `end` leaves the call, and resolves when
+ * Ephemint has hung up.
+ */
 export function callView ({ exchange, url, access, line, voice, hasEvents, isReal }) {
   const seconds = Number(exchange.headers['x-call-seconds'])
   let isOver = false
   let isAsking = false
   /** Why the page itself hung up. */
   let failure = null
+  let lineState = 'Connecting …'
   let endsAtMs = performance.now() + seconds * 1000
 
   const verdict = h('p', { class: 'verdict' }, 'Call in progress')
-  const state = h('p', { class: 'state' }, 'Connecting …')
+  const state = h('p', { class: 'state' }, lineState)
   const say = voice.speak !== undefined &&
     h('button', { type: 'button', hidden: true, onclick: () => voice.speak(TONE_SECONDS) }, 'Say something')
   const hangUpButton = h('button', { type: 'button', onclick: hangUp }, 'Hang up')
@@ -51,14 +55,14 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
       await line.take(exchange.answer, {
         onOpen: () => {
           if (isOver) return
-          setState('Connected by WebRTC.')
+          setLineState('Connected by WebRTC.')
           if (say) say.hidden = false
           if (message) message.hidden = false
         },
         // Ephemint knows why.
         onEnd: (reason) => {
           if (isOver) return
-          setState(reason)
+          setLineState(reason)
           ask()
         },
         onNoPath: () => fail('No network path was found.')
@@ -71,7 +75,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
   function fail (text) {
     if (isOver) return
     failure = text
-    setState(text)
+    setLineState(text)
     hangUp()
   }
 
@@ -80,10 +84,12 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
     return follow(reach('Ephemint', `${url}/hangup`, { ...access, method: 'POST', keepalive: true }))
   }
 
-  function leave () {
+  async function leave () {
     if (isOver) return
+    const hungUp = hangUp()
     // Closed before, the line could end the call with another reason.
-    finish('You left the call.', hangUp())
+    finish('You left the call.', hungUp)
+    await hungUp
   }
 
   async function ask () {
@@ -112,19 +118,19 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
       receipt.append(receiptOf(call))
       return finish(failure ?? endOf(call.end_reason))
     }
-    if (call.status === 'ending') setState('Ephemint is ending the call …')
+    setState(call.status === 'ending' ? 'Ephemint is ending the call …' : lineState)
     // A changed policy can shorten it.
     endsAtMs = Math.min(endsAtMs, performance.now() + (call.ends_at - call.created_at - call.seconds + 1) * 1000)
   }
 
-  function finish (reason, last = Promise.resolve()) {
+  function finish (reason, hungUp = Promise.resolve()) {
     const wasHere = element.contains(document.activeElement)
     isOver = true
     clearInterval(timer)
     removeEventListener('pagehide', leave)
     time.end()
     sideband?.end()
-    last.then(line.close)
+    hungUp.then(line.close)
     verdict.textContent = 'Call ended'
     for (const part of [time.element, say, hangUpButton, message]) if (part) part.hidden = true
     receipt.hidden = false
@@ -132,6 +138,11 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
     speak(`The call has ended. ${reason}`)
     // The focused button is hidden now.
     if (wasHere) byId('answer').focus()
+  }
+
+  function setLineState (text) {
+    lineState = text
+    setState(text)
   }
 
   function setState (text) {

@@ -8,6 +8,7 @@ import { placeCall } from './place-call.js'
 import { refusals } from './refusals.js'
 import { ask, BETA_ROUTES, CALL_ROUTE, ownToken, reach, ROUTES, tidyToken, Unreachable, signInsOf } from './service.js'
 import { callSnippets, snippets } from './snippets.js'
+import { describeCalls } from './words.js'
 
 const KINDS = { realtime: 'Realtime', transcription: 'Transcription', translation: 'Translation' }
 
@@ -134,7 +135,7 @@ function showForm () {
   byId('fields').replaceChildren(form.element)
   byId('policy').textContent = policy === null ? 'None.' : pretty(policy)
   byId('policy-line').textContent = policyLine(rules)
-  byId('leash').textContent = policy === null ? '' : leashLine(rules?.calls)
+  byId('leash').textContent = policy === null ? '' : describeCalls(rules?.calls, policy.limits)
   byId('refusals').replaceChildren(...(policy === null ? [] : refusals(kind, policy.sessions)).map((one) =>
     h('li', {}, h('button', { type: 'button', onclick: () => attempt(() => send(one.path, one.body)) }, one.title))))
   byId('route').replaceChildren(
@@ -149,14 +150,6 @@ function policyLine (rules) {
   if (rules === undefined) return `The policy grants this user no ${kindNow()} session. Ask for one to see the refusal.`
   const old = rules.models.length === 0 ? '' : ` Old model names that also work: ${rules.models.join(', ')}.`
   return `The policy decides every field that you leave empty.${old}`
-}
-
-function leashLine (calls) {
-  if (calls === undefined) return 'The policy grants this user no calls. Make one to see the refusal.'
-  const windows = Object.entries(policy.limits.call_seconds ?? {}).map(([window, { limit }]) => `${limit} s in one ${window}`)
-  return `A call of this user lasts at most ${calls.max_seconds} s and ends after ${calls.idle_seconds} s of silence.` +
-    (windows.length === 0 ? '' : ` All calls together: at most ${windows.join(', ')}.`) +
-    (calls.data_channel ? '' : ' Audio only: the page cannot change the session.')
 }
 
 /** The JSON starts with the values of the form. */
@@ -236,10 +229,12 @@ async function call () {
     config, signIn: current, session: readRequest().body, hasEvents: hasEvents(), microphone: byId('microphone').checked
   }
   const mine = ++turn
-  clearAnswer()
-  speak('Calling …')
   byId('mint').disabled = true
   try {
+    // Otherwise the user's own call could be in the way.
+    await clearAnswer()
+    if (mine !== turn) return
+    speak('Calling …')
     const placed = await placeCall(request)
     if (mine !== turn) placed.leave()
     else if (placed.exchange.ok) showCall({ ...placed, hasEvents: request.hasEvents, isReal: config.isReal })

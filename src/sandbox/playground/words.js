@@ -36,6 +36,15 @@ export function valueName (value) {
   return String(value)
 }
 
+/** What the policy says of a user's calls. */
+export function describeCalls (calls, limits) {
+  if (calls === undefined) return 'The policy grants this user no calls. Make one to see the refusal.'
+  const windows = Object.entries(limits.call_seconds ?? {}).map(([window, { limit }]) => `${limit} s in one ${window}`)
+  return `A call of this user lasts at most ${calls.max_seconds} s and ends after ${calls.idle_seconds} s of silence.` +
+    (windows.length === 0 ? '' : ` All calls together: at most ${windows.join(', ')}.`) +
+    (calls.data_channel ? '' : ' Audio only: the page cannot change the session.')
+}
+
 const SENTENCES = {
   invalid_json: 'The body is not valid JSON.',
   invalid_request: 'This is not a valid session request.',
