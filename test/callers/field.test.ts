@@ -114,8 +114,18 @@ t.test('field F2: an endpoint that answers null, or no content, names nobody', a
 t.test('field F3: jwt.subject names the claim of the user', async (t) => {
   assertProblems(t, [
     [jwtEntry({ subject: '/user_metadata/id' }), /jwt\.subject is in metadata that users can write/],
-    [jwtEntry({ subject: 'unsafe_metadata' }), /jwt\.subject /]
+    [jwtEntry({ subject: 'unsafe_metadata' }), /jwt\.subject /],
+    ...['iss', '/iss', 'aud', 'exp', '/exp', 'nbf', 'iat', 'jti'].map((subject) =>
+      [jwtEntry({ subject }), /jwt\.subject names no user/] as const),
+    ...['/user_metadata/id', '/data/unsafe_metadata/id'].map((subject) => [
+      { forward: { issuer: 'app', url: 'https://app.test/', cookie: 'sid', pass: ['cookie'], subject } } as CallerEntry,
+      /forward\.subject is in metadata that users can write/
+    ] as const),
+    ...[['sub', 42], ['/sub', ['u-1', 42]], ['sub', true], ['iss', 7]].map(([name, value]) =>
+      [jwtEntry({ require: { [String(name)]: value } } as never), /jwt\.require\..* can never match/] as const)
   ])
+  t.same(review([jwtEntry({ subject: '/iss/id', require: { '/sub/id': 42, user: 42, sub: ['42', null] } } as never)])
+    .problems, [])
   const rows: [subject: string, good: [claims: object, subject: string][]][] = [
     ['/oid', [[{ oid: 'u-1' }, 'u-1'], [{ oid: 7, sub: undefined }, '7']]],
     ['user_id', [[{ user_id: 'u-1', sub: { no: 'text' } }, 'u-1']]],
@@ -285,8 +295,11 @@ t.test('field F9: a claim that is an object matches a name of its own', async (t
 t.test('field F10: several issuers in one entry, and no placeholders', async (t) => {
   const tenant = (id: string) => `https://login.example.com/${id}/v2.0`
   assertProblems(t, [
-    ...['{tenantid}', '*', 'a b', 'a\t', ' a'].map((id) =>
+    ...['{tenantid}', '*', 'a b', 'a\t', ' a', '<tenant>'].map((id) =>
       [jwtEntry({ issuer: tenant(id) }), /callers\.0\.jwt\.issuer matches no token/] as const),
+    ...['com/common/v2.0', 'com/organizations/v2.0', 'us/common', 'com/consumers/v2.0'].map((place) =>
+      [jwtEntry({ issuer: `https://login.microsoftonline.${place}` }), /jwt\.issuer matches no token/] as const),
+    [jwtEntry({ issuer: 'https://login.partner.microsoftonline.cn/common/v2.0' }), /jwt\.issuer matches no token/],
     [jwtEntry({ issuer: [tenant('a'), tenant('{b}')] }), /callers\.0\.jwt\.issuer\.1 matches no token/],
     [
       { introspection: { issuer: '{x}', url: 'https://as.example.com/', client_id: 'm', client_secret_env: 'KEY' } },

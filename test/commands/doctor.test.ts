@@ -109,7 +109,9 @@ t.test('without a valid environment or policy file the remaining checks still ru
 
 t.test('field F23: it says which way requests go, and what a proxy refuses', async (t) => {
   const proxy = await startConnectProxy(t, { leads: {}, login: 'user:canary-proxy' })
-  const policy = CALLERS.replace('gateway:', `introspection:
+  // The keys of auth.test are not requested: its tokens are signed with a secret.
+  const policy = CALLERS.replace('gateway:', `jwt: { issuer: 'https://keys.test/', audience: voice }
+  - introspection:
       { issuer: as, url: 'https://as.test/i', client_id: mint, client_secret_env: TOKEN_SECRET }
   - forward:
       issuer: plain
@@ -124,8 +126,8 @@ t.test('field F23: it says which way requests go, and what a proxy refuses', asy
     env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url, NO_PROXY: 'as.test' }
   })
   t.equal(code, 1)
-  t.match(out, new RegExp(`^ok {5}proxy: api\\.test by http://${proxy.host}, auth\\.test by http://${proxy.host}, ` +
-    '127\\.0\\.0\\.1:\\d+ directly, as\\.test directly, plain\\.test directly$', 'm'))
+  t.match(out, new RegExp(`^ok {5}proxy: api\\.test by http://${proxy.host}, 127\\.0\\.0\\.1:\\d+ directly, ` +
+    `keys\\.test by http://${proxy.host}, as\\.test directly, plain\\.test directly$`, 'm'))
   t.match(out, /^wrong {2}upstream: .*api\.test.*: the proxy .* opens no tunnel to it\n +→ let the proxy/m)
   const stranger = await doctor(t, {
     env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url.replace('user:', 'stranger:') }
