@@ -2,14 +2,18 @@
 
 import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
+import fc from 'fast-check'
+import type { FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import { compileCallers } from '../../src/callers/authenticate.ts'
+import { readWholeOrPieces } from '../../src/callers/credential.ts'
 import { createKeySets } from '../../src/callers/jwks.ts'
 import type { CallerEntry, ForwardEntry, JwtEntry } from '../../src/callers/schema.ts'
 import { readSecret, secretSource as secretsOf } from '../../src/config/secrets.ts'
 import type { PolicyEntry } from '../../src/policy/schema.ts'
 import { compileWhen } from '../../src/policy/select.ts'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
+import { times } from '../support/times.ts'
 import { createSigner, forge, forgeHmac } from './forge.ts'
 import {
   type Answer, assertPassed, assertRefused, assertUnavailable, bearer, createLog, NOW, ORIGIN, secretSource, type Sent,
@@ -390,6 +394,33 @@ t.test('field F12: a cookie in pieces is refused unless it is complete', async (
   }
   t.equal((await ask([['cookie', 'sid.0=a; sid.1=b']])).status, 403, 'pieces need a page too')
   t.equal(app.asked.length, 0)
+})
+
+t.test('field F12: complete pieces pass in any order; one missing, doubled, renamed or too many do not', async (t) => {
+  const read = (pairs: readonly string[]) =>
+    readWholeOrPieces({ headers: { cookie: pairs.join('; ') } } as FastifyRequest, 'sid')
+  const value = fc.stringMatching(/^[!-:<-~]{1,20}$/)
+  const pieces = fc.tuple(fc.constantFrom('.', '_'), fc.array(value, { minLength: 1, maxLength: 8 })).chain(
+    ([separator, values]) => {
+      const names = values.map((one, i) => `sid${separator}${i}=${one}`)
+      return fc.shuffledSubarray(names, { minLength: names.length })
+    }
+  )
+  fc.assert(fc.property(pieces, fc.nat(), value, (pairs, at, other) => {
+    const one = at % pairs.length
+    const [name = ''] = (pairs[one] as string).split('=')
+    t.equal(read(['theme=dark', ...pairs, `sid.x=${other}`]), pairs.join('; '))
+    const swapped = name.replace(/[._]/, (separator) => separator === '.' ? '_' : '.')
+    for (const wrong of [
+      [...pairs, `${name}=${other}`],
+      [...pairs, `sid=${other}`],
+      pairs.with(one, `${name.replace(/\d/, '0$&')}=${other}`),
+      pairs.with(one, `${name.replace(/\d+/, String(pairs.length))}=${other}`),
+      ...pairs.length > 1 ? [pairs.with(one, `${swapped}=${other}`)] : [],
+      ...pairs.some((pair) => pair > name + '=' && !pair.startsWith(name)) ? [pairs.toSpliced(one, 1)] : [],
+      [...pairs, ...Array.from({ length: 9 - pairs.length }, (_, i) => `${name.slice(0, 4)}${pairs.length + i}=x`)]
+    ]) t.throws(() => read(wrong), { code: 'invalid_credentials' }, wrong.join('; '))
+  }), { numRuns: times(200) })
 })
 
 t.test('field F12: the pieces of a cookie are passed as they came, and nothing else', async (t) => {
