@@ -111,6 +111,7 @@ t.test('field F23: it says which way requests go, and what a proxy refuses', asy
   const proxy = await startConnectProxy(t, { leads: {}, login: 'user:canary-proxy' })
   // The keys of auth.test are not requested: its tokens are signed with a secret.
   const policy = CALLERS.replace('gateway:', `jwt: { issuer: 'https://keys.test/', audience: voice }
+  - jwt: { issuer: 'https://b.test/', audience: voice, jwks: 'https://cdn.test/keys' }
   - introspection:
       { issuer: as, url: 'https://as.test/i', client_id: mint, client_secret_env: TOKEN_SECRET }
   - forward:
@@ -127,7 +128,8 @@ t.test('field F23: it says which way requests go, and what a proxy refuses', asy
   })
   t.equal(code, 1)
   t.match(out, new RegExp(`^ok {5}proxy: api\\.test by http://${proxy.host}, 127\\.0\\.0\\.1:\\d+ directly, ` +
-    `keys\\.test by http://${proxy.host}, as\\.test directly, plain\\.test directly$`, 'm'))
+    `keys\\.test by http://${proxy.host}, cdn\\.test by http://${proxy.host}, ` +
+    'as\\.test directly, plain\\.test directly$', 'm'))
   t.match(out, /^wrong {2}upstream: .*api\.test.*: the proxy .* opens no tunnel to it\n +→ let the proxy/m)
   const stranger = await doctor(t, {
     env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url.replace('user:', 'stranger:') }

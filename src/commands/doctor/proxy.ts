@@ -25,8 +25,8 @@ export function describeRoutes (
   return [ok('proxy', [...new Set(ways)].join(', '))]
 }
 
-/** Where the keys come from; for a secret alone nothing is requested. */
-function keyAddresses ({ jwks, issuer, secret_env: env, secret_file: file }: JwtEntry): string[] {
-  if (jwks !== undefined) return [jwks]
-  return env === undefined && file === undefined ? [issuer].flat() : []
+/** Where its keys come from; with a secret alone there are none. */
+function keyAddresses ({ jwks, issuer, ...entry }: JwtEntry): string[] {
+  const hasSecret = entry.secret_env !== undefined || entry.secret_file !== undefined
+  return [jwks ?? (hasSecret ? [] : issuer)].flat()
 }
