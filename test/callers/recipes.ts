@@ -68,7 +68,7 @@ export const RECIPES: readonly Recipe[] = [
     issuer: https://clerk.example.com         # the Frontend API URL
     jwks: https://clerk.example.com/.well-known/jwks.json
     require: { azp: [https://app.example.com, null] }   # session tokens carry no aud, and some no azp
-    # cookie: __session                       # where Ephemint is on the app's own origin
+    # cookie: __session                       # on the app's own origin, for pages that send no other token
 `,
     when: { '/metadata/plan': 'pro' },
     keys: 'https://clerk.example.com/.well-known/jwks.json',

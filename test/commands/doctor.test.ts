@@ -137,6 +137,15 @@ t.test('field F23: it says which way requests go, and what a proxy refuses', asy
   t.match(stranger.out, /^wrong {2}upstream: .*the proxy .* wants a login\n +→ put user and password/m)
 })
 
+t.test('field F19: it says which patterns match hosts of others', async (t) => {
+  const policy = CALLERS.replace(/^.*forward: .*\n/m, '') + POLICIES
+  const env = { CORS_ORIGINS: 'https://app-*-team.vercel.app,https://pr-*.app.test,https://app.test' }
+  const { out } = await doctor(t, { policy, env: { ...env, OPENAI_BASE_URL: 'http://127.0.0.1:1/v1' } })
+  t.match(out, /^note {3}environment: CORS_ORIGINS: .*a host that https:\/\/app-\*-team\.vercel\.app matches$/m)
+  t.equal(out.match(/^note {3}environment/gm)?.length, 1)
+  t.match(out, /^ok {5}policy file/m)
+})
+
 t.test('without a valid CORS_ORIGINS the policy file is not checked, and the rest is', async (t) => {
   const { code, out } = await doctor(t, { env: { CORS_ORIGINS: 'null', OPENAI_API_KEY: '' } })
   t.equal(code, 1)
