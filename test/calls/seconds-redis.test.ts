@@ -3,17 +3,22 @@
 import t, { type Test } from 'tap'
 import { accept } from '../support/call-replies.ts'
 import { NO_REDIS, startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { failure } from '../support/upstream.ts'
 import { type CallsApp, startCalls } from './harness.ts'
 
 async function startTwo (t: Test, seconds: string): Promise<[CallsApp, CallsApp]> {
   const { url } = await startRedis(t)
-  const start = () => startCalls(t, {
-    store: null,
-    env: { REDIS_URL: url },
-    calls: '{ max_seconds: 300, idle_seconds: 300 }',
-    limits: `{ day: 100, call_seconds: ${seconds} }`
-  })
+  const start = async () => {
+    const app = await startCalls(t, {
+      store: null,
+      env: { REDIS_URL: url },
+      calls: '{ max_seconds: 300, idle_seconds: 300 }',
+      limits: `{ day: 100, call_seconds: ${seconds} }`
+    })
+    await until('Redis to be up', async () => (await fetch(`${app.url}/readyz`)).ok)
+    return app
+  }
   return [await start(), await start()]
 }
 
