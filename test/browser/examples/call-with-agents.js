@@ -6,7 +6,7 @@ class BrokeredWebRTC extends OpenAIRealtimeWebRTC {
   buildSessionPayload () { return { type: 'realtime' } }
 }
 
-/** `agent` is a RealtimeAgent. The "API key" is the user's own token, which the option's name warns of in vain. */
+/** `agent` is a RealtimeAgent. `apiKey` is the user's own token; the option admits keys other than client secrets. */
 export async function call (mintUrl, userToken, agent) {
   const url = `${mintUrl}/realtime/calls`
   const transport = new BrokeredWebRTC({ useInsecureApiKey: true })
