@@ -5,6 +5,8 @@ import { ApiError } from '../errors.ts'
 export const SDP_LIMIT_BYTES = 64 * 1024
 const MAX_LINES = 1000
 const MAX_LINE_BYTES = 2048
+/** A reader of 16 bits takes 65536 for 0. */
+const MAX_PORT = 65_535
 
 // Other parsers take these for the end of a line: each would then see media that was not checked.
 const CONTROLS = /(?![\t\r\n])[\p{Cc}\u2028\u2029]/u
@@ -15,8 +17,10 @@ export function assertOffer (sdp: string, { hasDataChannel }: { hasDataChannel: 
   const lines = linesOf(sdp)
   const media = (lines ?? []).filter((line) => line.startsWith('m=')).map((line) => MEDIA.exec(line))
   const ports = media.flatMap((found) => found?.[1] === 'audio' ? [Number(found[2])] : [])
+  const [port = 0] = ports
   const channels = media.filter((found) => found?.[1] === 'application').length
-  if (lines?.[0] !== 'v=0' || media.includes(null) || ports.length !== 1 || ports[0] === 0 || channels > 1) {
+  const isOneVoice = ports.length === 1 && port > 0 && port <= MAX_PORT
+  if (lines?.[0] !== 'v=0' || media.includes(null) || !isOneVoice || channels > 1) {
     throw new ApiError('invalid_request', { param: 'sdp', reason: 'no_offer' })
   }
   if (channels > 0 && !hasDataChannel) throw new ApiError('policy_violation', { param: 'sdp', reason: 'data_channel' })
