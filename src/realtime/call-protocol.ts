@@ -32,6 +32,9 @@ export type CallProtocol = Readonly<{
   longestMs: number
 }>
 
+/** Ids and codes are upstream's choice, and kept for as long as the call. OpenAI's have about 30 characters. */
+const MAX_ID_LENGTH = 256
+
 type Reading = Signal | ((event: JsonObject) => Signal | null)
 
 const CALL_PATH = /\/realtime\/calls\/(rtc_[A-Za-z0-9_-]{1,200})$/
@@ -95,5 +98,5 @@ export const REALTIME_CALLS: CallProtocol = {
 
 function textIn (event: JsonObject, ...path: string[]): string | null {
   const found = getIn(event, path)
-  return typeof found === 'string' ? found : null
+  return typeof found === 'string' && found.length <= MAX_ID_LENGTH ? found : null
 }
