@@ -102,6 +102,8 @@ export type Call = Readonly<{
   /** Null until upstream has created it. */
   view: () => CallView | null
   isHangingUp: () => boolean
+  /** Tries again at once, where a hang-up is under way. */
+  hangUpAgain: () => void
 }>
 
 export type CallDeps = Readonly<{
@@ -382,6 +384,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
           seconds: seconds(),
           usage: receipt.usage()
         },
-    isHangingUp: () => state === 'ending'
+    isHangingUp: () => state === 'ending',
+    hangUpAgain: () => hangUp?.again()
   }
 }

@@ -7,7 +7,7 @@ import type { CallRequest } from '../support/calls-upstream.ts'
 import { exchangeAndLeave } from '../support/raw-http.ts'
 import { OFFER } from '../support/sdp.ts'
 import { until } from '../support/until.ts'
-import { type CallsApp, policyOf, startCalls } from './harness.ts'
+import { type CallsApp, OPS, policyOf, startCalls } from './harness.ts'
 
 const LIMITS = '{ minute: 10, call_seconds: { hour: 1200 } }'
 
@@ -104,6 +104,22 @@ for (const { name, prepare, at } of MOMENTS) {
     release()
     t.match(await answer, { status: 403, body: { error: { code: 'policy_violation', param: null } } })
     await nothingIsLeft(t, app)
+  })
+
+  t.test(`call §7: hung up by an operator ${name}: no call is left, and it is refused`, async (t) => {
+    const app = await startCalls(t, { limits: LIMITS, env: { ...env, ...OPS } })
+    prepare(app)
+    const answer = app.begin()
+    const release = await at(app)
+    const ended = app.operate('/calls/hangup', { policy: 'pro' })
+    await until('the wish to be known', () => app.operate('/calls').then(({ body }) =>
+      (body.data as { end_reason: string }[]).every(({ end_reason: reason }) => reason === 'operator')))
+    release()
+    t.match(await answer, { status: 403, body: { error: { code: 'policy_violation', param: null } } })
+    t.same((await ended).body, { matched: 1, ended: 1 })
+    await nothingIsLeft(t, app)
+    t.match(app.lines('call.ended'), [{ reason: 'operator' }])
+    t.match(app.lines('call.refused'), [{ code: 'policy_violation', reason: 'operator' }])
   })
 
   t.test(`call §8: a stop ${name}: hung up, 503 draining`, async (t) => {

@@ -9,7 +9,7 @@ import {
 import { exchange } from '../support/raw-http.ts'
 import { AUDIO_OFFER, OFFER } from '../support/sdp.ts'
 import { until } from '../support/until.ts'
-import { policyOf, startCalls } from './harness.ts'
+import { OPS, policyOf, startCalls } from './harness.ts'
 
 t.test('call §1: offers that are none get their code, and nothing is created', async (t) => {
   const app = await startCalls(t)
@@ -212,7 +212,7 @@ t.test('call: other methods are 405, at each address', async (t) => {
 })
 
 t.test('call: the metrics count what is live, what ended, seconds and tokens', async (t) => {
-  const app = await startCalls(t, { env: { OPS_PORT: '0', OPS_HOST: '127.0.0.1' } })
+  const app = await startCalls(t, { env: OPS })
   const opsUrl = app.logLines().find(({ msg }) => msg === 'listening')?.ops_url as string
   const path = (await app.begin()).headers.get('location') as string
   const live = await (await fetch(`${opsUrl}/metrics`)).text()
