@@ -75,8 +75,7 @@ export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: P
   }
 
   function get (id: string): Call | undefined {
-    const call = current.get(id) ?? ended.get(id)
-    return call?.view() === null ? undefined : call
+    return [current.get(id), ended.get(id)].find((call) => (call?.view() ?? null) !== null)
   }
 
   return {

@@ -8,7 +8,7 @@ import type { Call, CallView } from '../calls/call.ts'
 import type { Calls } from '../calls/calls.ts'
 import { atMost, type Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
-import { isObject } from '../json.ts'
+import { isObject, type JsonObject } from '../json.ts'
 
 export type AdminDeps = Readonly<{
   token: string
@@ -36,7 +36,7 @@ export function registerAdmin (ops: FastifyInstance, { token, calls, clock, rota
     scope.addHook('onRequest', requireToken(token))
 
     scope.get('/calls', async ({ query }) => {
-      const isWanted = matches(filterOf(query))
+      const isWanted = matches(filterOf(query as JsonObject))
       return { object: 'list', data: calls.current().filter(isWanted).flatMap((call) => describe(call) ?? []) }
     })
 
@@ -85,13 +85,12 @@ function describe ({ facts, view }: Call): Described | null {
 }
 
 /** A filter that is empty, unknown or given twice is a mistake, and not one that matches every call. */
-function filterOf (given: unknown): Filter {
-  const filter = isObject(given) ? given : {}
-  for (const [name, value] of Object.entries(filter)) {
+function filterOf (given: JsonObject): Filter {
+  for (const [name, value] of Object.entries(given)) {
     const isFilter = FILTERS.some((known) => known === name) && typeof value === 'string' && value !== ''
     if (!isFilter) throw new ApiError('invalid_request', { param: name })
   }
-  return filter as Filter
+  return given as Filter
 }
 
 /** Exactly one of the filters, or `all`. */

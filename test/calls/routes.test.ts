@@ -1,6 +1,5 @@
 // The routes of calls: bad input, other people's calls, and what a page can read.
 
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import t from 'tap'
 import { ORIGIN } from '../support/app.ts'
 import {
@@ -250,16 +249,30 @@ const KINDS = [
 )
 const LARGE = JSON.stringify(responseDone('resp_large', 'canary'.repeat(150_000)))
 
+/** For how long the loop is held up by its own work at most: while others have the processor, it does none. */
+function watchLoop (): () => number {
+  let [atMs, used, most] = [performance.now(), process.cpuUsage(), 0]
+  const timer = setInterval(() => {
+    const { user, system } = process.cpuUsage(used)
+    most = Math.max(most, Math.min(performance.now() - atMs, (user + system) / 1000))
+    atMs = performance.now()
+    used = process.cpuUsage()
+  }, 1)
+  return () => {
+    clearInterval(timer)
+    return most
+  }
+}
+
 t.test('call §8: 10,000 events in a second, of any kind and size: the loop stays under 100 ms late', async (t) => {
   const app = await startCalls(t, { calls: '{ on_change: report }' })
   const path = (await app.begin()).headers.get('location') as string
   const [call] = app.upstream.calls
   const logged = app.logLines().length
   const latest: number[] = []
-  // The first round warms up what is compiled as it runs; other work of this machine may delay another.
+  // The first round warms up what is compiled as it runs; another may meet a collection of garbage.
   for (let round = 1; round <= 4; round++) {
-    const delay = monitorEventLoopDelay({ resolution: 1 })
-    delay.enable()
+    const longest = watchLoop()
     // As a server sends them: not all in one turn, since here it shares our loop.
     for (let i = 0; i < 10_000; i++) {
       call?.pushRaw(KINDS[i % KINDS.length] as string)
@@ -268,8 +281,7 @@ t.test('call §8: 10,000 events in a second, of any kind and size: the loop stay
     }
     call?.push(responseDone(`last_${round}`))
     await until('the last one', async () => ((await app.get(path)).body.usage as any).responses === round + 2)
-    delay.disable()
-    latest.push(delay.max / 1e6)
+    latest.push(longest())
   }
   t.ok(Math.min(...latest) < 100, `${latest} ms`)
   t.match(await app.get(path), { body: { status: 'live' } })
