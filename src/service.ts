@@ -10,6 +10,7 @@ import { type Clock, systemClock } from './clock.ts'
 import { type Config, ConfigError, policyEnvironment, readConfig } from './config/environment.ts'
 import { isShared } from './config/origins.ts'
 import type { Environment } from './config/secrets.ts'
+import { whyUnreadable } from './config/unreadable.ts'
 import { listenAt } from './http/listen.ts'
 import type { LimitStore } from './limits/limits.ts'
 import { openLimits } from './limits/open.ts'
@@ -208,7 +209,7 @@ async function linesFor ({ auditFile }: Config): Promise<{ stdout: Lines, audit:
   const stdout = await openLines(null)
   if (auditFile === null) return { stdout, audit: stdout }
   const audit = await openLines(auditFile)
-    .catch(() => { throw new ConfigError(['AUDIT_FILE cannot be opened for appending']) })
+    .catch((error) => { throw new ConfigError([`AUDIT_FILE cannot be opened for appending: ${whyUnreadable(error)}`]) })
   return { stdout, audit }
 }
 

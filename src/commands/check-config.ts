@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { createKeySets } from '../callers/jwks.ts'
 import { ConfigError, policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config/environment.ts'
+import { whyUnreadable } from '../config/unreadable.ts'
 import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
 import type { Fault } from '../schema/report.ts'
@@ -44,8 +45,8 @@ await run(async () => {
 function readCasesFile (path: string): string {
   try {
     return readFileSync(path, 'utf8')
-  } catch {
-    throw new ConfigError([`${path} cannot be read`])
+  } catch (error) {
+    throw new ConfigError([`${path} cannot be read: ${whyUnreadable(error)}`])
   }
 }
 

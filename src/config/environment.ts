@@ -3,6 +3,7 @@
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { isRange } from './addresses.ts'
+import { isQuoted, keyFault } from './api-key.ts'
 import { type Origins, readOrigins } from './origins.ts'
 import { type Proxies, readProxies } from './proxies.ts'
 import { readRedis, type RedisAddress } from './redis-url.ts'
@@ -100,12 +101,8 @@ export function readConfig (env: Environment): Config {
   if (key === null && text('OPENAI_API_KEY_FILE') === null) {
     problem('OPENAI_API_KEY', 'or OPENAI_API_KEY_FILE must be set')
   }
-  if (key !== null && !/^[\x21-\x7e]+$/.test(key)) {
-    problem(
-      text('OPENAI_API_KEY') === null ? 'OPENAI_API_KEY_FILE' : 'OPENAI_API_KEY',
-      'contains characters that no key has: a space, a quotation mark or a trailing comment?'
-    )
-  }
+  const fault = key === null ? null : keyFault(key)
+  if (fault !== null) problem(text('OPENAI_API_KEY') === null ? 'OPENAI_API_KEY_FILE' : 'OPENAI_API_KEY', fault)
   for (const name of ['OPENAI_ORG_ID', 'OPENAI_PROJECT_ID']) {
     if (!/^[\x21-\x7e]*$/.test(text(name) ?? '')) problem(name, 'contains characters that no header may have')
   }
@@ -180,7 +177,8 @@ function safetyIdentifierSecretOf (env: Environment, problems: string[]): string
 
 function adminTokenOf (env: Environment, problems: string[]): string | null {
   const token = readSecret(env, 'ADMIN_TOKEN', problems)
-  if (token !== null && !/^[\x21-\x7e]{32,}$/.test(token)) {
+  if (token !== null && isQuoted(token)) problems.push('ADMIN_TOKEN has quotation marks around it: leave them out')
+  else if (token !== null && !/^[\x21-\x7e]{32,}$/.test(token)) {
     problems.push('ADMIN_TOKEN must be 32 bytes or longer, of characters that a header may have')
   }
   return token

@@ -3,6 +3,7 @@
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type Environment, readSecret } from './secrets.ts'
+import { whyUnreadable } from './unreadable.ts'
 
 /** `username` and `password` are empty if the URL has none. */
 export type RedisAddress = Readonly<{
@@ -76,6 +77,6 @@ function readCa ({ REDIS_CA_FILE: path }: Environment, problems: string[]): stri
   } catch (error) {
     return problem((error as NodeJS.ErrnoException).syscall === undefined
       ? 'has a certificate that cannot be parsed'
-      : 'cannot be read')
+      : `cannot be read: ${whyUnreadable(error)}`)
   }
 }

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { whyUnreadable } from './unreadable.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -34,8 +35,8 @@ export function readSecret (env: Environment, name: string, problems: string[]):
   if (file === null) return value
   try {
     return secretSource(env, '').file(file)
-  } catch {
-    problems.push(`${name}_FILE cannot be read, or is empty`)
+  } catch (error) {
+    problems.push(`${name}_FILE ${(error as Error).message}`)
     return null
   }
 }
@@ -43,7 +44,7 @@ export function readSecret (env: Environment, name: string, problems: string[]):
 function readText (path: string): string {
   try {
     return readFileSync(path, 'utf8')
-  } catch {
-    throw new Error('names a file that cannot be read')
+  } catch (error) {
+    throw new Error(`names a file that cannot be read: ${whyUnreadable(error)}`)
   }
 }

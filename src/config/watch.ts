@@ -3,13 +3,15 @@
 
 import { constants } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { whyUnreadable } from './unreadable.ts'
 
 const INTERVAL_MS = 500
 /** A text that may be half written must stay the same for this many checks, even if it could be used. */
 const CHECKS_IF_HALF = 6
 
 export type WatchOptions = Readonly<{
-  onText: (text: string | null) => unknown
+  /** `why` says why there is no text. */
+  onText: (text: string | null, why: string) => unknown
   isUsable: (text: string) => boolean
 }>
 
@@ -25,13 +27,13 @@ export function watchText (path: string, initial: string | null, { onText, isUsa
   let unchangedChecks = 0
 
   async function check (): Promise<void> {
-    const text = await readText(path)
+    const { text, why } = await readText(path)
     unchangedChecks = text === seen ? unchangedChecks + 1 : 0
     seen = text
     if (unchangedChecks > 0 && text !== reported && !isStopped &&
       (unchangedChecks >= CHECKS_IF_HALF || !isHalf(text, reported) || !isUsable(text))) {
       reported = text
-      await onText(text)
+      await onText(text, why)
     }
     if (!isStopped) timer = setTimeout(check, INTERVAL_MS).unref()
   }
@@ -42,9 +44,13 @@ export function watchText (path: string, initial: string | null, { onText, isUsa
   }
 }
 
+export type ReadText = Readonly<{ text: string | null, why: string }>
+
 /** Null if the file cannot be read. Non-blocking, so that a named pipe without a writer does not hold a thread. */
-export async function readText (path: string): Promise<string | null> {
-  return readFile(path, { encoding: 'utf8', flag: constants.O_RDONLY | constants.O_NONBLOCK }).catch(() => null)
+export async function readText (path: string): Promise<ReadText> {
+  return readFile(path, { encoding: 'utf8', flag: constants.O_RDONLY | constants.O_NONBLOCK }).then(
+    (text) => ({ text, why: '' }), (error) => ({ text: null, why: whyUnreadable(error) })
+  )
 }
 
 /** The text no longer ends with a newline, so its end may be yet to come. */

@@ -6,6 +6,7 @@ import type { KeySets } from '../callers/jwks.ts'
 import { type Config, ConfigError } from '../config/environment.ts'
 import type { Origins } from '../config/origins.ts'
 import type { SecretSource } from '../config/secrets.ts'
+import { whyUnreadable } from '../config/unreadable.ts'
 import { watchText } from '../config/watch.ts'
 import { type SendRequest, sendRequest } from '../outbound/request.ts'
 import type { Policies } from '../policy/policy.ts'
@@ -86,9 +87,9 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
   }
 
   /** Never rejects: any failure means that the file is refused. */
-  async function reload (text: string | null): Promise<void> {
+  async function reload (text: string | null, why: string): Promise<void> {
     try {
-      if (text === null) return refuse([{ path, problem: 'it cannot be read' }])
+      if (text === null) return refuse([{ path, problem: `it cannot be read: ${why}` }])
       const reading = readRulebook(text, sources)
       if (reading.rulebook === null) return refuse(reading.problems)
       warn(reading.warnings)
@@ -138,7 +139,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
 export function readPolicyFile (path: string): string {
   try {
     return readFileSync(path, 'utf8')
-  } catch {
-    throw new ConfigError([`${path} cannot be read (EPHEMINT_CONFIG names it)`])
+  } catch (error) {
+    throw new ConfigError([`${path} cannot be read: ${whyUnreadable(error)} (EPHEMINT_CONFIG names it)`])
   }
 }

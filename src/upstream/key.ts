@@ -1,8 +1,10 @@
 // The OpenAI key: the one thing that a browser must never hold, held in this one place.
 
 import { readFileSync } from 'node:fs'
+import { keyFault } from '../config/api-key.ts'
 import { type Config, ConfigError } from '../config/environment.ts'
-import { readText, watchText } from '../config/watch.ts'
+import { whyUnreadable } from '../config/unreadable.ts'
+import { type ReadText, readText, watchText } from '../config/watch.ts'
 import type { Log } from '../records/log.ts'
 
 type Headers = Readonly<Record<string, string>>
@@ -23,19 +25,16 @@ export function openKey ({ key, authScheme }: Config['upstream'], log: Pick<Log,
     const headers = headersFor(key.value)
     return { headers: () => headers, reread: async () => false, close: () => {} }
   }
-  const text = readAtStart(key.file)
-  let current = keyIn(text)
-  if (current === null) {
-    throw new ConfigError(['OPENAI_API_KEY_FILE cannot be read, is empty, or holds more than a key'])
-  }
+  const atStart = readAtStart(key.file)
+  const first = keyIn(atStart)
+  if (first.value === null) throw new ConfigError([`OPENAI_API_KEY_FILE ${first.fault}`])
+  let current = first.value
   let headers = headersFor(current)
 
   /** An empty, missing or mangled file keeps the key that was good until now. */
-  function use (text: string | null): void {
-    const value = keyIn(text)
-    if (value === null) {
-      return log.error({}, 'OPENAI_API_KEY_FILE cannot be read, is empty, or holds more than a key: the old key stays')
-    }
+  function use (read: ReadText): void {
+    const { value, fault } = keyIn(read)
+    if (value === null) return log.error({ problem: fault }, 'OPENAI_API_KEY_FILE has no usable key: the old key stays')
     if (value === current) return
     current = value
     headers = headersFor(value)
@@ -48,20 +47,26 @@ export function openKey ({ key, authScheme }: Config['upstream'], log: Pick<Log,
       use(await readText(key.file))
       return headers !== sent
     },
-    close: watchText(key.file, text, { onText: use, isUsable: (text) => keyIn(text) !== null })
+    close: watchText(key.file, atStart.text, {
+      onText: (text, why) => use({ text, why }), isUsable: (text) => keyIn({ text, why: '' }).value !== null
+    })
   }
 }
 
-function readAtStart (path: string): string | null {
+function readAtStart (path: string): ReadText {
   try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return null
+    return { text: readFileSync(path, 'utf8'), why: '' }
+  } catch (error) {
+    return { text: null, why: whyUnreadable(error) }
   }
 }
+
+type KeyText = Readonly<{ value: string, fault: null } | { value: null, fault: string }>
 
 /** A trailing newline is no part of it. */
-function keyIn (text: string | null): string | null {
-  const value = text?.trim() ?? ''
-  return /^[\x21-\x7e]+$/.test(value) ? value : null
+function keyIn ({ text, why }: ReadText): KeyText {
+  if (text === null) return { value: null, fault: `cannot be read: ${why}` }
+  const value = text.trim()
+  const fault = keyFault(value)
+  return fault === null ? { value, fault } : { value: null, fault }
 }

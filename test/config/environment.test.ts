@@ -61,22 +61,22 @@ const WRONG_BASE_URL: [env: Environment, problem: RegExp][] = [
 const WRONG: [env: Environment, problem: RegExp][] = [
   [{ OPENAI_API_KEY: undefined }, /^OPENAI_API_KEY or OPENAI_API_KEY_FILE must be set$/],
   [{ OPENAI_API_KEY: '' }, /^OPENAI_API_KEY or OPENAI_API_KEY_FILE must be set$/],
-  [{ OPENAI_API_KEY: 'sk canary' }, /^OPENAI_API_KEY contains characters/],
-  [{ OPENAI_API_KEY: 'sk-canary # the key' }, /^OPENAI_API_KEY contains characters/],
-  [{ OPENAI_API_KEY: 'sk-canary\r\nX: y' }, /^OPENAI_API_KEY contains characters/],
-  [{ OPENAI_API_KEY: 'sk-canaryé' }, /^OPENAI_API_KEY contains characters/],
+  [{ OPENAI_API_KEY: 'sk canary' }, /^OPENAI_API_KEY has a space or a line break/],
+  [{ OPENAI_API_KEY: 'sk-canary # the key' }, /^OPENAI_API_KEY has a space or a line break/],
+  [{ OPENAI_API_KEY: 'sk-canary\r\nX: y' }, /^OPENAI_API_KEY has a space or a line break/],
+  [{ OPENAI_API_KEY: 'sk-canaryé' }, /^OPENAI_API_KEY has characters/],
   [{ OPENAI_API_KEY_FILE: file('key', 'sk-canary') }, /^OPENAI_API_KEY and OPENAI_API_KEY_FILE are both set/],
   [
     { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: join(folder, 'canary') },
-    /^OPENAI_API_KEY_FILE cannot be read, or is empty$/
+    /^OPENAI_API_KEY_FILE names a file that cannot be read: no such file or directory$/
   ],
   [
     { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: file('empty', ' \n') },
-    /^OPENAI_API_KEY_FILE cannot be read, or is empty$/
+    /^OPENAI_API_KEY_FILE names a file that is empty$/
   ],
   [
     { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: file('two', 'sk-canary\nsk-canary') },
-    /^OPENAI_API_KEY_FILE contains characters/
+    /^OPENAI_API_KEY_FILE has a space or a line break/
   ],
   [{ REALTIME_PUBLIC_URL: 'http://canary.test' }, /^REALTIME_PUBLIC_URL must be https/],
   [{ OPENAI_ALLOW_HTTP: 'canary' }, /^OPENAI_ALLOW_HTTP must be one of false, true$/],
@@ -113,20 +113,54 @@ const WRONG: [env: Environment, problem: RegExp][] = [
   [{ SAFETY_IDENTIFIER_SECRET: 'canary' }, /^SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer$/],
   ...['canary', 'x'.repeat(31), `${'x'.repeat(40)} canary`, 'é'.repeat(40)].map((token): [Environment, RegExp] =>
     [{ ADMIN_TOKEN: token }, /^ADMIN_TOKEN must be 32 bytes or longer, of characters that a header may have$/]),
-  [{ ADMIN_TOKEN_FILE: join(folder, 'canary') }, /^ADMIN_TOKEN_FILE cannot be read, or is empty$/],
+  [{ ADMIN_TOKEN_FILE: join(folder, 'canary') }, /^ADMIN_TOKEN_FILE names a file that cannot be read: no such/],
   ...[
     'canary', 'http://canary.test', 'redis://', 'redis:///1', 'redis://canary.test/x', 'redis://canary.test/1/2',
     'redis://canary.test?canary', 'redis://:%zz@canary.test'
   ].map((url): [Environment, RegExp] =>
     [{ REDIS_URL: url }, /^REDIS_URL must be redis\[s]:\/\//]),
   [{ REDIS_URL_FILE: file('redis', 'canary') }, /^REDIS_URL_FILE must be redis\[s]:\/\//],
-  [{ REDIS_URL_FILE: join(folder, 'canary') }, /^REDIS_URL_FILE cannot be read, or is empty$/],
+  [{ REDIS_URL_FILE: join(folder, 'canary') }, /^REDIS_URL_FILE names a file that cannot be read: no such/],
   [{ ON_REDIS_LOSS: 'canary' }, /^ON_REDIS_LOSS must be one of deny, local$/],
   [
     { SAFETY_IDENTIFIER_SECRET_FILE: join(folder, 'canary') },
-    /^SAFETY_IDENTIFIER_SECRET_FILE cannot be read, or is empty$/
+    /^SAFETY_IDENTIFIER_SECRET_FILE names a file that cannot be read: no such/
   ]
 ]
+
+/** What is around a key where a shell, a secret manager or an environment file was not the one that was meant. */
+const MANGLED_KEYS: readonly (readonly [what: string, text: string, problem: string])[] = [
+  ['in double quotes', '"sk-canary"', 'has quotation marks around the key: leave them out'],
+  ['in single quotes', "'sk-canary'", 'has quotation marks around the key: leave them out'],
+  ['in quotes of which one is lost', 'sk-canary"', 'has quotation marks around the key: leave them out'],
+  ['behind its name', 'OPENAI_API_KEY=sk-canary', 'has a name and = before the key: leave them out'],
+  ['behind export, in quotes', 'export OPENAI_API_KEY="sk-canary"', 'has a name and = before the key: leave them out'],
+  ['behind another name', 'key = sk-canary', 'has a name and = before the key: leave them out'],
+  [
+    'with an escaped line end', 'sk-canary\\n',
+    'ends with a backslash and a letter, which are no line end: leave them out'
+  ]
+]
+
+t.test('operate O5: a key with quotation marks, a name or an escaped line end is refused by name', async (t) => {
+  for (const [what, text, problem] of MANGLED_KEYS) {
+    t.same(problemsOf({ OPENAI_API_KEY: text }), [`OPENAI_API_KEY ${problem}`], what)
+    t.same(
+      problemsOf({ OPENAI_API_KEY_FILE: file('mangled', `${text}\n`) }), [`OPENAI_API_KEY_FILE ${problem}`],
+      `a file with one ${what}`
+    )
+  }
+  const token = `"${'x'.repeat(40)}"`
+  const problem = 'ADMIN_TOKEN has quotation marks around it: leave them out'
+  t.same(problemsOf({ ...LEAST, ADMIN_TOKEN: token }), [problem])
+  t.same(problemsOf({ ...LEAST, ADMIN_TOKEN_FILE: file('token', token) }), [problem])
+})
+
+t.test('operate O5: a key of any other characters that a header may have is taken', async (t) => {
+  for (const key of ['sk-proj-a_B-9', '0123456789abcdef', 'aGk=', 'b3BlbmFp==', 'eyJh.eyJi.c-_', 'a\\b', 'a"b']) {
+    t.same(readConfig({ OPENAI_API_KEY: key }).upstream.key, { value: key }, key)
+  }
+})
 
 t.test('G1: a base URL that could leak the key prevents the start; private hosts need https or consent', async (t) => {
   for (const [env, problem] of WRONG_BASE_URL) assertProblem(t, env, problem)
@@ -389,8 +423,8 @@ t.test('field F27: REDIS_CA_FILE is a certificate in PEM, for rediss:// only', a
   const good = file('ca.pem', `# ours\n${cert}\n${cert}`)
   const url = 'rediss://redis.test'
   for (const [env, problem] of [
-    [{ REDIS_CA_FILE: join(folder, 'canary'), REDIS_URL: url }, /^REDIS_CA_FILE cannot be read$/],
-    [{ REDIS_CA_FILE: folder, REDIS_URL: url }, /^REDIS_CA_FILE cannot be read$/],
+    [{ REDIS_CA_FILE: join(folder, 'canary'), REDIS_URL: url }, /^REDIS_CA_FILE cannot be read: no such file or/],
+    [{ REDIS_CA_FILE: folder, REDIS_URL: url }, /^REDIS_CA_FILE cannot be read: illegal operation on a directory$/],
     [{ REDIS_CA_FILE: file('none.pem', 'canary'), REDIS_URL: url }, /^REDIS_CA_FILE has no certificate in PEM$/],
     [
       { REDIS_CA_FILE: file('cut.pem', `${cert}${cert.replace(/\n.{20}/, '\n')}`), REDIS_URL: url },
@@ -453,7 +487,8 @@ t.test('fault 42: secrets that a policy file names are read from the environment
   const secrets = secretSource({ A: 'canary', EMPTY: '' }, folder)
   t.throws(() => secrets.env('NONE'), { message: 'names NONE, which is not set in the environment' })
   t.throws(() => secrets.env('EMPTY'), { message: 'names EMPTY, which is not set in the environment' })
-  t.throws(() => secrets.file('canary'), { message: 'names a file that cannot be read' })
+  t.throws(() => secrets.file('canary'), { message: 'names a file that cannot be read: no such file or directory' })
+  t.throws(() => secrets.file('a\0b'), { message: 'names a file that cannot be read: it is no usable path' })
   t.throws(() => secrets.file('empty'), { message: 'names a file that is empty' })
   t.equal(secrets.env('A'), 'canary')
   t.equal(secrets.file('good'), 'sk-canary')

@@ -53,6 +53,9 @@ const LOST: [name: string, lose: (file: string) => void][] = [
   ['holds a newline alone', (file) => writeFileSync(file, '\n')],
   ['holds a comment behind the key', (file) => writeFileSync(file, `${NEW} # new`)],
   ['holds two keys', (file) => writeFileSync(file, `${OLD}\n${NEW}\n`)],
+  ['holds quotation marks around the key', (file) => writeFileSync(file, `"${NEW}"\n`)],
+  ['holds a line of an environment file', (file) => writeFileSync(file, `OPENAI_API_KEY=${NEW}\n`)],
+  ['holds an escaped line end', (file) => writeFileSync(file, `${NEW}\\n`)],
   ['is deleted', (file) => rmSync(file)],
   ['becomes a folder', (file) => { rmSync(file); mkdirSync(file) }],
   ['becomes a symlink to nowhere', (file) => { rmSync(file); symlinkSync('nowhere', file) }],
@@ -60,7 +63,7 @@ const LOST: [name: string, lose: (file: string) => void][] = [
 ]
 
 for (const [name, lose] of LOST) {
-  t.test(`fault 44: a key file that ${name} keeps the old key and raises an alarm, once`, {
+  t.test(`fault 44, operate O5: a key file that ${name} keeps the old key and raises an alarm, once`, {
     buffered: true
   }, async (t) => {
     const { file, call, sent, alarms, lines } = await startWithKeyFile(t)
