@@ -1,10 +1,12 @@
 // Faults 33 to 36, 43: signals.
 
+import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { CALLERS } from '../support/app.ts'
 import { startCountingUpstream } from '../support/counting.ts'
 import { startFaultProxy } from '../support/fault-proxy.ts'
+import { program } from '../support/programs.ts'
 import { spawnService, startService, tokenOf } from '../support/service.ts'
 import { until } from '../support/until.ts'
 import { startUpstream } from '../support/upstream.ts'
@@ -73,6 +75,46 @@ policies: [{ name: any, when: any, limits: none, realtime: {} }]
   for (let i = 0; i < 3; i++) t.equal((await service.ask('/livez')).status, 200)
   t.equal(service.child.exitCode, null)
   t.equal(service.stderr(), '')
+})
+
+/** Sends itself a signal when the first file of ours after the entry is loaded, as an operator might from outside. */
+const signalWhileLoading = (signal: string) => `data:text/javascript,${encodeURIComponent(`
+  import { registerHooks } from 'node:module'
+  registerHooks({
+    load: (url, context, next) => {
+      if (url.endsWith('/src/service.ts')) process.kill(process.pid, '${signal}')
+      return next(url, context)
+    }
+  })
+`)}`
+
+const NAMESPACES = ['unshare', '--user', '--map-root-user', '--pid', '--fork', '--kill-child']
+const canUnshare = spawnSync(NAMESPACES[0] as string, [...NAMESPACES.slice(1), 'true']).status === 0
+const unshare = program(['unshare'], 'util-linux')
+const skip = unshare.skip || (!canUnshare && process.env.CI !== 'true' && 'this machine permits no PID namespaces')
+
+for (const signal of ['SIGTERM', 'SIGINT']) {
+  t.test(`operate O6: process 1, without an init, obeys ${signal} while it loads`, {
+    buffered: true, skip
+  }, async (t) => {
+    const service = await spawnService(t, {
+      upstreamUrl: 'http://127.0.0.1:9/v1', command: NAMESPACES, args: ['--import', signalWhileLoading(signal)]
+    })
+    t.match(await service.exited, { code: 0, signal: null })
+    t.equal(service.stderr(), '')
+    t.same(service.log, [])
+  })
+}
+
+t.test('operate O6: process 1, without an init, drains at SIGTERM once it listens', {
+  buffered: true, skip
+}, async (t) => {
+  const upstream = await startUpstream(t)
+  const service = await startService(t, { upstreamUrl: upstream.url, command: NAMESPACES })
+  const [first] = readFileSync(`/proc/${service.pid}/task/${service.pid}/children`, 'utf8').split(' ')
+  process.kill(Number(first), 'SIGTERM')
+  t.match(await service.exited, { code: 0, signal: null })
+  t.match(service.log.filter(({ msg }) => msg === 'draining'), [{ signal: 'SIGTERM' }])
 })
 
 t.test('fault 33: a stop while a mint waits for upstream finishes the mint', {
