@@ -23,6 +23,8 @@ export type AuditEntry = Readonly<Trace & {
   kind: Kind | null
   code: ErrorCode | null
   reason: string | null
+  /** The field that is refused: a path of the client's own names, cut, and never a value. */
+  param: string | null
 }>
 
 export type MintEntry = AuditEntry & Readonly<{
@@ -79,8 +81,8 @@ export type Audit = Readonly<{
   record: (event: AuditEvent, entry: AuditEntry) => void
   /** The receipt of a call, which is no decision. Resolves once the line is written; rejects like `confirm`. */
   conclude: (end: CallEnd) => Promise<void>
-  /** For requests without a valid credential: bounded for each event and code. */
-  recordAnonymous: (event: AuditEvent, entry: AuditEntry) => void
+  /** Bounded for each event, code and caller, where all without a valid credential are one caller. */
+  recordBounded: (event: AuditEvent, entry: AuditEntry) => void
   close: () => void
 }>
 
@@ -88,9 +90,9 @@ const LEAST_WAIT_MS = 100
 
 /** `now` is the wall clock, in milliseconds. */
 export function createAudit (lines: Lines, now: () => number = Date.now): Audit {
-  const flood = createFlood<`${AuditEvent} ${ErrorCode | null}`>((kind, count) => {
-    const [event, code] = kind.split(' ') as [AuditEvent, string]
-    lines.write(line(event, { code, count }))
+  const flood = createFlood<`${AuditEvent} ${ErrorCode | null} ${string}`>((kind, count) => {
+    const [event, code, subject] = kind.split(' ') as [AuditEvent, string, string]
+    lines.write(line(event, { ...(subject === '' ? {} : { subject }), code, count }))
   })
 
   function line (event: AuditEvent | 'call.ended', facts: object): string {
@@ -112,8 +114,8 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
     record: (event, entry) => lines.write(line(event, entry)),
     conclude: (end) => lines.confirm(line('call.ended', end))
       .catch((cause) => { throw new ApiError('audit_unavailable', { cause }) }),
-    recordAnonymous: (event, entry) => {
-      if (flood.admits(`${event} ${entry.code}`)) lines.write(line(event, entry))
+    recordBounded: (event, entry) => {
+      if (flood.admits(`${event} ${entry.code} ${entry.subject ?? ''}`)) lines.write(line(event, entry))
     },
     close: flood.close
   }

@@ -1,4 +1,4 @@
-// Bounds the lines that anyone can cause without a credential: ten a second of each kind, then one line with a count.
+// Bounds the lines that anyone can cause by being refused: ten a second of each kind, then one line with a count.
 
 const LINES_PER_SECOND = 10
 
@@ -9,7 +9,7 @@ export type Flood<Kind extends string> = Readonly<{
   close: () => void
 }>
 
-/** `writeCount` is called once a second for each kind with lines that were not admitted. Kinds must be few. */
+/** `writeCount` is called once a second for each kind with lines that were not admitted. */
 export function createFlood<Kind extends string> (writeCount: (kind: Kind, count: number) => void): Flood<Kind> {
   let counts = new Map<Kind, number>()
   const timer = setInterval(writeCounts, 1000).unref()

@@ -98,9 +98,9 @@ export function createMetrics (now: () => number = () => performance.now()): Met
         audit.record(event, entry)
       },
       conclude: audit.conclude,
-      recordAnonymous: (event, entry) => {
+      recordBounded: (event, entry) => {
         count(event, entry)
-        audit.recordAnonymous(event, entry)
+        audit.recordBounded(event, entry)
       },
       close: audit.close
     }),

@@ -69,10 +69,16 @@ export function mintEntry (
     ignored: granted?.ignored ?? [],
     code: error?.code ?? null,
     reason: error?.reason ?? null,
+    param: paramOf(error),
     upstream_request_id: minted?.upstreamRequestId ?? error?.upstreamRequestId ?? null,
     duration_ms: Math.round(reply.elapsedTime * 1000) / 1000,
     ...trace
   }
+}
+
+/** A path of names that the client chose. */
+export function paramOf (error: Pick<ApiError, 'param'> | null): string | null {
+  return error?.param?.slice(0, MAX_FACT_LENGTH) ?? null
 }
 
 export function callEntry (request: FastifyRequest, reply: FastifyReply, error: ApiError | null): CallEntry {

@@ -70,7 +70,7 @@ function firstPath (value: JsonObject): string {
   return dotted(leafPaths(value)[0] as Path)
 }
 
-/** The client chose these names: they are sent back to it, and never logged. */
+/** The client chose these names. */
 function dotted (path: Path): string {
   return path.join('.').slice(0, MAX_PARAM)
 }

@@ -1,4 +1,5 @@
-// Records of a refusal: a log line, and at audited routes an audit line. Floods without a credential are bounded.
+// Records of a refusal: a log line, and at audited routes an audit line. Two kinds are bounded: those without a
+// credential, all together, and those by a lack of the service's own, for each caller.
 
 import type { FastifyRequest } from 'fastify'
 import { ApiError, type ErrorCode } from '../errors.ts'
@@ -6,6 +7,7 @@ import type { OnRefused } from '../http/refusals.ts'
 import type { Audit } from '../records/audit.ts'
 import { createFlood } from '../records/flood.ts'
 import type { PlainLog } from '../records/log.ts'
+import { paramOf } from './decision.ts'
 
 /** No longer one is an origin that CORS_ORIGINS could name. */
 const MAX_ORIGIN_LENGTH = 256
@@ -19,22 +21,27 @@ export function createRefusalRecords (log: PlainLog, audit: Audit): RefusalRecor
     else log.info(facts, 'refused')
   }
 
-  const anonymous = createFlood<ErrorCode>((code, count) => logRefusal(new ApiError(code), { code, count }))
+  const flood = createFlood<`${ErrorCode} ${string}`>((kind, count) => {
+    const [code] = kind.split(' ') as [ErrorCode]
+    logRefusal(new ApiError(code), { code, count })
+  })
   return {
     record: (error, request, reply) => {
       const { id, caller, decision, routeOptions: { config: { audited } } } = request
       const { code, reason } = error
-      if (caller !== null || anonymous.admits(code)) {
-        logRefusal(error, { request_id: id, ...decision.trace, code, reason, ...originOf(error, request) })
+      const isBounded = caller === null || error.statusCode === 503
+      if (!isBounded || flood.admits(`${code} ${caller?.safetyIdentifier ?? ''}`)) {
+        const param = paramOf(error) ?? undefined
+        logRefusal(error, { request_id: id, ...decision.trace, code, reason, param, ...originOf(error, request) })
       }
       if (audited === undefined || decision.isConfirmed) return
       const { family } = audited
       const entry = audited.entry(request, reply, error)
       if (error.mayHaveMinted) audit.record(`${family}.unknown`, entry)
-      else if (caller === null) audit.recordAnonymous(`${family}.refused`, entry)
+      else if (isBounded) audit.recordBounded(`${family}.refused`, entry)
       else audit.record(`${family}.refused`, entry)
     },
-    close: anonymous.close
+    close: flood.close
   }
 }
 

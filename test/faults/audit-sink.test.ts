@@ -146,6 +146,7 @@ const decision = (code: MintEntry['code']): MintEntry => ({
   ignored: [],
   code,
   reason: null,
+  param: null,
   upstream_request_id: null,
   duration_ms: 1
 })
@@ -153,9 +154,9 @@ const decision = (code: MintEntry['code']): MintEntry => ({
 t.test('I5: anonymous refusals are ten lines a second per code, then a count', { buffered: true }, async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 1000; i++) audit.recordAnonymous('mint.refused', decision('invalid_credentials'))
-  for (let i = 0; i < 11; i++) audit.recordAnonymous('mint.refused', decision('origin_not_allowed'))
-  for (let i = 0; i < 10; i++) audit.recordAnonymous('mint.refused', decision('rate_limit_exceeded'))
+  for (let i = 0; i < 1000; i++) audit.recordBounded('mint.refused', decision('invalid_credentials'))
+  for (let i = 0; i < 11; i++) audit.recordBounded('mint.refused', decision('origin_not_allowed'))
+  for (let i = 0; i < 10; i++) audit.recordBounded('mint.refused', decision('rate_limit_exceeded'))
   t.equal(lines.kept.length, 30)
   audit.close()
   t.same(lines.kept.slice(30).map((line) => JSON.parse(line)).map(

@@ -1,5 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { ApiError } from '../../src/errors.ts'
+import type { JsonObject } from '../../src/json.ts'
 import { createAudit, type MintEntry } from '../../src/records/audit.ts'
 import type { Confirming } from '../../src/records/lines.ts'
 import { CALLERS, POLICY, startApp } from '../support/app.ts'
@@ -23,6 +25,7 @@ const entry: MintEntry = {
   ignored: [],
   code: 'invalid_credentials',
   reason: 'token_malformed',
+  param: null,
   upstream_request_id: null,
   duration_ms: 1
 }
@@ -43,8 +46,8 @@ t.test('a line has the time of the wall clock, also when that is set back', asyn
 t.test('a flood of the unauthenticated leaves ten lines a second for each code, and then a count', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 1000; i++) audit.recordAnonymous('mint.refused', entry)
-  for (let i = 0; i < 11; i++) audit.recordAnonymous('mint.refused', { ...entry, code: 'origin_not_allowed' })
+  for (let i = 0; i < 1000; i++) audit.recordBounded('mint.refused', entry)
+  for (let i = 0; i < 11; i++) audit.recordBounded('mint.refused', { ...entry, code: 'origin_not_allowed' })
   t.equal(lines.kept.length, 20)
   // The audit's own timer does not keep a process alive.
   const alive = setTimeout(() => {}, 10_000)
@@ -55,7 +58,7 @@ t.test('a flood of the unauthenticated leaves ten lines a second for each code, 
     { audit: 1, event: 'mint.refused', code: 'invalid_credentials', count: 990, time: String },
     { audit: 1, event: 'mint.refused', code: 'origin_not_allowed', count: 1 }
   ])
-  audit.recordAnonymous('mint.refused', entry)
+  audit.recordBounded('mint.refused', entry)
   t.match(JSON.parse(lines.kept[22] ?? ''), entry, 'the next second starts at zero')
   audit.close()
   t.equal(lines.kept.length, 23)
@@ -64,9 +67,74 @@ t.test('a flood of the unauthenticated leaves ten lines a second for each code, 
 t.test('open counts are written when the audit closes', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 15; i++) audit.recordAnonymous('mint.refused', entry)
+  for (let i = 0; i < 15; i++) audit.recordBounded('mint.refused', entry)
   audit.close()
   t.match(JSON.parse(lines.kept.at(-1) ?? ''), { count: 5 })
+})
+
+t.test('operate O12: refusals of one caller leave ten lines a second for each code, and then a count', async (t) => {
+  const lines = keepLines()
+  const audit = createAudit(lines)
+  const refused = (subject: string, code: MintEntry['code'], times: number) => {
+    for (let i = 0; i < times; i++) audit.recordBounded('mint.refused', { ...entry, subject, code })
+  }
+  refused('ada', 'limits_unavailable', 400)
+  refused('ada', 'policy_violation', 10)
+  refused('bob', 'limits_unavailable', 11)
+  t.equal(lines.kept.length, 30)
+  audit.close()
+  t.match(lines.kept.slice(30).map((line) => JSON.parse(line)), [
+    { event: 'mint.refused', subject: 'ada', code: 'limits_unavailable', count: 390 },
+    { event: 'mint.refused', subject: 'bob', code: 'limits_unavailable', count: 1 }
+  ])
+})
+
+t.test('operate O12: while limits cannot be checked, what one caller adds to log and audit is bounded', async (t) => {
+  const app = await startApp(t, {
+    limits: { take: async () => { throw new ApiError('limits_unavailable', { retryAfterSeconds: 1 }) } }
+  })
+  const ada = `Bearer ${await app.token()}`
+  for (let i = 0; i < FLOOD; i++) {
+    t.equal((await app.mint('client_secrets', {}, { authorization: ada })).status, 503)
+  }
+  const bob = `Bearer ${await app.token({ sub: 'bob' })}`
+  t.equal((await app.mint('client_secrets', {}, { authorization: bob })).status, 503)
+  await app.stop()
+  const lines = app.auditLines()
+  t.ok(lines.length < FLOOD, `${lines.length} audit lines`)
+  const subjects = new Set(lines.map(({ subject }) => subject))
+  t.equal(subjects.size, 2, 'and no line without a subject')
+  const counted = (of: readonly JsonObject[]) => of.reduce((sum, { count = 1 }) => sum + Number(count), 0)
+  t.equal(counted(lines), FLOOD + 1, 'none is lost')
+  const logged = app.logLines().filter(({ code }) => code === 'limits_unavailable')
+  t.ok(logged.length < FLOOD, `${logged.length} log lines`)
+  t.equal(counted(logged), FLOOD + 1)
+  for (const subject of subjects) t.notOk(app.log.kept.join('').includes(String(subject)), 'the log names no one')
+})
+
+t.test('operate O9: log and audit name the field that the policy refuses, and never its value', async (t) => {
+  const app = await startApp(t)
+  const long = 'x'.repeat(5000)
+  const fields: [route: string, body: JsonObject, param: string | null][] = [
+    ['client_secrets', { session: { audio: { output: { voice: 'Zoe' } } } }, 'session.audio.output.voice'],
+    ['client_secrets', { session: { instructions: 'Zoe' } }, 'session.instructions'],
+    ['client_secrets', { session: { novelty: { 'a\u2028b': 'Zoe' } } }, 'session.novelty.a\u2028b'],
+    ['client_secrets', { session: { [long]: 'Zoe' } }, `session.${long}`.slice(0, 256)],
+    ['client_secrets', { expires_after: { seconds: 9999 } }, 'expires_after.seconds'],
+    ['sessions', { voice: 'Zoe' }, 'voice'],
+    ['translations/client_secrets', { session: { audio: { output: { language: 'Zoe' } } } },
+      'session.audio.output.language']
+  ]
+  for (const [i, [route, body, param]] of fields.entries()) {
+    const { status, body: { error } } = await app.mint(route, body)
+    t.equal(status, 403)
+    t.match(error, { param }, 'as the client sees it')
+    t.match(app.auditLines()[i], { event: 'mint.refused', code: 'policy_violation', param })
+    t.match(app.logLines().findLast(({ msg }) => msg === 'refused'), { code: 'policy_violation', param })
+  }
+  t.notMatch(app.log.kept.join('') + app.audit.kept.join(''), /Zoe|9999|\u2028/)
+  await app.mint('client_secrets')
+  t.match(app.auditLines().at(-1), { event: 'mint.granted', param: null })
 })
 
 t.test('edge M1: a flood without a credential is bounded in the log as in the audit trail', async (t) => {
@@ -185,8 +253,8 @@ t.test('the line of a mint has these keys, in this order', async (t) => {
   await app.mint('client_secrets')
   t.same(Object.keys(app.auditLines()[0] ?? {}), [
     'audit', 'time', 'level', 'severity', 'event', 'request_id', 'subject', 'issuer', 'policy', 'kind', 'model',
-    'prompt', 'session_id', 'secret_sha256', 'expires_at', 'ignored', 'code', 'reason', 'upstream_request_id',
-    'duration_ms'
+    'prompt', 'session_id', 'secret_sha256', 'expires_at', 'ignored', 'code', 'reason', 'param',
+    'upstream_request_id', 'duration_ms'
   ])
 })
 
@@ -195,7 +263,7 @@ t.test('field F26: an audit line has level and severity too, a warning where a s
   const audit = createAudit(lines)
   t.teardown(audit.close)
   await audit.confirm('mint.granted', entry)
-  audit.recordAnonymous('mint.refused', entry)
+  audit.recordBounded('mint.refused', entry)
   audit.record('mint.undelivered', entry)
   audit.record('mint.unknown', entry)
   t.match(lines.kept.map((line) => JSON.parse(line)), [

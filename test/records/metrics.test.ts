@@ -23,14 +23,14 @@ t.test('decisions are counted by event, code, kind and policy, and still written
   const written: string[] = []
   const metrics = createMetrics()
   const audit = metrics.audited(
-    auditThat({ record: (event) => written.push(event), recordAnonymous: () => written.push('anonymous') })
+    auditThat({ record: (event) => written.push(event), recordBounded: () => written.push('anonymous') })
   )
   audit.assertWritable()
   await audit.confirm('mint.granted', ENTRY)
   await audit.confirm('mint.granted', ENTRY)
   audit.record('mint.undelivered', ENTRY)
   audit.record('mint.refused', { ...ENTRY, code: 'rate_limit_exceeded' })
-  audit.recordAnonymous('mint.refused', { ...ENTRY, code: 'invalid_credentials', kind: null, policy: null })
+  audit.recordBounded('mint.refused', { ...ENTRY, code: 'invalid_credentials', kind: null, policy: null })
   audit.close()
   t.same(written, ['mint.undelivered', 'mint.refused', 'anonymous'])
   const text = await metrics.text()
@@ -97,7 +97,7 @@ function auditThat (does: Partial<Audit>): Audit {
     confirm: async () => {},
     record: () => {},
     conclude: async () => {},
-    recordAnonymous: () => {},
+    recordBounded: () => {},
     close: () => {},
     ...does
   }

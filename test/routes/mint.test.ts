@@ -281,7 +281,8 @@ t.test('a grant is written down whole', async (t) => {
     ignored: ['temperature'],
     upstream_request_id: 'req_upstream_1',
     code: null,
-    reason: null
+    reason: null,
+    param: null
   })
   t.match(rest.secret_sha256, /^[0-9a-f]{64}$/)
   t.ok(Number(rest.expires_at) > inSeconds(0))
