@@ -23,7 +23,7 @@ await run(async () => {
   const environment = policyEnvironment(processEnv, file)
   const text = readPolicyFile(file)
   const { problems, warnings } = readRulebook(
-    text, { ...environment, log: silentLog, keySets: createKeySets({ log: silentLog }) }
+    text, { ...environment, isStrict: true, log: silentLog, keySets: createKeySets({ log: silentLog }) }
   )
   const { cases, problems: faults } = casesFile === undefined
     ? { cases: [], problems: [] }

@@ -5,17 +5,18 @@ import { isUserWritable } from '../callers/claims.ts'
 import { getIn, type Json, leafPaths, merge, omitIn, overlaps, type Path, withIn } from '../json.ts'
 import { legacyCanCarry } from '../realtime/legacy/request.ts'
 import { checkSession, isKnownPath, modelPath, schemaAt, sessionSchemas } from '../realtime/session.ts'
-import type { Report } from '../schema/report.ts'
+import type { Report, StrictReport } from '../schema/report.ts'
 import { describeSchema, type SchemaNode } from '../schema/words.ts'
 import { openness, pathsIn } from './allowed-schema.ts'
 import { type Prompt, ruleAt, type SessionRules, splitPath, TURN_DETECTION } from './compile.ts'
+import { meantPath, withoutSession } from './meant-path.ts'
 import { unreachableNulls } from './review-nulls.ts'
 import type { Template } from './template.ts'
 import { fixesToolTypes } from './tool-types.ts'
 
 const dotted = (path: Path) => path.join('.')
 
-export function reviewRules (rules: SessionRules, at: string, report: Report, legacyOnly: boolean): void {
+export function reviewRules (rules: SessionRules, at: string, report: StrictReport, legacyOnly: boolean): void {
   const allowed = Object.keys(rules.allowed).map(splitPath)
   const fixed = leafPaths(rules.fixed.source)
   const ignored = ignoredPaths(rules)
@@ -59,12 +60,18 @@ export function reviewRules (rules: SessionRules, at: string, report: Report, le
   if (rules.prompts.size > 0 && ignored.some(([key]) => key === 'prompt')) {
     report.problem(`${at}.ignore`, 'names prompt, which clients need because of prompts: leave it out')
   }
+  for (const path of ignored) {
+    if (path[0] === 'session') report.mistake(`${at}.ignore`, wrongPath(path, withoutSession(path)))
+  }
   for (const path of rules.hide) {
-    if (!isKnownPath(rules.kind, path)) {
+    const meant = meantPath(rules.kind, path)
+    if (meant !== null) report.mistake(`${at}.hide`, `${dotted(path)} ${wrongPath(path, meant)}`)
+    else if (!isKnownPath(rules.kind, path)) {
       report.warning(`${at}.hide`, `${dotted(path)} is not a path that this version knows`)
     }
   }
   reviewAliases(rules, at, report, prompts)
+  reviewModel(rules, at, report, allowed)
   if (rules.expiresAfter.default > rules.expiresAfter.max) {
     report.problem(`${at}.expires_after.default`, 'is above max: lower it, or raise max')
   }
@@ -143,14 +150,31 @@ function reviewSchema (schema: Json, path: Path, where: string, report: Report):
   }
 }
 
-function reviewPath (rules: SessionRules, path: Path, where: string, report: Report): void {
+function reviewPath (rules: SessionRules, path: Path, where: string, report: StrictReport): void {
   if (path[0] === 'type') return report.problem(where, 'is set by the kind of session already: leave it out')
   if (path[0] === 'prompt' && rules.prompts.size > 0) {
     return report.problem(where, 'conflicts with prompts: leave out one of them')
   }
+  const meant = meantPath(rules.kind, path)
+  if (meant !== null) return report.mistake(where, wrongPath(path, meant))
   if (!isKnownPath(rules.kind, path)) {
     report.warning(where, 'is not a path that this version knows: it is sent as written')
   }
+}
+
+function wrongPath ([first]: Path, meant: Path): string {
+  const reason = first === 'session' ? 'begins with session, where paths begin inside it' : 'is a name of the beta'
+  return `${reason}: write ${dotted(meant)}`
+}
+
+/** A secret for a session without a model opens one with any model, as the client likes. */
+function reviewModel (rules: SessionRules, at: string, report: StrictReport, allowed: readonly Path[]): void {
+  if (rules.kind !== 'realtime') return
+  const path = modelPath(rules.kind)
+  const templates = [rules.fixed, rules.defaults, ...promptsOf(rules).map(({ session }) => session)]
+  const isGiven = templates.some(({ source }) => getIn(source, path) !== undefined) ||
+    allowed.some((other) => overlaps(other, path))
+  if (!isGiven) report.mistake(at, 'has no model: write one under fixed, defaults or a prompt, or allow the client one')
 }
 
 function reviewAliases (rules: SessionRules, at: string, report: Report, prompts: Prompt[]): void {

@@ -21,6 +21,16 @@ export function compileWhen (when: PolicyEntry['when']): Matches {
   return ({ issuer, claims, hasUnknownClaims }) => issuer !== GUEST_ISSUER && matches(claims, hasUnknownClaims)
 }
 
+/** Whether every caller that `later` is for is one of `earlier` too. */
+export function covers (earlier: PolicyEntry['when'], later: PolicyEntry['when']): boolean {
+  if (earlier === 'guest' || later === 'guest') return earlier === later
+  if (earlier === 'any' || later === 'any') return earlier === 'any'
+  return Object.entries(earlier).every(([reference, values]) => {
+    const wanted = later[reference]
+    return wanted !== undefined && [wanted].flat().every((value) => [values].flat().includes(value))
+  })
+}
+
 export type Blocked = readonly Readonly<{
   issuer?: string | undefined, subject?: string | undefined, safety_identifier?: string | undefined
 }>[]

@@ -10,10 +10,10 @@ import { compilePrompt, compileRules, type SessionRules } from '../policy/compil
 import type { Policies, Policy } from '../policy/policy.ts'
 import { promptsOf, reviewRules, reviewTemplate } from '../policy/review.ts'
 import { type PolicyEntry, PolicyFile } from '../policy/schema.ts'
-import { compileBlocked, compileWhen } from '../policy/select.ts'
+import { compileBlocked, compileWhen, covers } from '../policy/select.ts'
 import { type Kind, KINDS } from '../realtime/session.ts'
 import { faultFinder } from '../schema/faults.ts'
-import type { Fault, Report } from '../schema/report.ts'
+import type { Fault, Report, StrictReport } from '../schema/report.ts'
 import { parseYaml } from '../schema/yaml.ts'
 import { inlineSecrets } from './inline-secrets.ts'
 import { withoutFaults } from './without-faults.ts'
@@ -32,6 +32,8 @@ export type PolicySources = Readonly<{
   /** OPENAI_MINT_API=sessions: settings that the legacy API cannot express are problems. */
   legacyOnly: boolean
   hasSafetyIdentifierSecret: boolean
+  /** Mistakes are problems, not warnings. */
+  isStrict?: boolean | undefined
 }>
 
 const findFaults = faultFinder(PolicyFile)
@@ -39,9 +41,11 @@ const findFaults = faultFinder(PolicyFile)
 export function readPolicies (text: string, sources: PolicySources): Reading {
   const problems: Fault[] = []
   const warnings: Fault[] = []
-  const report: Report = {
+  const mistakes: Fault[] = []
+  const report: StrictReport = {
     problem: (path, problem) => problems.push({ path, problem }),
-    warning: (path, problem) => warnings.push({ path, problem })
+    warning: (path, problem) => warnings.push({ path, problem }),
+    mistake: (path, problem) => mistakes.push({ path, problem })
   }
   const raw = parseYaml(text, report)
   if (problems.length > 0) return { policies: null, callers: null, problems, warnings }
@@ -52,12 +56,14 @@ export function readPolicies (text: string, sources: PolicySources): Reading {
   if (findFaults(rest).length > 0) return { policies: null, callers: null, problems, warnings }
   const file = rest as PolicyFile
   const policies = compile(file, sources, report)
+  // What was left out because of its faults may be what the rest lacks.
+  if (faults.length === 0) (sources.isStrict ? problems : warnings).push(...mistakes)
   const callers = faults.some(({ path }) => [undefined, 'callers'].includes(path[0])) ? null : file.callers
   return { policies: problems.length > 0 ? null : policies, callers, problems, warnings }
 }
 
 function compile (
-  file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIdentifierSecret }: PolicySources, report: Report
+  file: PolicyFile, { secrets: source, legacyOnly, hasSafetyIdentifierSecret }: PolicySources, report: StrictReport
 ): Policies {
   const secrets = new Set<string>()
   const context = { compileSchema: schemaCompiler(), report, secrets }
@@ -107,6 +113,12 @@ function compile (
     if (names.indexOf(name) < i) report.problem(`policies.${i}.name`, 'is the name of another policy too')
   }
 
+  for (const [i, { when }] of file.policies.entries()) {
+    const before = file.policies.slice(0, i).findIndex((earlier) => covers(earlier.when, when))
+    if (before !== -1) {
+      report.mistake(`policies.${i}.when`, `is never reached: policies.${before} has all of its callers already`)
+    }
+  }
   for (const [i, { guest }] of file.callers.entries()) {
     if (guest !== undefined && !hasSafetyIdentifierSecret) {
       const problem = 'needs SAFETY_IDENTIFIER_SECRET: the plain hash of an address can be reversed'

@@ -21,6 +21,7 @@ export type RulebookSources = Readonly<{
   secrets: SecretSource
   mintApi: Config['upstream']['mintApi']
   hasSafetyIdentifierSecret: boolean
+  isStrict?: boolean
   origins: Origins
   log: Pick<Log, 'info' | 'warn' | 'error'>
   /** Shared across reloads, so fetched keys are kept. */
@@ -38,9 +39,11 @@ export type RulebookReading = Readonly<{
 
 export function readRulebook (
   text: string,
-  { secrets, mintApi, hasSafetyIdentifierSecret, origins, log, keySets, send = sendRequest }: RulebookSources
+  { secrets, mintApi, hasSafetyIdentifierSecret, isStrict, origins, log, keySets, send = sendRequest }: RulebookSources
 ): RulebookReading {
-  const reading = readPolicies(text, { secrets, legacyOnly: mintApi === 'sessions', hasSafetyIdentifierSecret })
+  const reading = readPolicies(
+    text, { secrets, legacyOnly: mintApi === 'sessions', hasSafetyIdentifierSecret, isStrict }
+  )
   if (reading.callers === null) return { ...reading, rulebook: null }
   const compiled = compileCallers(reading.callers, { secrets, log, keySets, send, allowedOrigins: origins })
   const problems = [...reading.problems, ...compiled.problems]

@@ -7,3 +7,8 @@ export type Report = Readonly<{
   problem: (path: string, problem: string) => void
   warning: (path: string, warning: string) => void
 }>
+
+export type StrictReport = Report & Readonly<{
+  /** Loads with a warning, but no one can mean it: a problem for `npm run check-config`. */
+  mistake: (path: string, mistake: string) => void
+}>

@@ -7,7 +7,10 @@ policies:
   - name: all
     when: any
     limits: none
-    realtime: { fixed: { tools: [{ type: mcp, server_label: crm, headers: { X-Key: { $env: MCP_KEY } } }] } }
+    realtime:
+      fixed:
+        model: gpt-realtime-2.1
+        tools: [{ type: mcp, server_label: crm, headers: { X-Key: { $env: MCP_KEY } } }]
 `
 
 t.test('without a file, or with two, the usage is printed', async (t) => {
@@ -59,6 +62,57 @@ policies:
     'problem  policies.1.when.plan must'
   ])
   t.notMatch(out, 'canary')
+})
+
+const CALLERS = "callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice } }, { guest: {} }]\n"
+const REALTIME = 'realtime: { fixed: { model: gpt-realtime-2.1 } }'
+const ordered = (...whens: string[]) => `${CALLERS}policies:\n` +
+  whens.map((when, i) => `  - { name: p${i}, when: ${when}, limits: { day: 1 }, ${REALTIME} }\n`).join('')
+const realtime = (rules: string) => `${CALLERS}prompts: { ada: { session: { model: gpt-realtime-2.1 } } }
+policies: [{ name: one, when: any, limits: none, realtime: ${rules} }]
+`
+const MISTAKES: [what: string, file: string, problem: string | null][] = [
+  ['behind any', ordered('any', '{ plan: pro }'), 'policies.1.when is never reached: policies.0 has all'],
+  ['any behind any', ordered('{ plan: pro }', 'any', 'any'), 'policies.2.when is never reached: policies.1 has all'],
+  ['guests behind guests', ordered('guest', 'guest'), 'policies.1.when is never reached: policies.0 has all'],
+  ['behind one condition of its own', ordered('{ plan: [pro, free] }', '{ plan: pro, beta: true }'),
+    'policies.1.when is never reached: policies.0 has all'],
+  ['guests behind any', ordered('any', 'guest'), null],
+  ['any behind guests', ordered('guest', 'any'), null],
+  ['the wider one behind', ordered('{ plan: pro, beta: true }', '{ plan: pro }', 'any'), null],
+  ['more values behind', ordered('{ plan: pro }', '{ plan: [pro, free] }'), null],
+  ['no model', realtime('{}'), 'policies.0.realtime has no model: write one under fixed'],
+  ['a model that is ignored', realtime('{ ignore: [model] }'), 'policies.0.realtime has no model'],
+  ['a model by default', realtime('{ defaults: { model: gpt-realtime-2.1 } }'), null],
+  ['a model of the prompt', realtime('{ default_prompt: ada }'), null],
+  ['a model of the client', realtime('{ allow: { model: { enum: [a, b] } } }'), null],
+  ['a field of the beta', realtime('{ fixed: { model: a, voice: marin } }'),
+    'policies.0.realtime.fixed.voice is a name of the beta: write audio.output.voice'],
+  ['a member of a field of the beta', realtime('{ fixed: { model: a, turn_detection: { threshold: 1 } } }'),
+    'policies.0.realtime.fixed.turn_detection.threshold is a name of the beta: write audio.input.turn_detection.thre'],
+  ['a field of the beta that has members now', realtime('{ fixed: { model: a }, allow: { voice.x: { enum: [a] } } }'),
+    'policies.0.realtime.allow.voice.x is a name of the beta: write audio.output.voice'],
+  ['a path of the request', realtime('{ fixed: { model: a }, allow: { session.audio.output.voice: { enum: [a] } } }'),
+    'policies.0.realtime.allow.session.audio.output.voice begins with session, where paths begin inside it: write au'],
+  ['a path of the request, by the beta', realtime('{ fixed: { session: { model: a, voice: b } } }'),
+    'policies.0.realtime.fixed.session.voice begins with session, where paths begin inside it: write audio.output.vo'],
+  ['a path of the request that is ignored', realtime('{ fixed: { model: a }, ignore: [session.tools] }'),
+    'policies.0.realtime.ignore begins with session, where paths begin inside it: write tools'],
+  ['a field of the beta that is hidden', realtime('{ fixed: { model: a }, hide: [voice] }'),
+    'policies.0.realtime.hide voice is a name of the beta: write audio.output.voice'],
+  ['a field of the beta that is ignored: clients may send it', realtime('{ fixed: { model: a }, ignore: [voice] }'),
+    null],
+  ['a path that no version knows', realtime('{ fixed: { model: a, audio: { output: { colour: red } } } }'), null]
+]
+
+t.test('operate O14: what loads and no one can mean is a problem, with what to write instead', async (t) => {
+  const secret = { SAFETY_IDENTIFIER_SECRET: 's'.repeat(32) }
+  const dir = t.testdir(Object.fromEntries(MISTAKES.map(([, file], i) => [`${i}.yaml`, file])))
+  for (const [i, [what, , problem]] of MISTAKES.entries()) {
+    const { code, out } = await callCommand('check-config', [`${dir}/${i}.yaml`], secret)
+    if (problem === null) t.match({ code, out }, { code: 0, out: /is valid/ }, `${what}: ${out}`)
+    else t.match({ code, out }, { code: 1, out: `problem  ${problem}` }, `${what}: ${out}`)
+  }
 })
 
 t.test('a missing secret is a problem, and an existing one is not printed', async (t) => {

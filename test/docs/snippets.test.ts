@@ -126,7 +126,7 @@ const FILES: Record<string, string> = {
   'the smallest': SMALLEST,
   'a prompt': SMALLEST.replace('instructions: You are Ada., ', '') +
     `      prompts: [pmpt_68ab@2]\n${only('yaml', 'pmpt_68ab@2')}`,
-  'calls only': SMALLEST + only('yaml', 'name: callers'),
+  'calls only': SMALLEST.replace(/(?<=^policies:\n)[^]*/m, only('yaml', 'name: callers')),
   'aliases of models': SMALLEST + only('yaml', 'gpt-4o-realtime-preview:').replace(/^/gm, '      ').trimEnd()
 }
 

@@ -17,7 +17,7 @@ const vad = { type: 'object', additionalProperties: false, properties: { type: {
 const calling = (calls: Json, others: JsonObject = {}): Written => ({ session: { calls, ...others } })
 const audioOnly = (others: JsonObject): Written => calling({ data_channel: false }, others)
 const limited = (limits: Json, entry: JsonObject = {}): Written =>
-  ({ session: { calls: {} }, entry: { limits, ...entry } })
+  ({ session: { fixed: { model: 'm' }, calls: {} }, entry: { limits, ...entry } })
 
 t.test('calls: a policy that contradicts itself does not load', async (t) => {
   const around = { type: 'object', additionalProperties: true }
@@ -105,7 +105,7 @@ t.test('calls: none are possible where upstream has only the routes of the beta'
 t.test('calls: seconds that limit nothing are a warning', async (t) => {
   for (const limits of [{ day: 1, call_seconds: { day: 60 } }, { total: { call_seconds: { hour: 60 } } }]) {
     t.same(
-      lines(read(fileWith({ entry: { limits } })).warnings),
+      lines(read(fileWith({ session: { fixed: { model: 'm' } }, entry: { limits } })).warnings),
       ['policies.0.limits has call_seconds, which have no effect without calls:']
     )
     t.same(read(fileWith(limited(limits))).warnings, [])

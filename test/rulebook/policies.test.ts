@@ -197,6 +197,7 @@ t.test('fault 42: probable mistakes load with a warning', async (t) => {
   const { problems, warnings } = read(fileWith({
     session: {
       fixed: {
+        model: 'm',
         brand_new: { deep: 1 },
         instructions: '{{user_metadata}} {{/unsafe_metadata/name|x}} {{/app_metadata/name|x}}',
         tools: [{ type: 'mcp', server_label: 'crm', authorization: 'x' }]
