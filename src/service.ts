@@ -81,6 +81,12 @@ export async function openService (environment: Environment, replaced: Replaceme
   const client = createClient(config.upstream, key, log, replaced.watchUpstream ?? metrics, proxy, clock)
   const limits = await openLimits(config, log)
   const store = replaced.limits ?? limits.store
+  for (const { variable, meant } of config.nearMisses) {
+    log.warn({ variable, meant }, 'a variable that nothing reads is almost one that is not set')
+  }
+  if (!/\/v\d/.test(config.upstream.baseUrl.pathname)) {
+    log.warn({}, 'OPENAI_BASE_URL has no version in its path, as https://api.openai.com/v1 has')
+  }
   if (config.safetyIdentifierSecret === null) {
     log.warn({}, 'SAFETY_IDENTIFIER_SECRET is not set: safety identifiers are plain hashes')
   }

@@ -4,6 +4,7 @@ import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { isRange } from './addresses.ts'
 import { isQuoted, keyFault } from './api-key.ts'
+import { type NearMiss, nearMisses } from './near-misses.ts'
 import { type Origins, readOrigins } from './origins.ts'
 import { type Proxies, readProxies } from './proxies.ts'
 import { readRedis, type RedisAddress } from './redis-url.ts'
@@ -59,6 +60,8 @@ export type Config = Readonly<{
   auditFile: string | null
   drainMs: number
   logLevel: typeof LOG_LEVELS[number]
+  /** For a warning at the start. */
+  nearMisses: readonly NearMiss[]
 }>
 
 export type { RedisAddress }
@@ -72,7 +75,14 @@ export class ConfigError extends Error {
   }
 }
 
-export function readConfig (env: Environment): Config {
+export function readConfig (given: Environment): Config {
+  const ours = new Set<string>()
+  const env = new Proxy(given, {
+    get: (target, name: string) => {
+      ours.add(name)
+      return target[name]
+    }
+  })
   const problems: string[] = []
   const problem = (name: string, text: string) => { problems.push(`${name} ${text}`) }
   const text = (name: string): string | null => env[name] === undefined || env[name] === '' ? null : env[name]
@@ -151,12 +161,13 @@ export function readConfig (env: Environment): Config {
     adminToken: adminTokenOf(env, problems),
     auditFile: text('AUDIT_FILE'),
     drainMs: integer('DRAIN_SECONDS', 5, 0, 20) * 1000,
-    logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info')
+    logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
+    nearMisses: []
   }
   if (config.ops !== null && config.ops.port !== 0 && config.ops.port === config.listen.port &&
     config.ops.host === config.listen.host) problem('OPS_PORT', 'must not be PORT: it is a listener of its own')
   if (problems.length > 0) throw new ConfigError(problems)
-  return Object.freeze(config)
+  return Object.freeze({ ...config, nearMisses: nearMisses(given, ours) })
 }
 
 /** Null if it is not set. Throws ConfigError. */

@@ -162,6 +162,25 @@ t.test('operate O5: a key of any other characters that a header may have is take
   }
 })
 
+t.test('operate O15: a variable of almost one of our names is named, where ours is not set', async (t) => {
+  const rows: [variable: string, meant: string | null][] = [
+    ['CORS_ORIGIN', 'CORS_ORIGINS'], ['LOGLEVEL', 'LOG_LEVEL'], ['log_level', 'LOG_LEVEL'],
+    ['REDIS_URI', 'REDIS_URL'], ['DRAIN_SECONSD', 'DRAIN_SECONDS'], ['OPENAI_PROJECT', 'OPENAI_PROJECT_ID'],
+    ['AUDITFILE', 'AUDIT_FILE'], ['SAFETY_IDENTIFIER_SECRETFILE', 'SAFETY_IDENTIFIER_SECRET_FILE'],
+    ['https_proxy', null], ['HTTPS_PROXY', null], ['NO_PROXY', null], ['HOSTS', null], ['HOME', null], ['PATH', null],
+    ['POST', null], ['HOSTNAME', null], ['REDIS_PORT', null], ['REDIS_SERVICE_HOST', null], ['EPHEMINT_PORT', null],
+    ['OPENAI_WEBHOOK_SECRET', null], ['NODE_ENV', null], ['NODE_OPTIONS', null], ['APP_PORT', null]
+  ]
+  const [value] = ['http://proxy.test:1']
+  for (const [variable, meant] of rows) {
+    t.same(
+      readConfig({ ...LEAST, [variable]: value }).nearMisses, meant === null ? [] : [{ variable, meant }], variable
+    )
+  }
+  t.same(readConfig({ ...LEAST, CORS_ORIGINS: 'https://a.test', CORS_ORIGIN: 'https://a.test' }).nearMisses, [])
+  t.match(readConfig({ ...LEAST, CORS_ORIGINS: '', CORS_ORIGIN: 'x' }).nearMisses, [{ meant: 'CORS_ORIGINS' }])
+})
+
 t.test('G1: a base URL that could leak the key prevents the start; private hosts need https or consent', async (t) => {
   for (const [env, problem] of WRONG_BASE_URL) assertProblem(t, env, problem)
   for (const host of ['10.0.0.1', '192.168.0.1', '[fd00::1]', 'gateway.svc']) {
