@@ -61,7 +61,7 @@ export async function buildApp (
     routerOptions: { maxParamLength: 16_384 }
   }) as unknown as FastifyInstance
 
-  const refusals = createRefusalRecords(log, audit)
+  const refusals = createRefusalRecords(log, audit, timed)
   app.addHook('onClose', async () => refusals.close())
   registerListener(app, refusals.record)
   registerDecision(app, isTrusted)

@@ -8,16 +8,20 @@ import { type Metrics, METRICS_TYPE } from './records/metrics.ts'
 import { registerReference } from './reference/register.ts'
 import { type AdminDeps, registerAdmin } from './routes/admin.ts'
 import { registerHealth } from './routes/health.ts'
+import { registerVersion, type Running } from './routes/version.ts'
 
 export type OpsDeps = Readonly<{
   log: Log
   metrics: Metrics
   waitingFor: () => readonly string[]
+  running?: (() => Running) | null
   /** Without a token for it, the routes do not exist. */
   admin?: AdminDeps | null
 }>
 
-export async function buildOps ({ log, metrics, waitingFor, admin = null }: OpsDeps): Promise<FastifyInstance> {
+export async function buildOps (
+  { log, metrics, waitingFor, running = null, admin = null }: OpsDeps
+): Promise<FastifyInstance> {
   const ops = fastify({
     ...listenerOptions(log),
     genReqId: () => randomUUID(),
@@ -29,6 +33,7 @@ export async function buildOps ({ log, metrics, waitingFor, admin = null }: OpsD
   })
 
   registerHealth(ops, waitingFor)
+  if (running !== null) registerVersion(ops, running)
   ops.get('/metrics', async (_request, reply) => reply.type(METRICS_TYPE).send(await metrics.text()))
   registerReference(ops)
   if (admin !== null) registerAdmin(ops, admin)

@@ -2,6 +2,7 @@
 
 import { setTimeout as wait } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
+import packageJson from '../package.json' with { type: 'json' }
 import { buildApp } from './app.ts'
 import { createKeySets } from './callers/jwks.ts'
 import { createCalls } from './calls/calls.ts'
@@ -10,6 +11,7 @@ import { type Clock, systemClock } from './clock.ts'
 import { type Config, ConfigError, policyEnvironment, readConfig } from './config/environment.ts'
 import { isShared } from './config/origins.ts'
 import type { Environment } from './config/secrets.ts'
+import { settingsOf } from './config/settings.ts'
 import { whyUnreadable } from './config/unreadable.ts'
 import { listenAt } from './http/listen.ts'
 import type { LimitStore } from './limits/limits.ts'
@@ -81,6 +83,9 @@ export async function openService (environment: Environment, replaced: Replaceme
   const client = createClient(config.upstream, key, log, replaced.watchUpstream ?? metrics, proxy, clock)
   const limits = await openLimits(config, log)
   const store = replaced.limits ?? limits.store
+  const build = { version: packageJson.version, revision: config.revision }
+  const running = () => ({ ...build, policy_hash: rulebook.hash() })
+  log.info({ ...running(), ...settingsOf(config) }, 'starting')
   for (const { variable, meant } of config.nearMisses) {
     log.warn({ variable, meant }, 'a variable that nothing reads is almost one that is not set')
   }
@@ -150,12 +155,15 @@ export async function openService (environment: Environment, replaced: Replaceme
   const admin = token === null ? null : { token, calls, clock, rotation }
   const ops = config.ops === null
     ? null
-    : { at: config.ops, app: await buildOps({ log, metrics, waitingFor: outOfRotation, admin }) }
+    : { at: config.ops, app: await buildOps({ log, metrics, waitingFor: outOfRotation, running, admin }) }
   metrics.watch({
     isReady: () => outOfRotation().length === 0,
-    upstream: client.state,
+    build,
+    upstream: () => ({ ...client.state(), concurrency: config.upstream.concurrency }),
     keyAges: () => rulebook.current().callers.keyAges(),
-    policy: () => ({ generation: rulebook.generation(), failedReloads: rulebook.failedReloads() }),
+    policy: () => ({
+      generation: rulebook.generation(), failedReloads: rulebook.failedReloads(), hash: rulebook.hash()
+    }),
     limits: limits.state,
     linesLost: () => ({
       stdout: lines.stdout.lost(),

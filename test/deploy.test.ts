@@ -54,7 +54,10 @@ t.test('F9: the key is a file in each replica and is not in the image', async (t
   }
   t.same(
     [...image.matchAll(/^(?:ARG|ENV) (.*)$/gm)].map(([, set]) => set),
-    ['NODE_ENV=production NODE_COMPILE_CACHE=/app/.compiled MALLOC_ARENA_MAX=1']
+    [
+      'REVISION=', 'NODE_ENV=production NODE_COMPILE_CACHE=/app/.compiled MALLOC_ARENA_MAX=1',
+      'EPHEMINT_REVISION=$REVISION'
+    ]
   )
   t.same(
     read('.dockerignore').match(/^[^#].*$/gm),

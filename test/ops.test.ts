@@ -38,6 +38,22 @@ t.test('F14: unknown addresses and files are 404, other methods 405 with the bod
   t.match(String(answer), /^HTTP\/1\.1 400 /)
 })
 
+t.test('operate: the time of refused and failed mints is measured too', async (t) => {
+  const { service, upstream, opsUrl } = await startWithOps(t)
+  upstream.answer(GA, json(500, {}))
+  t.equal((await service.mint({ headers: {} })).status, 401)
+  t.equal((await service.mint()).status, 502)
+  const counts = [...(await (await fetch(`${opsUrl}/metrics`)).text())
+    .matchAll(/^ephemint_mint_duration_seconds_count\{(.*)\} (\d+)$/gm)].map(([, labels, count]) => [labels, count])
+  t.match(Object.fromEntries(counts), {
+    'part="own",outcome="granted"': '0',
+    'part="own",outcome="refused"': '1',
+    'part="own",outcome="failed"': '1',
+    'part="upstream",outcome="refused"': '0',
+    'part="upstream",outcome="failed"': '1'
+  })
+})
+
 t.test('edge L6: malformed requests are answered as on the public port', async (t) => {
   const app = await startApp(t)
   const ops = await buildOps(

@@ -1,13 +1,16 @@
 // The service as its parts are joined: what it says at the start, and what an operator may ask of it while it runs.
 
+import { hash } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import packageJson from '../package.json' with { type: 'json' }
 import { openLines } from '../src/records/lines.ts'
 import { openService } from '../src/service.ts'
 import { POLICY } from './support/app.ts'
 import { keepLines } from './support/lines.ts'
 import { makeFolder } from './support/processes.ts'
+import { until } from './support/until.ts'
 import { startUpstream } from './support/upstream.ts'
 
 const ANY_PORTS = {
@@ -44,6 +47,48 @@ t.test('a service reports lost lines of both destinations, reopens its audit fil
   t.match(stdout.kept.at(-1), 'audit file could not be reopened')
   await service.stop()
   await t.rejects(fetch(`${opsUrl}/livez`))
+})
+
+t.test('operate: version, revision and the policy in use are in the log, the metrics and at /version', async (t) => {
+  const upstream = await startUpstream(t)
+  const policyFile = join(makeFolder(t), 'ephemint.yaml')
+  writeFileSync(policyFile, POLICY)
+  const stdout = keepLines()
+  const service = await openService({
+    ...ANY_PORTS,
+    OPENAI_BASE_URL: upstream.url.replace(/\/v1$/, ''),
+    TOKEN_SECRET: 'canary-token-secret-'.repeat(2),
+    ADMIN_TOKEN: 'canary-admin-token-'.repeat(2),
+    SAFETY_IDENTIFIER_SECRET: 'canary-safety-'.repeat(3),
+    OPENAI_API_KEY: 'sk-canary',
+    CORS_ORIGIN: 'https://canary.test',
+    EPHEMINT_REVISION: 'abc123',
+    EPHEMINT_CONFIG: policyFile
+  }, { lines: { stdout, audit: stdout } })
+  const { opsUrl } = await service.listen()
+  const version = async () => (await fetch(`${opsUrl}/version`)).json()
+  const metrics = async () => (await fetch(`${opsUrl}/metrics`)).text()
+  const lines = () => stdout.kept.map((line) => JSON.parse(line))
+  const first = hash('sha256', POLICY)
+  t.same(await version(), { version: packageJson.version, revision: 'abc123', policy_hash: first })
+  t.match(await metrics(), `ephemint_build_info{version="${packageJson.version}",revision="abc123"} 1`)
+  t.match(await metrics(), `ephemint_policy_info{hash="${first}"} 1`)
+  t.match(lines().find(({ msg }) => msg === 'starting'), {
+    version: packageJson.version, revision: 'abc123', policy_hash: first, upstream_timeout_ms: 10_000, log_level: 'info'
+  })
+  t.match(lines().find(({ variable }) => variable === 'CORS_ORIGIN'), { level: 'warn', meant: 'CORS_ORIGINS' })
+  t.match(stdout.kept.join(''), 'OPENAI_BASE_URL has no version in its path')
+  t.notMatch(stdout.kept.join(''), 'canary', 'and no secret')
+
+  const changed = `${POLICY}# changed\n`
+  writeFileSync(policyFile, changed)
+  await until('the reload', () => lines().some(({ msg }) => msg === 'policy file reloaded'))
+  const second = hash('sha256', changed)
+  t.match(lines().find(({ msg }) => msg === 'policy file reloaded'), { generation: 2, policy_hash: second })
+  t.match(await version(), { policy_hash: second })
+  await until('the metrics to be rendered again', async () => (await metrics()).includes(second))
+  t.notMatch(await metrics(), first, 'one policy at a time')
+  await service.stop()
 })
 
 t.test('a service says what it waits for, and is not ready until it is there', async (t) => {

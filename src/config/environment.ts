@@ -60,6 +60,8 @@ export type Config = Readonly<{
   auditFile: string | null
   drainMs: number
   logLevel: typeof LOG_LEVELS[number]
+  /** The commit that an image was built from. */
+  revision: string | null
   /** For a warning at the start. */
   nearMisses: readonly NearMiss[]
 }>
@@ -113,6 +115,7 @@ export function readConfig (given: Environment): Config {
   }
   const fault = key === null ? null : keyFault(key)
   if (fault !== null) problem(text('OPENAI_API_KEY') === null ? 'OPENAI_API_KEY_FILE' : 'OPENAI_API_KEY', fault)
+  if (!/^[\w.-]{0,64}$/.test(text('EPHEMINT_REVISION') ?? '')) problem('EPHEMINT_REVISION', 'is no name of a commit')
   for (const name of ['OPENAI_ORG_ID', 'OPENAI_PROJECT_ID']) {
     if (!/^[\x21-\x7e]*$/.test(text(name) ?? '')) problem(name, 'contains characters that no header may have')
   }
@@ -162,6 +165,7 @@ export function readConfig (given: Environment): Config {
     auditFile: text('AUDIT_FILE'),
     drainMs: integer('DRAIN_SECONDS', 5, 0, 20) * 1000,
     logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
+    revision: text('EPHEMINT_REVISION'),
     nearMisses: []
   }
   if (config.ops !== null && config.ops.port !== 0 && config.ops.port === config.listen.port &&

@@ -9,15 +9,20 @@ export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
 /** Rendering takes milliseconds in which mints wait: it happens once a second, however often the text is asked for. */
 const KEPT_MS = 1000
+/** `failed`: by the service or upstream, with a 5xx. */
+const OUTCOMES = ['granted', 'refused', 'failed'] as const
+type Outcome = typeof OUTCOMES[number]
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /** Read when the metrics are rendered. */
 export type Sources = Readonly<{
   isReady: () => boolean
-  upstream: () => Readonly<{ inFlight: number, isBreakerOpen: boolean }>
+  build: Readonly<{ version: string, revision: string | null }>
+  /** `concurrency` is the bound of `inFlight`. */
+  upstream: () => Readonly<{ inFlight: number, isBreakerOpen: boolean, concurrency: number }>
   /** Infinity until the keys have been fetched. */
   keyAges: () => readonly Readonly<{ issuer: string, ageMs: number }>[]
-  policy: () => Readonly<{ generation: number, failedReloads: number }>
+  policy: () => Readonly<{ generation: number, failedReloads: number, hash: string }>
   /** `isAlone`: this replica counts alone what all replicas should count together. */
   limits: () => Readonly<{ isUp: boolean, isAlone: boolean, local: number, notGivenBack: number, dataLosses: number }>
   /** By destination. */
@@ -27,8 +32,8 @@ export type Sources = Readonly<{
 export type Metrics = Readonly<{
   /** Wraps an audit trail so that its events are counted. */
   audited: (audit: Audit) => Audit
-  /** Called for each granted mint. */
-  timed: (took: Readonly<{ upstreamMs: number, totalMs: number }>) => void
+  /** Called for each request for a mint, once it is decided. `upstreamMs` is null where upstream was not asked. */
+  timed: (took: Readonly<{ outcome: Outcome, upstreamMs: number | null, totalMs: number }>) => void
   calls: CallMetrics
   attempted: (outcome: string) => void
   retried: () => void
@@ -43,13 +48,15 @@ export function createMetrics (now: () => number = () => performance.now()): Met
   collectDefaultMetrics({ register: registry })
   const duration = new Histogram({
     name: 'ephemint_mint_duration_seconds',
-    help: 'Granted mints: the time upstream took, and our own.',
-    labelNames: ['part'],
+    help: 'Requests for a mint: the time upstream took, where it was asked, and our own.',
+    labelNames: ['part', 'outcome'],
     buckets: SECONDS,
     registers
   })
-  for (const part of ['own', 'upstream']) duration.zero({ part })
-  const [own, upstream] = [duration.labels('own'), duration.labels('upstream')]
+  for (const part of ['own', 'upstream']) for (const outcome of OUTCOMES) duration.zero({ part, outcome })
+  const partsOf = (outcome: Outcome) =>
+    ({ own: duration.labels('own', outcome), upstream: duration.labels('upstream', outcome) })
+  const durations = { granted: partsOf('granted'), refused: partsOf('refused'), failed: partsOf('failed') }
   const retries = new Counter({ name: 'ephemint_upstream_retries_total', help: 'Second attempts.', registers })
   const auditFailures = new Counter({
     name: 'ephemint_audit_failures_total',
@@ -104,9 +111,10 @@ export function createMetrics (now: () => number = () => performance.now()): Met
       },
       close: audit.close
     }),
-    timed: ({ upstreamMs, totalMs }) => {
-      own.observe((totalMs - upstreamMs) / 1000)
-      upstream.observe(upstreamMs / 1000)
+    timed: ({ outcome, upstreamMs, totalMs }) => {
+      const { own, upstream } = durations[outcome]
+      own.observe((totalMs - (upstreamMs ?? 0)) / 1000)
+      if (upstreamMs !== null) upstream.observe(upstreamMs / 1000)
     },
     calls: createCallMetrics(registers),
     attempted,
@@ -138,7 +146,7 @@ function tally (configuration: CounterConfiguration<string>): (...values: string
 }
 
 function registerSources (
-  registers: Registry[], { isReady, upstream, keyAges, policy, limits, linesLost }: Sources
+  registers: Registry[], { isReady, build, upstream, keyAges, policy, limits, linesLost }: Sources
 ): void {
   const gauge = (name: string, help: string, read: () => number | boolean): void => {
     const metric: Gauge = new Gauge({ name, help, registers, collect: () => metric.set(Number(read())) })
@@ -154,8 +162,24 @@ function registerSources (
       }
     })
   }
+  const info = (name: string, help: string, labels: () => Readonly<Record<string, string>>): void => {
+    const metric: Gauge = new Gauge({
+      name,
+      help,
+      labelNames: Object.keys(labels()),
+      registers,
+      collect: () => {
+        metric.reset()
+        metric.set(labels(), 1)
+      }
+    })
+  }
+  const { version, revision } = build
+  info('ephemint_build_info', 'What runs here.', () => ({ version, revision: revision ?? '' }))
+  info('ephemint_policy_info', 'SHA-256 of the policy file in use.', () => ({ hash: policy().hash }))
   gauge('ephemint_ready', '1 while /readyz says so.', isReady)
   gauge('ephemint_in_flight', 'Mints in flight to upstream.', () => upstream().inFlight)
+  gauge('ephemint_upstream_concurrency', 'The most mints in flight to upstream.', () => upstream().concurrency)
   gauge('ephemint_upstream_breaker_open', '1 while upstream gets only probes.', () => upstream().isBreakerOpen)
   gauge(
     'ephemint_policy_generation',

@@ -19,6 +19,8 @@ export type Decision = {
   kind: Kind | null
   granted: Granted | null
   minted: Minted | null
+  /** How long upstream was waited for. */
+  upstreamMs: number | null
   call: CallOfRequest | null
   /** The line of the grant is written: a failure from here on is no refusal. */
   isConfirmed: boolean
@@ -44,7 +46,9 @@ export function registerDecision (app: FastifyInstance, isTrusted: IsTrusted): v
   app.decorateRequest('decision')
   app.addHook('onRequest', (request, _reply, done) => {
     const trace = readTrace(request.raw, isTrusted)
-    request.decision = { trace, kind: null, granted: null, minted: null, call: null, isConfirmed: false }
+    request.decision = {
+      trace, kind: null, granted: null, minted: null, upstreamMs: null, call: null, isConfirmed: false
+    }
     done()
   })
 }

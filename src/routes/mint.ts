@@ -85,14 +85,15 @@ async function mintFor (
 
   const taken = assertTaken(await deps.limits.take(caller.buckets), reply)
   const deadline = deps.deadline()
-  let isAttempted = false
-  const onAttempt = () => { isAttempted = true }
+  let attemptedMs: number | null = null
+  const onAttempt = () => { attemptedMs ??= performance.now() }
   const onUnknown = (first: ApiError) => deps.audit.record('mint.unknown', mintEntry(request, reply, first))
   let minted: Minted
   let answer: string
   try {
     const context = { deadline, onAttempt, onUnknown }
     minted = decision.minted = await mintUpstream(deps, request, { route, kind, asked, granted, context })
+    decision.upstreamMs = minted.tookMs
     // Before the grant is written down, so that nothing can fail after it.
     const body = route.shape(kind, minted, visible(minted.session, caller, kind, granted))
     answer = reply.type('application/json; charset=utf-8').serialize(body) as string
@@ -101,11 +102,12 @@ async function mintFor (
     })
     decision.isConfirmed = true
   } catch (error) {
-    if (!isAttempted) await taken.giveBack()
+    if (attemptedMs !== null) decision.upstreamMs ??= performance.now() - attemptedMs
+    if (attemptedMs === null) await taken.giveBack()
     else if (!isClientsFault(error)) await taken.refund()
     throw error
   }
-  deps.timed({ upstreamMs: minted.tookMs, totalMs: reply.elapsedTime })
+  deps.timed({ outcome: 'granted', upstreamMs: minted.tookMs, totalMs: reply.elapsedTime })
   watchDelivery(deps.audit, request, reply)
   reply.header('x-realtime-url', deps.realtimePublicUrl +
     (kind === 'translation' ? '/realtime/translations/calls' : '/realtime/calls'))

@@ -7,6 +7,7 @@ import type { OnRefused } from '../http/refusals.ts'
 import type { Audit } from '../records/audit.ts'
 import { createFlood } from '../records/flood.ts'
 import type { PlainLog } from '../records/log.ts'
+import type { Metrics } from '../records/metrics.ts'
 import { paramOf } from './decision.ts'
 
 /** No longer one is an origin that CORS_ORIGINS could name. */
@@ -14,7 +15,7 @@ const MAX_ORIGIN_LENGTH = 256
 
 export type RefusalRecords = Readonly<{ record: OnRefused, close: () => void }>
 
-export function createRefusalRecords (log: PlainLog, audit: Audit): RefusalRecords {
+export function createRefusalRecords (log: PlainLog, audit: Audit, timed: Metrics['timed']): RefusalRecords {
   function logRefusal (error: ApiError, facts: object): void {
     // Only the operator can pay OpenAI's bill.
     if (error.statusCode >= 500 || error.reason === 'billing') log.error({ ...facts, err: error.cause }, 'refused')
@@ -36,6 +37,10 @@ export function createRefusalRecords (log: PlainLog, audit: Audit): RefusalRecor
       }
       if (audited === undefined || decision.isConfirmed) return
       const { family } = audited
+      if (family === 'mint') {
+        const outcome = error.statusCode < 500 ? 'refused' : 'failed'
+        timed({ outcome, upstreamMs: decision.upstreamMs, totalMs: reply.elapsedTime })
+      }
       const entry = audited.entry(request, reply, error)
       if (error.mayHaveMinted) audit.record(`${family}.unknown`, entry)
       else if (isBounded) audit.recordBounded(`${family}.refused`, entry)

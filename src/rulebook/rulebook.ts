@@ -1,5 +1,6 @@
 // The policy file, compiled into the rules of a request and reloaded when it changes: completely, or not at all.
 
+import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type Callers, compileCallers } from '../callers/authenticate.ts'
 import type { KeySets } from '../callers/jwks.ts'
@@ -61,6 +62,8 @@ export type LiveRulebook = Readonly<{
   /** Successful loads, including the first, and refused reloads. */
   generation: () => number
   failedReloads: () => number
+  /** SHA-256 in hex of the text in use, with the names of its secrets and not their values. */
+  hash: () => string
   start: () => Promise<void>
   close: () => void
 }>
@@ -74,6 +77,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
   warn(warnings)
 
   let current = rulebook
+  let currentHash = hash('sha256', text)
   let generation = 1
   let failedReloads = 0
   let isClosed = false
@@ -102,9 +106,10 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
       if (isClosed) return reading.rulebook.callers.close()
       const old = current
       current = reading.rulebook
+      currentHash = hash('sha256', text)
       old.callers.close()
       generation++
-      log.info({ generation }, 'policy file reloaded')
+      log.info({ generation, policy_hash: currentHash }, 'policy file reloaded')
       sources.onSwap?.(current)
     /* c8 ignore next 4 -- a fault of ours is not to end the process */
     } catch (err) {
@@ -126,6 +131,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
     current: () => current,
     generation: () => generation,
     failedReloads: () => failedReloads,
+    hash: () => currentHash,
     start: async () => {
       stopWatching = watchText(path, text, { onText: reload, isUsable })
       await current.callers.start()

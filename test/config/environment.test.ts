@@ -82,6 +82,7 @@ const WRONG: [env: Environment, problem: RegExp][] = [
   [{ OPENAI_ALLOW_HTTP: 'canary' }, /^OPENAI_ALLOW_HTTP must be one of false, true$/],
   [{ OPENAI_AUTH_SCHEME: 'canary' }, /^OPENAI_AUTH_SCHEME must be one of bearer, api-key$/],
   [{ OPENAI_MINT_API: 'canary' }, /^OPENAI_MINT_API must be one of auto, client_secrets, sessions$/],
+  [{ EPHEMINT_REVISION: 'a canary' }, /^EPHEMINT_REVISION is no name of a commit$/],
   [{ OPENAI_ORG_ID: 'org canary' }, /^OPENAI_ORG_ID contains characters/],
   [{ OPENAI_PROJECT_ID: 'canary\n' }, /^OPENAI_PROJECT_ID contains characters/],
   [{ NODE_TLS_REJECT_UNAUTHORIZED: '0' }, /^NODE_TLS_REJECT_UNAUTHORIZED must not be 0/],

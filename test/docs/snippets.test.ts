@@ -202,9 +202,10 @@ t.test('alerts ask for metrics and codes that exist', async (t) => {
   const metrics = createMetrics()
   metrics.watch({
     isReady: () => true,
-    upstream: () => ({ inFlight: 0, isBreakerOpen: false }),
+    build: { version: '', revision: null },
+    upstream: () => ({ inFlight: 0, isBreakerOpen: false, concurrency: 1 }),
     keyAges: () => [],
-    policy: () => ({ generation: 1, failedReloads: 0 }),
+    policy: () => ({ generation: 1, failedReloads: 0, hash: '' }),
     limits: () => ({ isUp: true, isAlone: false, local: 0, notGivenBack: 0, dataLosses: 0 }),
     linesLost: () => ({})
   })

@@ -15,8 +15,8 @@ t.test('a grant whose line cannot be written counts as an audit failure, not as 
   t.throws(() => audit.assertWritable(), FULL)
   const text = await metrics.text()
   t.match(text, 'ephemint_audit_failures_total 2')
-  t.notMatch(text, 'outcome="granted"')
-  t.match(text, 'ephemint_mint_duration_seconds_count{part="own"} 0')
+  t.notMatch(text, 'ephemint_decisions_total{outcome="granted"')
+  t.match(text, 'ephemint_mint_duration_seconds_count{part="own",outcome="granted"} 0')
 })
 
 t.test('decisions are counted by event, code, kind and policy, and still written', async (t) => {
@@ -42,10 +42,15 @@ t.test('decisions are counted by event, code, kind and policy, and still written
 
 t.test('the time of a mint is split into upstream\'s and our own', async (t) => {
   const metrics = createMetrics()
-  metrics.timed({ upstreamMs: 20, totalMs: 34 })
+  metrics.timed({ outcome: 'granted', upstreamMs: 20, totalMs: 34 })
+  metrics.timed({ outcome: 'failed', upstreamMs: 500, totalMs: 501 })
+  metrics.timed({ outcome: 'refused', upstreamMs: null, totalMs: 3 })
   const text = await metrics.text()
-  t.match(text, 'ephemint_mint_duration_seconds_sum{part="upstream"} 0.02')
-  t.match(text, 'ephemint_mint_duration_seconds_sum{part="own"} 0.014')
+  t.match(text, 'ephemint_mint_duration_seconds_sum{part="upstream",outcome="granted"} 0.02')
+  t.match(text, 'ephemint_mint_duration_seconds_sum{part="own",outcome="granted"} 0.014')
+  t.match(text, 'ephemint_mint_duration_seconds_sum{part="upstream",outcome="failed"} 0.5')
+  t.match(text, 'ephemint_mint_duration_seconds_sum{part="own",outcome="refused"} 0.003')
+  t.match(text, 'ephemint_mint_duration_seconds_count{part="upstream",outcome="refused"} 0')
 })
 
 t.test('the text is rendered once a second, however often it is asked for', async (t) => {
@@ -72,7 +77,9 @@ t.test('values of other parts are read when rendered, and rendering does not rai
   for (let i = 0; i < 2; i++, now += 1000) {
     const text = await metrics.text()
     const lines = [
-      'ephemint_ready 1', 'ephemint_in_flight 3', 'ephemint_upstream_breaker_open 1', 'ephemint_policy_generation 2',
+      'ephemint_build_info{version="1.2.3",revision="abc"} 1', 'ephemint_policy_info{hash="f00"} 1',
+      'ephemint_upstream_concurrency 256', 'ephemint_ready 1', 'ephemint_in_flight 3',
+      'ephemint_upstream_breaker_open 1', 'ephemint_policy_generation 2',
       'ephemint_policy_failed_reloads_total 4', 'ephemint_limits_store_up 0', 'ephemint_limits_degraded 1',
       'ephemint_limits_local_total 5', 'ephemint_limits_not_given_back_total 6', 'ephemint_limits_data_losses_total 7',
       'ephemint_jwks_age_seconds{issuer="https://one/"} 1.5', 'ephemint_jwks_age_seconds{issuer="https://two/"} +Inf',
@@ -84,9 +91,10 @@ t.test('values of other parts are read when rendered, and rendering does not rai
 
 const SOURCES: Sources = {
   isReady: () => true,
-  upstream: () => ({ inFlight: 3, isBreakerOpen: true }),
+  build: { version: '1.2.3', revision: 'abc' },
+  upstream: () => ({ inFlight: 3, isBreakerOpen: true, concurrency: 256 }),
   keyAges: () => [{ issuer: 'https://one/', ageMs: 1500 }, { issuer: 'https://two/', ageMs: Infinity }],
-  policy: () => ({ generation: 2, failedReloads: 4 }),
+  policy: () => ({ generation: 2, failedReloads: 4, hash: 'f00' }),
   limits: () => ({ isUp: false, isAlone: true, local: 5, notGivenBack: 6, dataLosses: 7 }),
   linesLost: () => ({ stdout: 8 })
 }
