@@ -155,7 +155,7 @@ export function readConfig (given: Environment): Config {
     origins,
     requestHeaders: readRequestHeaders(text('CORS_HEADERS') ?? '', problem),
     trustProxy: readTrustProxy(text('TRUST_PROXY'), problem),
-    keepAliveMs: integer('KEEP_ALIVE_SECONDS', 75, 1, 3600) * 1000,
+    keepAliveMs: integer('KEEP_ALIVE_SECONDS', 125, 1, 3600) * 1000,
     addressLimitPerMinute: integer('ADDRESS_LIMIT_PER_MINUTE', 60, 0, 1_000_000),
     redis: readRedis(env, problems),
     onRedisLoss: oneOf('ON_REDIS_LOSS', REDIS_LOSSES, 'deny'),

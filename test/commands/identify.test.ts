@@ -47,3 +47,15 @@ t.test('without a secret the plain hash is printed, with a warning', async (t) =
   t.match(err, /SAFETY_IDENTIFIER_SECRET is not set/)
   t.equal(code, 0)
 })
+
+t.test('operate: --find names the one of many subjects whose identifier it is, or none', async (t) => {
+  const identifier = createHmac('sha256', SECRET).update(TEXT).digest('hex')
+  const find = (input: string, ...args: string[]) =>
+    runCommand('identify', ['https://auth.test/', '--find', identifier, ...args], {
+      SAFETY_IDENTIFIER_SECRET: SECRET
+    }, input)
+  t.match(await find('auth0|123\n', 'auth0|123'), { code: 2, out: '', err: /^usage: / })
+  t.match(await find('auth0|124\n auth0|123\n'), { code: 1, out: '', err: /^none of these subjects/ })
+  t.match(await find(''), { code: 1, out: '' })
+  t.match(await find('auth0|124\r\nauth0|123\r\nauth0|125'), { code: 0, out: 'auth0|123\n', err: '' })
+})

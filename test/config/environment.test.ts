@@ -340,7 +340,7 @@ t.test('fault 42: the defaults are those of docs/configuration.md', async (t) =>
     listen: { host: '::', port: 8080 },
     ops: { host: '::', port: 9090 },
     trustProxy: false,
-    keepAliveMs: 75_000,
+    keepAliveMs: 125_000,
     addressLimitPerMinute: 60,
     safetyIdentifierSecret: null,
     auditFile: null,

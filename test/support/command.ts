@@ -12,11 +12,13 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 /** `name` is a file under src/commands, without `.ts`. */
 export async function runCommand (
-  name: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}
+  name: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}, input = ''
 ): Promise<Ran> {
   const child = spawn(process.execPath, [`src/commands/${name}.ts`, ...args], {
-    cwd: ROOT, env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe']
+    cwd: ROOT, env: { PATH: process.env.PATH, ...env }, stdio: ['pipe', 'pipe', 'pipe']
   })
+  child.stdin.on('error', () => {})
+  child.stdin.end(input)
   const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
   return { code, out, err }
 }
