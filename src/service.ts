@@ -8,7 +8,7 @@ import { createKeySets } from './callers/jwks.ts'
 import { createCalls } from './calls/calls.ts'
 import { createPlaces } from './calls/place.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { type Config, ConfigError, policyEnvironment, readConfig } from './config/environment.ts'
+import { type Config, ConfigError, LOG_LEVELS, policyEnvironment, readConfig } from './config/environment.ts'
 import { isShared } from './config/origins.ts'
 import type { Environment } from './config/secrets.ts'
 import { settingsOf } from './config/settings.ts'
@@ -23,6 +23,7 @@ import { REALTIME_CALLS } from './realtime/call-protocol.ts'
 import { createAudit } from './records/audit.ts'
 import { type Lines, openLines } from './records/lines.ts'
 import { createLogger, type Log } from './records/log.ts'
+import { followLevel } from './records/log-level.ts'
 import { createMetrics } from './records/metrics.ts'
 import { reviewCall, type Talking } from './rulebook/review.ts'
 import { openRulebook } from './rulebook/rulebook.ts'
@@ -67,6 +68,8 @@ export async function openService (environment: Environment, replaced: Replaceme
   const clock = replaced.clock ?? systemClock
   const lines = replaced.lines ?? await linesFor(config)
   const log = createLogger(config.logLevel, lines.stdout)
+  const { logLevelFile } = config
+  const unfollowLevel = logLevelFile === null ? null : followLevel(logLevelFile, config.logLevel, LOG_LEVELS, log)
   const metrics = createMetrics()
   const audit = metrics.audited(createAudit(lines.audit))
 
@@ -203,6 +206,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       sidebands?.close()
       rulebook.close()
       key.close()
+      unfollowLevel?.()
       audit.close()
       await store.close()
       await client.close()

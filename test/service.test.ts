@@ -91,6 +91,38 @@ t.test('operate: version, revision and the policy in use are in the log, the met
   await service.stop()
 })
 
+t.test('operate: the level of the log follows LOG_LEVEL_FILE, and a file without one leaves it', async (t) => {
+  const upstream = await startUpstream(t)
+  const folder = makeFolder(t)
+  const [policyFile, levelFile] = [join(folder, 'ephemint.yaml'), join(folder, 'level')]
+  writeFileSync(policyFile, POLICY)
+  writeFileSync(levelFile, 'warn\n')
+  const stdout = keepLines()
+  const service = await openService({
+    ...ANY_PORTS,
+    OPENAI_BASE_URL: upstream.url,
+    TOKEN_SECRET: 'x'.repeat(32),
+    LOG_LEVEL_FILE: levelFile,
+    EPHEMINT_CONFIG: policyFile
+  }, { lines: { stdout, audit: stdout } })
+  await service.listen()
+  const said = (msg: string) => stdout.kept.map((line) => JSON.parse(line)).filter((line) => line.msg === msg)
+  t.same(said('listening'), [], 'warn at first')
+  writeFileSync(levelFile, 'canary\n')
+  const stays = 'LOG_LEVEL_FILE has no level: the old one stays'
+  await until('the alarm', () => said(stays).length === 1)
+  t.notMatch(stdout.kept.join(''), 'canary')
+  rmSync(levelFile)
+  await until('the other alarm', () => said(stays).length === 2)
+  t.match(said(stays)[1], { problem: 'cannot be read: no such file or directory' })
+  t.equal(service.log.level, 'warn')
+  writeFileSync(levelFile, 'debug\n')
+  await until('the new level', () => said('LOG_LEVEL_FILE has another level').length === 1)
+  service.log.debug({}, 'seen')
+  t.equal(said('seen').length, 1)
+  await service.stop()
+})
+
 t.test('a service says what it waits for, and is not ready until it is there', async (t) => {
   const upstream = await startUpstream(t)
   const policyFile = join(makeFolder(t), 'ephemint.yaml')

@@ -19,7 +19,7 @@ delete process.env.DEBUG
 export const MINT_APIS = ['auto', 'client_secrets', 'sessions'] as const
 const CALLS_APIS = ['unified', 'secret'] as const
 export const REDIS_LOSSES = ['deny', 'local'] as const
-const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
+export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
 export type Config = Readonly<{
   upstream: Readonly<{
@@ -60,6 +60,8 @@ export type Config = Readonly<{
   auditFile: string | null
   drainMs: number
   logLevel: typeof LOG_LEVELS[number]
+  /** The file that the level comes from, which may change. */
+  logLevelFile: string | null
   /** The commit that an image was built from. */
   revision: string | null
   /** For a warning at the start. */
@@ -164,7 +166,8 @@ export function readConfig (given: Environment): Config {
     adminToken: adminTokenOf(env, problems),
     auditFile: text('AUDIT_FILE'),
     drainMs: integer('DRAIN_SECONDS', 5, 0, 20) * 1000,
-    logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
+    logLevel: logLevelOf(env, problems),
+    logLevelFile: text('LOG_LEVEL_FILE'),
     revision: text('EPHEMINT_REVISION'),
     nearMisses: []
   }
@@ -197,6 +200,15 @@ function adminTokenOf (env: Environment, problems: string[]): string | null {
     problems.push('ADMIN_TOKEN must be 32 bytes or longer, of characters that a header may have')
   }
   return token
+}
+
+function logLevelOf (env: Environment, problems: string[]): Config['logLevel'] {
+  const given = readSecret(env, 'LOG_LEVEL', problems) ?? 'info'
+  const level = LOG_LEVELS.find((known) => known === given)
+  if (level === undefined) {
+    problems.push(`${env.LOG_LEVEL_FILE ? 'LOG_LEVEL_FILE' : 'LOG_LEVEL'} must be one of ${LOG_LEVELS.join(', ')}`)
+  }
+  return level ?? 'info'
 }
 
 export function policyFileOf ({ EPHEMINT_CONFIG: path }: Environment): string {

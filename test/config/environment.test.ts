@@ -111,6 +111,8 @@ const WRONG: [env: Environment, problem: RegExp][] = [
   [{ CALL_SETUP_SECONDS: '31' }, /^CALL_SETUP_SECONDS must be a whole number from 1 to 30$/],
   [{ CALLS_MAX: '0' }, /^CALLS_MAX must be a whole number from 1 to 100000$/],
   [{ LOG_LEVEL: 'canary' }, /^LOG_LEVEL must be one of/],
+  [{ LOG_LEVEL_FILE: file('level', 'canary') }, /^LOG_LEVEL_FILE must be one of/],
+  [{ LOG_LEVEL_FILE: file('level-two', 'info'), LOG_LEVEL: 'info' }, /^LOG_LEVEL and LOG_LEVEL_FILE are both set/],
   [{ SAFETY_IDENTIFIER_SECRET: 'canary' }, /^SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer$/],
   ...['canary', 'x'.repeat(31), `${'x'.repeat(40)} canary`, 'é'.repeat(40)].map((token): [Environment, RegExp] =>
     [{ ADMIN_TOKEN: token }, /^ADMIN_TOKEN must be 32 bytes or longer, of characters that a header may have$/]),
@@ -347,7 +349,8 @@ t.test('fault 42: the defaults are those of docs/configuration.md', async (t) =>
     drainMs: 5000,
     redis: null,
     onRedisLoss: 'deny',
-    logLevel: 'info'
+    logLevel: 'info',
+    logLevelFile: null
   })
   t.ok(Object.isFrozen(readConfig(LEAST)))
 })

@@ -1,0 +1,21 @@
+// The level of the log follows a file, so that it can be changed while the process runs.
+
+import { watchText } from '../config/watch.ts'
+import type { Log } from './log.ts'
+
+/** `text` is what the file had at the start. A file without a level leaves the last one in use. */
+export function followLevel (path: string, text: string, levels: readonly string[], log: Log): () => void {
+  const levelIn = (text: string) => levels.find((level) => level === text.trim())
+  return watchText(path, text, {
+    isUsable: (text) => levelIn(text) !== undefined,
+    onText: (text, why) => {
+      const level = text === null ? undefined : levelIn(text)
+      if (level === undefined) {
+        const problem = text === null ? `cannot be read: ${why}` : `is none of ${levels.join(', ')}`
+        return log.error({ problem }, 'LOG_LEVEL_FILE has no level: the old one stays')
+      }
+      log.level = level
+      log.info({ log_level: level }, 'LOG_LEVEL_FILE has another level')
+    }
+  })
+}
