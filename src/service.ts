@@ -42,7 +42,7 @@ export type Service = Readonly<{
   /** Readiness fails first; resolves once nothing is in flight and every line is written. */
   stop: () => Promise<void>
   reopenAudit: () => void
-  /** What is queued, at once, for a process that is about to end. */
+  /** Writes queued lines synchronously, for a process that is about to end. */
   flushNow: () => void
 }>
 
@@ -167,7 +167,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       return { url, opsUrl }
     },
     stop: async () => {
-      // Answers say `Connection: close` from here on; the gateway has this long to go elsewhere.
+      // From here on answers have `Connection: close`; the gateway has this long to go elsewhere.
       isStopping = true
       const hungUp = calls.stop()
       await wait(drainMs)

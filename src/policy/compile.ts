@@ -9,7 +9,7 @@ import type { CallPolicy, PromptEntry, RealtimePolicy } from './schema.ts'
 import { hasSlowPattern } from './slow-pattern.ts'
 import { compileTemplate, type Template } from './template.ts'
 
-/** What a client may send at a path, and below it. `names` are the dotted paths that the schema at this path names. */
+/** The values that a client may send at and below a path. `names` are the dotted paths that the schema there names. */
 export type RuleNode = { accepts?: Accepts, names?: ReadonlySet<string>, ignored?: true, below: Map<string, RuleNode> }
 
 export type Prompt = Readonly<{

@@ -1,4 +1,4 @@
-// What the rules say, at this moment, of someone who has a call or is about to get one.
+// The current rules for a call that is live or being created.
 
 import { createCaller } from '../callers/caller.ts'
 import { ApiError } from '../errors.ts'

@@ -171,7 +171,7 @@ t.test('the rights that docs/deploying.md names are enough; without INFO there i
     t.equal(take.taken, true)
     await take.giveBack()
     t.equal(store.counts().notGivenBack, 0)
-    t.equal(store.messages().join().includes('Redis does not say its maxmemory-policy'), right === '-info')
+    t.equal(store.messages().join().includes('Redis does not report its maxmemory-policy'), right === '-info')
   }
 })
 

@@ -45,7 +45,7 @@ export async function openLine ({ voice, hasEvents }) {
   return { offer: peer.localDescription.sdp, take, send: (event) => channel.send(JSON.stringify(event)), close }
 
   async function take (answer, { onOpen, onEvent = () => {}, onEnd, onNoPath }) {
-    // What is reported is more precise than the channel's `onclose` would be.
+    // The reported reason is more precise than the channel's `onclose`.
     const fail = () => {
       if (channel !== null) channel.onclose = null
       close()
