@@ -226,7 +226,7 @@ async function checkPlaces (app: CallsApp): Promise<void> {
 // Of several rounds.
 t.setTimeout(300_000)
 
-t.test(`call §7: ${CALLS} calls with random ends: the books agree, and nothing is left`, async (t) => {
+t.test(`call: ${CALLS} calls with random ends: the books agree, and nothing is left`, async (t) => {
   const reasons = new Map<string, number>()
   await fc.assert(fc.asyncProperty(fc.integer(), async (seed) => {
     const [[plans, stepSeconds]] = fc.sample(rounds, { seed, numRuns: 1 }) as [[Plan[], number[]]]

@@ -50,7 +50,7 @@ async function startBoth (t: Test, missing: () => string[]) {
   return [app, { port: (ops.server.address() as AddressInfo).port }]
 }
 
-t.test('field F22: without a Host every other route stays 400, and health routes are strict otherwise', async (t) => {
+t.test('without a Host every other route stays 400, and health routes are strict otherwise', async (t) => {
   for (const at of await startBoth(t, () => [])) {
     for (const bytes of [
       'GET /v1/realtime/policy HTTP/1.0\r\n\r\n', 'POST /v1/realtime/client_secrets HTTP/1.0\r\n\r\n',
@@ -67,7 +67,7 @@ t.test('field F22: without a Host every other route stays 400, and health routes
   }
 })
 
-t.test('field F22: health routes answer whatever a load balancer sends, on both listeners', async (t) => {
+t.test('health routes answer whatever a load balancer sends, on both listeners', async (t) => {
   let missing: string[] = []
   for (const at of await startBoth(t, () => missing)) {
     for (const [path, isReady] of [['/livez', true], ['/readyz', true], ['/readyz', false]] as const) {
