@@ -54,7 +54,7 @@ if (import.meta.main) {
 
   const others = { options: alone.length > 0 ? [...gate, PARTIAL, UNREPORTED] : gate, files: together }
   const steps = [others, { options: [...gate, '--jobs=1', `--save=${LIST}`], files: alone }]
-  // tap keeps the coverage of the run before where it is told the files to run by a list.
+  // Given a list of files, tap keeps the coverage of the run before.
   writeFileSync(LIST, alone.join('\n'))
   for (const { options, files } of steps) {
     if (files.length === 0) continue

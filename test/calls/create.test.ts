@@ -225,7 +225,7 @@ t.test('call: sideband: one that closes at once is opened again', async (t) => {
   t.equal(answer.status, 201)
   t.equal(app.upstream.attaches.length, 2)
   await app.hangUp(answer.headers.get('location') as string)
-  t.match(app.lines('call.ended'), [{ complete: true }], 'nobody could speak before the answer')
+  t.match(app.lines('call.ended'), [{ complete: true }], 'no one could speak before the answer')
 })
 
 t.test('call: sideband: refused with 500 it is tried again, and hung up after the last try', async (t) => {

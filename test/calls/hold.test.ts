@@ -94,7 +94,7 @@ for (const [name, begin, end] of [
   })
 }
 
-t.test('call: after the sideband was reopened nobody is assumed to speak', async (t) => {
+t.test('call: after the sideband was reopened no one is assumed to speak', async (t) => {
   const live = await startCall(t, { calls: '{ idle_seconds: 20 }' })
   const { app, call, status } = live
   await seen(live, speechStarted(), responseCreated('resp_9'), outputAudio('started'))
@@ -469,7 +469,7 @@ t.test('call: usage missing, negative, a string, twice: counted as it can be', a
   t.match(app.lines('call.ended'), [{ complete: false }])
 })
 
-t.test('call: policy taken over anew with the caller blocked: hung up within 2 s, once', async (t) => {
+t.test('call: policy reloaded with the caller blocked: hung up within 2 s, once', async (t) => {
   const live = await startCall(t)
   const { app, call } = live
   await seen(live, responseCreated('resp_1'))

@@ -10,7 +10,7 @@ import { createTestClock } from '../support/clock.ts'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-t.test('call: hang-up: begun anew at an operator\'s wish, never faster than one a second, never two', async (t) => {
+t.test('call: hang-up: restarted by an operator, never faster than one a second, never two', async (t) => {
   const clock = createTestClock()
   const attempts: { atMs: number, settle: (isOver: boolean) => void }[] = []
   const hangUp = startHangUp({

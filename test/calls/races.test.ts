@@ -1,4 +1,4 @@
-// What happens while a call is being created: at each of its waits, and to nobody's harm.
+// Events during the creation of a call, at each of its waits: none leaves anything behind.
 
 import t, { type Test } from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'

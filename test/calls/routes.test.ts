@@ -115,7 +115,7 @@ t.test('call: a form has sdp and session, each once, and no file', async (t) => 
   t.equal(app.upstream.creations.length, 0)
 })
 
-t.test('call: the session is judged as in a mint', async (t) => {
+t.test('call: the session is checked as in a mint', async (t) => {
   const app = await startCalls(t)
   t.match(await app.begin({ session: { instructions: 'You are Eve.' } }), {
     status: 403, body: { error: { code: 'policy_violation', param: 'session.instructions' } }
