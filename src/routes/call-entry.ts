@@ -13,6 +13,7 @@ import { LEAST_CALL_SECONDS, type LimitStore, type Reserved, secondsBucketsOf } 
 import type { Asked, Granted } from '../policy/apply.ts'
 import type { CallRules, SessionRules } from '../policy/compile.ts'
 import { grantCall } from '../policy/grant.ts'
+import { createJudge } from '../policy/judge.ts'
 import type { Audit } from '../records/audit.ts'
 import type { CallMetrics } from '../records/call-metrics.ts'
 import type { Talking } from '../rulebook/review.ts'
@@ -59,8 +60,19 @@ export async function createCall (
   assertOffer(sdp, rules)
 
   const { issuer, subject, claims, safetyIdentifier, policy } = caller
-  const fixed = rules.onChange === 'report' ? {} : fixedOf(policy.sessions[kind] as SessionRules, granted)
-  const facts = { issuer, subject, claims, safetyIdentifier, policy: policy.name, kind, granted, rules, fixed }
+  const sessionRules = policy.sessions[kind] as SessionRules
+  const facts = {
+    issuer,
+    subject,
+    claims,
+    safetyIdentifier,
+    policy: policy.name,
+    kind,
+    granted,
+    rules,
+    fixed: rules.onChange === 'report' ? {} : fixedOf(sessionRules, granted),
+    judge: createJudge(sessionRules, { claims, asked, granted })
+  }
   const call = decision.call = deps.calls.begin(facts)
   const setup = startSetup(deps, call, request, reply)
   let reserved: Reserved | null = null

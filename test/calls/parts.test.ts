@@ -111,10 +111,11 @@ t.test('call §4: leash: responses without an id, and too many of them, hold no 
   })
   leash.begin()
   leash.join()
-  leash.hear({ is: 'response', id: null, isOpen: true })
+  const opened = { is: 'response', isOpen: true, isOutOfBand: false, settings: {} } as const
+  leash.hear({ ...opened, id: null })
   t.same(leash.openResponses(), [''])
   leash.hear({ is: 'response', id: null, isOpen: false, isFailed: false, usage: null })
-  for (let i = 0; i < 300; i++) leash.hear({ is: 'response', id: `resp_${i}`, isOpen: true })
+  for (let i = 0; i < 300; i++) leash.hear({ ...opened, id: `resp_${i}` })
   t.equal(leash.openResponses().length, 256)
   leash.forget()
   t.same(leash.openResponses(), [])
