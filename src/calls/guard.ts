@@ -14,7 +14,7 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../clock.ts'
-import { getIn, type Json, type JsonObject, omitIn, type Path, withIn } from '../json.ts'
+import { getIn, type Json, type JsonObject, type Path } from '../json.ts'
 import type { CallRules } from '../policy/compile.ts'
 import { type Correction, isSame, type Judge } from '../policy/judge.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
@@ -51,6 +51,8 @@ export type GuardDeps = Readonly<{
   onFault: (error: unknown) => void
 }>
 
+type InForce = Readonly<{ first: JsonObject, baseline: JsonObject, told: JsonObject }>
+
 const READ_EVERY_MS = 20_000
 const RESTORE_MS = 5000
 const MINUTE_MS = 60_000
@@ -73,7 +75,7 @@ export function createGuard (deps: GuardDeps): Guard {
   const said = new Map<string, Correction>()
   /** What is known to differ, by path. */
   let standing = new Map<string, Json>()
-  let inForce: { baseline: JsonObject, told: JsonObject } | null = null
+  let inForce: InForce | null = null
   let waitingFor: readonly Correction[] = []
   let isOver = false
   let wasHeard = false
@@ -99,28 +101,33 @@ export function createGuard (deps: GuardDeps): Guard {
 
   function hearSession (told: JsonObject): void {
     if (inForce === null) {
-      inForce = { baseline: told, told }
+      inForce = { first: told, baseline: told, told }
       if (hasDataChannel) readLater()
       return
     }
-    inForce.told = told
+    inForce = { ...inForce, told }
     if (waitingFor.every(isRight)) judgeTold()
   }
 
-  /** Whether a field is as we said it, or as before. */
   function isRight ({ field }: Correction): boolean {
-    const { baseline, told } = inForce as NonNullable<typeof inForce>
+    const { baseline, told } = inForce as InForce
     const now = getIn(told, field) ?? null
-    return isSame(now, getIn(baseline, field) ?? null) || isSame(now, said.get(field.join('.'))?.value ?? null)
+    return isOurs(field, now) || isSame(now, getIn(baseline, field) ?? null)
+  }
+
+  /** As upstream told it at first, or as we said it: that may be another empty value. */
+  function isOurs (field: Path, value: Json): boolean {
+    const { first } = inForce as InForce
+    const last = said.get(dotted(field))
+    return isSame(value, getIn(first, field) ?? null) || (last !== undefined && isSame(value, last.value ?? null))
   }
 
   function judgeTold (): void {
     stopWaiting()
     waitingFor = []
-    const { told, baseline: before } = inForce as NonNullable<typeof inForce>
-    const judged = judge(withSaid(before, told), told)
-    const { refused, ignored, remarkable, corrections } = judged
-    inForce = { baseline: judged.baseline, told }
+    const { first, told, ...before } = inForce as InForce
+    const { baseline, refused, ignored, remarkable, corrections } = judge(before.baseline, told, isOurs)
+    inForce = { first, baseline, told }
     const isNew = newsIn(told, [...refused, ...ignored, ...remarkable])
     const news = { refused: refused.filter(isNew), remarkable: remarkable.filter(isNew) }
     if (ignored.some(isNew)) onChange('ignored', ignored.map(dotted))
@@ -147,15 +154,6 @@ export function createGuard (deps: GuardDeps): Guard {
     waitingFor = corrections
     stopWaiting = clock.after(RESTORE_MS, guarded(judgeTold))
     say((id) => protocol.updateEvent(id, corrections as readonly { field: Path, value: Json }[]))
-  }
-
-  /** What we said, as upstream tells it, is ours too: it may be another empty value than before. */
-  function withSaid (baseline: JsonObject, told: JsonObject): JsonObject {
-    return [...said.values()].reduce((session, { field, value = null }) => {
-      const now = getIn(told, field) ?? null
-      if (!isSame(now, value)) return session
-      return now === null ? omitIn(session, field) : withIn(session, field, now)
-    }, baseline)
   }
 
   /** A change is new once: told again with the same value it is not. */

@@ -28,7 +28,10 @@ export type Judged = Readonly<{
   corrections: readonly Correction[]
 }>
 
-export type Judge = (baseline: JsonObject, told: JsonObject) => Judged
+/** `isOurs`: whether a field has a value that the policy had put there, now or before. */
+export type Judge = (
+  baseline: JsonObject, told: JsonObject, isOurs?: (field: Path, value: Json) => boolean
+) => Judged
 
 export type Grant = Readonly<{ claims: JsonObject, asked: Asked, granted: Granted }>
 
@@ -74,9 +77,10 @@ export function createJudge (rules: SessionRules, { claims, asked, granted: { se
     }, original)
   }
 
-  return (before, told) => {
-    const changed = differenceOf(before, told, sent) as JsonObject | undefined
-    if (changed === undefined) return { baseline: told, refused: [], ignored: [], remarkable: [], corrections: [] }
+  return (before, told, isOurs = () => false) => {
+    const differing = (differenceOf(before, told, sent) ?? {}) as JsonObject
+    const changed = fieldsOf(differing).filter((field) => isOurs(field, getIn(told, field) ?? null))
+      .reduce(omitIn, differing)
     const faults = leafPaths(changed).filter((path) => held.some((other) => overlaps(path, other)))
     const checked: Checked = { accepted: [], ignored: [] }
     checkValue(faults.reduce(omitIn, changed), rules.client, [], [], {
