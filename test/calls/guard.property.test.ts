@@ -49,7 +49,8 @@ const FIELDS: Readonly<Record<string, readonly [readonly Json[], readonly Json[]
   'audio.input.turn_detection': [
     [
       null, server({}), server({ threshold: 0.5 }), server({ threshold: 0.9, create_response: false }),
-      server({ silence_duration_ms: 700 }), server({ threshold: 0.7 }), semantic(), semantic({ eagerness: 'low' }), semantic({ eagerness: 'auto' })
+      server({ silence_duration_ms: 700 }), server({ threshold: 0.7 }), semantic(),
+      semantic({ eagerness: 'low' }), semantic({ eagerness: 'auto' })
     ],
     [
       { enum: [server({}), semantic({ eagerness: 'low' })] },
@@ -113,7 +114,8 @@ const PARTS: Readonly<Record<string, readonly [fixed: Json, allowed: string, sch
     [server({}), server({ threshold: 0.5 }), server({ threshold: 0.7 })]
   ],
   'audio.input.transcription': [
-    { model: 'whisper-1' }, 'language', { enum: ['de'] }, [{ model: 'whisper-1' }, { model: 'whisper-1', language: 'de' }]
+    { model: 'whisper-1' }, 'language', { enum: ['de'] },
+    [{ model: 'whisper-1' }, { model: 'whisper-1', language: 'de' }]
   ]
 }
 const PATHS = Object.keys(FIELDS)
