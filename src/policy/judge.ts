@@ -54,7 +54,7 @@ export function createJudge (rules: SessionRules, { claims, asked, granted: { se
       return accepts(null) || (isUnset && getIn(configured, path) === undefined)
     }
     if (!isFiniteThroughout(told)) return false
-    return accepts(told) || (isObject(told) && asAsked(told, before, rule, path).some(accepts))
+    return accepts(told) || (isObject(told) && canBeAsked(told, before, rule, path))
   }
 
   function rightValue (baseline: JsonObject, field: Path): Json | undefined {
@@ -137,17 +137,17 @@ function differenceOf (
   return isContainer(path) || before === undefined || isObject(before) ? undefined : now
 }
 
-/** What the client may have asked for, where the API made `told` of it: without some of what it may have filled in. */
-function * asAsked (told: JsonObject, before: Json | undefined, rule: RuleNode, path: Path): Generator<Json> {
-  const { names, listsObjects } = rule
+/** Whether the client may have asked for it, where the API made `told` of that: without some of what it filled in. */
+function canBeAsked (told: JsonObject, before: Json | undefined, rule: RuleNode, path: Path): boolean {
+  const { accepts, names, listsObjects } = rule as RuleNode & Required<Pick<RuleNode, 'accepts'>>
   const isNamed = (at: Path) => names?.has([...path, ...at].join('.')) === true
   const filled = filledIn(told, listsObjects === true ? undefined : before, path)
   const ordered = [...filled.filter(isNamed), ...filled.filter((at) => !isNamed(at))]
-  const tried = ordered.slice(0, MAX_TRIED)
   const rest = ordered.slice(MAX_TRIED).reduce(omitIn, withoutNullMembers(told) as JsonObject)
-  for (let kept = 2 ** tried.length - 1; kept >= 0; kept--) {
-    yield tried.filter((_, i) => (kept >> i) % 2 === 0).reduce(omitIn, rest)
-  }
+  const some = (value: JsonObject, [first, ...others]: readonly Path[]): boolean => first === undefined
+    ? accepts(value)
+    : some(value, others) || some(omitIn(value, first), others)
+  return some(rest, ordered.slice(0, MAX_TRIED))
 }
 
 /** Paths, relative to `value`, of members that the API may have filled in, and of those that are as before. */
@@ -184,7 +184,7 @@ function own (value: JsonObject, key: string): Json | undefined {
 }
 
 export function isSame (a: Json, b: Json): boolean {
-  return isDeepStrictEqual(withoutNullMembers(a), withoutNullMembers(b))
+  return a === b || isDeepStrictEqual(withoutNullMembers(a), withoutNullMembers(b))
 }
 
 function isEmpty (value: Json): boolean {

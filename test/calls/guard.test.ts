@@ -381,6 +381,22 @@ t.test('call §5: an error of ours in the event path counts as a loss of the sid
   t.match(await app.wrote('call.ended'), [{ reason: 'client', complete: false }])
 })
 
+t.test('call §5: an error of ours while a restore is waited for counts as a loss too', async (t) => {
+  const { app, call, path, seen } = await startGuarded(t)
+  call.on('session.update', () => {})
+  call.change({ instructions: 'You are Bob.' })
+  const deep = `${'{"a":'.repeat(50_000)}1${'}'.repeat(50_000)}`
+  call.pushRaw(`{"type":"session.updated","session":{"instructions":"You are Bob.","brand_new":${deep}}}`)
+  await seen()
+  call.on('session.update', ({ session }) => call.change(session as JsonObject))
+  app.clock.pass(5000)
+  await app.upstream.attached(call.id, 2)
+  await seen()
+  t.match((await app.get(path)).body, { status: 'live' })
+  t.ok(app.logLines().some(({ msg, err }) => msg === 'the sideband of a call is lost' && err !== undefined))
+  t.equal(call.session().instructions, 'You are Ada.')
+})
+
 const fields = (voice: string) => ({ audio: { output: { voice } } })
 
 for (const [name, event, paths] of [

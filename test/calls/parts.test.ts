@@ -233,5 +233,11 @@ t.test('call: what events lack is null, not an error', (t) => {
   t.match(signal('response.done', { response: 7 }), { id: null, usage: null, isFailed: false })
   t.match(signal('conversation.item.input_audio_transcription.completed', {}), { itemId: null, usage: null })
   t.match(signal('error', { error: null }), { code: null, eventId: null })
+  t.match(signal('response.created', {}), { id: null, isOutOfBand: false, settings: {} })
+  const item = { id: null, type: null, role: null, callId: null, tool: null }
+  t.same(signal('conversation.item.added', {}), { is: 'item', item })
+  t.same(signal('response.output_item.added', { item: 7 }), { is: 'output', responseId: null, item })
+  t.same(signal('conversation.item.deleted', {}), { is: 'removed', itemId: null })
+  t.same(signal('mcp_list_tools.failed', {}), { is: 'mcp', responseId: null, itemId: null })
   t.end()
 })
