@@ -17,7 +17,10 @@ export default [
   {
     files: ['src/sandbox/playground/*.js', 'test/browser/examples/*.js'],
     languageOptions: {
-      globals: { Audio: 'readonly', innerHeight: 'readonly', location: 'readonly', RTCPeerConnection: 'readonly' }
+      globals: Object.fromEntries([
+        'addEventListener', 'Audio', 'AudioContext', 'EventSource', 'GainNode', 'innerHeight', 'location',
+        'MediaStreamAudioDestinationNode', 'OscillatorNode', 'removeEventListener', 'RTCPeerConnection'
+      ].map((name) => [name, 'readonly']))
     }
   }
 ]

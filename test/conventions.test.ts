@@ -19,7 +19,7 @@ function withMatch (pattern: RegExp, within: (path: string) => boolean = () => t
 }
 
 function imports (path: string): string[] {
-  return [...code(path).matchAll(/(?:from|import)\s*\(?'([^']+)'/g)].map(([, name]) => name as string)
+  return [...code(path).matchAll(/(?<![.\w])(?:from|import)\s*\(?'([^']+)'/g)].map(([, name]) => name as string)
 }
 
 const isProduction = (path: string) => !path.startsWith('src/sandbox/')

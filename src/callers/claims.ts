@@ -11,6 +11,8 @@ export function isUserWritable (reference: string): boolean {
   return keysOf(reference).some((key) => USER_WRITABLE.includes(key))
 }
 
+export const USER_WRITABLE_SUBJECT = 'is in metadata that users can write themselves: each could become any other'
+
 /** Whether a reference reads this top-level claim, and all of it. */
 export function readsClaim (reference: string, name: string): boolean {
   const [key, ...below] = keysOf(reference)
@@ -42,7 +44,7 @@ export function claimMatcher (conditions: Conditions): MatchClaims {
   const matchers = Object.entries(conditions).map(([reference, expected]): MatchClaims => {
     const read = claimReader(reference)
     const accepted = new Set<Json>([expected].flat())
-    const isAlwaysKnown = ['iss', 'sub'].some((name) => readsClaim(reference, name))
+    const isAlwaysKnown = isIssuerOrSubject(reference)
     const matches = isScope(reference) ? matchesScope : matchesClaim
     return (claims, hasUnknownClaims = false) => {
       if (hasUnknownClaims && !isAlwaysKnown) return false
@@ -65,19 +67,28 @@ function matchesScope (claim: Json, accepted: ReadonlySet<Json>): boolean {
   return matchesClaim(typeof claim === 'string' ? claim.split(' ') : claim, accepted)
 }
 
+/** The claims that every caller has, as text. */
+function isIssuerOrSubject (reference: string): boolean {
+  return ['iss', 'sub'].some((name) => readsClaim(reference, name))
+}
+
 function isScope (reference: string): boolean {
   return ['scope', 'scp'].some((name) => readsClaim(reference, name))
 }
 
-/** The references of conditions on a scope that can never match: no scope is empty, or contains white space. */
-export function malformedScopes (conditions: Conditions): string[] {
+/** Conditions that no claim can meet: no scope is empty or contains white space, and `iss` and `sub` are text. */
+export function impossibleConditions (conditions: Conditions): { reference: string, problem: string }[] {
   return Object.entries(conditions).flatMap(([reference, expected]) => {
-    const isMalformed = (value: Json) => typeof value === 'string' && /^$|\s/.test(value)
-    return isScope(reference) && [expected].flat().some(isMalformed) ? [reference] : []
+    const values = [expected].flat()
+    if (isScope(reference)) return values.some(isNoScope) ? [{ reference, problem: SCOPE_ADVICE }] : []
+    return isIssuerOrSubject(reference) && values.some((value) => ['number', 'boolean'].includes(typeof value))
+      ? [{ reference, problem: 'can never match: this claim is text, so write the value in quotes' }]
+      : []
   })
 }
 
-export const SCOPE_ADVICE = 'can never match: a scope is one word without white space; a list means one of several'
+const isNoScope = (value: Json) => typeof value === 'string' && /^$|\s/.test(value)
+const SCOPE_ADVICE = 'can never match: a scope is one word without white space; a list means one of several'
 
 function keysOf (reference: string): Path {
   return reference.startsWith('/') ? pointerPath(reference) : [reference]

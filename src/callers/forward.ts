@@ -4,7 +4,7 @@ import type { JsonObject } from '../json.ts'
 import { addressFault, OutboundError, type OutboundResponse, readJson, readObject } from '../outbound/request.ts'
 import { type Caller, createCaller, isHeaderSubject, refused, subjectFrom } from './caller.ts'
 import { createChecker } from './checker.ts'
-import { claimReader } from './claims.ts'
+import { claimReader, isUserWritable, USER_WRITABLE_SUBJECT } from './claims.ts'
 import type { CompileContext } from './compile.ts'
 import { type Credential, HEADER_NAME, readHeader, readWholeOrPieces } from './credential.ts'
 import type { ForwardEntry } from './schema.ts'
@@ -110,6 +110,7 @@ function reviewSubject (
   if ((subject === undefined) === (header === undefined)) {
     report.problem(`${at}.subject`, 'must be given by exactly one of subject and subject_header')
   }
+  if (subject !== undefined && isUserWritable(subject)) report.problem(`${at}.subject`, USER_WRITABLE_SUBJECT)
   if (header === undefined) return
   if (!HEADER_NAME.test(header)) {
     report.problem(`${at}.subject_header`, 'must be a header name of letters, digits and hyphens')

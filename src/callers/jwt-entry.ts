@@ -4,7 +4,7 @@ import type { JsonObject } from '../json.ts'
 import { addressFault } from '../outbound/request.ts'
 import { isSubject, refused, subjectFrom } from './caller.ts'
 import {
-  claimMatcher, claimReader, isUserWritable, malformedScopes, type MatchClaims, readsClaim, SCOPE_ADVICE
+  claimMatcher, claimReader, impossibleConditions, isUserWritable, type MatchClaims, readsClaim, USER_WRITABLE_SUBJECT
 } from './claims.ts'
 import type { CompileContext } from './compile.ts'
 import { HEADER_NAME } from './credential.ts'
@@ -109,16 +109,23 @@ function reviewClaims (entry: JwtEntry, at: string, context: CompileContext): vo
   if (audience === undefined && !isIdentified) {
     problem(`${at}.audience`, 'is missing; if tokens have no aud, require: a claim that identifies your app')
   }
-  for (const reference of malformedScopes(require)) problem(`${at}.require.${reference}`, SCOPE_ADVICE)
-  if (subject !== undefined && isUserWritable(subject)) {
-    problem(`${at}.subject`, 'is in metadata that users can write themselves: each could become any other')
+  for (const { reference, problem: text } of impossibleConditions(require)) problem(`${at}.require.${reference}`, text)
+  if (subject !== undefined && isUserWritable(subject)) problem(`${at}.subject`, USER_WRITABLE_SUBJECT)
+  if (NO_USERS.some((name) => readsClaim(subject ?? 'sub', name))) {
+    problem(`${at}.subject`, 'names no user: it is the same for all of them, or another one in each token')
   }
 }
+
+/** Registered claims (RFC 7519, section 4.1) that are about the token. */
+const NO_USERS = ['iss', 'aud', 'exp', 'nbf', 'iat', 'jti']
+
+/** Placeholders, and the names that Entra ID has for tokens of any tenant. */
+const NO_ISSUER = /[{}<>*\s]|^https:\/\/login\.[a-z.]*microsoftonline\.[a-z]+\/(common|organizations|consumers)(\/|$)/
 
 /** For entries whose issuer is compared with a token's `iss`. */
 export function reviewIssuer (issuer: JwtEntry['issuer'], at: string, { report }: CompileContext): void {
   for (const [i, one] of [issuer].flat().entries()) {
-    if (/[{}*\s]/.test(one)) {
+    if (NO_ISSUER.test(one)) {
       const path = `${at}.issuer${Array.isArray(issuer) ? `.${i}` : ''}`
       report.problem(path, 'matches no token: an issuer has no placeholders and no white space; list each of several')
     }

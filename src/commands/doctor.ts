@@ -8,6 +8,7 @@ import type { CallerEntry } from '../callers/schema.ts'
 import {
   type Config, ConfigError, policyEnvironment, policyFileOf, processEnv, readConfig
 } from '../config/environment.ts'
+import { isShared } from '../config/origins.ts'
 import { NO_PROXIES } from '../config/proxies.ts'
 import { type SecretSource, secretSource } from '../config/secrets.ts'
 import { routeOf } from '../outbound/proxy.ts'
@@ -81,6 +82,13 @@ function checkEnvironment (report: ReportFinding): Config | null {
         'set it, 32 bytes or more: without it, safety identifiers are plain hashes'
       )
       : ok('environment', 'is valid'))
+    for (const origin of config.origins.patterns?.filter(isShared) ?? []) {
+      report(note(
+        'environment',
+        `CORS_ORIGINS: people other than you can get a host that ${origin} matches`,
+        'list the origins, or serve previews under a domain of your own'
+      ))
+    }
     return config
   } catch (error) {
     for (const problem of (error as ConfigError).problems) {

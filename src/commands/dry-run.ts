@@ -70,9 +70,14 @@ export function callerOf (claims: Json | undefined, entries: readonly CallerEntr
   const given = claims === 'guest' ? { iss: GUEST_ISSUER, sub: 'guest' } : claims
   if (given === undefined || !isObject(given)) return undefined
   const { iss: issuer = 'https://issuer.example/', sub = 'someone' } = given
-  const entry = entries.find(({ jwt }) => [jwt?.issuer].flat().includes(String(issuer)))
+  const entry = entries.find(({ jwt, forward }) =>
+    [jwt?.issuer, forward?.issuer].flat().includes(String(issuer)))
   const subject = subjectFrom(claimReader(entry?.jwt?.subject ?? 'sub')(given)) ?? sub
-  return createCaller(String(issuer), String(subject), { ...given, iss: issuer, sub: String(subject) })
+  const caller = createCaller(String(issuer), String(subject), { ...given, iss: issuer, sub: String(subject) })
+  // An endpoint that names the user in a header may answer no claims.
+  const hasUnknownClaims = entry?.forward?.subject_header !== undefined &&
+    Object.keys(given).every((name) => name === 'iss' || name === 'sub')
+  return hasUnknownClaims ? { ...caller, hasUnknownClaims } : caller
 }
 
 export type DryRun = Readonly<{

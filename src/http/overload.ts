@@ -12,7 +12,10 @@ const MAX_HEAP_SHARE = 0.85
 
 /** `maxInFlight` bounds the requests in work: body received, answer not handed over to the socket yet. */
 export function registerOverload (app: FastifyInstance, maxInFlight: number): void {
-  const inWork = new Set<ServerResponse>()
+  let inFlight = 0
+  // A Set would keep answered responses alive: each table it has outgrown does, up to the next full garbage collection.
+  const inWork = new WeakSet<ServerResponse>()
+  const leave = (response: ServerResponse) => { if (inWork.delete(response)) inFlight-- }
   let pressure: string | null = null
   let lookedAt = performance.now()
   const timer = setInterval(() => {
@@ -24,20 +27,21 @@ export function registerOverload (app: FastifyInstance, maxInFlight: number): vo
   app.addHook('onClose', async () => clearInterval(timer))
 
   // For answers that are never handed over, because the client has gone.
-  const leaveAtClose = function (this: ServerResponse) { inWork.delete(this) }
+  const leaveAtClose = function (this: ServerResponse) { leave(this) }
   app.addHook('onRequest', (_request, _reply, done) => {
     done(pressure === null ? undefined : overloaded(pressure))
   })
   // After address limit, authentication and body: a request that waits there takes no place from others.
   app.addHook('preValidation', (_request, { raw }, done) => {
-    if (inWork.size >= maxInFlight) return done(overloaded('in_flight'))
+    if (inFlight >= maxInFlight) return done(overloaded('in_flight'))
+    inFlight++
     inWork.add(raw)
     raw.once('close', leaveAtClose)
     done()
   })
   // Not when the answer is read: a client could hold its place by not reading.
   app.addHook('onSend', (_request, { raw }, _payload, done) => {
-    inWork.delete(raw)
+    leave(raw)
     done()
   })
 }

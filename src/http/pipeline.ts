@@ -8,15 +8,15 @@ import type { Socket } from 'node:net'
 const MAX_UNANSWERED = 8
 /** Of all connections, in one turn of the event loop: what the kernel keeps of unread answers is work for minutes. */
 const MAX_IN_A_TURN = 4
-const HEAD_END = '\r\n\r\n'
+const HEAD_END = Buffer.from('\r\n\r\n')
 /** No head ends sooner: what looks like it is part of a body, or of a head that began in an earlier packet. */
 const SHORTEST_HEAD = 'GET / HTTP/1.1\r\n\r\n'.length
 /** An answer unread at this many looks after the first ends its connection: 10 s, once kernel buffers are full. */
 const UNREAD_LOOKS = 9
 
 type Connection = {
-  /** In their order. Those that have closed are struck off when it is next asked for. */
-  unanswered: ServerResponse[]
+  /** In their order. */
+  readonly unanswered: ServerResponse[]
   /** Bytes that the parser has not seen. */
   held: Buffer | null
   readonly parse: (bytes: Buffer) => void
@@ -52,15 +52,20 @@ export function boundPipelines (server: Server, onBytes: (bytes: Buffer, socket:
       }
       if (socket.writable) onBytes(bytes, socket)
       connection.held = bytes
-      const isPipelined = pendingOf(connection).length > 0 && bytes.includes(HEAD_END)
+      const isPipelined = connection.unanswered.length > 0 && bytes.includes(HEAD_END)
       if (isPipelined) socket.pause()
       if (isPipelined || proceed(socket, connection)) proceedInTurn(socket)
     })
     socket.removeListener('data', parse)
     socket.once('close', () => connections.delete(socket))
   })
+  const strikeOff = function (this: ServerResponse) {
+    const unanswered = connections.get(this.req.socket)?.unanswered
+    unanswered?.splice(unanswered.indexOf(this), 1)
+  }
   server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
     (connections.get(socket) as Connection).unanswered.push(response)
+    response.once('close', strikeOff)
   })
   const timer = setInterval(() => {
     for (const [socket, connection] of connections) if (isUnread(connection)) socket.destroy()
@@ -94,8 +99,9 @@ function begin (socket: Socket, connection: Connection): boolean {
   const { held, parse } = connection
   if (held !== null && socket.writable && mayBegin(connection)) {
     const end = endOfFirst(held)
-    connection.held = end < held.length ? held.subarray(end) : null
-    parse(held.subarray(0, end))
+    const isLast = end === held.length
+    connection.held = isLast ? null : held.subarray(end)
+    parse(isLast ? held : held.subarray(0, end))
   }
   // Nothing is read behind the last answer: where CONNECT was refused, the parser has gone to another connection.
   if (!socket.writable) connection.held = null
@@ -107,17 +113,9 @@ function begin (socket: Socket, connection: Connection): boolean {
   return false
 }
 
-function pendingOf (connection: Connection): readonly ServerResponse[] {
-  const { unanswered } = connection
-  if (unanswered.length === 0) return unanswered
-  connection.unanswered = unanswered.filter(({ closed }) => !closed)
-  return connection.unanswered
-}
-
 /** Not while an answer waits to be taken, be it by the client or behind an earlier one. */
-function mayBegin (connection: Connection): boolean {
-  const pending = pendingOf(connection)
-  return pending.length < MAX_UNANSWERED && !pending.some(({ headersSent }) => headersSent)
+function mayBegin ({ unanswered }: Connection): boolean {
+  return unanswered.length < MAX_UNANSWERED && !unanswered.some(({ headersSent }) => headersSent)
 }
 
 /** Where the first of several heads ends; the length of the bytes where there is at most one. */
@@ -129,7 +127,7 @@ function endOfFirst (bytes: Buffer): number {
 
 /** The oldest answer alone: those behind it wait for it, and it may be in work. */
 function isUnread (connection: Connection): boolean {
-  const [oldest] = pendingOf(connection)
+  const [oldest] = connection.unanswered
   const unread = oldest?.headersSent === true ? oldest : null
   connection.looks = unread !== null && unread === connection.unread ? connection.looks + 1 : 0
   connection.unread = unread

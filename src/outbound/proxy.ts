@@ -33,19 +33,24 @@ export function routeOf ({ https, http, exempt }: Proxies, { protocol, hostname,
 
 /** Unspecified, or loopback as an IPv6 address. */
 const OWN_ADDRESS = /^(0\.0\.0\.0|::|::ffff:(0:0|7f[\da-f]{2}:[\da-f]+))$/
+/** As the hosts files of distributions call loopback. */
+const OWN_NAME = /(^|\.)localhost$|^localhost[46]?(\.localdomain[46]?)?$|^ip6-(localhost|loopback)$/
 
 function isThisMachine (host: string): boolean {
-  return isLoopback(host) || host.endsWith('.localhost') || OWN_ADDRESS.test(host)
+  return isLoopback(host) || OWN_NAME.test(host) || OWN_ADDRESS.test(host)
 }
 
 /** As curl and others read it: `*`, a name with all below it, an address, a range, each with a port or without. */
 function isExempt (entry: string, host: string, port: number): boolean {
-  if (isRange(entry)) return inRanges(addressRanges([entry]), host)
-  const [, name = '', only] = /^(\[.+\]|[^:]*)(?::(\d+))?$/.exec(entry) ?? []
+  const [, name = '', only] = isRange(entry) ? ['', entry] : /^(\[.+\]|[^:]*)(?::(\d+))?$/.exec(entry) ?? []
   if (only !== undefined && Number(only) !== port) return false
-  const suffix = name.replace(/^\*?\.|\.$|^\[|\]$/g, '')
-  if (name === '*' || (suffix === host && !name.startsWith('*'))) return true
-  return suffix !== '' && host.endsWith(`.${suffix}`)
+  if (name === '*') return true
+  const range = name.replace(/^\[|\]$/g, '')
+  if (isRange(range)) return inRanges(addressRanges([range]), host)
+  const suffix = name.replace(/^\*?\.|\.$/g, '')
+  // The end of an address is not what it belongs to.
+  if (suffix === '' || isIP(host) !== 0) return false
+  return host.endsWith(`.${suffix}`) || (suffix === host && !name.startsWith('*'))
 }
 
 /** Connections to `origin`, by `proxy` or directly. `options` are those of the pool that has them. */

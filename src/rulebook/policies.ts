@@ -1,6 +1,6 @@
 // Reads the policy file, YAML or JSON, into a frozen value, or reports all of its problems at once.
 
-import { isUserWritable, malformedScopes, SCOPE_ADVICE } from '../callers/claims.ts'
+import { impossibleConditions, isUserWritable } from '../callers/claims.ts'
 import type { CallerEntry } from '../callers/schema.ts'
 import type { SecretSource } from '../config/secrets.ts'
 import { deepFreeze, isObject, type Json, type JsonObject } from '../json.ts'
@@ -139,8 +139,8 @@ function reviewPolicy (entry: PolicyEntry, at: string, file: PolicyFile, report:
   if (guest && !file.callers.some((caller) => caller.guest !== undefined)) {
     report.warning(at, 'is for guests, but callers: has no guest: {}')
   }
-  for (const reference of isObject(entry.when) ? malformedScopes(entry.when) : []) {
-    report.problem(`${at}.when.${reference}`, SCOPE_ADVICE)
+  for (const { reference, problem } of isObject(entry.when) ? impossibleConditions(entry.when) : []) {
+    report.problem(`${at}.when.${reference}`, problem)
   }
   for (const reference of isObject(entry.when) ? Object.keys(entry.when) : []) {
     if (isUserWritable(reference)) report.warning(`${at}.when`, `uses ${reference}, which users can write themselves`)

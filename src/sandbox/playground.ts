@@ -2,8 +2,10 @@
 
 import { readdir, readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { fastify } from 'fastify'
 import { listen } from './listen.ts'
+import type { SidebandFeed } from './sideband-feed.ts'
 
 export type PlaygroundConfig = Readonly<{
   /** Ephemint's base URL, with `/v1`. */
@@ -34,7 +36,7 @@ const HEADERS = {
 
 /** `config` is read per request: Ephemint needs the origin of this page before it can start. */
 export async function startPlayground (
-  { port = 0, config }: { port?: number, config: () => PlaygroundConfig | null }
+  { port = 0, config, feed }: { port?: number, config: () => PlaygroundConfig | null, feed: SidebandFeed }
 ): Promise<Playground> {
   const app = fastify({ forceCloseConnections: true })
   app.addHook('onSend', async (_request, reply) => { reply.headers(HEADERS) })
@@ -45,6 +47,13 @@ export async function startPlayground (
       reply.type(type).send(await readFile(new URL(name, FOLDER))))
   }
   app.get('/config.json', (_request, reply) => reply.send(config()))
+  app.get<{ Params: { offerId: string } }>('/sideband/:offerId', ({ params: { offerId } }, reply) => {
+    const stream = new PassThrough()
+    // A comment: the page is connected before the first event.
+    stream.write(':\n\n')
+    stream.on('close', feed.follow(offerId, (event) => stream.write(`data: ${JSON.stringify(event)}\n\n`)))
+    return reply.type('text/event-stream').send(stream)
+  })
 
   const origin = await listen(app, port)
   return { origin, close: async () => { await app.close() } }

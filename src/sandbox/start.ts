@@ -8,6 +8,7 @@ import { startUpstream } from './openai/upstream.ts'
 import { type PlaygroundConfig, startPlayground } from './playground.ts'
 import { preparePolicyFile } from './policy-file.ts'
 import { startEphemint } from './service.ts'
+import { createSidebandFeed } from './sideband-feed.ts'
 
 /** Wanted ports. If one is taken, any free port is used instead. */
 export type Ports = Readonly<Record<'ephemint' | 'ops' | 'identityProvider' | 'playground' | 'upstream', number>>
@@ -51,13 +52,14 @@ async function startParts (
   { ports, mintApi, real, origins = [], print }: SandboxOptions, stops: (() => Promise<void>)[]
 ): Promise<Omit<Sandbox, 'stop'>> {
   const legacy = mintApi === 'sessions'
+  const feed = createSidebandFeed()
   const upstream = real === null
     ? await startEmulated()
     : { url: real.OPENAI_BASE_URL ?? 'https://api.openai.com/v1', env: real }
   const identityProvider = await startIdentityProvider({ port: ports.identityProvider })
   stops.push(identityProvider.close)
   let config: PlaygroundConfig | null = null
-  const playground = await startPlayground({ port: ports.playground, config: () => config })
+  const playground = await startPlayground({ port: ports.playground, config: () => config, feed })
   stops.push(playground.close)
   const policyFile = await preparePolicyFile({ issuer: identityProvider.issuer, legacyOnly: legacy })
   stops.push(policyFile.remove)
@@ -96,9 +98,9 @@ async function startParts (
 
   async function startEmulated () {
     const apiKey = `sk-sandbox-${randomBytes(16).toString('hex')}`
-    const { url, close } = await startUpstream(
-      { port: ports.upstream, apiKey, legacy, log: (line) => print(`upstream         ${line}`) }
-    )
+    const { url, close } = await startUpstream({
+      port: ports.upstream, apiKey, legacy, log: (line) => print(`upstream         ${line}`), onSideband: feed.put
+    })
     stops.push(close)
     return { url, env: { OPENAI_API_KEY: apiKey, OPENAI_BASE_URL: url, REALTIME_PUBLIC_URL: url } }
   }

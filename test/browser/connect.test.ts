@@ -42,7 +42,7 @@ for (const name of ['WebRTC', 'WebSocket'] as const) {
       await visit(t, playground, {}, async (page) => {
         await signInAs(page, 'Paula')
         await mint(page)
-        if (microphone) await page.getByLabel('with my microphone').check()
+        if (microphone) await outcome(page).getByLabel('with my microphone').check()
         await page.getByRole('button', { name: `Connect by ${name}` }).click()
         await outcome(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
         const events = page.getByRole('log')

@@ -95,6 +95,7 @@ for (const who of ['Fred', 'Paula', 'Paula, by cookie', 'Guest'] as const) {
       t.equal(JSON.parse(session ?? '').model, who.startsWith('Paula') ? 'gpt-realtime-2.1' : 'gpt-realtime-2.1-mini')
       const response = await outcome(page).getByLabel('Response received').textContent()
       t.match(response, /^200\nx-realtime-url: .*\nratelimit-limit: \d+/)
+      t.match(await outcome(page).locator('.limits').textContent(), /Seconds of calls left this (hour|day)\d+ of \d+/)
       t.notMatch(await page.content(), /ek_\w{5}/, 'the secret is nowhere in the page')
     })
   })

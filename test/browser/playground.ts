@@ -18,5 +18,20 @@ export async function mint (page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Mint a client secret' }).click()
 }
 
+/** Resolves once the form is for calls. */
+export async function chooseCalls (page: Page): Promise<void> {
+  await page.locator('#ways label', { hasText: 'Call through Ephemint' }).click()
+  await page.getByRole('button', { name: 'Call through Ephemint' }).waitFor()
+}
+
+/** Resolves once the call is connected. */
+export async function callThroughEphemint (page: Page): Promise<void> {
+  await chooseCalls(page)
+  await page.getByRole('button', { name: 'Call through Ephemint' }).click()
+  await outcome(page).getByText('Connected by WebRTC.', { exact: true }).waitFor()
+}
+
 export const outcome = (page: Page) => page.locator('#outcome')
+/** Of a call. */
+export const state = (page: Page) => outcome(page).locator('.state')
 export const spoken = (page: Page) => page.locator('#spoken')

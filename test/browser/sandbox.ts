@@ -30,6 +30,14 @@ export async function sandboxFor (t: Test, options: Partial<SandboxOptions> = {}
   return sandbox
 }
 
+/** A sandbox whose lines are kept: those of the upstream, and audit lines as people read them. */
+export async function sandboxWithLines (t: Test) {
+  const lines: string[] = []
+  const sandbox = await sandboxFor(t, { print: (line) => lines.push(line) })
+  const count = (pattern: RegExp) => lines.filter((line) => pattern.test(line)).length
+  return { ...sandbox, count, has: (pattern: RegExp) => count(pattern) > 0 }
+}
+
 let sharedSandbox: Promise<Sandbox> | undefined
 
 /** The sandbox that the tests of a file share. */

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Browser } from 'playwright-core'
 import { startSandbox } from '../../src/sandbox/start.ts'
 import { launch } from './chromium.ts'
-import { mint, outcome, signInAs } from './playground.ts'
+import { callThroughEphemint, mint, outcome, signInAs } from './playground.ts'
 
 const FOLDER = join(import.meta.dirname, '../../.github')
 const PORTS = { ephemint: 8080, ops: 9090, identityProvider: 8101, playground: 8102, upstream: 8103 }
@@ -16,6 +16,7 @@ const sandbox = await startSandbox({ ports: PORTS, mintApi: 'auto', real: null, 
 const browser = await launch()
 try {
   await takePlayground(browser, sandbox.playground)
+  await takeCall(browser, sandbox.playground)
   if (sandbox.ops === null) console.log('Ephemint serves no operations: /docs is left out')
   else await takeDocs(browser, sandbox.ops)
 } finally {
@@ -35,6 +36,17 @@ async function takePlayground (browser: Browser, url: string): Promise<void> {
   await page.getByRole('log').getByText('session.created', { exact: true }).waitFor()
   await page.evaluate('document.activeElement.blur(), scrollTo(0, 0)')
   await keep('playground.png', (path) => page.screenshot({ path }))
+}
+
+async function takeCall (browser: Browser, url: string): Promise<void> {
+  const page = await (await browser.newContext(VIEW)).newPage()
+  await page.goto(url)
+  await signInAs(page, 'Fred')
+  await callThroughEphemint(page)
+  await page.getByRole('button', { name: 'Say something' }).click()
+  await page.getByRole('log').getByText('output_audio_buffer.stopped', { exact: true }).waitFor()
+  await page.evaluate('document.activeElement.blur(), scrollTo(0, 0)')
+  await keep('call.png', (path) => page.screenshot({ path }))
 }
 
 async function takeDocs (browser: Browser, opsUrl: string): Promise<void> {

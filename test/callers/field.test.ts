@@ -2,14 +2,18 @@
 
 import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
+import fc from 'fast-check'
+import type { FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import { compileCallers } from '../../src/callers/authenticate.ts'
+import { readWholeOrPieces } from '../../src/callers/credential.ts'
 import { createKeySets } from '../../src/callers/jwks.ts'
 import type { CallerEntry, ForwardEntry, JwtEntry } from '../../src/callers/schema.ts'
 import { readSecret, secretSource as secretsOf } from '../../src/config/secrets.ts'
 import type { PolicyEntry } from '../../src/policy/schema.ts'
 import { compileWhen } from '../../src/policy/select.ts'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
+import { times } from '../support/times.ts'
 import { createSigner, forge, forgeHmac } from './forge.ts'
 import {
   type Answer, assertPassed, assertRefused, assertUnavailable, bearer, createLog, NOW, ORIGIN, secretSource, type Sent,
@@ -114,8 +118,18 @@ t.test('field F2: an endpoint that answers null, or no content, names nobody', a
 t.test('field F3: jwt.subject names the claim of the user', async (t) => {
   assertProblems(t, [
     [jwtEntry({ subject: '/user_metadata/id' }), /jwt\.subject is in metadata that users can write/],
-    [jwtEntry({ subject: 'unsafe_metadata' }), /jwt\.subject /]
+    [jwtEntry({ subject: 'unsafe_metadata' }), /jwt\.subject /],
+    ...['iss', '/iss', 'aud', 'exp', '/exp', 'nbf', 'iat', 'jti'].map((subject) =>
+      [jwtEntry({ subject }), /jwt\.subject names no user/] as const),
+    ...['/user_metadata/id', '/data/unsafe_metadata/id'].map((subject) => [
+      { forward: { issuer: 'app', url: 'https://app.test/', cookie: 'sid', pass: ['cookie'], subject } } as CallerEntry,
+      /forward\.subject is in metadata that users can write/
+    ] as const),
+    ...[['sub', 42], ['/sub', ['u-1', 42]], ['sub', true], ['iss', 7]].map(([name, value]) =>
+      [jwtEntry({ require: { [String(name)]: value } } as never), /jwt\.require\..* can never match/] as const)
   ])
+  t.same(review([jwtEntry({ subject: '/iss/id', require: { '/sub/id': 42, user: 42, sub: ['42', null] } } as never)])
+    .problems, [])
   const rows: [subject: string, good: [claims: object, subject: string][]][] = [
     ['/oid', [[{ oid: 'u-1' }, 'u-1'], [{ oid: 7, sub: undefined }, '7']]],
     ['user_id', [[{ user_id: 'u-1', sub: { no: 'text' } }, 'u-1']]],
@@ -285,8 +299,11 @@ t.test('field F9: a claim that is an object matches a name of its own', async (t
 t.test('field F10: several issuers in one entry, and no placeholders', async (t) => {
   const tenant = (id: string) => `https://login.example.com/${id}/v2.0`
   assertProblems(t, [
-    ...['{tenantid}', '*', 'a b', 'a\t', ' a'].map((id) =>
+    ...['{tenantid}', '*', 'a b', 'a\t', ' a', '<tenant>'].map((id) =>
       [jwtEntry({ issuer: tenant(id) }), /callers\.0\.jwt\.issuer matches no token/] as const),
+    ...['com/common/v2.0', 'com/organizations/v2.0', 'us/common', 'com/consumers/v2.0'].map((place) =>
+      [jwtEntry({ issuer: `https://login.microsoftonline.${place}` }), /jwt\.issuer matches no token/] as const),
+    [jwtEntry({ issuer: 'https://login.partner.microsoftonline.cn/common/v2.0' }), /jwt\.issuer matches no token/],
     [jwtEntry({ issuer: [tenant('a'), tenant('{b}')] }), /callers\.0\.jwt\.issuer\.1 matches no token/],
     [
       { introspection: { issuer: '{x}', url: 'https://as.example.com/', client_id: 'm', client_secret_env: 'KEY' } },
@@ -377,6 +394,33 @@ t.test('field F12: a cookie in pieces is refused unless it is complete', async (
   }
   t.equal((await ask([['cookie', 'sid.0=a; sid.1=b']])).status, 403, 'pieces need a page too')
   t.equal(app.asked.length, 0)
+})
+
+t.test('field F12: complete pieces pass in any order; one missing, doubled, renamed or too many do not', async (t) => {
+  const read = (pairs: readonly string[]) =>
+    readWholeOrPieces({ headers: { cookie: pairs.join('; ') } } as FastifyRequest, 'sid')
+  const value = fc.stringMatching(/^[!-:<-~]{1,20}$/)
+  const pieces = fc.tuple(fc.constantFrom('.', '_'), fc.array(value, { minLength: 1, maxLength: 8 })).chain(
+    ([separator, values]) => {
+      const names = values.map((one, i) => `sid${separator}${i}=${one}`)
+      return fc.shuffledSubarray(names, { minLength: names.length })
+    }
+  )
+  fc.assert(fc.property(pieces, fc.nat(), value, (pairs, at, other) => {
+    const one = at % pairs.length
+    const [name = ''] = (pairs[one] as string).split('=')
+    t.equal(read(['theme=dark', ...pairs, `sid.x=${other}`]), pairs.join('; '))
+    const swapped = name.replace(/[._]/, (separator) => separator === '.' ? '_' : '.')
+    for (const wrong of [
+      [...pairs, `${name}=${other}`],
+      [...pairs, `sid=${other}`],
+      pairs.with(one, `${name.replace(/\d/, '0$&')}=${other}`),
+      pairs.with(one, `${name.replace(/\d+/, String(pairs.length))}=${other}`),
+      ...pairs.length > 1 ? [pairs.with(one, `${swapped}=${other}`)] : [],
+      ...pairs.some((pair) => pair > name + '=' && !pair.startsWith(name)) ? [pairs.toSpliced(one, 1)] : [],
+      [...pairs, ...Array.from({ length: 9 - pairs.length }, (_, i) => `${name.slice(0, 4)}${pairs.length + i}=x`)]
+    ]) t.throws(() => read(wrong), { code: 'invalid_credentials' }, wrong.join('; '))
+  }), { numRuns: times(200) })
 })
 
 t.test('field F12: the pieces of a cookie are passed as they came, and nothing else', async (t) => {

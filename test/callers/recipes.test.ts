@@ -24,7 +24,8 @@ function entryOf (yaml: string): CallerEntry {
 for (const { name, callers, when, keys, alg, header, sentIn, subject = 'sub', claims, right = [], wrong } of RECIPES) {
   t.test(`recipe: ${name}`, async (t) => {
     const sources: KeySource[] = []
-    const { ask } = await serve(t, [entryOf(callers)], {
+    // What a recipe comments out is tried too.
+    const { callers: compiled, ask } = await serve(t, [entryOf(callers.replace('# cookie:', 'cookie:'))], {
       secrets: SECRETS,
       keySets: (source) => {
         sources.push(source)
@@ -45,6 +46,14 @@ for (const { name, callers, when, keys, alg, header, sentIn, subject = 'sub', cl
         ? forgeHmac(SECRETS.SUPABASE_JWT_SECRET, all, header)
         : forge({ ...signers[alg], kid: header.kid as string }, all, header)
       return sentIn === undefined ? bearer(token) : [[sentIn, token]]
+    }
+    const [, cookie] = /cookie: (\S+)/.exec(callers) ?? []
+    t.equal(compiled.usesCookies, cookie !== undefined)
+    if (cookie !== undefined) {
+      const sent = issue()
+      const copy = ['cookie', `${cookie}=${sent[0]?.[1].replace('Bearer ', '')}`] as const
+      assertPassed(t, await ask([...sent, copy, ['origin', ORIGIN]]), { issuer: claims.iss as string })
+      assertPassed(t, await ask([copy, ['origin', ORIGIN]]), { issuer: claims.iss as string })
     }
     for (const changes of wrong) {
       const answer = await ask(issue(changes))

@@ -68,7 +68,7 @@ export const RECIPES: readonly Recipe[] = [
     issuer: https://clerk.example.com         # the Frontend API URL
     jwks: https://clerk.example.com/.well-known/jwks.json
     require: { azp: [https://app.example.com, null] }   # session tokens carry no aud, and some no azp
-    # cookie: __session                       # where Ephemint is on the app's own origin
+    # cookie: __session                       # on the app's own origin, for pages that send no other token
 `,
     when: { '/metadata/plan': 'pro' },
     keys: 'https://clerk.example.com/.well-known/jwks.json',
@@ -252,7 +252,7 @@ export const RECIPES: readonly Recipe[] = [
     issuer:                                   # the tenants that may call; {tenantid} is not understood
       - https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0
       - https://login.microsoftonline.com/99999999-8888-7777-6666-555555555555/v2.0
-    audience: 66666666-7777-8888-9999-000000000000
+    audience: 66666666-7777-8888-9999-000000000000   # of the one registration, token version 2
     jwks: https://login.microsoftonline.com/common/discovery/v2.0/keys   # the same keys for all tenants
 `,
     when: { roles: 'Voice.Pro' },
@@ -471,6 +471,7 @@ export const RECIPES: readonly Recipe[] = [
     audience: 32eafc7626e974616deaf0dc3ce63d7bcbed58a2731e84d06bc3cdf1b53c4228   # the AUD tag of the application
     jwks: https://example.cloudflareaccess.com/cdn-cgi/access/certs
     header: cf-access-jwt-assertion
+    # cookie: CF_Authorization                # the same token, where the page is of another origin
 `,
     when: { '/custom/groups': 'pro' },
     keys: 'https://example.cloudflareaccess.com/cdn-cgi/access/certs',

@@ -109,7 +109,10 @@ t.test('without a valid environment or policy file the remaining checks still ru
 
 t.test('field F23: it says which way requests go, and what a proxy refuses', async (t) => {
   const proxy = await startConnectProxy(t, { leads: {}, login: 'user:canary-proxy' })
-  const policy = CALLERS.replace('gateway:', `introspection:
+  // The keys of auth.test are not requested: its tokens are signed with a secret.
+  const policy = CALLERS.replace('gateway:', `jwt: { issuer: 'https://keys.test/', audience: voice }
+  - jwt: { issuer: 'https://b.test/', audience: voice, jwks: 'https://cdn.test/keys' }
+  - introspection:
       { issuer: as, url: 'https://as.test/i', client_id: mint, client_secret_env: TOKEN_SECRET }
   - forward:
       issuer: plain
@@ -124,13 +127,23 @@ t.test('field F23: it says which way requests go, and what a proxy refuses', asy
     env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url, NO_PROXY: 'as.test' }
   })
   t.equal(code, 1)
-  t.match(out, new RegExp(`^ok {5}proxy: api\\.test by http://${proxy.host}, auth\\.test by http://${proxy.host}, ` +
-    '127\\.0\\.0\\.1:\\d+ directly, as\\.test directly, plain\\.test directly$', 'm'))
+  t.match(out, new RegExp(`^ok {5}proxy: api\\.test by http://${proxy.host}, 127\\.0\\.0\\.1:\\d+ directly, ` +
+    `keys\\.test by http://${proxy.host}, cdn\\.test by http://${proxy.host}, ` +
+    'as\\.test directly, plain\\.test directly$', 'm'))
   t.match(out, /^wrong {2}upstream: .*api\.test.*: the proxy .* opens no tunnel to it\n +→ let the proxy/m)
   const stranger = await doctor(t, {
     env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url.replace('user:', 'stranger:') }
   })
   t.match(stranger.out, /^wrong {2}upstream: .*the proxy .* wants a login\n +→ put user and password/m)
+})
+
+t.test('field F19: it says which patterns match hosts of others', async (t) => {
+  const policy = CALLERS.replace(/^.*forward: .*\n/m, '') + POLICIES
+  const env = { CORS_ORIGINS: 'https://app-*-team.vercel.app,https://pr-*.app.test,https://app.test' }
+  const { out } = await doctor(t, { policy, env: { ...env, OPENAI_BASE_URL: 'http://127.0.0.1:1/v1' } })
+  t.match(out, /^note {3}environment: CORS_ORIGINS: .*a host that https:\/\/app-\*-team\.vercel\.app matches$/m)
+  t.equal(out.match(/^note {3}environment/gm)?.length, 1)
+  t.match(out, /^ok {5}policy file/m)
 })
 
 t.test('without a valid CORS_ORIGINS the policy file is not checked, and the rest is', async (t) => {

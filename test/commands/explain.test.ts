@@ -70,6 +70,19 @@ t.test('field F3: the subject is read where the entry of the issuer says', async
   t.match(await printed({ iss: 'https://other.test/', oid: 'mallory' }), /^policy {9}pro/)
 })
 
+t.test('field F13: without claims, a caller that an endpoint names in a header has unknown ones', async (t) => {
+  const entry = (subject: string) =>
+    `{ forward: { issuer: app, url: 'https://app.test/', cookie: sid, pass: [cookie], ${subject} } }`
+  const printed = async (subject: string, claims: object) => {
+    const policy = POLICY.replace(/callers: .*/, `callers: [${entry(subject)}]`).replace('plan: pro', 'suspended: null')
+    const options = { route: 'realtime/client_secrets', claims: JSON.stringify({ iss: 'app', ...claims }) }
+    return (await explain(t, options, { policy })).out
+  }
+  t.match(await printed('subject_header: x-user', { sub: 'ada' }), /^refused {8}403 no_policy/m)
+  t.match(await printed('subject_header: x-user', { sub: 'ada', name: 'Ada' }), /^policy {9}pro/)
+  t.match(await printed('subject: /id', { sub: 'ada' }), /^policy {9}pro/)
+})
+
 t.test('a policy file that cannot be read or is invalid is reported instead', async (t) => {
   const missing = await callCommand('explain', ['--config', '/nowhere/policy.yaml', '--route', 'realtime/sessions'])
   t.equal(missing.code, 1)

@@ -3,11 +3,13 @@
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { ConfigError, policyEnvironment, readConfig, readSafetyIdentifierSecret } from '../../src/config/environment.ts'
 import { isShared } from '../../src/config/origins.ts'
 import { type Environment, secretSource } from '../../src/config/secrets.ts'
 import { createAuthority } from '../support/certificate.ts'
+import { times } from '../support/times.ts'
 
 const LEAST = { OPENAI_API_KEY: 'sk-canary' }
 const folder = mkdtempSync(join(tmpdir(), 'ephemint-'))
@@ -201,6 +203,27 @@ t.test('field F19: a * stands for letters, digits and hyphens of one label', asy
   ]) t.ok(origins.has(origin), origin)
   t.equal(origins.size, 3)
   t.same(origins.patterns, ['https://app-*-team.example.app', 'http://pr*.dev.example.com:3000'])
+})
+
+t.test('field F19: whatever a pattern matches is an origin of its own scheme, host and port', async (t) => {
+  const { origins } = readConfig({ ...LEAST, CORS_ORIGINS: 'https://app-*-team.example.app:8443' })
+  const parts = 'https://app-|a|-team|.example.app|:8443|.|@|/|\\|?|#|%2e|*|:|\n|é'.split('|')
+  const text = fc.array(fc.oneof(fc.constantFrom(...parts), fc.string({ maxLength: 3 })), { maxLength: 5 })
+    .map((some) => some.join(''))
+  let matched = 0
+  fc.assert(fc.property(text, text, text, (before, within, after) => {
+    for (const origin of [
+      `https://app-${within}-team.example.app:8443`, `${before}https://app-${within}-team.example.app:8443${after}`,
+      `https://app-${within}-team${before}.example.app${after}:8443`, before + within + after
+    ]) {
+      if (!origins.has(origin)) continue
+      matched++
+      const url = new URL(origin)
+      t.equal(url.origin, origin)
+      t.match(url.host, /^app-[a-z0-9-]+-team\.example\.app:8443$/)
+    }
+  }), { numRuns: times(1000) })
+  t.ok(matched > 0)
 })
 
 t.test('field F19: hosts that others can have are known', async (t) => {

@@ -1,7 +1,10 @@
 // What the pages list is what exists: variables, codes, routes, keys of the policy file, and quoted log lines.
 
 import { globSync } from 'node:fs'
+import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
+import { parse } from 'yaml'
+import { CallerEntry } from '../../src/callers/schema.ts'
 import { readConfig } from '../../src/config/environment.ts'
 import { ApiError, ERROR_CODES } from '../../src/errors.ts'
 import { PAGES, prose, read, ROOT, section, tableRows } from './pages.ts'
@@ -84,4 +87,19 @@ t.test('policy.md and callers.md explain every key of the policy file', async (t
   for (const entry of ['jwt', 'forward', 'introspection', 'gateway', 'guest']) {
     explains('docs/callers.md', `\`${entry}\``, at(file, 'callers', '[]', entry))
   }
+})
+
+t.test('ephemint.example.yaml shows every key of callers, and what it comments out is valid', async (t) => {
+  const text = read('ephemint.example.yaml')
+  const kinds = at(JSON.parse(read('deploy/ephemint.schema.json')), 'callers', '[]').properties ?? {}
+  const keys = Object.values(kinds).flatMap(({ properties = {} }) => Object.keys(properties))
+  t.same(keys.filter((key) => !key.endsWith('_file') && !new RegExp(`\\b${key}:`).test(text)), [])
+  const isEntry = new Ajv2020({ strict: false }).compile(CallerEntry)
+  const callers = text.slice(text.indexOf('\ncallers:'), text.indexOf('\nprompts:'))
+  const examples = [...callers.matchAll(/^ {2}# (- .+)$/gm)].map(([, line = '']) => parse(line)[0])
+  t.ok(examples.length > 6)
+  for (const example of examples) t.ok(isEntry(example), JSON.stringify(example))
+  const inJwt = [...callers.matchAll(/^ {6}# (\w+: .+)$/gm)].map(([, line = '']) => parse(line))
+  const jwt = Object.assign({ issuer: 'https://auth.example.com/' }, ...inJwt)
+  t.ok(isEntry({ jwt }), JSON.stringify(jwt))
 })

@@ -36,11 +36,15 @@ t.test('field F23: nothing to this machine goes by a proxy', async (t) => {
   const env = { HTTPS_PROXY: 'http://proxy.test:3128', HTTP_PROXY: 'http://proxy.test:3128' }
   for (const host of [
     'localhost', 'LOCALHOST', 'localhost.', 'app.localhost', '127.0.0.1', '127.9.9.9', '127.1', '2130706433', '[::1]',
-    '0.0.0.0', '[::]', '[::ffff:127.0.0.1]', '[::ffff:0.0.0.0]', '[0:0:0:0:0:0:0:1]'
+    '0.0.0.0', '[::]', '[::ffff:127.0.0.1]', '[::ffff:0.0.0.0]', '[0:0:0:0:0:0:0:1]', 'localhost.localdomain',
+    'localhost6', 'localhost6.localdomain6', 'ip6-localhost', 'ip6-loopback'
   ]) {
     for (const scheme of ['http', 'https', 'wss']) t.equal(way(env, `${scheme}://${host}:8443/`), 'directly', host)
   }
-  for (const host of ['localhost.test', 'xlocalhost', '128.0.0.1', '10.0.0.1', '[::2]', '[::ffff:8.8.8.8]']) {
+  for (const host of [
+    'localhost.test', 'xlocalhost', 'localhost.localdomain.test', 'localhost7', 'ip6-localhost.test', '128.0.0.1',
+    '10.0.0.1', '[::2]', '[::ffff:8.8.8.8]'
+  ]) {
     t.equal(way(env, `https://${host}/`), 'proxy.test:3128', host)
   }
 })
@@ -59,6 +63,11 @@ t.test('field F23: NO_PROXY names hosts with all below them, addresses, ranges, 
     ['10.0.0.0/8,fd00::/8', ['https://10.1.2.3', 'https://[fd00::7]'], ['https://11.0.0.1', 'https://10.test']],
     ['192.0.2.7,[2001:db8::7]:443', ['https://192.0.2.7', 'https://[2001:db8::7]'], ['https://[2001:db8::7]:8443']],
     ['2001:db8::8', ['https://[2001:db8::8]'], ['https://[2001:db8::9]']],
+    ['[2001:DB8:0::7]:443', ['https://[2001:db8::7]'], ['https://[2001:db8::7]:8443', 'https://[2001:db8::8]']],
+    ['10.0.0.0/8:8443', ['https://10.1.2.3:8443', 'https://[::ffff:10.1.2.3]:8443'], ['https://10.1.2.3']],
+    ['[fd00::/8]:443,[fe00::/8]', ['https://[fd00::7]', 'https://[fe00::7]'], ['https://[fd00::7]:8443']],
+    ['3,2.3,.3,*.3,*10.1.2.3,10.1.2,10.,10.*', [], ['https://10.1.2.3', 'https://[2001:db8::3]']],
+    ['https://api.test,api.test/,api.*,*api.test', [], ['https://api.test', 'https://xapi.test']],
     ['.,*.,:443,10.0.0.0/99,[,[::1', [], ['https://api.test', 'https://10.0.0.1']]
   ]
   for (const [noProxy, exempt, others] of rows) {

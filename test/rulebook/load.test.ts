@@ -35,6 +35,14 @@ t.test('field F8: a scope with white space in when does not load', async (t) => 
   t.same(problemsOf(entry({ when: { scope: ['a', 'b'], scp: null, note: 'a b' } })), [])
 })
 
+t.test('field F1: a number for the text that names a caller does not load, since it would never match', async (t) => {
+  for (const [name, value] of [['sub', 42], ['/sub', ['42', 42]], ['iss', true]] as const) {
+    const problems = problemsOf(entry({ when: { [name]: value as Json } }))
+    assertProblems(t, problems, `policies.0.when.${name} can never match`, name)
+  }
+  t.same(problemsOf(entry({ when: { sub: ['42', 'a'], iss: null, '/sub/id': 42, user: 42 } })), [])
+})
+
 t.test('fault 42: a text that is not a policy file does not load', async (t) => {
   const rows: [text: string, problems: string[]][] = [
     ['', [' must be object']],

@@ -1,6 +1,6 @@
 // Says which requests go by a proxy, and which directly.
 
-import type { CallerEntry } from '../../callers/schema.ts'
+import type { CallerEntry, JwtEntry } from '../../callers/schema.ts'
 import type { Config } from '../../config/environment.ts'
 import { routeOf } from '../../outbound/proxy.ts'
 import { type Finding, ok } from './finding.ts'
@@ -11,7 +11,7 @@ export function describeRoutes (
 ): Finding[] {
   if (proxies.https === null && proxies.http === null) return []
   const identity = entries.flatMap(({ jwt, forward, introspection }) => [
-    ...[jwt?.jwks ?? jwt?.issuer ?? []].flat().filter((url) => URL.canParse(url)),
+    ...(jwt === undefined ? [] : keyAddresses(jwt)),
     ...(forward === undefined ? [] : [forward.url]),
     ...(introspection === undefined ? [] : [introspection.url])
   ])
@@ -23,4 +23,10 @@ export function describeRoutes (
     return `${target.host} ${proxy === null ? 'directly' : `by ${proxy.protocol}//${proxy.host}`}`
   })
   return [ok('proxy', [...new Set(ways)].join(', '))]
+}
+
+/** Where its keys come from; with a secret alone there are none. */
+function keyAddresses ({ jwks, issuer, ...entry }: JwtEntry): string[] {
+  const hasSecret = entry.secret_env !== undefined || entry.secret_file !== undefined
+  return [jwks ?? (hasSecret ? [] : issuer)].flat()
 }

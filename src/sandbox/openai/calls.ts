@@ -24,7 +24,13 @@ export type Moods = Readonly<{
 }>
 
 export type CallsOptions = Readonly<{
-  store: SessionStore, apiKey: string, sessionSeconds: number, moods: Moods, log: (line: string) => void
+  store: SessionStore
+  apiKey: string
+  sessionSeconds: number
+  moods: Moods
+  log: (line: string) => void
+  /** The type of each event that a sideband is told, with the offer of its call. */
+  onSideband: (offer: string, type: string) => void
 }>
 
 export type Calls = Readonly<{
@@ -35,6 +41,7 @@ export type Calls = Readonly<{
 }>
 
 type Call = {
+  readonly offer: string
   readonly conversation: Conversation
   readonly sidebands: Set<WebSocket>
   refusals: number
@@ -46,7 +53,9 @@ const SDP_LIMIT_BYTES = 64 * 1024
 const FORM_LIMIT_BYTES = 256 * 1024
 const OVER = 'Your session hit the maximum duration of 60 minutes.'
 
-export function createCalls ({ store, apiKey, sessionSeconds, moods, log }: CallsOptions): Calls {
+export function createCalls (
+  { store, apiKey, sessionSeconds, moods, log, onSideband }: CallsOptions
+): Calls {
   /** Those that live: one that was never joined does until its session ends. */
   const calls = new Map<string, Call>()
 
@@ -106,6 +115,7 @@ export function createCalls ({ store, apiKey, sessionSeconds, moods, log }: Call
       onEnd: hangUp
     })
     const call: Call = {
+      offer,
       conversation: startConversation(config, { voice: line, mirrorsUpdates: moods.mirrorsUpdates ?? true }),
       sidebands: new Set(),
       refusals: moods.refusedAttaches ?? 0,
@@ -141,14 +151,19 @@ export function createCalls ({ store, apiKey, sessionSeconds, moods, log }: Call
       admitKey(authorization, apiKey)
       const call = find(callId)
       if (call.refusals-- > 0) throw notFound()
-      return (sideband) => watch(sideband, call)
+      return (sideband) => watch(sideband, call, onSideband)
     },
     end: async () => { await Promise.all([...calls.values()].map((call) => call.end(1001, ''))) }
   }
 }
 
-function watch (sideband: WebSocket, { conversation, sidebands }: Call): void {
-  const { receive, leave } = conversation.join((event) => sideband.send(JSON.stringify(event)), 'sideband')
+function watch (
+  sideband: WebSocket, { offer, conversation, sidebands }: Call, onSideband: CallsOptions['onSideband']
+): void {
+  const { receive, leave } = conversation.join((event) => {
+    sideband.send(JSON.stringify(event))
+    onSideband(offer, String(event.type))
+  }, 'sideband')
   sidebands.add(sideband)
   sideband.on('message', (data) => receive(data.toString()))
   sideband.on('error', () => {})

@@ -5,7 +5,7 @@ import { isObject, type JsonObject } from '../../json.ts'
 import type { Kind } from '../../realtime/session.ts'
 import { admitKey } from '../admit.ts'
 import { listen } from '../listen.ts'
-import { createCalls, type Moods } from './calls.ts'
+import { type CallsOptions, createCalls, type Moods } from './calls.ts'
 import { checkMint, checkTranslationMint } from './checks.ts'
 import { invalidValue, openaiEnvelope, OpenaiError } from './error.ts'
 import { checkLegacyMint, completeLegacySession } from './legacy.ts'
@@ -25,12 +25,14 @@ export type UpstreamOptions = {
   /** Milliseconds. */
   now?: () => number
   log?: (line: string) => void
+  onSideband?: CallsOptions['onSideband']
 }
 
 export type Upstream = Readonly<{ url: string, close: () => Promise<void> }>
 
 export async function startUpstream ({
-  port = 0, apiKey, legacy = false, sessionSeconds = 3600, moods = {}, now = Date.now, log = () => {}
+  port = 0, apiKey, legacy = false, sessionSeconds = 3600, moods = {}, now = Date.now, log = () => {},
+  onSideband = () => {}
 }: UpstreamOptions): Promise<Upstream> {
   const app = fastify({ forceCloseConnections: true })
   const store = createSessionStore(now, sessionSeconds)
@@ -51,7 +53,7 @@ export async function startUpstream ({
     legacy ? serveLegacyMints(api) : retireLegacyMints(api)
   }, { prefix: '/v1/realtime' })
 
-  const calls = createCalls({ store, apiKey, sessionSeconds, moods, log })
+  const calls = createCalls({ store, apiKey, sessionSeconds, moods, log, onSideband })
   app.register(calls.routes)
   const endSessions = serveRealtimeSockets(app.server, store, calls, log)
   const origin = await listen(app, port)

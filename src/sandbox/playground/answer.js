@@ -1,29 +1,33 @@
 // Shows the response to a mint: the client secret and its session, or an explanation of the refusal.
 
+import { callView } from './call.js'
+import { countdown } from './countdown.js'
 import { byId, copyButton, folded, h, masked, pretty, speak } from './page.js'
 import { connection } from './connection.js'
 import { duration, explain } from './words.js'
 
-/** Ends the countdown and the connection of the previous response. */
-let endLast = () => {}
+/** Ends the countdown, the connection or the call of the previous response. */
+let endLast = async () => {}
 
-export function clearAnswer () {
-  endLast()
-  endLast = () => {}
+/** Resolves when a call that was shown has been hung up. */
+export async function clearAnswer () {
+  const ended = endLast()
+  endLast = async () => {}
   byId('outcome').className = 'empty'
   byId('outcome').replaceChildren(h(
     'p',
     {},
-    'Nothing minted yet. Leave the form empty and press ',
-    h('strong', {}, 'Mint a client secret'),
+    'Nothing here yet. Leave the form empty and press ',
+    h('strong', {}, byId('mint').textContent),
     '.'
   ))
+  await ended
 }
 
-export function showRefused (exchange, { kind, sessions }) {
+export function showRefused (exchange, { kind, sessions, isCall = false }) {
   const { code, param, message = 'Ephemint gave no reason.' } = exchange.answer?.error ?? {}
   const explanation = explain(
-    { code, message, param: param ?? null, retryAfter: exchange.headers['retry-after'] ?? null }, { kind, sessions }
+    { code, message, param: param ?? null, retryAfter: exchange.headers['retry-after'] ?? null }, { kind, sessions, isCall }
   )
   show('refused', [
     h('p', { class: 'verdict' }, `Refused, ${exchange.status}`),
@@ -52,8 +56,16 @@ export function showGranted (exchange, { kind, limits, isReal }) {
     folded('Minted session', pretty(session)),
     ...folds(exchange)
   ])
-  endLast = () => { life.end(); connecting.end() }
+  endLast = async () => { life.end(); connecting.end() }
   speak(`Minted. The secret is valid for ${duration(expiresAt - nowSeconds())}.`)
+}
+
+/** `call` is what `callView` takes. */
+export function showCall (call) {
+  const view = callView(call)
+  show('granted', [view.element, ...folds(call.exchange)])
+  endLast = view.end
+  view.begin()
 }
 
 function show (className, children) {
@@ -70,40 +82,33 @@ function folds ({ sent, status, headers, answer }, isOpen = false) {
     folded('Request sent', masked(`${sent.method} ${sent.url}\n\n${sent.body}`), isOpen),
     folded(
       'Response received',
-      `${status}\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\n`).join('')}\n${pretty(answer)}`
+      `${status}\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\n`).join('')}\n${typeof answer === 'string' ? answer : pretty(answer)}`
     )
   ]
 }
 
-/** Counts down by the browser's clock, and announces the end once. */
+/** By the browser's clock. The end is announced once. */
 function lifetime (expiresAt, onEnd) {
-  const whole = Math.max(1, expiresAt - nowSeconds())
-  const text = h('span', { role: 'timer', 'aria-label': 'Lifetime of the secret' })
-  const bar = h('div', { class: 'bar' }, h('div'))
-  const element = h('div', { class: 'life' }, text, bar)
-  const timer = setInterval(tick, 250)
-  tick()
-  return { element, end: () => clearInterval(timer) }
-
-  function tick () {
-    const left = Math.max(0, Math.ceil(expiresAt - Date.now() / 1000))
-    text.textContent = left > 0
-      ? `valid for another ${duration(left)}`
-      : 'has expired: it opens no more sessions'
-    bar.firstChild.style.inlineSize = `${100 * left / whole}%`
-    if (left > 0) return
-    clearInterval(timer)
-    element.classList.add('over')
-    speak('The secret has expired.')
-    onEnd()
-  }
+  return countdown({
+    label: 'Lifetime of the secret',
+    whole: Math.max(1, expiresAt - nowSeconds()),
+    left: () => expiresAt - Date.now() / 1000,
+    words: (left) => left > 0 ? `valid for another ${duration(left)}` : 'has expired: it opens no more sessions',
+    onOver: () => {
+      speak('The secret has expired.')
+      onEnd()
+    }
+  })
 }
 
-function limitsOf (limits) {
-  const windows = Object.entries(limits)
+function limitsOf ({ call_seconds: callSeconds = {}, ...mints }) {
+  const windows = [
+    ...Object.entries(mints).map(([window, state]) => [`Left this ${window}`, state]),
+    ...Object.entries(callSeconds).map(([window, state]) => [`Seconds of calls left this ${window}`, state])
+  ]
   if (windows.length === 0) return null
-  return h('dl', { class: 'limits' }, windows.map(([window, { limit, remaining, reset }]) => h('div', {},
-    h('dt', {}, `Left this ${window}`),
+  return h('dl', { class: 'limits' }, windows.map(([title, { limit, remaining, reset }]) => h('div', {},
+    h('dt', {}, title),
     h('dd', {}, `${remaining} of ${limit}`, remaining < limit && h('small', {}, `resets in ${duration(reset)}`)))))
 }
 

@@ -1,6 +1,7 @@
 // The part of the page that connects with the minted secret and shows the events of the session.
 
 import { connectByWebRtc, connectByWebSocket } from './connect.js'
+import { messageForm } from './message.js'
 import { h, masked, pretty, speak } from './page.js'
 
 /** Call `expire` when the secret has expired; an open session goes on. */
@@ -14,11 +15,10 @@ export function connection ({ kind, url, secret, model, isReal }) {
   const log = h(
     'div', { class: 'events', role: 'log', 'aria-label': 'Session events', tabindex: 0, hidden: true }, events
   )
-  const message = h('input', {
-    type: 'text', 'aria-label': 'Message to send', placeholder: 'Type a message', autocomplete: 'off'
+  const message = messageForm((event) => {
+    line.send(event)
+    showEvent('sent', event)
   })
-  const messageForm = h('form', { class: 'message', hidden: true, onsubmit: sendMessage },
-    message, h('button', { type: 'submit' }, 'Send'))
   const open = [['WebRTC', byWebRtc], ['WebSocket', byWebSocket]].map(([name, connect]) =>
     h('button', { type: 'button', onclick: () => begin(name, connect) }, `Connect by ${name}`))
   const hangUp = h('button', { type: 'button', hidden: true, onclick: () => line?.close() }, 'Hang up')
@@ -30,7 +30,7 @@ export function connection ({ kind, url, secret, model, isReal }) {
   const element = h('section', { class: 'connect', 'aria-label': 'Connect' },
     h('h3', {}, 'Connect'),
     h('p', { class: 'hint' }, 'Connects directly to ', h('code', {}, url), ', without Ephemint.'),
-    choice, h('div', { class: 'state-row' }, state, hangUp), messageForm, log)
+    choice, h('div', { class: 'state-row' }, state, hangUp), message, log)
   return { element, expire, end: () => { isOver = true; line?.close() } }
 
   async function begin (name, connect) {
@@ -47,7 +47,7 @@ export function connection ({ kind, url, secret, model, isReal }) {
           choice.hidden = true
           hangUp.hidden = false
           hangUp.focus()
-          messageForm.hidden = kind !== 'realtime'
+          message.hidden = kind !== 'realtime'
         },
         onEvent: (event) => showEvent('received', event),
         onEnd: finish
@@ -77,28 +77,11 @@ export function connection ({ kind, url, secret, model, isReal }) {
     if (isOver) return
     const wasHere = element.contains(document.activeElement)
     choice.hidden = false
-    hangUp.hidden = messageForm.hidden = true
+    hangUp.hidden = message.hidden = true
     enable(!isExpired)
     // The focused button is hidden now: the focus moves to one that is visible.
     if (wasHere && !isExpired) open[0].focus()
     setState(reason)
-  }
-
-  function sendMessage (event) {
-    event.preventDefault()
-    const text = message.value.trim()
-    if (text === '') return
-    for (const sent of [
-      {
-        type: 'conversation.item.create',
-        item: { type: 'message', role: 'user', content: [{ type: 'input_text', text }] }
-      },
-      { type: 'response.create' }
-    ]) {
-      line.send(sent)
-      showEvent('sent', sent)
-    }
-    message.value = ''
   }
 
   function showEvent (direction, event) {

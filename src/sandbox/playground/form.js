@@ -9,14 +9,11 @@ const UNSET = 'not set'
 /** OpenAI's minimum, in seconds. */
 const SHORTEST_LIFETIME = 10
 
-/** `read` returns {session, expires_after?} or throws InvalidField. */
-export function policyForm (kind, { allow, prompts, expires_after: lifetime }) {
+/** `read` returns {session, expires_after?} or throws InvalidField. `hasLifetime`: of a secret. */
+export function policyForm (kind, { allow, prompts, expires_after: lifetime }, hasLifetime) {
   const fields = Object.entries(allow).map(([path, schema]) => schemaField(path, titleOf(path), schema))
   const prompt = prompts.length > 0 ? promptField(prompts) : null
-  const seconds = numberField('expires_after.seconds', 'Lifetime of the secret, in seconds', {
-    type: 'integer', minimum: SHORTEST_LIFETIME, maximum: lifetime.max
-  })
-  seconds.hint.textContent = `time to connect, not length of the session: ${SHORTEST_LIFETIME} to ${lifetime.max}, default ${lifetime.default}`
+  const seconds = hasLifetime ? lifetimeField(lifetime) : null
   const all = [...fields, prompt, seconds].filter((field) => field !== null)
 
   return {
@@ -26,7 +23,7 @@ export function policyForm (kind, { allow, prompts, expires_after: lifetime }) {
       for (const { path, read } of fields) setIn(session, path.split('.'), read())
       const chosenPrompt = prompt?.read()
       if (chosenPrompt !== undefined) session.prompt = chosenPrompt
-      const chosenSeconds = seconds.read()
+      const chosenSeconds = seconds?.read()
       return chosenSeconds === undefined
         ? { session }
         : { expires_after: { anchor: 'created_at', seconds: chosenSeconds }, session }
@@ -76,6 +73,14 @@ function numberField (path, title, schema) {
   number.replaceWith(row)
   row.append(range, number)
   return built
+}
+
+function lifetimeField (lifetime) {
+  const seconds = numberField('expires_after.seconds', 'Lifetime of the secret, in seconds', {
+    type: 'integer', minimum: SHORTEST_LIFETIME, maximum: lifetime.max
+  })
+  seconds.hint.textContent = `time to connect, not length of the session: ${SHORTEST_LIFETIME} to ${lifetime.max}, default ${lifetime.default}`
+  return seconds
 }
 
 /** Indeterminate, and so left out, until it is clicked. */

@@ -1,31 +1,55 @@
 // The playground: choose a user and a session, mint, and see the response.
 
-import { clearAnswer, showGranted, showRefused } from './answer.js'
+import { clearAnswer, showCall, showGranted, showRefused } from './answer.js'
 import { InvalidField, policyForm } from './form.js'
+import { NoMicrophone } from './line.js'
 import { byId, copyButton, h, pretty, radios, speak, tabs } from './page.js'
+import { placeCall } from './place-call.js'
 import { refusals } from './refusals.js'
-import { ask, BETA_ROUTES, ownToken, reach, ROUTES, tidyToken, Unreachable, signInsOf } from './service.js'
-import { snippets } from './snippets.js'
+import { ask, BETA_ROUTES, CALL_ROUTE, ownToken, reach, ROUTES, tidyToken, Unreachable, signInsOf } from './service.js'
+import { callSnippets, snippets } from './snippets.js'
+import { describeCalls } from './words.js'
 
 const KINDS = { realtime: 'Realtime', transcription: 'Transcription', translation: 'Translation' }
+
+const WAYS = {
+  secret: {
+    title: 'Client secret',
+    note: 'The page gets a secret and connects to OpenAI with it. Ephemint sees no more of it.',
+    button: 'Mint a client secret'
+  },
+  call: {
+    title: 'Call through Ephemint',
+    note: 'The page gets no secret. Ephemint makes the call, watches it and ends it.',
+    button: 'Call through Ephemint'
+  }
+}
 
 let config
 let signIns = []
 let current
+let way = 'secret'
 let kind = 'realtime'
 let policy = null
 let form = null
 let codeTab = 0
-/** Counts sign-ins: of two under way only the later one takes effect. */
+/** Counts sign-ins and calls: of two under way only the later one takes effect. */
 let turn = 0
 
-byId('ask').addEventListener('submit', (event) => { event.preventDefault(); attempt(mint) })
-byId('ask').addEventListener(
-  'reset', (event) => { event.preventDefault(); clearAnswer(); attempt(async () => showForm()) }
-)
+byId('ask').addEventListener('submit', (event) => {
+  event.preventDefault()
+  attempt(way === 'call' ? call : mint)
+})
+byId('ask').addEventListener('reset', (event) => {
+  event.preventDefault()
+  turn += 1
+  clearAnswer()
+  attempt(async () => showForm())
+})
 byId('ask').addEventListener('input', showCode)
 byId('use-token').addEventListener('click', () => attempt(useOwnToken))
 byId('sign-ins').addEventListener('change', ({ target }) => attempt(() => choose(target.value)))
+byId('ways').addEventListener('change', ({ target: { name, value } }) => { if (name === 'way') chooseWay(value) })
 byId('kinds').addEventListener('change', ({ target }) => { kind = target.value; showForm() })
 byId('modes').addEventListener('change', ({ target }) => showMode(target.value))
 attempt(start)
@@ -40,6 +64,10 @@ async function start () {
   byId('kinds').lastElementChild.replaceChildren(
     ...radios('kind', Object.entries(KINDS).map(([value, title]) => ({ value, title })), kind)
   )
+  byId('ways').querySelector('div').replaceChildren(
+    ...radios('way', Object.entries(WAYS).map(([value, one]) => ({ value, ...one })), way)
+  )
+  byId('microphone').checked = config.isReal
   byId('places').textContent = `Ephemint listens at ${config.mintUrl}.`
   await choose(signIns[0].id)
 }
@@ -52,6 +80,20 @@ async function choose (id) {
   signOut()
   showForm()
   byId('token').focus()
+}
+
+function chooseWay (chosen) {
+  way = chosen
+  byId('mint').textContent = WAYS[way].button
+  byId('voice').hidden = way !== 'call'
+  // A call is always a realtime session, and the refused requests are mints.
+  byId('kinds').hidden = byId('refused').hidden = way === 'call'
+  if (byId('outcome').className === 'empty') clearAnswer()
+  showForm()
+}
+
+function kindNow () {
+  return way === 'call' ? 'realtime' : kind
 }
 
 /** Nothing can be minted until Ephemint has accepted the sign-in. */
@@ -85,11 +127,15 @@ async function signIn (chosen) {
 }
 
 function showForm () {
+  const kind = kindNow()
   const rules = policy?.sessions[kind]
-  form = policyForm(kind, rules ?? { allow: {}, prompts: [], expires_after: { default: 60, max: 7200 } })
+  form = policyForm(
+    kind, rules ?? { allow: {}, prompts: [], expires_after: { default: 60, max: 7200 } }, way === 'secret'
+  )
   byId('fields').replaceChildren(form.element)
   byId('policy').textContent = policy === null ? 'None.' : pretty(policy)
   byId('policy-line').textContent = policyLine(rules)
+  byId('leash').textContent = policy === null ? '' : describeCalls(rules?.calls, policy.limits)
   byId('refusals').replaceChildren(...(policy === null ? [] : refusals(kind, policy.sessions)).map((one) =>
     h('li', {}, h('button', { type: 'button', onclick: () => attempt(() => send(one.path, one.body)) }, one.title))))
   byId('route').replaceChildren(
@@ -101,7 +147,7 @@ function showForm () {
 function policyLine (rules) {
   if (current === undefined) return 'Use the token to see what it allows.'
   if (policy === null) return 'Ephemint shows this user no policy.'
-  if (rules === undefined) return `The policy grants this user no ${kind} session. Mint one to see the refusal.`
+  if (rules === undefined) return `The policy grants this user no ${kindNow()} session. Ask for one to see the refusal.`
   const old = rules.models.length === 0 ? '' : ` Old model names that also work: ${rules.models.join(', ')}.`
   return `The policy decides every field that you leave empty.${old}`
 }
@@ -111,7 +157,9 @@ function showMode (mode) {
   const isForm = mode === 'form'
   byId('fields').hidden = !isForm
   byId('by-hand').hidden = isForm
-  if (!isForm) byId('body').value = JSON.stringify(readForm() ?? {}, null, 2)
+  byId('route-field').hidden = way === 'call'
+  byId('body-label').textContent = way === 'call' ? 'The part “session” of the request' : 'Request body'
+  if (!isForm) byId('body').value = JSON.stringify((way === 'call' ? readForm()?.session : readForm()) ?? {}, null, 2)
   showCode()
 }
 
@@ -125,21 +173,28 @@ function readForm () {
   }
 }
 
+/** Of a call, `body` is the session alone. */
 function readRequest () {
-  if (new FormData(byId('ask')).get('mode') === 'json') return { path: byId('route').value, body: byId('body').value }
+  const isJson = new FormData(byId('ask')).get('mode') === 'json'
+  if (way === 'call') {
+    return { path: CALL_ROUTE, body: isJson ? byId('body').value : JSON.stringify(form.read().session) }
+  }
+  if (isJson) return { path: byId('route').value, body: byId('body').value }
   return { path: ROUTES[kind], body: JSON.stringify(form.read()) }
 }
 
 function showCode () {
   if (current === undefined) return byId('code').replaceChildren(h('p', { class: 'hint' }, 'Not signed in.'))
   if (readForm() === undefined) return
-  const { path, body } = readRequest()
-  byId('code').replaceChildren(tabs('Language', snippets(config, current, path, body).map(({ title, text }) => ({
+  const code = way === 'call'
+    ? callSnippets(config, current, readRequest().body, hasEvents())
+    : snippets(config, current, readRequest().path, readRequest().body)
+  byId('code').replaceChildren(tabs('Language', code.map(({ title, text }) => ({
     title,
     content: [
       h('pre', { tabindex: 0, 'aria-label': `${title} code` }, text), copyButton(`the ${title} code`, () => text)
     ]
-  })), codeTab, (chosen) => { codeTab = chosen }))
+  })), Math.min(codeTab, code.length - 1), (chosen) => { if (way === 'secret') codeTab = chosen }))
 }
 
 async function mint () {
@@ -163,6 +218,32 @@ async function send (path, body) {
   if (mine === turn) showGranted(exchange, { kind: requested, limits, isReal: config.isReal })
 }
 
+/** The offer has a data channel, unless the policy would refuse it. */
+function hasEvents () {
+  return policy?.sessions.realtime?.calls?.data_channel !== false
+}
+
+async function call () {
+  if (current === undefined) return showTrouble('Not signed in: choose a user first.')
+  const request = {
+    config, signIn: current, session: readRequest().body, hasEvents: hasEvents(), microphone: byId('microphone').checked
+  }
+  const mine = ++turn
+  byId('mint').disabled = true
+  try {
+    // Otherwise the user's own call could be in the way.
+    await clearAnswer()
+    if (mine !== turn) return
+    speak('Calling …')
+    const placed = await placeCall(request)
+    if (mine !== turn) placed.leave()
+    else if (placed.exchange.ok) showCall({ ...placed, hasEvents: request.hasEvents, isReal: config.isReal })
+    else showRefused(placed.exchange, { kind: 'realtime', sessions: policy?.sessions, isCall: true })
+  } finally {
+    if (current !== undefined) byId('mint').disabled = false
+  }
+}
+
 function kindOf (body) {
   try {
     return JSON.parse(body).session?.type ?? 'realtime'
@@ -179,7 +260,7 @@ async function attempt (action) {
     await action()
   } catch (error) {
     if (error instanceof Unreachable) showTrouble(error.message, () => attempt(action))
-    else if (error instanceof InvalidField) showTrouble(error.message)
+    else if (error instanceof InvalidField || error instanceof NoMicrophone) showTrouble(error.message)
     else throw error
   } finally {
     byId('ask').removeAttribute('aria-busy')

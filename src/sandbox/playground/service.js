@@ -1,7 +1,8 @@
 // Requests to the identity provider and to Ephemint, as the page of an app sends them.
 
 const EXPOSED_HEADERS = [
-  'x-realtime-url', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'retry-after', 'x-request-id'
+  'x-realtime-url', 'location', 'x-call-seconds', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'retry-after',
+  'x-request-id'
 ]
 
 /** `message` names the server that cannot be reached and a likely cause. */
@@ -12,6 +13,7 @@ export const ROUTES = {
   transcription: 'realtime/client_secrets',
   translation: 'realtime/translations/client_secrets'
 }
+export const CALL_ROUTE = 'realtime/calls'
 export const BETA_ROUTES = ['realtime/sessions', 'realtime/transcription_sessions']
 
 /** The users to choose from. `credentials` resolves to the headers or cookies of their requests. */
@@ -37,7 +39,7 @@ export async function signInsOf ({ identityProviderUrl }) {
         return { credentials: 'include' }
       }
     },
-    { id: 'guest', title: 'Guest', note: 'no credential', credentials: async () => ({}) }
+    { id: 'guest', title: 'Guest', note: 'no credential, audio-only calls', credentials: async () => ({}) }
   ]
 
   async function tokenOf (user) {
@@ -62,18 +64,19 @@ export function ownToken (token) {
   }
 }
 
-/** Resolves to the request and the response, refusals included. Throws Unreachable. */
+/** A form, or JSON as text. Resolves to the request and the response, refusals included. Throws Unreachable. */
 export async function ask ({ mintUrl }, signIn, path, body) {
   const url = `${mintUrl}/${path}`
   const method = body === undefined ? 'GET' : 'POST'
   const { headers, credentials = 'omit' } = await signIn.credentials()
-  const type = body === undefined ? {} : { 'Content-Type': 'application/json' }
+  const type = typeof body === 'string' ? { 'Content-Type': 'application/json' } : {}
   const response = await reach('Ephemint', url, { method, credentials, headers: { ...type, ...headers }, body })
-  const answer = await response.json().catch(() => {
+  const isSdp = response.headers.get('content-type')?.startsWith('application/sdp')
+  const answer = await (isSdp ? response.text() : response.json()).catch(() => {
     throw new Unreachable(`The response from ${url} is not one of Ephemint’s.`)
   })
   return {
-    sent: { method, url, body },
+    sent: { method, url, body: body instanceof FormData ? partsOf(body) : body },
     status: response.status,
     ok: response.ok,
     headers: Object.fromEntries(
@@ -81,6 +84,10 @@ export async function ask ({ mintUrl }, signIn, path, body) {
     ),
     answer
   }
+}
+
+function partsOf (form) {
+  return [...form].map(([name, value]) => `${name}:\n${value}`).join('\n\n')
 }
 
 export async function reach (server, url, init) {

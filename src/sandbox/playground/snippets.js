@@ -48,15 +48,50 @@ export function snippets ({ mintUrl, identityProviderUrl }, signIn, path, body) 
   }
 
   function userToken () {
-    if (!bearer()) return ''
-    return signIn.user === undefined
-      ? 'const userToken = \'…\'   // from your own sign-in\n'
-      : `const userToken = await (await fetch('${identityProviderUrl}/token?user=${signIn.user}')).text()\n`
+    return bearer() ? `${tokenLine(signIn, identityProviderUrl)}\n` : ''
   }
 
   function bearer () {
     return signIn.id !== 'guest' && signIn.id !== 'cookie'
   }
+}
+
+/** A call through Ephemint, as a page makes it. `session` is JSON. */
+export function callSnippets ({ mintUrl, identityProviderUrl }, signIn, session, hasEvents) {
+  const isBearer = signIn.id !== 'guest' && signIn.id !== 'cookie'
+  const init = [
+    'method: \'POST\'',
+    ...(signIn.id === 'cookie' ? ['credentials: \'include\''] : []),
+    // eslint-disable-next-line no-template-curly-in-string -- code that is shown, not run
+    ...(isBearer ? ['headers: { Authorization: `Bearer ${userToken}` }'] : []),
+    'body: form'
+  ]
+  const text = [
+    ...(isBearer ? [tokenLine(signIn, identityProviderUrl)] : []),
+    'const microphone = await navigator.mediaDevices.getUserMedia({ audio: true })',
+    'const peer = new RTCPeerConnection()',
+    'for (const track of microphone.getTracks()) peer.addTrack(track, microphone)',
+    'const speaker = new Audio()',
+    'speaker.autoplay = true',
+    'peer.ontrack = ({ streams }) => { speaker.srcObject = streams[0] }',
+    ...(hasEvents ? ['const events = peer.createDataChannel(\'oai-events\')'] : []),
+    'await peer.setLocalDescription()',
+    '',
+    'const form = new FormData()',
+    'form.append(\'sdp\', peer.localDescription.sdp)',
+    `form.append('session', ${isJson(session) ? `JSON.stringify(${literal(session, 0)})` : JSON.stringify(session)})`,
+    `const response = await fetch('${mintUrl}/realtime/calls', {\n  ${init.join(',\n  ')}\n})`,
+    'await peer.setRemoteDescription({ type: \'answer\', sdp: await response.text() })',
+    'const call = new URL(response.headers.get(\'Location\'), response.url).href   // POST to its /hangup ends it'
+  ]
+  return [{ title: 'fetch', text: text.join('\n') }]
+}
+
+/** The users of the sandbox have tokens; the user of one's own token brings it. */
+function tokenLine ({ user }, identityProviderUrl) {
+  return user === undefined
+    ? 'const userToken = \'…\'   // from your own sign-in'
+    : `const userToken = await (await fetch('${identityProviderUrl}/token?user=${user}')).text()`
 }
 
 function isJson (text) {

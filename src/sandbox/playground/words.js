@@ -36,6 +36,15 @@ export function valueName (value) {
   return String(value)
 }
 
+/** What the policy says of a user's calls. */
+export function describeCalls (calls, limits) {
+  if (calls === undefined) return 'The policy grants this user no calls. Make one to see the refusal.'
+  const windows = Object.entries(limits.call_seconds ?? {}).map(([window, { limit }]) => `${limit} s in one ${window}`)
+  return `A call of this user lasts at most ${calls.max_seconds} s and ends after ${calls.idle_seconds} s of silence.` +
+    (windows.length === 0 ? '' : ` All calls together: at most ${windows.join(', ')}.`) +
+    (calls.data_channel ? '' : ' Audio only: the page cannot change the session.')
+}
+
 const SENTENCES = {
   invalid_json: 'The body is not valid JSON.',
   invalid_request: 'This is not a valid session request.',
@@ -52,16 +61,25 @@ const SENTENCES = {
   identity_unavailable: 'The identity provider cannot be reached, so the credential cannot be verified.',
   limits_unavailable: 'The store of the limits cannot be reached.',
   audit_unavailable: 'The audit log cannot be written, so nothing is minted.',
+  call_in_progress: 'This user already has a call, and the policy permits no second one.',
+  calls_full: 'There are as many calls as this policy, or Ephemint, can hold.',
   overloaded: 'Ephemint is overloaded.',
   draining: 'Ephemint is shutting down.'
 }
 
 /** The cause of a refusal, and advice. `sessions` is that part of the caller's policy. */
-export function explain ({ code, message, param, retryAfter }, { kind, sessions }) {
+export function explain ({ code, message, param, retryAfter }, { kind, sessions, isCall }) {
   const allowed = sessions?.[kind]?.allow ?? {}
   const path = param?.replace(/^session\./, '')
   const again = retryAfter === null ? '' : `Try again in ${duration(Number(retryAfter))}.`
+  if (code === 'call_in_progress') return { text: SENTENCES[code], advice: 'Hang it up, or wait for its end.' }
   if (code !== 'policy_violation') return { text: SENTENCES[code] ?? message, advice: again }
+  if (param === 'sdp') {
+    return { text: 'The policy permits audio only, and this offer has a data channel.', advice: 'Leave the channel out.' }
+  }
+  if (param === null && isCall && sessions?.[kind] !== undefined && sessions[kind].calls === undefined) {
+    return { text: 'The policy grants this user no calls.', advice: 'Mint a client secret instead.' }
+  }
   if (param === null) {
     return sessions !== undefined && sessions[kind] === undefined
       ? {
@@ -89,6 +107,27 @@ export function explain ({ code, message, param, retryAfter }, { kind, sessions 
     }
   }
   return { text: 'The client cannot set this: the policy decides it.', advice: 'Leave it out.' }
+}
+
+const ENDS = {
+  client: 'You hung up.',
+  client_gone: 'The page had gone before the answer came.',
+  never_connected: 'No one spoke or sent anything, so Ephemint took it for a call that no one had joined.',
+  idle: 'No one said anything for too long.',
+  max_duration: 'Its time was up.',
+  policy_change: 'The session was changed in a way that the policy does not permit.',
+  blocked: 'The policy file no longer permits this user a call.',
+  replaced: 'This user has made another call, which replaced it.',
+  operator: 'The operator ended it.',
+  ended: 'OpenAI ended it, or the page was gone.',
+  upstream_expired: 'OpenAI’s own limit for a call was reached.',
+  supervision_lost: 'Ephemint could no longer follow it.',
+  shutdown: 'Ephemint is shutting down.'
+}
+
+/** Why a call ended. */
+export function endOf (reason) {
+  return ENDS[reason] ?? `It ended with the reason ${reason}.`
 }
 
 export function duration (seconds) {
