@@ -9,8 +9,11 @@ import { createPlaces } from '../../src/calls/place.ts'
 import { createReceipt } from '../../src/calls/receipt.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
+import { rulesOf } from '../policy/harness.ts'
+import { errorEvent, responseCreated } from '../support/call-events.ts'
 import { createTestClock } from '../support/clock.ts'
 import { times } from '../support/times.ts'
+import { startWorld } from './guard-world.ts'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -222,6 +225,38 @@ t.test('call §5: a read says the first field again that the policy fixes, and n
   t.same(read({ model: 'gpt', tools: [] }), { type: 'realtime' })
   t.same(read({ instructions: 'a', max_output_tokens: 5 }), { type: 'realtime', max_output_tokens: 5 })
   t.same(read({ instructions: 'a', tool_choice: 'none' }), { type: 'realtime', tool_choice: 'none' })
+  t.end()
+})
+
+t.test('call §5: guard: nothing before the first session counts, and what it said long ago is forgotten', (t) => {
+  const rules = rulesOf({ session: { fixed: { instructions: 'Ours.' }, calls: {} } })
+  const world = startWorld(rules, { isUntold: true })
+  world.tell(responseCreated('resp_1', { conversation_id: null }))
+  world.settle()
+  t.same(world.changes, [])
+  world.update({ instructions: 'Ours.' })
+  world.settle()
+  world.clock.pass(70 * 20_000)
+  world.settle()
+  t.equal(world.sent.length, 70)
+  world.tell(errorEvent('invalid_value', 'ephemint_1'))
+  world.settle()
+  t.equal(world.isOver(), false)
+  world.tell(errorEvent('invalid_value', 'ephemint_70'))
+  world.settle()
+  t.equal(world.isOver(), true)
+  world.update({ instructions: 'Mine.' })
+  world.settle()
+  t.equal(world.sent.length, 70, 'nothing is said when it is over')
+  t.end()
+})
+
+t.test('call §5: onlooker: a voice that is no text is compared as a value', (t) => {
+  const rules = rulesOf({ session: { fixed: { audio: { output: { voice: 'marin' } } }, calls: {} } })
+  const world = startWorld(rules)
+  world.tell(responseCreated('resp_1', { audio: { output: { voice: { id: 'voice_1' } } } }))
+  world.settle()
+  t.match(world.changes, [{ did: 'cancelled' }])
   t.end()
 })
 
