@@ -54,7 +54,7 @@ export type CallFacts = Readonly<{
   rules: CallRules
   /** The values of the session that the policy fixes. */
   fixed: JsonObject
-  /** Of the session while it lasts. */
+  hasDataChannel: boolean
   judge: Judge
 }>
 
@@ -175,8 +175,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       protocol,
       newEventId,
       send: (event) => supervision?.send(event),
-      openResponses: leash.openResponses,
-      isJoined: leash.isJoined,
+      leash,
       onChange: (did, paths) => changes.record(did, paths, call.id),
       onEnd: () => end('policy_change'),
       onFault: (err) => supervision?.fail(err)

@@ -47,6 +47,9 @@ export type CallProtocol = Readonly<{
   longestMs: number
 }>
 
+/** Ids and codes are upstream's choice, and kept for as long as the call. OpenAI's have about 30 characters. */
+const MAX_ID_LENGTH = 256
+
 type Reading = Signal | ((event: JsonObject) => Signal | null)
 
 const CALL_PATH = /\/realtime\/calls\/(rtc_[A-Za-z0-9_-]{1,200})$/
@@ -75,16 +78,13 @@ const READINGS: Readonly<Record<string, Reading>> = {
   'conversation.item.added': ({ item }) => ({ is: 'item', item: readItem(item) }),
   'conversation.item.deleted': removed,
   'conversation.item.truncated': removed,
-  'response.created': ({ response }) => {
-    const { id, conversation_id: conversation, ...rest } = isObject(response) ? response : {}
-    return {
-      is: 'response',
-      id: typeof id === 'string' ? id : null,
-      isOpen: true,
-      isOutOfBand: conversation === null,
-      settings: settingsOf(rest)
-    }
-  },
+  'response.created': (event) => ({
+    is: 'response',
+    id: textIn(event, 'response', 'id'),
+    isOpen: true,
+    isOutOfBand: getIn(event, ['response', 'conversation_id']) === null,
+    settings: settingsOf(event)
+  }),
   'response.output_item.added': (event) => (
     { is: 'output', responseId: textIn(event, 'response_id'), item: readItem(event.item) }
   ),
@@ -145,17 +145,16 @@ export const REALTIME_CALLS: CallProtocol = {
 }
 
 /** What a response says of its own settings, as members of a session. */
-function settingsOf (response: JsonObject): JsonObject {
-  const { output_modalities: modalities = null, max_output_tokens: most = null } = response
-  const voice = getIn(response, VOICE) ?? null
-  return {
-    ...modalities === null ? {} : { output_modalities: modalities },
-    ...most === null ? {} : { max_output_tokens: most },
-    ...voice === null ? {} : { audio: { output: { voice } } }
+function settingsOf ({ response = null }: JsonObject): JsonObject {
+  const settings: JsonObject = {}
+  for (const path of [['output_modalities'], ['max_output_tokens'], VOICE]) {
+    const value = getIn(response, path) ?? null
+    if (value !== null) setIn(settings, path, value)
   }
+  return settings
 }
 
 function textIn (event: JsonObject, ...path: string[]): string | null {
   const found = getIn(event, path)
-  return typeof found === 'string' ? found : null
+  return typeof found === 'string' && found.length <= MAX_ID_LENGTH ? found : null
 }

@@ -7,7 +7,7 @@ import type { Calls } from '../calls/calls.ts'
 import type { Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import type { CallBody } from '../http/call-form.ts'
-import { assertOffer, isAnswer } from '../http/sdp.ts'
+import { assertOffer, isAnswer, namesDataChannel } from '../http/sdp.ts'
 import { getIn, type JsonObject } from '../json.ts'
 import { LEAST_CALL_SECONDS, type LimitStore, type Reserved, secondsBucketsOf } from '../limits/limits.ts'
 import type { Asked, Granted } from '../policy/apply.ts'
@@ -71,6 +71,7 @@ export async function createCall (
     granted,
     rules,
     fixed: rules.onChange === 'report' ? {} : fixedOf(sessionRules, granted),
+    hasDataChannel: namesDataChannel(sdp),
     judge: createJudge(sessionRules, { claims, asked, granted })
   }
   const call = decision.call = deps.calls.begin(facts)

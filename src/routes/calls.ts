@@ -39,7 +39,12 @@ export const CallList = Type.Object({ object: Type.Literal('list'), data: Type.A
 
 /** A page that goes may send any body, but none that means something. */
 const NO_BODY: BodyParser = {
-  type: '*', limitBytes: BODY_LIMIT_BYTES, parse: () => { throw new ApiError('invalid_request') }
+  type: '*',
+  limitBytes: BODY_LIMIT_BYTES,
+  parse: (body) => {
+    if (body.length > 0) throw new ApiError('invalid_request')
+    return {}
+  }
 }
 
 type ById = { Params: { id: string } }

@@ -71,15 +71,15 @@ export function startWorld (rules: SessionRules, options: Options = {}): World {
     clock,
     protocol: REALTIME_CALLS,
     judge: createJudge(rules, { claims: {}, asked: ASKED, granted }),
-    rules: { onChange, hasDataChannel: true },
+    rules: { onChange },
+    hasDataChannel: true,
     fixed: {},
     newEventId: () => `ephemint_${++events}`,
     send: (event) => {
       sent.push(event)
       fromUs.push(event)
     },
-    openResponses: () => [],
-    isJoined: () => isJoined,
+    leash: { openResponses: () => [], isJoined: () => isJoined },
     onChange: (did, paths) => changes.push({ did, paths }),
     onEnd: () => { isOver = true },
     onFault: (error) => faults.push(error)

@@ -67,7 +67,8 @@ export type CallsApp = App & Readonly<{
   limits: (claims?: JWTPayload) => Promise<any>
 }>
 
-export type CallsOptions = Omit<AppOptions, 'limits'> & PolicyOptions & Readonly<{ store?: LimitStore }>
+/** Without `store` the limits are in memory; null: where the environment says. */
+export type CallsOptions = Omit<AppOptions, 'limits'> & PolicyOptions & Readonly<{ store?: LimitStore | null }>
 
 export async function startCalls (
   t: Test, { limits, store = createMemoryStore(), ...options }: CallsOptions = {}
@@ -75,18 +76,19 @@ export async function startCalls (
   const upstream = await startCallsUpstream(t)
   const clock = createTestClock()
   let isReserving = false
+  const watched = (store: LimitStore): LimitStore => ({
+    ...store,
+    reserve: (reservation) => {
+      isReserving = true
+      return store.reserve(reservation)
+    }
+  })
   const policy = policyOf({ ...options, ...limits === undefined ? {} : { limits } })
   const app = await startApp(t, {
     policy,
     clock,
     ...options,
-    limits: {
-      ...store,
-      reserve: (reservation) => {
-        isReserving = true
-        return store.reserve(reservation)
-      }
-    },
+    ...store === null ? {} : { limits: watched(store) },
     upstream
   })
   let generation = 1

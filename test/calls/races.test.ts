@@ -4,6 +4,8 @@ import t, { type Test } from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { accept, held, silent, stalledBody } from '../support/call-replies.ts'
 import type { CallRequest } from '../support/calls-upstream.ts'
+import { exchangeAndLeave } from '../support/raw-http.ts'
+import { OFFER } from '../support/sdp.ts'
 import { until } from '../support/until.ts'
 import { type CallsApp, policyOf, startCalls } from './harness.ts'
 
@@ -132,6 +134,17 @@ for (const { name, prepare, at } of MOMENTS.slice(1)) {
     t.match(app.lines('call.ended'), [{ reason: 'client' }])
   })
 }
+
+t.test('call §8: a client that closes its half after the offer is gone: hung up, client_gone', async (t) => {
+  const app = await startCalls(t, { limits: LIMITS })
+  await exchangeAndLeave(app, [
+    'POST /v1/realtime/calls HTTP/1.1', 'Host: x', `Authorization: Bearer ${await app.token()}`,
+    'Content-Type: application/sdp', `Content-Length: ${OFFER.length}`, '', OFFER
+  ].join('\r\n'))
+  await app.wrote('call.refused')
+  await nothingIsLeft(t, app)
+  t.match(app.lines('call.ended'), app.upstream.calls.map(() => ({ reason: 'client_gone' })))
+})
 
 t.test('call §8: twice the same offer at once: one call, and one refusal that creates nothing', async (t) => {
   const app = await startCalls(t)

@@ -4,6 +4,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import t from 'tap'
 import { ORIGIN } from '../support/app.ts'
 import { audioTurn, responseDone, speechStarted } from '../support/call-events.ts'
+import { exchange } from '../support/raw-http.ts'
 import { AUDIO_OFFER, OFFER } from '../support/sdp.ts'
 import { until } from '../support/until.ts'
 import { policyOf, startCalls } from './harness.ts'
@@ -25,6 +26,64 @@ t.test('call §1: offers that are none get their code, and nothing is created', 
   t.equal(noBody.status, 404)
   t.equal(app.upstream.creations.length, 0)
   t.equal(app.lines('call.refused').length, 19)
+})
+
+t.test('call §1: what no client would send gets its code, and nothing is created', async (t) => {
+  const app = await startCalls(t)
+  const authorization = `Authorization: Bearer ${await app.token()}`
+  const post = (body: string, ...more: string[]) =>
+    ['POST /v1/realtime/calls HTTP/1.1', 'Host: x', authorization, 'Connection: close', ...more, '', body].join('\r\n')
+  const sdp = 'Content-Type: application/sdp'
+  const length = (body: string) => `Content-Length: ${Buffer.byteLength(body)}`
+  const chunk = 'x'.repeat(65_537)
+  const rows: readonly [name: string, bytes: string, status: number, code: string][] = [
+    ['no body', post('', sdp), 400, 'invalid_request'],
+    ['two types', post(OFFER, sdp, 'Content-Type: text/plain', length(OFFER)), 400, 'invalid_request'],
+    ['no type', post(OFFER, length(OFFER)), 415, 'unsupported_media_type'],
+    ['another charset', post(OFFER, `${sdp}; charset=utf-16`, length(OFFER)), 415, 'unsupported_media_type'],
+    ['a coding', post(OFFER, sdp, 'Content-Encoding: gzip', length(OFFER)), 415, 'unsupported_media_type'],
+    [
+      'chunks beyond the limit',
+      post(`${chunk.length.toString(16)}\r\n${chunk}\r\n0\r\n\r\n`, sdp, 'Transfer-Encoding: chunked'),
+      413,
+      'body_too_large'
+    ],
+    [
+      'a form without a boundary',
+      post(OFFER, 'Content-Type: multipart/form-data', length(OFFER)),
+      400,
+      'invalid_request'
+    ],
+    ['a length and chunks', post(OFFER, sdp, length(OFFER), 'Transfer-Encoding: chunked'), 400, 'invalid_request']
+  ]
+  for (const [name, bytes, status, code] of rows) {
+    const [answer] = await exchange(app, bytes, 1)
+    t.equal(answer?.status, status, name)
+    t.match(JSON.parse(answer?.text ?? '{}'), { error: { code } }, name)
+  }
+  t.equal(app.upstream.creations.length, 0)
+})
+
+t.test('call §1: what a query asks for, and headers that are upstream\'s, go no further', async (t) => {
+  const app = await startCalls(t)
+  const { status } = await fetch(`${app.url}/v1/realtime/calls?model=gpt-other&dcid=1&call_id=rtc_1`, {
+    method: 'POST',
+    body: OFFER,
+    headers: {
+      authorization: `Bearer ${await app.token()}`,
+      'content-type': 'application/sdp',
+      'openai-safety-identifier': 'somebody',
+      'openai-project': 'proj_other',
+      'idempotency-key': '1'
+    }
+  })
+  t.equal(status, 201)
+  const [creation] = app.upstream.creations
+  t.equal(creation?.path, '/v1/realtime/calls')
+  t.same(creation?.body, { type: 'realtime', model: 'gpt-realtime-2.1', instructions: 'You are Ada.' })
+  t.match(creation?.headers['openai-safety-identifier'], /^[0-9a-f]{64}$/)
+  t.notOk('openai-project' in (creation?.headers ?? {}))
+  t.notOk('idempotency-key' in (creation?.headers ?? {}))
 })
 
 t.test('call §1: without a body there is no offer', async (t) => {
@@ -104,6 +163,15 @@ t.test('call §1: a hang-up has no body or {}', async (t) => {
   ]) t.equal((await app.hangUp(path, init)).status, 400)
   t.match(await app.get(path), { body: { status: 'live' } })
   t.match(await app.hangUp(path, { body: '{}', headers: json }), { status: 200, body: { status: 'ended' } })
+})
+
+t.test('call §1: a hang-up\'s body may be empty, whatever its type', async (t) => {
+  const app = await startCalls(t)
+  for (const type of ['text/plain;charset=UTF-8', 'application/json', 'application/x-www-form-urlencoded']) {
+    const path = (await app.begin()).headers.get('location') as string
+    const answer = await app.hangUp(path, { body: '', headers: { 'content-type': type } })
+    t.match(answer, { status: 200, body: { status: 'ended' } }, type)
+  }
 })
 
 t.test('call §1: a call that has ended is there for five minutes', async (t) => {

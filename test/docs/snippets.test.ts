@@ -1,8 +1,8 @@
 // Every block between fences in README and docs is run, or held against what it shows. A new block needs a check here.
 
 import { execFile } from 'node:child_process'
-import { readdirSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { globSync } from 'node:fs'
+import { dirname } from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
 import { readConfig } from '../../src/config/environment.ts'
@@ -42,9 +42,8 @@ t.test('there is no block of a kind that is not checked', async (t) => {
   t.ok(blocks('text').every(({ page }) => page === 'docs/architecture.md'), 'plain text is for diagrams')
 })
 
-t.test('browser code is what the tests run, to the letter, and all of it is shown', async (t) => {
-  const examples = join(ROOT, 'test/browser/examples')
-  const files = readdirSync(examples).map((name) => read(`test/browser/examples/${name}`))
+t.test('code of clients is what the tests run, to the letter, and all of it is shown', async (t) => {
+  const files = globSync('test/{browser,calls}/examples/*.js', { cwd: ROOT }).map(read)
   t.same(blocks('js').map(({ text }) => text).sort(), files.sort())
 })
 
