@@ -10,7 +10,8 @@ export type Signal =
   | Readonly<{ is: 'speech' | 'playback', isOpen: boolean }>
   | Readonly<{ is: 'response', id: string | null, isOpen: true, isOutOfBand: boolean, settings: JsonObject }>
   | Readonly<{ is: 'response', id: string | null, isOpen: false, isFailed: boolean, usage: Json }>
-  | Readonly<{ is: 'transcription', itemId: string | null, usage: Json }>
+  | Readonly<{ is: 'committed', itemId: string | null }>
+  | Readonly<{ is: 'transcription', itemId: string | null, isFailed: boolean, usage: Json }>
   | Readonly<{ is: 'item', item: Item }>
   | Readonly<{ is: 'removed', itemId: string | null }>
   /** A response does something. */
@@ -18,6 +19,8 @@ export type Signal =
   /** Something happens at an MCP server. */
   | Readonly<{ is: 'mcp', responseId: string | null, itemId: string | null }>
   | Readonly<{ is: 'error', code: string | null, eventId: string | null }>
+  /** It would mean something, and is no JSON. */
+  | Readonly<{ is: 'unreadable' }>
 
 export type CallProtocol = Readonly<{
   /** Of our own ids. */
@@ -71,7 +74,7 @@ const READINGS: Readonly<Record<string, Reading>> = {
   },
   'input_audio_buffer.speech_started': { is: 'speech', isOpen: true },
   'input_audio_buffer.speech_stopped': { is: 'speech', isOpen: false },
-  'input_audio_buffer.committed': { is: 'speech', isOpen: false },
+  'input_audio_buffer.committed': (event) => ({ is: 'committed', itemId: textIn(event, 'item_id') }),
   'output_audio_buffer.started': { is: 'playback', isOpen: true },
   'output_audio_buffer.stopped': { is: 'playback', isOpen: false },
   'output_audio_buffer.cleared': { is: 'playback', isOpen: false },
@@ -101,8 +104,8 @@ const READINGS: Readonly<Record<string, Reading>> = {
     isFailed: textIn(event, 'response', 'status') === 'failed',
     usage: getIn(event, ['response', 'usage']) ?? null
   }),
-  'conversation.item.input_audio_transcription.completed': (event) =>
-    ({ is: 'transcription', itemId: textIn(event, 'item_id'), usage: getIn(event, ['usage']) ?? null }),
+  'conversation.item.input_audio_transcription.completed': (event) => transcription(event, false),
+  'conversation.item.input_audio_transcription.failed': (event) => transcription(event, true),
   error: (event) => ({
     is: 'error', code: textIn(event, 'error', 'code'), eventId: textIn(event, 'error', 'event_id')
   })
@@ -137,7 +140,7 @@ export const REALTIME_CALLS: CallProtocol = {
     const reading = Object.hasOwn(READINGS, type) ? READINGS[type] as Reading : null
     if (typeof reading !== 'function') return reading
     const event = body()
-    return event === undefined ? null : reading(event)
+    return event === undefined ? { is: 'unreadable' } : reading(event)
   },
   isExpired: (closeReason, errorCode) =>
     errorCode === 'session_expired' || /maximum duration/i.test(closeReason),
@@ -152,6 +155,10 @@ function settingsOf ({ response = null }: JsonObject): JsonObject {
     if (value !== null) setIn(settings, path, value)
   }
   return settings
+}
+
+function transcription (event: JsonObject, isFailed: boolean): Signal {
+  return { is: 'transcription', itemId: textIn(event, 'item_id'), isFailed, usage: getIn(event, ['usage']) ?? null }
 }
 
 function textIn (event: JsonObject, ...path: string[]): string | null {
