@@ -10,6 +10,7 @@ export type Leash = Readonly<{
   begin: () => void
   /** An event that is no answer to one of ours: the client has connected. */
   join: () => void
+  isJoined: () => boolean
   /** An event that means something for the timers. */
   hear: (signal: Signal) => void
   /** The sideband was lost: whether anyone speaks is unknown. */
@@ -84,6 +85,7 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, onEnd }: 
       lastMs = clock.monotonicMs()
       rewatch()
     },
+    isJoined: () => isJoined,
     hear: (signal) => {
       if (signal.is === 'speech') isSpeaking = signal.isOpen
       else if (signal.is === 'committed') isSpeaking = false
