@@ -126,6 +126,11 @@ t.test('the test that CONTRIBUTING shows passes unchanged', async (t) => {
   t.match(printed, /^ok 1 - a caller without a policy mints nothing/m)
 })
 
+t.test('the one test that CONTRIBUTING runs by its name is in the file that it names', async (t) => {
+  const [, file = '', name = ''] = /test:one -- (\S+) --grep '(.*)'/.exec(read('.github/CONTRIBUTING.md')) ?? []
+  t.match(read(file), new RegExp(`^t\\.test\\('[^']*${name}`, 'm'))
+})
+
 t.test('skipped tests are listed with their reasons, at every depth', async (t) => {
   const results = [
     'ok 1 - a # time=1ms',
