@@ -16,7 +16,7 @@ import { grantCall } from '../policy/grant.ts'
 import { createJudge } from '../policy/judge.ts'
 import type { Audit } from '../records/audit.ts'
 import type { CallMetrics } from '../records/call-metrics.ts'
-import type { Talking } from '../rulebook/review.ts'
+import type { CallOwner } from '../rulebook/call-rules.ts'
 import type { UpstreamCalls } from '../upstream/calls.ts'
 import { deadlineIn } from '../upstream/deadline.ts'
 import type { AdmittedCaller } from './admission.ts'
@@ -33,7 +33,7 @@ export type CallEntryDeps = Readonly<{
   metrics: Pick<CallMetrics, 'setUp'>
   clock: Clock
   /** The current rules for the caller. Throws ApiError. */
-  review: (talking: Talking) => CallRules
+  review: (owner: CallOwner) => CallRules
   /** Loads the modules that only calls need, with the first call. */
   load: () => Promise<unknown>
   setupMs: number

@@ -1,31 +1,13 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createAudit, type MintEntry } from '../../src/records/audit.ts'
+import { createAudit } from '../../src/records/audit.ts'
 import type { Confirming } from '../../src/records/lines.ts'
 import { CALLERS, POLICY, startApp } from '../support/app.ts'
-import { keepLines } from '../support/lines.ts'
+import { keepLines, MINT_ENTRY } from '../support/lines.ts'
 import { exchange } from '../support/raw-http.ts'
 
 /** Many times what is written in a second. */
 const FLOOD = 120
-
-const entry: MintEntry = {
-  request_id: 'r',
-  subject: null,
-  issuer: null,
-  policy: null,
-  kind: null,
-  model: null,
-  prompt: null,
-  session_id: null,
-  secret_sha256: null,
-  expires_at: null,
-  ignored: [],
-  code: 'invalid_credentials',
-  reason: 'token_malformed',
-  upstream_request_id: null,
-  duration_ms: 1
-}
 
 t.test('a line has the time of the wall clock, also when that is set back', async (t) => {
   const lines = keepLines()
@@ -35,7 +17,7 @@ t.test('a line has the time of the wall clock, also when that is set back', asyn
   const last = Date.UTC(9999, 11, 31)
   fc.assert(fc.property(fc.array(fc.oneof(fc.nat(3000), fc.nat(last))), (times) => times.every((time) => {
     ms = time
-    audit.record('mint.refused', entry)
+    audit.record('mint.refused', MINT_ENTRY)
     return JSON.parse(lines.kept.at(-1) ?? '').time === new Date(time).toISOString()
   })))
 })
@@ -43,8 +25,8 @@ t.test('a line has the time of the wall clock, also when that is set back', asyn
 t.test('a flood of the unauthenticated leaves ten lines a second for each code, and then a count', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 1000; i++) audit.recordAnonymous('mint.refused', entry)
-  for (let i = 0; i < 11; i++) audit.recordAnonymous('mint.refused', { ...entry, code: 'origin_not_allowed' })
+  for (let i = 0; i < 1000; i++) audit.recordAnonymous('mint.refused', MINT_ENTRY)
+  for (let i = 0; i < 11; i++) audit.recordAnonymous('mint.refused', { ...MINT_ENTRY, code: 'origin_not_allowed' })
   t.equal(lines.kept.length, 20)
   // The audit's own timer does not keep a process alive.
   const alive = setTimeout(() => {}, 10_000)
@@ -55,8 +37,8 @@ t.test('a flood of the unauthenticated leaves ten lines a second for each code, 
     { audit: 1, event: 'mint.refused', code: 'invalid_credentials', count: 990, time: String },
     { audit: 1, event: 'mint.refused', code: 'origin_not_allowed', count: 1 }
   ])
-  audit.recordAnonymous('mint.refused', entry)
-  t.match(JSON.parse(lines.kept[22] ?? ''), entry, 'the next second starts at zero')
+  audit.recordAnonymous('mint.refused', MINT_ENTRY)
+  t.match(JSON.parse(lines.kept[22] ?? ''), MINT_ENTRY, 'the next second starts at zero')
   audit.close()
   t.equal(lines.kept.length, 23)
 })
@@ -64,7 +46,7 @@ t.test('a flood of the unauthenticated leaves ten lines a second for each code, 
 t.test('open counts are written when the audit closes', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 15; i++) audit.recordAnonymous('mint.refused', entry)
+  for (let i = 0; i < 15; i++) audit.recordAnonymous('mint.refused', MINT_ENTRY)
   audit.close()
   t.match(JSON.parse(lines.kept.at(-1) ?? ''), { count: 5 })
 })
@@ -166,7 +148,7 @@ t.test('a grant that is written too late is followed by a line that corrects it'
   const late: string[] = []
   const lines = keepLines()
   const audit = createAudit({ ...lines, confirm: async (_line, { ifLate } = {}) => { late.push(ifLate?.() ?? '') } })
-  await audit.confirm('mint.granted', entry, { ifLate: 'mint.undelivered' })
+  await audit.confirm('mint.granted', MINT_ENTRY, { ifLate: 'mint.undelivered' })
   t.match(JSON.parse(late[0] ?? ''), { event: 'mint.undelivered', code: 'audit_unavailable', request_id: 'r' })
   audit.close()
 })
@@ -175,7 +157,7 @@ t.test('any line can be confirmed, and one without a correction is not corrected
   const lines = keepLines()
   const given: Confirming[] = []
   const audit = createAudit({ ...lines, confirm: async (_line, confirming = {}) => { given.push(confirming) } })
-  await audit.confirm('mint.unknown', entry)
+  await audit.confirm('mint.unknown', MINT_ENTRY)
   t.same(given, [{ withinMs: Infinity }])
   audit.close()
 })
@@ -194,10 +176,10 @@ t.test('an audit line has level and severity too, a warning where a secret may b
   const lines = keepLines()
   const audit = createAudit(lines)
   t.teardown(audit.close)
-  await audit.confirm('mint.granted', entry)
-  audit.recordAnonymous('mint.refused', entry)
-  audit.record('mint.undelivered', entry)
-  audit.record('mint.unknown', entry)
+  await audit.confirm('mint.granted', MINT_ENTRY)
+  audit.recordAnonymous('mint.refused', MINT_ENTRY)
+  audit.record('mint.undelivered', MINT_ENTRY)
+  audit.record('mint.unknown', MINT_ENTRY)
   t.match(lines.kept.map((line) => JSON.parse(line)), [
     { event: 'mint.granted', level: 'info', severity: 'INFO' },
     { event: 'mint.refused', level: 'info', severity: 'INFO' },

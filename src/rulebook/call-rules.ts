@@ -8,13 +8,14 @@ import { selectPolicy } from '../policy/select.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Rulebook } from './rulebook.ts'
 
-export type Talking = Readonly<{
+/** A call's caller as it was authenticated, and the call's kind. */
+export type CallOwner = Readonly<{
   issuer: string, subject: string, claims: JsonObject, safetyIdentifier: string, kind: Kind
 }>
 
 /** Throws ApiError: blocked, without a policy, or without calls. */
-export function reviewCall (
-  { policies }: Pick<Rulebook, 'policies'>, { issuer, subject, claims, safetyIdentifier, kind }: Talking
+export function callRulesOf (
+  { policies }: Pick<Rulebook, 'policies'>, { issuer, subject, claims, safetyIdentifier, kind }: CallOwner
 ): CallRules {
   const policy = selectPolicy(policies, createCaller(issuer, subject, claims), safetyIdentifier)
   const calls = policy.sessions[kind]?.calls ?? null
