@@ -63,7 +63,7 @@ export type CallEnd = Readonly<{
   hangup_confirmed: boolean
 }>
 
-/** What a client changed in a call, and what was done about it. */
+/** A change of the session by a client, and the reaction to it. */
 export type CallChange = Readonly<
   Pick<CallEnd, 'call_id' | 'upstream_call_id' | 'subject' | 'issuer' | 'policy' | 'kind'> &
   { did: string, paths: readonly string[] }
