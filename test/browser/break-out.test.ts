@@ -35,10 +35,10 @@ browserTest('what restore undoes is shown with its time, and the fourth within a
     await signInAs(page, 'Fred')
     await callThroughEphemint(page)
     await tries(page).getByText(
-      'The policy free says on_change: restore, so what a client may not change is set back, deleted or cancelled. ' +
+      'The policy free says on_change: restore: what it does not permit is set back, deleted or cancelled. ' +
       'The fourth time within a minute ends the call.'
     ).waitFor()
-    t.match(await breakOut(page, 'Other instructions'), after('Corrected', '\\.'))
+    t.match(await breakOut(page, 'Other instructions'), /^Corrected after \d+ ms\.$/, 'the first event is not late')
     t.match(await spoken(page).textContent(), after('Other instructions: Corrected', '\\.'))
     t.match(await breakOut(page, 'A tool'), after('Corrected', '\\.'))
     t.match(await breakOut(page, 'A system message'), after('Deleted', '\\.'))
@@ -87,7 +87,7 @@ browserTest('where the policy says end, the first change ends the call; what it 
     await signInAs(page, 'Paula')
     await callThroughEphemint(page)
     await tries(page).getByText(
-      'The policy pro says on_change: end, so the first change that the policy does not permit ends the call.'
+      'The policy pro says on_change: end: the first change that it does not permit ends the call.'
     ).waitFor()
     t.equal(await breakOut(page, 'A response in another voice'), 'Kept: the policy permits it.')
     for (const what of ['Other instructions', 'A tool', 'A system message'] as const) {
@@ -108,7 +108,7 @@ browserTest('what is only reported is in force, and is said not to be undone', a
     await page.reload()
     await signInAs(page, 'Fred')
     await callThroughEphemint(page)
-    await tries(page).getByText('on_change: report, so changes are only counted and written down.').waitFor()
+    await tries(page).getByText('on_change: report: changes are only counted and written down.').waitFor()
     await press(page, 'Other instructions')
     await becameOf(page, 'Other instructions').filter({ hasText: after('In force', ', not undone yet\\.') }).waitFor()
     await page.clock.fastForward(25_000)

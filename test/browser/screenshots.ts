@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Browser } from 'playwright-core'
 import { startSandbox } from '../../src/sandbox/start.ts'
 import { launch } from './chromium.ts'
-import { callThroughEphemint, mint, outcome, signInAs } from './playground.ts'
+import { breakOut, callThroughEphemint, mint, outcome, signInAs, tries } from './playground.ts'
 
 const FOLDER = join(import.meta.dirname, '../../.github')
 const PORTS = { ephemint: 8080, ops: 9090, identityProvider: 8101, playground: 8102, upstream: 8103 }
@@ -17,6 +17,7 @@ const browser = await launch()
 try {
   await takePlayground(browser, sandbox.playground)
   await takeCall(browser, sandbox.playground)
+  await takeBreakOut(browser, sandbox.playground)
   if (sandbox.ops === null) console.log('Ephemint serves no operations: /docs is left out')
   else await takeDocs(browser, sandbox.ops)
 } finally {
@@ -47,6 +48,17 @@ async function takeCall (browser: Browser, url: string): Promise<void> {
   await page.getByRole('log').getByText('output_audio_buffer.stopped', { exact: true }).waitFor()
   await page.evaluate('document.activeElement.blur(), scrollTo(0, 0)')
   await keep('call.png', (path) => page.screenshot({ path }))
+}
+
+async function takeBreakOut (browser: Browser, url: string): Promise<void> {
+  const page = await (await browser.newContext({ ...VIEW, viewport: { width: 1200, height: 1000 } })).newPage()
+  await page.goto(url)
+  await signInAs(page, 'Fred')
+  await callThroughEphemint(page)
+  await tries(page).getByText('on_change').waitFor()
+  for (const what of ['Other instructions', 'A tool', 'A system message']) await breakOut(page, what)
+  await page.evaluate('document.activeElement.blur(), scrollTo(0, 0)')
+  await keep('break-out.png', (path) => page.screenshot({ path }))
 }
 
 async function takeDocs (browser: Browser, opsUrl: string): Promise<void> {

@@ -78,12 +78,18 @@ export function breakOuts ({ send, url, allow }) {
   const tries = TRIES.map(attemptOf)
   const rule = h('p', { class: 'hint' })
   const list = h('ul', { class: 'tries', hidden: true }, tries.map(({ element }) => element))
-  changeRuleOf(url).then((found) => { rule.textContent = describeChangeRule(found) })
+  changeRuleOf(url).then((found) => {
+    if (found === null) return
+    rule.append(
+      'The policy ', h('code', {}, found.policy), ' says ', h('code', {}, `on_change: ${found.on_change}`), ': ',
+      describeChangeRule(found.on_change)
+    )
+  })
   return {
     element: section(
       h('p', { class: 'hint' },
         'Each button sends an event with which a client leaves its policy, and shows what becomes of that. ' +
-        'The time runs until the page itself is told.'),
+        'The time runs until the page itself is told. In an audio-only call, as a guest has, none of this can be tried.'),
       rule, list),
     hear: (event) => {
       if (event.type === 'session.created') {

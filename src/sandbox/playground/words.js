@@ -46,15 +46,14 @@ export function describeCalls (calls, limits) {
 }
 
 const CHANGE_RULES = {
-  restore: 'what a client may not change is set back, deleted or cancelled. The fourth time within a minute ends the call',
-  end: 'the first change that the policy does not permit ends the call',
-  report: 'changes are only counted and written down'
+  restore: 'what it does not permit is set back, deleted or cancelled. The fourth time within a minute ends the call.',
+  end: 'the first change that it does not permit ends the call.',
+  report: 'changes are only counted and written down.'
 }
 
-/** `found` is {policy, on_change}, or null. */
-export function describeChangeRule (found) {
-  if (found === null) return ''
-  return `The policy ${found.policy} says on_change: ${found.on_change}, so ${CHANGE_RULES[found.on_change]}.`
+/** What Ephemint does about a change, by `on_change` of the policy. */
+export function describeChangeRule (onChange) {
+  return CHANGE_RULES[onChange]
 }
 
 /** What became of an attempt to break out, and after how long. */
