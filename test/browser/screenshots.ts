@@ -17,7 +17,6 @@ const browser = await launch()
 try {
   await takePlayground(browser, sandbox.playground)
   await takeCall(browser, sandbox.playground)
-  await takeBreakOut(browser, sandbox.playground)
   if (sandbox.ops === null) console.log('Ephemint serves no operations: /docs is left out')
   else await takeDocs(browser, sandbox.ops)
 } finally {
@@ -40,25 +39,14 @@ async function takePlayground (browser: Browser, url: string): Promise<void> {
 }
 
 async function takeCall (browser: Browser, url: string): Promise<void> {
-  const page = await (await browser.newContext(VIEW)).newPage()
-  await page.goto(url)
-  await signInAs(page, 'Fred')
-  await callThroughEphemint(page)
-  await page.getByRole('button', { name: 'Say something' }).click()
-  await page.getByRole('log').getByText('output_audio_buffer.stopped', { exact: true }).waitFor()
-  await page.evaluate('document.activeElement.blur(), scrollTo(0, 0)')
-  await keep('call.png', (path) => page.screenshot({ path }))
-}
-
-async function takeBreakOut (browser: Browser, url: string): Promise<void> {
-  const page = await (await browser.newContext({ ...VIEW, viewport: { width: 1200, height: 1000 } })).newPage()
+  const page = await (await browser.newContext({ ...VIEW, viewport: { width: 1200, height: 1240 } })).newPage()
   await page.goto(url)
   await signInAs(page, 'Fred')
   await callThroughEphemint(page)
   await tries(page).getByText('on_change').waitFor()
   for (const what of ['Other instructions', 'A tool', 'A system message']) await breakOut(page, what)
   await page.evaluate('document.activeElement.blur(), scrollTo(0, 0)')
-  await keep('break-out.png', (path) => page.screenshot({ path }))
+  await keep('call.png', (path) => page.screenshot({ path }))
 }
 
 async function takeDocs (browser: Browser, opsUrl: string): Promise<void> {

@@ -88,8 +88,8 @@ export function breakOuts ({ send, url, allow }) {
   return {
     element: section(
       h('p', { class: 'hint' },
-        'Each button sends an event with which a client leaves its policy, and shows what becomes of that. ' +
-        'The time runs until the page itself is told. In an audio-only call, as a guest has, none of this can be tried.'),
+        'Each button sends an event with which a client would leave its policy. The time runs until this page is told ' +
+        'what became of it. In audio-only calls, as guests have, none of this can be tried.'),
       rule, list),
     hear: (event) => {
       if (event.type === 'session.created') {
