@@ -38,7 +38,7 @@ export type AppDeps = Readonly<{
   timed: Metrics['timed']
   calls: Pick<CallEntryDeps, 'calls' | 'upstream' | 'metrics' | 'clock' | 'review' | 'load'>
   isDraining: () => boolean
-  /** The parts that are not ready, by name. */
+  /** Why it is not ready, by name. */
   waitingFor: () => readonly string[]
 }>
 
@@ -73,7 +73,7 @@ export async function buildApp (
   registerDrain(app, isDraining)
   registerRealtimeUrl(app, config.realtimePublicUrl)
 
-  registerHealth(app, () => isDraining() ? ['drain'] : waitingFor())
+  registerHealth(app, waitingFor)
   const limitAddress = createAddressLimit(config.addressLimitPerMinute)
   await app.register(async (admitted) => {
     registerOverload(admitted, config.upstream.concurrency + BEFORE_UPSTREAM)

@@ -9,6 +9,14 @@ export type Clock = Readonly<{
   after: (ms: number, callback: () => void) => () => void
 }>
 
+/** Waits for it, but no longer than so long. */
+export async function atMost (clock: Clock, ms: number, promise: Promise<unknown>): Promise<void> {
+  const late = Promise.withResolvers<void>()
+  const stop = clock.after(ms, late.resolve)
+  await Promise.race([promise, late.promise])
+  stop()
+}
+
 export const systemClock: Clock = {
   wallMs: () => Date.now(),
   monotonicMs: () => performance.now(),

@@ -6,15 +6,18 @@ import { listenerOptions, registerListener } from './http/listener.ts'
 import type { Log } from './records/log.ts'
 import { type Metrics, METRICS_TYPE } from './records/metrics.ts'
 import { registerReference } from './reference/register.ts'
+import { type AdminDeps, registerAdmin } from './routes/admin.ts'
 import { registerHealth } from './routes/health.ts'
 
 export type OpsDeps = Readonly<{
   log: Log
   metrics: Metrics
   waitingFor: () => readonly string[]
+  /** Without a token for it, the routes do not exist. */
+  admin?: AdminDeps | null
 }>
 
-export async function buildOps ({ log, metrics, waitingFor }: OpsDeps): Promise<FastifyInstance> {
+export async function buildOps ({ log, metrics, waitingFor, admin = null }: OpsDeps): Promise<FastifyInstance> {
   const ops = fastify({
     ...listenerOptions(log),
     genReqId: () => randomUUID(),
@@ -28,5 +31,6 @@ export async function buildOps ({ log, metrics, waitingFor }: OpsDeps): Promise<
   registerHealth(ops, waitingFor)
   ops.get('/metrics', async (_request, reply) => reply.type(METRICS_TYPE).send(await metrics.text()))
   registerReference(ops)
+  if (admin !== null) registerAdmin(ops, admin)
   return ops
 }

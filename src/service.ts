@@ -118,6 +118,15 @@ export async function openService (environment: Environment, replaced: Replaceme
     ...rulebook.current().callers.waitingFor().length > 0 ? ['identity'] : [],
     ...limits.isReady() ? [] : ['limits']
   ])
+  let isInRotation = true
+  const rotation = {
+    isIn: () => isInRotation,
+    set: (isIn: boolean) => {
+      isInRotation = isIn
+      log.info({}, isIn ? 'put into rotation by an operator' : 'taken out of rotation by an operator')
+    }
+  }
+  const outOfRotation = () => isDraining() ? ['drain'] : [...isInRotation ? [] : ['rotation'], ...waitingFor()]
   const app = await buildApp({
     config,
     log,
@@ -128,12 +137,13 @@ export async function openService (environment: Environment, replaced: Replaceme
     timed: metrics.timed,
     calls: { calls, upstream: upstreamCalls, metrics: metrics.calls, clock, review, load },
     isDraining,
-    waitingFor
+    waitingFor: outOfRotation
   })
-  const outOfRotation = () => isDraining() ? ['drain'] : waitingFor()
+  const { adminToken: token } = config
+  const admin = token === null ? null : { token, calls, clock, rotation }
   const ops = config.ops === null
     ? null
-    : { at: config.ops, app: await buildOps({ log, metrics, waitingFor: outOfRotation }) }
+    : { at: config.ops, app: await buildOps({ log, metrics, waitingFor: outOfRotation, admin }) }
   metrics.watch({
     isReady: () => outOfRotation().length === 0,
     upstream: client.state,

@@ -54,7 +54,7 @@ export type CallFacts = Readonly<{
   rules: CallRules
   /** The values of the session that the policy fixes. */
   fixed: JsonObject
-  /** Of the session while it lasts. */
+  hasDataChannel: boolean
   judge: Judge
 }>
 
@@ -109,6 +109,8 @@ export type Call = Readonly<{
   /** Null until upstream has created it. */
   view: () => CallView | null
   isHangingUp: () => boolean
+  /** Tries again at once, where a hang-up is under way. */
+  hangUpAgain: () => void
 }>
 
 export type CallDeps = Readonly<{
@@ -147,7 +149,11 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
   let longestMs = Infinity
   let supervision: Supervision | null = null
   let hangUp: HangUp | null = null
-  let lastLoss = { isClean: true, reason: '' }
+  let closeReason = ''
+  /** Something may have been said that was not seen, since the sideband was lost and is not open again. */
+  let isBlind = false
+  /** It was lost without a close of upstream's, which comes after all that it had to say. */
+  let isCut = false
   let lastError: string | null = null
   let onResponsesDone = () => {}
   let events = 0
@@ -175,8 +181,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       protocol,
       newEventId,
       send: (event) => supervision?.send(event),
-      openResponses: leash.openResponses,
-      isJoined: leash.isJoined,
+      leash,
       onChange: (did, paths) => changes.record(did, paths, call.id),
       onEnd: () => end('policy_change'),
       onFault: (err) => supervision?.fail(err)
@@ -227,8 +232,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
   function conclude (isConfirmed: boolean): void {
     state = 'ended'
     endedAt = { ms: clock.monotonicMs(), unix: unixNow() }
-    const { call, leash } = born as Born
-    if (leash.openResponses().length > 0 || !isConfirmed) receipt.miss()
+    const { call } = born as Born
+    if ((isBlind && wasStarted) || !isConfirmed) receipt.miss()
     supervision?.stop()
     tried.resolve()
     if (!isRefunded) limits.giveSecondsBack((reserved as Reserved).slots, unused())
@@ -272,9 +277,9 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
 
   function lost (loss: Loss): void {
     onResponsesDone()
-    if (loss !== 'gone' || !lastLoss.isClean) receipt.miss()
+    isBlind = loss !== 'gone' || isCut
     if (loss === 'gone') {
-      const wasExpired = protocol.isExpired(lastLoss.reason, lastError)
+      const wasExpired = protocol.isExpired(closeReason, lastError)
       end(wasExpired ? 'upstream_expired' : 'ended')
       return hangUp?.confirm()
     }
@@ -297,8 +302,9 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       },
       onEvent: hear,
       onLost: (closing) => {
-        lastLoss = closing
-        if (leash.openResponses().length > 0) receipt.miss()
+        closeReason = closing.reason
+        isCut ||= !closing.isClean
+        isBlind ||= hangUp === null || isCut
         leash.forget()
         guard.miss()
         onResponsesDone()
@@ -307,7 +313,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       },
       onReopened: () => {
         metrics.reopened()
-        if (wasStarted) receipt.miss()
+        if (isBlind && wasStarted) receipt.miss()
+        isBlind = isCut = false
       },
       onOver: (loss) => {
         if (supervision?.isReady() === true) return lost(loss)
@@ -377,6 +384,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
           seconds: seconds(),
           usage: receipt.usage()
         },
-    isHangingUp: () => state === 'ending'
+    isHangingUp: () => state === 'ending',
+    hangUpAgain: () => hangUp?.again()
   }
 }

@@ -22,6 +22,10 @@ export type Calls = Readonly<{
   /** Of this caller, those that upstream has created; also ended ones. */
   find: (owner: Owner, id: string) => Call | undefined
   live: (owner: Owner) => readonly Call[]
+  /** As `find`, of any caller. */
+  get: (id: string) => Call | undefined
+  /** Of all callers, those that have not ended; also those that upstream has yet to create. */
+  current: () => readonly Call[]
   /** Judges all of them by the policy of this moment. */
   review: (review: Review) => void
   /** Hangs up all of them; no more are begun. Resolves within 10 s of the last creation. */
@@ -70,16 +74,22 @@ export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: P
     }
   }
 
+  function get (id: string): Call | undefined {
+    return [current.get(id), ended.get(id)].find((call) => (call?.view() ?? null) !== null)
+  }
+
   return {
     begin,
     replace,
     creditOf: ({ place: { replaces } }) => current.get(replaces ?? '')?.credit() ?? null,
     find: ({ issuer, subject }, id) => {
-      const call = current.get(id) ?? ended.get(id)
-      return call?.facts.issuer === issuer && call.facts.subject === subject && call.view() !== null ? call : undefined
+      const call = get(id)
+      return call?.facts.issuer === issuer && call.facts.subject === subject ? call : undefined
     },
     live: ({ issuer, subject }) => [...current.values()].filter(({ facts, view }) =>
       facts.issuer === issuer && facts.subject === subject && view() !== null),
+    get,
+    current: () => [...current.values()],
     review: (review) => {
       for (const call of current.values()) {
         try {

@@ -18,6 +18,7 @@ import { getIn, type Json, type JsonObject, type Path } from '../json.ts'
 import type { CallRules } from '../policy/compile.ts'
 import { type Correction, isSame, type Judge } from '../policy/judge.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
+import type { Leash } from './leash.ts'
 import { createOnlooker, type Finding } from './onlooker.ts'
 
 export type Did = 'restored' | 'cancelled' | 'deleted' | 'ended' | 'reported' | 'ignored'
@@ -37,14 +38,14 @@ export type GuardDeps = Readonly<{
     'readEvent' | 'updateEvent' | 'cancelEvent' | 'deleteEvent' | 'isTooLate' | 'fixedOnceHeard' | 'hasTool'
   >
   judge: Judge
-  rules: Pick<CallRules, 'onChange' | 'hasDataChannel'>
+  rules: Pick<CallRules, 'onChange'>
+  /** Without one nobody can change anything. */
+  hasDataChannel: boolean
   /** The values of the session that the policy fixes. */
   fixed: JsonObject
   newEventId: () => string
   send: (event: JsonObject) => void
-  openResponses: () => readonly string[]
-  /** Anyone but us has said anything. */
-  isJoined: () => boolean
+  leash: Pick<Leash, 'openResponses' | 'isJoined'>
   onChange: (did: Did, paths: readonly string[]) => void
   onEnd: () => void
   /** An error of ours outside the events. */
@@ -63,10 +64,10 @@ const MAX_EVENTS = 64
 
 export function createGuard (deps: GuardDeps): Guard {
   const {
-    clock, protocol, judge, rules: { onChange: mode, hasDataChannel }, fixed, newEventId, send, openResponses, isJoined,
-    onChange, onEnd, onFault
+    clock, protocol, judge, rules: { onChange: mode }, hasDataChannel, fixed, newEventId, send, leash, onChange, onEnd,
+    onFault
   } = deps
-  const onlooker = createOnlooker({ clock, protocol, judge, openResponses })
+  const onlooker = createOnlooker({ clock, protocol, judge, openResponses: leash.openResponses })
   const mayRestore = createAllowance(clock, MAX_RESTORED)
   const mayIgnore = createAllowance(clock, MAX_IGNORED)
   /** Our events; true: where it is harmless if they come too late. */
@@ -182,7 +183,7 @@ export function createGuard (deps: GuardDeps): Guard {
   function readLater (): void {
     stopReading = clock.after(READ_EVERY_MS, guarded(() => {
       readLater()
-      if (isJoined() && waitingFor.length === 0) say((id) => protocol.readEvent(id, fixed))
+      if (leash.isJoined() && waitingFor.length === 0) say((id) => protocol.readEvent(id, fixed))
     }))
   }
 

@@ -88,6 +88,7 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, onEnd }: 
     isJoined: () => isJoined,
     hear: (signal) => {
       if (signal.is === 'speech') isSpeaking = signal.isOpen
+      else if (signal.is === 'committed') isSpeaking = false
       else if (signal.is === 'playback') isPlaying = signal.isOpen
       else if (signal.is === 'response') {
         if (!signal.isOpen) responses.delete(signal.id ?? '')

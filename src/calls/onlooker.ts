@@ -2,7 +2,7 @@
 // add or remove, tools that the session does not have. It only looks: what is done about it is the guard's business.
 
 import type { Clock } from '../clock.ts'
-import { getIn, type JsonObject, merge } from '../json.ts'
+import { getIn, type Json, type JsonObject, merge } from '../json.ts'
 import { isSame, type Judge } from '../policy/judge.ts'
 import type { Tool } from '../realtime/call-items.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
@@ -76,7 +76,7 @@ export function createOnlooker ({ clock, protocol, judge, openResponses }: Reado
     const { refused, ignored } = judge(baseline, asked)
     const wrong = [...refused, ...ignored]
     if (wrong.length === 0) return null
-    const isAsTold = wrong.every((path) => isSame(getIn(told, path) ?? null, getIn(asked, path) ?? null))
+    const isAsTold = wrong.every((path) => isSame(getIn(told, path) ?? null, getIn(asked, path) as Json))
     return cancel(wrong.map((path) => `response.${path.join('.')}`), id, { isKnown: isAsTold || refused.length === 0 })
   }
 

@@ -1,5 +1,5 @@
-// What a call came to: usage, each response and each transcription once. Counted as it can be; what cannot be counted
-// makes the receipt incomplete.
+// What a call came to: usage, each response and each transcription once. Counted as it can be; what cannot be counted,
+// and what began and was not seen to end, makes the receipt incomplete.
 
 import { getIn, isObject, type Json, type Path } from '../json.ts'
 import type { Signal } from '../realtime/call-protocol.ts'
@@ -24,9 +24,15 @@ export type Receipt = Readonly<{
 
 /** Of each kind: more is no call of a person. */
 const MAX_IDS = 10_000
+/** Of one response: sums of so many stay exact. */
+const MAX_COUNT = 1_000_000_000
+
+/** What is counted once, by its id, and what is still expected. */
+type Counted = Readonly<{ seen: Set<string>, expected: Set<string> }>
 
 export function createReceipt (): Receipt {
-  const seen = { response: new Set<string>(), transcription: new Set<string>() }
+  const responses: Counted = { seen: new Set(), expected: new Set() }
+  const transcriptions: Counted = { seen: new Set(), expected: new Set() }
   const usage = {
     responses: 0,
     input_tokens: 0,
@@ -36,60 +42,95 @@ export function createReceipt (): Receipt {
     output: { text: 0, audio: 0 },
     transcription: { seconds: 0, input_tokens: 0, output_tokens: 0 }
   }
-  let isComplete = true
+  let isTranscribed = false
+  let isWhole = true
 
-  function isNew (ids: Set<string>, id: string | null): boolean {
-    if (id === null || (ids.size >= MAX_IDS && !ids.has(id))) isComplete = false
-    else if (!ids.has(id)) {
-      ids.add(id)
-      return true
-    }
+  const miss = () => { isWhole = false }
+
+  /** Only an id tells what was counted. */
+  function add (ids: Set<string>, id: string | null): boolean {
+    if (id === null || (ids.size >= MAX_IDS && !ids.has(id))) miss()
+    else if (!ids.has(id)) return Boolean(ids.add(id))
     return false
   }
 
-  /** A missing detail is none; whatever else is no count makes the receipt incomplete. */
-  function count (value: Json, path: Path, isRequired = false): number {
-    const found = getIn(value, path)
-    if (found === undefined || found === null) {
-      if (isRequired) isComplete = false
-      return 0
-    }
-    if (typeof found === 'number' && found >= 0 && Number.isSafeInteger(Math.ceil(found))) return found
-    isComplete = false
-    return 0
+  /** Events may come in any order: what was counted is expected no more. */
+  function expect ({ seen, expected }: Counted, id: string | null): void {
+    if (id === null || !seen.has(id)) add(expected, id)
+  }
+
+  function isNew ({ seen, expected }: Counted, id: string | null): boolean {
+    expected.delete(id ?? '')
+    return add(seen, id)
+  }
+
+  /** Null where it is missing, or no count. */
+  function countAt (of: Json, path: Path, isCount: (value: number) => boolean = Number.isInteger): number | null {
+    const found = getIn(of, path) ?? null
+    if (typeof found === 'number' && found >= 0 && found <= MAX_COUNT && isCount(found)) return found
+    if (found !== null) miss()
+    return null
+  }
+
+  function total (of: Json, name: string, isCount?: (value: number) => boolean): number {
+    const found = countAt(of, [name], isCount)
+    if (found === null) miss()
+    return found ?? 0
+  }
+
+  /** A modality that is missing has no tokens if the others have all of them. */
+  function addDetails<T extends string> (
+    to: Record<T, number>, of: Json, { path, sum }: Readonly<{ path: Path, sum: number }>
+  ): void {
+    const modalities = Object.keys(to) as T[]
+    const found = modalities.map((modality) => countAt(of, [...path, `${modality}_tokens`]))
+    const left = found.reduce<number>((rest, count) => rest - (count ?? 0), sum)
+    if (found.includes(null) && left > 0) miss()
+    modalities.forEach((modality, i) => { to[modality] += found[i] ?? 0 })
   }
 
   function addResponse (of: Json): void {
-    usage.input_tokens += count(of, ['input_tokens'], true)
-    usage.output_tokens += count(of, ['output_tokens'], true)
-    for (const modality of ['text', 'audio', 'image'] as const) {
-      usage.input[modality] += count(of, ['input_token_details', `${modality}_tokens`])
-      usage.cached[modality] += count(of, ['input_token_details', 'cached_tokens_details', `${modality}_tokens`])
-    }
-    for (const modality of ['text', 'audio'] as const) {
-      usage.output[modality] += count(of, ['output_token_details', `${modality}_tokens`])
-    }
+    const [input, output] = [total(of, 'input_tokens'), total(of, 'output_tokens')]
+    const cached = countAt(of, ['input_token_details', 'cached_tokens']) ?? 0
+    usage.input_tokens += input
+    usage.output_tokens += output
+    addDetails(usage.input, of, { path: ['input_token_details'], sum: input })
+    addDetails(usage.cached, of, { path: ['input_token_details', 'cached_tokens_details'], sum: cached })
+    addDetails(usage.output, of, { path: ['output_token_details'], sum: output })
   }
 
   function addTranscription (of: Json): void {
     const { transcription } = usage
-    if (isObject(of) && of.type === 'duration') transcription.seconds += count(of, ['seconds'], true)
+    if (isObject(of) && of.type === 'duration') transcription.seconds += total(of, 'seconds', Number.isFinite)
     else {
-      transcription.input_tokens += count(of, ['input_tokens'], true)
-      transcription.output_tokens += count(of, ['output_tokens'], true)
+      transcription.input_tokens += total(of, 'input_tokens')
+      transcription.output_tokens += total(of, 'output_tokens')
     }
   }
 
   return {
     hear: (signal) => {
-      if (signal.is === 'transcription' && isNew(seen.transcription, signal.itemId)) addTranscription(signal.usage)
-      if (signal.is !== 'response' || signal.isOpen || !isNew(seen.response, signal.id)) return
-      usage.responses++
-      // One that failed cost nothing unless it says so.
-      if (signal.usage !== null || !signal.isFailed) addResponse(signal.usage)
+      if (signal.is === 'unreadable') return miss()
+      if (signal.is === 'session') {
+        isTranscribed = isObject(getIn(signal.session, ['audio', 'input', 'transcription']))
+      } else if (signal.is === 'committed') {
+        if (isTranscribed) expect(transcriptions, signal.itemId)
+      } else if (signal.is === 'transcription') {
+        if (isNew(transcriptions, signal.itemId) && isCharged(signal)) addTranscription(signal.usage)
+      } else if (signal.is === 'response') {
+        if (signal.isOpen) return expect(responses, signal.id)
+        if (!isNew(responses, signal.id)) return
+        usage.responses++
+        if (isCharged(signal)) addResponse(signal.usage)
+      }
     },
-    miss: () => { isComplete = false },
+    miss,
     usage: () => structuredClone(usage),
-    isComplete: () => isComplete
+    isComplete: () => isWhole && responses.expected.size === 0 && transcriptions.expected.size === 0
   }
+}
+
+/** What failed cost nothing unless it says so. */
+function isCharged ({ isFailed, usage }: Readonly<{ isFailed: boolean, usage: Json }>): boolean {
+  return usage !== null || !isFailed
 }

@@ -14,7 +14,7 @@
 // | any      | fifth loss in a minute, 20 s lost  | over: lost                                   |
 
 import type { Clock } from '../clock.ts'
-import type { JsonObject } from '../json.ts'
+import type { Json, JsonObject } from '../json.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
 import type { Closing, Sideband, SidebandHandlers } from '../upstream/sideband.ts'
 
@@ -61,6 +61,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
   let sideband: Sideband | null = null
   let isReady = false
   let readId: string | null = null
+  let sessionId: Json | undefined
   let wasNotFound = 0
   let tries = 0
   let losses: number[] = []
@@ -86,12 +87,15 @@ export function supervise (deps: SupervisionDeps): Supervision {
     const signal = protocol.signalOf(type, body)
     if (readId !== null && signal?.is === 'session') return opened(signal)
     if (readId !== null && signal?.is === 'error' && signal.eventId === readId) return end('refused')
+    // Of another session than the one that was read: not of this call.
+    if (signal?.is === 'session' && signal.session.id !== sessionId) return
     onEvent(signal, signal?.is === 'error' && signal.eventId !== null)
   }
 
   /** Its answer carries no event id: the first that comes after the read is taken for it. */
   function opened (session: Signal & { is: 'session' }): void {
     readId = null
+    sessionId = session.session.id
     stopRead()
     stopLost()
     if (lostAtMs !== null) {

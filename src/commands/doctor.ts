@@ -1,5 +1,5 @@
-// npm run doctor: checks everything that the service depends on, and advises what to fix. Mints nothing without --mint.
-// Exits with 1 if anything is wrong.
+// npm run doctor: checks everything that the service depends on, and advises what to fix. Mints nothing without --mint,
+// and makes no call without --call. Exits with 1 if anything is wrong.
 
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -19,6 +19,7 @@ import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
 import { type Client, createClient } from '../upstream/client.ts'
 import { openKey } from '../upstream/key.ts'
 import { run, silentLog } from './command.ts'
+import { makeCall } from './doctor/call.ts'
 import { compareClocks } from './doctor/clock.ts'
 import { type Finding, note, ok, wrong } from './doctor/finding.ts'
 import { checkCaller } from './doctor/identity.ts'
@@ -30,7 +31,9 @@ import { startProgress } from './progress.ts'
 type ReportFinding = (finding: Finding) => void
 
 await run(async () => {
-  const { values: { mint = false } } = parseArgs({ options: { mint: { type: 'boolean' } } })
+  const { values: { mint = false, call = false } } = parseArgs({
+    options: { mint: { type: 'boolean' }, call: { type: 'boolean' } }
+  })
   const progress = startProgress()
   const clocks = compareClocks()
   let isWell = true
@@ -47,11 +50,17 @@ await run(async () => {
     await withClient(config, async (client) => {
       progress.show('checking upstream')
       report(await checkUpstream(config.upstream, client, clocks))
-      if (!mint) return
-      progress.show('minting')
-      report(policies === null
-        ? note('mint', 'was not tried', 'fix the policy file first')
-        : await tryMint(config, client, policies))
+      if (mint) {
+        progress.show('minting')
+        report(policies === null
+          ? note('mint', 'was not tried', 'fix the policy file first')
+          : await tryMint(config, client, policies))
+      }
+      if (call && policies === null) report(note('call', 'was not made', 'fix the policy file first'))
+      if (call && policies !== null) {
+        progress.show('making a call')
+        await makeCall({ config, client, policies, report })
+      }
     })
   }
   if (config !== null) describeRoutes(config, callers.map(([, entry]) => entry)).forEach(report)

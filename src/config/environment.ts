@@ -53,6 +53,8 @@ export type Config = Readonly<{
   /** The ones that requests to upstream and to identity providers go by. */
   proxies: Proxies
   safetyIdentifierSecret: string | null
+  /** Null: there is no administration. */
+  adminToken: string | null
   auditFile: string | null
   drainMs: number
   logLevel: typeof LOG_LEVELS[number]
@@ -149,6 +151,7 @@ export function readConfig (env: Environment): Config {
     onRedisLoss: oneOf('ON_REDIS_LOSS', REDIS_LOSSES, 'deny'),
     proxies: readProxies(env, problem, isMetadataHost),
     safetyIdentifierSecret,
+    adminToken: adminTokenOf(env, problems),
     auditFile: text('AUDIT_FILE'),
     drainMs: integer('DRAIN_SECONDS', 5, 0, 20) * 1000,
     logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info')
@@ -173,6 +176,14 @@ function safetyIdentifierSecretOf (env: Environment, problems: string[]): string
     problems.push('SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer')
   }
   return secret
+}
+
+function adminTokenOf (env: Environment, problems: string[]): string | null {
+  const token = readSecret(env, 'ADMIN_TOKEN', problems)
+  if (token !== null && !/^[\x21-\x7e]{32,}$/.test(token)) {
+    problems.push('ADMIN_TOKEN must be 32 bytes or longer, of characters that a header may have')
+  }
+  return token
 }
 
 export function policyFileOf ({ EPHEMINT_CONFIG: path }: Environment): string {

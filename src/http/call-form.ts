@@ -11,7 +11,7 @@ import { BODY_LIMIT_BYTES, parseStrictly } from './strict-json.ts'
 export type CallBody = Readonly<{ sdp: string, session?: Json }>
 
 const FORM_LIMIT_BYTES = SDP_LIMIT_BYTES + BODY_LIMIT_BYTES
-const SDP_TYPE = /^application\/sdp\s*(;\s*charset="?utf-?8"?\s*)?;?\s*$/i
+const SDP_TYPE = /^application\/sdp\s*(?:;\s*charset="?utf-?8"?\s*)?(?:;\s*)?$/i
 // A BOM stays in the text, which then does not begin as SDP does.
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
@@ -39,7 +39,14 @@ function readCallForm (body: Buffer, contentType: string): CallBody {
   const [sdp, session] = [parts.get('sdp'), parts.get('session')]
   if (sdp === undefined) throw new ApiError('invalid_request', { param: 'sdp' })
   if (sdp.length > SDP_LIMIT_BYTES || (session?.length ?? 0) > BODY_LIMIT_BYTES) throw new ApiError('body_too_large')
-  return { sdp: readText(sdp), ...session === undefined ? {} : { session: parseStrictly(session) } }
+  return { sdp: readText(sdp), ...session === undefined ? {} : { session: readSession(session) } }
+}
+
+/** A body that is null is no session, though a field of that value is one that was not set. */
+function readSession (bytes: Buffer): Json {
+  const session = parseStrictly(bytes)
+  if (session === null) throw new ApiError('invalid_request', { param: 'session' })
+  return session
 }
 
 function readText (bytes: Buffer): string {

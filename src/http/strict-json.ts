@@ -6,7 +6,7 @@ import type { Json } from '../json.ts'
 import type { BodyParser } from './bodies.ts'
 
 export const BODY_LIMIT_BYTES = 32 * 1024
-const CONTENT_TYPE = /^application\/json\s*(;\s*charset="?utf-?8"?\s*)?;?\s*$/i
+const CONTENT_TYPE = /^application\/json\s*(?:;\s*charset="?utf-?8"?\s*)?(?:;\s*)?$/i
 const MAX_DEPTH = 32
 const FORBIDDEN_KEYS = new Set(['__proto__', 'constructor', 'prototype'])
 // A BOM stays in the text, so that JSON.parse refuses it.

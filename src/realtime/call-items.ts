@@ -14,6 +14,8 @@ export type Item = Readonly<{
   tool: Tool | null
 }>
 
+/** Upstream's choice, and kept for as long as the call. */
+const MAX_LENGTH = 256
 const OF_SERVERS: ReadonlySet<Json | undefined> = new Set(['mcp_call', 'mcp_list_tools', 'mcp_approval_request'])
 
 export function readItem (item: Json | undefined): Item {
@@ -38,5 +40,5 @@ export function hasTool ({ tools, prompt = null }: JsonObject, { is, name }: Too
 }
 
 function text (value: Json | undefined): string | null {
-  return typeof value === 'string' ? value : null
+  return typeof value === 'string' && value.length <= MAX_LENGTH ? value : null
 }

@@ -10,7 +10,8 @@ export type Signal =
   | Readonly<{ is: 'speech' | 'playback', isOpen: boolean }>
   | Readonly<{ is: 'response', id: string | null, isOpen: true, isOutOfBand: boolean, settings: JsonObject }>
   | Readonly<{ is: 'response', id: string | null, isOpen: false, isFailed: boolean, usage: Json }>
-  | Readonly<{ is: 'transcription', itemId: string | null, usage: Json }>
+  | Readonly<{ is: 'committed', itemId: string | null }>
+  | Readonly<{ is: 'transcription', itemId: string | null, isFailed: boolean, usage: Json }>
   | Readonly<{ is: 'item', item: Item }>
   | Readonly<{ is: 'removed', itemId: string | null }>
   /** A response does something. */
@@ -18,6 +19,8 @@ export type Signal =
   /** Something happens at an MCP server. */
   | Readonly<{ is: 'mcp', responseId: string | null, itemId: string | null }>
   | Readonly<{ is: 'error', code: string | null, eventId: string | null }>
+  /** It would mean something, and is no JSON. */
+  | Readonly<{ is: 'unreadable' }>
 
 export type CallProtocol = Readonly<{
   /** Of our own ids. */
@@ -47,6 +50,9 @@ export type CallProtocol = Readonly<{
   longestMs: number
 }>
 
+/** Ids and codes are upstream's choice, and kept for as long as the call. OpenAI's have about 30 characters. */
+const MAX_ID_LENGTH = 256
+
 type Reading = Signal | ((event: JsonObject) => Signal | null)
 
 const CALL_PATH = /\/realtime\/calls\/(rtc_[A-Za-z0-9_-]{1,200})$/
@@ -68,23 +74,20 @@ const READINGS: Readonly<Record<string, Reading>> = {
   },
   'input_audio_buffer.speech_started': { is: 'speech', isOpen: true },
   'input_audio_buffer.speech_stopped': { is: 'speech', isOpen: false },
-  'input_audio_buffer.committed': { is: 'speech', isOpen: false },
+  'input_audio_buffer.committed': (event) => ({ is: 'committed', itemId: textIn(event, 'item_id') }),
   'output_audio_buffer.started': { is: 'playback', isOpen: true },
   'output_audio_buffer.stopped': { is: 'playback', isOpen: false },
   'output_audio_buffer.cleared': { is: 'playback', isOpen: false },
   'conversation.item.added': ({ item }) => ({ is: 'item', item: readItem(item) }),
   'conversation.item.deleted': removed,
   'conversation.item.truncated': removed,
-  'response.created': ({ response }) => {
-    const { id, conversation_id: conversation, ...rest } = isObject(response) ? response : {}
-    return {
-      is: 'response',
-      id: typeof id === 'string' ? id : null,
-      isOpen: true,
-      isOutOfBand: conversation === null,
-      settings: settingsOf(rest)
-    }
-  },
+  'response.created': (event) => ({
+    is: 'response',
+    id: textIn(event, 'response', 'id'),
+    isOpen: true,
+    isOutOfBand: getIn(event, ['response', 'conversation_id']) === null,
+    settings: settingsOf(event)
+  }),
   'response.output_item.added': (event) => (
     { is: 'output', responseId: textIn(event, 'response_id'), item: readItem(event.item) }
   ),
@@ -101,8 +104,8 @@ const READINGS: Readonly<Record<string, Reading>> = {
     isFailed: textIn(event, 'response', 'status') === 'failed',
     usage: getIn(event, ['response', 'usage']) ?? null
   }),
-  'conversation.item.input_audio_transcription.completed': (event) =>
-    ({ is: 'transcription', itemId: textIn(event, 'item_id'), usage: getIn(event, ['usage']) ?? null }),
+  'conversation.item.input_audio_transcription.completed': (event) => transcription(event, false),
+  'conversation.item.input_audio_transcription.failed': (event) => transcription(event, true),
   error: (event) => ({
     is: 'error', code: textIn(event, 'error', 'code'), eventId: textIn(event, 'error', 'event_id')
   })
@@ -137,7 +140,7 @@ export const REALTIME_CALLS: CallProtocol = {
     const reading = Object.hasOwn(READINGS, type) ? READINGS[type] as Reading : null
     if (typeof reading !== 'function') return reading
     const event = body()
-    return event === undefined ? null : reading(event)
+    return event === undefined ? { is: 'unreadable' } : reading(event)
   },
   isExpired: (closeReason, errorCode) =>
     errorCode === 'session_expired' || /maximum duration/i.test(closeReason),
@@ -145,17 +148,20 @@ export const REALTIME_CALLS: CallProtocol = {
 }
 
 /** What a response says of its own settings, as members of a session. */
-function settingsOf (response: JsonObject): JsonObject {
-  const { output_modalities: modalities = null, max_output_tokens: most = null } = response
-  const voice = getIn(response, VOICE) ?? null
-  return {
-    ...modalities === null ? {} : { output_modalities: modalities },
-    ...most === null ? {} : { max_output_tokens: most },
-    ...voice === null ? {} : { audio: { output: { voice } } }
+function settingsOf ({ response = null }: JsonObject): JsonObject {
+  const settings: JsonObject = {}
+  for (const path of [['output_modalities'], ['max_output_tokens'], VOICE]) {
+    const value = getIn(response, path) ?? null
+    if (value !== null) setIn(settings, path, value)
   }
+  return settings
+}
+
+function transcription (event: JsonObject, isFailed: boolean): Signal {
+  return { is: 'transcription', itemId: textIn(event, 'item_id'), isFailed, usage: getIn(event, ['usage']) ?? null }
 }
 
 function textIn (event: JsonObject, ...path: string[]): string | null {
   const found = getIn(event, path)
-  return typeof found === 'string' ? found : null
+  return typeof found === 'string' && found.length <= MAX_ID_LENGTH ? found : null
 }

@@ -4,10 +4,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Call, Wish } from '../calls/call.ts'
 import type { Calls } from '../calls/calls.ts'
-import type { Clock } from '../clock.ts'
+import { atMost, type Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import type { CallBody } from '../http/call-form.ts'
-import { assertOffer, isAnswer } from '../http/sdp.ts'
+import { assertOffer, isAnswer, namesDataChannel } from '../http/sdp.ts'
 import { getIn, type JsonObject } from '../json.ts'
 import { LEAST_CALL_SECONDS, type LimitStore, type Reserved, secondsBucketsOf } from '../limits/limits.ts'
 import type { Asked, Granted } from '../policy/apply.ts'
@@ -71,6 +71,7 @@ export async function createCall (
     granted,
     rules,
     fixed: rules.onChange === 'report' ? {} : fixedOf(sessionRules, granted),
+    hasDataChannel: namesDataChannel(sdp),
     judge: createJudge(sessionRules, { claims, asked, granted })
   }
   const call = decision.call = deps.calls.begin(facts)
@@ -204,10 +205,7 @@ async function undo (
     call.end('setup_failed')
     // What a client costs that asks and goes stays counted; only the seconds go back, when the call is over.
     if (call.wish()?.reason !== 'client_gone') await call.refund()
-    const late = Promise.withResolvers<void>()
-    const stop = clock.after(HANG_UP_WAIT_MS, late.resolve)
-    await Promise.race([call.hangUpTried(), late.promise])
-    return stop()
+    return atMost(clock, HANG_UP_WAIT_MS, call.hangUpTried())
   }
   const { code, reason, mayHaveMinted } = error as Partial<ApiError>
   // Upstream's 400 about what the client sent. It stays counted, or a client could repeat it for free.

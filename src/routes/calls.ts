@@ -3,6 +3,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { Call } from '../calls/call.ts'
+import { atMost } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import { type BodyParser, takeBodies } from '../http/bodies.ts'
 import { CALL_BODIES } from '../http/call-form.ts'
@@ -39,7 +40,12 @@ export const CallList = Type.Object({ object: Type.Literal('list'), data: Type.A
 
 /** A page that goes may send any body, but none that means something. */
 const NO_BODY: BodyParser = {
-  type: '*', limitBytes: BODY_LIMIT_BYTES, parse: () => { throw new ApiError('invalid_request') }
+  type: '*',
+  limitBytes: BODY_LIMIT_BYTES,
+  parse: (body) => {
+    if (body.length > 0) throw new ApiError('invalid_request')
+    return {}
+  }
 }
 
 type ById = { Params: { id: string } }
@@ -76,10 +82,7 @@ export function registerCalls (app: FastifyInstance, deps: CallEntryDeps): void 
       if (!isObject(body) || Object.keys(body).length > 0) throw new ApiError('invalid_request')
       const call = find(request)
       call.end('client')
-      const late = Promise.withResolvers<void>()
-      const stop = clock.after(HANG_UP_WAIT_MS, late.resolve)
-      await Promise.race([call.over, late.promise])
-      stop()
+      await atMost(clock, HANG_UP_WAIT_MS, call.over)
       return call.view()
     })
   })

@@ -22,6 +22,8 @@ export type Closing = Readonly<{
   isClean: boolean
   /** Upstream's own, or a code of ours. */
   reason: string
+  /** Of the close (RFC 6455, section 7.4); null where there was none. */
+  code: number | null
 }>
 
 export type SidebandHandlers = Readonly<{
@@ -75,10 +77,10 @@ export function createSidebands ({ config, proxy, clock, log }: Deps): Sidebands
     let missed = 0
     let stopTimer = clock.after(HANDSHAKE_MS, () => socket.terminate())
 
-    function end (reason: string, { isGone = false, isClean = false } = {}): void {
+    function end (reason: string, { isGone = false, isClean = false, code = null as number | null } = {}): void {
       if (isOver) return
       close()
-      onClose({ wasOpen, isGone, isClean, reason })
+      onClose({ wasOpen, isGone, isClean, reason, code })
     }
 
     function close (): void {
@@ -120,7 +122,8 @@ export function createSidebands ({ config, proxy, clock, log }: Deps): Sidebands
     })
     // What is wrong is told by the close that follows.
     socket.on('error', () => {})
-    socket.on('close', (code, reason) => end(reason.toString(), { isClean: code !== NO_CLOSE && code !== TOO_LARGE }))
+    socket.on('close', (code, reason) =>
+      end(reason.toString(), { isClean: code !== NO_CLOSE && code !== TOO_LARGE, code }))
     return {
       send: (event) => { if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(event)) },
       close

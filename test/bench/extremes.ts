@@ -7,9 +7,7 @@ import { ephemint, mintRequest, policyFile, requestsFile } from './contenders.ts
 import { startIdentity } from './identity.ts'
 import type { LoadOrder, LoadReport } from './load.ts'
 import { type Bar, bar, median, type Report } from './report.ts'
-import { ACCOUNTING, freePort, type Running } from './running.ts'
-
-type Begin = (file: string, env: Record<string, string>, args?: string[]) => Promise<Running>
+import { ACCOUNTING, type Begin, freePort, type Running } from './running.ts'
 
 const MIB = 2 ** 20
 const CALLERS = 1_000_000

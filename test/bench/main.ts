@@ -1,5 +1,6 @@
 // npm run bench [-- --quick] [--json]: compares the cost of a mint with common alternatives. Loopback only, bounded.
 // npm run bench -- --extremes: checks that the cost per mint does not grow.
+// npm run bench -- --setup [--quick]: what Ephemint adds to the time in which a brokered call is set up.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
@@ -12,9 +13,12 @@ import { startRedis } from './limits-redis.ts'
 import type { LoadOrder, LoadReport } from './load.ts'
 import { median, printReport, type Report, type Sample, summarize } from './report.ts'
 import { freePort, type Running, start } from './running.ts'
+import { measureSetup } from './setup.ts'
 
 const flag = { type: 'boolean', default: false } as const
-const { values: { quick, json, extremes } } = parseArgs({ options: { quick: flag, json: flag, extremes: flag } })
+const { values: { quick, json, extremes, setup } } = parseArgs({
+  options: { quick: flag, json: flag, extremes: flag, setup: flag }
+})
 
 const USERS = quick ? 500 : 2000
 const ROUNDS = quick ? 3 : 9
@@ -36,7 +40,9 @@ const running: Running[] = []
 const say = (text: string) => { if (!json) process.stderr.write(`${text}\n`) }
 
 try {
-  const report = extremes ? await measureExtremes(folder, begin, say) : await measureContenders()
+  const report = extremes
+    ? await measureExtremes(folder, begin, say)
+    : setup ? await measureSetup(folder, begin, quick) : await measureContenders()
   if (json) console.log(JSON.stringify(report, null, 2))
   else printReport(report)
   process.exitCode = report.bars.every(({ met }) => met) ? 0 : 1

@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url'
 export const ACCOUNTING = new URL('./accounting.ts', import.meta.url).href
 
 export type Account = Readonly<{ cpuMicros: number, rssBytes: number }>
+/** Starts a process that ends with the benchmark. */
+export type Begin = (file: string, env: Record<string, string>, args?: string[]) => Promise<Running>
 export type Running = Readonly<{
   child: ChildProcess
   ask: <T>(message: object | string) => Promise<T>

@@ -14,6 +14,7 @@ const TYPES: Readonly<Record<string, string>> = {
 
 const IMPORTS = {
   openai: '/node_modules/openai/index.mjs',
+  'openai/realtime/webrtc': '/node_modules/openai/realtime/webrtc.mjs',
   'openai-6': '/node_modules/openai-6/index.mjs',
   '@openai/agents-realtime': '/node_modules/@openai/agents-realtime/dist/bundle/openai-realtime-agents.mjs'
 }

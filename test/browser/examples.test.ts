@@ -1,50 +1,7 @@
 // Runs the browser code that docs/connecting.md shows against the sandbox.
 
-import type { Page } from 'playwright-core'
-import tap, { type Test } from 'tap'
-import { servePages } from './app-page.ts'
 import { browserTest } from './chromium.ts'
-import { sandboxFor, visit } from './sandbox.ts'
-
-type App = Readonly<{
-  page: Page
-  identityProvider: string
-  stopEphemint: () => Promise<void>
-  /** Evaluates an expression with `names` of an example, `mintUrl`, `userToken` and `mintPlain`. */
-  run: (names: string, file: string, expression: string) => Promise<any>
-}>
-
-let common: ReturnType<typeof begin> | undefined
-
-async function begin () {
-  const origin = await servePages(tap)
-  return { origin, ...await sandboxFor(tap, { origins: [origin] }) }
-}
-
-/** In the app that the tests of this file share. */
-async function inApp (t: Test, body: (app: App) => Promise<void>): Promise<void> {
-  const { origin, ephemint, identityProvider, stopEphemint } = await (common ??= begin())
-  await visit(t, origin, {}, async (page) => {
-    const prologue = `
-      const mintUrl = '${ephemint}/v1'
-      const userToken = await (await fetch('${identityProvider}/token?user=paula')).text()
-      const mintPlain = (await import('/test/browser/examples/mint.js')).mint
-      const waitFor = (events, type) => new Promise((resolve) => {
-        const look = () => {
-          const event = events.find((one) => one.type === type)
-          event === undefined ? setTimeout(look, 10) : resolve(event)
-        }
-        look()
-      })`
-    const run = (names: string, file: string, expression: string) =>
-      page.evaluate(`(async () => {
-        ${prologue}
-        const ${names} = await import('/test/browser/examples/${file}')
-        return ${expression}
-      })()`)
-    await body({ run, page, identityProvider, stopEphemint })
-  })
-}
+import { inApp } from './in-app.ts'
 
 browserTest('plain fetch: a refusal throws an error with status, code and param, and a mint returns', async (t) => {
   await inApp(t, async ({ run }) => {

@@ -101,7 +101,7 @@ t.test('field F1: the sub of a JWT is text, by whatever name it is asked for', a
   }
 })
 
-t.test('field F2: an endpoint that answers null, or no content, names nobody', async (t) => {
+t.test('A43, field F2: an endpoint that answers null, or no content, names nobody', async (t) => {
   const { app, ask } = await serveForward(t)
   for (const broken of ['', 'nul', 'null null', '\ufeffnull', '[]', '"null"']) {
     app.behave(answers(broken))
@@ -179,7 +179,7 @@ t.test('field F4: null in a list of require admits a claim that is absent', asyn
   }
 })
 
-t.test('field F5: the same token at two places is one credential, only where one entry reads both', async (t) => {
+t.test('A36, field F5: the same token at two places is one credential, only where one entry reads both', async (t) => {
   const other = 'https://other.example.com'
   const app = await startHostileIssuer(t, answers({ active: true, sub: 'introspected' }))
   const { ask } = await serve(t, [
@@ -444,7 +444,7 @@ t.test('field F12: the pieces of a cookie are passed as they came, and nothing e
   }
 })
 
-t.test('field F13: an endpoint that names the user in a header', async (t) => {
+t.test('A43, field F13: an endpoint that names the user in one header of any 2xx', async (t) => {
   const forward = (entry: object): CallerEntry => ({
     forward: {
       issuer: 'app', url: 'https://app.example.com/', cookie: 'sid', pass: ['cookie', 'X-User'], ...entry
@@ -498,7 +498,7 @@ t.test('field F13: an endpoint that names the user in a header', async (t) => {
   t.ok(matches({ plan: 'pro', suspended: null }, answer))
 })
 
-t.test('field F14: a gateway without a secret, only in writing and from single addresses', async (t) => {
+t.test('A44, field F14: a gateway without a secret, only in writing and from single addresses', async (t) => {
   const gateway = (entry: object): CallerEntry =>
     ({ gateway: { issuer: 'iap', header: 'x-user', from: ['10.1.2.3'], ...entry } } as never)
   assertProblems(t, [

@@ -4,7 +4,7 @@
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { OpenAIRealtimeWebRTC, RealtimeAgent, RealtimeSession, tool } from '@openai/agents-realtime'
+import { RealtimeAgent, tool } from '@openai/agents-realtime'
 import t, { type Test } from 'tap'
 import { isObject, type JsonObject } from '../../src/json.ts'
 import { checkGaSession } from '../../src/sandbox/openai/checks.ts'
@@ -26,8 +26,10 @@ const weather = tool({
   execute: async () => 'sunny'
 })
 
+const { connectByCall } = await import(join(import.meta.dirname, '../browser/examples/agents-call.js'))
+
 /** What the library sends, and what it is answered. */
-function fakeWebRtc (t: Test, callOf: () => Call): { updates: JsonObject[] } {
+function fakeBrowser (t: Test, callOf: () => Call): { updates: JsonObject[] } {
   const updates: JsonObject[] = []
   const tell = (channel: EventTarget, event: JsonObject) => {
     channel.dispatchEvent(new MessageEvent('message', { data: JSON.stringify(event) }))
@@ -62,27 +64,28 @@ function fakeWebRtc (t: Test, callOf: () => Call): { updates: JsonObject[] } {
     getSenders () { return [] }
     close () {}
   }
-  const before = Object.getOwnPropertyDescriptor(globalThis, 'RTCPeerConnection')
-  Object.defineProperty(globalThis, 'RTCPeerConnection', { value: Peer, configurable: true })
-  t.teardown(() => {
-    if (before === undefined) Reflect.deleteProperty(globalThis, 'RTCPeerConnection')
-    else Object.defineProperty(globalThis, 'RTCPeerConnection', before)
-  })
+  const stream = { getAudioTracks: () => [{ stop: () => {} }] }
+  replace(t, globalThis, 'RTCPeerConnection', Peer)
+  replace(t, globalThis, 'document', { createElement: () => ({}) })
+  replace(t, navigator, 'mediaDevices', { getUserMedia: async () => stream })
   return { updates }
+}
+
+function replace (t: Test, on: object, name: string, value: unknown): void {
+  const before = Object.getOwnPropertyDescriptor(on, name)
+  Object.defineProperty(on, name, { value, configurable: true })
+  t.teardown(() => {
+    if (before === undefined) Reflect.deleteProperty(on, name)
+    else Object.defineProperty(on, name, before)
+  })
 }
 
 t.test('call §5: agents-realtime with the policy of the page: no strike, and one restore an opening', async (t) => {
   const app = await startCalls(t, { policy: `${CALLERS}policies:\n${SHOWN}` })
-  const { updates } = fakeWebRtc(t, () => app.upstream.calls.at(-1) as Call)
+  const { updates } = fakeBrowser(t, () => app.upstream.calls.at(-1) as Call)
   for (const nth of [1, 2]) {
-    const transport = new OpenAIRealtimeWebRTC({
-      useInsecureApiKey: true,
-      mediaStream: { getAudioTracks: () => [{ stop: () => {} }] } as never,
-      audioElement: {} as never
-    })
     const agent = new RealtimeAgent({ name: 'Page', instructions: 'You are the page\'s own.', tools: [weather] })
-    const session = new RealtimeSession(agent, { transport, model: 'gpt-realtime-2.1' })
-    await session.connect({ apiKey: await app.token(), url: `${app.url}/v1/realtime/calls` })
+    const session = await connectByCall(agent, `${app.url}/v1`, await app.token())
     const call = app.upstream.calls.at(-1) as Call
     t.match(updates, [{ instructions: 'You are the page\'s own.', tools: [{ name: 'weather' }] }, { tracing: 'auto' }])
     await until('it to be restored', () => call.session().instructions === 'You are Ada.')

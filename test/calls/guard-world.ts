@@ -4,15 +4,14 @@
 import { createGuard, type Did } from '../../src/calls/guard.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { applyPolicy, type Asked } from '../../src/policy/apply.ts'
-import type { CallRules } from '../../src/policy/compile.ts'
-import type { SessionRules } from '../../src/policy/compile.ts'
-import { createJudge, type Judge } from '../../src/policy/judge.ts'
+import type { CallRules, SessionRules } from '../../src/policy/compile.ts'
+import { createJudge } from '../../src/policy/judge.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
 import { startConversation } from '../../src/sandbox/openai/conversation.ts'
 import { completeSession } from '../../src/sandbox/openai/session-object.ts'
 import { createTestClock, type TestClock } from '../support/clock.ts'
 
-export const ASKED: Asked = {
+const ASKED: Asked = {
   session: {},
   added: [],
   dropped: [],
@@ -23,10 +22,9 @@ export const ASKED: Asked = {
 
 export type Options = Readonly<{
   onChange?: CallRules['onChange']
-  hasDataChannel?: boolean
   mirrorsUpdates?: boolean
-  asked?: JsonObject
-  judge?: Judge
+  /** The first session is not told. */
+  isUntold?: boolean
 }>
 
 export type World = Readonly<{
@@ -46,14 +44,11 @@ export type World = Readonly<{
   changes: readonly Readonly<{ did: Did, paths: readonly string[] }>[]
   faults: readonly unknown[]
   isOver: () => boolean
-  miss: () => void
 }>
 
 export function startWorld (rules: SessionRules, options: Options = {}): World {
-  const { onChange = 'restore', hasDataChannel = true, mirrorsUpdates = true } = options
-  const asked = { ...ASKED, session: options.asked ?? {} }
-  const granted = applyPolicy(rules, {}, asked)
-  const judge = options.judge ?? createJudge(rules, { claims: {}, asked, granted })
+  const { onChange = 'restore', mirrorsUpdates = true, isUntold = false } = options
+  const granted = applyPolicy(rules, {}, ASKED)
   const clock = createTestClock()
   const baseline = completeSession('realtime', granted.session, 0)
   const conversation = startConversation({ kind: 'realtime', legacy: false, session: baseline }, { mirrorsUpdates })
@@ -75,16 +70,16 @@ export function startWorld (rules: SessionRules, options: Options = {}): World {
   const guard = createGuard({
     clock,
     protocol: REALTIME_CALLS,
-    judge,
-    rules: { onChange, hasDataChannel },
+    judge: createJudge(rules, { claims: {}, asked: ASKED, granted }),
+    rules: { onChange },
+    hasDataChannel: true,
     fixed: {},
     newEventId: () => `ephemint_${++events}`,
     send: (event) => {
       sent.push(event)
       fromUs.push(event)
     },
-    openResponses: () => [],
-    isJoined: () => isJoined,
+    leash: { openResponses: () => [], isJoined: () => isJoined },
     onChange: (did, paths) => changes.push({ did, paths }),
     onEnd: () => { isOver = true },
     onFault: (error) => faults.push(error)
@@ -118,9 +113,8 @@ export function startWorld (rules: SessionRules, options: Options = {}): World {
     sent,
     changes,
     faults,
-    isOver: () => isOver,
-    miss: guard.miss
+    isOver: () => isOver
   }
-  hear({ type: 'session.updated', session: baseline })
+  if (!isUntold) hear({ type: 'session.updated', session: baseline })
   return world
 }

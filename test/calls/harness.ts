@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'
 import type { LimitStore } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
-import { type Answer, type App, type AppOptions, CALLERS, startApp } from '../support/app.ts'
+import { type Answer, type App, type AppOptions, CALLERS, CANARIES, startApp } from '../support/app.ts'
 import { type CallsUpstream, startCallsUpstream } from '../support/calls-upstream.ts'
 import { createTestClock, type TestClock } from '../support/clock.ts'
 import { assertNoCanary } from '../support/invariants.ts'
@@ -50,6 +50,8 @@ export type CallsApp = App & Readonly<{
   begin: (begin?: Begin) => Promise<Answer>
   get: (path: string, claims?: JWTPayload) => Promise<Answer>
   hangUp: (path: string, init?: RequestInit, claims?: JWTPayload) => Promise<Answer>
+  /** As an operator, at the listener for operations: a POST where there is a body. Needs the variables of OPS. */
+  operate: (path: string, body?: unknown, headers?: Readonly<Record<string, string>>) => Promise<Answer>
   /** The audit lines of this event. */
   lines: (event: string) => JsonObject[]
   /** Waits until there are so many of them. */
@@ -67,7 +69,11 @@ export type CallsApp = App & Readonly<{
   limits: (claims?: JWTPayload) => Promise<any>
 }>
 
-export type CallsOptions = Omit<AppOptions, 'limits'> & PolicyOptions & Readonly<{ store?: LimitStore }>
+/** The environment of a service with a listener for operations. */
+export const OPS = { OPS_HOST: '127.0.0.1', OPS_PORT: '0' }
+
+/** Without `store` the limits are in memory; null: where the environment says. */
+export type CallsOptions = Omit<AppOptions, 'limits'> & PolicyOptions & Readonly<{ store?: LimitStore | null }>
 
 export async function startCalls (
   t: Test, { limits, store = createMemoryStore(), ...options }: CallsOptions = {}
@@ -75,27 +81,26 @@ export async function startCalls (
   const upstream = await startCallsUpstream(t)
   const clock = createTestClock()
   let isReserving = false
+  const watched = (store: LimitStore): LimitStore => ({
+    ...store,
+    reserve: (reservation) => {
+      isReserving = true
+      return store.reserve(reservation)
+    }
+  })
   const policy = policyOf({ ...options, ...limits === undefined ? {} : { limits } })
   const app = await startApp(t, {
     policy,
     clock,
     ...options,
-    limits: {
-      ...store,
-      reserve: (reservation) => {
-        isReserving = true
-        return store.reserve(reservation)
-      }
-    },
+    ...store === null ? {} : { limits: watched(store) },
     upstream
   })
   let generation = 1
   let disconnections = 0
   app.server.on('connection', (socket) => socket.once('close', () => { disconnections++ }))
 
-  const ask = async (path: string, init: RequestInit, claims: JWTPayload = {}): Promise<Answer> => {
-    const authorization = `Bearer ${await app.token(claims)}`
-    const response = await fetch(app.url + path, { ...init, headers: { authorization, ...init.headers } })
+  const read = async (response: Response, authorization = ''): Promise<Answer> => {
     const text = await response.text()
     const isJson = response.headers.get('content-type')?.startsWith('application/json') === true
     const answer = {
@@ -103,6 +108,10 @@ export async function startCalls (
     }
     assertNoCanary(app, answer, [authorization])
     return answer
+  }
+  const ask = async (path: string, init: RequestInit, claims: JWTPayload = {}): Promise<Answer> => {
+    const authorization = `Bearer ${await app.token(claims)}`
+    return read(await fetch(app.url + path, { ...init, headers: { authorization, ...init.headers } }), authorization)
   }
   const self: CallsApp = {
     ...app,
@@ -122,6 +131,14 @@ export async function startCalls (
     },
     get: (path, claims) => ask(path, {}, claims),
     hangUp: (path, init = {}, claims) => ask(`${path}/hangup`, { method: 'POST', ...init }, claims),
+    operate: async (path, body, headers = { authorization: `Bearer ${CANARIES.ADMIN_TOKEN}` }) => {
+      const opsUrl = app.logLines().find(({ msg }) => msg === 'listening')?.ops_url as string
+      return read(await fetch(opsUrl + path, body === undefined
+        ? { headers }
+        : {
+            method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json', ...headers }
+          }))
+    },
     lines: (event) => app.auditLines().filter((line) => line.event === event),
     wrote: (event, count = 1) => until(`${count} × ${event}`, () => {
       const lines = self.lines(event)

@@ -5,7 +5,7 @@ import {
   audioTurn, committed, errorEvent, itemAdded, outputAudio, responseCreated, responseDone, responseFailed,
   speechStarted, speechStopped, transcribed, usageOf
 } from '../support/call-events.ts'
-import { accept, confirm, gone, notFound, open, refusing, silent, stalled } from '../support/call-replies.ts'
+import { accept, closing, confirm, gone, notFound, open, refusing, silent, stalled } from '../support/call-replies.ts'
 import { until } from '../support/until.ts'
 import { failure, hang } from '../support/upstream.ts'
 import type { Call } from '../support/upstream-call.ts'
@@ -242,6 +242,27 @@ t.test('call §8: sideband drops (1006) while the call lives: reopened, incomple
   await seen(live)
   await app.hangUp(path)
   t.match(app.lines('call.ended'), [{ reason: 'client', complete: false }])
+})
+
+for (const [how, lose] of [
+  ['drops', ({ call }: Live) => call.drop()], ['closes', ({ call }: Live) => call.close(1000)]
+] as const) {
+  t.test(`call §7: sideband ${how}, and the call is hung up before it is open again: incomplete`, async (t) => {
+    const live = await startCall(t)
+    const { app, path } = live
+    app.upstream.onAttach(stalled)
+    lose(live)
+    await until('it to be tried again', () => app.upstream.attaches.length === 2)
+    t.match(await app.hangUp(path), { body: { status: 'ended' } })
+    t.match(app.lines('call.ended'), [{ reason: 'client', hangup_confirmed: true, complete: false }])
+  })
+}
+
+t.test('call §7: sideband that drops, and then is closed before it could be read, has been lost', async (t) => {
+  const { app, call } = await startCall(t)
+  app.upstream.onAttach(closing(1000), notFound)
+  call.drop()
+  t.match(await app.wrote('call.ended'), [{ reason: 'ended', complete: false }])
 })
 
 t.test('call §8: sideband drops (1006) while it is gone: ended, incomplete', async (t) => {

@@ -1,16 +1,15 @@
 // The parts of a call by themselves, where a row of the tables needs more than a wire can show.
 
-import assert from 'node:assert/strict'
-import fc from 'fast-check'
 import t from 'tap'
 import { startHangUp } from '../../src/calls/hang-up.ts'
 import { createLeash } from '../../src/calls/leash.ts'
 import { createPlaces } from '../../src/calls/place.ts'
-import { createReceipt } from '../../src/calls/receipt.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
+import { rulesOf } from '../policy/harness.ts'
+import { errorEvent, responseCreated } from '../support/call-events.ts'
 import { createTestClock } from '../support/clock.ts'
-import { times } from '../support/times.ts'
+import { startWorld } from './guard-world.ts'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -163,48 +162,6 @@ t.test('call §2: places: a promise that is withdrawn counts in no total any mor
   t.end()
 })
 
-const number = fc.oneof(fc.nat(1_000_000), fc.constantFrom(-1, 'x', Infinity, NaN, undefined, null, {}, true))
-const usage = fc.record({
-  input_tokens: number,
-  output_tokens: number,
-  input_token_details: fc.record({
-    text_tokens: number, audio_tokens: number, cached_tokens_details: fc.record({ audio_tokens: number })
-  }, { requiredKeys: [] }),
-  output_token_details: fc.oneof(fc.record({ audio_tokens: number }, { requiredKeys: [] }), fc.constant('x'))
-}, { requiredKeys: [] })
-const done = fc.record({ id: fc.constantFrom('a', 'b', 'c', 'd', null), usage: fc.option(usage) })
-
-t.test('call §8: receipt: whatever upstream says, each response counts once, and sums are sums', (t) => {
-  fc.assert(fc.property(fc.array(done, { maxLength: 12 }), (events) => {
-    const receipt = createReceipt()
-    for (const { id, usage } of events) {
-      receipt.hear({ is: 'response', id, isOpen: false, isFailed: false, usage: usage as unknown as JsonObject })
-    }
-    const firsts = events.filter(({ id }, i) => id !== null && events.findIndex((other) => other.id === id) === i)
-    const valid = (value: unknown) => typeof value === 'number' && value >= 0 && Number.isFinite(value) ? value : 0
-    const told = receipt.usage()
-    assert.equal(told.responses, firsts.length)
-    assert.equal(told.input_tokens, firsts.reduce((sum, { usage }) => sum + valid(usage?.input_tokens), 0))
-    assert.equal(told.output_tokens, firsts.reduce((sum, { usage }) => sum + valid(usage?.output_tokens), 0))
-    const isWhole = events.every(({ id }) => id !== null) && firsts.every(({ usage }) =>
-      [usage?.input_tokens, usage?.output_tokens].every((value) => valid(value) === value))
-    if (!isWhole) assert.equal(receipt.isComplete(), false)
-  }), { numRuns: times(300) })
-  t.end()
-})
-
-t.test('call §7: receipt: more responses than anyone has are not counted, and it says so', (t) => {
-  const receipt = createReceipt()
-  const one = { is: 'response', isOpen: false, isFailed: false, usage: { input_tokens: 1, output_tokens: 0 } } as const
-  for (let i = 0; i < 10_000; i++) receipt.hear({ ...one, id: `resp_${i}` })
-  receipt.hear({ ...one, id: 'resp_0' })
-  t.equal(receipt.isComplete(), true)
-  receipt.hear({ ...one, id: 'resp_10000' })
-  t.equal(receipt.isComplete(), false)
-  t.equal(receipt.usage().input_tokens, 10_000)
-  t.end()
-})
-
 t.test('call §3: the id is read from what ends in a call, and from nothing else', (t) => {
   const { idIn } = REALTIME_CALLS
   t.equal(idIn('/v1/realtime/calls/rtc_u2_A-b'), 'rtc_u2_A-b')
@@ -225,13 +182,46 @@ t.test('call §5: a read says the first field again that the policy fixes, and n
   t.end()
 })
 
+t.test('call §5: guard: nothing before the first session counts, and what it said long ago is forgotten', (t) => {
+  const rules = rulesOf({ session: { fixed: { instructions: 'Ours.' }, calls: {} } })
+  const world = startWorld(rules, { isUntold: true })
+  world.tell(responseCreated('resp_1', { conversation_id: null }))
+  world.settle()
+  t.same(world.changes, [])
+  world.update({ instructions: 'Ours.' })
+  world.settle()
+  world.clock.pass(70 * 20_000)
+  world.settle()
+  t.equal(world.sent.length, 70)
+  world.tell(errorEvent('invalid_value', 'ephemint_1'))
+  world.settle()
+  t.equal(world.isOver(), false)
+  world.tell(errorEvent('invalid_value', 'ephemint_70'))
+  world.settle()
+  t.equal(world.isOver(), true)
+  world.update({ instructions: 'Mine.' })
+  world.settle()
+  t.equal(world.sent.length, 70, 'nothing is said when it is over')
+  t.end()
+})
+
+t.test('call §5: onlooker: a voice that is no text is compared as a value', (t) => {
+  const rules = rulesOf({ session: { fixed: { audio: { output: { voice: 'marin' } } }, calls: {} } })
+  const world = startWorld(rules)
+  world.tell(responseCreated('resp_1', { audio: { output: { voice: { id: 'voice_1' } } } }))
+  world.settle()
+  t.match(world.changes, [{ did: 'cancelled' }])
+  t.end()
+})
+
 t.test('call: what events lack is null, not an error', (t) => {
   const signal = (type: string, body: JsonObject | undefined) => REALTIME_CALLS.signalOf(type, () => body)
   t.match(signal('session.updated', { session: {} }), { expiresAtSeconds: null })
   t.equal(signal('session.updated', {}), null)
-  t.equal(signal('session.updated', undefined), null)
+  t.same(signal('session.updated', undefined), { is: 'unreadable' })
   t.match(signal('response.done', { response: 7 }), { id: null, usage: null, isFailed: false })
   t.match(signal('conversation.item.input_audio_transcription.completed', {}), { itemId: null, usage: null })
+  t.match(signal('input_audio_buffer.committed', {}), { itemId: null })
   t.match(signal('error', { error: null }), { code: null, eventId: null })
   t.match(signal('response.created', {}), { id: null, isOutOfBand: false, settings: {} })
   const item = { id: null, type: null, role: null, callId: null, tool: null }

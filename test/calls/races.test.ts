@@ -4,8 +4,10 @@ import t, { type Test } from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { accept, held, silent, stalledBody } from '../support/call-replies.ts'
 import type { CallRequest } from '../support/calls-upstream.ts'
+import { exchangeAndLeave } from '../support/raw-http.ts'
+import { OFFER } from '../support/sdp.ts'
 import { until } from '../support/until.ts'
-import { type CallsApp, policyOf, startCalls } from './harness.ts'
+import { type CallsApp, OPS, policyOf, startCalls } from './harness.ts'
 
 const LIMITS = '{ minute: 10, call_seconds: { hour: 1200 } }'
 
@@ -104,6 +106,34 @@ for (const { name, prepare, at } of MOMENTS) {
     await nothingIsLeft(t, app)
   })
 
+  t.test(`call §8: a policy that goes away ${name}: hung up, 403`, async (t) => {
+    const app = await startCalls(t, { limits: LIMITS, env })
+    prepare(app)
+    const answer = app.begin()
+    const release = await at(app)
+    await app.swapPolicy(policyOf({ limits: LIMITS }).replace('plan: pro', 'plan: other'))
+    release()
+    t.match(await answer, { status: 403, body: { error: { code: 'no_policy' } } })
+    await nothingIsLeft(t, app)
+    t.match(app.lines('call.ended'), [{ reason: 'blocked' }])
+  })
+
+  t.test(`call §7: hung up by an operator ${name}: no call is left, and it is refused`, async (t) => {
+    const app = await startCalls(t, { limits: LIMITS, env: { ...env, ...OPS } })
+    prepare(app)
+    const answer = app.begin()
+    const release = await at(app)
+    const ended = app.operate('/calls/hangup', { policy: 'pro' })
+    await until('the wish to be known', () => app.operate('/calls').then(({ body }) =>
+      (body.data as { end_reason: string }[]).every(({ end_reason: reason }) => reason === 'operator')))
+    release()
+    t.match(await answer, { status: 403, body: { error: { code: 'policy_violation', param: null } } })
+    t.same((await ended).body, { matched: 1, ended: 1 })
+    await nothingIsLeft(t, app)
+    t.match(app.lines('call.ended'), [{ reason: 'operator' }])
+    t.match(app.lines('call.refused'), [{ code: 'policy_violation', reason: 'operator' }])
+  })
+
   t.test(`call §8: a stop ${name}: hung up, 503 draining`, async (t) => {
     const app = await startCalls(t, { limits: LIMITS, env })
     prepare(app)
@@ -132,6 +162,32 @@ for (const { name, prepare, at } of MOMENTS.slice(1)) {
     t.match(app.lines('call.ended'), [{ reason: 'client' }])
   })
 }
+
+t.test('call §8: a client that closes its half after the offer is gone: hung up, client_gone', async (t) => {
+  const app = await startCalls(t, { limits: LIMITS })
+  await exchangeAndLeave(app, [
+    'POST /v1/realtime/calls HTTP/1.1', 'Host: x', `Authorization: Bearer ${await app.token()}`,
+    'Content-Type: application/sdp', `Content-Length: ${OFFER.length}`, '', OFFER
+  ].join('\r\n'))
+  await app.wrote('call.refused')
+  await nothingIsLeft(t, app)
+  t.match(app.lines('call.ended'), app.upstream.calls.map(() => ({ reason: 'client_gone' })))
+})
+
+t.test('call §5: shorter max_seconds and idle_seconds reach a call that is being created', async (t) => {
+  const app = await startCalls(t, { calls: '{ max_seconds: 600, idle_seconds: 300 }' })
+  const create = held<CallRequest>(accept())
+  app.upstream.onCreate(create.reply)
+  const answer = app.begin()
+  await app.upstream.asked(1)
+  await app.swapPolicy(policyOf({ calls: '{ max_seconds: 100, idle_seconds: 60 }' }))
+  create.release()
+  const path = (await answer).headers.get('location') as string
+  const { created_at: createdAt, ends_at: endsAt } = (await app.get(path)).body as Record<string, number>
+  t.equal(endsAt as number - (createdAt as number), 100)
+  await app.pass(60_000)
+  t.match(await app.wrote('call.ended'), [{ reason: 'never_connected', seconds: 60 }])
+})
 
 t.test('call §8: twice the same offer at once: one call, and one refusal that creates nothing', async (t) => {
   const app = await startCalls(t)

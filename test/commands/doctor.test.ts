@@ -1,6 +1,7 @@
 // `npm run doctor` as an operator runs it.
 
 import t, { type Test } from 'tap'
+import { startUpstream as startEmulator } from '../../src/sandbox/openai/upstream.ts'
 import { callCommand, runCommand } from '../support/command.ts'
 import { startConnectProxy } from '../support/connect-proxy.ts'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
@@ -61,18 +62,34 @@ t.test('with --mint one secret is minted and reported', async (t) => {
   t.equal(code, 0)
 })
 
+t.test('call §7: with --call one call is made and ended; its faults decide the exit code', async (t) => {
+  const policy = CALLERS + POLICIES.replace(' } } }', ' }, calls: {} } }')
+  for (const [moods, code, last] of [
+    [{}, 0, /^ok {5}call: no sideband attaches to one that has ended/m],
+    [{ refusesKeyAtCalls: true }, 1, /^wrong {2}call: was not created: .*\n +→ set OPENAI_CALLS_API=secret/m]
+  ] as const) {
+    const upstream = await startEmulator({ apiKey: CANARIES.OPENAI_API_KEY, moods })
+    t.teardown(upstream.close)
+    const ran = await doctor(t, { policy, env: { OPENAI_BASE_URL: upstream.url }, args: ['--call'] })
+    t.match(ran.out, /^note {3}call: a real one is made now, .*it costs a few cents$/m)
+    t.match(ran.out, last)
+    t.equal(ran.code, code)
+  }
+})
+
 t.test('a fault is reported with advice and does not hide other faults', async (t) => {
   const upstream = await startHostileIssuer(t, answers({}, 401))
   const { code, out } = await doctor(t, {
     policy: CALLERS.replace('gateway:', 'gatway:') + POLICIES,
     env: { OPENAI_BASE_URL: upstream.url, SAFETY_IDENTIFIER_SECRET: '', AUDIT_FILE: '/nowhere/audit.jsonl' },
-    args: ['--mint']
+    args: ['--mint', '--call']
   })
   t.equal(code, 1)
   t.match(out, /^note {3}environment: .*SAFETY_IDENTIFIER_SECRET is not set\n +→ set it/m)
   t.match(out, /^wrong {2}policy file: callers\.2\.gatway is not a known key/m)
   t.match(out, /^wrong {2}upstream: .*401.*\n +→ put a valid key/m)
   t.match(out, /^note {3}mint: was not tried/m)
+  t.match(out, /^note {3}call: was not made\n +→ fix the policy file first/m)
   t.match(out, /^wrong {2}audit: /m)
 })
 

@@ -111,6 +111,9 @@ const WRONG: [env: Environment, problem: RegExp][] = [
   [{ CALLS_MAX: '0' }, /^CALLS_MAX must be a whole number from 1 to 100000$/],
   [{ LOG_LEVEL: 'canary' }, /^LOG_LEVEL must be one of/],
   [{ SAFETY_IDENTIFIER_SECRET: 'canary' }, /^SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer$/],
+  ...['canary', 'x'.repeat(31), `${'x'.repeat(40)} canary`, 'é'.repeat(40)].map((token): [Environment, RegExp] =>
+    [{ ADMIN_TOKEN: token }, /^ADMIN_TOKEN must be 32 bytes or longer, of characters that a header may have$/]),
+  [{ ADMIN_TOKEN_FILE: join(folder, 'canary') }, /^ADMIN_TOKEN_FILE cannot be read, or is empty$/],
   ...[
     'canary', 'http://canary.test', 'redis://', 'redis:///1', 'redis://canary.test/x', 'redis://canary.test/1/2',
     'redis://canary.test?canary', 'redis://:%zz@canary.test'
@@ -299,7 +302,7 @@ t.test('fault 42: an empty variable counts as unset; an empty OPS_PORT turns tha
   const names = [
     'OPENAI_BASE_URL', 'REALTIME_PUBLIC_URL', 'OPENAI_MINT_API', 'OPENAI_AUTH_SCHEME', 'OPENAI_ORG_ID', 'PORT', 'HOST',
     'CORS_ORIGINS', 'TRUST_PROXY', 'LOG_LEVEL', 'SAFETY_IDENTIFIER_SECRET', 'AUDIT_FILE', 'EPHEMINT_CONFIG',
-    'OPENAI_API_KEY_FILE'
+    'OPENAI_API_KEY_FILE', 'ADMIN_TOKEN'
   ]
   t.same(readConfig({ ...LEAST, ...Object.fromEntries(names.map((name) => [name, ''])) }), readConfig(LEAST))
   t.equal(readConfig({ ...LEAST, OPS_PORT: '' }).ops, null)
@@ -325,6 +328,8 @@ t.test('fault 42: valid values are read', async (t) => {
     ['10.0.0.0/8', '2001:db8::/32', '::1']
   )
   t.equal(readConfig({ ...LEAST, SAFETY_IDENTIFIER_SECRET: secret }).safetyIdentifierSecret, secret)
+  t.equal(readConfig({ ...LEAST, ADMIN_TOKEN: secret }).adminToken, secret)
+  t.equal(readConfig({ ...LEAST, ADMIN_TOKEN_FILE: file('admin', `${secret}\n`) }).adminToken, secret)
   t.equal(
     readConfig({ ...LEAST, SAFETY_IDENTIFIER_SECRET_FILE: file('safety', `${secret}\n`) }).safetyIdentifierSecret,
     secret

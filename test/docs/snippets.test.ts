@@ -1,8 +1,8 @@
 // Every block between fences in README and docs is run, or held against what it shows. A new block needs a check here.
 
 import { execFile } from 'node:child_process'
-import { readdirSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { globSync } from 'node:fs'
+import { dirname } from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
 import { readConfig } from '../../src/config/environment.ts'
@@ -11,8 +11,8 @@ import { isObject, type Json } from '../../src/json.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
 import { welcome } from '../../src/sandbox/welcome.ts'
 import { ENDPOINT_RECIPES, RECIPES } from '../callers/recipes.ts'
-import { startCalls } from '../calls/harness.ts'
-import { POLICY, startApp } from '../support/app.ts'
+import { OPS, startCalls } from '../calls/harness.ts'
+import { CANARIES, POLICY, startApp } from '../support/app.ts'
 import { callCommand } from '../support/command.ts'
 import { program } from '../support/programs.ts'
 import { OFFER } from '../support/sdp.ts'
@@ -42,9 +42,8 @@ t.test('there is no block of a kind that is not checked', async (t) => {
   t.ok(blocks('text').every(({ page }) => page === 'docs/architecture.md'), 'plain text is for diagrams')
 })
 
-t.test('browser code is what the tests run, to the letter, and all of it is shown', async (t) => {
-  const examples = join(ROOT, 'test/browser/examples')
-  const files = readdirSync(examples).map((name) => read(`test/browser/examples/${name}`))
+t.test('code of clients is what the tests run, to the letter, and all of it is shown', async (t) => {
+  const files = globSync('test/{browser,calls}/examples/*.js', { cwd: ROOT }).map(read)
   t.same(blocks('js').map(({ text }) => text).sort(), files.sort())
 })
 
@@ -59,6 +58,7 @@ const SANDBOX = {
 }
 
 const EXAMPLE_HOST = 'https://mint.example.com'
+const EXAMPLE_OPS = 'http://127.0.0.1:9090'
 
 /** Commands of `sh` blocks: how each is known to work. */
 const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
@@ -68,6 +68,9 @@ const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
   [`curl -sS -X POST ${EXAMPLE_HOST}`]: (line) => t.match(read('docs/calls.md'), line, 'run below'),
   [`curl -sS ${EXAMPLE_HOST}`]: (line) => t.match(read('docs/calls.md'), line, 'run below'),
   [`curl -sS -i ${EXAMPLE_HOST}`]: (line) => t.match(read('docs/calls.md'), line, 'run below'),
+  [`curl -sS -X POST ${EXAMPLE_OPS}`]: (line) => t.match(read('docs/operating.md'), line, 'run below'),
+  [`curl -sS "${EXAMPLE_OPS}`]: (line) => t.match(read('docs/operating.md'), line, 'run below'),
+  [`curl -sS ${EXAMPLE_OPS}`]: (line) => t.match(read('docs/operating.md'), line, 'run below'),
   'curl -sS -X POST': (line) => t.match(welcome(SANDBOX), line, 'the sandbox prints it, and CI pastes it'),
   'node --max-semi': (line) => t.equal(line, scripts.start),
   'sed -n': async (line, dir) => {
@@ -265,4 +268,24 @@ t.test('the commands of calls make, list, read and end one', { skip: CURL.skip }
   const ended = JSON.parse(await run(hangUp))
   t.match(ended, { id: variables.CALL_ID, status: 'ended', end_reason: 'client' })
   t.same(shapeOf({ ...ended, end_reason: null }, []), shapeOf(JSON.parse(only('json', 'realtime.call')), []))
+})
+
+t.test('the commands of administration show and end calls, and take a replica out', { skip: CURL.skip }, async (t) => {
+  const app = await startCalls(t, { env: OPS })
+  const claims = { sub: 'bob' }
+  const [path] = [(await app.begin()).headers.get('location'), await app.begin({ claims })]
+  const variables = { ADMIN_TOKEN: CANARIES.ADMIN_TOKEN, CALL_ID: path?.split('/').at(-1) }
+  const lines = blocks('sh', EXAMPLE_OPS).flatMap(({ text }) => text.trim().split('\n'))
+  const opsUrl = app.logLines().find(({ msg }) => msg === 'listening')?.ops_url as string
+  const answers: Json[] = []
+  for (const line of lines) {
+    const set = Object.entries(variables).map(([name, value]) => `${name}=${value}; `).join('')
+    answers.push(JSON.parse(await shell(set + line.replace(EXAMPLE_OPS, opsUrl), '.')))
+  }
+  t.match(answers, [
+    { data: [{ id: variables.CALL_ID, policy: 'pro' }, { policy: 'pro' }] },
+    { id: variables.CALL_ID, status: 'ended', end_reason: 'operator' },
+    { matched: 1, ended: 1 }, { ready: true }, { ready: false }
+  ])
+  t.match((await app.request('/readyz')).body, { waiting_for: ['rotation'] })
 })

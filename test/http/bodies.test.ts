@@ -44,7 +44,7 @@ async function start (t: Test) {
   }
 }
 
-t.test('B3: a type that one route takes stays 415 at every other route, wherever it is registered', async (t) => {
+t.test('B18: a type that one route takes stays 415 at every other route, wherever it is registered', async (t) => {
   const post = await start(t)
   for (const path of ['/before', '/inside', '/after']) {
     for (const type of ['application/sdp', 'multipart/form-data; boundary=x', 'text/plain']) {
@@ -54,7 +54,7 @@ t.test('B3: a type that one route takes stays 415 at every other route, wherever
   }
 })
 
-t.test('B3: a route with parsers of its own takes their types alone, and none compressed', async (t) => {
+t.test('B18: a route with parsers of its own takes their types alone, and none compressed', async (t) => {
   const post = await start(t)
   for (const type of ['application/json', 'text/plain', 'application/sdpx', 'multipart/mixed']) {
     t.match(await post('/calls', type, '{}'), { status: 415, code: 'unsupported_media_type' }, type)

@@ -37,6 +37,7 @@ t.test('call offer: what is no offer of one voice is refused, also where a data 
     ['only a data channel', OFFER.replace(/m=audio[^]*(?=m=application)/, '')],
     ['a rejected voice', AUDIO_OFFER.replace('m=audio 9', 'm=audio 0')],
     ['a rejected voice, written longer', AUDIO_OFFER.replace('m=audio 9', 'm=audio 000/1')],
+    ['a port that 16 bits cannot hold', AUDIO_OFFER.replace('m=audio 9', 'm=audio 65536')],
     ['two voices', withLine('m=audio 9 UDP/TLS/RTP/SAVPF 111')],
     ['two voices, one of them rejected', withLine('m=audio 0 UDP/TLS/RTP/SAVPF 111')],
     ['video', withLine('m=video 9 UDP/TLS/RTP/SAVPF 96')],

@@ -43,6 +43,19 @@ t.test('field F1: a number for the text that names a caller does not load, since
   t.same(problemsOf(entry({ when: { sub: ['42', 'a'], iss: null, '/sub/id': 42, user: 42 } })), [])
 })
 
+t.test('A44: a gateway without addresses does not load, whatever its secret: none is trusted by default', async (t) => {
+  for (const [secret, from, problem] of [
+    ['secret: none', '', 'from is missing'], ['secret: none', 'from: []', 'from must not be empty'],
+    ['secret_header: x-s, secret_env: KEY', '', 'from is missing']
+  ] as const) {
+    const text = `callers: [{ gateway: { issuer: g, header: x-user, ${[secret, from].filter(Boolean).join(', ')} } }]
+policies: [{ name: all, when: any, realtime: { fixed: { model: gpt } } }]`
+    const { problems, callers } = read(text)
+    t.match(lines(problems), [`callers.0.gateway.${problem}`], text)
+    t.equal(callers, null)
+  }
+})
+
 t.test('fault 42: a text that is not a policy file does not load', async (t) => {
   const rows: [text: string, problems: string[]][] = [
     ['', [' must be object']],

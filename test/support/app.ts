@@ -26,7 +26,8 @@ export const CANARIES = {
   OPENAI_API_KEY: 'sk-canary-1f0b6b0c9a7d4e52',
   TOKEN_SECRET: 'canary-token-secret-9b1f6d0a4c7e2385',
   SAFETY_IDENTIFIER_SECRET: 'canary-safety-secret-3c7a9e5b1d8f2046',
-  MCP_KEY: 'canary-mcp-key-7e2d4b6f8a1c3950'
+  MCP_KEY: 'canary-mcp-key-7e2d4b6f8a1c3950',
+  ADMIN_TOKEN: 'canary-admin-token-5a0c8e2b4d6f1937'
 }
 
 export const CALLERS = `

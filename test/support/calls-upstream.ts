@@ -16,10 +16,10 @@
 import { EventEmitter, once } from 'node:events'
 import { type IncomingHttpHeaders, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { Test } from 'tap'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { isObject, type JsonObject } from '../../src/json.ts'
 import { accept, confirm, open } from './call-replies.ts'
+import type { Owner } from './fault-proxy.ts'
 import { failure, GA, type Received, startUpstream, type Upstream } from './upstream.ts'
 import { type Call, createCall, type OwnedCall } from './upstream-call.ts'
 
@@ -71,7 +71,7 @@ export type CallsUpstream = Upstream & Readonly<{
 
 const CALLS = '/v1/realtime/calls'
 
-export async function startCallsUpstream (t: Test): Promise<CallsUpstream> {
+export async function startCallsUpstream (owner: Owner): Promise<CallsUpstream> {
   const changes = new EventEmitter().setMaxListeners(0)
   const sockets = new WebSocketServer({ noServer: true })
   const creations: CallRequest[] = []
@@ -86,8 +86,8 @@ export async function startCallsUpstream (t: Test): Promise<CallsUpstream> {
   const liveOf = (identifier?: string) => calls.filter((call) =>
     call.isLive() && (identifier === undefined || call.safetyIdentifier === identifier)).length
 
-  const upstream = await startUpstream(t, { serve, upgrade })
-  t.teardown(() => { for (const socket of sockets.clients) socket.terminate() })
+  const upstream = await startUpstream(owner, { serve, upgrade })
+  owner.teardown(() => { for (const socket of sockets.clients) socket.terminate() })
 
   function serve (request: IncomingMessage, response: ServerResponse, bytes: Buffer): boolean {
     const { pathname } = new URL(request.url as string, upstream.url)

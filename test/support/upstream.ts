@@ -4,8 +4,8 @@ import { EventEmitter, once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'
+import type { Owner } from './fault-proxy.ts'
 
 export type Received = Readonly<{
   method: string, path: string, headers: IncomingMessage['headers'], body: JsonObject, ended: Promise<unknown>
@@ -41,7 +41,7 @@ export const TRANSLATIONS = '/v1/realtime/translations/client_secrets'
 export const SESSIONS = '/v1/realtime/sessions'
 export const TRANSCRIPTIONS = '/v1/realtime/transcription_sessions'
 
-export async function startUpstream (t: Test, extension?: Extension): Promise<Upstream> {
+export async function startUpstream (owner: Owner, extension?: Extension): Promise<Upstream> {
   const requests: Received[] = []
   const secrets: string[] = []
   const arrivals = new EventEmitter()
@@ -93,7 +93,7 @@ export async function startUpstream (t: Test, extension?: Extension): Promise<Up
 
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  t.teardown(() => {
+  owner.teardown(() => {
     server.closeAllConnections()
     server.close()
   })

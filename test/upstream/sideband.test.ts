@@ -44,7 +44,7 @@ t.test('sideband: an exception of ours in the event path is a loss, and is logge
     socket.send('{"type":"response.done","response":{}}')
   })
   const { closed } = dial(() => { throw new Error('ours') })
-  t.same(await closed, { wasOpen: true, isGone: false, isClean: false, reason: 'event_failed' })
+  t.same(await closed, { wasOpen: true, isGone: false, isClean: false, reason: 'event_failed', code: null })
   t.equal(errors.length, 1)
   t.match(upstream.attaches[0]?.headers, {
     authorization: 'Bearer sk-then', 'openai-organization': 'org-1', 'openai-project': 'proj-1'

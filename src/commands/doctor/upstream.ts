@@ -5,7 +5,7 @@ import { safetyIdentifier } from '../../callers/safety-identifier.ts'
 import type { Config } from '../../config/environment.ts'
 import { ApiError } from '../../errors.ts'
 import type { JsonObject } from '../../json.ts'
-import { grantSecret } from '../../policy/grant.ts'
+import { grantCall, grantSecret } from '../../policy/grant.ts'
 import type { Policies, Policy } from '../../policy/policy.ts'
 import type { Client } from '../../upstream/client.ts'
 import { deadlineIn } from '../../upstream/deadline.ts'
@@ -72,7 +72,7 @@ function findingFor (status: number, where: string): Finding {
 export async function tryMint (
   { upstream, safetyIdentifierSecret }: Config, client: Client, policies: Policies
 ): Promise<Finding> {
-  const { session, by } = firstSession(policies)
+  const { session, by } = firstSession(policies, grantSecret) ?? onlyModel('mints')
   const mint = createMint(client, upstream.mintApi)
   const minted = mint({
     kind: 'realtime',
@@ -101,20 +101,32 @@ const ADVICE: Readonly<Partial<Record<ApiError['code'], string>>> = {
   upstream_rate_limited: 'check the limits and the credit of the account'
 }
 
-/** The session of the first policy that needs no claims of its caller. */
-function firstSession ({ policies }: Policies): { session: JsonObject, by: string } {
-  for (const policy of policies) {
-    const session = sessionBy(policy)
-    if (session !== null) return { session, by: `by policy ${policy.name}` }
-  }
-  return {
-    session: { model: 'gpt-realtime-2.1' }, by: 'with only a model, since no policy mints without claims,'
-  }
+type Grant = typeof grantSecret
+
+const grantOfCall: Grant = (grantee, kind, asked) => grantCall(grantee, kind, asked).granted
+
+type Trial = Readonly<{ session: JsonObject, by: string }>
+
+export function sessionForCall (policies: Policies): Trial {
+  return firstSession(policies, grantOfCall) ?? onlyModel('has calls')
 }
 
-function sessionBy (policy: Policy): JsonObject | null {
+/** Of the first policy that grants one, and needs no claims of its caller for it. */
+function firstSession ({ policies }: Policies, grant: Grant): Trial | null {
+  for (const policy of policies) {
+    const session = sessionBy(policy, grant)
+    if (session !== null) return { session, by: `by policy ${policy.name}` }
+  }
+  return null
+}
+
+function onlyModel (does: string): Trial {
+  return { session: { model: 'gpt-realtime-2.1' }, by: `with only a model, since no policy ${does} without claims,` }
+}
+
+function sessionBy (policy: Policy, grant: Grant): JsonObject | null {
   try {
-    return grantSecret({ policy, claims: { iss: 'ephemint', sub: 'doctor' } }, 'realtime', {
+    return grant({ policy, claims: { iss: 'ephemint', sub: 'doctor' } }, 'realtime', {
       session: {}, expiresAfter: undefined, added: [], dropped: [], sessionParam: String, expiresAfterParam: ''
     }).session
   } catch {

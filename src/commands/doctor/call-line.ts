@@ -1,0 +1,51 @@
+// The sideband of the doctor's call, whose events are waited for one by one.
+
+import type { Config } from '../../config/environment.ts'
+import type { JsonObject } from '../../json.ts'
+import { REALTIME_CALLS } from '../../realtime/call-protocol.ts'
+import type { CreatedCall } from '../../upstream/calls.ts'
+import type { Client } from '../../upstream/client.ts'
+import type { Closing, Dial } from '../../upstream/sideband.ts'
+import type { Finding } from './finding.ts'
+import { type Inbox, openInbox } from './inbox.ts'
+import type { Peer } from './peer.ts'
+
+export type CallTrial = Readonly<{
+  config: Pick<Config, 'upstream' | 'safetyIdentifierSecret'>
+  client: Client
+  dial: Dial
+  peer: Peer
+  session: JsonObject
+  /** Which policy it is of. */
+  by: string
+  report: (finding: Finding) => void
+  /** How long an event is waited for. */
+  waitMs: number
+  /** Between two tries. */
+  pause: (ms: number) => Promise<unknown>
+}>
+
+export type Line = Readonly<{
+  inbox: Inbox
+  send: (event: JsonObject) => void
+  close: () => void
+  closed: Promise<Closing>
+}>
+
+export const SUBJECT = 'call'
+
+/** Why there is none, where it does not open. */
+export function openLine ({ dial }: Pick<CallTrial, 'dial'>, { id, key }: CreatedCall): Promise<Line | Closing> {
+  const inbox = openInbox()
+  const { promise: closed, resolve: close } = Promise.withResolvers<Closing>()
+  return new Promise((resolve) => {
+    const sideband = dial(REALTIME_CALLS.sidebandPath(id), key, {
+      onOpen: () => resolve({ inbox, send: sideband.send, close: sideband.close, closed }),
+      onEvent: (_type, body) => inbox.put(body()),
+      onClose: (closing) => {
+        close(closing)
+        resolve(closing)
+      }
+    })
+  })
+}

@@ -1,0 +1,200 @@
+// Makes one real call, and says what this upstream does today of what the service depends on when it follows calls.
+
+import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import { safetyIdentifier } from '../../callers/safety-identifier.ts'
+import { systemClock } from '../../clock.ts'
+import { type Config, isLoopback } from '../../config/environment.ts'
+import { ApiError } from '../../errors.ts'
+import { routeOf } from '../../outbound/proxy.ts'
+import type { Policies } from '../../policy/policy.ts'
+import { REALTIME_CALLS } from '../../realtime/call-protocol.ts'
+import { type CreatedCall, createUpstreamCalls, isNotFound } from '../../upstream/calls.ts'
+import { errorOf } from '../../upstream/client.ts'
+import { deadlineIn } from '../../upstream/deadline.ts'
+import { createMint } from '../../upstream/mint.ts'
+import { createSidebands } from '../../upstream/sideband.ts'
+import { silentLog } from '../command.ts'
+import { tryChanges } from './call-changes.ts'
+import { type CallTrial, type Line, openLine, SUBJECT } from './call-line.ts'
+import { note, ok, wrong } from './finding.ts'
+import { openPeer } from './peer.ts'
+import { sessionForCall } from './upstream.ts'
+
+const NOT_FOUND_MS = [250, 750, 1500, 3000]
+const EVENT_MS = 5000
+const HANG_UP_MS = 5000
+const HANG_UP_TRIES = 3
+const BETWEEN_TRIES_MS = 1000
+const LASTS = 'it goes on until OpenAI ends it, after at most 60 minutes'
+
+type Deps = Pick<CallTrial, 'client' | 'report'> & Partial<Pick<CallTrial, 'waitMs' | 'pause'>> & Readonly<{
+  config: Config
+  policies: Policies
+  findPeer?: typeof openPeer
+}>
+
+/** Reports what it finds, and leaves no call behind that it can end. */
+export async function makeCall ({
+  config, client, policies, report, waitMs = EVENT_MS, pause = wait, findPeer = openPeer
+}: Deps): Promise<void> {
+  const { upstream, proxies } = config
+  const peer = await findPeer(isLoopback(upstream.baseUrl.hostname))
+  if (peer === null) {
+    report(wrong(
+      SUBJECT, 'was not made: werift, the WebRTC library for it, is not installed',
+      'run it with this environment where the development dependencies are: npm ci && npm run doctor -- --call'
+    ))
+    return
+  }
+  report({ state: 'note', subject: SUBJECT, message: 'a real one is made now, of some seconds: it costs a few cents' })
+  const proxy = routeOf(proxies, upstream.baseUrl)
+  const sidebands = createSidebands({ config: upstream, proxy, clock: systemClock, log: silentLog })
+  await tryCall({ config, client, dial: sidebands.dial, peer, ...sessionForCall(policies), report, waitMs, pause })
+  sidebands.close()
+}
+
+async function tryCall (trial: CallTrial): Promise<void> {
+  const { call, answer } = await create(trial)
+  let line: Line | null = null
+  try {
+    if (call !== null) line = await attach(trial, call)
+    if (call === null || line === null) return
+    if (answer !== null) await tryChanges(trial, line, answer)
+    line = await reopen(trial, call, line)
+  } finally {
+    if (call !== null) await hangUp(trial, call, line)
+    await trial.peer.close()
+  }
+}
+
+type Created = { call: CreatedCall | null, answer: string | null }
+
+async function create ({ config, client, peer, session, by, report }: CallTrial): Promise<Created> {
+  const { callsApi, mintApi, timeoutMs } = config.upstream
+  const mint = callsApi === 'secret' ? createMint(client, mintApi) : null
+  const created: Created = { call: null, answer: null }
+  try {
+    const { answer } = await createUpstreamCalls({ client, mint, protocol: REALTIME_CALLS, log: silentLog }).create({
+      offer: peer.offer,
+      session,
+      safetyIdentifier: identifierOf(config),
+      requestId: randomUUID(),
+      deadline: deadlineIn(timeoutMs),
+      clientParam: () => null,
+      onAttempt: () => {},
+      onCreated: (call) => { created.call = call }
+    })
+    created.answer = answer
+    report(ok(SUBJECT, `${mint === null ? 'the key' : 'a client secret'} creates one, with a session ${by}`))
+  } catch (error) {
+    /* c8 ignore next -- a fault of ours, not of upstream */
+    if (!(error instanceof ApiError)) throw error
+    const lost = error.mayHaveMinted ? `; if there is one, ${LASTS}` : ''
+    report(wrong(SUBJECT, `was not created: ${error.code} (${error.reason})${lost}`, adviceOf(error, mint === null)))
+  }
+  return created
+}
+
+function adviceOf ({ code, reason }: ApiError, isByKey: boolean): string {
+  if (isByKey && (reason === 'upstream_401' || reason === 'upstream_403')) {
+    return 'set OPENAI_CALLS_API=secret, if this upstream accepts the key elsewhere'
+  }
+  if (reason === 'upstream_404') return 'this upstream has no calls: leave calls: out of the policies'
+  return code === 'upstream_rejected'
+    ? 'remove from the policy what this upstream does not accept'
+    : 'check upstream\'s status page, or its log'
+}
+
+function identifierOf ({ safetyIdentifierSecret }: CallTrial['config']): string {
+  return safetyIdentifier('ephemint', 'doctor', safetyIdentifierSecret)
+}
+
+/** Null where none opens. */
+async function attach (trial: CallTrial, call: CreatedCall): Promise<Line | null> {
+  let refusals = 0
+  for (;;) {
+    const line = await openLine(trial, call)
+    if ('inbox' in line) {
+      const after = refusals === 0 ? '' : `, after it was not found ${refusals} times`
+      trial.report(ok(SUBJECT, `the key attaches a sideband${after}`))
+      return line
+    }
+    const pauseMs = line.isGone ? NOT_FOUND_MS[refusals++] : undefined
+    if (pauseMs === undefined) {
+      const why = line.isGone ? 'the call is not found' : `the connection fails (${line.reason})`
+      trial.report(wrong(
+        SUBJECT, `no sideband attaches: ${why}`,
+        'the service refuses calls that it cannot follow: use the key of the project that creates them'
+      ))
+      return null
+    }
+    await trial.pause(pauseMs)
+  }
+}
+
+/** The one that is open afterwards, or null. */
+async function reopen (trial: CallTrial, call: CreatedCall, line: Line): Promise<Line | null> {
+  line.close()
+  const again = await openLine(trial, call)
+  if ('inbox' in again) {
+    trial.report(ok(SUBJECT, 'goes on when its sideband closes, and another one attaches'))
+    return again
+  }
+  trial.report(wrong(
+    SUBJECT, 'no other sideband attaches when the first one has closed',
+    'here a lost connection ends a call: find out whether a proxy closes idle ones'
+  ))
+  return null
+}
+
+async function hangUp (trial: CallTrial, call: CreatedCall, line: Line | null): Promise<void> {
+  const { report, waitMs } = trial
+  const first = await askToHangUp(trial, call, HANG_UP_TRIES)
+  if (!first.isOver) {
+    report(wrong(
+      SUBJECT, `${call.id} cannot be hung up: ${first.answer}; ${LASTS}`,
+      'let the key end calls: the service can end none'
+    ))
+    return line?.close()
+  }
+  const closing = line === null ? null : await Promise.race([line.closed, wait(waitMs, null, { ref: false })])
+  line?.close()
+  const closes = closing === null ? 'stays open' : `closes with ${closing.code}`
+  report(ok(SUBJECT, `is hung up: ${first.answer}${line === null ? '' : `; its sideband ${closes}`}`))
+
+  const second = await askToHangUp(trial, call, 1)
+  report(second.isOver
+    ? ok(SUBJECT, `a second hang-up is answered with ${second.answer}`)
+    : note(SUBJECT, `a second hang-up is answered with ${second.answer}`, 'the service takes it for a call that lasts'))
+  if (line === null) return
+  const after = await openLine(trial, call)
+  if ('inbox' in after) after.close()
+  report('inbox' in after || !after.isGone
+    ? note(
+      SUBJECT, 'that it has ended is not told to a sideband that attaches',
+      'set idle_seconds low: it ends what clients have left'
+    )
+    : ok(SUBJECT, 'no sideband attaches to one that has ended, by which the service sees it'))
+}
+
+type HungUp = Readonly<{ isOver: boolean, answer: string }>
+
+async function askToHangUp (
+  { client, config, pause }: CallTrial, { id, key }: CreatedCall, tries: number
+): Promise<HungUp> {
+  for (;;) {
+    const answer = await client.direct({
+      path: REALTIME_CALLS.hangUpPath(id), key, safetyIdentifier: identifierOf(config), withinMs: HANG_UP_MS
+    })
+    const hungUp = answer instanceof ApiError ? { isOver: false, answer: String(answer.reason) } : read(answer)
+    if (hungUp.isOver || --tries <= 0) return hungUp
+    await pause(BETWEEN_TRIES_MS)
+  }
+}
+
+function read (answer: Parameters<typeof errorOf>[0]): HungUp {
+  const code = errorOf(answer)?.code
+  const isOver = (answer.status >= 200 && answer.status < 300) || isNotFound(answer.status, code)
+  return { isOver, answer: typeof code === 'string' ? `${answer.status} ${code}` : String(answer.status) }
+}

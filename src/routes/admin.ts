@@ -1,0 +1,105 @@
+// What an operator may do, with a token of their own: see and end the calls of all callers, and take this replica out
+// of rotation. On the listener for operations alone.
+
+import { hash, timingSafeEqual } from 'node:crypto'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { readHeader } from '../callers/credential.ts'
+import type { Call, CallView } from '../calls/call.ts'
+import type { Calls } from '../calls/calls.ts'
+import { atMost, type Clock } from '../clock.ts'
+import { ApiError } from '../errors.ts'
+import { isObject, type JsonObject } from '../json.ts'
+
+export type AdminDeps = Readonly<{
+  token: string
+  calls: Pick<Calls, 'current' | 'get'>
+  clock: Clock
+  rotation: Readonly<{ isIn: () => boolean, set: (isIn: boolean) => void }>
+}>
+
+type ById = { Params: { id: string } }
+type Filter = Readonly<Partial<Record<typeof FILTERS[number], string>>>
+
+const FILTERS = ['policy', 'safety_identifier'] as const
+const HANG_UP_WAIT_MS = 5000
+
+export function registerAdmin (ops: FastifyInstance, { token, calls, clock, rotation }: AdminDeps): void {
+  const hangUp = async (ending: readonly Call[]): Promise<void> => {
+    for (const call of ending) {
+      call.end('operator', new ApiError('policy_violation', { reason: 'operator' }))
+      call.hangUpAgain()
+    }
+    await atMost(clock, HANG_UP_WAIT_MS, Promise.all(ending.map(({ over }) => over)))
+  }
+
+  ops.register(async (scope) => {
+    scope.addHook('onRequest', requireToken(token))
+
+    scope.get('/calls', async ({ query }) => {
+      const isWanted = matches(filterOf(query as JsonObject))
+      return { object: 'list', data: calls.current().filter(isWanted).flatMap((call) => describe(call) ?? []) }
+    })
+
+    scope.post<ById>('/calls/:id/hangup', async ({ params, body = {} }) => {
+      if (!isObject(body) || Object.keys(body).length > 0) throw new ApiError('invalid_request')
+      const call = calls.get(params.id)
+      if (call === undefined) throw new ApiError('not_found')
+      await hangUp([call])
+      return describe(call)
+    })
+
+    scope.post('/calls/hangup', async ({ body }) => {
+      const ending = calls.current().filter(matches(wishOf(body)))
+      await hangUp(ending)
+      return { matched: ending.length, ended: ending.filter(({ state }) => state() === 'ended').length }
+    })
+
+    scope.get('/rotation', async () => ({ ready: rotation.isIn() }))
+    scope.post('/rotation', async ({ body }) => {
+      if (!isObject(body) || Object.keys(body).length > 1 || typeof body.ready !== 'boolean') {
+        throw new ApiError('invalid_request')
+      }
+      rotation.set(body.ready)
+      return { ready: rotation.isIn() }
+    })
+  })
+}
+
+/** Compared by digest, so that the time it takes tells neither the token nor its length. */
+function requireToken (token: string): (request: FastifyRequest) => Promise<void> {
+  const digest = (value: string) => hash('sha256', value, 'buffer')
+  const expected = digest(token)
+  return async (request) => {
+    const [, given = ''] = /^Bearer +(\S+)$/i.exec(readHeader(request, 'authorization') ?? '') ?? []
+    if (!timingSafeEqual(digest(given), expected)) throw new ApiError('invalid_credentials', { reason: 'admin_token' })
+  }
+}
+
+type Described = CallView & Readonly<{ policy: string, kind: string, safety_identifier: string }>
+
+/** Null while upstream has not created it. */
+function describe ({ facts, view }: Call): Described | null {
+  const seen = view()
+  const { policy, kind, safetyIdentifier } = facts
+  return seen === null ? null : { ...seen, policy, kind, safety_identifier: safetyIdentifier }
+}
+
+/** A filter that is empty, unknown or given twice is a mistake, and not one that matches every call. */
+function filterOf (given: JsonObject): Filter {
+  for (const [name, value] of Object.entries(given)) {
+    const isFilter = FILTERS.some((known) => known === name) && typeof value === 'string' && value !== ''
+    if (!isFilter) throw new ApiError('invalid_request', { param: name })
+  }
+  return given as Filter
+}
+
+/** Exactly one of the filters, or `all`. */
+function wishOf (body: unknown): Filter {
+  if (!isObject(body) || Object.keys(body).length !== 1) throw new ApiError('invalid_request')
+  return body.all === true ? {} : filterOf(body)
+}
+
+function matches ({ policy, safety_identifier: identifier }: Filter): (call: Call) => boolean {
+  return ({ facts }) => (policy ?? facts.policy) === facts.policy &&
+    (identifier ?? facts.safetyIdentifier) === facts.safetyIdentifier
+}

@@ -1,0 +1,202 @@
+// What an operator may do at the listener for operations, and no one else.
+
+import t, { type Test } from 'tap'
+import { type CallsApp, OPS, startCalls } from '../calls/harness.ts'
+import { CANARIES } from '../support/app.ts'
+import { audioTurn } from '../support/call-events.ts'
+import { confirm } from '../support/call-replies.ts'
+import { until } from '../support/until.ts'
+import { failure, hang } from '../support/upstream.ts'
+
+const TOKEN = CANARIES.ADMIN_TOKEN
+const UNKNOWN = 'rtc_AAAAAAAAAAAAAAAAAAAAAA'
+const OTHER = `
+  - { name: free, when: { plan: free }, limits: none, realtime: { fixed: { model: gpt-realtime-2.1 }, calls: {} } }`
+
+async function startAdmin (t: Test, users: readonly string[] = []): Promise<CallsApp> {
+  const app = await startCalls(t, { env: OPS, more: OTHER })
+  // What still runs at a stop whose clock stands still would keep the listener open.
+  t.teardown(() => app.operate('/calls/hangup', { all: true }))
+  for (const user of users) {
+    const [sub, plan = 'pro'] = user.split(':')
+    t.equal((await app.begin({ claims: { sub: sub as string, plan } })).status, 201)
+  }
+  return app
+}
+
+async function idOf (app: CallsApp, sub: string, plan = 'pro'): Promise<string> {
+  const { body } = await app.get('/v1/realtime/calls', { sub, plan })
+  return (body.data as [{ id: string }])[0].id
+}
+
+const ROUTES = [
+  ['/calls'], [`/calls/${UNKNOWN}/hangup`, {}], ['/calls/hangup', { all: true }], ['/rotation'],
+  ['/rotation', { ready: false }]
+] as const
+
+t.test('admin: without ADMIN_TOKEN there are no such routes, and never on the public port', async (t) => {
+  const without = await startCalls(t, { env: { ...OPS, ADMIN_TOKEN: '' } })
+  const app = await startAdmin(t)
+  for (const [path, body] of ROUTES) {
+    t.match(await without.operate(path, body), { status: 404, body: { error: { code: 'not_found' } } }, path)
+    const method = body === undefined ? 'GET' : 'POST'
+    t.equal((await app.request(path, { method, headers: { authorization: `Bearer ${TOKEN}` } })).status, 404, path)
+  }
+})
+
+t.test('admin: any other token is 401 before the body is read, and does nothing', async (t) => {
+  const app = await startAdmin(t, ['ada'])
+  for (const authorization of [
+    undefined, 'Bearer', 'Bearer ', TOKEN, `Basic ${TOKEN}`, `Bearer ${TOKEN}x`, `Bearer ${TOKEN.slice(0, -1)}`,
+    `Bearer ${TOKEN.toUpperCase()}`, `Bearer ${TOKEN}, Bearer ${TOKEN}`, `Bearer ${CANARIES.OPENAI_API_KEY}`,
+    `Bearer ${await app.token()}`
+  ]) {
+    const headers: Record<string, string> = authorization === undefined ? {} : { authorization }
+    for (const [path, body] of [...ROUTES, ['/calls/hangup', 'x'.repeat(100_000)]] as const) {
+      const answer = await app.operate(path, body, headers)
+      t.match(answer, { status: 401, body: { error: { code: 'invalid_credentials' } } }, `${path} ${authorization}`)
+      t.equal(answer.headers.get('www-authenticate'), 'Bearer')
+    }
+  }
+  t.match(await app.operate('/rotation'), { body: { ready: true } })
+  t.equal(app.upstream.live(), 1)
+})
+
+t.test('admin: it is accepted as any case of the scheme writes it', async (t) => {
+  const app = await startAdmin(t)
+  t.equal((await app.operate('/calls', undefined, { authorization: `bearer ${TOKEN}` })).status, 200)
+})
+
+t.test('admin: the live calls of all callers, by policy and by safety identifier', async (t) => {
+  const app = await startAdmin(t, ['ada', 'bob', 'eve:free'])
+  app.upstream.calls[0]?.push(...audioTurn())
+  const list = async (query = '') => (await app.operate(`/calls${query}`)).body.data as any[]
+  await until('the turn to be counted', async () => (await list())[0].usage.responses === 1)
+  const [ada, bob, eve] = await list()
+  t.match(ada, {
+    id: await idOf(app, 'ada'),
+    object: 'realtime.call',
+    status: 'live',
+    end_reason: null,
+    policy: 'pro',
+    kind: 'realtime',
+    safety_identifier: /^[0-9a-f]{64}$/,
+    usage: { responses: 1, output: { audio: 61 } }
+  })
+  t.notMatch(JSON.stringify(ada), /u2_|"ada"/, 'neither OpenAI\'s id nor the subject')
+  const idsOf = async (query: string) => (await list(query)).map(({ id }) => id)
+  t.same(await idsOf('?policy=pro'), [ada.id, bob.id])
+  t.same(await idsOf('?policy=free'), [eve.id])
+  t.same(await idsOf(`?safety_identifier=${bob.safety_identifier}`), [bob.id])
+  t.same(await idsOf(`?policy=free&safety_identifier=${bob.safety_identifier}`), [])
+  for (const query of ['?policy=', '?policy=pro&policy=free', '?plan=pro', '?all=true', '?policy']) {
+    t.match(await app.operate(`/calls${query}`), { status: 400, body: { error: { code: 'invalid_request' } } }, query)
+  }
+})
+
+t.test('admin: a call is hung up by its id, once, with reason operator', async (t) => {
+  const app = await startAdmin(t, ['ada', 'bob'])
+  const path = `/calls/${await idOf(app, 'ada')}/hangup`
+  t.equal((await app.operate(path, { all: true })).status, 400)
+  t.equal((await app.operate(path, [])).status, 400)
+  t.match(await app.operate(`/calls/${UNKNOWN}/hangup`, {}), { status: 404, body: { error: { code: 'not_found' } } })
+  t.equal(app.upstream.live(), 2)
+  const ended = { status: 200, body: { status: 'ended', end_reason: 'operator', policy: 'pro' } }
+  t.match(await app.operate(path, {}), ended)
+  t.match(await app.operate(path, {}), ended, 'also where it has ended')
+  t.match(app.lines('call.ended'), [{ reason: 'operator', started: true, complete: true, hangup_confirmed: true }])
+  t.equal(app.upstream.hangUps.length, 1)
+  t.equal(app.upstream.live(), 1)
+  t.equal((await app.begin({ claims: { sub: 'ada' } })).status, 201, 'the place is free')
+})
+
+t.test('admin: calls are hung up by safety identifier, by policy, or all of them', async (t) => {
+  const app = await startAdmin(t, ['ada', 'bob', 'eve:free', 'joe:free', 'kim'])
+  const [{ safety_identifier: ada }] = (await app.operate('/calls')).body.data as [{ safety_identifier: string }]
+  for (const [body, matched] of [
+    [{ safety_identifier: ada }, 1], [{ safety_identifier: ada }, 0], [{ policy: 'free' }, 2], [{ policy: 'none' }, 0],
+    [{ all: true }, 2], [{ all: true }, 0]
+  ] as const) {
+    t.match(await app.operate('/calls/hangup', body), { status: 200, body: { matched, ended: matched } })
+  }
+  t.same(app.lines('call.ended').map(({ reason }) => reason), Array(5).fill('operator'))
+  t.equal(app.upstream.live(), 0)
+})
+
+t.test('admin: a body that says anything but one of these ends no call', async (t) => {
+  const app = await startAdmin(t, ['ada'])
+  for (const body of [
+    {}, [], null, 'all', { all: false }, { all: 'true' }, { all: 1 }, { all: true, policy: 'pro' }, { policy: '' },
+    { policy: null }, { policy: ['pro'] }, { policy: 'pro', safety_identifier: 'x' }, { subject: 'ada' },
+    { id: UNKNOWN }
+  ]) {
+    t.equal((await app.operate('/calls/hangup', body)).status, 400, JSON.stringify(body))
+  }
+  const opsUrl = app.logLines().find(({ msg }) => msg === 'listening')?.ops_url as string
+  const init = { method: 'POST', headers: { authorization: `Bearer ${TOKEN}` } }
+  t.equal((await fetch(`${opsUrl}/calls/hangup`, init)).status, 400, 'no body')
+  t.equal((await fetch(`${opsUrl}/calls/hangup`, { ...init, body: 'all=true' })).status, 415)
+  t.equal(app.upstream.live(), 1)
+})
+
+t.test('admin: a hang-up that is not confirmed is answered after 5 s, and goes on', async (t) => {
+  const app = await startAdmin(t, ['ada', 'bob'])
+  app.upstream.onHangUp(confirm, hang, confirm)
+  const answer = app.operate('/calls/hangup', { all: true })
+  await until('both to be asked for', () => app.upstream.hangUps.length === 2)
+  await app.wrote('call.ended')
+  app.clock.pass(5000)
+  t.match(await answer, { status: 200, body: { matched: 2, ended: 1 } })
+  t.match((await app.operate('/calls')).body.data, [{ status: 'ending', end_reason: 'operator' }])
+  await app.clock.expire(1000)
+  await app.wrote('call.ended', 2)
+})
+
+t.test('call §4: an operator begins a hang-up anew that fails, never faster than one a second', async (t) => {
+  const app = await startAdmin(t, ['ada'])
+  const path = `/calls/${await idOf(app, 'ada')}/hangup`
+  app.upstream.onHangUp(failure(500), failure(500), failure(500), confirm)
+  const { id } = app.upstream.calls[0] as { id: string }
+  const failed = async (times: number) => {
+    await app.upstream.hungUp(id, times)
+    await app.settle()
+  }
+  const first = app.hangUp(`/v1/realtime${path}`.replace('/hangup', ''), {}, { sub: 'ada' })
+  await failed(1)
+  app.clock.pass(1000)
+  await failed(2)
+  // The next one is due after 5 s; who owns the call changes nothing about that.
+  const answers = [app.operate(path, {}), app.operate(path, {}), app.operate('/calls/hangup', { all: true })]
+  await app.settle()
+  app.clock.pass(999)
+  t.equal(app.upstream.hangUps.length, 2)
+  app.clock.pass(1)
+  await failed(3)
+  app.clock.pass(1000)
+  for (const answer of [first, ...answers]) t.equal((await answer).status, 200)
+  t.equal(app.upstream.hangUps.length, 4)
+  t.match(app.lines('call.ended'), [{ reason: 'client', hangup_confirmed: true }], 'the first reason wins')
+})
+
+t.test('admin: a replica is taken out of rotation, still serves, and comes back', async (t) => {
+  const app = await startAdmin(t)
+  const look = async () => [await app.request('/readyz'), await app.operate('/readyz', undefined, {})].map(
+    ({ status, body }) => [status, body.waiting_for])
+  t.match(await app.operate('/rotation'), { status: 200, body: { ready: true } })
+  for (const body of [{}, { ready: 'false' }, { ready: 0 }, { ready: false, all: true }, [false], null]) {
+    t.equal((await app.operate('/rotation', body)).status, 400, JSON.stringify(body))
+  }
+  t.same(await look(), [[200, []], [200, []]])
+
+  t.match(await app.operate('/rotation', { ready: false }), { status: 200, body: { ready: false } })
+  t.match(await app.operate('/rotation'), { body: { ready: false } })
+  t.same(await look(), [[503, ['rotation']], [503, ['rotation']]])
+  t.match((await app.operate('/metrics', undefined, {})).text, 'ephemint_ready 0')
+  t.equal((await app.begin()).status, 201)
+  t.equal((await app.request('/livez')).status, 200)
+
+  t.match(await app.operate('/rotation', { ready: true }), { body: { ready: true } })
+  t.same(await look(), [[200, []], [200, []]])
+  const written = app.logLines().map(({ msg }) => msg)
+  t.ok(written.includes('taken out of rotation by an operator') && written.includes('put into rotation by an operator'))
+})
