@@ -3,7 +3,7 @@ import t from 'tap'
 import { createAudit } from '../../src/records/audit.ts'
 import type { Confirming } from '../../src/records/lines.ts'
 import { CALLERS, POLICY, startApp } from '../support/app.ts'
-import { keepLines, MINT_ENTRY } from '../support/lines.ts'
+import { keepLines, MINT_ENTRY as entry } from '../support/lines.ts'
 import { exchange } from '../support/raw-http.ts'
 
 /** Many times what is written in a second. */
@@ -17,7 +17,7 @@ t.test('a line has the time of the wall clock, also when that is set back', asyn
   const last = Date.UTC(9999, 11, 31)
   fc.assert(fc.property(fc.array(fc.oneof(fc.nat(3000), fc.nat(last))), (times) => times.every((time) => {
     ms = time
-    audit.record('mint.refused', MINT_ENTRY)
+    audit.record('mint.refused', entry)
     return JSON.parse(lines.kept.at(-1) ?? '').time === new Date(time).toISOString()
   })))
 })
@@ -25,8 +25,8 @@ t.test('a line has the time of the wall clock, also when that is set back', asyn
 t.test('a flood of the unauthenticated leaves ten lines a second for each code, and then a count', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 1000; i++) audit.recordAnonymous('mint.refused', MINT_ENTRY)
-  for (let i = 0; i < 11; i++) audit.recordAnonymous('mint.refused', { ...MINT_ENTRY, code: 'origin_not_allowed' })
+  for (let i = 0; i < 1000; i++) audit.recordAnonymous('mint.refused', entry)
+  for (let i = 0; i < 11; i++) audit.recordAnonymous('mint.refused', { ...entry, code: 'origin_not_allowed' })
   t.equal(lines.kept.length, 20)
   // The audit's own timer does not keep a process alive.
   const alive = setTimeout(() => {}, 10_000)
@@ -37,8 +37,8 @@ t.test('a flood of the unauthenticated leaves ten lines a second for each code, 
     { audit: 1, event: 'mint.refused', code: 'invalid_credentials', count: 990, time: String },
     { audit: 1, event: 'mint.refused', code: 'origin_not_allowed', count: 1 }
   ])
-  audit.recordAnonymous('mint.refused', MINT_ENTRY)
-  t.match(JSON.parse(lines.kept[22] ?? ''), MINT_ENTRY, 'the next second starts at zero')
+  audit.recordAnonymous('mint.refused', entry)
+  t.match(JSON.parse(lines.kept[22] ?? ''), entry, 'the next second starts at zero')
   audit.close()
   t.equal(lines.kept.length, 23)
 })
@@ -46,7 +46,7 @@ t.test('a flood of the unauthenticated leaves ten lines a second for each code, 
 t.test('open counts are written when the audit closes', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
-  for (let i = 0; i < 15; i++) audit.recordAnonymous('mint.refused', MINT_ENTRY)
+  for (let i = 0; i < 15; i++) audit.recordAnonymous('mint.refused', entry)
   audit.close()
   t.match(JSON.parse(lines.kept.at(-1) ?? ''), { count: 5 })
 })
@@ -148,7 +148,7 @@ t.test('a grant that is written too late is followed by a line that corrects it'
   const late: string[] = []
   const lines = keepLines()
   const audit = createAudit({ ...lines, confirm: async (_line, { ifLate } = {}) => { late.push(ifLate?.() ?? '') } })
-  await audit.confirm('mint.granted', MINT_ENTRY, { ifLate: 'mint.undelivered' })
+  await audit.confirm('mint.granted', entry, { ifLate: 'mint.undelivered' })
   t.match(JSON.parse(late[0] ?? ''), { event: 'mint.undelivered', code: 'audit_unavailable', request_id: 'r' })
   audit.close()
 })
@@ -157,7 +157,7 @@ t.test('any line can be confirmed, and one without a correction is not corrected
   const lines = keepLines()
   const given: Confirming[] = []
   const audit = createAudit({ ...lines, confirm: async (_line, confirming = {}) => { given.push(confirming) } })
-  await audit.confirm('mint.unknown', MINT_ENTRY)
+  await audit.confirm('mint.unknown', entry)
   t.same(given, [{ withinMs: Infinity }])
   audit.close()
 })
@@ -176,10 +176,10 @@ t.test('an audit line has level and severity too, a warning where a secret may b
   const lines = keepLines()
   const audit = createAudit(lines)
   t.teardown(audit.close)
-  await audit.confirm('mint.granted', MINT_ENTRY)
-  audit.recordAnonymous('mint.refused', MINT_ENTRY)
-  audit.record('mint.undelivered', MINT_ENTRY)
-  audit.record('mint.unknown', MINT_ENTRY)
+  await audit.confirm('mint.granted', entry)
+  audit.recordAnonymous('mint.refused', entry)
+  audit.record('mint.undelivered', entry)
+  audit.record('mint.unknown', entry)
   t.match(lines.kept.map((line) => JSON.parse(line)), [
     { event: 'mint.granted', level: 'info', severity: 'INFO' },
     { event: 'mint.refused', level: 'info', severity: 'INFO' },
