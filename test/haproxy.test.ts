@@ -39,7 +39,7 @@ const NO_CHECKS: Readonly<Record<string, string>> = {
 
 let common: Promise<Front & { balancer: LoadBalancer }> | undefined
 
-t.test('a health check that names no health route keeps a backend down', { skip }, async (t) => {
+t.test('field F22: a health check that names no health route keeps a backend down', { skip }, async (t) => {
   const service = await startService(t, { upstreamUrl: (await startUpstream(t)).url })
   const servers = await checkedBy(t, NO_CHECKS, service)
   for (const [i, name] of Object.keys(NO_CHECKS).entries()) {
@@ -52,7 +52,7 @@ t.test('a health check that names no health route keeps a backend down', { skip 
   }
 })
 
-t.test('every health check that is found in configurations follows a replica down and up', {
+t.test('field F22: every health check that is found in configurations follows a replica down and up', {
   skip
 }, async (t) => {
   const { replicas: [replica], upstream } = await startReplicas(t)

@@ -124,7 +124,7 @@ export function crossOriginTests (evaluate: () => Promise<Evaluate>, asked: Read
     }
   }
   for (const [name, way] of Object.entries(ways)) {
-    tests[`a page of another site mints by ${name}`] = async (t) => {
+    tests[`field F17: a page of another site mints by ${name}`] = async (t) => {
       const [site, run] = [await startSite(t), await evaluate()]
       const { app, page } = site
       const answer = await run(page, await way(app, {}))
@@ -132,7 +132,7 @@ export function crossOriginTests (evaluate: () => Promise<Evaluate>, asked: Read
       assertAsked(t, site, ['authorization', ...asked[name] ?? []])
       t.equal(app.upstream.requests.at(-1)?.path, GA)
     }
-    tests[`and by ${name} in a page that is traced`] = async (t) => {
+    tests[`field F17: and by ${name} in a page that is traced`] = async (t) => {
       const [site, run] = [await startSite(t), await evaluate()]
       const { app, page } = site
       const answer = await run(page, await way(app, TRACE_HEADERS))

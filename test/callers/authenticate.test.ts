@@ -205,7 +205,7 @@ t.test('fault 16: keys that were never fetched are infinitely old', async (t) =>
   )
 })
 
-t.test('a * in CORS_ORIGINS goes with no cookie, and is warned about with guests', async (t) => {
+t.test('field F19: a * in CORS_ORIGINS goes with no cookie, and is warned about with guests', async (t) => {
   const allowedOrigins = readOrigins('https://app-*.example.com, https://app.test', () => t.fail())
   const review = (...entries: CallerEntry[]) => {
     const log = createLog()

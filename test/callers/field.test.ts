@@ -63,7 +63,7 @@ const matches = (when: PolicyEntry['when'], { caller }: Answer) => caller !== un
 
 const NO_SUBJECTS = [4.2, -0.5, 2 ** 53, -(2 ** 53), true, false, null, '', ' 42', [42], { id: 42 }]
 
-t.test('an integer that an endpoint names is a subject, and nothing else that is no text', async (t) => {
+t.test('field F1: an integer that an endpoint names is a subject, and nothing else that is no text', async (t) => {
   const { app, ask } = await serveForward(t)
   for (const id of NO_SUBJECTS) {
     app.behave(answers({ user: { id } }))
@@ -80,7 +80,7 @@ t.test('an integer that an endpoint names is a subject, and nothing else that is
   }
 })
 
-t.test('an integer that introspection names is a subject, and nothing else that is no text', async (t) => {
+t.test('field F1: an integer that introspection names is a subject, and nothing else that is no text', async (t) => {
   const server = await startHostileIssuer(t)
   const { ask } = await serve(t, [
     { introspection: { issuer: 'as', url: server.url, client_id: 'mint', client_secret_env: 'KEY' } }
@@ -93,7 +93,7 @@ t.test('an integer that introspection names is a subject, and nothing else that 
   assertPassed(t, await ask(bearer('opaque')), { subject: '42', claims: { sub: '42' } })
 })
 
-t.test('the sub of a JWT is text, by whatever name it is asked for', async (t) => {
+t.test('field F1: the sub of a JWT is text, by whatever name it is asked for', async (t) => {
   for (const subject of [undefined, 'sub', '/sub']) {
     const { ask } = await serveJwt(t, subject === undefined ? {} : { subject })
     assertRefused(t, await ask(bearer(token({ sub: 42 }))), 'subject_malformed')
@@ -101,7 +101,7 @@ t.test('the sub of a JWT is text, by whatever name it is asked for', async (t) =
   }
 })
 
-t.test('A43: an endpoint that answers null, or no content, names no user', async (t) => {
+t.test('A43, field F2: an endpoint that answers null, or no content, names no user', async (t) => {
   const { app, ask } = await serveForward(t)
   for (const broken of ['', 'nul', 'null null', '\ufeffnull', '[]', '"null"']) {
     app.behave(answers(broken))
@@ -115,7 +115,7 @@ t.test('A43: an endpoint that answers null, or no content, names no user', async
   assertRefused(t, await ask(session), 'app_named_no_subject', '204')
 })
 
-t.test('jwt.subject names the claim of the user', async (t) => {
+t.test('field F3: jwt.subject names the claim of the user', async (t) => {
   assertProblems(t, [
     [jwtEntry({ subject: '/user_metadata/id' }), /jwt\.subject is in metadata that users can write/],
     [jwtEntry({ subject: 'unsafe_metadata' }), /jwt\.subject /],
@@ -153,7 +153,7 @@ t.test('jwt.subject names the claim of the user', async (t) => {
   assertPassed(t, await ask(bearer(token({ oid: 'u-1', sub: 'x' }))), { subject: 'u-1' })
 })
 
-t.test('the sentence that B2C sends for everyone is no subject', async (t) => {
+t.test('field F3: the sentence that B2C sends for everyone is no subject', async (t) => {
   const constant = 'Not supported currently. Use oid claim.'
   const { ask } = await serveJwt(t)
   assertRefused(t, await ask(bearer(token({ sub: constant }))), 'subject_is_the_same_for_all')
@@ -161,7 +161,7 @@ t.test('the sentence that B2C sends for everyone is no subject', async (t) => {
   assertPassed(t, await askByOid(bearer(token({ sub: constant, oid: 'u-1' }))), { subject: 'u-1' })
 })
 
-t.test('null in a list of require admits a claim that is absent', async (t) => {
+t.test('field F4: null in a list of require admits a claim that is absent', async (t) => {
   assertProblems(t, [
     [jwtEntry({ audience: undefined, require: { azp: [null] } } as never), /jwt\.audience is missing/]
   ])
@@ -179,7 +179,7 @@ t.test('null in a list of require admits a claim that is absent', async (t) => {
   }
 })
 
-t.test('A36: the same token at two places is one credential, only where one entry reads both', async (t) => {
+t.test('A36, field F5: the same token at two places is one credential, only where one entry reads both', async (t) => {
   const other = 'https://other.example.com'
   const app = await startHostileIssuer(t, answers({ active: true, sub: 'introspected' }))
   const { ask } = await serve(t, [
@@ -217,7 +217,7 @@ t.test('A36: the same token at two places is one credential, only where one entr
   assertRefused(t, await ask([...bearer(good), cookie('other', good)]), 'two_credentials', 'nor once it is cached')
 })
 
-t.test('a proxy passes the token alone, in a header of its own', async (t) => {
+t.test('field F7: a proxy passes the token alone, in a header of its own', async (t) => {
   assertProblems(t, [
     [jwtEntry({ header: 'x_token' }), /jwt\.header must be a header name/],
     [jwtEntry({ header: 'Authorization' }), /jwt\.header must be another one/, /two entries for the header/],
@@ -241,7 +241,7 @@ t.test('a proxy passes the token alone, in a header of its own', async (t) => {
   assertPassed(t, await ask(bearer(token())), { subject: 'user-1' })
 })
 
-t.test('scopes are words, compared whole', async (t) => {
+t.test('field F8: scopes are words, compared whole', async (t) => {
   for (const name of ['scope', 'scp', '/scope']) {
     for (const value of ['openid profile', ' mint', 'mint\t', '', ['mint', 'a b']]) {
       assertProblems(t, [[jwtEntry({ require: { [name]: value } }), /jwt\.require\..*can never match/]])
@@ -273,7 +273,7 @@ t.test('scopes are words, compared whole', async (t) => {
   t.notOk(matches({ '/nested/scope': 'mint:voice' }, answer))
 })
 
-t.test('a claim that is an object matches a name of its own', async (t) => {
+t.test('field F9: a claim that is an object matches a name of its own', async (t) => {
   const { ask } = await serveJwt(t)
   const answer = await ask(bearer(token({
     roles: { admin: { org: 'x' }, 1: 'one', true: 'yes', off: false, gone: null, empty: '', zero: 0 },
@@ -296,7 +296,7 @@ t.test('a claim that is an object matches a name of its own', async (t) => {
   assertPassed(t, await askRequiring(bearer(token({ roles: { admin: {} } }))), { subject: 'user-1' })
 })
 
-t.test('several issuers in one entry, and no placeholders', async (t) => {
+t.test('field F10: several issuers in one entry, and no placeholders', async (t) => {
   const tenant = (id: string) => `https://login.example.com/${id}/v2.0`
   assertProblems(t, [
     ...['{tenantid}', '*', 'a b', 'a\t', ' a', '<tenant>'].map((id) =>
@@ -330,7 +330,7 @@ t.test('several issuers in one entry, and no placeholders', async (t) => {
   t.equal(keys.asked.length, 1)
 })
 
-t.test('a secret that is written as base64', async (t) => {
+t.test('field F11: a secret that is written as base64', async (t) => {
   const key = createHash('sha512').update('a key with + and / in base64').digest()
   const [base64, base64url] = [key.toString('base64'), key.toString('base64url')]
   t.match(base64, /[+/]/)
@@ -367,7 +367,7 @@ t.test('a secret that is written as base64', async (t) => {
   assertPassed(t, await ask(bearer(forgeHmac(base64, claimsOf(), {}, 'HS512'))), { subject: 'user-1' }, 'utf8')
 })
 
-t.test('a cookie in pieces is refused unless it is complete', async (t) => {
+t.test('field F12: a cookie in pieces is refused unless it is complete', async (t) => {
   const { app, ask, callers } = await serveForward(t)
   const refusals: [reason: string, ...pairs: string[]][] = [
     ['cookie_ambiguous', 'sid=whole', 'sid.0=a'],
@@ -396,7 +396,7 @@ t.test('a cookie in pieces is refused unless it is complete', async (t) => {
   t.equal(app.asked.length, 0)
 })
 
-t.test('complete pieces pass in any order; one missing, doubled, renamed or too many do not', async (t) => {
+t.test('field F12: complete pieces pass in any order; one missing, doubled, renamed or too many do not', async (t) => {
   const read = (pairs: readonly string[]) =>
     readWholeOrPieces({ headers: { cookie: pairs.join('; ') } } as FastifyRequest, 'sid')
   const value = fc.stringMatching(/^[!-:<-~]{1,20}$/)
@@ -423,7 +423,7 @@ t.test('complete pieces pass in any order; one missing, doubled, renamed or too 
   }), { numRuns: times(200) })
 })
 
-t.test('the pieces of a cookie are passed as they came, and nothing else', async (t) => {
+t.test('field F12: the pieces of a cookie are passed as they came, and nothing else', async (t) => {
   const { app, ask } = await serveForward(t)
   const passed = () => app.asked.at(-1)?.headers.cookie
   for (const [sent, expected] of [
@@ -444,7 +444,7 @@ t.test('the pieces of a cookie are passed as they came, and nothing else', async
   }
 })
 
-t.test('A43: an endpoint that names the user in one header of any 2xx', async (t) => {
+t.test('A43, field F13: an endpoint that names the user in one header of any 2xx', async (t) => {
   const forward = (entry: object): CallerEntry => ({
     forward: {
       issuer: 'app', url: 'https://app.example.com/', cookie: 'sid', pass: ['cookie', 'X-User'], ...entry
@@ -498,7 +498,7 @@ t.test('A43: an endpoint that names the user in one header of any 2xx', async (t
   t.ok(matches({ plan: 'pro', suspended: null }, answer))
 })
 
-t.test('A44: a gateway without a secret, only in writing and from single addresses', async (t) => {
+t.test('A44, field F14: a gateway without a secret, only in writing and from single addresses', async (t) => {
   const gateway = (entry: object): CallerEntry =>
     ({ gateway: { issuer: 'iap', header: 'x-user', from: ['10.1.2.3'], ...entry } } as never)
   assertProblems(t, [
@@ -525,7 +525,7 @@ t.test('A44: a gateway without a secret, only in writing and from single address
   assertPassed(t, await ask([['x-user', 'jane']]), { issuer: 'iap', subject: 'jane' })
 })
 
-t.test('Ed25519 is EdDSA, in a token, in a key set and in a policy', async (t) => {
+t.test('field F15: Ed25519 is EdDSA, in a token, in a key set and in a policy', async (t) => {
   const ed = createSigner('EdDSA', 'ed')
   const ec384 = createSigner('ES384', 'ec')
   const wrong = createSigner('EdDSA', 'ed')
@@ -548,7 +548,7 @@ t.test('Ed25519 is EdDSA, in a token, in a key set and in a policy', async (t) =
   assertRefused(t, await ask(bearer(forge(ed, claimsOf(), { alg: 'Ed25519' }))), 'algorithm_not_allowed: Ed25519')
 })
 
-t.test('entries of a key set that are no keys are skipped, but no private key', async (t) => {
+t.test('field F15: entries of a key set that are no keys are skipped, but no private key', async (t) => {
   const good = createSigner('ES256', 'good')
   const junk = [null, 7, 'key', [], {}, { kid: 'good' }, { kty: 7 }, { kty: 'new', kid: 'x' }, { kty: 'EC', kid: 'y' }]
   const refused: [reason: string, keys: unknown[]][] = [
@@ -573,7 +573,7 @@ t.test('entries of a key set that are no keys are skipped, but no private key', 
   assertRefused(t, await ask(bearer(forge(good, claimsOf(), { kid: 'y' }))), 'key_unknown')
 })
 
-t.test('a secret by variable has no white space around it, as one from a file', async (t) => {
+t.test('field F6: a secret by variable has no white space around it, as one from a file', async (t) => {
   const folder = t.testdir({ key: `${KEY}\n` })
   const source = secretsOf({ BLANK: ' \n', KEY: `${KEY}\r\n`, INNER: ' a b ' }, folder)
   t.throws(() => source.env('BLANK'), { message: 'names BLANK, which is not set in the environment' })

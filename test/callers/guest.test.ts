@@ -47,7 +47,7 @@ t.test('guests behind an untrusted proxy count as one, with a single warning', a
   t.equal(log.lines.length, 1)
 })
 
-t.test('a guest is its address, not its port', async (t) => {
+t.test('field F21: a guest is its address, not its port', async (t) => {
   const { ask } = await serve(t, [{ guest: {} }], { trustProxy: true })
   for (const garbage of ['unknown:80', '198.51.100.7:', '[198.51.100.7:80', ':80', '[]:80']) {
     assertRefused(t, await ask([['x-forwarded-for', garbage]]), 'address_unknown')

@@ -19,7 +19,7 @@ t.test('without a file, or with two, the usage is printed', async (t) => {
   }
 })
 
-t.test('CORS_ORIGINS is checked, and a * in it with cookies', async (t) => {
+t.test('field F19: CORS_ORIGINS is checked, and a * in it with cookies', async (t) => {
   const dir = t.testdir({ 'policy.yaml': GOOD.replace('audience: voice', 'audience: voice, cookie: session') })
   const check = (origins: string) =>
     callCommand('check-config', [`${dir}/policy.yaml`], { MCP_KEY: 'x', CORS_ORIGINS: origins })

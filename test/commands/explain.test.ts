@@ -58,7 +58,7 @@ t.test('without a known route, or with invalid claims, the usage is printed', as
   }
 })
 
-t.test('the subject is read where the entry of the issuer says', async (t) => {
+t.test('field F3: the subject is read where the entry of the issuer says', async (t) => {
   const policy = POLICY.replace('audience: voice', 'audience: voice, subject: /oid')
   const claims = { iss: 'https://auth.test/', sub: 'everyone', plan: 'pro', name: 'Ada' }
   const printed = async (changes: object) => {
@@ -70,7 +70,7 @@ t.test('the subject is read where the entry of the issuer says', async (t) => {
   t.match(await printed({ iss: 'https://other.test/', oid: 'mallory' }), /^policy {9}pro/)
 })
 
-t.test('without claims, a caller that an endpoint names in a header has unknown ones', async (t) => {
+t.test('field F13: without claims, a caller that an endpoint names in a header has unknown ones', async (t) => {
   const entry = (subject: string) =>
     `{ forward: { issuer: app, url: 'https://app.test/', cookie: sid, pass: [cookie], ${subject} } }`
   const printed = async (subject: string, claims: object) => {

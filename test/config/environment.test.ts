@@ -147,7 +147,7 @@ t.test('C6, fault 42, F15: a problem is reported by name, and never by value', a
   for (const [env, problem] of WRONG) assertProblem(t, env, problem)
 })
 
-t.test('an origin of another scheme is its exact text, and null is none', async (t) => {
+t.test('field F18: an origin of another scheme is its exact text, and null is none', async (t) => {
   for (const origin of [
     'null', 'NULL', 'file://', 'file:///', 'file://canary.test', 'data:text/html', 'blob:https://canary.test',
     'about:blank', 'javascript:canary'
@@ -176,7 +176,7 @@ t.test('an origin of another scheme is its exact text, and null is none', async 
   }
 })
 
-t.test('a pattern that could match the host of a stranger prevents the start', async (t) => {
+t.test('field F19: a pattern that could match the host of a stranger prevents the start', async (t) => {
   for (const origin of [
     '*', 'https://*', 'https://*.com', 'https://*.canary.test', 'https://app-*.test', 'https://app-*',
     'app-*.canary.test',
@@ -188,7 +188,7 @@ t.test('a pattern that could match the host of a stranger prevents the start', a
   ]) assertProblem(t, { CORS_ORIGINS: origin }, /^CORS_ORIGINS entry 1 is not an exact origin, nor a pattern such as/)
 })
 
-t.test('a * stands for letters, digits and hyphens of one label', async (t) => {
+t.test('field F19: a * stands for letters, digits and hyphens of one label', async (t) => {
   const { origins } = readConfig(
     { ...LEAST, CORS_ORIGINS: 'https://app-*-team.example.app, http://pr*.dev.example.com:3000, https://app.test' }
   )
@@ -208,7 +208,7 @@ t.test('a * stands for letters, digits and hyphens of one label', async (t) => {
   t.same(origins.patterns, ['https://app-*-team.example.app', 'http://pr*.dev.example.com:3000'])
 })
 
-t.test('whatever a pattern matches is an origin of its own scheme, host and port', async (t) => {
+t.test('field F19: whatever a pattern matches is an origin of its own scheme, host and port', async (t) => {
   const { origins } = readConfig({ ...LEAST, CORS_ORIGINS: 'https://app-*-team.example.app:8443' })
   const parts = 'https://app-|a|-team|.example.app|:8443|.|@|/|\\|?|#|%2e|*|:|\n|é'.split('|')
   const text = fc.array(fc.oneof(fc.constantFrom(...parts), fc.string({ maxLength: 3 })), { maxLength: 5 })
@@ -229,7 +229,7 @@ t.test('whatever a pattern matches is an origin of its own scheme, host and port
   t.ok(matched > 0)
 })
 
-t.test('hosts that others can have are known', async (t) => {
+t.test('field F19: hosts that others can have are known', async (t) => {
   for (const pattern of [
     'https://app-*-team.vercel.app', 'https://deploy-preview-*--app.netlify.app', 'https://app-*.co.uk',
     'https://app-*.com.au', 'https://app-*.centralus.1.azurestaticapps.net', 'https://pr-*.d3f.amplifyapp.com'
@@ -240,7 +240,7 @@ t.test('hosts that others can have are known', async (t) => {
   ]) t.notOk(isShared(pattern), pattern)
 })
 
-t.test('CORS_HEADERS are names of headers, and there is no * for all', async (t) => {
+t.test('field F17: CORS_HEADERS are names of headers, and there is no * for all', async (t) => {
   for (const names of ['*', 'x-*', 'x canary', 'x-canary:', '"x-canary"', `x${'y'.repeat(64)}`, '-', 'é']) {
     assertProblem(t, { CORS_HEADERS: `x-good, ${names}` }, /^CORS_HEADERS entry 2 is not the name of a header/)
   }
@@ -358,7 +358,7 @@ t.test('fault 42: the Redis URL is taken apart, with any password', async (t) =>
   )
 })
 
-t.test('a Redis URL that only other clients understand is refused with what to write instead', async (t) => {
+t.test('field F27: a Redis URL that only other clients understand is refused with what to write instead', async (t) => {
   for (const [url, advice] of [
     ['unix:///run/canary.sock', /socket file cannot be used. Write redis:/],
     ['redis+unix:///run/canary.sock', /socket file/],
@@ -384,7 +384,7 @@ t.test('a Redis URL that only other clients understand is refused with what to w
   }
 })
 
-t.test('REDIS_CA_FILE is a certificate in PEM, for rediss:// only', async (t) => {
+t.test('field F27: REDIS_CA_FILE is a certificate in PEM, for rediss:// only', async (t) => {
   const { cert } = createAuthority()
   const good = file('ca.pem', `# ours\n${cert}\n${cert}`)
   const url = 'rediss://redis.test'
@@ -406,7 +406,7 @@ t.test('REDIS_CA_FILE is a certificate in PEM, for rediss:// only', async (t) =>
   t.equal(readConfig({ ...LEAST, REDIS_URL: url, REDIS_CA_FILE: '' }).redis?.ca, undefined)
 })
 
-t.test('two listeners at one place prevent the start', async (t) => {
+t.test('field F25: two listeners at one place prevent the start', async (t) => {
   for (const env of [
     { PORT: '9090' }, { OPS_PORT: '8080' }, { PORT: '7000', OPS_PORT: '7000', HOST: '127.0.0.1', OPS_HOST: '127.0.0.1' }
   ]) assertProblem(t, env, /^OPS_PORT must not be PORT/)
@@ -415,7 +415,7 @@ t.test('two listeners at one place prevent the start', async (t) => {
   ]) t.same(problemsOf({ ...LEAST, ...env }), [])
 })
 
-t.test('what is no proxy prevents the start, by the name of the variable that was read', async (t) => {
+t.test('field F23: what is no proxy prevents the start, by the name of the variable that was read', async (t) => {
   for (const [value, problem] of [
     ['canary:3128', /must be the URL of a proxy, such as/],
     ['canary', /must be the URL/],

@@ -85,7 +85,7 @@ t.test('fault 43: every problem of a refused file is reported without its values
   t.notMatch(JSON.stringify(log()), /hunter2/)
 })
 
-t.test('with a * in CORS_ORIGINS no file that accepts cookies is taken, at the start or later', {
+t.test('field F19: with a * in CORS_ORIGINS no file that accepts cookies is taken, at the start or later', {
   buffered: true
 }, async (t) => {
   const origins = { CORS_ORIGINS: 'https://app-*.example.com' }

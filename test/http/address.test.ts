@@ -120,7 +120,7 @@ t.test('E1: trusted proxies are listed, or counted in hops', async (t) => {
   t.notOk(inRanges(addressRanges([]), '10.0.0.1'))
 })
 
-t.test('what only looks like an address with a port shares the limit of those that are none', async (t) => {
+t.test('field F21: what only looks like an address with a port shares the limit of those that are none', async (t) => {
   for (const junk of [
     'unknown:80', '198.51.100.7:', '198.51.100.7:x', '198.51.100.7:123456', '198.51.100:80', '1.2.3.4.5:80', '[::1',
     '[198.51.100.7]:x', '[2001:db8::7]80', '[2001:db8::7]:', '[]', '[canary]:80', '198.51.100.7:80:80', ':80'
@@ -130,7 +130,7 @@ t.test('what only looks like an address with a port shares the limit of those th
   t.equal(withoutPort('198.51.100.7'), '198.51.100.7')
 })
 
-t.test('a forwarded address counts without its port, of a client and of a proxy', async (t) => {
+t.test('field F21: a forwarded address counts without its port, of a client and of a proxy', async (t) => {
   for (const trust of ['1', '127.0.0.1, 10.0.0.0/8, 2001:db8:1::/48']) {
     const app = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: trust } })
     for (const [first, again, other] of [

@@ -27,7 +27,7 @@ async function occupy (t: Test, host: string): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-t.test('an error of listening names the variable, and not its value', async (t) => {
+t.test('field F25: an error of listening names the variable, and not its value', async (t) => {
   const port = await occupy(t, '127.0.0.1')
   for (const [place, problem] of [
     [{ host: '127.0.0.1', port }, /^OPS_PORT is in use already/],
@@ -45,7 +45,7 @@ t.test('an error of listening names the variable, and not its value', async (t) 
   await t.rejects(listenAt(odd, { host: '::1', port: 80 }, NAMES), { message: /^OPS_HOST is not an address/ })
 })
 
-t.test('the process says so, without a stack', async (t) => {
+t.test('field F25: the process says so, without a stack', async (t) => {
   const port = await occupy(t, '127.0.0.1')
   for (const [env, says] of [
     [{ HOST: 'x86_64-conda-linux-gnu' }, /^ephemint: HOST is not an address of this machine/],
@@ -59,7 +59,7 @@ t.test('the process says so, without a stack', async (t) => {
   }
 })
 
-t.test('where there is no IPv6, :: is all of IPv4', async (t) => {
+t.test('field F24: where there is no IPv6, :: is all of IPv4', async (t) => {
   const app = create(t)
   await listenAt(app, { host: '::', port: 0 }, NAMES, async () => false)
   const { port, address } = app.server.address() as AddressInfo
@@ -70,14 +70,14 @@ t.test('where there is no IPv6, :: is all of IPv4', async (t) => {
   t.equal((fixed.server.address() as AddressInfo).address, '127.0.0.1')
 })
 
-t.test(':: is both families', { skip: HAS_IPV6 ? false : 'this machine has no IPv6' }, async (t) => {
+t.test('field F24: :: is both families', { skip: HAS_IPV6 ? false : 'this machine has no IPv6' }, async (t) => {
   const app = create(t)
   await listenAt(app, { host: '::', port: 0 }, NAMES)
   const { port } = app.server.address() as AddressInfo
   for (const host of ['127.0.0.1', '[::1]']) t.equal((await fetch(`http://${host}:${port}/`)).status, 200, host)
 })
 
-t.test('an address that cannot be listened on is found out before', async (t) => {
+t.test('field F24: an address that cannot be listened on is found out before', async (t) => {
   t.equal(await canListenOn('192.0.2.7'), false)
   t.equal(await canListenOn('127.0.0.1'), true)
 })

@@ -191,7 +191,7 @@ t.test('C14: a route names the headers that pages may read beside the common one
   }
 })
 
-t.test('what browsers and tracers ask for is allowed by name, nothing else is', async (t) => {
+t.test('field F17: what browsers and tracers ask for is allowed by name, nothing else is', async (t) => {
   const app = await startApp(t, { env: { CORS_HEADERS: 'X-Tenant, b3' } })
   const preflight = async (requested: string) => {
     const { status, headers } = await app.request(URL, {
@@ -218,7 +218,7 @@ t.test('what browsers and tracers ask for is allowed by name, nothing else is', 
   t.equal(headers.get('access-control-allow-headers'), 'authorization, content-type')
 })
 
-t.test('origins of any scheme, and of a pattern, may call', async (t) => {
+t.test('field F18, field F19: origins of any scheme, and of a pattern, may call', async (t) => {
   const app = await startApp(t, { env: { CORS_ORIGINS: 'capacitor://localhost, https://app-*-team.example.app' } })
   for (const origin of [
     'null', 'capacitor://localhost/', 'capacitor://localhosts', 'ionic://localhost', 'https://localhost',
@@ -233,7 +233,7 @@ t.test('origins of any scheme, and of a pattern, may call', async (t) => {
   }
 })
 
-t.test('the start warns of a pattern that matches hosts of others', async (t) => {
+t.test('field F19: the start warns of a pattern that matches hosts of others', async (t) => {
   const app = await startApp(t, { env: { CORS_ORIGINS: 'https://app-*-team.vercel.app, https://app-*.example.com' } })
   t.match(
     app.logLines().filter(({ msg }) => String(msg).startsWith('CORS_ORIGINS')),
@@ -241,7 +241,7 @@ t.test('the start warns of a pattern that matches hosts of others', async (t) =>
   )
 })
 
-t.test('the log says which origin was refused, bounded and on one line', async (t) => {
+t.test('field F28: the log says which origin was refused, bounded and on one line', async (t) => {
   const app = await startApp(t)
   const long = `https://${'x'.repeat(1000)}.test`
   for (const origin of ['https://evil.test', long, 'https://a\u0085.test']) {

@@ -40,7 +40,7 @@ t.test('rediss:// counts over TLS, by the name of the server', { skip: NO_REDIS 
   t.ok(served() > 0)
 })
 
-t.test('a certificate of no public authority needs REDIS_CA_FILE, and by it no other is accepted', {
+t.test('field F27: a certificate of no public authority needs REDIS_CA_FILE, and by it no other is accepted', {
   skip: NO_REDIS
 }, async (t) => {
   const own = createAuthority('Private Authority')

@@ -32,7 +32,7 @@ function proxiesOf (env: Record<string, string>): Proxies {
 
 const way = (env: Record<string, string>, url: string) => routeOf(proxiesOf(env), new URL(url))?.host ?? 'directly'
 
-t.test('nothing to this machine goes by a proxy', async (t) => {
+t.test('field F23: nothing to this machine goes by a proxy', async (t) => {
   const env = { HTTPS_PROXY: 'http://proxy.test:3128', HTTP_PROXY: 'http://proxy.test:3128' }
   for (const host of [
     'localhost', 'LOCALHOST', 'localhost.', 'app.localhost', '127.0.0.1', '127.9.9.9', '127.1', '2130706433', '[::1]',
@@ -49,7 +49,7 @@ t.test('nothing to this machine goes by a proxy', async (t) => {
   }
 })
 
-t.test('NO_PROXY names hosts with all below them, addresses, ranges, ports, or everything', async (t) => {
+t.test('field F23: NO_PROXY names hosts with all below them, addresses, ranges, ports, or everything', async (t) => {
   const rows: [noProxy: string, exempt: string[], others: string[]][] = [
     ['', [], ['https://api.test', 'http://api.test']],
     ['*', ['https://api.test', 'https://10.0.0.1'], []],
@@ -77,7 +77,7 @@ t.test('NO_PROXY names hosts with all below them, addresses, ranges, ports, or e
   }
 })
 
-t.test('the upper case goes before the lower; https without a proxy takes that of http', async (t) => {
+t.test('field F23: the upper case goes before the lower; https without a proxy takes that of http', async (t) => {
   t.same(routeOf(NO_PROXIES, new URL('https://api.test')), null)
   t.equal(way({ HTTPS_PROXY: 'http://a:1', https_proxy: 'http://b:1' }, 'https://api.test'), 'a:1')
   t.equal(way({ HTTPS_PROXY: '', https_proxy: 'http://b:1' }, 'https://api.test'), 'b:1')
@@ -88,7 +88,7 @@ t.test('the upper case goes before the lower; https without a proxy takes that o
   t.equal(way({ HTTP_PROXY: 'http://b:1', HTTPS_PROXY: 'http://a:1' }, 'http://api.test'), 'b:1')
 })
 
-t.test('addresses of metadata services are refused before a proxy could be asked', async (t) => {
+t.test('field F23: addresses of metadata services are refused before a proxy could be asked', async (t) => {
   for (const url of [
     'https://169.254.169.254/', 'https://metadata.google.internal/', 'https://metadata.google.internal./',
     'https://[fd00:ec2::254]/', 'https://[::ffff:169.254.169.254]/', 'https://2852039166/', 'http://100.100.100.200/'
@@ -121,7 +121,7 @@ async function startTarget (t: Test, options: Partial<ConnectProxyOptions> = {})
 
 const OPTIONS = () => ({ signal: AbortSignal.timeout(5000), maxBytes: 1000, closes: true })
 
-t.test('a proxy that opens no tunnel is an error with a code, in time', async (t) => {
+t.test('field F23: a proxy that opens no tunnel is an error with a code, in time', async (t) => {
   const { proxy, asked } = await startTarget(t, { login: LOGIN })
   const cases: [answer: string | null, code: string][] = [
     ['', 'PROXY_CLOSED'],
@@ -150,7 +150,7 @@ t.test('a proxy that opens no tunnel is an error with a code, in time', async (t
   t.same(asked, [])
 })
 
-t.test('a proxy that hangs is given up', async (t) => {
+t.test('field F23: a proxy that hangs is given up', async (t) => {
   const server = createTcpServer((socket) => t.teardown(() => socket.destroy())).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -160,7 +160,7 @@ t.test('a proxy that hangs is given up', async (t) => {
   t.ok(performance.now() - startedAt < 4000)
 })
 
-t.test('a proxy that resets the connection has sent nothing on', async (t) => {
+t.test('field F23: a proxy that resets the connection has sent nothing on', async (t) => {
   const server = createTcpServer((socket) => socket.on('data', () => socket.resetAndDestroy())).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -168,7 +168,7 @@ t.test('a proxy that resets the connection has sent nothing on', async (t) => {
   await t.rejects(openTunnel(new URL(`http://127.0.0.1:${port}`), 'api.test:443'), { code: 'PROXY_CLOSED' })
 })
 
-t.test('https goes by CONNECT, with the login of the URL, and the proxy reads nothing of it', async (t) => {
+t.test('field F23: https goes by CONNECT, with the login of the URL, and the proxy reads nothing of it', async (t) => {
   const { proxy, asked } = await startTarget(t, { login: LOGIN })
   const send = createSender(proxiesOf({ HTTPS_PROXY: proxy.url }))
   const headers = { authorization: 'Bearer canary' }
@@ -186,7 +186,7 @@ t.test('https goes by CONNECT, with the login of the URL, and the proxy reads no
   t.equal(proxy.asked.length, 3)
 })
 
-t.test('a proxy that is reached by https must prove who it is', async (t) => {
+t.test('field F23: a proxy that is reached by https must prove who it is', async (t) => {
   const good = await startTarget(t, { certificate: authority.issue(), login: LOGIN })
   const send = createSender(proxiesOf({ HTTPS_PROXY: good.proxy.url }))
   t.equal((await send('https://api.test/', OPTIONS())).status, 200)
@@ -206,7 +206,7 @@ t.test('a proxy that is reached by https must prove who it is', async (t) => {
   }
 })
 
-t.test('plain http is handed to the proxy as a whole URL', async (t) => {
+t.test('field F23: plain http is handed to the proxy as a whole URL', async (t) => {
   const server = createPlainServer((request, response) => {
     response.end(JSON.stringify({ url: request.url, host: request.headers.host }))
   }).listen(0, '127.0.0.1')
@@ -226,7 +226,7 @@ t.test('plain http is handed to the proxy as a whole URL', async (t) => {
   await pool.close()
 })
 
-t.test('a WebSocket goes by CONNECT too', async (t) => {
+t.test('field F23: a WebSocket goes by CONNECT too', async (t) => {
   const { proxy, server } = await startTarget(t)
   const sockets = new WebSocketServer({ server })
   sockets.on('connection', (socket) => socket.on('message', (data) => socket.send(`heard ${data}`)))
@@ -262,7 +262,7 @@ async function startMinting (t: Test, login?: string) {
   return { asked, proxy }
 }
 
-t.test('what a proxy refuses was never sent, is given back, and its password is in no line', async (t) => {
+t.test('field F23: what a proxy refuses was never sent, is given back, and its password is in no line', async (t) => {
   const { proxy, asked } = await startMinting(t, LOGIN)
   const app = await startApp(t, {
     env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url.replace('us%40er', 'stranger') }
@@ -274,7 +274,7 @@ t.test('what a proxy refuses was never sent, is given back, and its password is 
   t.match(app.logLines().find(({ upstream }) => upstream !== undefined), { proxy: proxy.host })
 })
 
-t.test('mints go by the proxy, with the key inside the tunnel', async (t) => {
+t.test('field F23: mints go by the proxy, with the key inside the tunnel', async (t) => {
   const { proxy, asked } = await startMinting(t, LOGIN)
   const app = await startApp(t, { env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url } })
   for (let i = 0; i < 3; i++) {
@@ -287,7 +287,7 @@ t.test('mints go by the proxy, with the key inside the tunnel', async (t) => {
   t.notMatch(proxy.seen(), new RegExp(CANARIES.OPENAI_API_KEY))
 })
 
-t.test('a mint by plain http goes by HTTP_PROXY, and one to loopback by none', async (t) => {
+t.test('field F23: a mint by plain http goes by HTTP_PROXY, and one to loopback by none', async (t) => {
   const upstream = await startUpstream(t)
   const proxy = await startConnectProxy(t, { leads: { 'gateway.test': Number(new URL(upstream.url).port) } })
   const env = { HTTP_PROXY: proxy.url, HTTPS_PROXY: proxy.url }
@@ -302,7 +302,7 @@ t.test('a mint by plain http goes by HTTP_PROXY, and one to loopback by none', a
   await app.close()
 })
 
-t.test('keys, introspection and forward go by the proxy; forward by plain http does not', async (t) => {
+t.test('field F23: keys, introspection and forward go by the proxy; forward by plain http does not', async (t) => {
   const answers: Record<string, unknown> = {
     '/.well-known/openid-configuration': { issuer: 'https://api.test/', jwks_uri: 'https://api.test/jwks' },
     '/me': { id: 'ada', plan: 'pro' },

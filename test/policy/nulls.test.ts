@@ -29,7 +29,7 @@ const rules = rulesOf({
 const at = (path: string) => `403 policy_violation ${path}`
 const detection = (value: Json) => ({ session: { audio: { input: { turn_detection: value } } } })
 
-t.test('D4: a null where it has a meaning, at an unknown name or in a list is a value', async (t) => {
+t.test('D4, field F16: a null where it has a meaning, at an unknown name or in a list is a value', async (t) => {
   const refused: [body: JsonObject, path: string, legacy?: boolean][] = [
     [{ session: { tracing: null } }, 'session.tracing'],
     [{ session: { prompt: null } }, 'session.prompt'],
@@ -58,7 +58,7 @@ t.test('D4: a null where it has a meaning, at an unknown name or in a list is a 
   t.strictSame(ask(rules, detection(named)).session.audio, { input: { turn_detection: named } })
 })
 
-t.test('D4: any other null counts as not set, nested ones and those of the beta too', async (t) => {
+t.test('D4, field F16: any other null counts as not set, nested ones and those of the beta too', async (t) => {
   const unset: [body: JsonObject, legacy?: boolean][] = [
     [{ session: null, expires_after: null }],
     [{ session: { type: null, model: null, instructions: null, tools: null, tool_choice: null, temperature: null } }],
@@ -97,7 +97,7 @@ t.test('D4: any other null counts as not set, nested ones and those of the beta 
   t.match(ask(transcription, { modalities: null, input_audio_format: null }, { legacy: true }), { ignored: [] })
 })
 
-t.test('a schema that admits a null which can never pass causes a warning', async (t) => {
+t.test('field F16: a schema that admits a null which can never pass causes a warning', async (t) => {
   const warningsOf = (path: string, schema: Json) =>
     lines(read(fileWith({ session: { allow: { [path]: schema } } })).warnings)
   const said = (path: string, place = path) => [

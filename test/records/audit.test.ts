@@ -172,7 +172,7 @@ t.test('the line of a mint has these keys, in this order', async (t) => {
   ])
 })
 
-t.test('an audit line has level and severity too, a warning where a secret may be loose', async (t) => {
+t.test('field F26: an audit line has level and severity too, a warning where a secret may be loose', async (t) => {
   const lines = keepLines()
   const audit = createAudit(lines)
   t.teardown(audit.close)

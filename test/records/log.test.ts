@@ -50,7 +50,7 @@ t.test('below the level no line is written', async (t) => {
   t.equal(lines.kept.length, 1)
 })
 
-t.test('a line has its level as a word, and its severity in capitals', async (t) => {
+t.test('field F26: a line has its level as a word, and its severity in capitals', async (t) => {
   const lines = keepLines()
   const log = createLogger('trace', lines)
   const expected = {

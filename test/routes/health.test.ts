@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { buildOps } from '../../src/ops.ts'
 import { createLogger } from '../../src/records/log.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
+import { BLOCKS } from '../docs/pages.ts'
 import { type App, startApp } from '../support/app.ts'
 import { assertAnswerHeaders } from '../support/invariants.ts'
 import { keepLines } from '../support/lines.ts'
@@ -50,7 +51,7 @@ async function startBoth (t: Test, missing: () => string[]) {
   return [app, { port: (ops.server.address() as AddressInfo).port }]
 }
 
-t.test('without a Host every other route stays 400, and health routes are strict otherwise', async (t) => {
+t.test('field F22: without a Host every other route stays 400, and health routes are strict otherwise', async (t) => {
   for (const at of await startBoth(t, () => [])) {
     for (const bytes of [
       'GET /v1/realtime/policy HTTP/1.0\r\n\r\n', 'POST /v1/realtime/client_secrets HTTP/1.0\r\n\r\n',
@@ -67,7 +68,7 @@ t.test('without a Host every other route stays 400, and health routes are strict
   }
 })
 
-t.test('health routes answer whatever a load balancer sends, on both listeners', async (t) => {
+t.test('field F22: health routes answer whatever a load balancer sends, on both listeners', async (t) => {
   let missing: string[] = []
   for (const at of await startBoth(t, () => missing)) {
     for (const [path, isReady] of [['/livez', true], ['/readyz', true], ['/readyz', false]] as const) {
@@ -98,3 +99,11 @@ async function exchangeText (at: Pick<App, 'port'>, bytes: string): Promise<stri
   socket.write(bytes)
   return answer
 }
+
+t.test('field F29: no page answers at /, and ingresses that ask there are shown where to ask', async (t) => {
+  const app = await startApp(t)
+  t.equal((await app.request('/')).status, 404)
+  const shown = BLOCKS.filter(({ text }) => /ingress|HealthCheckPolicy/i.test(text) && text.includes('/readyz'))
+  const names = ['alb.ingress.kubernetes.io/healthcheck-path: /readyz', 'kind: BackendConfig', 'requestPath: /readyz']
+  for (const name of names) t.ok(shown.some(({ text }) => text.includes(name)), name)
+})

@@ -4,7 +4,7 @@ import t from 'tap'
 import { ORIGIN, startApp } from '../support/app.ts'
 import { exchange } from '../support/raw-http.ts'
 
-t.test('no other address says where to connect, and no foreign page learns it', async (t) => {
+t.test('field F20: no other address says where to connect, and no foreign page learns it', async (t) => {
   const app = await startApp(t)
   for (const path of [
     '/v1/realtimes', '/v1/realtime/x', '/v1', '/realtime', '/v1/realtime%2F', '/V1/realtime', '//v1/realtime',
@@ -22,7 +22,7 @@ t.test('no other address says where to connect, and no foreign page learns it', 
   t.equal(foreign.headers.get('x-realtime-url'), null)
 })
 
-t.test('/v1/realtime is 404 and says where to connect', async (t) => {
+t.test('field F20: /v1/realtime is 404 and says where to connect', async (t) => {
   const app = await startApp(t)
   for (const [path, url] of [
     ['/v1/realtime', 'wss://realtime.test/v1/realtime'],
@@ -45,7 +45,7 @@ t.test('/v1/realtime is 404 and says where to connect', async (t) => {
   t.equal((await local.request('/v1/realtime')).headers.get('x-realtime-url'), 'ws://127.0.0.1:7/v1/realtime')
 })
 
-t.test('a WebSocket gets the same answer, and its token stays out of the log', async (t) => {
+t.test('field F20: a WebSocket gets the same answer, and its token stays out of the log', async (t) => {
   const app = await startApp(t)
   const [answer] = await exchange(app, [
     'GET /v1/realtime?model=gpt-realtime-2.1 HTTP/1.1', 'Host: mint.test', 'Connection: Upgrade', 'Upgrade: websocket',

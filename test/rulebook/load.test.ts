@@ -27,7 +27,7 @@ function assertProblems (
   )
 }
 
-t.test('a scope with white space in when does not load', async (t) => {
+t.test('field F8: a scope with white space in when does not load', async (t) => {
   for (const [name, value] of [['scope', 'a b'], ['/scp', 'a\t'], ['scope', ['a', ' b']], ['scp', '']] as const) {
     const problems = problemsOf(entry({ when: { [name]: value as Json } }))
     assertProblems(t, problems, `policies.0.when.${name} can never match`, name)
@@ -35,7 +35,7 @@ t.test('a scope with white space in when does not load', async (t) => {
   t.same(problemsOf(entry({ when: { scope: ['a', 'b'], scp: null, note: 'a b' } })), [])
 })
 
-t.test('a number for the text that names a caller does not load, since it would never match', async (t) => {
+t.test('field F1: a number for the text that names a caller does not load, since it would never match', async (t) => {
   for (const [name, value] of [['sub', 42], ['/sub', ['42', 42]], ['iss', true]] as const) {
     const problems = problemsOf(entry({ when: { [name]: value as Json } }))
     assertProblems(t, problems, `policies.0.when.${name} can never match`, name)

@@ -117,7 +117,7 @@ t.test('calls: a fault of ours passes as it is, from the mint of a secret, too',
   }
 })
 
-t.test('sideband: a proxy is asked for a way to upstream', async (t) => {
+t.test('field F23: sideband: a proxy is asked for a way to upstream', async (t) => {
   const proxy = createServer()
   const asked = once(proxy, 'connect')
   await once(proxy.listen(0, '127.0.0.1'), 'listening')

@@ -67,7 +67,7 @@ t.test('a real OpenID provider is ok, and so is its introspection of an opaque t
   )
 })
 
-t.test('an endpoint that names a user in a header, without a credential, is wrong', async (t) => {
+t.test('field F13: an endpoint that names a user in a header, without a credential, is wrong', async (t) => {
   const app = await startHostileIssuer(t)
   const forward = { issuer: 'app', url: app.url, cookie: 'sid', pass: ['cookie'], subject_header: 'X-User' }
   for (const [status, headers, state] of [
