@@ -25,7 +25,7 @@ import { type Lines, openLines } from './records/lines.ts'
 import { createLogger, type Log } from './records/log.ts'
 import { followLevel } from './records/log-level.ts'
 import { createMetrics } from './records/metrics.ts'
-import { reviewCall, type Talking } from './rulebook/review.ts'
+import { type CallOwner, callRulesOf } from './rulebook/call-rules.ts'
 import { openRulebook } from './rulebook/rulebook.ts'
 import { createUpstreamCalls } from './upstream/calls.ts'
 import { createClient, type Watch } from './upstream/client.ts'
@@ -46,7 +46,7 @@ export type Service = Readonly<{
   /** Readiness fails first; resolves once nothing is in flight and every line is written. */
   stop: () => Promise<void>
   reopenAudit: () => void
-  /** What is queued, at once, for a process that is about to end. */
+  /** Writes queued lines synchronously, for a process that is about to end. */
   flushNow: () => void
 }>
 
@@ -104,7 +104,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   const drainMs = drainTime(config, log)
   const mint = createMint(client, config.upstream.mintApi, clock.wallMs)
 
-  const review = (talking: Talking) => reviewCall(rulebook.current(), talking)
+  const review = (owner: CallOwner) => callRulesOf(rulebook.current(), owner)
   let loading: Promise<Sidebands> | null = null
   let sidebands: Sidebands | null = null
   const load = async () => {
@@ -195,7 +195,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       return { url, opsUrl }
     },
     stop: async () => {
-      // Answers say `Connection: close` from here on; the gateway has this long to go elsewhere.
+      // From here on answers have `Connection: close`; the gateway has this long to go elsewhere.
       isStopping = true
       const hungUp = calls.stop()
       await wait(drainMs)

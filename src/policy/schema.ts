@@ -42,7 +42,7 @@ export const CallPolicy = Type.Object({
     minimum: 10, maximum: 3600
   })),
   idle_seconds: optional(
-    'A call ends when neither side has said anything for so long, 5 to 3600. Left out: 120, or max_seconds if less.',
+    'A call ends when neither side has spoken for so long, 5 to 3600. Left out: 120, or max_seconds if less.',
     Type.Integer({ minimum: 5, maximum: 3600 })
   ),
   concurrent: optional(
@@ -58,7 +58,8 @@ export const CallPolicy = Type.Object({
     'false: audio only, so that a client cannot change the session. Left out: true.', Type.Boolean()
   ),
   on_change: optional(
-    'What is done if a client changes what this policy does not allow it; no effect yet. Left out: restore.',
+    'What is done if a client changes what this policy does not allow it. restore: it is set back, and the fourth ' +
+    'time within a minute ends the call. end: the call ends. report: it is written down. Left out: restore.',
     Type.Enum(['restore', 'end', 'report'])
   )
 }, closed)

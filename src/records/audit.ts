@@ -8,12 +8,12 @@ import { createFlood } from './flood.ts'
 import type { Lines } from './lines.ts'
 import { type Level, severityOf } from './severity.ts'
 
-/** What a route hands out. */
+/** The two things that a route can grant. */
 export type Family = 'mint' | 'call'
 export type AuditEvent =
   | 'mint.granted' | 'mint.undelivered' | 'call.started' | `${Family}.refused` | `${Family}.unknown`
 
-/** What the lines of all families have. Null: not known when the decision was taken. */
+/** The members of every line, mints and calls. Null: not known when the decision was taken. */
 export type AuditEntry = Readonly<Trace & {
   request_id: string
   /** The safety identifier, not the subject. */
@@ -65,6 +65,12 @@ export type CallEnd = Readonly<{
   hangup_confirmed: boolean
 }>
 
+/** A change of the session by a client, and the reaction to it. */
+export type CallChange = Readonly<
+  Pick<CallEnd, 'call_id' | 'upstream_call_id' | 'subject' | 'issuer' | 'policy' | 'kind'> &
+  { did: string, paths: readonly string[] }
+>
+
 export type Confirming = Readonly<{
   /** By the monotonic clock; a second from now where this is later or missing. */
   byMs?: number
@@ -81,10 +87,14 @@ export type Audit = Readonly<{
   record: (event: AuditEvent, entry: AuditEntry) => void
   /** The receipt of a call, which is no decision. Resolves once the line is written; rejects like `confirm`. */
   conclude: (end: CallEnd) => Promise<void>
+  /** Does not wait, and may lose the line. */
+  change: (change: CallChange) => void
   /** Bounded for each event, code and caller, where all without a valid credential are one caller. */
   recordBounded: (event: AuditEvent, entry: AuditEntry) => void
   close: () => void
 }>
+
+type AnyEvent = AuditEvent | 'call.changed' | 'call.ended'
 
 const LEAST_WAIT_MS = 100
 
@@ -95,7 +105,7 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
     lines.write(line(event, { ...(subject === '' ? {} : { subject }), code, count }))
   })
 
-  function line (event: AuditEvent | 'call.ended', facts: object): string {
+  function line (event: AnyEvent, facts: object): string {
     const rest = escapeControls(JSON.stringify(facts)).slice(1)
     const { level, severity } = severityOf(levelOf(event))
     return `{"audit":1,"time":"${new Date(now()).toISOString()}",` +
@@ -114,6 +124,7 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
     record: (event, entry) => lines.write(line(event, entry)),
     conclude: (end) => lines.confirm(line('call.ended', end))
       .catch((cause) => { throw new ApiError('audit_unavailable', { cause }) }),
+    change: (change) => lines.write(line('call.changed', change)),
     recordBounded: (event, entry) => {
       if (flood.admits(`${event} ${entry.code} ${entry.subject ?? ''}`)) lines.write(line(event, entry))
     },
@@ -122,6 +133,6 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
 }
 
 /** A warning where a secret may exist that no client has. */
-function levelOf (event: AuditEvent | 'call.ended'): Level {
+function levelOf (event: AnyEvent): Level {
   return event.endsWith('.undelivered') || event.endsWith('.unknown') ? 'warn' : 'info'
 }

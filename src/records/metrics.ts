@@ -105,6 +105,7 @@ export function createMetrics (now: () => number = () => performance.now()): Met
         audit.record(event, entry)
       },
       conclude: audit.conclude,
+      change: audit.change,
       recordBounded: (event, entry) => {
         count(event, entry)
         audit.recordBounded(event, entry)
@@ -177,7 +178,7 @@ function registerSources (
   const { version, revision } = build
   info('ephemint_build_info', 'What runs here.', () => ({ version, revision: revision ?? '' }))
   info('ephemint_policy_info', 'SHA-256 of the policy file in use.', () => ({ hash: policy().hash }))
-  gauge('ephemint_ready', '1 while /readyz says so.', isReady)
+  gauge('ephemint_ready', '1 while /readyz answers 200.', isReady)
   gauge('ephemint_in_flight', 'Mints in flight to upstream.', () => upstream().inFlight)
   gauge('ephemint_upstream_concurrency', 'The most mints in flight to upstream.', () => upstream().concurrency)
   gauge('ephemint_upstream_breaker_open', '1 while upstream gets only probes.', () => upstream().isBreakerOpen)

@@ -6,11 +6,14 @@ import { createLeash } from '../../src/calls/leash.ts'
 import { createPlaces } from '../../src/calls/place.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
+import { rulesOf } from '../policy/harness.ts'
+import { errorEvent, responseCreated } from '../support/call-events.ts'
 import { createTestClock } from '../support/clock.ts'
+import { startWorld } from './guard-world.ts'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-t.test('call §4: hang-up: begun anew at an operator\'s wish, never faster than one a second, never two', async (t) => {
+t.test('call: hang-up: restarted by an operator, never faster than one a second, never two', async (t) => {
   const clock = createTestClock()
   const attempts: { atMs: number, settle: (isOver: boolean) => void }[] = []
   const hangUp = startHangUp({
@@ -49,7 +52,7 @@ t.test('call §4: hang-up: begun anew at an operator\'s wish, never faster than 
   t.equal(await hangUp.done, true)
 })
 
-t.test('call §4: hang-up: an attempt that fails at the longest possible end is the last', async (t) => {
+t.test('call: hang-up: an attempt that fails at the longest possible end is the last', async (t) => {
   const clock = createTestClock()
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const hangUp = startHangUp({ clock, attempt: () => promise, untilMs: clock.monotonicMs() + 10 })
@@ -59,7 +62,7 @@ t.test('call §4: hang-up: an attempt that fails at the longest possible end is 
   hangUp.confirm()
 })
 
-t.test('call §4: hang-up: the longest possible end comes before the next attempt', async (t) => {
+t.test('call: hang-up: the longest possible end comes before the next attempt', async (t) => {
   const clock = createTestClock()
   let attempts = 0
   const hangUp = startHangUp({
@@ -80,7 +83,7 @@ t.test('call §4: hang-up: the longest possible end comes before the next attemp
   t.equal(attempts, 2)
 })
 
-t.test('call §4: leash: what is heard before the answer counts, and nothing ends before it but the longest', (t) => {
+t.test('call: leash: what is heard before the answer counts, and nothing ends before it but the longest', (t) => {
   const clock = createTestClock()
   const ended: string[] = []
   const leash = createLeash({
@@ -99,7 +102,7 @@ t.test('call §4: leash: what is heard before the answer counts, and nothing end
   t.end()
 })
 
-t.test('call §4: leash: responses without an id, and too many of them, hold no call for ever', (t) => {
+t.test('call: leash: responses without an id, and too many of them, hold no call for ever', (t) => {
   const clock = createTestClock()
   const ended: string[] = []
   const leash = createLeash({
@@ -107,10 +110,11 @@ t.test('call §4: leash: responses without an id, and too many of them, hold no 
   })
   leash.begin()
   leash.join()
-  leash.hear({ is: 'response', id: null, isOpen: true })
+  const opened = { is: 'response', isOpen: true, isOutOfBand: false, settings: {} } as const
+  leash.hear({ ...opened, id: null })
   t.same(leash.openResponses(), [''])
   leash.hear({ is: 'response', id: null, isOpen: false, isFailed: false, usage: null })
-  for (let i = 0; i < 300; i++) leash.hear({ is: 'response', id: `resp_${i}`, isOpen: true })
+  for (let i = 0; i < 300; i++) leash.hear({ ...opened, id: `resp_${i}` })
   t.equal(leash.openResponses().length, 256)
   leash.forget()
   t.same(leash.openResponses(), [])
@@ -123,7 +127,7 @@ t.test('call §4: leash: responses without an id, and too many of them, hold no 
   t.end()
 })
 
-t.test('call §5: leash: a shorter idle_seconds before anyone joined leaves the time to join', (t) => {
+t.test('call: leash: a shorter idle_seconds before anyone joined leaves the time to join', (t) => {
   const clock = createTestClock()
   const ended: string[] = []
   const leash = createLeash({
@@ -138,7 +142,7 @@ t.test('call §5: leash: a shorter idle_seconds before anyone joined leaves the 
   t.end()
 })
 
-t.test('call §2: places: a promise that is withdrawn counts in no total any more', (t) => {
+t.test('call: places: a promise that is withdrawn counts in no total any more', (t) => {
   const places = createPlaces(10)
   const ask = { caller: 'ada', concurrent: 1, whenFull: 'replace', total: 1 } as const
   const old = places.take({ ...ask, call: 'old', policy: 'pro' })
@@ -158,7 +162,7 @@ t.test('call §2: places: a promise that is withdrawn counts in no total any mor
   t.end()
 })
 
-t.test('call §3: the id is read from what ends in a call, and from nothing else', (t) => {
+t.test('call: the id is read from what ends in a call, and from nothing else', (t) => {
   const { idIn } = REALTIME_CALLS
   t.equal(idIn('/v1/realtime/calls/rtc_u2_A-b'), 'rtc_u2_A-b')
   t.equal(idIn('https://elsewhere.test/openai/v1/realtime/calls/rtc_1'), 'rtc_1')
@@ -169,12 +173,44 @@ t.test('call §3: the id is read from what ends in a call, and from nothing else
   t.end()
 })
 
-t.test('call §5: a read says the first field again that the policy fixes, and never the model', (t) => {
+t.test('call: a read says the first field again that the policy fixes, and never the model', (t) => {
   const read = (fixed: JsonObject) => REALTIME_CALLS.readEvent('e', fixed).session
   t.same(read({}), { type: 'realtime' })
   t.same(read({ model: 'gpt', tools: [] }), { type: 'realtime' })
   t.same(read({ instructions: 'a', max_output_tokens: 5 }), { type: 'realtime', max_output_tokens: 5 })
   t.same(read({ instructions: 'a', tool_choice: 'none' }), { type: 'realtime', tool_choice: 'none' })
+  t.end()
+})
+
+t.test('call: guard: nothing before the first session counts, and what it said long ago is forgotten', (t) => {
+  const rules = rulesOf({ session: { fixed: { instructions: 'Ours.' }, calls: {} } })
+  const world = startWorld(rules, { isUntold: true })
+  world.tell(responseCreated('resp_1', { conversation_id: null }))
+  world.settle()
+  t.same(world.changes, [])
+  world.update({ instructions: 'Ours.' })
+  world.settle()
+  world.clock.pass(70 * 20_000)
+  world.settle()
+  t.equal(world.sent.length, 70)
+  world.tell(errorEvent('invalid_value', 'ephemint_1'))
+  world.settle()
+  t.equal(world.isOver(), false)
+  world.tell(errorEvent('invalid_value', 'ephemint_70'))
+  world.settle()
+  t.equal(world.isOver(), true)
+  world.update({ instructions: 'Mine.' })
+  world.settle()
+  t.equal(world.sent.length, 70, 'nothing is said when it is over')
+  t.end()
+})
+
+t.test('call: onlooker: a voice that is no text is compared as a value', (t) => {
+  const rules = rulesOf({ session: { fixed: { audio: { output: { voice: 'marin' } } }, calls: {} } })
+  const world = startWorld(rules)
+  world.tell(responseCreated('resp_1', { audio: { output: { voice: { id: 'voice_1' } } } }))
+  world.settle()
+  t.match(world.changes, [{ did: 'cancelled' }])
   t.end()
 })
 
@@ -187,5 +223,11 @@ t.test('call: what events lack is null, not an error', (t) => {
   t.match(signal('conversation.item.input_audio_transcription.completed', {}), { itemId: null, usage: null })
   t.match(signal('input_audio_buffer.committed', {}), { itemId: null })
   t.match(signal('error', { error: null }), { code: null, eventId: null })
+  t.match(signal('response.created', {}), { id: null, isOutOfBand: false, settings: {} })
+  const item = { id: null, type: null, role: null, callId: null, tool: null }
+  t.same(signal('conversation.item.added', {}), { is: 'item', item })
+  t.same(signal('response.output_item.added', { item: 7 }), { is: 'output', responseId: null, item })
+  t.same(signal('conversation.item.deleted', {}), { is: 'removed', itemId: null })
+  t.same(signal('mcp_list_tools.failed', {}), { is: 'mcp', responseId: null, itemId: null })
   t.end()
 })

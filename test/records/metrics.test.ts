@@ -105,6 +105,7 @@ function auditThat (does: Partial<Audit>): Audit {
     confirm: async () => {},
     record: () => {},
     conclude: async () => {},
+    change: () => {},
     recordBounded: () => {},
     close: () => {},
     ...does

@@ -63,11 +63,15 @@ export function updateSession (session: JsonObject, update: JsonObject): JsonObj
 
 const asWritten = (asked: Json) => asked
 
-/** What replaces as a whole: two audio formats, or two turn detections, make no third. */
+/** Fields that are replaced as a whole: two audio formats, or two turn detections, make no third. */
 const WHOLE: readonly (readonly [Path, (asked: Json) => Json])[] = [
   [['audio', 'input', 'format'], asWritten],
   [['audio', 'output', 'format'], asWritten],
+  [['audio', 'input', 'transcription'], asWritten],
+  [['audio', 'input', 'noise_reduction'], asWritten],
   [['audio', 'input', 'turn_detection'], completeTurnDetection],
+  [['prompt'], asWritten],
+  [['reasoning'], asWritten],
   [['tool_choice'], asWritten],
   [['truncation'], asWritten],
   [['tracing'], asWritten]
