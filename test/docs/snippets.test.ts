@@ -74,9 +74,12 @@ const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
   'curl -sS -X POST': (line) => t.match(welcome(SANDBOX), line, 'the sandbox prints it, and CI pastes it'),
   'node --max-semi': (line) => t.equal(line, scripts.start),
   'sed -n': async (line, dir) => {
-    await shell(`mkdir -p deploy/secrets; echo OPENAI_API_KEY=sk-example > .env; ${line}`, dir)
-    t.equal(await shell('cat deploy/secrets/openai_api_key', dir), 'sk-example\n')
+    const [, name, file] = /\^(\w+)=.*> (\S+)$/.exec(line) ?? []
+    await shell(`mkdir -p deploy/secrets; echo ${name}=an-example > .env; ${line}`, dir)
+    t.equal(await shell(`cat ${file}`, dir), 'an-example\n')
   },
+  'cp ephemint.yaml deploy/policy/': () => t.match(read('docker-compose.yml'), 'source: ./deploy/policy'),
+  'sh deploy/upgrade.sh': () => t.ok(read('test/compose.test.ts').includes("'upgrade.sh'"), 'run there'),
   'docker compose up --build': () => t.match(read('docker-compose.yml'), 'build: .'),
   'kubectl create secret': (line) => {
     const files = [...line.matchAll(/--from-file=(\S+)/g)]

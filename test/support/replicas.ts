@@ -10,7 +10,7 @@ import { until } from './until.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 
 export const MINT = '/v1/realtime/client_secrets'
-const POLICY = `${CALLERS}
+export const POLICY_OF_REPLICAS = `${CALLERS}
   - guest: {}
 policies:
   - { name: visitors, when: guest, limits: { day: 100 }, realtime: { fixed: { model: gpt-realtime-2.1 } } }
@@ -31,7 +31,7 @@ export async function startReplicas (t: Test): Promise<Replicas> {
 export function startReplica (t: Test, upstream: Upstream, port?: number): Promise<Service> {
   return startService(t, {
     upstreamUrl: upstream.url,
-    policy: POLICY,
+    policy: POLICY_OF_REPLICAS,
     env: { TRUST_PROXY: '127.0.0.1', DRAIN_SECONDS: '2' },
     ...(port === undefined ? {} : { port })
   })
