@@ -16,6 +16,7 @@ import type { JsonObject } from '../json.ts'
 import type { LimitStore, Reserved } from '../limits/limits.ts'
 import type { Granted } from '../policy/apply.ts'
 import type { CallRules } from '../policy/compile.ts'
+import type { Judge } from '../policy/judge.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Audit } from '../records/audit.ts'
@@ -23,7 +24,11 @@ import type { CallMetrics } from '../records/call-metrics.ts'
 import type { PlainLog } from '../records/log.ts'
 import type { CreatedCall, UpstreamCalls } from '../upstream/calls.ts'
 import type { Dial } from '../upstream/sideband.ts'
+import { createChanges } from './changes.ts'
+import { lifeOf } from './expiry.ts'
+import { createGuard, type Guard } from './guard.ts'
 import { type HangUp, startHangUp } from './hang-up.ts'
+import { writeLastLine } from './last-line.ts'
 import { createLeash, type Leash, type LeashReason } from './leash.ts'
 import type { Place } from './place.ts'
 import { createReceipt, type Usage } from './receipt.ts'
@@ -49,6 +54,8 @@ export type CallFacts = Readonly<{
   rules: CallRules
   /** The values of the session that the policy fixes. */
   fixed: JsonObject
+  hasDataChannel: boolean
+  judge: Judge
 }>
 
 export type CallView = Readonly<{
@@ -112,28 +119,26 @@ export type CallDeps = Readonly<{
   upstream: UpstreamCalls
   dial: Dial
   limits: Pick<LimitStore, 'giveSecondsBack'>
-  audit: Pick<Audit, 'conclude'>
-  metrics: Pick<CallMetrics, 'ended' | 'reopened'>
+  audit: Pick<Audit, 'conclude' | 'change'>
+  metrics: Pick<CallMetrics, 'ended' | 'reopened' | 'changed'>
   log: PlainLog
 }>
 
 const EXPIRES_EARLY_MS = 5000
-/** What upstream may say of its own end, from the creation on. */
-const [LEAST_LIFE_MS, MOST_LIFE_MS] = [60_000, 7_200_000]
 /** A response that was cancelled still says what it cost. */
 const CANCEL_MS = 2000
 const CANCEL_BLOCKED_MS = 500
-const LINE_AGAIN_MS = [1000, 5000, 15_000, 60_000] as const
 
-type Born = Readonly<{ call: CreatedCall, atMs: number, createdAt: number, leash: Leash }>
+type Born = Readonly<{ call: CreatedCall, atMs: number, createdAt: number, leash: Leash, guard: Guard }>
 
 export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOver: () => void): Call {
-  const { clock, protocol, upstream, dial, limits, audit, metrics, log } = deps
+  const { clock, protocol, upstream, dial, limits, metrics, log } = deps
   const wished = Promise.withResolvers<Wish>()
   const over = Promise.withResolvers<void>()
   const tried = Promise.withResolvers<void>()
   const bornOrNot = Promise.withResolvers<void>()
   const receipt = createReceipt()
+  const changes = createChanges(deps, facts)
   let state: CallState = 'creating'
   let wish: Wish | null = null
   let reserved: Reserved | null = null
@@ -170,7 +175,18 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       idleSeconds: facts.rules.idleSeconds,
       onEnd: (reason) => end(reason)
     })
-    born = { call, atMs, createdAt: unixNow(), leash }
+    const guard = createGuard({
+      ...facts,
+      clock,
+      protocol,
+      newEventId,
+      send: (event) => supervision?.send(event),
+      leash,
+      onChange: (did, paths) => changes.record(did, paths, call.id),
+      onEnd: () => end('policy_change'),
+      onFault: (err) => supervision?.fail(err)
+    })
+    born = { call, atMs, createdAt: unixNow(), leash, guard }
     longestMs = atMs + protocol.longestMs
     state = 'setup'
     bornOrNot.resolve()
@@ -185,9 +201,10 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     if (born !== null) finish(born, wish)
   }
 
-  async function finish ({ call, leash }: Born, { reason }: Wish): Promise<void> {
+  async function finish ({ call, leash, guard }: Born, { reason }: Wish): Promise<void> {
     state = 'ending'
     leash.stop()
+    guard.stop()
     if (reason === 'ended' || reason === 'upstream_expired') return conclude(true)
     await cancelResponses(leash, reason === 'blocked' ? CANCEL_BLOCKED_MS : CANCEL_MS)
     hangUp = startHangUp({
@@ -222,42 +239,24 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     if (!isRefunded) limits.giveSecondsBack((reserved as Reserved).slots, unused())
     place.release()
     onOver()
-    const usage = receipt.usage()
-    const { policy, kind, issuer, safetyIdentifier, granted } = facts
-    const { reason } = wish as Wish
-    metrics.ended({ policy, reason, seconds: seconds(), usage })
+    const [usage, { reason }] = [receipt.usage(), wish as Wish]
+    metrics.ended({ policy: facts.policy, reason, seconds: seconds(), usage })
     // Not before the line of its start, which may be on its way.
-    starting.catch(() => {}).then(() => write({
-      call_id: facts.id,
+    starting.catch(() => {}).then(() => writeLastLine(deps, facts, {
       upstream_call_id: call.id,
-      subject: safetyIdentifier,
-      issuer,
-      policy,
-      kind,
-      model: granted.model,
-      prompt: granted.prompt,
       reason,
       seconds: seconds(),
       started: wasStarted,
       usage,
-      changes: 0,
+      changes: changes.count(),
       complete: receipt.isComplete(),
       hangup_confirmed: isConfirmed
-    }))
-  }
-
-  /** Again and again: whoever adds up what calls came to has nothing else. */
-  function write (line: Parameters<Audit['conclude']>[0], failures = 0): void {
-    audit.conclude(line).catch((err) => {
-      log.error({ err, call_id: facts.id }, 'the end of a call could not be audited')
-      const pauseMs = LINE_AGAIN_MS[Math.min(failures, LINE_AGAIN_MS.length - 1)] as number
-      clock.after(pauseMs, () => write(line, failures + 1))
-    }).finally(over.resolve)
+    })).finally(over.resolve)
   }
 
   /** Every event comes through here. `isOurs`: an answer to one of ours. */
   function hear (signal: Signal | null, isOurs: boolean): void {
-    const { leash } = born as Born
+    const { leash, guard } = born as Born
     if (!isOurs && state !== 'ending') leash.join()
     if (signal === null) return
     leash.hear(signal)
@@ -265,14 +264,13 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     if (signal.is === 'session') readExpiry(signal)
     if (signal.is === 'error') lastError = signal.code
     if (leash.openResponses().length === 0) onResponsesDone()
+    guard.hear(signal)
   }
 
-  /** By upstream's clock alone: it is compared with the `Date` of the same server. */
   function readExpiry ({ expiresAtSeconds }: Signal & { is: 'session' }): void {
     const { call: { dateMs }, atMs, leash } = born as Born
-    if (expiresAtSeconds === null || dateMs === null) return
-    const lifeMs = expiresAtSeconds * 1000 - dateMs
-    if (!(lifeMs >= LEAST_LIFE_MS && lifeMs <= MOST_LIFE_MS)) return
+    const lifeMs = lifeOf(expiresAtSeconds, dateMs)
+    if (lifeMs === null) return
     longestMs = atMs + lifeMs
     if (state !== 'ending') leash.endBy(longestMs - EXPIRES_EARLY_MS)
   }
@@ -289,7 +287,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
   }
 
   async function open (): Promise<void> {
-    const { call, leash } = born as Born
+    const { call, leash, guard } = born as Born
     const ready = Promise.withResolvers<void>()
     const path = protocol.sidebandPath(call.id)
     supervision = supervise({
@@ -308,8 +306,10 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
         isCut ||= !closing.isClean
         isBlind ||= hangUp === null || isCut
         leash.forget()
+        guard.miss()
         onResponsesDone()
-        log.warn({ call_id: facts.id, reason: closing.isClean ? 'closed' : 'lost' }, 'the sideband of a call is lost')
+        const [reason, err] = [closing.isClean ? 'closed' : 'lost', closing.error]
+        log.warn({ err, call_id: facts.id, reason }, 'the sideband of a call is lost')
       },
       onReopened: () => {
         metrics.reopened()

@@ -10,6 +10,7 @@ export type Leash = Readonly<{
   begin: () => void
   /** Any event but an answer to ours. */
   join: () => void
+  isJoined: () => boolean
   /** What it means, where it means something. */
   hear: (signal: Signal) => void
   /** The sideband was lost: whether anyone speaks is unknown. */
@@ -84,6 +85,7 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, onEnd }: 
       lastMs = clock.monotonicMs()
       rewatch()
     },
+    isJoined: () => isJoined,
     hear: (signal) => {
       if (signal.is === 'speech') isSpeaking = signal.isOpen
       else if (signal.is === 'committed') isSpeaking = false

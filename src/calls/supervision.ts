@@ -20,10 +20,15 @@ import type { Closing, Sideband, SidebandHandlers } from '../upstream/sideband.t
 
 export type Loss = 'gone' | 'refused' | 'silent' | 'lost'
 
+/** `error` is one of ours. */
+export type Lost = Pick<Closing, 'reason' | 'isClean'> & Readonly<{ error?: unknown }>
+
 export type Supervision = Readonly<{
   /** The first read was answered. */
   isReady: () => boolean
   send: (event: JsonObject) => void
+  /** Whatever looks at the events failed: as if the sideband were lost. */
+  fail: (error: unknown) => void
   /** Nothing is called back from here on. */
   stop: () => void
 }>
@@ -38,7 +43,7 @@ export type SupervisionDeps = Readonly<{
   onReady: (session: Signal & { is: 'session' }) => void
   /** `isOurs`: an answer to an event of ours. */
   onEvent: (signal: Signal | null, isOurs: boolean) => void
-  onLost: (closing: Pick<Closing, 'reason' | 'isClean'>) => void
+  onLost: (lost: Lost) => void
   onReopened: () => void
   onOver: (loss: Loss) => void
 }>
@@ -115,7 +120,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
     stopDial = clock.after(pauseMs, open)
   }
 
-  function lose (closing: Pick<Closing, 'reason' | 'isClean'>): void {
+  function lose (lost: Lost): void {
     const nowMs = clock.monotonicMs()
     sideband?.close()
     sideband = null
@@ -123,7 +128,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
     stopRead()
     losses = [...losses, nowMs].filter((atMs) => atMs > nowMs - MINUTE_MS)
     lostAtMs ??= nowMs
-    onLost(closing)
+    onLost(lost)
     if (losses.length >= MAX_LOSSES) return end('lost')
     gaps = gaps.filter(({ toMs }) => toMs > nowMs - LOST_WITHIN_MS)
     const lostMs = gaps.reduce((sum, { fromMs, toMs }) => sum + toMs - fromMs, nowMs - lostAtMs)
@@ -145,5 +150,10 @@ export function supervise (deps: SupervisionDeps): Supervision {
 
   const stopStart = clock.after(READ_MS, () => end('silent'))
   open()
-  return { isReady: () => isReady, send: (event) => sideband?.send(event), stop }
+  return {
+    isReady: () => isReady,
+    send: (event) => sideband?.send(event),
+    fail: (error) => { if (sideband !== null) lose({ reason: 'event_failed', isClean: false, error }) },
+    stop
+  }
 }

@@ -11,7 +11,7 @@ const MAX_PORT = 65_535
 // Other parsers take these for the end of a line: each would then see media that was not checked.
 const CONTROLS = /(?![\t\r\n])[\p{Cc}\u2028\u2029]/u
 const MEDIA = /^m=(audio|application) (\d{1,5})(?:\/\d+)?(?: (\S*)|$)/
-const CHANNEL_IN_ANSWER = /^[ \t]*m[ \t]*=[ \t]*application/im
+const CHANNEL = /^[ \t]*m[ \t]*=[ \t]*application/im
 
 /** Throws ApiError with `param` sdp: it is no offer of one voice, or has a data channel where there may be none. */
 export function assertOffer (sdp: string, { hasDataChannel }: { hasDataChannel: boolean }): void {
@@ -36,7 +36,11 @@ function readMedia (line: string): Readonly<{ is: string, port: number }> | null
 
 /** Whether upstream's answer is one, without a data channel where there may be none. */
 export function isAnswer (sdp: string, { hasDataChannel }: { hasDataChannel: boolean }): boolean {
-  return sdp.startsWith('v=0') && (hasDataChannel || !CHANNEL_IN_ANSWER.test(sdp.replaceAll('\r', '\n')))
+  return sdp.startsWith('v=0') && (hasDataChannel || !namesDataChannel(sdp))
+}
+
+export function namesDataChannel (sdp: string): boolean {
+  return CHANNEL.test(sdp.replaceAll('\r', '\n'))
 }
 
 /** Null where a line is not of the form that all lines have, or too long, or there are too many. */

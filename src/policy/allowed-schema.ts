@@ -1,7 +1,7 @@
 // JSON Schemas of a policy (2020-12): compiled by Ajv, and required to be explicit about what objects may contain.
 
 import { Ajv2020 } from 'ajv/dist/2020.js'
-import { isObject, type Json, leafPaths, type Path } from '../json.ts'
+import { isObject, type Json, type JsonObject, leafPaths, type Path } from '../json.ts'
 import { isDistinct, list, resolve, someSubschema, values } from './schema-parts.ts'
 
 /** Whether a client's value meets the schema. */
@@ -130,4 +130,10 @@ export function pathsIn (schema: Json, path: Path): Path[] {
   )
   const values = [...list(schema.enum), schema.const].flatMap((value) => isObject(value) ? leafPaths(value, path) : [])
   return [path, ...named, ...branches, ...values]
+}
+
+/** Whether it has an enum or a const with an object in it. */
+export function listsObjects (schema: Json): boolean {
+  const lists = ({ enum: listed, const: only }: JsonObject) => [...list(listed), only].some(isObject)
+  return isObject(schema) && (lists(schema) || someSubschema(schema, lists))
 }

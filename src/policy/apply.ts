@@ -7,7 +7,7 @@ import {
   withIn
 } from '../json.ts'
 import { checkSession, modelPath } from '../realtime/session.ts'
-import { ruleAt, type RuleNode, type SessionRules } from './compile.ts'
+import { type Prompt, ruleAt, type RuleNode, type SessionRules } from './compile.ts'
 import { choosePrompt } from './prompt.ts'
 import { MissingValue, type Scope, type Template } from './template.ts'
 
@@ -39,17 +39,14 @@ export type Granted = Readonly<{
 /** Throws ApiError `policy_violation`. */
 export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Asked): Granted {
   const refuse = (path: Path): never => violation(asked.sessionParam(path))
-  const prompted = rules.prompts.size > 0
-  const { prompt, variables } = choosePrompt(rules, prompted ? asked.session.prompt : undefined, refuse)
-  const scope = { claims, variables }
-  const fixed = render(rules.fixed, scope)
-  const profile = prompt === null ? {} : render(prompt.session, scope)
+  const { prompt, fixed, profile, defaults } = configuredBy(rules, claims, asked)
 
-  const client = translateAlias(rules, prompted ? omitIn(asked.session, ['prompt']) : asked.session)
+  const client = translateAlias(rules, rules.prompts.size > 0 ? omitIn(asked.session, ['prompt']) : asked.session)
   const checked: Checked = { accepted: [], ignored: [] }
-  checkValue(client, rules.client, [fixed, profile], [], { added: asked.added, refuse, checked })
+  const accepts: Check['accepts'] = (rule, value, path) => meets(rule, value, path, asked.added)
+  checkValue(client, rules.client, [fixed, profile], [], { added: asked.added, accepts, refuse, checked })
 
-  let session = render(rules.defaults, scope)
+  let session = defaults()
   for (const [path, value] of checked.accepted) session = withIn(session, path, value)
   session = merge(prompt === null ? session : merge(session, profile), fixed)
   for (const path of asked.added) {
@@ -78,11 +75,40 @@ export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Ask
   }
 }
 
-type Checked = { accepted: [Path, Json][], ignored: string[] }
-type Check = { added: readonly Path[], refuse: (path: Path) => never, checked: Checked }
+export type Configured = Readonly<{
+  prompt: Prompt | null
+  fixed: JsonObject
+  profile: JsonObject
+  /** Rendered when it is called. */
+  defaults: () => JsonObject
+}>
+
+/** The values of the policy itself, for this caller. Throws ApiError. */
+export function configuredBy (rules: SessionRules, claims: JsonObject, asked: Asked): Configured {
+  const refuse = (path: Path): never => violation(asked.sessionParam(path))
+  const named = rules.prompts.size > 0 ? asked.session.prompt : undefined
+  const { prompt, variables } = choosePrompt(rules, named, refuse)
+  const scope = { claims, variables }
+  return {
+    prompt,
+    fixed: render(rules.fixed, scope),
+    profile: prompt === null ? {} : render(prompt.session, scope),
+    defaults: () => render(rules.defaults, scope)
+  }
+}
+
+export type Checked = { accepted: [Path, Json][], ignored: string[] }
+export type Check = Readonly<{
+  added: readonly Path[]
+  /** Whether the value at a path that a client may set meets the schema there. */
+  accepts: (rule: RuleNode, value: Json, path: Path) => boolean
+  /** Throws at the first, or keeps all of them. */
+  refuse: (path: Path) => void
+  checked: Checked
+}>
 
 /** Walks the client's value. `configured` are the values of fixed and of the prompt at the same path. */
-function checkValue (
+export function checkValue (
   value: Json, rule: RuleNode | undefined, configured: readonly (Json | undefined)[], path: Path, check: Check
 ): void {
   const { added, refuse, checked } = check
@@ -91,8 +117,8 @@ function checkValue (
     return
   }
   if (rule?.accepts) {
-    if (!accepts(rule, value, path, added)) refuse(path)
-    checked.accepted.push([path, value])
+    if (check.accepts(rule, value, path)) checked.accepted.push([path, value])
+    else refuse(path)
     return
   }
   const hasRulesBelow = rule !== undefined && rule.below.size > 0
@@ -111,7 +137,7 @@ function checkValue (
 }
 
 /** Fields added by the translation must meet the schema only if it names them. */
-function accepts ({ accepts: schema, names }: RuleNode, value: Json, path: Path, added: readonly Path[]): boolean {
+function meets ({ accepts: schema, names }: RuleNode, value: Json, path: Path, added: readonly Path[]): boolean {
   if (!isFiniteThroughout(value)) return false
   if (schema?.(value)) return true
   const inside = insideOf(path, added)
@@ -127,7 +153,7 @@ function insideOf (path: Path, added: readonly Path[]): Path[] {
 }
 
 /** `1e400` is parsed as Infinity and would be sent as null, which is not the value that was checked. */
-function isFiniteThroughout (value: Json): boolean {
+export function isFiniteThroughout (value: Json): boolean {
   if (typeof value === 'object' && value !== null) return Object.values(value).every(isFiniteThroughout)
   return typeof value !== 'number' || Number.isFinite(value)
 }

@@ -3,14 +3,22 @@
 import { deepFreeze, type Json, type JsonObject, leafPaths, type Path } from '../json.ts'
 import { isKnownPath, type Kind } from '../realtime/session.ts'
 import type { Report } from '../schema/report.ts'
-import { type Accepts, type CompileSchema, pathsIn } from './allowed-schema.ts'
+import { type Accepts, type CompileSchema, listsObjects, pathsIn } from './allowed-schema.ts'
 import { compileConceal, type Conceal, type Inlined, type Secret } from './conceal.ts'
 import type { CallPolicy, PromptEntry, RealtimePolicy } from './schema.ts'
 import { hasSlowPattern } from './slow-pattern.ts'
 import { compileTemplate, type Template } from './template.ts'
 
-/** What a client may send at a path, and below it. `names` are the dotted paths that the schema at this path names. */
-export type RuleNode = { accepts?: Accepts, names?: ReadonlySet<string>, ignored?: true, below: Map<string, RuleNode> }
+/** What a client may send at a path, and below it. */
+export type RuleNode = {
+  accepts?: Accepts
+  /** The dotted paths that the schema at this path names. */
+  names?: ReadonlySet<string>
+  /** The schema lists whole objects: their members belong together. */
+  listsObjects?: boolean
+  ignored?: true
+  below: Map<string, RuleNode>
+}
 
 export type Prompt = Readonly<{
   name: string
@@ -94,7 +102,8 @@ export function compileRules (
   for (const [path, schema] of Object.entries(allowed)) {
     Object.assign(nodeAt(client, splitPath(path)), {
       accepts: compileAllowed(schema, `${at}.allow.${path}`, compileSchema, report),
-      names: new Set(pathsIn(schema, splitPath(path)).map((named) => named.join('.')))
+      names: new Set(pathsIn(schema, splitPath(path)).map((named) => named.join('.'))),
+      listsObjects: listsObjects(schema)
     })
   }
   for (const path of policy.ignore ?? []) nodeAt(client, splitPath(path)).ignored = true

@@ -58,7 +58,8 @@ export const CallPolicy = Type.Object({
     'false: audio only, so that a client cannot change the session. Left out: true.', Type.Boolean()
   ),
   on_change: optional(
-    'What is done if a client changes what this policy does not allow it; no effect yet. Left out: restore.',
+    'What is done if a client changes what this policy does not allow it. restore: it is set back, and the fourth ' +
+    'time within a minute ends the call. end: the call ends. report: it is written down. Left out: restore.',
     Type.Enum(['restore', 'end', 'report'])
   )
 }, closed)

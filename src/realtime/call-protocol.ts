@@ -1,16 +1,23 @@
 // All that is particular to calls of the Realtime API. Another API of calls is another value of this type.
 
-import { getIn, isObject, type Json, type JsonObject } from '../json.ts'
+import { getIn, isObject, type Json, type JsonObject, type Path, setIn } from '../json.ts'
+import { hasTool, type Item, readItem, type Tool } from './call-items.ts'
+import { VOICE } from './session-fields.ts'
 
 /** What an event means for the call; an event that means nothing is not parsed. */
 export type Signal =
   | Readonly<{ is: 'session', session: JsonObject, expiresAtSeconds: number | null }>
   | Readonly<{ is: 'speech' | 'playback', isOpen: boolean }>
-  | Readonly<{ is: 'response', id: string | null, isOpen: true }>
+  | Readonly<{ is: 'response', id: string | null, isOpen: true, isOutOfBand: boolean, settings: JsonObject }>
   | Readonly<{ is: 'response', id: string | null, isOpen: false, isFailed: boolean, usage: Json }>
   | Readonly<{ is: 'committed', itemId: string | null }>
   | Readonly<{ is: 'transcription', itemId: string | null, isFailed: boolean, usage: Json }>
-  | Readonly<{ is: 'item' }>
+  | Readonly<{ is: 'item', item: Item }>
+  | Readonly<{ is: 'removed', itemId: string | null }>
+  /** A response does something. */
+  | Readonly<{ is: 'output', responseId: string | null, item: Item }>
+  /** Something happens at an MCP server. */
+  | Readonly<{ is: 'mcp', responseId: string | null, itemId: string | null }>
   | Readonly<{ is: 'error', code: string | null, eventId: string | null }>
   /** It would mean something, and is no JSON. */
   | Readonly<{ is: 'unreadable' }>
@@ -26,7 +33,15 @@ export type CallProtocol = Readonly<{
   sidebandPath: (id: string) => string
   /** An event whose answer tells the whole session. `fixed` are the values of the policy. */
   readEvent: (eventId: string, fixed: JsonObject) => JsonObject
+  /** Sets fields of the session, each as a whole. */
+  updateEvent: (eventId: string, fields: readonly Readonly<{ field: Path, value: Json }>[]) => JsonObject
   cancelEvent: (eventId: string, responseId: string) => JsonObject
+  deleteEvent: (eventId: string, itemId: string) => JsonObject
+  /** Whether an error says that what was to be cancelled or deleted is over or gone already. */
+  isTooLate: (errorCode: string | null) => boolean
+  /** The field that cannot be set any more once something was heard. */
+  fixedOnceHeard: Path
+  hasTool: (session: JsonObject, tool: Tool) => boolean
   /** `body` parses the event; undefined where it is no JSON object. Null: of no interest. */
   signalOf: (type: string, body: () => JsonObject | undefined) => Signal | null
   /** Whether upstream ended the call because it was the longest possible. */
@@ -44,6 +59,13 @@ const CALL_PATH = /\/realtime\/calls\/(rtc_[A-Za-z0-9_-]{1,200})$/
 /** The first that a policy fixes is sent again as it is: that changes nothing, and its answer has every field. */
 const READ_BY = ['max_output_tokens', 'output_modalities', 'tool_choice', 'instructions'] as const
 
+const TOO_LATE: ReadonlySet<string | null> = new Set(['response_cancel_not_active', 'item_delete_invalid_item_id'])
+
+const mcp = (event: JsonObject): Signal => ({
+  is: 'mcp', responseId: textIn(event, 'response_id'), itemId: textIn(event, 'item_id')
+})
+const removed = (event: JsonObject): Signal => ({ is: 'removed', itemId: textIn(event, 'item_id') })
+
 const READINGS: Readonly<Record<string, Reading>> = {
   'session.updated': ({ session }) => {
     if (!isObject(session)) return null
@@ -56,8 +78,25 @@ const READINGS: Readonly<Record<string, Reading>> = {
   'output_audio_buffer.started': { is: 'playback', isOpen: true },
   'output_audio_buffer.stopped': { is: 'playback', isOpen: false },
   'output_audio_buffer.cleared': { is: 'playback', isOpen: false },
-  'conversation.item.added': { is: 'item' },
-  'response.created': (event) => ({ is: 'response', id: textIn(event, 'response', 'id'), isOpen: true }),
+  'conversation.item.added': ({ item }) => ({ is: 'item', item: readItem(item) }),
+  'conversation.item.deleted': removed,
+  'conversation.item.truncated': removed,
+  'response.created': (event) => ({
+    is: 'response',
+    id: textIn(event, 'response', 'id'),
+    isOpen: true,
+    isOutOfBand: getIn(event, ['response', 'conversation_id']) === null,
+    settings: settingsOf(event)
+  }),
+  'response.output_item.added': (event) => (
+    { is: 'output', responseId: textIn(event, 'response_id'), item: readItem(event.item) }
+  ),
+  'mcp_list_tools.in_progress': mcp,
+  'mcp_list_tools.completed': mcp,
+  'mcp_list_tools.failed': mcp,
+  'response.mcp_call.in_progress': mcp,
+  'response.mcp_call.completed': mcp,
+  'response.mcp_call.failed': mcp,
   'response.done': (event) => ({
     is: 'response',
     id: textIn(event, 'response', 'id'),
@@ -87,6 +126,15 @@ export const REALTIME_CALLS: CallProtocol = {
     const same = field === undefined ? {} : { [field]: fixed[field] as Json }
     return { type: 'session.update', event_id: eventId, session: { type: 'realtime', ...same } }
   },
+  updateEvent: (eventId, fields) => {
+    const session: JsonObject = { type: 'realtime' }
+    for (const { field, value } of fields) setIn(session, field, value)
+    return { type: 'session.update', event_id: eventId, session }
+  },
+  deleteEvent: (eventId, itemId) => ({ type: 'conversation.item.delete', event_id: eventId, item_id: itemId }),
+  isTooLate: (errorCode) => TOO_LATE.has(errorCode),
+  fixedOnceHeard: VOICE,
+  hasTool,
   cancelEvent: (eventId, responseId) => ({ type: 'response.cancel', event_id: eventId, response_id: responseId }),
   signalOf: (type, body) => {
     const reading = Object.hasOwn(READINGS, type) ? READINGS[type] as Reading : null
@@ -97,6 +145,16 @@ export const REALTIME_CALLS: CallProtocol = {
   isExpired: (closeReason, errorCode) =>
     errorCode === 'session_expired' || /maximum duration/i.test(closeReason),
   longestMs: 3_600_000
+}
+
+/** What a response says of its own settings, as members of a session. */
+function settingsOf ({ response = null }: JsonObject): JsonObject {
+  const settings: JsonObject = {}
+  for (const path of [['output_modalities'], ['max_output_tokens'], VOICE]) {
+    const value = getIn(response, path) ?? null
+    if (value !== null) setIn(settings, path, value)
+  }
+  return settings
 }
 
 function transcription (event: JsonObject, isFailed: boolean): Signal {

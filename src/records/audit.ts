@@ -63,6 +63,12 @@ export type CallEnd = Readonly<{
   hangup_confirmed: boolean
 }>
 
+/** What a client changed in a call, and what was done about it. */
+export type CallChange = Readonly<
+  Pick<CallEnd, 'call_id' | 'upstream_call_id' | 'subject' | 'issuer' | 'policy' | 'kind'> &
+  { did: string, paths: readonly string[] }
+>
+
 export type Confirming = Readonly<{
   /** By the monotonic clock; a second from now where this is later or missing. */
   byMs?: number
@@ -79,10 +85,14 @@ export type Audit = Readonly<{
   record: (event: AuditEvent, entry: AuditEntry) => void
   /** The receipt of a call, which is no decision. Resolves once the line is written; rejects like `confirm`. */
   conclude: (end: CallEnd) => Promise<void>
+  /** Does not wait, and may lose the line. */
+  change: (change: CallChange) => void
   /** For requests without a valid credential: bounded for each event and code. */
   recordAnonymous: (event: AuditEvent, entry: AuditEntry) => void
   close: () => void
 }>
+
+type AnyEvent = AuditEvent | 'call.changed' | 'call.ended'
 
 const LEAST_WAIT_MS = 100
 
@@ -93,7 +103,7 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
     lines.write(line(event, { code, count }))
   })
 
-  function line (event: AuditEvent | 'call.ended', facts: object): string {
+  function line (event: AnyEvent, facts: object): string {
     const rest = escapeControls(JSON.stringify(facts)).slice(1)
     const { level, severity } = severityOf(levelOf(event))
     return `{"audit":1,"time":"${new Date(now()).toISOString()}",` +
@@ -112,6 +122,7 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
     record: (event, entry) => lines.write(line(event, entry)),
     conclude: (end) => lines.confirm(line('call.ended', end))
       .catch((cause) => { throw new ApiError('audit_unavailable', { cause }) }),
+    change: (change) => lines.write(line('call.changed', change)),
     recordAnonymous: (event, entry) => {
       if (flood.admits(`${event} ${entry.code}`)) lines.write(line(event, entry))
     },
@@ -120,6 +131,6 @@ export function createAudit (lines: Lines, now: () => number = Date.now): Audit 
 }
 
 /** A warning where a secret may exist that no client has. */
-function levelOf (event: AuditEvent | 'call.ended'): Level {
+function levelOf (event: AnyEvent): Level {
   return event.endsWith('.undelivered') || event.endsWith('.unknown') ? 'warn' : 'info'
 }

@@ -24,6 +24,8 @@ export type CallMetrics = Readonly<{
   setUp: (tookMs: number) => void
   ended: (call: EndedCall) => void
   reopened: () => void
+  /** `did` is a constant. */
+  changed: (did: string, policy: string) => void
   watch: (sources: CallSources) => void
 }>
 
@@ -51,6 +53,12 @@ export function createCallMetrics (registers: Registry[]): CallMetrics {
     labelNames: ['direction', 'modality', 'policy'],
     registers
   })
+  const changed = new Counter({
+    name: 'ephemint_call_changes_total',
+    help: 'What clients changed although the policy does not allow it, by what was done about it.',
+    labelNames: ['did', 'policy'],
+    registers
+  })
   const reopened = new Counter({
     name: 'ephemint_sidebands_reopened_total', help: 'Sidebands that were lost and opened again.', registers
   })
@@ -67,6 +75,7 @@ export function createCallMetrics (registers: Registry[]): CallMetrics {
       }
     },
     reopened: () => reopened.inc(),
+    changed: (did, policy) => changed.inc({ did, policy }),
     watch: ({ live, hangUpsPending }) => {
       const calls: Gauge = new Gauge({
         name: 'ephemint_calls_live',

@@ -98,6 +98,7 @@ export function createMetrics (now: () => number = () => performance.now()): Met
         audit.record(event, entry)
       },
       conclude: audit.conclude,
+      change: audit.change,
       recordAnonymous: (event, entry) => {
         count(event, entry)
         audit.recordAnonymous(event, entry)

@@ -7,12 +7,13 @@ import type { Calls } from '../calls/calls.ts'
 import { atMost, type Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import type { CallBody } from '../http/call-form.ts'
-import { assertOffer, isAnswer } from '../http/sdp.ts'
+import { assertOffer, isAnswer, namesDataChannel } from '../http/sdp.ts'
 import { getIn, type JsonObject } from '../json.ts'
 import { LEAST_CALL_SECONDS, type LimitStore, type Reserved, secondsBucketsOf } from '../limits/limits.ts'
 import type { Asked, Granted } from '../policy/apply.ts'
 import type { CallRules, SessionRules } from '../policy/compile.ts'
 import { grantCall } from '../policy/grant.ts'
+import { createJudge } from '../policy/judge.ts'
 import type { Audit } from '../records/audit.ts'
 import type { CallMetrics } from '../records/call-metrics.ts'
 import type { Talking } from '../rulebook/review.ts'
@@ -59,8 +60,20 @@ export async function createCall (
   assertOffer(sdp, rules)
 
   const { issuer, subject, claims, safetyIdentifier, policy } = caller
-  const fixed = rules.onChange === 'report' ? {} : fixedOf(policy.sessions[kind] as SessionRules, granted)
-  const facts = { issuer, subject, claims, safetyIdentifier, policy: policy.name, kind, granted, rules, fixed }
+  const sessionRules = policy.sessions[kind] as SessionRules
+  const facts = {
+    issuer,
+    subject,
+    claims,
+    safetyIdentifier,
+    policy: policy.name,
+    kind,
+    granted,
+    rules,
+    fixed: rules.onChange === 'report' ? {} : fixedOf(sessionRules, granted),
+    hasDataChannel: namesDataChannel(sdp),
+    judge: createJudge(sessionRules, { claims, asked, granted })
+  }
   const call = decision.call = deps.calls.begin(facts)
   const setup = startSetup(deps, call, request, reply)
   let reserved: Reserved | null = null

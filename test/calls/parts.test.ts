@@ -6,7 +6,10 @@ import { createLeash } from '../../src/calls/leash.ts'
 import { createPlaces } from '../../src/calls/place.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
+import { rulesOf } from '../policy/harness.ts'
+import { errorEvent, responseCreated } from '../support/call-events.ts'
 import { createTestClock } from '../support/clock.ts'
+import { startWorld } from './guard-world.ts'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -107,10 +110,11 @@ t.test('call §4: leash: responses without an id, and too many of them, hold no 
   })
   leash.begin()
   leash.join()
-  leash.hear({ is: 'response', id: null, isOpen: true })
+  const opened = { is: 'response', isOpen: true, isOutOfBand: false, settings: {} } as const
+  leash.hear({ ...opened, id: null })
   t.same(leash.openResponses(), [''])
   leash.hear({ is: 'response', id: null, isOpen: false, isFailed: false, usage: null })
-  for (let i = 0; i < 300; i++) leash.hear({ is: 'response', id: `resp_${i}`, isOpen: true })
+  for (let i = 0; i < 300; i++) leash.hear({ ...opened, id: `resp_${i}` })
   t.equal(leash.openResponses().length, 256)
   leash.forget()
   t.same(leash.openResponses(), [])
@@ -178,6 +182,38 @@ t.test('call §5: a read says the first field again that the policy fixes, and n
   t.end()
 })
 
+t.test('call §5: guard: nothing before the first session counts, and what it said long ago is forgotten', (t) => {
+  const rules = rulesOf({ session: { fixed: { instructions: 'Ours.' }, calls: {} } })
+  const world = startWorld(rules, { isUntold: true })
+  world.tell(responseCreated('resp_1', { conversation_id: null }))
+  world.settle()
+  t.same(world.changes, [])
+  world.update({ instructions: 'Ours.' })
+  world.settle()
+  world.clock.pass(70 * 20_000)
+  world.settle()
+  t.equal(world.sent.length, 70)
+  world.tell(errorEvent('invalid_value', 'ephemint_1'))
+  world.settle()
+  t.equal(world.isOver(), false)
+  world.tell(errorEvent('invalid_value', 'ephemint_70'))
+  world.settle()
+  t.equal(world.isOver(), true)
+  world.update({ instructions: 'Mine.' })
+  world.settle()
+  t.equal(world.sent.length, 70, 'nothing is said when it is over')
+  t.end()
+})
+
+t.test('call §5: onlooker: a voice that is no text is compared as a value', (t) => {
+  const rules = rulesOf({ session: { fixed: { audio: { output: { voice: 'marin' } } }, calls: {} } })
+  const world = startWorld(rules)
+  world.tell(responseCreated('resp_1', { audio: { output: { voice: { id: 'voice_1' } } } }))
+  world.settle()
+  t.match(world.changes, [{ did: 'cancelled' }])
+  t.end()
+})
+
 t.test('call: what events lack is null, not an error', (t) => {
   const signal = (type: string, body: JsonObject | undefined) => REALTIME_CALLS.signalOf(type, () => body)
   t.match(signal('session.updated', { session: {} }), { expiresAtSeconds: null })
@@ -187,5 +223,11 @@ t.test('call: what events lack is null, not an error', (t) => {
   t.match(signal('conversation.item.input_audio_transcription.completed', {}), { itemId: null, usage: null })
   t.match(signal('input_audio_buffer.committed', {}), { itemId: null })
   t.match(signal('error', { error: null }), { code: null, eventId: null })
+  t.match(signal('response.created', {}), { id: null, isOutOfBand: false, settings: {} })
+  const item = { id: null, type: null, role: null, callId: null, tool: null }
+  t.same(signal('conversation.item.added', {}), { is: 'item', item })
+  t.same(signal('response.output_item.added', { item: 7 }), { is: 'output', responseId: null, item })
+  t.same(signal('conversation.item.deleted', {}), { is: 'removed', itemId: null })
+  t.same(signal('mcp_list_tools.failed', {}), { is: 'mcp', responseId: null, itemId: null })
   t.end()
 })

@@ -138,11 +138,11 @@ const fate = fc.record({
   junk: fc.option(fc.record({ at: fc.nat(20), value: fc.constantFrom(...JUNK) }), { freq: 4 })
 })
 
-/** The cost with one of its counts replaced. */
+/** The cost with one of its counts replaced. Half a second is a count, half a token is none. */
 function spoiled (cost: Json, { at, value }: Readonly<{ at: number, value: Json }>): Json {
   let left = at
-  return JSON.parse(JSON.stringify(cost), (_key, found: Json) =>
-    typeof found === 'number' && left-- === 0 ? value : found)
+  return JSON.parse(JSON.stringify(cost), (key, found: Json) =>
+    typeof found === 'number' && left-- === 0 && !(key === 'seconds' && value === 0.5) ? value : found)
 }
 
 function flat (usage: Usage): number[] {

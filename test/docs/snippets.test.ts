@@ -130,6 +130,7 @@ const FILES: Record<string, string> = {
   'a prompt': SMALLEST.replace('instructions: You are Ada., ', '') +
     `      prompts: [pmpt_68ab@2]\n${only('yaml', 'pmpt_68ab@2')}`,
   'calls only': SMALLEST + only('yaml', 'name: callers'),
+  'agents in calls': SMALLEST + only('yaml', 'name: agents'),
   'aliases of models': SMALLEST + only('yaml', 'gpt-4o-realtime-preview:').replace(/^/gm, '      ').trimEnd()
 }
 

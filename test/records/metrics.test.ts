@@ -97,6 +97,7 @@ function auditThat (does: Partial<Audit>): Audit {
     confirm: async () => {},
     record: () => {},
     conclude: async () => {},
+    change: () => {},
     recordAnonymous: () => {},
     close: () => {},
     ...does

@@ -67,7 +67,11 @@ const asWritten = (asked: Json) => asked
 const WHOLE: readonly (readonly [Path, (asked: Json) => Json])[] = [
   [['audio', 'input', 'format'], asWritten],
   [['audio', 'output', 'format'], asWritten],
+  [['audio', 'input', 'transcription'], asWritten],
+  [['audio', 'input', 'noise_reduction'], asWritten],
   [['audio', 'input', 'turn_detection'], completeTurnDetection],
+  [['prompt'], asWritten],
+  [['reasoning'], asWritten],
   [['tool_choice'], asWritten],
   [['truncation'], asWritten],
   [['tracing'], asWritten]

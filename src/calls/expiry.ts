@@ -1,0 +1,11 @@
+// How long a call can last at most, as upstream says it.
+
+/** Anything else is no end of a call. */
+const [LEAST_LIFE_MS, MOST_LIFE_MS] = [60_000, 7_200_000]
+
+/** From the creation on, by upstream's clock alone: `dateMs` is of the same server. Null where it says nothing. */
+export function lifeOf (expiresAtSeconds: number | null, dateMs: number | null): number | null {
+  if (expiresAtSeconds === null || dateMs === null) return null
+  const lifeMs = expiresAtSeconds * 1000 - dateMs
+  return lifeMs >= LEAST_LIFE_MS && lifeMs <= MOST_LIFE_MS ? lifeMs : null
+}

@@ -1,0 +1,240 @@
+// Holds a call to the policy for as long as it lasts: judges each session that upstream tells, and says again what the
+// client changed although the policy does not allow it.
+//
+// | state    | what comes                                        | then                                             |
+// |----------|---------------------------------------------------|--------------------------------------------------|
+// | new      | the first session                                 | watching; it is the baseline                     |
+// | watching | a session with nothing but what is allowed        | watching; it is the baseline                     |
+// |          | one with a change, `report`                       | watching; counted                                |
+// |          | one with a change, `end`; or nothing puts it right | over                                            |
+// |          | one with a change, `restore`                      | restoring; at the fourth within a minute over    |
+// | restoring | a session that is right in the fields that were said, or 5 s | watching; the last session is judged  |
+// | any      | the sideband is lost                              | watching, from the next session on               |
+// |          | an error that names an event of ours              | over                                             |
+
+import { isDeepStrictEqual } from 'node:util'
+import type { Clock } from '../clock.ts'
+import { getIn, type Json, type JsonObject, type Path } from '../json.ts'
+import type { CallRules } from '../policy/compile.ts'
+import { type Correction, isSame, type Judge } from '../policy/judge.ts'
+import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
+import type { Leash } from './leash.ts'
+import { createOnlooker, type Finding } from './onlooker.ts'
+
+export type Did = 'restored' | 'cancelled' | 'deleted' | 'ended' | 'reported' | 'ignored'
+
+export type Guard = Readonly<{
+  /** Every event, an answer to ours or not. */
+  hear: (signal: Signal) => void
+  /** The sideband was lost; what comes meanwhile is not seen. */
+  miss: () => void
+  stop: () => void
+}>
+
+export type GuardDeps = Readonly<{
+  clock: Clock
+  protocol: Pick<
+    CallProtocol,
+    'readEvent' | 'updateEvent' | 'cancelEvent' | 'deleteEvent' | 'isTooLate' | 'fixedOnceHeard' | 'hasTool'
+  >
+  judge: Judge
+  rules: Pick<CallRules, 'onChange'>
+  /** Without one nobody can change anything. */
+  hasDataChannel: boolean
+  /** The values of the session that the policy fixes. */
+  fixed: JsonObject
+  newEventId: () => string
+  send: (event: JsonObject) => void
+  leash: Pick<Leash, 'openResponses' | 'isJoined'>
+  onChange: (did: Did, paths: readonly string[]) => void
+  onEnd: () => void
+  /** An error of ours outside the events. */
+  onFault: (error: unknown) => void
+}>
+
+type InForce = Readonly<{ first: JsonObject, baseline: JsonObject, told: JsonObject }>
+
+const READ_EVERY_MS = 20_000
+const RESTORE_MS = 5000
+const MINUTE_MS = 60_000
+const MAX_RESTORED = 3
+/** At ignored paths, where nothing else ends two that correct each other. */
+const MAX_IGNORED = 30
+const MAX_EVENTS = 64
+
+export function createGuard (deps: GuardDeps): Guard {
+  const {
+    clock, protocol, judge, rules: { onChange: mode }, hasDataChannel, fixed, newEventId, send, leash, onChange, onEnd,
+    onFault
+  } = deps
+  const onlooker = createOnlooker({ clock, protocol, judge, openResponses: leash.openResponses })
+  const mayRestore = createAllowance(clock, MAX_RESTORED)
+  const mayIgnore = createAllowance(clock, MAX_IGNORED)
+  /** Our events; true: where it is harmless if they come too late. */
+  const sent = new Map<string, boolean>()
+  /** What we said last, by field. */
+  const said = new Map<string, Correction>()
+  /** What is known to differ, by path. */
+  let standing = new Map<string, Json>()
+  let inForce: InForce | null = null
+  let waitingFor: readonly Correction[] = []
+  let isOver = false
+  let wasHeard = false
+  let stopWaiting = () => {}
+  let stopReading = () => {}
+
+  function say (event: (id: string) => JsonObject, mayBeLate = false): void {
+    const id = newEventId()
+    sent.set(id, mayBeLate)
+    if (sent.size > MAX_EVENTS) sent.delete(sent.keys().next().value as string)
+    send(event(id))
+  }
+
+  function end (paths: readonly string[]): void {
+    onChange('ended', paths)
+    over()
+  }
+
+  function over (): void {
+    stop()
+    onEnd()
+  }
+
+  function hearSession (told: JsonObject): void {
+    if (inForce === null) {
+      inForce = { first: told, baseline: told, told }
+      if (hasDataChannel) readLater()
+      return
+    }
+    inForce = { ...inForce, told }
+    if (waitingFor.every(isRight)) judgeTold()
+  }
+
+  function isRight ({ field }: Correction): boolean {
+    const { baseline, told } = inForce as InForce
+    const now = getIn(told, field) ?? null
+    return isOurs(field, now) || isSame(now, getIn(baseline, field) ?? null)
+  }
+
+  /** As upstream told it at first, or as we said it: that may be another empty value. */
+  function isOurs (field: Path, value: Json): boolean {
+    const { first } = inForce as InForce
+    const last = said.get(dotted(field))
+    return isSame(value, getIn(first, field) ?? null) || (last !== undefined && isSame(value, last.value ?? null))
+  }
+
+  function judgeTold (): void {
+    stopWaiting()
+    waitingFor = []
+    const { first, told, ...before } = inForce as InForce
+    const { baseline, refused, ignored, remarkable, corrections } = judge(before.baseline, told, isOurs)
+    inForce = { first, baseline, told }
+    const isNew = newsIn(told, [...refused, ...ignored, ...remarkable])
+    const news = { refused: refused.filter(isNew), remarkable: remarkable.filter(isNew) }
+    if (ignored.some(isNew)) onChange('ignored', ignored.map(dotted))
+    if (news.remarkable.length > 0) onChange('reported', news.remarkable.map(dotted))
+    if (mode === 'report') {
+      if (news.refused.length > 0) onChange('reported', news.refused.map(dotted))
+      return
+    }
+    if (corrections.length === 0) return
+    const paths = refused.map(dotted)
+    if (refused.length > 0 && mode === 'end') return end(paths)
+    if (corrections.some(isBeyondRepair)) return end(corrections.map(({ field }) => dotted(field)))
+    if (!(refused.length > 0 ? mayRestore() : mayIgnore())) return end(corrections.map(({ field }) => dotted(field)))
+    if (news.refused.length > 0) onChange('restored', news.refused.map(dotted))
+    restore(corrections)
+  }
+
+  function isBeyondRepair ({ field, value }: Correction): boolean {
+    return value === undefined || (wasHeard && dotted(field) === dotted(protocol.fixedOnceHeard))
+  }
+
+  function restore (corrections: readonly Correction[]): void {
+    for (const correction of corrections) said.set(dotted(correction.field), correction)
+    waitingFor = corrections
+    stopWaiting = clock.after(RESTORE_MS, guarded(judgeTold))
+    say((id) => protocol.updateEvent(id, corrections as readonly { field: Path, value: Json }[]))
+  }
+
+  /** A change is new once: told again with the same value it is not. */
+  function newsIn (told: JsonObject, paths: readonly Path[]): (path: Path) => boolean {
+    const before = standing
+    standing = new Map(paths.map((path) => [dotted(path), getIn(told, path) ?? null]))
+    return (path) => !isDeepStrictEqual(before.get(dotted(path)), getIn(told, path) ?? null)
+  }
+
+  function correct ({ paths, isKnown, remedy }: Finding): void {
+    if (mode === 'report') {
+      if (!isKnown) onChange('reported', paths)
+      return
+    }
+    if (!isKnown && (mode === 'end' || remedy.did === 'ended' || !mayRestore())) return end(paths)
+    if (!isKnown) onChange(remedy.did, paths)
+    if (remedy.did === 'deleted') {
+      onlooker.willDelete(remedy.itemId)
+      say((id) => protocol.deleteEvent(id, remedy.itemId), true)
+    }
+    if (remedy.did !== 'cancelled') return
+    for (const responseId of remedy.responseIds) say((id) => protocol.cancelEvent(id, responseId), true)
+  }
+
+  /** Whether upstream tells us what a client changes is not documented: so it is asked. */
+  function readLater (): void {
+    stopReading = clock.after(READ_EVERY_MS, guarded(() => {
+      readLater()
+      if (leash.isJoined() && waitingFor.length === 0) say((id) => protocol.readEvent(id, fixed))
+    }))
+  }
+
+  function guarded (step: () => void): () => void {
+    return () => {
+      try {
+        step()
+      } catch (error) {
+        onFault(error)
+      }
+    }
+  }
+
+  function stop (): void {
+    isOver = true
+    stopWaiting()
+    stopReading()
+  }
+
+  return {
+    hear: (signal) => {
+      if (isOver) return
+      if (signal.is === 'playback' && signal.isOpen) wasHeard = true
+      if (signal.is === 'session') return hearSession(signal.session)
+      if (signal.is === 'error') {
+        const mayBeLate = sent.get(signal.eventId ?? '')
+        if (mayBeLate === false || (mayBeLate === true && !protocol.isTooLate(signal.code))) over()
+        return
+      }
+      const found = inForce === null ? null : onlooker.look(signal, inForce)
+      if (found !== null) correct(found)
+    },
+    miss: () => {
+      stopWaiting()
+      waitingFor = []
+      onlooker.miss()
+    },
+    stop
+  }
+}
+
+function dotted (path: Path): string {
+  return path.join('.')
+}
+
+/** So many within a minute. */
+function createAllowance (clock: Pick<Clock, 'monotonicMs'>, most: number): () => boolean {
+  let taken: number[] = []
+  return () => {
+    const nowMs = clock.monotonicMs()
+    taken = [...taken.filter((atMs) => atMs > nowMs - MINUTE_MS), nowMs]
+    return taken.length <= most
+  }
+}

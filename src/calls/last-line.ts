@@ -1,0 +1,34 @@
+// The line that says what a call came to: written again and again until it is, since whoever adds up has nothing else.
+
+import type { Clock } from '../clock.ts'
+import type { Audit, CallEnd } from '../records/audit.ts'
+import type { PlainLog } from '../records/log.ts'
+
+const AGAIN_MS = [1000, 5000, 15_000, 60_000] as const
+
+type Deps = Readonly<{ audit: Pick<Audit, 'conclude'>, clock: Clock, log: PlainLog }>
+type Facts = Pick<CallEnd, 'issuer' | 'policy' | 'kind'> & Readonly<{
+  id: string, safetyIdentifier: string, granted: Pick<CallEnd, 'model' | 'prompt'>
+}>
+type Rest = Omit<CallEnd, 'call_id' | 'subject' | 'issuer' | 'policy' | 'kind' | 'model' | 'prompt'>
+
+/** Resolves after the first attempt, whatever came of it. */
+export function writeLastLine (
+  deps: Deps, facts: Facts, { upstream_call_id: upstreamId, ...rest }: Rest
+): Promise<void> {
+  const { id, safetyIdentifier, issuer, policy, kind, granted: { model, prompt } } = facts
+  return write(deps, {
+    call_id: id, upstream_call_id: upstreamId, subject: safetyIdentifier, issuer, policy, kind, model, prompt, ...rest
+  })
+}
+
+async function write (deps: Deps, line: CallEnd, failures = 0): Promise<void> {
+  const { audit, clock, log } = deps
+  try {
+    await audit.conclude(line)
+  } catch (err) {
+    log.error({ err, call_id: line.call_id }, 'the end of a call could not be audited')
+    const pauseMs = AGAIN_MS[Math.min(failures, AGAIN_MS.length - 1)] as number
+    clock.after(pauseMs, () => { write(deps, line, failures + 1) })
+  }
+}

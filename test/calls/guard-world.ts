@@ -1,0 +1,120 @@
+// A guard in process, against the emulator's own conversation: events wait in queues until a test lets them arrive, and
+// time is the test's.
+
+import { createGuard, type Did } from '../../src/calls/guard.ts'
+import type { JsonObject } from '../../src/json.ts'
+import { applyPolicy, type Asked } from '../../src/policy/apply.ts'
+import type { CallRules, SessionRules } from '../../src/policy/compile.ts'
+import { createJudge } from '../../src/policy/judge.ts'
+import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
+import { startConversation } from '../../src/sandbox/openai/conversation.ts'
+import { completeSession } from '../../src/sandbox/openai/session-object.ts'
+import { createTestClock, type TestClock } from '../support/clock.ts'
+
+const ASKED: Asked = {
+  session: {},
+  added: [],
+  dropped: [],
+  expiresAfter: undefined,
+  sessionParam: (path) => path.join('.'),
+  expiresAfterParam: 'expires_after'
+}
+
+export type Options = Readonly<{
+  onChange?: CallRules['onChange']
+  mirrorsUpdates?: boolean
+  /** The first session is not told. */
+  isUntold?: boolean
+}>
+
+export type World = Readonly<{
+  clock: TestClock
+  /** What was told first. */
+  baseline: JsonObject
+  session: () => JsonObject
+  /** A `session.update` of the client; throws where the API refuses it. */
+  update: (session: JsonObject) => void
+  client: (event: JsonObject) => void
+  /** An event of upstream that the emulator does not make. */
+  tell: (event: JsonObject) => void
+  /** One event arrives, on its way to us or from us. False: there is none. */
+  step: (towardsUs?: boolean) => boolean
+  settle: () => void
+  sent: readonly JsonObject[]
+  changes: readonly Readonly<{ did: Did, paths: readonly string[] }>[]
+  faults: readonly unknown[]
+  isOver: () => boolean
+}>
+
+export function startWorld (rules: SessionRules, options: Options = {}): World {
+  const { onChange = 'restore', mirrorsUpdates = true, isUntold = false } = options
+  const granted = applyPolicy(rules, {}, ASKED)
+  const clock = createTestClock()
+  const baseline = completeSession('realtime', granted.session, 0)
+  const conversation = startConversation({ kind: 'realtime', legacy: false, session: baseline }, { mirrorsUpdates })
+  const towardsUs: JsonObject[] = []
+  const fromUs: JsonObject[] = []
+  const sent: JsonObject[] = []
+  const changes: { did: Did, paths: readonly string[] }[] = []
+  const faults: unknown[] = []
+  let session = baseline
+  let refusal: unknown
+  let isOver = false
+  let isJoined = false
+  let events = 0
+  const client = conversation.join((event) => {
+    if (event.type === 'session.updated') session = event.session as JsonObject
+    if (event.type === 'error') refusal = event.error
+  })
+  const sideband = conversation.join((event) => { towardsUs.push(event) }, 'sideband')
+  const guard = createGuard({
+    clock,
+    protocol: REALTIME_CALLS,
+    judge: createJudge(rules, { claims: {}, asked: ASKED, granted }),
+    rules: { onChange },
+    hasDataChannel: true,
+    fixed: {},
+    newEventId: () => `ephemint_${++events}`,
+    send: (event) => {
+      sent.push(event)
+      fromUs.push(event)
+    },
+    leash: { openResponses: () => [], isJoined: () => isJoined },
+    onChange: (did, paths) => changes.push({ did, paths }),
+    onEnd: () => { isOver = true },
+    onFault: (error) => faults.push(error)
+  })
+
+  function hear (event: JsonObject): void {
+    const signal = REALTIME_CALLS.signalOf(String(event.type), () => event)
+    if (signal !== null) guard.hear(signal)
+  }
+
+  const world: World = {
+    clock,
+    baseline,
+    session: () => session,
+    update: (update) => world.client({ type: 'session.update', session: { type: 'realtime', ...update } }),
+    client: (event) => {
+      isJoined = true
+      refusal = undefined
+      client.receive(JSON.stringify(event))
+      if (refusal !== undefined) throw new Error(JSON.stringify(refusal))
+    },
+    tell: (event) => { towardsUs.push(event) },
+    step: (isForUs = towardsUs.length > 0) => {
+      const event = (isForUs ? towardsUs : fromUs).shift()
+      if (event === undefined) return false
+      if (isForUs) hear(event)
+      else sideband.receive(JSON.stringify(event))
+      return true
+    },
+    settle: () => { while (world.step(true) || world.step(false)); },
+    sent,
+    changes,
+    faults,
+    isOver: () => isOver
+  }
+  if (!isUntold) hear({ type: 'session.updated', session: baseline })
+  return world
+}
