@@ -38,7 +38,9 @@ function shell (line: string, cwd: string): Promise<string> {
 }
 
 t.test('there is no block of a kind that is not checked', async (t) => {
-  t.same([...new Set(BLOCKS.map(({ language }) => language))].sort(), ['console', 'js', 'json', 'sh', 'text', 'yaml'])
+  t.same([...new Set(BLOCKS.map(({ language }) => language))].sort(), [
+    'caddyfile', 'console', 'haproxy', 'js', 'json', 'nginx', 'sh', 'text', 'yaml'
+  ])
   t.ok(blocks('text').every(({ page }) => page === 'docs/architecture.md'), 'plain text is for diagrams')
 })
 
@@ -175,6 +177,24 @@ t.test('the case that is shown holds for the example of a policy', async (t) => 
   const dir = t.testdir({ 'cases.yaml': only('yaml', 'expect:') })
   const { code, out } = await callCommand('check-config', ['ephemint.example.yaml', '--cases', `${dir}/cases.yaml`])
   t.equal(code, 0, out)
+})
+
+t.test('operate O7: lines for nginx and HAProxy are those of the files that the tests run', async (t) => {
+  for (const [language, file] of [['nginx', 'deploy/nginx.conf'], ['haproxy', 'deploy/haproxy.cfg']] as const) {
+    const known = read(file).split('\n').map((line) => line.trim())
+    const shown = blocks(language).flatMap(({ text }) => text.trim().split('\n'))
+    t.ok(shown.length >= 6)
+    t.same(shown.filter((line) => !known.includes(line)), [], file)
+  }
+})
+
+t.test('operate O7: lines for other gateways are YAML, and all of them check /readyz where they check', async (t) => {
+  const shown = blocks('yaml').filter(({ page }) => page === 'docs/gateways.md')
+  t.equal(shown.length, 6)
+  for (const { text } of shown) {
+    t.same(parseAllDocuments(text).flatMap(({ errors }) => errors), [])
+    for (const [line] of text.matchAll(/^.*(health).*path.*$/gim)) t.match(line, '/readyz')
+  }
 })
 
 t.test('the line for editors is that of the example', async (t) => {
