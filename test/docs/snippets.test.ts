@@ -1,11 +1,10 @@
 // Every block between fences in README and docs is run, or held against what it shows. A new block needs a check here.
 
 import { execFile } from 'node:child_process'
-import { globSync } from 'node:fs'
+import { existsSync, globSync } from 'node:fs'
 import { dirname } from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
-import { readConfig } from '../../src/config/environment.ts'
 import { ERROR_CODES } from '../../src/errors.ts'
 import { isObject, type Json } from '../../src/json.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
@@ -83,11 +82,11 @@ const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
   'cp ephemint.yaml deploy/policy/': () => t.match(read('docker-compose.yml'), 'source: ./deploy/policy'),
   'sh deploy/upgrade.sh': () => t.ok(read('test/compose.test.ts').includes("'upgrade.sh'"), 'run there'),
   'docker compose up --build': () => t.match(read('docker-compose.yml'), 'build: .'),
-  'kubectl create secret': (line) => {
-    const files = [...line.matchAll(/--from-file=(\S+)/g)]
-    for (const [, file] of files) t.match(only('yaml', 'kind: Deployment'), `/run/secrets/ephemint/${file}`)
+  'cp ephemint.yaml openai_api_key': (line) => {
+    const files = line.split(' ').slice(1, -1)
+    for (const file of files) t.match(read('deploy/kubernetes/kustomization.yaml'), `files/${file}`)
   },
-  'kubectl create configmap': () => t.match(only('yaml', 'kind: Deployment'), '/etc/ephemint/ephemint.yaml'),
+  'kubectl apply -k': () => t.ok(existsSync(`${ROOT}/test/kubernetes.test.ts`), 'its manifests are checked there'),
   'grep -rnw A8 test': async (line) => t.match(await shell(line, ROOT), /tokens\.test\.ts/)
 }
 
@@ -199,27 +198,6 @@ t.test('operate O7: lines for other gateways are YAML, and all of them check /re
 
 t.test('the line for editors is that of the example', async (t) => {
   t.match(read('ephemint.example.yaml'), only('yaml', '$schema='))
-})
-
-t.test('the manifest for Kubernetes sets what the service reads, and probes what it answers', async (t) => {
-  const documents = parseAllDocuments(only('yaml', 'kind: Deployment')).map((document) => document.toJS())
-  t.same(documents.map(({ kind }) => kind), ['Deployment', 'Service', 'PodDisruptionBudget'])
-  const { spec: pod } = documents[0].spec.template
-  const [container] = pod.containers
-  const dir = t.testdir({
-    openai_api_key: 'sk-example',
-    safety_identifier_secret: 's'.repeat(32),
-    redis_url: 'redis://valkey:6379'
-  })
-  const variables = container.env as { name: string, value: string }[]
-  const here = (value: string) => value.replace('/run/secrets/ephemint', dir)
-  const config = readConfig(Object.fromEntries(variables.map(({ name, value }) => [name, here(value)])))
-  t.match(config, { policyFile: '/etc/ephemint/ephemint.yaml', trustProxy: ['10.0.0.0/8'], redis: { host: 'valkey' } })
-  for (const probe of ['readinessProbe', 'livenessProbe', 'startupProbe']) {
-    t.match(container[probe].httpGet, { path: probe === 'readinessProbe' ? '/readyz' : '/livez', port: 'ops' })
-  }
-  t.ok(pod.terminationGracePeriodSeconds > 25)
-  t.same(container.ports.map(({ containerPort }: { containerPort: number }) => containerPort), [8080, 9090])
 })
 
 t.test('alerts ask for metrics and codes that exist', async (t) => {
