@@ -57,7 +57,9 @@ t.test('the page is sent it as an event stream, which ends with its connection',
       }
     }
   }
-  const { origin, close } = await startPlayground({ config: () => null, feed: counted })
+  const { origin, close } = await startPlayground({
+    config: () => null, feed: counted, rules: { of: async () => null }
+  })
   t.teardown(close)
   feed.put(offer(7), 'session.updated')
 

@@ -45,6 +45,37 @@ export function describeCalls (calls, limits) {
     (calls.data_channel ? '' : ' Audio only: the page cannot change the session.')
 }
 
+const CHANGE_RULES = {
+  restore: 'what it does not permit is set back, deleted or cancelled. The fourth time within a minute ends the call.',
+  end: 'the first change that it does not permit ends the call.',
+  report: 'changes are only counted and written down.'
+}
+
+/** What Ephemint does about a change, by `on_change` of the policy. */
+export function describeChangeRule (onChange) {
+  return CHANGE_RULES[onChange]
+}
+
+/** What became of an attempt to break out, and after how long. */
+export function becameOf (what, ms, message) {
+  return {
+    applied: () => `In force after ${shortTime(ms)}, not undone yet.`,
+    corrected: () => `Corrected after ${shortTime(ms)}.`,
+    deleted: () => `Deleted after ${shortTime(ms)}.`,
+    cancelled: () => `Cancelled after ${shortTime(ms)}.`,
+    permitted: () => 'Kept: the policy permits it.',
+    completed: () => `Not undone: the response was complete after ${shortTime(ms)}.`,
+    missed: () => `Not undone within ${shortTime(ms)}: Ephemint did not see it, or only reports it.`,
+    refused: () => `OpenAI refused it: ${message}`,
+    ended: () => `Ephemint ended the call after ${shortTime(ms)}: policy_change.`,
+    over: () => 'The call ended before anything was done about it.'
+  }[what]()
+}
+
+function shortTime (ms) {
+  return ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`
+}
+
 const SENTENCES = {
   invalid_json: 'The body is not valid JSON.',
   invalid_request: 'This is not a valid session request.',
