@@ -86,8 +86,17 @@ const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
     const files = line.split(' ').slice(1, -1)
     for (const file of files) t.match(read('deploy/kubernetes/kustomization.yaml'), `files/${file}`)
   },
+  'docker compose exec ephemint-1 node': (line) => inContainer(line),
+  'kubectl -n ephemint exec deploy/ephemint': (line) => inContainer(line),
   'kubectl apply -k': () => t.ok(existsSync(`${ROOT}/test/kubernetes.test.ts`), 'its manifests are checked there'),
   'grep -rnw A8 test': async (line) => t.match(await shell(line, ROOT), /tokens\.test\.ts/)
+}
+
+/** The image has Node.js and `src`, without npm. */
+async function inContainer (line: string): Promise<void> {
+  const [, script = ''] = /node (src\/commands\/\S+\.ts)/.exec(line) ?? []
+  t.ok(script === '' ? line.includes('localhost:9090/metrics') : existsSync(`${ROOT}/${script}`), line)
+  t.match(read('Dockerfile'), 'COPY src src')
 }
 
 t.test('every command works', async (t) => {
@@ -212,7 +221,8 @@ t.test('alerts ask for metrics and codes that exist', async (t) => {
   })
   metrics.calls.watch({ live: () => new Map(), hangUpsPending: () => 0 })
   const known = new Set([...(await metrics.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name))
-  for (const { rules } of parse(only('yaml', 'groups:')).groups as { rules: { alert: string, expr: string }[] }[]) {
+  const { groups } = parse(read('deploy/prometheus/alerts.yaml'))
+  for (const { rules } of groups as { rules: { alert: string, expr: string }[] }[]) {
     for (const { alert, expr } of rules) {
       const names = [...expr.matchAll(/ephemint_\w+/g)].map(([name]) => name.replace(/_bucket$/, ''))
       for (const name of names) t.ok(known.has(name), `${alert}: ${name}`)
