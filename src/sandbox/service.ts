@@ -25,7 +25,7 @@ export async function startEphemint (
     env: Record<string, string>, print: (line: string) => void, onEntry: (entry: JsonObject) => void
   }
 ): Promise<EphemintProcess> {
-  // Of this shell's environment only PATH is passed on, so that nothing configures Ephemint by accident.
+  // Only PATH is passed on from the shell's environment, so that nothing configures Ephemint by accident.
   const child = spawn(process.execPath, [SERVER], {
     env: { PATH: process.env.PATH, ...env },
     stdio: ['ignore', 'pipe', 'inherit']

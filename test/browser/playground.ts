@@ -32,7 +32,7 @@ export async function callThroughEphemint (page: Page): Promise<void> {
 }
 
 export const outcome = (page: Page) => page.locator('#outcome')
-/** Of a call. */
+/** The state of a call. */
 export const state = (page: Page) => outcome(page).locator('.state')
 export const spoken = (page: Page) => page.locator('#spoken')
 

@@ -1,4 +1,4 @@
-// What the page is shown of a call's sideband.
+// The events of a call's sideband that the page shows.
 
 import t from 'tap'
 import { startPlayground } from '../../src/sandbox/playground.ts'

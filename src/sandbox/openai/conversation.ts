@@ -11,7 +11,7 @@ import { newId, type SessionConfig } from './session-store.ts'
 
 export type Send = (event: JsonObject) => void
 
-/** What a call is heard on. */
+/** The speaker of a call. */
 export type Voice = Readonly<{ play: (milliseconds: number, ended: () => void) => void, hush: () => void }>
 
 export type Participant = Readonly<{ receive: (message: string) => void, leave: () => void }>
@@ -88,7 +88,7 @@ export function startConversation (
         return withItem(event, reply)
       case 'output_audio_buffer.clear':
         return hush()
-      // What a WebSocket appends is not listened to.
+      // Audio that a WebSocket appends is ignored.
       case 'input_audio_buffer.append':
         return
       case 'input_audio_buffer.commit':

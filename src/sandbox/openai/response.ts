@@ -14,7 +14,7 @@ export type Asked = Readonly<{
   session: JsonObject
   /** The `response` of a `response.create`. */
   asked: JsonObject
-  /** What was heard since the last response, milliseconds, and the text of the conversation. */
+  /** Milliseconds of speech since the last response, and the text of the conversation. */
   heardMs: number
   text: string
   isSpoken: boolean
@@ -113,7 +113,7 @@ export function startResponse (
   }
 }
 
-/** The text that an item holds, whoever said it. */
+/** The text of an item, of the user or of the model. */
 export function textOf ({ content }: JsonObject): string {
   if (!Array.isArray(content)) return ''
   return content.filter(isObject).map(({ text, transcript }) => text ?? transcript ?? '').join(' ')

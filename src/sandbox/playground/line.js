@@ -50,7 +50,7 @@ export async function openLine ({ voice, hasEvents }) {
   }
 
   async function take (answer, { onOpen, onEvent = () => {}, onEnd, onNoPath }) {
-    // What is reported is more precise than the channel's `onclose` would be.
+    // The reported reason is more precise than the channel's `onclose`.
     const fail = () => {
       if (channel !== null) channel.onclosing = channel.onclose = null
       close()

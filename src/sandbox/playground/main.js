@@ -173,7 +173,7 @@ function readForm () {
   }
 }
 
-/** Of a call, `body` is the session alone. */
+/** For a call, `body` is the session alone. */
 function readRequest () {
   const isJson = new FormData(byId('ask')).get('mode') === 'json'
   if (way === 'call') {

@@ -36,7 +36,7 @@ export function valueName (value) {
   return String(value)
 }
 
-/** What the policy says of a user's calls. */
+/** The rules of the policy for a user's calls, as a sentence. */
 export function describeCalls (calls, limits) {
   if (calls === undefined) return 'The policy grants this user no calls. Make one to see the refusal.'
   const windows = Object.entries(limits.call_seconds ?? {}).map(([window, { limit }]) => `${limit} s in one ${window}`)
