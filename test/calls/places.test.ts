@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
 import { createPlaces, type Place, type PlaceRequest } from '../../src/calls/place.ts'
+import { createMemoryStore } from '../../src/limits/memory.ts'
 import { accept, confirm, held } from '../support/call-replies.ts'
 import type { CallRequest } from '../support/calls-upstream.ts'
 import { times } from '../support/times.ts'
@@ -83,6 +84,48 @@ t.test('call §2: replace: if anything refuses, the old call is untouched', asyn
   t.equal(app.upstream.hangUps.length, 0)
   t.match(await app.begin({ offer: 'v=1' }), { status: 400 })
   t.match(await app.get(first.headers.get('location') as string), { body: { status: 'live' } })
+})
+
+t.test('call §2: replace: an audit that cannot be written leaves the old call untouched', async (t) => {
+  const app = await startCalls(t, REPLACE)
+  const first = await app.begin()
+  app.audit.stick()
+  t.match(await app.begin(), { status: 503, body: { error: { code: 'audit_unavailable' } } })
+  app.audit.recover()
+  t.match(await app.get(first.headers.get('location') as string), { body: { status: 'live' } })
+  t.equal(app.upstream.hangUps.length, 0)
+  t.match(await app.limits(), { minute: { remaining: 8 }, call_seconds: { hour: { remaining: 0 } } })
+})
+
+t.test('call §2: replace: a client that goes before its limits are taken leaves the old call untouched', async (t) => {
+  const memory = createMemoryStore()
+  const [reserving, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  let reservations = 0
+  const app = await startCalls(t, {
+    ...REPLACE,
+    store: {
+      ...memory,
+      reserve: async (reservation) => {
+        if (reservations++ > 0) {
+          reserving.resolve()
+          await gate.promise
+        }
+        return memory.reserve(reservation)
+      }
+    }
+  })
+  const first = await app.begin()
+  const controller = new AbortController()
+  const gone = app.begin({ signal: controller.signal }).catch(() => null)
+  await reserving.promise
+  controller.abort()
+  await gone
+  await app.disconnected(1)
+  gate.resolve()
+  t.match(await app.wrote('call.refused'), [{ reason: 'client_gone' }])
+  t.match(await app.get(first.headers.get('location') as string), { body: { status: 'live' } })
+  t.equal(app.upstream.hangUps.length, 0)
+  t.match(await app.limits(), { minute: { remaining: 8 }, call_seconds: { hour: { remaining: 0 } } })
 })
 
 t.test('call §2: replace: a second request meanwhile is 409, and after 5 s all is given back', async (t) => {
