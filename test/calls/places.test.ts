@@ -43,6 +43,7 @@ t.test('call: a process at its CALLS_MAX says calls_full', async (t) => {
   t.equal(answer.status, 201)
   t.match(await app.begin({ claims: { sub: 'bob' } }), { status: 503, body: { error: { code: 'calls_full' } } })
   t.match(app.lines('call.refused'), [{ reason: 'calls_max' }])
+  t.equal((await app.get('/readyz')).status, 200, 'it mints, and its calls go on')
   await app.hangUp(answer.headers.get('location') as string)
   t.equal((await app.begin({ claims: { sub: 'bob' } })).status, 201)
 })
