@@ -7,7 +7,7 @@ import {
   accept, closing, confirm, cutBody, gone, notFound, onlySecrets, open, opened, redirect, refusing, rejecting, silent,
   stalledBody
 } from '../support/call-replies.ts'
-import type { CreateReply } from '../support/calls-upstream.ts'
+import type { Attach, CallRequest, CreateReply, HangUp } from '../support/calls-upstream.ts'
 import { ANSWER, AUDIO_OFFER, OFFER } from '../support/sdp.ts'
 import { until } from '../support/until.ts'
 import { failure, GA, hang, json, reset } from '../support/upstream.ts'
@@ -134,6 +134,15 @@ const UNKNOWN: readonly Row[] = [
   {
     name: '201 with a Location that ends in no call id',
     reply: accept({ location: '/v1/realtime/calls/' }),
+    status: 502,
+    code: 'upstream_error'
+  },
+  {
+    name: '201 with two Locations',
+    reply: (request, response) => {
+      const path = `/v1/realtime/calls/${request.open().id}`
+      response.writeHead(201, { location: [path, `${path}1`] }).end(ANSWER)
+    },
     status: 502,
     code: 'upstream_error'
   },
@@ -281,6 +290,21 @@ t.test('call §3: OPENAI_CALLS_API=secret creates with a secret; sideband and ha
   const key = `Bearer ${app.canaries[0]}`
   t.equal(app.upstream.attaches[0]?.headers.authorization, key)
   t.equal(app.upstream.hangUps[0]?.headers.authorization, key)
+})
+
+t.test('call §3: OPENAI_AUTH_SCHEME=api-key creates with a secret; sideband and hang-up go by api-key', async (t) => {
+  const app = await startCalls(t, { env: { OPENAI_AUTH_SCHEME: 'api-key' } })
+  app.upstream.onCreate(onlySecrets)
+  const answer = await app.begin()
+  t.equal(answer.status, 201)
+  await app.hangUp(answer.headers.get('location') as string)
+  const [{ headers: creation }] = app.upstream.creations as [CallRequest]
+  t.match(creation.authorization, /^Bearer ek_/)
+  t.equal(creation['api-key'], undefined)
+  for (const { headers } of [app.upstream.attaches[0] as Attach, app.upstream.hangUps[0] as HangUp]) {
+    t.equal(headers['api-key'], app.canaries[0])
+    t.equal(headers.authorization, undefined)
+  }
 })
 
 t.test('call §3: OPENAI_CALLS_API=secret: no mint, or a secret that is refused, and nothing is created', async (t) => {
