@@ -65,6 +65,8 @@ const ONE = { seconds: [], most: 0, least: 0, credit: null } as const
 export function createRedisStore ({ address, log, local, now = () => performance.now() }: RedisStoreDeps): RedisStore {
   const ids = idsOfProcess()
   const counts = { local: 0, notGivenBack: 0, dataLosses: 0 }
+  /** Those that were taken in memory: Redis knows nothing of them. */
+  const localSlots = new WeakSet<readonly Slot[]>()
   let marker = { value: '', seenAt: -Infinity }
   const connection = connectRedis(address, {
     scripts: SCRIPTS,
@@ -177,12 +179,16 @@ export function createRedisStore ({ address, log, local, now = () => performance
           giveBack: () => putBack(counted, false),
           refund: () => putBack(counted, true)
         }
-      }, (store) => {
+      }, async (store) => {
         counts.local++
-        return store.reserve(reservation)
+        const reserved = await store.reserve(reservation)
+        localSlots.add(reserved.slots)
+        return reserved
       })
     },
-    giveSecondsBack: (slots, seconds) => sendIfUp(slots.map((slot) => ({ ...slot, amount: seconds, bound: null }))),
+    giveSecondsBack: (slots, seconds) => localSlots.has(slots)
+      ? (local as LimitStore).giveSecondsBack(slots, seconds)
+      : sendIfUp(slots.map((slot) => ({ ...slot, amount: seconds, bound: null }))),
     peek: async (buckets) => {
       if (buckets.length === 0) return []
       return shared<readonly WindowState[]>(
