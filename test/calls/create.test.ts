@@ -98,6 +98,18 @@ t.test('call §8: create: upstream\'s 400 about a field is the client\'s only wh
 const CREATED: readonly (Row & { env?: Record<string, string> })[] = [
   { name: '201 and a body that is cut', reply: cutBody, status: 502, code: 'upstream_error' },
   { name: '201 and a body that never comes', reply: stalledBody, status: 504, code: 'upstream_timeout', env: QUICK },
+  {
+    name: '201 and an answer of 300 KiB',
+    reply: accept({ answer: `${ANSWER}${'a=x\r\n'.repeat(61_440)}` }),
+    status: 502,
+    code: 'upstream_error'
+  },
+  {
+    name: '201 and an answer that is compressed',
+    reply: accept({ headers: { 'content-encoding': 'gzip' } }),
+    status: 502,
+    code: 'upstream_error'
+  },
   { name: '201 and no SDP', reply: accept({ answer: '{"answer":1}' }), status: 502, code: 'upstream_error' }
 ]
 for (const { name, reply, status, code, env = {} } of CREATED) {

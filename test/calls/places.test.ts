@@ -9,7 +9,7 @@ import { accept, confirm, held } from '../support/call-replies.ts'
 import type { CallRequest } from '../support/calls-upstream.ts'
 import { times } from '../support/times.ts'
 import { failure, hang } from '../support/upstream.ts'
-import { policyOf, startCalls } from './harness.ts'
+import { type CallsApp, OPS, policyOf, startCalls } from './harness.ts'
 
 const many = async <T>(count: number, ask: (n: number) => Promise<T>) =>
   Promise.all(Array.from({ length: count }, (_, n) => ask(n)))
@@ -176,6 +176,27 @@ t.test('call §2: replace: the client that goes while it waits gives all back', 
   await app.wrote('call.ended')
   t.equal((await app.begin()).status, 201)
 })
+
+for (const [name, wish, status] of [
+  ['a block', (app: CallsApp) => app.swapPolicy(policyOf({ ...REPLACE, blocked: '[{ subject: ada }]' })), 403],
+  ['an operator', (app: CallsApp) => app.operate('/calls/hangup', { all: true }), 403],
+  ['a stop', (app: CallsApp) => app.stop(), 503]
+] as const) {
+  t.test(`call §2: replace: ${name} while it waits ends both, and nothing is taken or created`, async (t) => {
+    const app = await startCalls(t, { ...REPLACE, env: OPS })
+    await app.begin()
+    app.upstream.onHangUp(failure(500), confirm)
+    const second = app.begin()
+    await app.upstream.hungUp(app.upstream.calls[0]?.id as string)
+    const wished = wish(app)
+    t.equal((await second).status, status)
+    await app.clock.expire(1000)
+    await wished
+    t.match(await app.wrote('call.ended'), [{ reason: 'replaced', hangup_confirmed: true }])
+    t.equal(app.upstream.creations.length, 1)
+    t.equal(app.upstream.live(), 0)
+  })
+}
 
 t.test('call §2: replace: the seconds of two policies and the place of a caller whose policy changed', async (t) => {
   const app = await startCalls(t, { calls: '{ concurrent: 2, when_full: replace }' })
