@@ -304,7 +304,7 @@ t.test('call §3: OPENAI_CALLS_API=secret creates with a secret; sideband and ha
   t.equal(app.upstream.hangUps[0]?.headers.authorization, key)
 })
 
-t.test('call §3: OPENAI_AUTH_SCHEME=api-key creates with a secret; sideband and hang-up go by api-key', async (t) => {
+t.test('call: OPENAI_AUTH_SCHEME=api-key creates with a secret; sideband and hang-up go by api-key', async (t) => {
   const app = await startCalls(t, { env: { OPENAI_AUTH_SCHEME: 'api-key' } })
   app.upstream.onCreate(onlySecrets)
   const answer = await app.begin()

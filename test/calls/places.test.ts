@@ -87,7 +87,7 @@ t.test('call §2: replace: if anything refuses, the old call is untouched', asyn
   t.match(await app.get(first.headers.get('location') as string), { body: { status: 'live' } })
 })
 
-t.test('call §2: replace: an audit that cannot be written leaves the old call untouched', async (t) => {
+t.test('call: replace: an audit that cannot be written leaves the old call untouched', async (t) => {
   const app = await startCalls(t, REPLACE)
   const first = await app.begin()
   app.audit.stick()
@@ -98,7 +98,7 @@ t.test('call §2: replace: an audit that cannot be written leaves the old call u
   t.match(await app.limits(), { minute: { remaining: 8 }, call_seconds: { hour: { remaining: 0 } } })
 })
 
-t.test('call §2: replace: a client that goes before its limits are taken leaves the old call untouched', async (t) => {
+t.test('call: replace: a client that goes before its limits are taken leaves the old call untouched', async (t) => {
   const memory = createMemoryStore()
   const [reserving, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   let reservations = 0
@@ -182,7 +182,7 @@ for (const [name, wish, status] of [
   ['an operator', (app: CallsApp) => app.operate('/calls/hangup', { all: true }), 403],
   ['a stop', (app: CallsApp) => app.stop(), 503]
 ] as const) {
-  t.test(`call §2: replace: ${name} while it waits ends both, and nothing is taken or created`, async (t) => {
+  t.test(`call: replace: ${name} while it waits ends both, and nothing is taken or created`, async (t) => {
     const app = await startCalls(t, { ...REPLACE, env: OPS })
     await app.begin()
     app.upstream.onHangUp(failure(500), confirm)
