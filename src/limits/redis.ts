@@ -59,6 +59,9 @@ type Counted = Readonly<{
 
 type Returned = Slot & Readonly<{ amount: number, bound: number | null }>
 
+/** What is not limited needs no Redis. */
+const NO_LIMITS: Take = { taken: true, windows: [], giveBack: () => {}, refund: () => {} }
+
 /** Mints alone, as most are. */
 const ONE = { seconds: [], most: 0, least: 0, credit: null } as const
 
@@ -151,7 +154,7 @@ export function createRedisStore ({ address, log, local, now = () => performance
 
   return {
     take: async (buckets) => {
-      if (buckets.length === 0) return { taken: true, windows: [], giveBack: () => {}, refund: () => {} }
+      if (buckets.length === 0) return NO_LIMITS
       return shared<Take>(async () => {
         const counted = await count({ ...ONE, buckets })
         return {
@@ -166,6 +169,8 @@ export function createRedisStore ({ address, log, local, now = () => performance
       })
     },
     reserve: async (reservation) => {
+      const { buckets, seconds, most } = reservation
+      if (buckets.length + seconds.length === 0) return { ...NO_LIMITS, seconds: most, secondsWindows: [], slots: [] }
       return shared<Reserved>(async () => {
         const counted = await count(reservation)
         const secondsWindows = counted.windows.filter(isOfSeconds)

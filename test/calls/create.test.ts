@@ -153,7 +153,7 @@ const UNKNOWN: readonly Row[] = [
     name: '201 with two Locations',
     reply: (request, response) => {
       const path = `/v1/realtime/calls/${request.open().id}`
-      response.writeHead(201, { location: [path, `${path}1`] }).end(ANSWER)
+      response.writeHead(201, ['location', path, 'location', `${path}1`]).end(ANSWER)
     },
     status: 502,
     code: 'upstream_error'

@@ -218,6 +218,18 @@ t.test('a replica that counts alone reserves in memory', async (t) => {
   t.equal(store.counts().notGivenBack, 0)
 })
 
+t.test('without limits a reservation needs no Redis', async (t) => {
+  const address = { host: '127.0.0.1', port: 1, tls: false, username: '', password: '', database: 0 }
+  const store = openStore(t, { address })
+  const request = { buckets: [], seconds: [], most: MOST, least: LEAST_CALL_SECONDS, credit: null }
+  const reserved = await store.reserve(request)
+  t.match(reserved, { taken: true, seconds: MOST, windows: [], secondsWindows: [] })
+  await reserved.refund()
+  await reserved.giveBack()
+  await store.giveSecondsBack(reserved.slots, MOST)
+  t.equal(store.counts().notGivenBack, 0)
+})
+
 t.test('in Redis a credit counts in the windows that it comes from, and in no other', { skip: NO_REDIS }, async (t) => {
   const store = await connectStore(t, await startRedis(t))
   const secondsOf = (who: string) => [{ key: `caller-seconds:${who}`, windows: { hour: 100, day: 1000 } }]
