@@ -67,6 +67,13 @@ t.test('the end of a call shows why and after how many seconds', async (t) => {
   t.equal(readable(JSON.stringify(ended)), 'call.ended       (client) realtime gpt-realtime-2.1 policy pro 4 s')
 })
 
+t.test('what a client changed in a call is named, and what was done about it', async (t) => {
+  t.equal(
+    readable('{"audit":1,"event":"call.changed","policy":"free","paths":["instructions","tools"],"did":"restored"}'),
+    'call.changed     policy free restored instructions, tools'
+  )
+})
+
 t.test('a line that is not JSON is shown unchanged', async (t) => {
   t.equal(readable('Segmentation fault'), 'Segmentation fault')
   t.equal(readable('[1]'), '[1]')
