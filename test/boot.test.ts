@@ -5,10 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { createSigner, forge } from './callers/forge.ts'
+import { policyOf } from './calls/harness.ts'
 import { CALLERS, CANARIES, POLICY } from './support/app.ts'
+import { startCallsUpstream } from './support/calls-upstream.ts'
 import { startFaultProxy } from './support/fault-proxy.ts'
 import { answers, startHostileIssuer } from './support/hostile-issuer.ts'
-import { spawnService, startService } from './support/service.ts'
+import { OFFER } from './support/sdp.ts'
+import { spawnService, startService, tokenOf } from './support/service.ts'
 import { until } from './support/until.ts'
 import { GA, inSeconds, startUpstream } from './support/upstream.ts'
 
@@ -146,4 +149,30 @@ t.test('the audit trail goes to AUDIT_FILE if it is set', async (t) => {
   t.same(service.audit, [])
   service.kill('SIGTERM')
   t.match(await service.exited, { code: 0 })
+})
+
+/** A module that says on stderr when the package that only calls need is loaded. */
+const TELL_OF_WS = `data:text/javascript,${encodeURIComponent(`
+  import { registerHooks } from 'node:module'
+  registerHooks({
+    load (url, context, next) {
+      if (url.includes('/node_modules/ws/')) process.stderr.write('ws\\n')
+      return next(url, context)
+    }
+  })
+`)}`
+
+t.test('call: a service that mints loads nothing of what only calls need, until the first call', async (t) => {
+  const upstream = await startCallsUpstream(t)
+  const args = ['--import', TELL_OF_WS]
+  const service = await startService(t, { upstreamUrl: upstream.url, policy: policyOf(), args })
+  t.equal((await service.mint()).status, 200)
+  t.equal(service.stderr(), '')
+  const { status } = await fetch(`${service.url}/v1/realtime/calls`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${await tokenOf()}`, 'content-type': 'application/sdp' },
+    body: OFFER
+  })
+  t.equal(status, 201)
+  t.match(service.stderr(), /^ws$/m)
 })

@@ -117,7 +117,9 @@ t.test('operate: promtool takes the alerts, and they fire when they should', { s
   const of = (name: string, more = '') => `${name}{job="ephemint",instance="${instance}"${more}}`
   const tests = [
     fires('EphemintDown', '3m', { [of('up')]: '1 1 1 0x20' }, { instance, job: 'ephemint' }),
-    fires('EphemintNearFull', '5m', { [of('ephemint_in_flight')]: '1 1 1 250x30' }, { instance }),
+    fires('EphemintNearFull', '5m', {
+      [of('ephemint_in_flight')]: '1 1 1 250x30', [of('ephemint_upstream_concurrency')]: '256x33'
+    }, { instance }),
     fires('EphemintLinesLost', '5m', {
       [of('ephemint_lines_lost_total', ',to="stdout"')]: '0 0 0 5x30'
     }, { instance, to: 'stdout' }),

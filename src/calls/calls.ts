@@ -12,6 +12,11 @@ type Owner = Readonly<{ issuer: string, subject: string }>
 /** The rules of the current policy for the caller of a call. Throws ApiError if it grants none. */
 export type Review = (facts: CallFacts) => Pick<CallRules, 'maxSeconds' | 'idleSeconds'>
 
+/** One that upstream has created. What an ended one no longer needs, its sessions above all, is let go. */
+export type KnownCall = Pick<Call, 'view' | 'end' | 'over' | 'hangUpAgain'> & Readonly<{
+  facts: Pick<CallFacts, 'issuer' | 'subject' | 'safetyIdentifier' | 'policy' | 'kind'>
+}>
+
 export type Calls = Readonly<{
   /** Takes a place, synchronously. Throws ApiError. */
   begin: (facts: Omit<CallFacts, 'id'>) => Call
@@ -20,10 +25,10 @@ export type Calls = Readonly<{
   /** Seconds that the replaced call will give back; null if none is replaced. */
   creditOf: (call: Call) => ReturnType<Call['credit']> | null
   /** A call of this owner that upstream has created, live or ended. */
-  find: (owner: Owner, id: string) => Call | undefined
+  find: (owner: Owner, id: string) => KnownCall | undefined
   live: (owner: Owner) => readonly Call[]
   /** As `find`, of any caller. */
-  get: (id: string) => Call | undefined
+  get: (id: string) => KnownCall | undefined
   /** The calls of all callers that have not ended, also those that upstream has yet to create. */
   current: () => readonly Call[]
   /** Checks all of them by the current policy. */
@@ -42,7 +47,7 @@ const STOPPED_WITHIN_MS = 10_000
 export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: Places }>): Calls {
   const { clock, places } = deps
   const current = new Map<string, Call>()
-  const ended = new Map<string, Call>()
+  const ended = new Map<string, KnownCall>()
   let isStopping = false
 
   function begin (asked: Omit<CallFacts, 'id'>): Call {
@@ -54,12 +59,16 @@ export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: P
     const place = places.take({ call: id, caller: `${issuer}\0${subject}`, policy, concurrent, whenFull, total })
     const call = createCall(deps, facts, place, () => {
       current.delete(id)
-      if (call.view() === null) return
-      ended.set(id, call)
-      clock.after(ENDED_KEPT_MS, () => ended.delete(id))
+      if (call.view() !== null) keepEnded(id, remainsOf(call))
     })
     current.set(id, call)
     return call
+  }
+
+  /** Its timer holds no more of the call than that. */
+  function keepEnded (id: string, call: KnownCall): void {
+    ended.set(id, call)
+    clock.after(ENDED_KEPT_MS, () => ended.delete(id))
   }
 
   async function replace ({ place: { replaces, passed } }: Call): Promise<void> {
@@ -74,7 +83,7 @@ export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: P
     }
   }
 
-  function get (id: string): Call | undefined {
+  function get (id: string): KnownCall | undefined {
     return [current.get(id), ended.get(id)].find((call) => (call?.view() ?? null) !== null)
   }
 
@@ -117,5 +126,18 @@ export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: P
       return counts
     },
     countHangingUp: () => [...current.values()].filter(({ isHangingUp }) => isHangingUp()).length
+  }
+}
+
+function remainsOf ({ facts, view, over }: Call): KnownCall {
+  const { issuer, subject, safetyIdentifier, policy, kind } = facts
+  const seen = view()
+  const nothing = () => {}
+  return {
+    facts: { issuer, subject, safetyIdentifier, policy, kind },
+    view: () => seen,
+    over,
+    end: nothing,
+    hangUpAgain: nothing
   }
 }

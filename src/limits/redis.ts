@@ -59,12 +59,17 @@ type Counted = Readonly<{
 
 type Returned = Slot & Readonly<{ amount: number, bound: number | null }>
 
+/** What is not limited needs no Redis. */
+const NO_LIMITS: Take = { taken: true, windows: [], giveBack: () => {}, refund: () => {} }
+
 /** Mints alone, as most are. */
 const ONE = { seconds: [], most: 0, least: 0, credit: null } as const
 
 export function createRedisStore ({ address, log, local, now = () => performance.now() }: RedisStoreDeps): RedisStore {
   const ids = idsOfProcess()
   const counts = { local: 0, notGivenBack: 0, dataLosses: 0 }
+  /** Those that were taken in memory: Redis knows nothing of them. */
+  const localSlots = new WeakSet<readonly Slot[]>()
   let marker = { value: '', seenAt: -Infinity }
   const connection = connectRedis(address, {
     scripts: SCRIPTS,
@@ -149,7 +154,7 @@ export function createRedisStore ({ address, log, local, now = () => performance
 
   return {
     take: async (buckets) => {
-      if (buckets.length === 0) return { taken: true, windows: [], giveBack: () => {}, refund: () => {} }
+      if (buckets.length === 0) return NO_LIMITS
       return shared<Take>(async () => {
         const counted = await count({ ...ONE, buckets })
         return {
@@ -164,6 +169,8 @@ export function createRedisStore ({ address, log, local, now = () => performance
       })
     },
     reserve: async (reservation) => {
+      const { buckets, seconds, most } = reservation
+      if (buckets.length + seconds.length === 0) return { ...NO_LIMITS, seconds: most, secondsWindows: [], slots: [] }
       return shared<Reserved>(async () => {
         const counted = await count(reservation)
         const secondsWindows = counted.windows.filter(isOfSeconds)
@@ -177,12 +184,16 @@ export function createRedisStore ({ address, log, local, now = () => performance
           giveBack: () => putBack(counted, false),
           refund: () => putBack(counted, true)
         }
-      }, (store) => {
+      }, async (store) => {
         counts.local++
-        return store.reserve(reservation)
+        const reserved = await store.reserve(reservation)
+        localSlots.add(reserved.slots)
+        return reserved
       })
     },
-    giveSecondsBack: (slots, seconds) => sendIfUp(slots.map((slot) => ({ ...slot, amount: seconds, bound: null }))),
+    giveSecondsBack: (slots, seconds) => localSlots.has(slots)
+      ? (local as LimitStore).giveSecondsBack(slots, seconds)
+      : sendIfUp(slots.map((slot) => ({ ...slot, amount: seconds, bound: null }))),
     peek: async (buckets) => {
       if (buckets.length === 0) return []
       return shared<readonly WindowState[]>(

@@ -5,7 +5,7 @@ import { hash, timingSafeEqual } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { readHeader } from '../callers/credential.ts'
 import type { Call, CallView } from '../calls/call.ts'
-import type { Calls } from '../calls/calls.ts'
+import type { Calls, KnownCall } from '../calls/calls.ts'
 import { atMost, type Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import { isObject, type JsonObject } from '../json.ts'
@@ -24,7 +24,7 @@ const FILTERS = ['policy', 'safety_identifier'] as const
 const HANG_UP_WAIT_MS = 5000
 
 export function registerAdmin (ops: FastifyInstance, { token, calls, clock, rotation }: AdminDeps): void {
-  const hangUp = async (ending: readonly Call[]): Promise<void> => {
+  const hangUp = async (ending: readonly KnownCall[]): Promise<void> => {
     for (const call of ending) {
       call.end('operator', new ApiError('policy_violation', { reason: 'operator' }))
       call.hangUpAgain()
@@ -78,7 +78,7 @@ function requireToken (token: string): (request: FastifyRequest) => Promise<void
 type Described = CallView & Readonly<{ policy: string, kind: string, safety_identifier: string }>
 
 /** Null while upstream has not created it. */
-function describe ({ facts, view }: Call): Described | null {
+function describe ({ facts, view }: KnownCall): Described | null {
   const seen = view()
   const { policy, kind, safetyIdentifier } = facts
   return seen === null ? null : { ...seen, policy, kind, safety_identifier: safetyIdentifier }

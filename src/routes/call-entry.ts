@@ -86,6 +86,8 @@ export async function createCall (
       credit: deps.calls.creditOf(call)
     }), reply)
     call.hold(reserved)
+    // Before the old call of a caller is ended for this one.
+    assertMayBegin(deps, setup)
     await setup.orEnded(deps.calls.replace(call))
     const answer = await createUpstream(deps, request, { call, sdp, asked, granted, rules, setup })
     await setup.orEnded(call.open())
@@ -163,6 +165,12 @@ function errorOf ({ reason, error }: Wish): ApiError {
   return new ApiError(isLate ? 'upstream_timeout' : 'upstream_error', { reason, retryCannotHelp: true })
 }
 
+/** Throws ApiError. */
+function assertMayBegin ({ audit }: Pick<CallEntryDeps, 'audit'>, setup: Setup): void {
+  audit.assertWritable()
+  setup.assertWanted()
+}
+
 type Creating = Readonly<{
   call: Call, sdp: string, asked: Asked, granted: Granted, rules: CallRules, setup: Setup
 }>
@@ -173,8 +181,7 @@ async function createUpstream (
 ): Promise<string> {
   const { call, sdp, asked, granted, rules, setup } = asking
   await load()
-  audit.assertWritable()
-  setup.assertWanted()
+  assertMayBegin({ audit }, setup)
   const creating = upstream.create({
     offer: sdp,
     session: granted.session,

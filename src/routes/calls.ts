@@ -2,7 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import Type from 'typebox'
-import type { Call } from '../calls/call.ts'
+import type { KnownCall } from '../calls/calls.ts'
 import { atMost } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import { type BodyParser, takeBodies } from '../http/bodies.ts'
@@ -53,7 +53,7 @@ type ById = { Params: { id: string } }
 export function registerCalls (app: FastifyInstance, deps: CallEntryDeps): void {
   const { calls, clock } = deps
 
-  const find = (request: FastifyRequest<ById>): Call => {
+  const find = (request: FastifyRequest<ById>): KnownCall => {
     const call = calls.find(request.caller as AdmittedCaller, request.params.id)
     if (call === undefined) throw new ApiError('not_found')
     return call

@@ -24,10 +24,15 @@ for (const file of ['call.js', 'call-with-openai.js']) {
     })
   })
 
-  browserTest(`${file} throws why a call is refused`, async (t) => {
+  browserTest(`${file} throws why a call is refused, and listens no more`, async (t) => {
     await inApp(t, async ({ run }) => {
-      const refused = await run('{ call }', file, `call(mintUrl, 'nonsense', () => {})
-        .catch(({ message, cause }) => ({ message, status: cause?.status }))`)
+      const refused = await run('{ call }', file, `(async () => {
+        const microphone = await navigator.mediaDevices.getUserMedia({ audio: true })
+        navigator.mediaDevices.getUserMedia = async () => microphone
+        const { message, cause } = await call(mintUrl, 'nonsense', () => {}).catch((error) => error)
+        return { message, status: cause?.status, microphone: microphone.getTracks().map((track) => track.readyState) }
+      })()`)
+      t.same(refused.microphone, ['ended'])
       t.match(refused, file === 'call.js'
         ? { message: /credential/ }
         : { message: 'Could not establish the WebRTC connection.', status: 401 })

@@ -7,7 +7,7 @@ import {
   accept, closing, confirm, cutBody, gone, notFound, onlySecrets, open, opened, redirect, refusing, rejecting, silent,
   stalledBody
 } from '../support/call-replies.ts'
-import type { CreateReply } from '../support/calls-upstream.ts'
+import type { Attach, CallRequest, CreateReply, HangUp } from '../support/calls-upstream.ts'
 import { ANSWER, AUDIO_OFFER, OFFER } from '../support/sdp.ts'
 import { until } from '../support/until.ts'
 import { failure, GA, hang, json, reset } from '../support/upstream.ts'
@@ -98,6 +98,18 @@ t.test('call: create: upstream\'s 400 about a field is the client\'s only where 
 const CREATED: readonly (Row & { env?: Record<string, string> })[] = [
   { name: '201 and a body that is cut', reply: cutBody, status: 502, code: 'upstream_error' },
   { name: '201 and a body that never comes', reply: stalledBody, status: 504, code: 'upstream_timeout', env: QUICK },
+  {
+    name: '201 and an answer of 300 KiB',
+    reply: accept({ answer: `${ANSWER}${'a=x\r\n'.repeat(61_440)}` }),
+    status: 502,
+    code: 'upstream_error'
+  },
+  {
+    name: '201 and an answer that is compressed',
+    reply: accept({ headers: { 'content-encoding': 'gzip' } }),
+    status: 502,
+    code: 'upstream_error'
+  },
   { name: '201 and no SDP', reply: accept({ answer: '{"answer":1}' }), status: 502, code: 'upstream_error' }
 ]
 for (const { name, reply, status, code, env = {} } of CREATED) {
@@ -134,6 +146,15 @@ const UNKNOWN: readonly Row[] = [
   {
     name: '201 with a Location that ends in no call id',
     reply: accept({ location: '/v1/realtime/calls/' }),
+    status: 502,
+    code: 'upstream_error'
+  },
+  {
+    name: '201 with two Locations',
+    reply: (request, response) => {
+      const path = `/v1/realtime/calls/${request.open().id}`
+      response.writeHead(201, ['location', path, 'location', `${path}1`]).end(ANSWER)
+    },
     status: 502,
     code: 'upstream_error'
   },
@@ -281,6 +302,21 @@ t.test('call: OPENAI_CALLS_API=secret creates with a secret; sideband and hang-u
   const key = `Bearer ${app.canaries[0]}`
   t.equal(app.upstream.attaches[0]?.headers.authorization, key)
   t.equal(app.upstream.hangUps[0]?.headers.authorization, key)
+})
+
+t.test('call: OPENAI_AUTH_SCHEME=api-key creates with a secret; sideband and hang-up go by api-key', async (t) => {
+  const app = await startCalls(t, { env: { OPENAI_AUTH_SCHEME: 'api-key' } })
+  app.upstream.onCreate(onlySecrets)
+  const answer = await app.begin()
+  t.equal(answer.status, 201)
+  await app.hangUp(answer.headers.get('location') as string)
+  const [{ headers: creation }] = app.upstream.creations as [CallRequest]
+  t.match(creation.authorization, /^Bearer ek_/)
+  t.equal(creation['api-key'], undefined)
+  for (const { headers } of [app.upstream.attaches[0] as Attach, app.upstream.hangUps[0] as HangUp]) {
+    t.equal(headers['api-key'], app.canaries[0])
+    t.equal(headers.authorization, undefined)
+  }
 })
 
 t.test('call: OPENAI_CALLS_API=secret: no mint, or a secret that is refused, and nothing is created', async (t) => {

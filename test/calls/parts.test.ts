@@ -1,14 +1,19 @@
 // The parts of a call by themselves, where a row of the tables needs more than a wire can show.
 
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
+import { createCalls } from '../../src/calls/calls.ts'
 import { startHangUp } from '../../src/calls/hang-up.ts'
 import { createLeash } from '../../src/calls/leash.ts'
 import { createPlaces } from '../../src/calls/place.ts'
+import { systemClock } from '../../src/clock.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
 import { rulesOf } from '../policy/harness.ts'
 import { errorEvent, responseCreated } from '../support/call-events.ts'
 import { createTestClock } from '../support/clock.ts'
+import { until } from '../support/until.ts'
 import { startWorld } from './guard-world.ts'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
@@ -230,4 +235,59 @@ t.test('call: what events lack is null, not an error', (t) => {
   t.same(signal('conversation.item.deleted', {}), { is: 'removed', itemId: null })
   t.same(signal('mcp_list_tools.failed', {}), { is: 'mcp', responseId: null, itemId: null })
   t.end()
+})
+
+t.test('call: one that has ended keeps nothing of its session, and can be read', async (t) => {
+  const nothing = () => {}
+  const calls = createCalls({
+    clock: systemClock,
+    protocol: REALTIME_CALLS,
+    upstream: { create: () => Promise.reject(new Error('not asked')), hangUp: async () => true },
+    dial: () => ({ send: nothing, close: nothing }),
+    limits: { giveSecondsBack: nothing },
+    audit: { conclude: async () => {}, change: nothing },
+    metrics: { ended: nothing, reopened: nothing, changed: nothing },
+    log: { info: nothing, warn: nothing, error: nothing },
+    places: createPlaces(1)
+  })
+  const owner = { issuer: 'https://issuer.test/', subject: 'ada' }
+  async function callAndEnd (): Promise<[id: string, session: WeakRef<JsonObject>]> {
+    const session = { instructions: 'You are Ada.' }
+    const call = calls.begin({
+      ...owner,
+      claims: {},
+      safetyIdentifier: 'ada',
+      policy: 'pro',
+      kind: 'realtime',
+      granted: { session, model: 'gpt-realtime-2.1', prompt: null, ignored: [], expiresAfterSeconds: 60 },
+      rules: {
+        maxSeconds: 60,
+        idleSeconds: 60,
+        concurrent: 1,
+        whenFull: 'refuse',
+        total: null,
+        hasDataChannel: true,
+        onChange: 'restore'
+      },
+      fixed: session,
+      hasDataChannel: true,
+      judge: (baseline) => ({ baseline, refused: [], ignored: [], remarkable: [], corrections: [] })
+    })
+    call.hold({
+      taken: true, seconds: 60, slots: [], windows: [], secondsWindows: [], giveBack: nothing, refund: nothing
+    })
+    call.created({ id: 'rtc_1', key: {}, dateMs: null })
+    call.end('client')
+    await call.over
+    return [call.facts.id, new WeakRef(session)]
+  }
+  const [id, session] = await callAndEnd()
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  await until('the session to be forgotten', async () => {
+    await turn()
+    collect()
+    return session.deref() === undefined
+  })
+  t.match(calls.find(owner, id)?.view(), { status: 'ended', end_reason: 'client' })
 })

@@ -4,11 +4,12 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
 import { createPlaces, type Place, type PlaceRequest } from '../../src/calls/place.ts'
+import { createMemoryStore } from '../../src/limits/memory.ts'
 import { accept, confirm, held } from '../support/call-replies.ts'
 import type { CallRequest } from '../support/calls-upstream.ts'
 import { times } from '../support/times.ts'
 import { failure, hang } from '../support/upstream.ts'
-import { policyOf, startCalls } from './harness.ts'
+import { type CallsApp, OPS, policyOf, startCalls } from './harness.ts'
 
 const many = async <T>(count: number, ask: (n: number) => Promise<T>) =>
   Promise.all(Array.from({ length: count }, (_, n) => ask(n)))
@@ -42,6 +43,7 @@ t.test('call: a process at its CALLS_MAX says calls_full', async (t) => {
   t.equal(answer.status, 201)
   t.match(await app.begin({ claims: { sub: 'bob' } }), { status: 503, body: { error: { code: 'calls_full' } } })
   t.match(app.lines('call.refused'), [{ reason: 'calls_max' }])
+  t.equal((await app.get('/readyz')).status, 200, 'it mints, and its calls go on')
   await app.hangUp(answer.headers.get('location') as string)
   t.equal((await app.begin({ claims: { sub: 'bob' } })).status, 201)
 })
@@ -83,6 +85,48 @@ t.test('call: replace: if anything refuses, the old call is untouched', async (t
   t.equal(app.upstream.hangUps.length, 0)
   t.match(await app.begin({ offer: 'v=1' }), { status: 400 })
   t.match(await app.get(first.headers.get('location') as string), { body: { status: 'live' } })
+})
+
+t.test('call: replace: an audit that cannot be written leaves the old call untouched', async (t) => {
+  const app = await startCalls(t, REPLACE)
+  const first = await app.begin()
+  app.audit.stick()
+  t.match(await app.begin(), { status: 503, body: { error: { code: 'audit_unavailable' } } })
+  app.audit.recover()
+  t.match(await app.get(first.headers.get('location') as string), { body: { status: 'live' } })
+  t.equal(app.upstream.hangUps.length, 0)
+  t.match(await app.limits(), { minute: { remaining: 8 }, call_seconds: { hour: { remaining: 0 } } })
+})
+
+t.test('call: replace: a client that goes before its limits are taken leaves the old call untouched', async (t) => {
+  const memory = createMemoryStore()
+  const [reserving, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  let reservations = 0
+  const app = await startCalls(t, {
+    ...REPLACE,
+    store: {
+      ...memory,
+      reserve: async (reservation) => {
+        if (reservations++ > 0) {
+          reserving.resolve()
+          await gate.promise
+        }
+        return memory.reserve(reservation)
+      }
+    }
+  })
+  const first = await app.begin()
+  const controller = new AbortController()
+  const gone = app.begin({ signal: controller.signal }).catch(() => null)
+  await reserving.promise
+  controller.abort()
+  await gone
+  await app.disconnected(1)
+  gate.resolve()
+  t.match(await app.wrote('call.refused'), [{ reason: 'client_gone' }])
+  t.match(await app.get(first.headers.get('location') as string), { body: { status: 'live' } })
+  t.equal(app.upstream.hangUps.length, 0)
+  t.match(await app.limits(), { minute: { remaining: 8 }, call_seconds: { hour: { remaining: 0 } } })
 })
 
 t.test('call: replace: a second request meanwhile is 409, and after 5 s all is given back', async (t) => {
@@ -132,6 +176,27 @@ t.test('call: replace: the client that goes while it waits gives all back', asyn
   await app.wrote('call.ended')
   t.equal((await app.begin()).status, 201)
 })
+
+for (const [name, wish, status] of [
+  ['a block', (app: CallsApp) => app.swapPolicy(policyOf({ ...REPLACE, blocked: '[{ subject: ada }]' })), 403],
+  ['an operator', (app: CallsApp) => app.operate('/calls/hangup', { all: true }), 403],
+  ['a stop', (app: CallsApp) => app.stop(), 503]
+] as const) {
+  t.test(`call: replace: ${name} while it waits ends both, and nothing is taken or created`, async (t) => {
+    const app = await startCalls(t, { ...REPLACE, env: OPS })
+    await app.begin()
+    app.upstream.onHangUp(failure(500), confirm)
+    const second = app.begin()
+    await app.upstream.hungUp(app.upstream.calls[0]?.id as string)
+    const wished = wish(app)
+    t.equal((await second).status, status)
+    await app.clock.expire(1000)
+    await wished
+    t.match(await app.wrote('call.ended'), [{ reason: 'replaced', hangup_confirmed: true }])
+    t.equal(app.upstream.creations.length, 1)
+    t.equal(app.upstream.live(), 0)
+  })
+}
 
 t.test('call: replace: the seconds of two policies and the place of a caller whose policy changed', async (t) => {
   const app = await startCalls(t, { calls: '{ concurrent: 2, when_full: replace }' })

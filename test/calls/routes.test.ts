@@ -199,6 +199,33 @@ t.test('call: pages may read Location and X-Call-Seconds; other origins may noth
   t.equal(app.upstream.creations.length, 1)
 })
 
+t.test('call: by a cookie an allowed origin is needed, for both bodies and for a hang-up', async (t) => {
+  const app = await startCalls(t, { policy: policyOf().replace('jwt: {', 'jwt: { cookie: __Host-token,') })
+  const cookie = `__Host-token=${await app.token()}`
+  const form = new FormData()
+  form.set('sdp', OFFER)
+  const ask = (path: string, headers: Record<string, string>, body?: string | FormData) =>
+    fetch(`${app.url}/v1/realtime/calls${path}`, {
+      method: 'POST', headers: { cookie, ...headers }, body: body ?? null
+    })
+  const sdp = { 'content-type': 'application/sdp' }
+  for (const foreign of [{}, { origin: 'https://evil.test' }, { origin: 'null' }] as Record<string, string>[]) {
+    for (const answer of [
+      await ask('', { ...sdp, ...foreign }, OFFER), await ask('', foreign, form), await ask('/rtc_1/hangup', foreign)
+    ]) {
+      t.equal(answer.status, 403)
+      t.match(await answer.text(), /origin_not_allowed/)
+    }
+  }
+  t.equal(app.upstream.creations.length, 0)
+  const created = await ask('', { origin: ORIGIN }, form)
+  t.equal(created.status, 201)
+  const path = `/${created.headers.get('location')?.split('/').at(-1)}/hangup`
+  t.equal((await ask(path, {})).status, 403)
+  t.equal((await ask(path, { origin: ORIGIN })).status, 200)
+  t.match(app.lines('call.ended'), [{ reason: 'client' }])
+})
+
 t.test('call: other methods are 405, at each address', async (t) => {
   const app = await startCalls(t)
   const authorization = `Bearer ${await app.token()}`

@@ -3,13 +3,17 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
+import { policyOf } from '../calls/harness.ts'
 import { CALLERS } from '../support/app.ts'
+import { confirm } from '../support/call-replies.ts'
+import { startCallsUpstream } from '../support/calls-upstream.ts'
 import { startCountingUpstream } from '../support/counting.ts'
 import { startFaultProxy } from '../support/fault-proxy.ts'
 import { program } from '../support/programs.ts'
+import { OFFER } from '../support/sdp.ts'
 import { spawnService, startService, tokenOf } from '../support/service.ts'
 import { until } from '../support/until.ts'
-import { startUpstream } from '../support/upstream.ts'
+import { failure, startUpstream } from '../support/upstream.ts'
 
 t.jobs = 3
 t.setTimeout(60_000)
@@ -162,4 +166,25 @@ t.test('fault 43: the limits of a caller survive a reload', { buffered: true }, 
   t.equal(third.status, 429)
   t.equal((await service.mint({ headers: { authorization: `Bearer ${await tokenOf({ sub: 'bob' })}` } })).status, 200)
   t.same(service.audit.map(({ policy }) => policy), ['first', 'second', 'second', 'second'])
+})
+
+t.test('call: SIGTERM hangs up what runs, writes its lines, and exits with 0 within 10 s', {
+  buffered: true
+}, async (t) => {
+  const upstream = await startCallsUpstream(t)
+  const service = await startService(t, { upstreamUrl: upstream.url, policy: policyOf() })
+  for (const sub of ['ada', 'bob', 'eve']) {
+    const headers = { authorization: `Bearer ${await tokenOf({ sub })}`, 'content-type': 'application/sdp' }
+    const { status } = await fetch(`${service.url}/v1/realtime/calls`, { method: 'POST', headers, body: OFFER })
+    t.equal(status, 201)
+  }
+  upstream.onHangUp(failure(500), confirm)
+  service.kill('SIGTERM')
+  const { code, afterMs } = await service.exited
+  t.equal(code, 0)
+  t.ok(afterMs < 10_000, `${afterMs} ms`)
+  t.equal(upstream.live(), 0)
+  const ended = service.audit.filter(({ event }) => event === 'call.ended')
+  t.equal(ended.length, 3)
+  t.ok(ended.every(({ reason, hangup_confirmed: isConfirmed }) => reason === 'shutdown' && isConfirmed === true))
 })

@@ -209,9 +209,25 @@ t.test('a replica that counts alone reserves in memory', async (t) => {
   const store = openStore(t, { address }, { local: createMemoryStore() })
   const seconds = [{ key: 'caller-seconds:ada', windows: { hour: 100 } }]
   const request = { buckets: [], seconds, most: MOST, least: LEAST_CALL_SECONDS, credit: null }
-  t.match(await store.reserve(request), { taken: true, seconds: 60 })
+  const reserved = await store.reserve(request)
+  t.match(reserved, { taken: true, seconds: 60 })
   t.match(await store.peek(seconds), [{ remaining: 40 }])
   t.equal(store.counts().local, 1)
+  await store.giveSecondsBack(reserved.slots, 50)
+  t.match(await store.peek(seconds), [{ remaining: 90 }], 'given back to where they were taken')
+  t.equal(store.counts().notGivenBack, 0)
+})
+
+t.test('without limits a reservation needs no Redis', async (t) => {
+  const address = { host: '127.0.0.1', port: 1, tls: false, username: '', password: '', database: 0 }
+  const store = openStore(t, { address })
+  const request = { buckets: [], seconds: [], most: MOST, least: LEAST_CALL_SECONDS, credit: null }
+  const reserved = await store.reserve(request)
+  t.match(reserved, { taken: true, seconds: MOST, windows: [], secondsWindows: [] })
+  await reserved.refund()
+  await reserved.giveBack()
+  await store.giveSecondsBack(reserved.slots, MOST)
+  t.equal(store.counts().notGivenBack, 0)
 })
 
 t.test('in Redis a credit counts in the windows that it comes from, and in no other', { skip: NO_REDIS }, async (t) => {

@@ -54,6 +54,19 @@ t.test('an audit line shows the decision, the policy and the reason of a refusal
   )
 })
 
+t.test('the end of a call shows why and after how many seconds', async (t) => {
+  const ended = {
+    audit: 1,
+    event: 'call.ended',
+    policy: 'pro',
+    kind: 'realtime',
+    model: 'gpt-realtime-2.1',
+    reason: 'client',
+    seconds: 4
+  }
+  t.equal(readable(JSON.stringify(ended)), 'call.ended       (client) realtime gpt-realtime-2.1 policy pro 4 s')
+})
+
 t.test('what a client changed in a call is named, and what was done about it', async (t) => {
   t.equal(
     readable('{"audit":1,"event":"call.changed","policy":"free","paths":["instructions","tools"],"did":"restored"}'),

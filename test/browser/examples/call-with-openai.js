@@ -5,6 +5,7 @@ export async function call (mintUrl, userToken, onEvent) {
   // The option's name warns of API keys in pages. This page holds only the user's own token.
   const client = new OpenAI({ baseURL: mintUrl, apiKey: userToken, dangerouslyAllowBrowser: true })
   const microphone = await navigator.mediaDevices.getUserMedia({ audio: true })
+  const stopMicrophone = () => { for (const track of microphone.getTracks()) track.stop() }
   const connection = new OpenAIRealtimeWebRTC()
   for (const track of microphone.getTracks()) connection.peerConnection.addTrack(track, microphone)
   const speaker = new Audio()
@@ -18,9 +19,12 @@ export async function call (mintUrl, userToken, onEvent) {
       id = response.headers.get('Location').split('/').at(-1)
       return response.text()
     }
+  }).catch((error) => {
+    stopMicrophone()
+    throw error
   })
   const hangUp = async () => {
-    for (const track of microphone.getTracks()) track.stop()
+    stopMicrophone()
     await client.realtime.calls.hangup(id)
     connection.close()
   }

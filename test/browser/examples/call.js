@@ -1,6 +1,7 @@
 /** `onEvent` gets the events of the data channel. Without it there is none, as `data_channel: false` wants it. */
 export async function call (mintUrl, userToken, onEvent = null) {
   const microphone = await navigator.mediaDevices.getUserMedia({ audio: true })
+  const stopMicrophone = () => { for (const track of microphone.getTracks()) track.stop() }
   const peer = new RTCPeerConnection()
   for (const track of microphone.getTracks()) peer.addTrack(track, microphone)
   const speaker = new Audio()
@@ -17,10 +18,13 @@ export async function call (mintUrl, userToken, onEvent = null) {
     headers: { ...headers, 'Content-Type': 'application/sdp' },
     body: peer.localDescription.sdp
   })
-  if (!response.ok) throw new Error((await response.json()).error.message)
+  if (!response.ok) {
+    stopMicrophone()
+    throw new Error((await response.json()).error.message)
+  }
   const id = response.headers.get('Location').split('/').at(-1)
   const hangUp = async () => {
-    for (const track of microphone.getTracks()) track.stop()
+    stopMicrophone()
     await fetch(`${url}/${id}/hangup`, { method: 'POST', headers, keepalive: true })
     peer.close()
   }
