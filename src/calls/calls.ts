@@ -24,6 +24,8 @@ export type Calls = Readonly<{
   live: (owner: Owner) => readonly Call[]
   /** As `find`, of any caller. */
   get: (id: string) => Call | undefined
+  /** Whether one that has not ended has this id at upstream. */
+  hasUpstream: (upstreamId: string) => boolean
   /** Of all callers, those that have not ended; also those that upstream has yet to create. */
   current: () => readonly Call[]
   /** Judges all of them by the policy of this moment. */
@@ -89,6 +91,7 @@ export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: P
     live: ({ issuer, subject }) => [...current.values()].filter(({ facts, view }) =>
       facts.issuer === issuer && facts.subject === subject && view() !== null),
     get,
+    hasUpstream: (id) => [...current.values()].some(({ upstreamId }) => upstreamId() === id),
     current: () => [...current.values()],
     review: (review) => {
       for (const call of current.values()) {

@@ -8,6 +8,8 @@ export type HangUp = Readonly<{
   done: Promise<boolean>
   /** The first attempt, whatever came of it. */
   first: Promise<void>
+  /** The attempt that has no outcome yet. */
+  underWay: () => Promise<unknown> | null
   /** Begins the schedule anew. */
   again: () => void
   /** It is known from elsewhere that the call is over. */
@@ -25,7 +27,7 @@ export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
   const done = Promise.withResolvers<boolean>()
   const first = Promise.withResolvers<void>()
   let isOver = false
-  let isTrying = false
+  let trying: Promise<boolean> | null = null
   let begunAtMs = -Infinity
   let failures = 0
   let stopTimer = () => {}
@@ -39,10 +41,10 @@ export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
   }
 
   async function run (): Promise<void> {
-    isTrying = true
     begunAtMs = clock.monotonicMs()
-    const isConfirmed = await attempt()
-    isTrying = false
+    trying = attempt()
+    const isConfirmed = await trying
+    trying = null
     first.resolve()
     if (isConfirmed) return end(true)
     pause(PAUSES_MS[failures++] ?? LONGEST_PAUSE_MS)
@@ -62,9 +64,10 @@ export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
   return {
     done: done.promise,
     first: first.promise,
+    underWay: () => trying,
     again: () => {
       failures = 0
-      if (isOver || isTrying) return
+      if (isOver || trying !== null) return
       stopTimer()
       pause(Math.max(0, begunAtMs + LEAST_PAUSE_MS - clock.monotonicMs()))
     },

@@ -169,7 +169,7 @@ type Creating = Readonly<{
 
 /** Never aborted, whoever is gone: each success is a call, and one whose id is lost cannot be ended. */
 async function createUpstream (
-  { upstream, audit, load, upstreamMs }: CallEntryDeps, request: FastifyRequest, asking: Creating
+  { calls, upstream, audit, load, upstreamMs }: CallEntryDeps, request: FastifyRequest, asking: Creating
 ): Promise<string> {
   const { call, sdp, asked, granted, rules, setup } = asking
   await load()
@@ -184,6 +184,7 @@ async function createUpstream (
     clientParam: ([top, ...path]) => top === 'session' && path.length > 0 && getIn(asked.session, path) !== undefined
       ? asked.sessionParam(path)
       : null,
+    isTaken: calls.hasUpstream,
     onAttempt: setup.attempt,
     onCreated: call.created
   })
