@@ -147,7 +147,7 @@ t.test('H11: ids of a megabyte are not kept, and no more than 10,000 ids', async
   const { app, ada, path, bobIsUntouched } = two
   const long = 'x'.repeat(1024 * 1024)
   ada.push(responseCreated(long), responseDone(long), transcribed(long), errorEvent(long, long))
-  ada.push(itemAdded({ id: long, type: long, role: long, call_id: long }), outputItemAdded({ id: long, call_id: long }))
+  ada.push(itemAdded({ id: long, role: long }), outputItemAdded({ id: long, call_id: long }))
   await seen(two)
   t.match(readItem({ id: long, type: 'function_call', role: long, name: long, call_id: long }), {
     id: null, role: null, callId: null, tool: { name: null }
