@@ -21,7 +21,7 @@ import { createAudit } from './records/audit.ts'
 import { type Lines, openLines } from './records/lines.ts'
 import { createLogger, type Log } from './records/log.ts'
 import { createMetrics } from './records/metrics.ts'
-import { reviewCall, type Talking } from './rulebook/review.ts'
+import { type CallOwner, callRulesOf } from './rulebook/call-rules.ts'
 import { openRulebook } from './rulebook/rulebook.ts'
 import { createUpstreamCalls } from './upstream/calls.ts'
 import { createClient, type Watch } from './upstream/client.ts'
@@ -42,7 +42,7 @@ export type Service = Readonly<{
   /** Readiness fails first; resolves once nothing is in flight and every line is written. */
   stop: () => Promise<void>
   reopenAudit: () => void
-  /** What is queued, at once, for a process that is about to end. */
+  /** Writes queued lines synchronously, for a process that is about to end. */
   flushNow: () => void
 }>
 
@@ -89,7 +89,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   const drainMs = drainTime(config, log)
   const mint = createMint(client, config.upstream.mintApi, clock.wallMs)
 
-  const review = (talking: Talking) => reviewCall(rulebook.current(), talking)
+  const review = (owner: CallOwner) => callRulesOf(rulebook.current(), owner)
   let loading: Promise<Sidebands> | null = null
   let sidebands: Sidebands | null = null
   const load = async () => {
@@ -177,7 +177,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       return { url, opsUrl }
     },
     stop: async () => {
-      // Answers say `Connection: close` from here on; the gateway has this long to go elsewhere.
+      // From here on answers have `Connection: close`; the gateway has this long to go elsewhere.
       isStopping = true
       const hungUp = calls.stop()
       await wait(drainMs)

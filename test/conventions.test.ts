@@ -4,14 +4,19 @@ import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import ts from 'typescript'
+import { section, tableRows } from './docs/pages.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const SOURCES = globSync('src/**/*.ts', { cwd: ROOT }).sort()
 const text = new Map(SOURCES.map((path) => [path, readFileSync(join(ROOT, path), 'utf8')]))
+const trees = new Map([...text].map(([path, source]) =>
+  [path, ts.createSourceFile(path, source, ts.ScriptTarget.Latest, true)]))
+const printer = ts.createPrinter({ removeComments: true })
+/** The code of each file without its comments. */
+const codes = new Map([...trees].map(([path, tree]) => [path, printer.printFile(tree)]))
 
-/** The code of a file without its comments. */
 function code (path: string): string {
-  return (text.get(path) as string).replace(/\/\*[^]*?\*\/|(?<=^|\s)\/\/.*$/gm, '')
+  return codes.get(path) as string
 }
 
 function withMatch (pattern: RegExp, within: (path: string) => boolean = () => true): string[] {
@@ -19,7 +24,7 @@ function withMatch (pattern: RegExp, within: (path: string) => boolean = () => t
 }
 
 function imports (path: string): string[] {
-  return [...code(path).matchAll(/(?<![.\w])(?:from|import)\s*\(?'([^']+)'/g)].map(([, name]) => name as string)
+  return ts.preProcessFile(text.get(path) as string, true, true).importedFiles.map(({ fileName }) => fileName)
 }
 
 const isProduction = (path: string) => !path.startsWith('src/sandbox/')
@@ -58,10 +63,18 @@ t.test('no arrow runs up: each room imports only from rooms below it, types incl
   t.same(SOURCES.filter((path) => floorOf(path) === -1), [], 'each file is in a room of the plan')
   const up = SOURCES.flatMap((path) => neighbours(path)
     .filter((target) => roomOf(target) !== roomOf(path) && floorOf(target) <= floorOf(path))
-    .filter((target) => !(roomOf(path) === 'commands' && roomOf(target) === 'sandbox'))
     .map((target) => `${path} → ${target}`))
   t.same(up, [])
   t.ok(SOURCES.filter((path) => path.split('/').length === 2).length <= ROOT_FILES, 'few files are at the root')
+})
+
+t.test('architecture.md lists the rooms as they are', async (t) => {
+  t.match(readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8'), `\`\`\`text\n${FLOORS.map((rooms) =>
+    rooms.join(', ')).join('\n')}\n\`\`\``)
+  const rooms = FLOORS.flat().filter((room) => SOURCES.some((path) => path.startsWith(`src/${room}/`)))
+  const listed = tableRows(section('docs/architecture.md', 'Rooms and arrows'))
+    .flatMap(([cell = '']) => [...cell.matchAll(/`(\w[\w-]*)\/`/g)].map(([, room]) => room))
+  t.same(listed.sort(), rooms.sort())
 })
 
 t.test('no files import each other in a circle', async (t) => {
@@ -148,10 +161,9 @@ t.test('no module body has a branch and no class a field: coverage sees neither 
       ts.isOptionalChain(node) || (ts.isBinaryExpression(node) && /^(\?\?|\|\||&&)/.test(node.operatorToken.getText()))
     return isBranch || (ts.forEachChild(node, (child) => branches(child) || undefined) ?? false)
   }
-  const parsed = SOURCES.filter(isProduction).map((path) =>
-    ts.createSourceFile(path, text.get(path) as string, ts.ScriptTarget.Latest, true))
+  const found = SOURCES.filter((path) => isProduction(path) && branches(trees.get(path) as ts.SourceFile))
   // The tests that measure its coverage start it without a cache.
-  t.same(parsed.filter(branches).map(({ fileName }) => fileName), ['src/server.ts'])
+  t.same(found, ['src/server.ts'])
 })
 
 t.test('every exception from coverage gives a reason', async (t) => {

@@ -5,7 +5,7 @@ import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } 
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
-import { runsAlone, skippedIn } from './run.ts'
+import { gate, runsAlone, skippedIn } from './run.ts'
 import { UNCOUNTED } from './support/processes.ts'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -126,7 +126,12 @@ t.test('the test that CONTRIBUTING shows passes unchanged', async (t) => {
   t.match(printed, /^ok 1 - a caller without a policy mints nothing/m)
 })
 
-t.test('skipped tests are listed with their reasons, at every depth', async (t) => {
+t.test('the one test that CONTRIBUTING runs by its name is in the file that it names', async (t) => {
+  const [, file = '', name = ''] = /test:one -- (\S+) --grep '(.*)'/.exec(read('.github/CONTRIBUTING.md')) ?? []
+  t.match(read(file), new RegExp(`^t\\.test\\('[^']*${name}`, 'm'))
+})
+
+t.test('field F30: skipped tests are listed with their reasons, at every depth', async (t) => {
   const results = [
     'ok 1 - a # time=1ms',
     '    ok 2 - B9: b # SKIP no nginx: apt-get install nginx',
@@ -136,6 +141,13 @@ t.test('skipped tests are listed with their reasons, at every depth', async (t) 
   ]
   const expected = ['2 skipped: no nginx: apt-get install nginx', '  B9: b', '  f', '1 skipped: no curl', '  c']
   t.same(skippedIn(results.join('\n')), expected)
+})
+
+t.test('field F30: a skipped test fails only in CI, and only a whole run there must cover everything', async (t) => {
+  const PARTIAL = '--allow-incomplete-coverage'
+  t.same(gate({ isStrict: false, isWhole: true }), [PARTIAL])
+  t.same(gate({ isStrict: true, isWhole: false }), ['--fail-skip', PARTIAL])
+  t.same(gate({ isStrict: true, isWhole: true }), ['--fail-skip'])
 })
 
 t.test('a file that runs alone gives a reason', async (t) => {

@@ -32,6 +32,11 @@ export function runsAlone (source: string): boolean {
   return /^\/\/ Runs alone: \S/m.test(source)
 }
 
+/** Options of tap. `isWhole`: all files run. */
+export function gate ({ isStrict, isWhole }: Readonly<{ isStrict: boolean, isWhole: boolean }>): string[] {
+  return [...isStrict ? ['--fail-skip'] : [], ...isStrict && isWhole ? [] : [PARTIAL]]
+}
+
 async function tap (options: readonly string[], files: readonly string[]): Promise<boolean> {
   const child = spawn('tap', [...options, `--output-file=${RESULTS}`, ...files], {
     cwd: ROOT, stdio: 'inherit', env: { ...process.env, NODE_COMPILE_CACHE: COMPILED }
@@ -49,12 +54,11 @@ if (import.meta.main) {
   const files = asked.length > 0 ? asked : globSync('test/**/*.test.ts', { cwd: ROOT })
   const alone = files.filter((path) => runsAlone(readFileSync(join(ROOT, path), 'utf8')))
   const together = files.filter((path) => !alone.includes(path))
-  const isStrict = process.env.CI === 'true'
-  const gate = [...isStrict ? ['--fail-skip'] : [], ...isStrict && asked.length === 0 ? [] : [PARTIAL]]
+  const gated = gate({ isStrict: process.env.CI === 'true', isWhole: asked.length === 0 })
 
-  const others = { options: alone.length > 0 ? [...gate, PARTIAL, UNREPORTED] : gate, files: together }
-  const steps = [others, { options: [...gate, '--jobs=1', `--save=${LIST}`], files: alone }]
-  // tap keeps the coverage of the run before where it is told the files to run by a list.
+  const others = { options: alone.length > 0 ? [...gated, PARTIAL, UNREPORTED] : gated, files: together }
+  const steps = [others, { options: [...gated, '--jobs=1', `--save=${LIST}`], files: alone }]
+  // Given a list of files, tap keeps the coverage of the run before.
   writeFileSync(LIST, alone.join('\n'))
   for (const { options, files } of steps) {
     if (files.length === 0) continue

@@ -65,7 +65,7 @@ export function readWholeOrPieces (request: FastifyRequest, name: string): strin
 
 const PIECE = /^[._]\d+$/
 
-/** What follows the cookie's name in the name of a piece. */
+/** The suffix that a piece's name has after the cookie's name. */
 function suffixOf (name: string, whole: string): string {
   return name.startsWith(whole) ? name.slice(whole.length) : ''
 }

@@ -10,7 +10,7 @@ import { type Credential, HEADER_NAME, readHeader, readWholeOrPieces } from './c
 import type { ForwardEntry } from './schema.ts'
 
 const MAX_BYTES = 64 * 1024
-/** They describe the connection or the body, not the user. */
+/** Headers that describe the connection or the body, not the user. */
 const NEVER_PASSED = new Set([
   'host', 'connection', 'keep-alive', 'transfer-encoding', 'te', 'trailer', 'upgrade', 'expect',
   'content-length', 'content-type', 'content-encoding', 'accept-encoding', 'proxy-authorization', 'proxy-connection'

@@ -1,5 +1,5 @@
 // A gateway that has already authenticated the user and names them in a header. Anyone can send a header, so it counts
-// only from the gateway's addresses and with its secret, unless `secret: none` says in writing that there is none;
+// only from the gateway's addresses and with its secret, unless `secret: none` states that there is none;
 // otherwise it is refused as a forgery, not ignored.
 
 import { hash, timingSafeEqual } from 'node:crypto'

@@ -9,30 +9,30 @@ import type { Places } from './place.ts'
 
 type Owner = Readonly<{ issuer: string, subject: string }>
 
-/** What the policy says of a caller at this moment. Throws where it grants no call. */
+/** The rules of the current policy for the caller of a call. Throws ApiError if it grants none. */
 export type Review = (facts: CallFacts) => Pick<CallRules, 'maxSeconds' | 'idleSeconds'>
 
 export type Calls = Readonly<{
-  /** Takes the place before anything is waited for. Throws ApiError. */
+  /** Takes a place, synchronously. Throws ApiError. */
   begin: (facts: Omit<CallFacts, 'id'>) => Call
-  /** The old call is hung up, and its place becomes the call's own. Throws ApiError `call_in_progress`. */
+  /** Hangs up the call that this one replaces, if any, and waits for its place. Throws ApiError `call_in_progress`. */
   replace: (call: Call) => Promise<void>
-  /** What a call that is replaced will give back; null where none is. */
+  /** Seconds that the replaced call will give back; null if none is replaced. */
   creditOf: (call: Call) => ReturnType<Call['credit']> | null
-  /** Of this caller, those that upstream has created; also ended ones. */
+  /** A call of this owner that upstream has created, live or ended. */
   find: (owner: Owner, id: string) => Call | undefined
   live: (owner: Owner) => readonly Call[]
   /** As `find`, of any caller. */
   get: (id: string) => Call | undefined
-  /** Whether one that has not ended has this id at upstream. */
+  /** Whether a call that has not ended has this id at upstream. */
   hasUpstream: (upstreamId: string) => boolean
-  /** Of all callers, those that have not ended; also those that upstream has yet to create. */
+  /** The calls of all callers that have not ended, also those that upstream has yet to create. */
   current: () => readonly Call[]
-  /** Judges all of them by the policy of this moment. */
+  /** Checks all of them by the current policy. */
   review: (review: Review) => void
-  /** Hangs up all of them; no more are begun. Resolves within 10 s of the last creation. */
+  /** Hangs up all of them and begins no more. Resolves within 10 s of the last creation. */
   stop: () => Promise<void>
-  /** Answered and not ended, by policy. */
+  /** Live calls by policy. */
   countLive: () => ReadonlyMap<string, number>
   countHangingUp: () => number
 }>

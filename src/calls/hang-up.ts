@@ -1,18 +1,17 @@
-// The one way in which a call is hung up: one attempt at a time, again and again until one is confirmed or the call
-// cannot last any longer.
+// Hanging up a call: one attempt at a time, repeated until one is confirmed or the call must be over by itself.
 
 import type { Clock } from '../clock.ts'
 
 export type HangUp = Readonly<{
-  /** True: confirmed. Never rejects. */
+  /** True if confirmed. Never rejects. */
   done: Promise<boolean>
-  /** The first attempt, whatever came of it. */
+  /** Resolves after the first attempt, successful or not. */
   first: Promise<void>
   /** The attempt that has no outcome yet. */
   underWay: () => Promise<unknown> | null
-  /** Begins the schedule anew. */
+  /** Restarts the schedule. */
   again: () => void
-  /** It is known from elsewhere that the call is over. */
+  /** The sideband has shown that the call is over. */
   confirm: () => void
   giveUp: () => void
 }>
@@ -20,7 +19,7 @@ export type HangUp = Readonly<{
 const PAUSES_MS = [1000, 5000, 15_000, 60_000] as const
 const [LEAST_PAUSE_MS, , , LONGEST_PAUSE_MS] = PAUSES_MS
 
-/** `attempt` never rejects: true where the call is over. `untilMs` is of the monotonic clock. */
+/** `attempt` never rejects, and resolves to true if the call is over. `untilMs` is by the monotonic clock. */
 export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
   clock: Clock, attempt: () => Promise<boolean>, untilMs: number
 }>): HangUp {

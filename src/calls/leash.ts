@@ -1,4 +1,4 @@
-// How long a call may go on: until it was never joined, was silent for too long, or has lasted as long as it may.
+// The timers of a call: it ends if the client never connects, if it is idle for too long, or at its longest duration.
 
 import type { Clock } from '../clock.ts'
 import type { Signal } from '../realtime/call-protocol.ts'
@@ -6,12 +6,12 @@ import type { Signal } from '../realtime/call-protocol.ts'
 export type LeashReason = 'never_connected' | 'idle' | 'max_duration'
 
 export type Leash = Readonly<{
-  /** The answer goes out: from now on someone may join. */
+  /** The answer goes out: from now on the client may connect. */
   begin: () => void
-  /** Any event but an answer to ours. */
+  /** An event that is no answer to one of ours: the client has connected. */
   join: () => void
   isJoined: () => boolean
-  /** What it means, where it means something. */
+  /** An event that means something for the timers. */
   hear: (signal: Signal) => void
   /** The sideband was lost: whether anyone speaks is unknown. */
   forget: () => void
@@ -26,7 +26,7 @@ export type Leash = Readonly<{
 }>
 
 const LEAST_TO_JOIN_MS = 45_000
-/** A call has one response, and few out of band. */
+/** A call has one response at a time, and few out of band. */
 const MAX_RESPONSES = 256
 
 /** `bornMs` is when upstream created the call. */
@@ -50,7 +50,7 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, onEnd }: 
 
   const isBusy = () => isSpeaking || isPlaying || responses.size > 0
 
-  /** One timer for all events: it looks when the last one was, and waits for the rest. */
+  /** One timer for all events: when it fires, it waits for what is left since the last event. */
   function watch (ms: number): void {
     stopQuiet = clock.after(ms, () => {
       if (!isJoined) return onEnd('never_connected')

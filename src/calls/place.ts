@@ -1,10 +1,10 @@
-// Places: how many calls there may be at a time, of one caller, of one policy and here. A place is taken before the
-// first wait and given back once. Kept in memory; another store has the same few functions.
+// Places bound the calls at a time: of one caller, of one policy, and of this replica. A place is taken synchronously,
+// so that requests at once cannot take too many, and is released once. Kept in memory.
 
 import { ApiError } from '../errors.ts'
 
 export type PlaceRequest = Readonly<{
-  /** Our id of the call. */
+  /** The service's id of the call. */
   call: string
   caller: string
   policy: string
@@ -14,13 +14,13 @@ export type PlaceRequest = Readonly<{
 }>
 
 export type Place = Readonly<{
-  /** The call whose place is promised to this one; null where the place is its own from the start. */
+  /** The call whose place this one waits for; null if it has a place of its own from the start. */
   replaces: string | null
-  /** Resolves when it is its own. */
+  /** Resolves once the place is its own. */
   passed: Promise<void>
-  /** From now on another call of the caller may replace it. */
+  /** From now on a new call of the same caller may replace this one. */
   offer: () => void
-  /** Once: further times do nothing. A promise is withdrawn. */
+  /** Idempotent. A call that still waits for a place gives up waiting. */
   release: () => void
 }>
 
@@ -34,7 +34,7 @@ type Held = {
   readonly request: PlaceRequest
   readonly pass: () => void
   isOffered: boolean
-  /** The call that it is promised to. */
+  /** The call that waits for this place. */
   heir: Held | null
 }
 
@@ -42,7 +42,7 @@ const RETRY_AFTER_SECONDS = 5
 
 /** `max` bounds the calls of this replica. */
 export function createPlaces (max: number): Places {
-  /** Callers with their places, in the order in which those were taken. */
+  /** The places of each caller, oldest first. */
   const callers = new Map<string, Set<Held>>()
   const policies = new Map<string, number>()
   let taken = 0
@@ -69,12 +69,12 @@ export function createPlaces (max: number): Places {
     taken--
   }
 
-  /** The place that this one may be promised, or null where it gets one of its own. */
+  /** The place that a new call must wait for, or null if it gets one of its own. Throws ApiError. */
   function toReplace ({ caller, concurrent, whenFull }: PlaceRequest): Held | null {
     const own = [...callers.get(caller) ?? []]
     if (own.length < concurrent) return null
     const oldest = own.find(({ isOffered }) => isOffered)
-    // Of a caller whose policy now grants fewer, replacing one would leave too many.
+    // If the policy now grants this caller fewer calls, replacing one would still leave too many.
     if (whenFull === 'refuse' || own.length > concurrent || oldest === undefined || own.some(({ heir }) => heir)) {
       throw new ApiError('call_in_progress', { retryCannotHelp: true })
     }
@@ -101,7 +101,7 @@ export function createPlaces (max: number): Places {
         add(own)
         passed.resolve()
       } else old.heir = own
-      // Two calls of one policy have one place in its total, and the old one has it.
+      // A call and the one that it replaces count once in the total of their policy.
       const isCounted = old?.request.policy !== request.policy
       if (isCounted) count(request.policy, 1)
 

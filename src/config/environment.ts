@@ -238,7 +238,7 @@ const METADATA_HOSTS = new Set([
 /** Also embedded in an IPv6 address. Nothing but metadata services uses this range. */
 const LINK_LOCAL = /^169\.254\.|:a9fe:[\da-f]+$/
 
-/** Of a cloud: what answers there are credentials of the machine. `host` is a URL's hostname. */
+/** Whether `host`, a URL's hostname, is a cloud's metadata service, which hands out the machine's credentials. */
 export function isMetadataHost (host: string): boolean {
   const name = host.replace(/^\[|\]$|\.$/g, '')
   return METADATA_HOSTS.has(name) || LINK_LOCAL.test(name)

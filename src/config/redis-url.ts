@@ -45,7 +45,7 @@ export function readRedis (env: Environment, problems: string[]): RedisAddress |
   }
 }
 
-/** What to write instead of what other clients understand. */
+/** Advice on what to write instead of a form that only other clients understand. */
 function hintFor (given: string): string {
   const [, scheme = ''] = /^([a-z][a-z0-9+.-]*):/i.exec(given) ?? []
   if (/cluster|sentinel/i.test(scheme)) {

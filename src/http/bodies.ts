@@ -1,4 +1,4 @@
-// Which bodies the routes of a scope take. A plugin inherits the parsers of the scope around it; one that sets its own
+// The body parsers of a scope's routes. A plugin inherits the parsers of the scope around it; one that sets its own
 // changes nothing for other routes.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'

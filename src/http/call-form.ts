@@ -1,4 +1,4 @@
-// The two bodies that ask for a call: the offer alone, or a form of the offer and the session.
+// The two bodies that create a call: the offer alone, or a form with the offer and the session.
 
 import { ApiError } from '../errors.ts'
 import type { Json } from '../json.ts'
@@ -7,12 +7,12 @@ import { readForm } from './form.ts'
 import { SDP_LIMIT_BYTES } from './sdp.ts'
 import { BODY_LIMIT_BYTES, parseStrictly } from './strict-json.ts'
 
-/** `sdp` is not checked yet. Without `session`, the policy's own is meant. */
+/** `sdp` is not checked yet. Without `session` the call gets the policy's own. */
 export type CallBody = Readonly<{ sdp: string, session?: Json }>
 
 const FORM_LIMIT_BYTES = SDP_LIMIT_BYTES + BODY_LIMIT_BYTES
 const SDP_TYPE = /^application\/sdp\s*(?:;\s*charset="?utf-?8"?\s*)?(?:;\s*)?$/i
-// A BOM stays in the text, which then does not begin as SDP does.
+// A BOM stays in the text, which then does not begin with `v=0`.
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 export const CALL_BODIES: readonly BodyParser[] = [
@@ -30,7 +30,7 @@ export const CALL_BODIES: readonly BodyParser[] = [
 function readCallForm (body: Buffer, contentType: string): CallBody {
   const parts = new Map<string, Buffer>()
   for (const { name, fileName, content } of readForm(body, contentType)) {
-    // Clients that send a part as a file without a name write an empty one.
+    // Clients that send a part as a file without a name write an empty file name.
     if (!['sdp', 'session'].includes(name) || parts.has(name) || (fileName ?? '') !== '') {
       throw new ApiError('invalid_request', { reason: 'unexpected_part' })
     }
@@ -42,7 +42,7 @@ function readCallForm (body: Buffer, contentType: string): CallBody {
   return { sdp: readText(sdp), ...session === undefined ? {} : { session: readSession(session) } }
 }
 
-/** A body that is null is no session, though a field of that value is one that was not set. */
+/** Null as a session is refused, although null as a field counts as not set. */
 function readSession (bytes: Buffer): Json {
   const session = parseStrictly(bytes)
   if (session === null) throw new ApiError('invalid_request', { param: 'session' })

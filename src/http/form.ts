@@ -1,12 +1,12 @@
-// multipart/form-data (RFC 7578), read strictly. Libraries are made to accept what clients get wrong: they skip parts
-// without a name, let the last of two names win, decode base64 and repair text. Here all that is refused.
+// multipart/form-data (RFC 7578), read strictly. Libraries accept what clients get wrong: they skip parts without a
+// name, let the last of two names win, decode base64 and repair text. Here all of that is refused.
 
 import { ApiError } from '../errors.ts'
 
 /** `fileName` is null where the part has none. */
 export type Part = Readonly<{ name: string, fileName: string | null, content: Buffer }>
 
-// None of these reads white space twice: a form may be 96 KiB of it.
+// No backtracking over white space: a form may be 96 KiB of it.
 const BOUNDARY = /^multipart\/form-data\s*;\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))\s*(?:;\s*)?$/i
 const HEADER = /^([!#$%&'*+.^`|~\w-]+):([\t\x20-\x7e\x80-\xff]*)$/
 const PART_TYPE = /^(?!multipart|message)[\w.+-]+\/[\w.+-]+[ \t]*(?:;[ \t]*charset="?utf-?8"?[ \t]*)?(?:;[ \t]*)?$/i
@@ -39,7 +39,7 @@ function readHeader (line: string): Header {
   return { name: name.toLowerCase(), value: value.trim() }
 }
 
-/** The content means the bytes that it is: it is not encoded, in another charset, or a form of its own. */
+/** Whether the header leaves the content as it is: not encoded, in UTF-8, and no form of its own. */
 function isOfPlainText ({ name, value }: Header): boolean {
   if (name === 'content-transfer-encoding') return /^(7bit|8bit|binary)$/i.test(value)
   return name !== 'content-type' || PART_TYPE.test(value)

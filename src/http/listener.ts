@@ -1,4 +1,4 @@
-// What both listeners have in common: how long a client may take, and what any request meets first.
+// The options and hooks of both listeners: how long a client may take, and the first steps of every request.
 
 import type { Server } from 'node:http'
 import { type FastifyBaseLogger, type FastifyHttpOptions, type FastifyInstance, LogController } from 'fastify'

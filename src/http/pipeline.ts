@@ -6,7 +6,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
 const MAX_UNANSWERED = 8
-/** Of all connections, in one turn of the event loop: what the kernel keeps of unread answers is work for minutes. */
+/** Requests of all connections in one turn of the event loop: answers that the kernel buffers unread take minutes. */
 const MAX_IN_A_TURN = 4
 const HEAD_END = Buffer.from('\r\n\r\n')
 /** No head ends sooner: what looks like it is part of a body, or of a head that began in an earlier packet. */

@@ -1,10 +1,10 @@
-// Bodies that are still arriving when their caller is known: a sender may take as long as the request's timeout.
+// A bound for bodies that are still arriving after authentication: each may take as long as the request's timeout.
 
 import type { FastifyInstance } from 'fastify'
 import { ApiError } from '../errors.ts'
 import { clientKey } from './address.ts'
 
-/** At a time. One address may be a whole company, or a gateway that is not trusted. */
+/** At a time. One address may be a whole company, or a gateway that is not in TRUST_PROXY. */
 const MAX_OF_ADDRESS = 256
 const MAX_OF_CALLER = 32
 

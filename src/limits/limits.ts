@@ -35,7 +35,7 @@ export type Reservation = Readonly<{
   /** Fewer are taken where a window has fewer left; below `least` nothing is taken. */
   most: number
   least: number
-  /** What a call that ends for this one will give back: counted as if it were back already. */
+  /** Seconds that a call which ends for this one will give back: counted as if they were back already. */
   credit: Readonly<{ slots: readonly Slot[], seconds: number }> | null
 }>
 
@@ -61,12 +61,12 @@ type Pair = Readonly<{ caller: Windows, total: Windows }>
 export type Limits = Pair & Readonly<{ callSeconds: Pair }>
 type Limited = Readonly<{ name: string, limits: Limits | null }>
 
-/** What a mint or a call takes one from. `caller` is a safety identifier. */
+/** The windows that a mint or a call takes one from. `caller` is a safety identifier. */
 export function bucketsOf ({ name, limits }: Limited, caller: string): Bucket[] {
   return limits === null ? [] : pairOf(limits, `caller:${caller}`, `policy:${name}`)
 }
 
-/** What a call takes its seconds from. */
+/** The windows that a call takes its seconds from. */
 export function secondsBucketsOf ({ name, limits }: Limited, caller: string): Bucket[] {
   return limits === null ? [] : pairOf(limits.callSeconds, `caller-seconds:${caller}`, `policy-seconds:${name}`)
 }

@@ -1,4 +1,4 @@
-// Where limits are counted, as the environment says.
+// The store that counts limits: in memory or in Redis, by the environment.
 
 import type { Config } from '../config/environment.ts'
 import type { Log } from '../records/log.ts'

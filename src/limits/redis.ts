@@ -85,7 +85,7 @@ export function createRedisStore ({ address, log, local, now = () => performance
   function noteDataLoss (): void {
     counts.dataLosses++
     marker = { value: '', seenAt: -Infinity }
-    log.error({}, 'Redis has lost its windows: every limit begins anew')
+    log.error({}, 'Redis has lost its windows: every limit starts again')
   }
 
   /** All windows are taken from, or none; with `isPeek` nothing is taken. */
@@ -224,7 +224,7 @@ function readCounted (windows: readonly Window[], answer: unknown): Counted & { 
   }
 }
 
-/** Nobody else's, as letters and digits. */
+/** Unique, of letters and digits. */
 function idsOfProcess (): () => string {
   const own = randomBytes(8).toString('hex')
   let last = 0

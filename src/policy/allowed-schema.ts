@@ -7,7 +7,7 @@ import { isDistinct, list, resolve, someSubschema, values } from './schema-parts
 /** Whether a client's value meets the schema. */
 export type Accepts = (value: unknown) => boolean
 
-/** Throws an Error whose message says what is wrong with the schema. */
+/** Throws an Error whose message describes what is wrong with the schema. */
 export type CompileSchema = (schema: boolean | object) => Accepts
 
 // Refuse, never repair: nothing is dropped, filled or coerced. `strict` makes an unknown keyword or format an error.

@@ -9,7 +9,7 @@ import type { CallPolicy, PromptEntry, RealtimePolicy } from './schema.ts'
 import { hasSlowPattern } from './slow-pattern.ts'
 import { compileTemplate, type Template } from './template.ts'
 
-/** What a client may send at a path, and below it. */
+/** The values that a client may send at and below a path. */
 export type RuleNode = {
   accepts?: Accepts
   /** The dotted paths that the schema at this path names. */

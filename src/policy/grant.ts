@@ -1,4 +1,4 @@
-// What is granted: one function for secrets and one for calls, for every route and command.
+// The grant: one function for secrets and one for calls, for every route and command.
 
 import { ApiError } from '../errors.ts'
 import { getIn, type JsonObject, omitIn } from '../json.ts'

@@ -42,7 +42,7 @@ export const CallPolicy = Type.Object({
     minimum: 10, maximum: 3600
   })),
   idle_seconds: optional(
-    'A call ends when neither side has said anything for so long, 5 to 3600. Left out: 120, or max_seconds if less.',
+    'A call ends when neither side has spoken for so long, 5 to 3600. Left out: 120, or max_seconds if less.',
     Type.Integer({ minimum: 5, maximum: 3600 })
   ),
   concurrent: optional(

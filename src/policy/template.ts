@@ -4,7 +4,7 @@
 import { claimReader } from '../callers/claims.ts'
 import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
 
-/** What a template may read: the caller's claims, and the client's variables for a prompt. */
+/** The values that a template may read: the caller's claims, and the client's variables for a prompt. */
 export type Scope = Readonly<{ claims: JsonObject, variables: JsonObject }>
 
 /** A value is missing, and the template has no default. */

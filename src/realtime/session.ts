@@ -67,7 +67,7 @@ function fault (node: SchemaNode, value: unknown, path: Path): Path | null {
   if (Check(node, value)) return null
   const variants = (node.anyOf ?? [node]).filter((variant) => variant.properties ?? variant.patternProperties)
   if (!isObject(value) || variants.length === 0) return path
-  // Of several variants, only the one that the value's type names explains the fault.
+  // Only the variant that the value's type names explains the fault.
   const variant = variants.length === 1 ? variants[0] : variants.find((one) => isNamed(one, value))
   if (variant === undefined) return Object.hasOwn(value, 'type') ? [...path, 'type'] : path
   for (const [key, inner] of Object.entries(value)) {

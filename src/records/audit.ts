@@ -8,12 +8,12 @@ import { createFlood } from './flood.ts'
 import type { Lines } from './lines.ts'
 import { type Level, severityOf } from './severity.ts'
 
-/** What a route hands out. */
+/** The two things that a route can grant. */
 export type Family = 'mint' | 'call'
 export type AuditEvent =
   | 'mint.granted' | 'mint.undelivered' | 'call.started' | `${Family}.refused` | `${Family}.unknown`
 
-/** What the lines of all families have. Null: not known when the decision was taken. */
+/** The members of every line, mints and calls. Null: not known when the decision was taken. */
 export type AuditEntry = Readonly<Trace & {
   request_id: string
   /** The safety identifier, not the subject. */
@@ -63,7 +63,7 @@ export type CallEnd = Readonly<{
   hangup_confirmed: boolean
 }>
 
-/** What a client changed in a call, and what was done about it. */
+/** A change of the session by a client, and the reaction to it. */
 export type CallChange = Readonly<
   Pick<CallEnd, 'call_id' | 'upstream_call_id' | 'subject' | 'issuer' | 'policy' | 'kind'> &
   { did: string, paths: readonly string[] }

@@ -4,7 +4,7 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
 type Modalities = Readonly<Record<string, number>>
 
-/** What a call came to. */
+/** Duration and usage of a call. */
 export type EndedCall = Readonly<{
   policy: string
   reason: string

@@ -155,7 +155,7 @@ function registerSources (
       }
     })
   }
-  gauge('ephemint_ready', '1 while /readyz says so.', isReady)
+  gauge('ephemint_ready', '1 while /readyz answers 200.', isReady)
   gauge('ephemint_in_flight', 'Mints in flight to upstream.', () => upstream().inFlight)
   gauge('ephemint_upstream_breaker_open', '1 while upstream gets only probes.', () => upstream().isBreakerOpen)
   gauge(

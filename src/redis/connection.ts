@@ -36,7 +36,7 @@ export type ConnectionDeps<Name extends string> = Readonly<{
   /** Lua by the name that it is called by. */
   scripts: Readonly<Record<Name, string>>
   log: Pick<Log, 'info' | 'warn' | 'error'>
-  /** What the log says that it means. */
+  /** The consequence of a loss, for the log. */
   consequence: string
   /** The last part of the check; rejects where Redis is not to be relied on. */
   check: (ask: Connection<Name>['ask']) => Promise<void>
@@ -64,7 +64,7 @@ export function connectRedis<Name extends string> (
     protocol: 2,
     disableClientInfo: true,
     connectTimeout: CONNECT_WITHIN_MS,
-    // What was sent when the connection broke may have been counted: sent again, it would be counted twice.
+    // A command that was sent when the connection broke may have been counted: a second time would count twice.
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     enableOfflineQueue: false,
@@ -112,7 +112,7 @@ export function connectRedis<Name extends string> (
   }
 
   async function checkNow (): Promise<void> {
-    // Connected, but what the library says first is not answered.
+    // Connected, but the library's first command gets no answer.
     if (redis.status === 'connect') noteSilence()
     if (isChecking || redis.status !== 'ready') return
     isChecking = true
@@ -136,7 +136,7 @@ export function connectRedis<Name extends string> (
     redis.disconnect(true)
   }
 
-  /** A window that is evicted would count as one that nobody has opened. */
+  /** A window that is evicted would count as one that was never opened. */
   async function assertKeepsKeys (): Promise<void> {
     const memory = await ask(() => redis.info('memory').catch(emptyIfRefused))
     const [, limit] = /^maxmemory:(\d+)/m.exec(memory) ?? []
@@ -145,7 +145,7 @@ export function connectRedis<Name extends string> (
       throw new ApiError('limits_unavailable', { reason: 'redis_evicts_keys' })
     }
     if (policy === undefined && !mayEvictUnseen) {
-      log.warn({}, 'Redis does not say its maxmemory-policy: it must be noeviction')
+      log.warn({}, 'Redis does not report its maxmemory-policy: it must be noeviction')
     }
     mayEvictUnseen = policy === undefined
   }
@@ -183,7 +183,7 @@ function inTime<T> (answer: Promise<T>, onLate: (answer: T) => void): Promise<T>
   })
 }
 
-/** Who may not ask is not told. */
+/** Empty where the rights do not permit the command. */
 function emptyIfRefused (cause: Error): string {
   if (cause.name !== 'ReplyError') throw cause
   return ''

@@ -31,7 +31,7 @@ type Answer = Readonly<{
   type: string
   description: string
   headers: readonly string[]
-  /** Of the schema. */
+  /** The name of the schema. */
   name: string
   schema: Type.TSchema
   examples: Examples

@@ -1,5 +1,5 @@
-// What an operator may do, with a token of their own: see and end the calls of all callers, and take this replica out
-// of rotation. On the listener for operations alone.
+// Administration, with a token of its own and on the listener for operations alone: lists and ends the calls of all
+// callers, and takes this replica out of rotation.
 
 import { hash, timingSafeEqual } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'

@@ -1,5 +1,5 @@
-// The story of a call's creation: read, apply the policy, take a place, take from the limits, create upstream, open the
-// sideband, look at the policy once more, audit, answer. Whatever fails after upstream has created it hangs it up.
+// The creation of a call: read, apply the policy, take a place, take from the limits, create upstream, open the
+// sideband, check the policy again, audit, answer. A failure after upstream has created the call hangs it up.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Call, Wish } from '../calls/call.ts'
@@ -16,7 +16,7 @@ import { grantCall } from '../policy/grant.ts'
 import { createJudge } from '../policy/judge.ts'
 import type { Audit } from '../records/audit.ts'
 import type { CallMetrics } from '../records/call-metrics.ts'
-import type { Talking } from '../rulebook/review.ts'
+import type { CallOwner } from '../rulebook/call-rules.ts'
 import type { UpstreamCalls } from '../upstream/calls.ts'
 import { deadlineIn } from '../upstream/deadline.ts'
 import type { AdmittedCaller } from './admission.ts'
@@ -32,9 +32,9 @@ export type CallEntryDeps = Readonly<{
   audit: Audit
   metrics: Pick<CallMetrics, 'setUp'>
   clock: Clock
-  /** What the rules say of the caller now. Throws ApiError. */
-  review: (talking: Talking) => CallRules
-  /** What only calls need is loaded with the first of them. */
+  /** The current rules for the caller. Throws ApiError. */
+  review: (owner: CallOwner) => CallRules
+  /** Loads the modules that only calls need, with the first call. */
   load: () => Promise<unknown>
   setupMs: number
   upstreamMs: number
@@ -42,7 +42,7 @@ export type CallEntryDeps = Readonly<{
 
 /** The first attempt to hang up is waited for, so that a client that asks again finds its place free. */
 const HANG_UP_WAIT_MS = 2000
-/** There may be a call that nobody can find. No one has its answer, so no one speaks in it for long. */
+/** A call may exist whose id is lost. No client has its answer, so upstream ends it soon. */
 const UNKNOWN_KEPT_MS = 60_000
 
 const readBody = readGa(['realtime'])
@@ -117,9 +117,9 @@ function fixedOf ({ fixed: { source } }: SessionRules, { session }: Granted): Js
 }
 
 type Setup = Readonly<{
-  /** Rejects with ApiError as soon as the call is to end. */
+  /** The outcome of `step`. Rejects with ApiError as soon as the call is to end. */
   orEnded: <T>(step: Promise<T>) => Promise<T>
-  /** Throws ApiError likewise. */
+  /** Throws ApiError if the call is to end. */
   assertWanted: () => void
   attempt: () => void
   isAttempted: () => boolean
@@ -135,9 +135,9 @@ function startSetup (
   const byMs = performance.now() + setupMs
   let isAttempted = false
   const stop = clock.after(setupMs, () => call.end('setup_failed'))
-  // Also for an answer that was sent and never arrived.
+  // Also when an answer was sent that never arrived.
   raw.once('close', () => { if (!raw.writableFinished) call.end('client_gone') })
-  /* c8 ignore next -- one that went between its request and this line: no test can hit the moment */
+  /* c8 ignore next -- a client that closes between its request and this line: no test can hit the moment */
   if (isGone(request)) call.end('client_gone')
   const ended = call.whenWished.then((wish) => { throw errorOf(wish) })
   ended.catch(() => {})
@@ -154,7 +154,7 @@ function startSetup (
   }
 }
 
-/** A call that was ended while it was created. */
+/** The refusal of a request whose call was ended during its creation. */
 function errorOf ({ reason, error }: Wish): ApiError {
   if (error !== null) return error
   if (reason === 'shutdown') return new ApiError('draining', { reason, retryAfterSeconds: 1 })
@@ -167,7 +167,7 @@ type Creating = Readonly<{
   call: Call, sdp: string, asked: Asked, granted: Granted, rules: CallRules, setup: Setup
 }>
 
-/** Never aborted, whoever is gone: each success is a call, and one whose id is lost cannot be ended. */
+/** Never aborted, even if the client is gone: a success is a call, and without its id it cannot be ended. */
 async function createUpstream (
   { calls, upstream, audit, load, upstreamMs }: CallEntryDeps, request: FastifyRequest, asking: Creating
 ): Promise<string> {
@@ -188,7 +188,7 @@ async function createUpstream (
     onAttempt: setup.attempt,
     onCreated: call.created
   })
-  // Once its id is known, nothing is lost with the rest of the answer.
+  // Once the id is known, the rest of the answer need not be waited for.
   const { answer } = await Promise.race([creating, call.whenCreated.then(() => setup.orEnded(creating))])
   setup.assertWanted()
   if (!isAnswer(answer, rules)) {
@@ -204,7 +204,7 @@ async function undo (
 ): Promise<void> {
   if (call.upstreamId() !== null) {
     call.end('setup_failed')
-    // What a client costs that asks and goes stays counted; only the seconds go back, when the call is over.
+    // A call that its client leaves stays counted; only the unused seconds go back, when the call is over.
     if (call.wish()?.reason !== 'client_gone') await call.refund()
     return atMost(clock, HANG_UP_WAIT_MS, call.hangUpTried())
   }

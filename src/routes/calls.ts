@@ -1,4 +1,4 @@
-// The routes of calls. Each belongs to its caller: for everyone else there is nothing at its address.
+// The routes of calls. A call belongs to its caller: for everyone else its address is a 404.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import Type from 'typebox'
@@ -38,7 +38,7 @@ export const CallAnswer = Type.Object({
 
 export const CallList = Type.Object({ object: Type.Literal('list'), data: Type.Array(CallAnswer) })
 
-/** A page that goes may send any body, but none that means something. */
+/** A page that is left may send an empty body of any type. */
 const NO_BODY: BodyParser = {
   type: '*',
   limitBytes: BODY_LIMIT_BYTES,

@@ -10,7 +10,7 @@ import type { Kind } from '../realtime/session.ts'
 import type { AuditEntry, CallEntry, Family, MintEntry } from '../records/audit.ts'
 import type { Minted } from '../upstream/mint.ts'
 
-/** What the lines of a call say of it, once its place is taken. */
+/** The call's own members of its audit lines, once its place is taken. */
 type CallOfRequest = Readonly<{ facts: { id: string }, maxSeconds: () => number, upstreamId: () => string | null }>
 
 /** Null: not known yet. */

@@ -1,4 +1,4 @@
-// What this caller may choose: paths with their schemas, prompts, lifetimes, remaining limits. Never a fixed value.
+// The caller's choices: paths with their schemas, prompts, lifetimes, remaining limits. Never a fixed value.
 
 import type { FastifyInstance } from 'fastify'
 import Type from 'typebox'

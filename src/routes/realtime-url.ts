@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify'
 
 const SESSIONS = /^\/v1(\/realtime(?:\/translations)?)\/?(?:\?|$)/
 
-/** The 404 of such an address says where to connect instead: by WebSocket, as these clients do. */
+/** The 404 of such an address names where to connect instead: by WebSocket, as these clients do. */
 export function registerRealtimeUrl (app: FastifyInstance, realtimePublicUrl: string): void {
   const base = realtimePublicUrl.replace(/^http/, 'ws')
   app.addHook('onRequest', ({ is404, url }, reply, done) => {

@@ -1,4 +1,4 @@
-// What the limits say: as headers of every answer, or as a refusal.
+// The state of the limits, as headers of every answer or as a refusal.
 
 import type { FastifyReply } from 'fastify'
 import { ApiError } from '../errors.ts'
@@ -31,7 +31,7 @@ function sendTightest ({ windows }: Take, reply: FastifyReply): void {
   )
 }
 
-/** The window that is the last to be open again says how long to wait. */
+/** The exhausted window that ends last decides how long to wait. */
 function exhausted (windows: readonly WindowState[], prefix: string): ApiError {
   const [empty] = [...windows].sort((a, b) => b.resetMs - a.resetMs) as [WindowState, ...WindowState[]]
   return new ApiError('rate_limit_exceeded', {

@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { fastify } from 'fastify'
+import type { CallRules } from './call-rules.ts'
 import { listen } from './listen.ts'
 import type { SidebandFeed } from './sideband-feed.ts'
 
@@ -13,6 +14,14 @@ export type PlaygroundConfig = Readonly<{
   identityProviderUrl: string
   /** True with a real API key: sessions cost money. */
   isReal: boolean
+}>
+
+export type PlaygroundOptions = Readonly<{
+  port?: number
+  /** Read per request: Ephemint needs the origin of this page before it can start. */
+  config: () => PlaygroundConfig | null
+  feed: SidebandFeed
+  rules: Pick<CallRules, 'of'>
 }>
 
 export type Playground = Readonly<{ origin: string, close: () => Promise<void> }>
@@ -34,9 +43,8 @@ const HEADERS = {
   ].join('; ')
 }
 
-/** `config` is read per request: Ephemint needs the origin of this page before it can start. */
 export async function startPlayground (
-  { port = 0, config, feed }: { port?: number, config: () => PlaygroundConfig | null, feed: SidebandFeed }
+  { port = 0, config, feed, rules }: PlaygroundOptions
 ): Promise<Playground> {
   const app = fastify({ forceCloseConnections: true })
   app.addHook('onSend', async (_request, reply) => { reply.headers(HEADERS) })
@@ -47,6 +55,8 @@ export async function startPlayground (
       reply.type(type).send(await readFile(new URL(name, FOLDER))))
   }
   app.get('/config.json', (_request, reply) => reply.send(config()))
+  app.get<{ Params: { callId: string } }>('/calls/:callId/rule', async ({ params: { callId } }, reply) =>
+    await rules.of(callId) ?? reply.code(404).send())
   app.get<{ Params: { offerId: string } }>('/sideband/:offerId', ({ params: { offerId } }, reply) => {
     const stream = new PassThrough()
     // A comment: the page is connected before the first event.

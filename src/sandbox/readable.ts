@@ -29,7 +29,7 @@ export function parse (line: string): JsonObject | null {
 }
 
 function decision (entry: JsonObject): string {
-  const { event, code, reason, policy, kind, model, ignored, count, duration_ms: ms } = entry
+  const { event, code, reason, policy, kind, model, ignored, did, paths, count, duration_ms: ms } = entry
   return [
     String(event).padEnd(16),
     code,
@@ -37,6 +37,8 @@ function decision (entry: JsonObject): string {
     kind,
     model,
     typeof policy === 'string' && `policy ${policy}`,
+    did,
+    Array.isArray(paths) && paths.join(', '),
     Array.isArray(ignored) && ignored.length > 0 && `ignored ${ignored.join(', ')}`,
     count !== undefined && `${count} more`,
     typeof ms === 'number' && `${Math.round(ms)} ms`

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import type { JsonObject } from '../json.ts'
 import { parse, readable } from './readable.ts'
 
 const SERVER = fileURLToPath(new URL('../server.ts', import.meta.url))
@@ -20,9 +21,11 @@ export type EphemintProcess = Readonly<{
 
 /** Resolves once Ephemint is ready. Rejects if it ends before. */
 export async function startEphemint (
-  { env, print }: { env: Record<string, string>, print: (line: string) => void }
+  { env, print, onEntry }: {
+    env: Record<string, string>, print: (line: string) => void, onEntry: (entry: JsonObject) => void
+  }
 ): Promise<EphemintProcess> {
-  // Of this shell's environment only PATH is passed on, so that nothing configures Ephemint by accident.
+  // Only PATH is passed on from the shell's environment, so that nothing configures Ephemint by accident.
   const child = spawn(process.execPath, [SERVER], {
     env: { PATH: process.env.PATH, ...env },
     stdio: ['ignore', 'pipe', 'inherit']
@@ -38,6 +41,7 @@ export async function startEphemint (
       if (entry?.msg === 'listening') {
         resolve({ url: String(entry.url), opsUrl: typeof entry.ops_url === 'string' ? entry.ops_url : null })
       }
+      if (entry !== null) onEntry(entry)
       const text = stopping ? null : readable(line)
       if (text !== null) print(text)
     })

@@ -1,4 +1,4 @@
-// What the emulator tells the sidebands of calls, for the page to show: types and times, no contents. A call is named
+// The events that the emulator sends to sidebands, for the page to show: types and times, no contents. A call is named
 // by the session id of its offer (RFC 8866, section 5.2), which the page that made the offer and the emulator know.
 
 import { EventEmitter } from 'node:events'

@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { MINT_APIS } from '../config/environment.ts'
+import { createCallRules } from './call-rules.ts'
 import { startIdentityProvider } from './identity-provider.ts'
 import { HOST, isFree } from './listen.ts'
 import { startUpstream } from './openai/upstream.ts'
@@ -53,19 +54,21 @@ async function startParts (
 ): Promise<Omit<Sandbox, 'stop'>> {
   const legacy = mintApi === 'sessions'
   const feed = createSidebandFeed()
+  const rules = createCallRules(() => policyFile.path)
   const upstream = real === null
     ? await startEmulated()
     : { url: real.OPENAI_BASE_URL ?? 'https://api.openai.com/v1', env: real }
   const identityProvider = await startIdentityProvider({ port: ports.identityProvider })
   stops.push(identityProvider.close)
   let config: PlaygroundConfig | null = null
-  const playground = await startPlayground({ port: ports.playground, config: () => config, feed })
+  const playground = await startPlayground({ port: ports.playground, config: () => config, feed, rules })
   stops.push(playground.close)
   const policyFile = await preparePolicyFile({ issuer: identityProvider.issuer, legacyOnly: legacy })
   stops.push(policyFile.remove)
 
   const ephemint = await startEphemint({
     print,
+    onEntry: rules.put,
     env: {
       ...upstream.env,
       OPENAI_MINT_API: mintApi,

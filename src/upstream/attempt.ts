@@ -9,7 +9,7 @@ import type { Deadline } from './deadline.ts'
 const MAX_ANSWER_HEADERS = 200
 const answered = createBatch()
 
-/** What an answer says before its body. */
+/** Status and headers of an answer, before its body. */
 export type Head = Readonly<{
   status: number
   requestId: string | null
@@ -62,7 +62,7 @@ export function attempt (
 
     pool.dispatch({ ...post, method: 'POST' }, {
       onRequestStart: (controller) => {
-        // It waited for a connection until nobody waited for it.
+        // The deadline passed while it waited for a connection.
         if (isOver()) return controller.abort(new Error('deadline'))
         sending = controller
       },
@@ -117,7 +117,7 @@ function failure (cause: Error): ApiError {
   if (UNREACHABLE.has(code) || code.startsWith('PROXY_')) {
     return new ApiError('upstream_unavailable', { reason: code.toLowerCase(), retryAfterSeconds: 1, cause })
   }
-  // A 100 or 101 that nobody asked for is a bad answer and no reset, though it comes as the same error.
+  // An unexpected 100 or 101 is a bad answer and no reset, though it comes as the same error.
   if (code === 'ECONNRESET' || code === 'EPIPE' || (code === 'UND_ERR_SOCKET' && !cause.message.startsWith('bad '))) {
     return new ApiError('upstream_error', { reason: 'connection_reset', mayHaveMinted: true, cause })
   }

@@ -1,5 +1,5 @@
-// What counts as upstream failing, for the breaker before it. One caller's run of failures is never that: a value that
-// the policy allows may be one that upstream answers with 500.
+// The breaker before upstream, and which outcomes count as failures. A run of failures of one caller does not: a value
+// that the policy allows may be one that upstream answers with 500.
 
 import { ApiError } from '../errors.ts'
 import { createBreaker, type Verdict } from '../outbound/breaker.ts'
@@ -23,7 +23,7 @@ export function createUpstreamBreaker (
     failuresInARow: FAILURES_IN_A_ROW,
     ofOneCaller: OF_ONE_CALLER,
     probeAfterMs: PROBE_AFTER_MS,
-    classify: judge,
+    classify,
     onOpen: () => log.error({ code: 'upstream_unavailable' }, 'upstream is failing: mints are refused but for a probe'),
     onClose: () => log.warn({}, 'upstream answers again'),
     now
@@ -40,7 +40,7 @@ function refusal (): ApiError {
 }
 
 /** A 429 or a 400 is not upstream's being down. Where no connection came about, no request can be the cause. */
-function judge (outcome: Answer | ApiError): Verdict {
+function classify (outcome: Answer | ApiError): Verdict {
   if (!(outcome instanceof ApiError)) return outcome.status >= 500 ? 'failure' : 'success'
   const { code, reason } = outcome
   return code === 'upstream_unavailable' || reason === 'connect_timeout' || reason === 'tls' ? 'outage' : 'failure'

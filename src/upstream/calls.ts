@@ -1,4 +1,4 @@
-// Calls at upstream: created once and never twice, and hung up until that is confirmed.
+// Requests about calls: a creation is sent once and never repeated; each hang-up says whether the call is over.
 
 import { randomBytes } from 'node:crypto'
 import { ApiError } from '../errors.ts'
@@ -10,10 +10,10 @@ import { type Client, errorOf, type KeyHeaders, type UpstreamRequest } from './c
 import type { Mint } from './mint.ts'
 import { complaintIn, refusal } from './refusal.ts'
 
-/** What is known of a call from the head of the answer on. */
+/** A call that upstream has created, known from the head of its answer. */
 export type CreatedCall = Readonly<{
   id: string
-  /** The key that created it: it is asked by the same one for as long as it lasts. */
+  /** The key that created it, used for all requests about it. */
   key: KeyHeaders
   /** Upstream's own clock, milliseconds since 1970. */
   dateMs: number | null
@@ -27,11 +27,11 @@ export type CallCreation = Readonly<{
   deadline: UpstreamRequest['deadline']
   /** The client's own name for a path of the upstream body; null where the client sent nothing there. */
   clientParam: (path: Path) => string | null
-  /** Whether another call has this id: it cannot have two. */
+  /** Whether another call has this id: two cannot have it. */
   isTaken: (id: string) => boolean
-  /** From here on it is not free. */
+  /** The first request leaves: from here on the call may cost something. */
   onAttempt: () => void
-  /** Before the answer is read: whatever fails from here on leaves a call that must be hung up. */
+  /** The head of the answer has come: if anything fails from here on, the call must be hung up. */
   onCreated: (call: CreatedCall) => void
 }>
 
@@ -87,7 +87,7 @@ export function createUpstreamCalls ({ client, mint, protocol, log }: UpstreamCa
       let key: KeyHeaders = {}
       const onHead = ({ status, location, date }: Head) => {
         const dateMs = Date.parse(String(date))
-        // A redirect names a place to go to, and no call.
+        // The Location of a redirect names no call.
         const named = isSuccess(status) && location !== null ? protocol.idIn(location) : null
         id = named !== null && creation.isTaken(named) ? null : named
         if (id !== null) creation.onCreated({ id, key, dateMs: Number.isNaN(dateMs) ? null : dateMs })
@@ -112,7 +112,7 @@ export function createUpstreamCalls ({ client, mint, protocol, log }: UpstreamCa
   }
 }
 
-/** Also for the refusal of a sideband. */
+/** Upstream knows no such call: the answer to a hang-up, or to the upgrade of a sideband. */
 export function isNotFound (status: number, code: unknown): boolean {
   return status === 404 || status === 410 || (status >= 400 && status < 500 && code === 'call_id_not_found')
 }
@@ -128,26 +128,26 @@ function isSuccess (status: number): boolean {
 function readCreated (answer: Answer, id: string | null, { clientParam }: CallCreation) {
   const { status, text, requestId: upstreamRequestId } = answer
   if (id === null && !isSuccess(status)) throw refusal(answer, complaint(answer, clientParam))
-  // What it calls itself is not checked: `text/plain` was seen.
+  // The content type is not checked: `text/plain` was seen.
   if (id === null || text?.startsWith('v=0') !== true) {
     throw new ApiError('upstream_error', { reason: 'unusable_answer', mayHaveMinted: true, upstreamRequestId })
   }
   return { answer: text, upstreamRequestId }
 }
 
-/** The offer is the client's own, whatever it contains. */
+/** The client's name for the field that upstream complains of; the offer is always the client's. */
 function complaint (answer: Answer, clientParam: CallCreation['clientParam']): string | null {
   const path = complaintIn(answer)
   const isOfOffer = path?.join('.') === 'sdp' || /sdp|offer/.test(String(errorOf(answer)?.code))
   return isOfOffer ? 'sdp' : path === null ? null : clientParam(path)
 }
 
-/** A secret that may exist is no call: nobody has it. */
+/** A secret that may have been minted is no call: no client has it. */
 function asNoCall (error: unknown): never {
   throw error instanceof ApiError ? new ApiError(error.code, { ...detailsOf(error), mayHaveMinted: false }) : error
 }
 
-/** Where a call was created, or may have been, the SDKs would make two more. */
+/** If a call was created, or may have been, SDKs must not retry: they would make two more. */
 function concluded (error: ApiError, isCreated: boolean): ApiError {
   if (!isCreated && !error.mayHaveMinted) return error
   return new ApiError(error.code, { ...detailsOf(error), mayHaveMinted: !isCreated, retryCannotHelp: true })

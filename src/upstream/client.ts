@@ -31,7 +31,7 @@ export type UpstreamRequest = Readonly<{
   requestId: string
   /** Total, retry and second route included. */
   deadline: Deadline
-  /** False where a second success would do harm: then only a rejected key is tried again, once it was read anew. */
+  /** False where a second success would do harm: then only a rejected key is tried again, once it was reread. */
   isRepeatable: boolean
   /** Instead of the key. A rejected one is no reason to read the key again. */
   credential?: KeyHeaders
@@ -146,7 +146,7 @@ export function createClient (
         watch.retried()
         const second = await guarded(request)
         if (!(first instanceof ApiError) || !first.mayHaveMinted) return conclude(second, request)
-        // What the first attempt may have minted stays unknown, whatever the second one did.
+        // The second attempt does not tell whether the first one has minted.
         if (!mayHaveMinted(second)) return conclude(first, request)
         request.onUnknown?.(first)
         return conclude(second, request)
@@ -173,7 +173,7 @@ export function createClient (
         headers: { ...fixedHeaders, ...key.headers(), accept: JSON_TYPE },
         signal: AbortSignal.timeout(config.timeoutMs)
       })
-      // How much it then goes on to say does not matter.
+      // The rest of the body does not matter.
       await body.dump().catch(() => {})
       return { status: statusCode, date: headers.date?.toString() }
     },
@@ -220,7 +220,7 @@ function rejectsKey (outcome: Answer | ApiError): boolean {
   return !(outcome instanceof ApiError) && (outcome.status === 401 || outcome.status === 403)
 }
 
-/** Or has: a success that is none of ours to read may have minted all the same. */
+/** A success that cannot be read may have minted, too. */
 function mayHaveMinted (outcome: Answer | ApiError): boolean {
   return outcome instanceof ApiError ? outcome.mayHaveMinted : outcome.status < 300
 }

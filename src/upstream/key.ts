@@ -10,7 +10,7 @@ type Headers = Readonly<Record<string, string>>
 export type Key = Readonly<{
   /** The headers that carry it. */
   headers: () => Headers
-  /** Reads the file again, if there is one. True where the key is another one than `sent`, whoever has read it. */
+  /** Reads the file again, if there is one. True if the key now differs from `sent`. */
   reread: (sent: Headers) => Promise<boolean>
   close: () => void
 }>
@@ -39,7 +39,7 @@ export function openKey ({ key, authScheme }: Config['upstream'], log: Pick<Log,
     if (value === current) return
     current = value
     headers = headersFor(value)
-    log.info({}, 'OPENAI_API_KEY_FILE was read anew')
+    log.info({}, 'OPENAI_API_KEY_FILE was read again')
   }
 
   return {

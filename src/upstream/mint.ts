@@ -25,14 +25,14 @@ export type Minted = Readonly<{
   value: string
   /** Unix seconds. */
   expiresAt: number
-  /** In GA shape, as upstream told it. */
+  /** In GA shape, as upstream sent it. */
   session: JsonObject
   upstreamRequestId: string | null
   /** Retry and second route included. */
   tookMs: number
 }>
 
-/** What is asked of upstream, and in which of the two shapes. */
+/** A request to upstream, in one of the two shapes. */
 export type Route = Readonly<{ path: string, body: JsonObject, legacy: boolean }>
 type Context = Omit<UpstreamRequest, 'path' | 'body' | 'contentType' | 'isRepeatable' | 'onHead'>
 
@@ -87,7 +87,7 @@ export function upstreamRoutes (
   mintApi: Config['upstream']['mintApi']
 ): [Route, Route?] {
   const { kind, session, expiresAfterSeconds: seconds, legacy } = request
-  // GA has no temperature: judged by the policy all the same, then left out.
+  // GA has no temperature: the policy checks it, and then it is left out.
   const ga = omitIn(session, ['temperature'])
   const current: Route = {
     path: kind === 'translation' ? '/realtime/translations/client_secrets' : '/realtime/client_secrets',
@@ -99,7 +99,7 @@ export function upstreamRoutes (
   if (kind === 'translation' || mintApi === 'client_secrets') return [current]
   const old = (): Route => ({ path: LEGACY_PATHS[kind], body: writeLegacy(kind, session, seconds), legacy: true })
   if (mintApi === 'sessions') return [old()]
-  // `auto`: the legacy route for those who came by one, unless the policy says what it could not carry.
+  // `auto`: the legacy route for clients that came by one, unless the session has fields that it cannot carry.
   const carried = () => leafPaths(session).every((path) => legacyCanCarry(kind, path, getIn(session, path)))
   return legacy && carried() ? [old(), current] : [current]
 }

@@ -1,4 +1,4 @@
-// What an answer of upstream that is no success means for the client.
+// From an answer of upstream that is no success to the client's refusal.
 
 import { ApiError } from '../errors.ts'
 import type { Path } from '../json.ts'
@@ -28,7 +28,7 @@ export function refusal (answer: Answer, complaint: string | null): ApiError {
   return new ApiError(rejected ? 'upstream_rejected' : 'upstream_error', {
     reason,
     retryCannotHelp: rejected,
-    // A success that is not ours to read may have minted all the same.
+    // A success that cannot be read may have minted.
     mayHaveMinted: status < 300,
     upstreamRequestId
   })

@@ -1,5 +1,5 @@
-// One WebSocket to a call, beside the client's own connection: opened once, and gone for good when it closes. Opening
-// another one is the business of whoever watches the call.
+// One WebSocket to a call, beside the client's own connection: opened once, and gone for good when it closes. The
+// supervision of the call opens another.
 
 import { Agent as HttpAgent, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
@@ -13,7 +13,7 @@ import type { Log } from '../records/log.ts'
 import { isNotFound } from './calls.ts'
 import { accountHeaders, type KeyHeaders } from './client.ts'
 
-/** Why there is no sideband, or none any more. */
+/** Why a sideband could not be opened, or was closed. */
 export type Closing = Readonly<{
   wasOpen: boolean
   /** Upstream knows of no such call. */
@@ -102,7 +102,7 @@ export function createSidebands ({ config, proxy, clock, log }: Deps): Sidebands
         const type = HEAD.exec(data.toString('latin1', 0, HEAD_LENGTH))?.[1] ?? body()?.type
         if (typeof type === 'string') onEvent(type, body)
       } catch (err) {
-        // Whoever watches the call has not seen the event: as if it had not come.
+        // The call has not seen this event, so its sideband counts as lost.
         log.error({ err }, 'an event of a call could not be handled')
         end('event_failed')
       }
@@ -120,7 +120,7 @@ export function createSidebands ({ config, proxy, clock, log }: Deps): Sidebands
       const { statusCode = 0 } = response
       readCode(response, (code) => end(`refused_${statusCode}`, { isGone: isNotFound(statusCode, code) }))
     })
-    // What is wrong is told by the close that follows.
+    // Reported by the `close` that follows.
     socket.on('error', () => {})
     socket.on('close', (code, reason) =>
       end(reason.toString(), { isClean: code !== NO_CLOSE && code !== TOO_LARGE, code }))

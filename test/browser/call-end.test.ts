@@ -41,7 +41,7 @@ browserTest('the seconds that remain count down, and an end that the page did no
   })
 })
 
-browserTest('a user whom the policy file stops in a call is told so, and then refused', async (t) => {
+browserTest('a user whom the policy file stops in a call sees why, and is then refused', async (t) => {
   const sandbox = await sandboxFor(t)
   await visit(t, sandbox.playground, {}, async (page) => {
     await signInAs(page, 'Guest')

@@ -101,7 +101,7 @@ browserTest('a call is heard, its sideband is shown, and hanging up ends it at O
     await page.getByRole('button', { name: 'Say something' }).click()
     await sideband(page).getByText('input_audio_buffer.speech_started').waitFor()
     await sideband(page).getByText('output_audio_buffer.started').waitFor()
-    await page.waitForFunction('window.loudest > 0.05')
+    await until('the sound', () => page.evaluate<boolean>('window.loudest > 0.05'))
     await sideband(page).getByText('output_audio_buffer.stopped').waitFor()
 
     await page.getByLabel('Message to send').fill('Who are you?')
@@ -157,7 +157,7 @@ browserTest('a user with audio only calls without a data channel, speaks and is 
     t.equal(await page.getByLabel('Message to send').count(), 0)
     await page.getByRole('button', { name: 'Say something' }).click()
     await sideband(page).getByText('response.done').waitFor()
-    await page.waitForFunction('window.loudest > 0.05')
+    await until('the sound', () => page.evaluate<boolean>('window.loudest > 0.05'))
     await page.getByRole('button', { name: 'Hang up' }).click()
     await outcome(page).getByText('You hung up.').waitFor()
   })

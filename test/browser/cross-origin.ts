@@ -11,7 +11,7 @@ export type Evaluate = (url: string, expression: string) => Promise<unknown>
 
 type Site = Readonly<{
   app: App
-  /** Of a page whose origin is allowed, and of one whose is not. */
+  /** URLs of a page whose origin is allowed, and of one whose origin is not. */
   page: string
   foreignPage: string
   /** The names that preflights have asked for, sorted. */
@@ -30,7 +30,7 @@ const EXPLAINED = 'error => ({ name: error.constructor.name, status: error.statu
 
 /** Each test has its own, since browsers remember the answers of preflights. */
 async function startSite (t: Test): Promise<Site> {
-  // Of another site: neither host nor port is the service's.
+  // Another site: neither host nor port is the service's.
   const [page, foreignPage] = (await Promise.all([servePages(t), servePages(t)])).map(
     (url) => url.replace('127.0.0.1', 'localhost')
   ) as [string, string]

@@ -3,7 +3,7 @@
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { barriersOf, browserTest } from './chromium.ts'
-import { callThroughEphemint, chooseCalls, mint, outcome, signInAs } from './playground.ts'
+import { breakOut, callThroughEphemint, chooseCalls, mint, outcome, signInAs, tries } from './playground.ts'
 import { shared, visit } from './sandbox.ts'
 
 /** The narrow one differs in layout, the dark one in colours. */
@@ -76,6 +76,14 @@ browserTest('wide or narrow, light or dark, no state of a call has a barrier', a
     await outcome(page).getByText('The call, as Ephemint reports it').click()
     await assertSound(t, page, 'call-ended')
 
+    await callThroughEphemint(page)
+    await tries(page).getByText('on_change: restore').waitFor()
+    for (const what of ['Other instructions', 'A tool', 'A system message']) await breakOut(page, what)
+    await assertSound(t, page, 'call-break-out')
+    await breakOut(page, 'A response in another voice')
+    await outcome(page).getByText('Call ended').waitFor()
+    await assertSound(t, page, 'call-broken-out')
+
     await signInAs(page, 'Guest')
     await callThroughEphemint(page)
     await assertSound(t, page, 'call-audio-only')
@@ -141,7 +149,12 @@ browserTest('everything works by keyboard, with a visible focus', async (t) => {
     await tabTo('Call through Ephemint')
     await press('Enter')
     await outcome(page).getByText('Connected by WebRTC.', { exact: true }).waitFor()
-    await tabTo('Hang up')
+    await tabTo('Other instructions')
+    await tabTo('A response in another voice')
+    await press('Space')
+    await tries(page).getByText('Kept: the policy permits it.').waitFor()
+    t.equal(await focused(), 'A response in another voice', 'the focus stays')
+    await tabTo('Hang up', 'Shift+Tab')
     await press('Enter')
     await outcome(page).getByText('You hung up.').waitFor()
     t.equal(await page.evaluate('document.activeElement.id'), 'answer', 'the pressed button is hidden')

@@ -32,6 +32,20 @@ export async function callThroughEphemint (page: Page): Promise<void> {
 }
 
 export const outcome = (page: Page) => page.locator('#outcome')
-/** Of a call. */
+/** The state of a call. */
 export const state = (page: Page) => outcome(page).locator('.state')
 export const spoken = (page: Page) => page.locator('#spoken')
+
+/** The part of a call with the attempts to break out. */
+export const tries = (page: Page) => outcome(page).getByRole('region', { name: 'Try to break out' })
+
+export const becameOf = (page: Page, name: string) =>
+  tries(page).getByRole('listitem').filter({ hasText: name }).locator('p')
+
+/** Presses the button, and resolves to what became of it. */
+export async function breakOut (page: Page, name: string): Promise<string> {
+  await tries(page).getByRole('button', { name }).click()
+  const settled = becameOf(page, name).filter({ hasNotText: /^(Sent|In force)/ })
+  await settled.waitFor()
+  return await settled.textContent() ?? ''
+}

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Browser } from 'playwright-core'
 import { startSandbox } from '../../src/sandbox/start.ts'
 import { launch } from './chromium.ts'
-import { callThroughEphemint, mint, outcome, signInAs } from './playground.ts'
+import { breakOut, callThroughEphemint, mint, outcome, signInAs, tries } from './playground.ts'
 
 const FOLDER = join(import.meta.dirname, '../../.github')
 const PORTS = { ephemint: 8080, ops: 9090, identityProvider: 8101, playground: 8102, upstream: 8103 }
@@ -39,12 +39,12 @@ async function takePlayground (browser: Browser, url: string): Promise<void> {
 }
 
 async function takeCall (browser: Browser, url: string): Promise<void> {
-  const page = await (await browser.newContext(VIEW)).newPage()
+  const page = await (await browser.newContext({ ...VIEW, viewport: { width: 1200, height: 1240 } })).newPage()
   await page.goto(url)
   await signInAs(page, 'Fred')
   await callThroughEphemint(page)
-  await page.getByRole('button', { name: 'Say something' }).click()
-  await page.getByRole('log').getByText('output_audio_buffer.stopped', { exact: true }).waitFor()
+  await tries(page).getByText('on_change').waitFor()
+  for (const what of ['Other instructions', 'A tool', 'A system message']) await breakOut(page, what)
   await page.evaluate('document.activeElement.blur(), scrollTo(0, 0)')
   await keep('call.png', (path) => page.screenshot({ path }))
 }

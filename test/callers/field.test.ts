@@ -1,4 +1,4 @@
-// What people met when they put callers of their own in front of the service: what must stay refused, then what passes.
+// Cases that people met with identity providers of their own: first those that must stay refused, then those that pass.
 
 import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
@@ -101,15 +101,15 @@ t.test('field F1: the sub of a JWT is text, by whatever name it is asked for', a
   }
 })
 
-t.test('A43, field F2: an endpoint that answers null, or no content, names nobody', async (t) => {
+t.test('A43, field F2: an endpoint that answers null, or no content, names no user', async (t) => {
   const { app, ask } = await serveForward(t)
   for (const broken of ['', 'nul', 'null null', '\ufeffnull', '[]', '"null"']) {
     app.behave(answers(broken))
     assertUnavailable(t, await ask(session), 'checker_not_a_json_object', broken)
   }
-  for (const nobody of ['null', ' null\n', '{}', '{"user":null}']) {
-    app.behave(answers(nobody))
-    assertRefused(t, await ask(session), 'app_named_no_subject', nobody)
+  for (const answer of ['null', ' null\n', '{}', '{"user":null}']) {
+    app.behave(answers(answer))
+    assertRefused(t, await ask(session), 'app_named_no_subject', answer)
   }
   app.behave(answers('', 204))
   assertRefused(t, await ask(session), 'app_named_no_subject', '204')
@@ -205,7 +205,7 @@ t.test('A36, field F5: the same token at two places is one credential, only wher
   assertRefused(t, await ask([...bearer(good), ...bearer(good)]), 'header_ambiguous', 'two headers stay ambiguous')
   assertRefused(t, await ask([['cookie', `__session=${good}; __session=${good}`], origin]), 'cookie_ambiguous')
   const expired = token({ exp: NOW - 60, iat: undefined })
-  assertRefused(t, await ask([...bearer(expired), cookie('__session', expired)]), 'token_expired', 'judged once')
+  assertRefused(t, await ask([...bearer(expired), cookie('__session', expired)]), 'token_expired', 'checked once')
   t.equal((await ask([['x-token', good], cookie('__session', good)])).status, 403, 'a cookie still needs its page')
   t.equal(app.asked.length, 0)
 

@@ -24,7 +24,7 @@ function entryOf (yaml: string): CallerEntry {
 for (const { name, callers, when, keys, alg, header, sentIn, subject = 'sub', claims, right = [], wrong } of RECIPES) {
   t.test(`recipe: ${name}`, async (t) => {
     const sources: KeySource[] = []
-    // What a recipe comments out is tried too.
+    // With the lines that the recipe comments out, too.
     const { callers: compiled, ask } = await serve(t, [entryOf(callers.replace('# cookie:', 'cookie:'))], {
       secrets: SECRETS,
       keySets: (source) => {

@@ -14,7 +14,7 @@ export type Recipe = Readonly<{
   /** The URL of the keys, or discovery. */
   keys: string
   alg: 'RS256' | 'ES256' | 'ES384' | 'HS256'
-  /** Of the token. */
+  /** The token's header. */
   header: JsonObject
   /** The request header that carries the token, if it is not Authorization. */
   sentIn?: string

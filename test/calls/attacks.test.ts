@@ -1,4 +1,4 @@
-// What someone may try at the routes of calls, who has a token of their own and perhaps another's id.
+// Attacks on the routes of calls by a caller who has a token of their own, and perhaps another's id.
 
 import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
@@ -75,7 +75,7 @@ t.test('H1: headers do not tell the call of another from none', async (t) => {
   await isUntouched()
 })
 
-t.test('H2: nobody else hangs a call up: not by its id, an admin token or the key', async (t) => {
+t.test('H2: no one else hangs a call up: not by its id, an admin token or the key', async (t) => {
   const { app, id, path, isUntouched } = await startVictim(t)
   t.match(await app.hangUp(path), { status: 404, text: NOT_FOUND })
   for (const [claims, status] of [
@@ -278,7 +278,7 @@ t.test('H4: a form that says anything twice, hides a part or is read in two ways
   t.equal(app.upstream.creations.length, 0)
 })
 
-t.test('H4: the session of a form is judged as that of a mint: 403 with its path', async (t) => {
+t.test('H4: the session of a form is checked as that of a mint: 403 with its path', async (t) => {
   const app = await startCalls(t)
   for (const [session, param] of [
     ['{"model":"gpt-realtime-2.1","model":"gpt-other"}', 'session.model'],
@@ -292,7 +292,7 @@ t.test('H4: the session of a form is judged as that of a mint: 403 with its path
   t.equal(app.upstream.creations.length, 0)
 })
 
-t.test('H4: white space of 90 KB anywhere is refused at once: nobody else waits', async (t) => {
+t.test('H4: white space of 90 KB anywhere is refused at once: no one else waits', async (t) => {
   const app = await startCalls(t)
   const space = ' '.repeat(90_000)
   const rows: readonly (readonly [body: string, type: string])[] = [

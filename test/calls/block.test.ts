@@ -30,7 +30,7 @@ for (const [name, policy, code] of [
   ['a policy without calls comes before it',
     POLICY.replace(ADA, '  - { name: first, when: { sub: ada }, limits: none, realtime: {} }\n$&'), 'policy_violation']
 ] as const) {
-  t.test(`call §5: ${name}: its call is hung up within 2 s, in real time`, async (t) => {
+  t.test(`call: ${name}: its call is hung up within 2 s, in real time`, async (t) => {
     const { app, call } = await startCall(t, { clock: systemClock })
     const { subject } = app.lines('call.started')[0] as { subject: string }
     t.equal((await app.begin({ claims: { sub: 'bob' } })).status, 201)
@@ -51,14 +51,14 @@ for (const [name, policy, code] of [
   })
 }
 
-t.test('call §5: a file that does not load ends no call', async (t) => {
+t.test('call: a file that does not load ends no call', async (t) => {
   const { app, path } = await startCall(t)
   writeFileSync(app.policyFile, `${POLICY}nonsense: true\n`)
   await until('it to be refused', () => app.logLines().some(({ msg }) => String(msg).startsWith('policy file refused')))
   t.match(await app.get(path), { body: { status: 'live' } })
 })
 
-t.test('call §5: a shorter max_seconds takes effect on a call that runs', async (t) => {
+t.test('call: a shorter max_seconds takes effect on a call that runs', async (t) => {
   const { app, path } = await startCall(t, { calls: '{ max_seconds: 600 }' })
   await app.swapPolicy(policyOf({ calls: '{ max_seconds: 100 }' }))
   const { created_at: createdAt, ends_at: endsAt } = (await app.get(path)).body as Record<string, number>
@@ -67,14 +67,14 @@ t.test('call §5: a shorter max_seconds takes effect on a call that runs', async
   t.equal((await app.get(path)).body.ends_at, endsAt, 'a longer one does not')
 })
 
-t.test('call §5: a call that has lasted longer than the new max_seconds ends at once', async (t) => {
+t.test('call: a call that has lasted longer than the new max_seconds ends at once', async (t) => {
   const { app } = await startCall(t, { calls: '{ max_seconds: 600, idle_seconds: 600 }' })
   await app.pass(100_000)
   await app.swapPolicy(policyOf({ calls: '{ max_seconds: 60 }' }))
   t.match(await app.wrote('call.ended'), [{ reason: 'max_duration', seconds: 100 }])
 })
 
-t.test('call §5: a shorter idle_seconds takes effect on a call that runs, from the last thing said', async (t) => {
+t.test('call: a shorter idle_seconds takes effect on a call that runs, from the last thing said', async (t) => {
   const { app, path, call } = await startCall(t, { calls: '{ idle_seconds: 300 }' })
   call.push(itemAdded())
   await app.settle()
@@ -86,7 +86,7 @@ t.test('call §5: a shorter idle_seconds takes effect on a call that runs, from 
   t.match(await app.wrote('call.ended'), [{ reason: 'idle', seconds: 30 }])
 })
 
-t.test('call §5: a changed fixed, and whatever else the policy says of a session, does not touch it', async (t) => {
+t.test('call: a changed fixed, and whatever else the policy says of a session, does not touch it', async (t) => {
   const { app, path, call } = await startCall(t)
   await app.swapPolicy(POLICY.replace('You are Ada.', 'You are Bob.').replace('[marin, cedar]', '[ash]')
     .replace('minute: 500', 'minute: 1'))

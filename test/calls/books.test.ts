@@ -45,7 +45,7 @@ const rounds = fc.tuple(
   fc.array(fc.integer({ min: 1, max: MAX_STEP_SECONDS }), { minLength: 5, maxLength: 5 })
 )
 
-/** What the test itself knows of a call. */
+/** A call as the test itself sees it. */
 type Seen = { plan: Plan, bornMs: number, overMs: number | null, hangUps: number }
 type Live = { readonly plan: Plan, readonly path: string, readonly id: string, steps: number }
 
@@ -132,7 +132,7 @@ async function play (
     (seen.get(id) as Seen).overMs = clock.monotonicMs()
   }
 
-  /** What upstream has done has arrived, and is written down. */
+  /** Everything that upstream has done has arrived, and is audited. */
   function isQuiet (): boolean {
     const lines = app.auditLines() as Line[]
     const idsOf = (...events: string[]) =>
@@ -193,13 +193,13 @@ function checkSeconds (seen: ReadonlyMap<string, Seen>, ended: readonly Line[]):
   }
 }
 
-/** What was used is counted, and no more. */
+/** The limits count what was used, and no more. */
 async function checkLimits (app: CallsApp, ended: readonly Line[]): Promise<void> {
   const taken = new Map((app.auditLines() as Line[]).map((line) => [line.call_id, line.max_seconds] as const)
     .filter(([, seconds]) => typeof seconds === 'number'))
   for (let caller = 0; caller < CALLERS; caller++) {
     const own = ended.filter(({ subject }) => subject === identifierOf({ caller }))
-      // What failed without the client's doing is given back whole.
+      // A failure that is not the client's doing is given back whole.
       .filter(({ started, reason }) => started || reason === 'client_gone')
     const used = own.map(({ call_id: id, seconds }) => Math.min(seconds, taken.get(id) as number))
     const { day, call_seconds: { day: seconds } } = await app.limits({ sub: subjectOf({ caller }) })
@@ -223,10 +223,10 @@ async function checkPlaces (app: CallsApp): Promise<void> {
   await Promise.all(answers.map(({ headers }, i) => hangUp(headers.get('location') as string, {}, fresh[i])))
 }
 
-// Of several rounds.
+// Several rounds.
 t.setTimeout(300_000)
 
-t.test(`call §7: ${CALLS} calls with random ends: the books agree, and nothing is left`, async (t) => {
+t.test(`call: ${CALLS} calls with random ends: the books agree, and nothing is left`, async (t) => {
   const reasons = new Map<string, number>()
   await fc.assert(fc.asyncProperty(fc.integer(), async (seed) => {
     const [[plans, stepSeconds]] = fc.sample(rounds, { seed, numRuns: 1 }) as [[Plan[], number[]]]

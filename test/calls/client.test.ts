@@ -96,7 +96,7 @@ const ONCE: readonly Refusal[] = [
     created: 1
   },
   {
-    name: 'a call of which nobody knows',
+    name: 'a call whose id is lost',
     error: OpenAI.InternalServerError,
     status: 502,
     code: 'upstream_error',

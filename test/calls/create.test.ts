@@ -55,7 +55,7 @@ const FAILED: readonly Row[] = [
 ]
 
 for (const { name, reply, status, code } of FAILED) {
-  t.test(`call §8: create: ${name} is answered as at a mint, and nothing is taken`, async (t) => {
+  t.test(`call: create: ${name} is answered as at a mint, and nothing is taken`, async (t) => {
     const app = await startCalls(t, LIMITED)
     app.upstream.onCreate(reply)
     const answer = await app.begin()
@@ -69,13 +69,13 @@ for (const { name, reply, status, code } of FAILED) {
   })
 }
 
-t.test('call §8: create: an upstream that cannot be reached is 503, and nothing is taken', async (t) => {
+t.test('call: create: an upstream that cannot be reached is 503, and nothing is taken', async (t) => {
   const app = await startCalls(t, { ...LIMITED, env: { OPENAI_BASE_URL: 'http://127.0.0.1:9/v1' } })
   t.equal((await app.begin()).status, 503)
   await holdNothing(t, app)
 })
 
-t.test('call §8: create: upstream\'s 400 about the offer is the client\'s, and stays counted', async (t) => {
+t.test('call: create: upstream\'s 400 about the offer is the client\'s, and stays counted', async (t) => {
   const app = await startCalls(t, LIMITED)
   app.upstream.onCreate(failure(400, 'invalid_offer'))
   t.match(await app.begin(), { status: 400, body: { error: { code: 'invalid_request', param: 'sdp' } } })
@@ -84,7 +84,7 @@ t.test('call §8: create: upstream\'s 400 about the offer is the client\'s, and 
   await holdNothing(t, app, 8)
 })
 
-t.test('call §8: create: upstream\'s 400 about a field is the client\'s only where the client sent it', async (t) => {
+t.test('call: create: upstream\'s 400 about a field is the client\'s only where the client sent it', async (t) => {
   const app = await startCalls(t, LIMITED)
   app.upstream.onCreate(failure(400, 'invalid_value', { param: 'session.audio.output.voice' }))
   const session = { audio: { output: { voice: 'marin' } } }
@@ -101,7 +101,7 @@ const CREATED: readonly (Row & { env?: Record<string, string> })[] = [
   { name: '201 and no SDP', reply: accept({ answer: '{"answer":1}' }), status: 502, code: 'upstream_error' }
 ]
 for (const { name, reply, status, code, env = {} } of CREATED) {
-  t.test(`call §8: create: ${name} is hung up, and nothing is taken`, async (t) => {
+  t.test(`call: create: ${name} is hung up, and nothing is taken`, async (t) => {
     const app = await startCalls(t, { ...LIMITED, env })
     app.upstream.onCreate(reply)
     const answer = await app.begin()
@@ -117,7 +117,7 @@ for (const { name, reply, status, code, env = {} } of CREATED) {
   })
 }
 
-t.test('call §8: create: an answer with a data channel where none is allowed is hung up', async (t) => {
+t.test('call: create: an answer with a data channel where none is allowed is hung up', async (t) => {
   const app = await startCalls(t, { ...LIMITED, calls: '{ data_channel: false }' })
   t.match(await app.begin(), { status: 403, body: { error: { code: 'policy_violation', param: 'sdp' } } })
   t.equal(app.upstream.creations.length, 0)
@@ -140,7 +140,7 @@ const UNKNOWN: readonly Row[] = [
   { name: '200 with JSON', reply: json(200, {}), status: 502, code: 'upstream_error' }
 ]
 for (const { name, reply, status, code } of UNKNOWN) {
-  t.test(`call §8: create: ${name} is call.unknown, and the places stay 60 s`, async (t) => {
+  t.test(`call: create: ${name} is call.unknown, and the places stay 60 s`, async (t) => {
     const app = await startCalls(t, { ...LIMITED, env: QUICK })
     app.upstream.onCreate(reply, accept())
     const answer = await app.begin()
@@ -157,14 +157,14 @@ for (const { name, reply, status, code } of UNKNOWN) {
   })
 }
 
-t.test('call §3: an absolute Location names the call, and its host is never asked', async (t) => {
+t.test('call: an absolute Location names the call, and its host is never asked', async (t) => {
   const app = await startCalls(t)
   app.upstream.onCreate(accept({ location: 'absolute' }))
   t.equal((await app.begin()).status, 201)
   t.match(app.lines('call.started'), [{ upstream_call_id: app.upstream.calls[0]?.id }])
 })
 
-t.test('call §3: a key that was replaced is read again, and the call created by the new one', async (t) => {
+t.test('call: a key that was replaced is read again, and the call created by the new one', async (t) => {
   const folder = t.testdir({ key: 'sk-canary-old-key-000000' })
   const app = await startCalls(t, {
     env: { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: `${folder}/key` }
@@ -180,7 +180,7 @@ t.test('call §3: a key that was replaced is read again, and the call created by
   t.same(app.upstream.attaches.map(({ headers }) => headers.authorization), ['Bearer sk-canary-new-key-000000'])
 })
 
-t.test('call §8: sideband: 404 thrice, then 101 is served', async (t) => {
+t.test('call: sideband: 404 thrice, then 101 is served', async (t) => {
   const app = await startCalls(t)
   app.upstream.onAttach(notFound, notFound, notFound, open)
   const answer = app.begin()
@@ -189,7 +189,7 @@ t.test('call §8: sideband: 404 thrice, then 101 is served', async (t) => {
   t.equal(app.upstream.attaches.length, 4)
 })
 
-t.test('call §8: sideband: 404 for good is hung up, 502', async (t) => {
+t.test('call: sideband: 404 for good is hung up, 502', async (t) => {
   const app = await startCalls(t, LIMITED)
   app.upstream.onAttach(notFound)
   const answer = app.begin()
@@ -200,7 +200,7 @@ t.test('call §8: sideband: 404 for good is hung up, 502', async (t) => {
   await holdNothing(t, app)
 })
 
-t.test('call §8: sideband: 101 and silence is hung up after 10 s, 504', async (t) => {
+t.test('call: sideband: 101 and silence is hung up after 10 s, 504', async (t) => {
   const app = await startCalls(t, LIMITED)
   app.upstream.onAttach(silent)
   const answer = app.begin()
@@ -211,24 +211,24 @@ t.test('call §8: sideband: 101 and silence is hung up after 10 s, 504', async (
   await holdNothing(t, app)
 })
 
-t.test('call §8: sideband: an error to the first read is hung up, 502', async (t) => {
+t.test('call: sideband: an error to the first read is hung up, 502', async (t) => {
   const app = await startCalls(t, LIMITED)
   app.upstream.onAttach(rejecting())
   t.match(await app.begin(), { status: 502, body: { error: { code: 'upstream_error' } } })
   await holdNothing(t, app)
 })
 
-t.test('call §8: sideband: one that closes at once is opened again', async (t) => {
+t.test('call: sideband: one that closes at once is opened again', async (t) => {
   const app = await startCalls(t)
   app.upstream.onAttach(closing(1011), open)
   const answer = await app.begin()
   t.equal(answer.status, 201)
   t.equal(app.upstream.attaches.length, 2)
   await app.hangUp(answer.headers.get('location') as string)
-  t.match(app.lines('call.ended'), [{ complete: true }], 'nobody could speak before the answer')
+  t.match(app.lines('call.ended'), [{ complete: true }], 'no one could speak before the answer')
 })
 
-t.test('call §8: sideband: refused with 500 it is tried again, and hung up after the last try', async (t) => {
+t.test('call: sideband: refused with 500 it is tried again, and hung up after the last try', async (t) => {
   const app = await startCalls(t, LIMITED)
   app.upstream.onAttach(refusing(500))
   const answer = app.begin()
@@ -238,7 +238,7 @@ t.test('call §8: sideband: refused with 500 it is tried again, and hung up afte
   await holdNothing(t, app)
 })
 
-t.test('call §3: the whole takes at most CALL_SETUP_SECONDS', async (t) => {
+t.test('call: the whole takes at most CALL_SETUP_SECONDS', async (t) => {
   const app = await startCalls(t, { ...LIMITED, env: { CALL_SETUP_SECONDS: '3' } })
   app.upstream.onAttach(silent)
   const answer = app.begin()
@@ -248,7 +248,7 @@ t.test('call §3: the whole takes at most CALL_SETUP_SECONDS', async (t) => {
   await holdNothing(t, app)
 })
 
-t.test('call §3: a failure is answered after the first hang-up attempt, or after 2 s', async (t) => {
+t.test('call: a failure is answered after the first hang-up attempt, or after 2 s', async (t) => {
   const app = await startCalls(t, LIMITED)
   app.upstream.onAttach(rejecting())
   app.upstream.onHangUp(hang, confirm)
@@ -267,7 +267,7 @@ t.test('call §3: a failure is answered after the first hang-up attempt, or afte
   t.equal((await app.begin()).status, 201)
 })
 
-t.test('call §3: OPENAI_CALLS_API=secret creates with a secret; sideband and hang-up go by the key', async (t) => {
+t.test('call: OPENAI_CALLS_API=secret creates with a secret; sideband and hang-up go by the key', async (t) => {
   const app = await startCalls(t, { env: { OPENAI_CALLS_API: 'secret' } })
   app.upstream.onCreate(onlySecrets)
   const answer = await app.begin()
@@ -283,7 +283,7 @@ t.test('call §3: OPENAI_CALLS_API=secret creates with a secret; sideband and ha
   t.equal(app.upstream.hangUps[0]?.headers.authorization, key)
 })
 
-t.test('call §3: OPENAI_CALLS_API=secret: no mint, or a secret that is refused, and nothing is created', async (t) => {
+t.test('call: OPENAI_CALLS_API=secret: no mint, or a secret that is refused, and nothing is created', async (t) => {
   const app = await startCalls(t, { ...LIMITED, env: { OPENAI_CALLS_API: 'secret', ...QUICK } })
   app.upstream.answer(GA, hang)
   t.match(await app.begin(), { status: 504 })
@@ -295,7 +295,7 @@ t.test('call §3: OPENAI_CALLS_API=secret: no mint, or a secret that is refused,
   await holdNothing(t, app)
 })
 
-t.test('call §3: without the key\'s right to call, the hang-up of a created call says so as an error', async (t) => {
+t.test('call: without the key\'s right to call, the hang-up of a created call says so as an error', async (t) => {
   const app = await startCalls(t, LIMITED)
   app.upstream.onAttach(rejecting())
   app.upstream.onHangUp(failure(401), gone(404))
@@ -306,7 +306,7 @@ t.test('call §3: without the key\'s right to call, the hang-up of a created cal
   await holdNothing(t, app)
 })
 
-t.test('call §3: an audit that cannot be written lets nothing be created, or hangs it up', async (t) => {
+t.test('call: an audit that cannot be written lets nothing be created, or hangs it up', async (t) => {
   const app = await startCalls(t, LIMITED)
   app.audit.stick()
   t.match(await app.begin(), { status: 503, body: { error: { code: 'audit_unavailable' } } })

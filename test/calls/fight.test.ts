@@ -136,7 +136,7 @@ t.test('H8: a client that undoes a correction by another field each time is ende
   t.same(dids(fight), ['restored', 'restored', 'restored', 'ended'])
 })
 
-t.test('call §5: where updates are not told, a call is read every 6 s for a minute after a correction', async (t) => {
+t.test('call: where updates are not told, a call is read every 6 s for a minute after a correction', async (t) => {
   const calm = world(ADA, { mirrorsUpdates: false })
   const reads = () => calm.sent.filter(({ session }) => Object.keys(session as object).length === 1).length
   const pass = (seconds: number) => {

@@ -223,7 +223,7 @@ function assertHeld (rules: SessionRules, world: World): void {
   }
 }
 
-t.test('call §5: for any policy and any updates of a client, after the last correction the policy holds', (t) => {
+t.test('call: for any policy and any updates of a client, after the last correction the policy holds', (t) => {
   let ended = 0
   let held = 0
   fc.assert(fc.property(
@@ -248,7 +248,7 @@ t.test('call §5: for any policy and any updates of a client, after the last cor
   t.end()
 })
 
-t.test('call §5: a client that stays within the policy is never corrected', (t) => {
+t.test('call: a client that stays within the policy is never corrected', (t) => {
   let tried = 0
   fc.assert(fc.property(
     policy, fc.array(sequence, { minLength: SEQUENCES, maxLength: SEQUENCES }), (session, sequences) => {

@@ -8,7 +8,7 @@ import {
 import { AUDIO_OFFER } from '../support/sdp.ts'
 import { READ, startGuarded, update, withRules } from './guarded.ts'
 
-t.test('call §5: restore: what was sent is said again, the field that differs and no other', async (t) => {
+t.test('call: restore: what was sent is said again, the field that differs and no other', async (t) => {
   const { app, call, path, seen, said, changes } = await startGuarded(t)
   call.change({ instructions: 'You are Bob.', tools: [{ type: 'function', name: 'f' }] })
   await seen()
@@ -24,7 +24,7 @@ t.test('call §5: restore: what was sent is said again, the field that differs a
   }])
 })
 
-t.test('call §5: restore: a field of audio goes alone, and as a whole', async (t) => {
+t.test('call: restore: a field of audio goes alone, and as a whole', async (t) => {
   const { call, seen, said, changes } = await startGuarded(t, withRules(`
 fixed:
   audio: { input: { turn_detection: { type: server_vad, threshold: 0.7 }, noise_reduction: { type: near_field } } }`))
@@ -34,7 +34,7 @@ fixed:
   t.same(changes(), [['restored', ['audio.input.turn_detection.threshold']]])
 })
 
-t.test('call §5: restore: where the client was let to change it, its last allowed value is said', async (t) => {
+t.test('call: restore: where the client was let to change it, its last allowed value is said', async (t) => {
   const { call, seen, said, changes } = await startGuarded(t)
   call.change({ audio: { output: { voice: 'cedar' } } })
   await seen()
@@ -45,7 +45,7 @@ t.test('call §5: restore: where the client was let to change it, its last allow
   t.same(said(), [update({ audio: { output: { voice: 'cedar' } } })])
 })
 
-t.test('call §5: restore: what the policy does not name is emptied, or as upstream told it at first', async (t) => {
+t.test('call: restore: what the policy does not name is emptied, or as upstream told it at first', async (t) => {
   const { call, seen, said } = await startGuarded(t, withRules('fixed: { max_output_tokens: 100 }'))
   call.change({ instructions: 'Mine.', prompt: { id: 'pmpt_1' }, audio: { input: { transcription: { model: 'w' } } } })
   await seen()
@@ -57,7 +57,7 @@ t.test('call §5: restore: what the policy does not name is emptied, or as upstr
   t.same(said(), [], 'an empty value that we said is ours')
 })
 
-t.test('call §5: restore: the fourth within a minute ends the call', async (t) => {
+t.test('call: restore: the fourth within a minute ends the call', async (t) => {
   const { app, call, seen, said, changes } = await startGuarded(t)
   for (let i = 0; i < 3; i++) {
     call.change({ instructions: 'You are Bob.' })
@@ -69,7 +69,7 @@ t.test('call §5: restore: the fourth within a minute ends the call', async (t) 
   t.same(changes().map(([did]) => did), ['restored', 'restored', 'restored', 'ended'])
 })
 
-t.test('call §5: restore: three within a minute, and three more in the next, go on', async (t) => {
+t.test('call: restore: three within a minute, and three more in the next, go on', async (t) => {
   const { app, call, path, seen } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   for (let i = 0; i < 6; i++) {
     call.change({ instructions: 'You are Bob.' })
@@ -80,7 +80,7 @@ t.test('call §5: restore: three within a minute, and three more in the next, go
   t.equal(call.session().instructions, 'You are Ada.')
 })
 
-t.test('call §5: end: the first change ends the call, what is allowed does not', async (t) => {
+t.test('call: end: the first change ends the call, what is allowed does not', async (t) => {
   const { app, call, path, seen, changes } = await startGuarded(t, { calls: '{ on_change: end }' })
   call.change({ audio: { output: { voice: 'cedar' } } })
   await seen()
@@ -90,7 +90,7 @@ t.test('call §5: end: the first change ends the call, what is allowed does not'
   t.same(changes(), [['ended', ['instructions']]])
 })
 
-t.test('call §5: report: only counted and written, each value once', async (t) => {
+t.test('call: report: only counted and written, each value once', async (t) => {
   const { app, call, path, seen, said, changes } = await startGuarded(t, { calls: '{ on_change: report }' })
   call.change({ instructions: 'You are Bob.' })
   await seen()
@@ -113,7 +113,7 @@ for (const [name, before, change] of [
   ['what the policy has no value for', [], { reasoning: { effort: 'low' } }]
 ] as const) {
   for (const onChange of ['restore', 'end']) {
-    t.test(`call §5: ${onChange}: ${name} ends the call`, async (t) => {
+    t.test(`call: ${onChange}: ${name} ends the call`, async (t) => {
       const { app, call, said } = await startGuarded(t, { calls: `{ on_change: ${onChange} }` })
       call.push(...before)
       call.change(change)
@@ -123,7 +123,7 @@ for (const [name, before, change] of [
   }
 }
 
-t.test('call §5: while a restore is waited for nothing is sent; then the last session is judged', async (t) => {
+t.test('call: while a restore is waited for nothing is sent; then the last session is judged', async (t) => {
   const { app, call, path, seen, said } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   call.on('session.update', () => {})
   call.change({ instructions: 'You are Bob.' })
@@ -141,7 +141,7 @@ t.test('call §5: while a restore is waited for nothing is sent; then the last s
   t.match((await app.get(path)).body, { status: 'live' })
 })
 
-t.test('call §5: an upstream that does not do what we say: the call ends, after three times', async (t) => {
+t.test('call: an upstream that does not do what we say: the call ends, after three times', async (t) => {
   const { app, call, said } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   call.on('session.update', () => {})
   call.change({ instructions: 'You are Bob.' })
@@ -151,7 +151,7 @@ t.test('call §5: an upstream that does not do what we say: the call ends, after
   t.equal(said().filter(({ type }) => type === 'session.update').length, 3)
 })
 
-t.test('call §5: a client that corrects us at once each time does not loop', async (t) => {
+t.test('call: a client that corrects us at once each time does not loop', async (t) => {
   const { app, call, said } = await startGuarded(t)
   call.on('session.update', ({ session }) => {
     call.change(session as JsonObject)
@@ -162,7 +162,7 @@ t.test('call §5: a client that corrects us at once each time does not loop', as
   t.equal(said().filter(({ type }) => type === 'session.update').length, 3)
 })
 
-t.test('call §5: an error that names an event of ours ends the call, another does not', async (t) => {
+t.test('call: an error that names an event of ours ends the call, another does not', async (t) => {
   const { app, call, path, seen } = await startGuarded(t)
   call.push(errorEvent('invalid_value', 'of_the_client'), errorEvent('invalid_value'))
   await seen()
@@ -172,7 +172,7 @@ t.test('call §5: an error that names an event of ours ends the call, another do
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change' }])
 })
 
-t.test('call §5: read every 20 s once anyone was there: a change that upstream does not tell is found', async (t) => {
+t.test('call: read every 20 s once anyone was there: a change that upstream does not tell is found', async (t) => {
   const { app, call, seen, said, changes } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   await app.pass(20_000)
   t.same(said(), [], 'nobody was there')
@@ -186,7 +186,7 @@ t.test('call §5: read every 20 s once anyone was there: a change that upstream 
   t.same(call.session().tools, [])
 })
 
-t.test('call §5: a call without a data channel is not read', async (t) => {
+t.test('call: a call without a data channel is not read', async (t) => {
   for (const calls of ['{ idle_seconds: 300, data_channel: false }', '{ idle_seconds: 300 }']) {
     const { app, seen, said } = await startGuarded(t, { calls }, AUDIO_OFFER)
     await seen()
@@ -195,7 +195,7 @@ t.test('call §5: a call without a data channel is not read', async (t) => {
   }
 })
 
-t.test('call §4: after the sideband was reopened the session is read again and compared', async (t) => {
+t.test('call: after the sideband was reopened the session is read again and compared', async (t) => {
   const { app, call, seen, said, changes } = await startGuarded(t)
   call.change({ instructions: 'You are Bob.' }, false)
   call.drop()
@@ -206,7 +206,7 @@ t.test('call §4: after the sideband was reopened the session is read again and 
   t.same(changes(), [['restored', ['tools']]])
 })
 
-t.test('call §4: a restore that is on its way when the sideband is lost is said again', async (t) => {
+t.test('call: a restore that is on its way when the sideband is lost is said again', async (t) => {
   const { app, call, seen, said } = await startGuarded(t)
   call.on('session.update', ({ session }) => {
     call.on('session.update', (event) => call.change(event.session as JsonObject))
@@ -219,7 +219,7 @@ t.test('call §4: a restore that is on its way when the sideband is lost is said
   t.same(call.session().tools, [])
 })
 
-t.test('call §5: at most ten lines a minute, and all of them counted', async (t) => {
+t.test('call: at most ten lines a minute, and all of them counted', async (t) => {
   const { app, call, path, seen } = await startGuarded(t, {
     calls: '{ on_change: report, idle_seconds: 300 }', env: { OPS_PORT: '0', OPS_HOST: '127.0.0.1' }
   })
@@ -241,7 +241,7 @@ const SILENT = withRules(`
 fixed: { instructions: You are Ada. }
 ignore: [instructions, tools]`, '{ idle_seconds: 300 }')
 
-t.test('call §5: ignored paths are restored and counted, and are neither a strike nor a line', async (t) => {
+t.test('call: ignored paths are restored and counted, and are neither a strike nor a line', async (t) => {
   const { app, call, path, seen, said, changes } = await startGuarded(t, {
     ...SILENT, env: { OPS_PORT: '0', OPS_HOST: '127.0.0.1' }
   })
@@ -258,7 +258,7 @@ t.test('call §5: ignored paths are restored and counted, and are neither a stri
   t.match(text, 'ephemint_call_changes_total{did="ignored",policy="pro"} 6')
 })
 
-t.test('call §5: ignored paths that a client sets again and again do not loop for ever', async (t) => {
+t.test('call: ignored paths that a client sets again and again do not loop for ever', async (t) => {
   const { app, call, said } = await startGuarded(t, SILENT)
   call.on('session.update', ({ session }) => {
     call.change(session as JsonObject)
@@ -269,7 +269,7 @@ t.test('call §5: ignored paths that a client sets again and again do not loop f
   t.equal(said().filter(({ type }) => type === 'session.update').length, 30)
 })
 
-t.test('call §5: under report what is ignored is counted, and not restored', async (t) => {
+t.test('call: under report what is ignored is counted, and not restored', async (t) => {
   const { call, seen, said, changes } = await startGuarded(t, withRules(`
 fixed: { instructions: You are Ada. }
 ignore: [instructions]`, '{ on_change: report }'))
@@ -278,7 +278,7 @@ ignore: [instructions]`, '{ on_change: report }'))
   t.same([...said(), ...changes()], [])
 })
 
-t.test('call §5: tracing, and what our types do not know, is reported once and never restored', async (t) => {
+t.test('call: tracing, and what our types do not know, is reported once and never restored', async (t) => {
   for (const onChange of ['restore', 'end', 'report']) {
     const { app, call, path, seen, said, changes } = await startGuarded(t, { calls: `{ on_change: ${onChange} }` })
     call.change({ tracing: 'auto' })
@@ -292,14 +292,14 @@ t.test('call §5: tracing, and what our types do not know, is reported once and 
   }
 })
 
-t.test('call §5: a path that the policy fixes is restored also where our types do not know it', async (t) => {
+t.test('call: a path that the policy fixes is restored also where our types do not know it', async (t) => {
   const { call, seen, said } = await startGuarded(t, withRules('fixed: { brand_new: 1 }'))
   call.change({ brand_new: 2 })
   await seen()
   t.same(said(), [update({ brand_new: 1 })])
 })
 
-t.test('call §5: null and absent are the same, and ids, model and expires_at are not compared', async (t) => {
+t.test('call: null and absent are the same, and ids, model and expires_at are not compared', async (t) => {
   const { call, seen, said, changes } = await startGuarded(t)
   const { include: _include, prompt: _prompt, ...rest } = call.session()
   const others = { object: 'x', model: 'y', expires_at: 7, client_secret: {} }
@@ -308,7 +308,7 @@ t.test('call §5: null and absent are the same, and ids, model and expires_at ar
   t.same([...said(), ...changes()], [])
 })
 
-t.test('call §5: an error of ours in the event path counts as a loss of the sideband', async (t) => {
+t.test('call: an error of ours in the event path counts as a loss of the sideband', async (t) => {
   const { app, call, path, seen } = await startGuarded(t)
   const deep = `${'{"a":'.repeat(50_000)}1${'}'.repeat(50_000)}`
   const { id } = call.session()
@@ -321,7 +321,7 @@ t.test('call §5: an error of ours in the event path counts as a loss of the sid
   t.match(await app.wrote('call.ended'), [{ reason: 'client', complete: false }])
 })
 
-t.test('call §5: an error of ours while a restore is waited for counts as a loss too', async (t) => {
+t.test('call: an error of ours while a restore is waited for counts as a loss too', async (t) => {
   const { app, call, path, seen } = await startGuarded(t)
   call.on('session.update', () => {})
   call.change({ instructions: 'You are Bob.' })
@@ -353,7 +353,7 @@ for (const [name, event, paths] of [
   ['a call to an MCP server', { type: 'response.mcp_call.in_progress', item_id: 'i', response_id: 'resp_9' },
     ['response.tools']]
 ] as const) {
-  t.test(`call §5: a response with ${name} is cancelled`, async (t) => {
+  t.test(`call: a response with ${name} is cancelled`, async (t) => {
     const { call, seen, said, changes } = await startGuarded(t)
     call.push(event, event)
     await seen()
@@ -361,7 +361,7 @@ for (const [name, event, paths] of [
     t.same(changes(), [['cancelled', paths]], 'once')
   })
 
-  t.test(`call §5: end: a response with ${name} ends the call; report: it is reported`, async (t) => {
+  t.test(`call: end: a response with ${name} ends the call; report: it is reported`, async (t) => {
     const ending = await startGuarded(t, { calls: '{ on_change: end }' })
     ending.call.push(event)
     await ending.seen()
@@ -377,7 +377,7 @@ for (const [name, event, paths] of [
   })
 }
 
-t.test('call §5: responses as the session has it, or as the policy allows, are left alone', async (t) => {
+t.test('call: responses as the session has it, or as the policy allows, are left alone', async (t) => {
   const { call, seen, said, changes } = await startGuarded(t, withRules(`
 fixed: { tools: [{ type: function, name: weather }, { type: mcp, server_label: shop, server_url: 'https://a.test' }] }
 allow: { audio.output.voice: { enum: [marin, cedar] }, output_modalities: { enum: [[text]] } }`))
@@ -398,14 +398,14 @@ allow: { audio.output.voice: { enum: [marin, cedar] }, output_modalities: { enum
   t.same(changes(), [['cancelled', ['response.tools']]], 'another server than the session has')
 })
 
-t.test('call §5: with a stored prompt, which may bring tools, no tool is unknown', async (t) => {
+t.test('call: with a stored prompt, which may bring tools, no tool is unknown', async (t) => {
   const { call, seen, said, changes } = await startGuarded(t, withRules('fixed: { prompt: { id: pmpt_1 } }'))
   call.push(outputItemAdded({ id: 'i1', type: 'function_call', name: 'weather', call_id: 'call_1' }))
   await seen()
   t.same([...said(), ...changes()], [])
 })
 
-t.test('call §5: a tool that follows from a change of the session is cancelled and not counted again', async (t) => {
+t.test('call: a tool that follows from a change of the session is cancelled and not counted again', async (t) => {
   const { call, seen, said, changes } = await startGuarded(t)
   call.on('session.update', () => {})
   call.change({ tools: [{ type: 'function', name: 'shell' }], max_output_tokens: 7 })
@@ -418,7 +418,7 @@ t.test('call §5: a tool that follows from a change of the session is cancelled 
   t.equal(changes().length, 1)
 })
 
-t.test('call §5: MCP tools that are listed outside of any response are reported', async (t) => {
+t.test('call: MCP tools that are listed outside of any response are reported', async (t) => {
   const { call, seen, said, changes } = await startGuarded(t)
   for (const what of ['in_progress', 'completed']) call.push({ type: `mcp_list_tools.${what}`, item_id: 'i1' })
   call.push({ type: 'mcp_list_tools.failed' })
@@ -433,7 +433,7 @@ for (const [name, item, paths] of [
     ['item.call_id']],
   ['an output without a call', { type: 'function_call_output', role: null }, ['item.call_id']]
 ] as const) {
-  t.test(`call §5: ${name} is deleted, and that it is deleted is no change`, async (t) => {
+  t.test(`call: ${name} is deleted, and that it is deleted is no change`, async (t) => {
     const { call, seen, said, changes } = await startGuarded(t)
     call.push(itemAdded({ id: 'item_9', ...item }))
     await seen()
@@ -442,13 +442,13 @@ for (const [name, item, paths] of [
   })
 }
 
-t.test('call §5: a system message that cannot be named ends the call', async (t) => {
+t.test('call: a system message that cannot be named ends the call', async (t) => {
   const { app, call } = await startGuarded(t)
   call.push(itemAdded({ id: null, role: 'system' }))
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change' }])
 })
 
-t.test('call §5: after a gap, outputs of calls that were not seen are let pass for a minute', async (t) => {
+t.test('call: after a gap, outputs of calls that were not seen are let pass for a minute', async (t) => {
   const { app, call, seen, said } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   call.drop()
   await app.upstream.attached(call.id, 2)
@@ -464,14 +464,14 @@ t.test('call §5: after a gap, outputs of calls that were not seen are let pass 
 })
 
 for (const type of ['conversation.item.deleted', 'conversation.item.truncated']) {
-  t.test(`call §5: ${type} before the client's first item ends the call`, async (t) => {
+  t.test(`call: ${type} before the client's first item ends the call`, async (t) => {
     const { app, call, changes } = await startGuarded(t)
     call.push({ ...itemDeleted('item_of_the_prompt'), type })
     t.match(await app.wrote('call.ended'), [{ reason: 'policy_change' }])
     t.same(changes(), [['ended', ['item']]])
   })
 
-  t.test(`call §5: ${type} of what was seen, or after the client's first item, does not`, async (t) => {
+  t.test(`call: ${type} of what was seen, or after the client's first item, does not`, async (t) => {
     const { app, call, path, seen, changes } = await startGuarded(t)
     call.push(outputItemAdded({ id: 'greeting', type: 'message', role: 'assistant' }))
     call.push({ ...itemDeleted('greeting'), type }, itemAdded({ id: 'item_1' }), { ...itemDeleted('other'), type })
@@ -482,7 +482,7 @@ for (const type of ['conversation.item.deleted', 'conversation.item.truncated'])
   })
 }
 
-t.test('call §5: cancelling what is over is no error, an error of another kind is', async (t) => {
+t.test('call: cancelling what is over is no error, an error of another kind is', async (t) => {
   const { app, call, path, seen } = await startGuarded(t)
   call.on('response.cancel', ({ event_id: id }) => call.push(errorEvent('response_cancel_not_active', id as string)))
   call.push(responseCreated('resp_1', { conversation_id: null }))
@@ -495,7 +495,7 @@ t.test('call §5: cancelling what is over is no error, an error of another kind 
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change' }])
 })
 
-t.test('call §5: responses out of band: the fourth within a minute ends the call', async (t) => {
+t.test('call: responses out of band: the fourth within a minute ends the call', async (t) => {
   const { app, call, seen, said } = await startGuarded(t)
   for (let i = 0; i < 5; i++) call.push(responseCreated(`resp_${i}`, { conversation_id: null }))
   await seen()

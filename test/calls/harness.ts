@@ -56,16 +56,16 @@ export type CallsApp = App & Readonly<{
   lines: (event: string) => JsonObject[]
   /** Waits until there are so many of them. */
   wrote: (event: string, count?: number) => Promise<JsonObject[]>
-  /** As an operator does it; resolves when it is in use. */
+  /** Writes the policy file, as an operator does; resolves when it is in use. */
   swapPolicy: (policy: string) => Promise<void>
-  /** What has arrived at the service is handled. */
+  /** Resolves once everything that has arrived at the service is handled. */
   settle: () => Promise<void>
   /** Time passes in which each ping is answered. */
   pass: (ms: number) => Promise<void>
   /** So many connections of clients are closed. */
   disconnected: (count: number) => Promise<unknown>
   reserving: () => boolean
-  /** What remains of the limits, by `GET /v1/realtime/policy`. */
+  /** The limits that `GET /v1/realtime/policy` shows. */
   limits: (claims?: JWTPayload) => Promise<any>
 }>
 

@@ -36,7 +36,7 @@ function reasons (app: CallsApp): unknown[] {
   return app.lines('call.ended').map(({ reason }) => reason)
 }
 
-t.test('call §4: never joined: ended after 45 s, not before', async (t) => {
+t.test('call: never joined: ended after 45 s, not before', async (t) => {
   const { app, status } = await startCall(t, { calls: '{ idle_seconds: 20 }' })
   await app.pass(44_999)
   t.match(await status(), { status: 'live' })
@@ -44,7 +44,7 @@ t.test('call §4: never joined: ended after 45 s, not before', async (t) => {
   t.match(await app.wrote('call.ended'), [{ reason: 'never_connected', seconds: 45, started: true }])
 })
 
-t.test('call §4: never joined: after idle_seconds where that is more', async (t) => {
+t.test('call: never joined: after idle_seconds where that is more', async (t) => {
   const { app, status } = await startCall(t, { calls: '{ idle_seconds: 100 }' })
   await app.pass(99_000)
   t.match(await status(), { status: 'live' })
@@ -52,7 +52,7 @@ t.test('call §4: never joined: after idle_seconds where that is more', async (t
   t.match(await app.wrote('call.ended'), [{ reason: 'never_connected' }])
 })
 
-t.test('call §4: a session.updated that was not asked for counts as joined, and is not idle for ever', async (t) => {
+t.test('call: a session.updated that was not asked for counts as joined, and is not idle for ever', async (t) => {
   const live = await startCall(t, { calls: '{ idle_seconds: 20 }' })
   const { app, call, status } = live
   await app.pass(30_000)
@@ -64,7 +64,7 @@ t.test('call §4: a session.updated that was not asked for counts as joined, and
   t.match(await app.wrote('call.ended'), [{ reason: 'idle' }])
 })
 
-t.test('call §4: idle: nothing is said for idle_seconds, counted from the last thing that was', async (t) => {
+t.test('call: idle: nothing is said for idle_seconds, counted from the last thing that was', async (t) => {
   const live = await startCall(t, { calls: '{ idle_seconds: 60 }' })
   const { app, status } = live
   await seen(live, ...audioTurn())
@@ -83,7 +83,7 @@ for (const [name, begin, end] of [
   ['from output_audio_buffer.started to stopped', outputAudio('started'), outputAudio('stopped')],
   ['from output_audio_buffer.started to cleared', outputAudio('started'), outputAudio('cleared')]
 ] as const) {
-  t.test(`call §4: not idle: ${name}`, async (t) => {
+  t.test(`call: not idle: ${name}`, async (t) => {
     const live = await startCall(t, { calls: '{ idle_seconds: 20 }' })
     const { app, status } = live
     await seen(live, begin)
@@ -97,7 +97,7 @@ for (const [name, begin, end] of [
   })
 }
 
-t.test('call §4: after the sideband was reopened nobody is assumed to speak', async (t) => {
+t.test('call: after the sideband was reopened no one is assumed to speak', async (t) => {
   const live = await startCall(t, { calls: '{ idle_seconds: 20 }' })
   const { app, call, status } = live
   await seen(live, speechStarted(), responseCreated('resp_9'), outputAudio('started'))
@@ -110,7 +110,7 @@ t.test('call §4: after the sideband was reopened nobody is assumed to speak', a
   t.match(await app.wrote('call.ended'), [{ reason: 'idle', complete: false }])
 })
 
-t.test('call §4: max_seconds: ended then, with what was used', async (t) => {
+t.test('call: max_seconds: ended then, with what was used', async (t) => {
   const live = await startCall(t, { calls: '{ max_seconds: 30 }', limits: '{ call_seconds: { hour: 100 } }' })
   const { app, status } = live
   const { created_at: createdAt, ends_at: endsAt } = await status()
@@ -121,7 +121,7 @@ t.test('call §4: max_seconds: ended then, with what was used', async (t) => {
   t.match(await app.limits(), { call_seconds: { hour: { remaining: 70 } } })
 })
 
-t.test('call §4: the seconds taken: a call lasts no longer than what was left', async (t) => {
+t.test('call: the seconds taken: a call lasts no longer than what was left', async (t) => {
   const app = await startCalls(t, { limits: '{ minute: 9, call_seconds: { hour: 25 } }', calls: '{ max_seconds: 20 }' })
   const first = await app.begin()
   t.equal(first.headers.get('x-call-seconds'), '20')
@@ -140,7 +140,7 @@ t.test('call §4: the seconds taken: a call lasts no longer than what was left',
 for (const [name, lifeSeconds, endsAfter] of [
   ['100 s: 5 s before it', 100, 95], ['59 s: ignored', 59, 600], ['7,201 s: ignored', 7201, 600]
 ] as const) {
-  t.test(`call §4: OpenAI's own expires_at in ${name}`, async (t) => {
+  t.test(`call: OpenAI's own expires_at in ${name}`, async (t) => {
     const app = await startCalls(t, { calls: '{ max_seconds: 600, idle_seconds: 600 }' })
     // Upstream's clock is an hour off: only the distance counts.
     const upstreamNow = Math.floor(Date.now() / 1000) + 3600
@@ -161,7 +161,7 @@ for (const [name, lifeSeconds, endsAfter] of [
   })
 }
 
-t.test('call §4: without a Date, or an expires_at, OpenAI\'s end is not known', async (t) => {
+t.test('call: without a Date, or an expires_at, OpenAI\'s end is not known', async (t) => {
   for (const [date, expiresAt] of [['no date', 1_900_000_000], [new Date().toUTCString(), null]] as const) {
     const app = await startCalls(t, { calls: '{ max_seconds: 120 }' })
     app.upstream.onCreate(accept({ headers: { date } }))
@@ -177,12 +177,12 @@ t.test('call §4: without a Date, or an expires_at, OpenAI\'s end is not known',
   }
 })
 
-t.test('call §5: under on_change report a read says no field again', async (t) => {
+t.test('call: under on_change report a read says no field again', async (t) => {
   const { call } = await startCall(t, { calls: '{ on_change: report }' })
   t.same((await call.next('session.update')).session, { type: 'realtime' })
 })
 
-t.test('call §8: clock set by an hour either way: timers do not move', async (t) => {
+t.test('call: clock set by an hour either way: timers do not move', async (t) => {
   const { app, status } = await startCall(t, { calls: '{ max_seconds: 60, idle_seconds: 60 }' })
   app.clock.shiftWall(3_600_000)
   await app.pass(59_000)
@@ -192,7 +192,7 @@ t.test('call §8: clock set by an hour either way: timers do not move', async (t
   t.match(await app.wrote('call.ended'), [{ seconds: 60 }])
 })
 
-t.test('call §4: at its end an open response is cancelled, and the hang-up follows its response.done', async (t) => {
+t.test('call: at its end an open response is cancelled, and the hang-up follows its response.done', async (t) => {
   const live = await startCall(t)
   const { app, call, path } = live
   await seen(live, responseCreated('resp_7'), responseCreated('resp_8'))
@@ -206,7 +206,7 @@ t.test('call §4: at its end an open response is cancelled, and the hang-up foll
   t.match(app.lines('call.ended'), [{ complete: true }])
 })
 
-t.test('call §4: a response that does not say it is done is waited for 2 s, and makes it incomplete', async (t) => {
+t.test('call: a response that does not say it is done is waited for 2 s, and makes it incomplete', async (t) => {
   const live = await startCall(t)
   const { app, call, path } = live
   await seen(live, responseCreated('resp_7'))
@@ -218,7 +218,7 @@ t.test('call §4: a response that does not say it is done is waited for 2 s, and
 })
 
 for (const code of [1000, 1001, 1009, 1011]) {
-  t.test(`call §8: sideband closes with ${code} while the call lives: reopened, incomplete`, async (t) => {
+  t.test(`call: sideband closes with ${code} while the call lives: reopened, incomplete`, async (t) => {
     const live = await startCall(t)
     const { app, call, path } = live
     call.close(code)
@@ -229,7 +229,7 @@ for (const code of [1000, 1001, 1009, 1011]) {
     t.match(app.lines('call.ended'), [{ reason: 'client', complete: false }])
   })
 
-  t.test(`call §8: sideband closes with ${code} while it is gone: ended`, async (t) => {
+  t.test(`call: sideband closes with ${code} while it is gone: ended`, async (t) => {
     const { app, call } = await startCall(t)
     call.end(code)
     t.match(await app.wrote('call.ended'), [{ reason: 'ended', hangup_confirmed: true, complete: code !== 1009 }])
@@ -237,7 +237,7 @@ for (const code of [1000, 1001, 1009, 1011]) {
   })
 }
 
-t.test('call §8: sideband drops (1006) while the call lives: reopened, incomplete', async (t) => {
+t.test('call: sideband drops (1006) while the call lives: reopened, incomplete', async (t) => {
   const live = await startCall(t)
   const { app, call, path } = live
   call.drop()
@@ -250,7 +250,7 @@ t.test('call §8: sideband drops (1006) while the call lives: reopened, incomple
 for (const [how, lose] of [
   ['drops', ({ call }: Live) => call.drop()], ['closes', ({ call }: Live) => call.close(1000)]
 ] as const) {
-  t.test(`call §7: sideband ${how}, and the call is hung up before it is open again: incomplete`, async (t) => {
+  t.test(`call: sideband ${how}, and the call is hung up before it is open again: incomplete`, async (t) => {
     const live = await startCall(t)
     const { app, path } = live
     app.upstream.onAttach(stalled)
@@ -261,21 +261,21 @@ for (const [how, lose] of [
   })
 }
 
-t.test('call §7: sideband that drops, and then is closed before it could be read, has been lost', async (t) => {
+t.test('call: sideband that drops, and then is closed before it could be read, has been lost', async (t) => {
   const { app, call } = await startCall(t)
   app.upstream.onAttach(closing(1000), notFound)
   call.drop()
   t.match(await app.wrote('call.ended'), [{ reason: 'ended', complete: false }])
 })
 
-t.test('call §8: sideband drops (1006) while it is gone: ended, incomplete', async (t) => {
+t.test('call: sideband drops (1006) while it is gone: ended, incomplete', async (t) => {
   const { app, call } = await startCall(t)
   app.upstream.onAttach(notFound)
   call.drop()
   t.match(await app.wrote('call.ended'), [{ reason: 'ended', complete: false }])
 })
 
-t.test('call §4: OpenAI says 60 minutes: upstream_expired, by the close or by an error before it', async (t) => {
+t.test('call: OpenAI says 60 minutes: upstream_expired, by the close or by an error before it', async (t) => {
   const first = await startCall(t)
   first.call.end(1001, 'Your session hit the maximum duration of 60 minutes.')
   t.match(await first.app.wrote('call.ended'), [{ reason: 'upstream_expired' }])
@@ -285,7 +285,7 @@ t.test('call §4: OpenAI says 60 minutes: upstream_expired, by the close or by a
   t.match(await second.app.wrote('call.ended'), [{ reason: 'upstream_expired' }])
 })
 
-t.test('call §4: two missed pings are a loss', async (t) => {
+t.test('call: two missed pings are a loss', async (t) => {
   const { app, call } = await startCall(t, { calls: '{ idle_seconds: 300 }' })
   call.freeze()
   for (let i = 0; i < 3; i++) await app.clock.expire(20_000)
@@ -293,7 +293,7 @@ t.test('call §4: two missed pings are a loss', async (t) => {
   t.match(await app.get('/v1/realtime/calls'), { body: { data: [{ status: 'live' }] } })
 })
 
-t.test('call §4: pings that are answered are no loss', async (t) => {
+t.test('call: pings that are answered are no loss', async (t) => {
   const live = await startCall(t, { calls: '{ idle_seconds: 300 }' })
   for (let i = 0; i < 5; i++) {
     await live.app.clock.expire(20_000)
@@ -302,7 +302,7 @@ t.test('call §4: pings that are answered are no loss', async (t) => {
   t.equal(live.app.upstream.attaches.length, 1)
 })
 
-t.test('call §8: a frame of 5 MiB, again after each reopening: supervision_lost at the fifth', async (t) => {
+t.test('call: a frame of 5 MiB, again after each reopening: supervision_lost at the fifth', async (t) => {
   const { app, call } = await startCall(t)
   for (let i = 1; i <= 5; i++) {
     await call.next('session.update')
@@ -312,7 +312,7 @@ t.test('call §8: a frame of 5 MiB, again after each reopening: supervision_lost
   t.equal(app.upstream.live(), 0)
 })
 
-t.test('call §4: refused at every reopening: hung up after the last', async (t) => {
+t.test('call: refused at every reopening: hung up after the last', async (t) => {
   const { app, call } = await startCall(t)
   app.upstream.onAttach(refusing(500))
   call.drop()
@@ -322,7 +322,7 @@ t.test('call §4: refused at every reopening: hung up after the last', async (t)
   t.equal(app.upstream.hangUps.length, 1)
 })
 
-t.test('call §4: 20 s without a sideband within two minutes hangs up, whatever the tries say', async (t) => {
+t.test('call: 20 s without a sideband within two minutes hangs up, whatever the tries say', async (t) => {
   const { app, call } = await startCall(t)
   app.upstream.onAttach(stalled)
   call.drop()
@@ -334,7 +334,7 @@ t.test('call §4: 20 s without a sideband within two minutes hangs up, whatever 
   t.match(await app.wrote('call.ended'), [{ reason: 'supervision_lost' }])
 })
 
-t.test('call §4: a reopened sideband that says nothing is lost again', async (t) => {
+t.test('call: a reopened sideband that says nothing is lost again', async (t) => {
   const live = await startCall(t)
   const { app, call } = live
   app.upstream.onAttach(silent, open)
@@ -348,7 +348,7 @@ t.test('call §4: a reopened sideband that says nothing is lost again', async (t
   t.match(await live.status(), { status: 'live' })
 })
 
-t.test('call §5: an error that names our read ends the call', async (t) => {
+t.test('call: an error that names our read ends the call', async (t) => {
   const { app, call } = await startCall(t)
   call.on('session.update', ({ event_id: id }) => call.push(errorEvent('invalid_value', String(id))))
   call.drop()
@@ -361,7 +361,7 @@ async function failed ({ app, call }: Live, times: number): Promise<void> {
   await app.settle()
 }
 
-t.test('call §8: hang-up: 500 three times, then 200: retried after 1, 5 and 15 s', async (t) => {
+t.test('call: hang-up: 500 three times, then 200: retried after 1, 5 and 15 s', async (t) => {
   const live = await startCall(t)
   const { app, path } = live
   app.upstream.onHangUp(failure(500), failure(500), failure(500), confirm)
@@ -381,14 +381,14 @@ t.test('call §8: hang-up: 500 three times, then 200: retried after 1, 5 and 15 
 })
 
 for (const status of [404, 400] as const) {
-  t.test(`call §8: hang-up: ${status} call_id_not_found confirms it`, async (t) => {
+  t.test(`call: hang-up: ${status} call_id_not_found confirms it`, async (t) => {
     const { app, path } = await startCall(t)
     app.upstream.onHangUp(gone(status))
     t.match(await app.hangUp(path), { status: 200, body: { status: 'ended' } })
   })
 }
 
-t.test('call §8: hang-up: one that hangs is ended after 5 s and tried again, never two at once', async (t) => {
+t.test('call: hang-up: one that hangs is ended after 5 s and tried again, never two at once', async (t) => {
   const live = await startCall(t)
   const { app, path } = live
   app.upstream.onHangUp(hang, confirm)
@@ -403,7 +403,7 @@ t.test('call §8: hang-up: one that hangs is ended after 5 s and tried again, ne
   t.equal(app.upstream.hangUps.length, 2)
 })
 
-t.test('call §4: hang-up refused until the longest possible end: given up there, unconfirmed', async (t) => {
+t.test('call: hang-up refused until the longest possible end: given up there, unconfirmed', async (t) => {
   const live = await startCall(t)
   const { app, path, status } = live
   app.upstream.onHangUp(failure(500))
@@ -425,7 +425,7 @@ t.test('call §4: hang-up refused until the longest possible end: given up there
   t.equal((await app.begin()).status, 201, 'the place is free')
 })
 
-t.test('call §4: what the sideband knows confirms a hang-up that fails', async (t) => {
+t.test('call: what the sideband knows confirms a hang-up that fails', async (t) => {
   const { app, call, path } = await startCall(t)
   app.upstream.onHangUp(failure(500))
   const answer = app.hangUp(path)
@@ -436,7 +436,7 @@ t.test('call §4: what the sideband knows confirms a hang-up that fails', async 
 })
 
 for (const how of ['closes', 'drops'] as const) {
-  t.test(`call §4: sideband ${how} while a hang-up is under way: not dialled again, and no warning`, async (t) => {
+  t.test(`call: sideband ${how} while a hang-up is under way: not dialled again, and no warning`, async (t) => {
     const { app, call, path } = await startCall(t)
     const { reply, release } = held(confirm)
     app.upstream.onHangUp(reply)
@@ -454,7 +454,7 @@ for (const how of ['closes', 'drops'] as const) {
   })
 }
 
-t.test('call §4: sideband closes while a hang-up is under way that then fails: what is missed is said', async (t) => {
+t.test('call: sideband closes while a hang-up is under way that then fails: what is missed is said', async (t) => {
   const { app, call, path } = await startCall(t)
   const { reply, release } = held<HangUp>(failure(500))
   app.upstream.onHangUp(reply, confirm)
@@ -473,7 +473,7 @@ t.test('call §4: sideband closes while a hang-up is under way that then fails: 
   t.match(app.lines('call.ended'), [{ complete: false }])
 })
 
-t.test('call §4: a sideband that closes is logged as information, one that drops as a warning', async (t) => {
+t.test('call: a sideband that closes is logged as information, one that drops as a warning', async (t) => {
   const { app, call } = await startCall(t)
   call.close(1000)
   await app.upstream.attached(call.id, 2)
@@ -486,7 +486,7 @@ t.test('call §4: a sideband that closes is logged as information, one that drop
   t.match(lost, [{ severity: 'INFO', reason: 'closed' }, { severity: 'WARNING', reason: 'lost' }])
 })
 
-t.test('call §8: what is no JSON, no object, no known type, or has no type, is ignored', async (t) => {
+t.test('call: what is no JSON, no object, no known type, or has no type, is ignored', async (t) => {
   const live = await startCall(t)
   const { call, path, app } = live
   for (const frame of [
@@ -499,7 +499,7 @@ t.test('call §8: what is no JSON, no object, no known type, or has no type, is 
   t.equal(app.upstream.attaches.length, 1)
 })
 
-t.test('call §8: usage missing, negative, a string, twice: counted as it can be', async (t) => {
+t.test('call: usage missing, negative, a string, twice: counted as it can be', async (t) => {
   const live = await startCall(t)
   const { call, path, app } = live
   const good = usageOf({ inputText: 3, outputAudio: 4 })
@@ -523,7 +523,7 @@ t.test('call §8: usage missing, negative, a string, twice: counted as it can be
   t.match(app.lines('call.ended'), [{ complete: false }])
 })
 
-t.test('call §8: policy taken over anew with the caller blocked: hung up within 2 s, once', async (t) => {
+t.test('call: policy reloaded with the caller blocked: hung up within 2 s, once', async (t) => {
   const live = await startCall(t)
   const { app, call } = live
   await seen(live, responseCreated('resp_1'))
@@ -534,7 +534,7 @@ t.test('call §8: policy taken over anew with the caller blocked: hung up within
   t.equal(app.upstream.live(), 0)
 })
 
-t.test('call §5: shorter max_seconds and idle_seconds take effect; a changed fixed does not', async (t) => {
+t.test('call: shorter max_seconds and idle_seconds take effect; a changed fixed does not', async (t) => {
   const live = await startCall(t, { calls: '{ max_seconds: 600, idle_seconds: 300 }' })
   const { app, status } = live
   await seen(live)

@@ -1,4 +1,4 @@
-// An upstream that tells what is not so, and callers whose credential does not last as long as their call.
+// An upstream whose events are false, and callers whose credential does not last as long as their call.
 
 import { once } from 'node:events'
 import { createServer } from 'node:http'
@@ -40,7 +40,7 @@ async function startTwo (t: Test): Promise<Two> {
   }
 }
 
-/** What was pushed before is handled. */
+/** Resolves once the events pushed before have been handled. */
 async function seen ({ app, ada, path }: Two): Promise<void> {
   const { responses } = (await app.get(path)).body.usage as { responses: number }
   ada.push(responseDone(`seen_${responses}`, usageOf({})))
@@ -182,7 +182,7 @@ async function startAuthorization (t: Test) {
   let active = true
   const server = createServer((_request, response) => {
     response.setHeader('content-type', 'application/json')
-    // It is asked again as soon as this has passed.
+    // The service asks again once this has passed.
     const exp = Math.floor(Date.now() / 1000) + 2
     response.end(JSON.stringify(active ? { active, sub: 'ada', plan: 'pro', exp } : { active }))
   }).listen(0, '127.0.0.1')

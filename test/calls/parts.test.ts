@@ -13,7 +13,7 @@ import { startWorld } from './guard-world.ts'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-t.test('call §4: hang-up: begun anew at an operator\'s wish, never faster than one a second, never two', async (t) => {
+t.test('call: hang-up: restarted by an operator, never faster than one a second, never two', async (t) => {
   const clock = createTestClock()
   const attempts: { atMs: number, settle: (isOver: boolean) => void }[] = []
   const hangUp = startHangUp({
@@ -52,7 +52,7 @@ t.test('call §4: hang-up: begun anew at an operator\'s wish, never faster than 
   t.equal(await hangUp.done, true)
 })
 
-t.test('call §4: hang-up: an attempt that fails at the longest possible end is the last', async (t) => {
+t.test('call: hang-up: an attempt that fails at the longest possible end is the last', async (t) => {
   const clock = createTestClock()
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const hangUp = startHangUp({ clock, attempt: () => promise, untilMs: clock.monotonicMs() + 10 })
@@ -62,7 +62,7 @@ t.test('call §4: hang-up: an attempt that fails at the longest possible end is 
   hangUp.confirm()
 })
 
-t.test('call §4: hang-up: the longest possible end comes before the next attempt', async (t) => {
+t.test('call: hang-up: the longest possible end comes before the next attempt', async (t) => {
   const clock = createTestClock()
   let attempts = 0
   const hangUp = startHangUp({
@@ -83,7 +83,7 @@ t.test('call §4: hang-up: the longest possible end comes before the next attemp
   t.equal(attempts, 2)
 })
 
-t.test('call §4: leash: what is heard before the answer counts, and nothing ends before it but the longest', (t) => {
+t.test('call: leash: what is heard before the answer counts, and nothing ends before it but the longest', (t) => {
   const clock = createTestClock()
   const ended: string[] = []
   const leash = createLeash({
@@ -102,7 +102,7 @@ t.test('call §4: leash: what is heard before the answer counts, and nothing end
   t.end()
 })
 
-t.test('call §4: leash: responses without an id, and too many of them, hold no call for ever', (t) => {
+t.test('call: leash: responses without an id, and too many of them, hold no call for ever', (t) => {
   const clock = createTestClock()
   const ended: string[] = []
   const leash = createLeash({
@@ -127,7 +127,7 @@ t.test('call §4: leash: responses without an id, and too many of them, hold no 
   t.end()
 })
 
-t.test('call §5: leash: a shorter idle_seconds before anyone joined leaves the time to join', (t) => {
+t.test('call: leash: a shorter idle_seconds before anyone joined leaves the time to join', (t) => {
   const clock = createTestClock()
   const ended: string[] = []
   const leash = createLeash({
@@ -142,7 +142,7 @@ t.test('call §5: leash: a shorter idle_seconds before anyone joined leaves the 
   t.end()
 })
 
-t.test('call §2: places: a promise that is withdrawn counts in no total any more', (t) => {
+t.test('call: places: a promise that is withdrawn counts in no total any more', (t) => {
   const places = createPlaces(10)
   const ask = { caller: 'ada', concurrent: 1, whenFull: 'replace', total: 1 } as const
   const old = places.take({ ...ask, call: 'old', policy: 'pro' })
@@ -162,7 +162,7 @@ t.test('call §2: places: a promise that is withdrawn counts in no total any mor
   t.end()
 })
 
-t.test('call §3: the id is read from what ends in a call, and from nothing else', (t) => {
+t.test('call: the id is read from what ends in a call, and from nothing else', (t) => {
   const { idIn } = REALTIME_CALLS
   t.equal(idIn('/v1/realtime/calls/rtc_u2_A-b'), 'rtc_u2_A-b')
   t.equal(idIn('https://elsewhere.test/openai/v1/realtime/calls/rtc_1'), 'rtc_1')
@@ -173,7 +173,7 @@ t.test('call §3: the id is read from what ends in a call, and from nothing else
   t.end()
 })
 
-t.test('call §5: a read says the first field again that the policy fixes, and never the model', (t) => {
+t.test('call: a read says the first field again that the policy fixes, and never the model', (t) => {
   const read = (fixed: JsonObject) => REALTIME_CALLS.readEvent('e', fixed).session
   t.same(read({}), { type: 'realtime' })
   t.same(read({ model: 'gpt', tools: [] }), { type: 'realtime' })
@@ -182,7 +182,7 @@ t.test('call §5: a read says the first field again that the policy fixes, and n
   t.end()
 })
 
-t.test('call §5: guard: nothing before the first session counts, and what it said long ago is forgotten', (t) => {
+t.test('call: guard: nothing before the first session counts, and what it said long ago is forgotten', (t) => {
   const rules = rulesOf({ session: { fixed: { instructions: 'Ours.' }, calls: {} } })
   const world = startWorld(rules, { isUntold: true })
   world.tell(responseCreated('resp_1', { conversation_id: null }))
@@ -205,7 +205,7 @@ t.test('call §5: guard: nothing before the first session counts, and what it sa
   t.end()
 })
 
-t.test('call §5: onlooker: a voice that is no text is compared as a value', (t) => {
+t.test('call: onlooker: a voice that is no text is compared as a value', (t) => {
   const rules = rulesOf({ session: { fixed: { audio: { output: { voice: 'marin' } } }, calls: {} } })
   const world = startWorld(rules)
   world.tell(responseCreated('resp_1', { audio: { output: { voice: { id: 'voice_1' } } } }))

@@ -13,7 +13,7 @@ import { policyOf, startCalls } from './harness.ts'
 const many = async <T>(count: number, ask: (n: number) => Promise<T>) =>
   Promise.all(Array.from({ length: count }, (_, n) => ask(n)))
 
-t.test('call §6: concurrent is exact while 200 ask at once', async (t) => {
+t.test('call: concurrent is exact while 200 ask at once', async (t) => {
   const app = await startCalls(t, { calls: '{ concurrent: 3 }' })
   const answers = await many(200, () => app.begin())
   t.equal(answers.filter(({ status }) => status === 201).length, 3)
@@ -25,7 +25,7 @@ t.test('call §6: concurrent is exact while 200 ask at once', async (t) => {
   t.equal(app.upstream.creations.length, 3, 'no other reached upstream')
 })
 
-t.test('call §6: total is exact while 200 callers ask at once, and 503 tells when to ask again', async (t) => {
+t.test('call: total is exact while 200 callers ask at once, and 503 tells when to ask again', async (t) => {
   const app = await startCalls(t, { calls: '{ total: 7 }' })
   const answers = await many(200, (n) => app.begin({ claims: { sub: `user-${n}` } }))
   t.equal(answers.filter(({ status }) => status === 201).length, 7)
@@ -46,7 +46,7 @@ t.test('call: a process at its CALLS_MAX says calls_full', async (t) => {
   t.equal((await app.begin({ claims: { sub: 'bob' } })).status, 201)
 })
 
-t.test('call §1: the caller\'s place is refused before the policy\'s, and both before the windows', async (t) => {
+t.test('call: the caller\'s place is refused before the policy\'s, and both before the windows', async (t) => {
   const app = await startCalls(t, { calls: '{ total: 1 }', limits: '{ minute: 1 }' })
   t.equal((await app.begin()).status, 201)
   t.match(await app.begin(), { status: 409 })
@@ -62,7 +62,7 @@ const REPLACE = {
   calls: '{ when_full: replace, max_seconds: 600 }', limits: '{ minute: 9, call_seconds: { hour: 600 } }'
 }
 
-t.test('call §2: replace: the old call is hung up for the new one, which has its seconds', async (t) => {
+t.test('call: replace: the old call is hung up for the new one, which has its seconds', async (t) => {
   const app = await startCalls(t, REPLACE)
   const first = await app.begin()
   app.clock.pass(10_000)
@@ -75,7 +75,7 @@ t.test('call §2: replace: the old call is hung up for the new one, which has it
   t.match(await app.limits(), { call_seconds: { hour: { remaining: 0 } } })
 })
 
-t.test('call §2: replace: if anything refuses, the old call is untouched', async (t) => {
+t.test('call: replace: if anything refuses, the old call is untouched', async (t) => {
   const app = await startCalls(t, { ...REPLACE, limits: '{ minute: 1 }' })
   const first = await app.begin()
   t.match(await app.begin(), { status: 429 })
@@ -85,7 +85,7 @@ t.test('call §2: replace: if anything refuses, the old call is untouched', asyn
   t.match(await app.get(first.headers.get('location') as string), { body: { status: 'live' } })
 })
 
-t.test('call §2: replace: a second request meanwhile is 409, and after 5 s all is given back', async (t) => {
+t.test('call: replace: a second request meanwhile is 409, and after 5 s all is given back', async (t) => {
   const app = await startCalls(t, REPLACE)
   const first = await app.begin()
   app.upstream.onHangUp(failure(500), hang, confirm)
@@ -105,7 +105,7 @@ t.test('call §2: replace: a second request meanwhile is 409, and after 5 s all 
   t.equal((await app.begin()).status, 201)
 })
 
-t.test('call §2: replace: calls that are being created are not replaced', async (t) => {
+t.test('call: replace: calls that are being created are not replaced', async (t) => {
   const app = await startCalls(t, REPLACE)
   const create = held<CallRequest>(accept())
   app.upstream.onCreate(create.reply)
@@ -116,7 +116,7 @@ t.test('call §2: replace: calls that are being created are not replaced', async
   t.equal((await first).status, 201)
 })
 
-t.test('call §2: replace: the client that goes while it waits gives all back', async (t) => {
+t.test('call: replace: the client that goes while it waits gives all back', async (t) => {
   const app = await startCalls(t, REPLACE)
   await app.begin()
   app.upstream.onHangUp(hang, confirm)
@@ -133,7 +133,7 @@ t.test('call §2: replace: the client that goes while it waits gives all back', 
   t.equal((await app.begin()).status, 201)
 })
 
-t.test('call §2: replace: the seconds of two policies and the place of a caller whose policy changed', async (t) => {
+t.test('call: replace: the seconds of two policies and the place of a caller whose policy changed', async (t) => {
   const app = await startCalls(t, { calls: '{ concurrent: 2, when_full: replace }' })
   await app.begin()
   await app.begin()
@@ -156,7 +156,7 @@ const step = fc.oneof(
 
 type Known = PlaceRequest & { place: Place, isOffered: boolean, heir: Known | null, isHeir: boolean }
 
-t.test('call §2: places: whatever is taken, promised, passed and released, one simple model counts the same', (t) => {
+t.test('call: places: whatever is taken, promised, passed and released, one simple model counts the same', (t) => {
   fc.assert(fc.property(fc.array(step, { maxLength: 40 }), fc.integer({ min: 1, max: 5 }), (steps, max) => {
     const places = createPlaces(max)
     let known: Known[] = []

@@ -1,4 +1,4 @@
-// What happens while a call is being created: at each of its waits, and to nobody's harm.
+// Events during the creation of a call, at each of its waits: none leaves anything behind.
 
 import t, { type Test } from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
@@ -66,7 +66,7 @@ async function nothingIsLeft (t: Test, app: CallsApp): Promise<void> {
 for (const { name, prepare, at } of MOMENTS) {
   const env = { UPSTREAM_TIMEOUT_MS: '8000' }
 
-  t.test(`call §8: browser gone ${name}: hung up at once, client_gone, and it costs one call`, async (t) => {
+  t.test(`call: browser gone ${name}: hung up at once, client_gone, and it costs one call`, async (t) => {
     const app = await startCalls(t, { limits: LIMITS, env })
     prepare(app)
     const controller = new AbortController()
@@ -82,7 +82,7 @@ for (const { name, prepare, at } of MOMENTS) {
     t.match(await app.limits(), { minute: { remaining: 9 }, call_seconds: { hour: { remaining: 1200 } } })
   })
 
-  t.test(`call §8: blocked ${name}: hung up, 403 as then`, async (t) => {
+  t.test(`call: blocked ${name}: hung up, 403 as then`, async (t) => {
     const app = await startCalls(t, { limits: LIMITS, env })
     prepare(app)
     const answer = app.begin()
@@ -95,7 +95,7 @@ for (const { name, prepare, at } of MOMENTS) {
     t.match(app.lines('call.refused'), [{ code: 'caller_blocked' }])
   })
 
-  t.test(`call §8: a policy without calls ${name}: hung up, 403`, async (t) => {
+  t.test(`call: a policy without calls ${name}: hung up, 403`, async (t) => {
     const app = await startCalls(t, { limits: LIMITS, env })
     prepare(app)
     const answer = app.begin()
@@ -106,7 +106,7 @@ for (const { name, prepare, at } of MOMENTS) {
     await nothingIsLeft(t, app)
   })
 
-  t.test(`call §8: a policy that goes away ${name}: hung up, 403`, async (t) => {
+  t.test(`call: a policy that goes away ${name}: hung up, 403`, async (t) => {
     const app = await startCalls(t, { limits: LIMITS, env })
     prepare(app)
     const answer = app.begin()
@@ -118,7 +118,7 @@ for (const { name, prepare, at } of MOMENTS) {
     t.match(app.lines('call.ended'), [{ reason: 'blocked' }])
   })
 
-  t.test(`call §7: hung up by an operator ${name}: no call is left, and it is refused`, async (t) => {
+  t.test(`call: hung up by an operator ${name}: no call is left, and it is refused`, async (t) => {
     const app = await startCalls(t, { limits: LIMITS, env: { ...env, ...OPS } })
     prepare(app)
     const answer = app.begin()
@@ -134,7 +134,7 @@ for (const { name, prepare, at } of MOMENTS) {
     t.match(app.lines('call.refused'), [{ code: 'policy_violation', reason: 'operator' }])
   })
 
-  t.test(`call §8: a stop ${name}: hung up, 503 draining`, async (t) => {
+  t.test(`call: a stop ${name}: hung up, 503 draining`, async (t) => {
     const app = await startCalls(t, { limits: LIMITS, env })
     prepare(app)
     const answer = app.begin()
@@ -149,7 +149,7 @@ for (const { name, prepare, at } of MOMENTS) {
 }
 
 for (const { name, prepare, at } of MOMENTS.slice(1)) {
-  t.test(`call §8: hung up by its caller ${name}: no call is left`, async (t) => {
+  t.test(`call: hung up by its caller ${name}: no call is left`, async (t) => {
     const app = await startCalls(t, { limits: LIMITS, env: { UPSTREAM_TIMEOUT_MS: '8000' } })
     prepare(app)
     const answer = app.begin()
@@ -163,7 +163,7 @@ for (const { name, prepare, at } of MOMENTS.slice(1)) {
   })
 }
 
-t.test('call §8: a client that closes its half after the offer is gone: hung up, client_gone', async (t) => {
+t.test('call: a client that closes its half after the offer is gone: hung up, client_gone', async (t) => {
   const app = await startCalls(t, { limits: LIMITS })
   await exchangeAndLeave(app, [
     'POST /v1/realtime/calls HTTP/1.1', 'Host: x', `Authorization: Bearer ${await app.token()}`,
@@ -174,7 +174,7 @@ t.test('call §8: a client that closes its half after the offer is gone: hung up
   t.match(app.lines('call.ended'), app.upstream.calls.map(() => ({ reason: 'client_gone' })))
 })
 
-t.test('call §5: shorter max_seconds and idle_seconds reach a call that is being created', async (t) => {
+t.test('call: shorter max_seconds and idle_seconds reach a call that is being created', async (t) => {
   const app = await startCalls(t, { calls: '{ max_seconds: 600, idle_seconds: 300 }' })
   const create = held<CallRequest>(accept())
   app.upstream.onCreate(create.reply)
@@ -189,14 +189,14 @@ t.test('call §5: shorter max_seconds and idle_seconds reach a call that is bein
   t.match(await app.wrote('call.ended'), [{ reason: 'never_connected', seconds: 60 }])
 })
 
-t.test('call §8: twice the same offer at once: one call, and one refusal that creates nothing', async (t) => {
+t.test('call: twice the same offer at once: one call, and one refusal that creates nothing', async (t) => {
   const app = await startCalls(t)
   const answers = await Promise.all([app.begin(), app.begin()])
   t.same(answers.map(({ status }) => status).sort(), [201, 409])
   t.equal(app.upstream.creations.length, 1)
 })
 
-t.test('call §8: the block and the answer at the same moment: the books agree', async (t) => {
+t.test('call: the block and the answer at the same moment: the books agree', async (t) => {
   const app = await startCalls(t, { limits: LIMITS })
   const answer = app.begin()
   await (await app.upstream.created()).next('session.update')
@@ -209,7 +209,7 @@ t.test('call §8: the block and the answer at the same moment: the books agree',
   t.equal(app.upstream.live(), 0)
 })
 
-t.test('call §3: a client that is gone before upstream is asked creates nothing, at no cost', async (t) => {
+t.test('call: a client that is gone before upstream is asked creates nothing, at no cost', async (t) => {
   const [memory, gate] = [createMemoryStore(), Promise.withResolvers<void>()]
   const app = await startCalls(t, {
     limits: LIMITS,
@@ -233,7 +233,7 @@ t.test('call §3: a client that is gone before upstream is asked creates nothing
   t.match(await app.limits(), { minute: { remaining: 10 }, call_seconds: { hour: { remaining: 1200 } } })
 })
 
-t.test('call §3: a client that goes while the start is written down has its call hung up', async (t) => {
+t.test('call: a client that goes while the start is written down has its call hung up', async (t) => {
   const app = await startCalls(t)
   const [confirming, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   const { confirm } = app.audit

@@ -27,7 +27,7 @@ function receiptOf (...events: readonly JsonObject[]) {
   return receipt
 }
 
-t.test('call §7: receipt: tokens by direction and modality, cached ones, transcriptions', (t) => {
+t.test('call: receipt: tokens by direction and modality, cached ones, transcriptions', (t) => {
   const receipt = receiptOf(
     TRANSCRIBED, committed('i'), responseCreated('a'),
     responseDone('a', usageOf({
@@ -89,13 +89,13 @@ for (const [name, isComplete, ...events] of [
   ['one of negative seconds', false, transcribed('i', { type: 'duration', seconds: -1 })],
   ['one of no item', false, TRANSCRIBED, { type: 'input_audio_buffer.committed' }]
 ] as const) {
-  t.test(`call §8: receipt: ${name}: ${isComplete ? 'complete' : 'incomplete'}`, (t) => {
+  t.test(`call: receipt: ${name}: ${isComplete ? 'complete' : 'incomplete'}`, (t) => {
     t.equal(receiptOf(...events).isComplete(), isComplete)
     t.end()
   })
 }
 
-t.test('call §8: receipt: an event that would count and is no JSON makes it incomplete', (t) => {
+t.test('call: receipt: an event that would count and is no JSON makes it incomplete', (t) => {
   const receipt = createReceipt()
   const signal = REALTIME_CALLS.signalOf('response.done', () => undefined)
   if (signal !== null) receipt.hear(signal)
@@ -104,7 +104,7 @@ t.test('call §8: receipt: an event that would count and is no JSON makes it inc
   t.end()
 })
 
-t.test('call §7: receipt: more responses than anyone has are not counted, and it says so', (t) => {
+t.test('call: receipt: more responses than anyone has are not counted, and it says so', (t) => {
   const receipt = createReceipt()
   const one = { is: 'response', isOpen: false, isFailed: false, usage: { input_tokens: 0, output_tokens: 0 } } as const
   for (let i = 0; i < 10_000; i++) receipt.hear({ ...one, id: `resp_${i}` })
@@ -149,7 +149,7 @@ function flat (usage: Usage): number[] {
   return Object.values(usage).flatMap((value) => typeof value === 'number' ? [value] : Object.values(value))
 }
 
-t.test('call §7: receipt: reordered, repeated, lost or damaged: right, or incomplete and never too high', (t) => {
+t.test('call: receipt: reordered, repeated, lost or damaged: right, or incomplete and never too high', (t) => {
   fc.assert(fc.property(fc.array(fc.tuple(told, fate), { maxLength: 8 }), (things) => {
     const truth = receiptOf(...things.map(([{ cost, end }], i) => end(`id_${i}`, cost)))
     assert.equal(truth.isComplete(), true)

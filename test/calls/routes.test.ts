@@ -11,7 +11,7 @@ import { AUDIO_OFFER, OFFER } from '../support/sdp.ts'
 import { until } from '../support/until.ts'
 import { OPS, policyOf, startCalls } from './harness.ts'
 
-t.test('call §1: offers that are none get their code, and nothing is created', async (t) => {
+t.test('call: offers that are none get their code, and nothing is created', async (t) => {
   const app = await startCalls(t)
   const video = `${OFFER}m=video 9 UDP/TLS/RTP/SAVPF 96\r\n`
   for (const offer of [
@@ -30,7 +30,7 @@ t.test('call §1: offers that are none get their code, and nothing is created', 
   t.equal(app.lines('call.refused').length, 19)
 })
 
-t.test('call §1: what no client would send gets its code, and nothing is created', async (t) => {
+t.test('call: what no client would send gets its code, and nothing is created', async (t) => {
   const app = await startCalls(t)
   const authorization = `Authorization: Bearer ${await app.token()}`
   const post = (body: string, ...more: string[]) =>
@@ -66,7 +66,7 @@ t.test('call §1: what no client would send gets its code, and nothing is create
   t.equal(app.upstream.creations.length, 0)
 })
 
-t.test('call §1: what a query asks for, and headers that are upstream\'s, go no further', async (t) => {
+t.test('call: what a query asks for, and headers that are upstream\'s, go no further', async (t) => {
   const app = await startCalls(t)
   const { status } = await fetch(`${app.url}/v1/realtime/calls?model=gpt-other&dcid=1&call_id=rtc_1`, {
     method: 'POST',
@@ -88,7 +88,7 @@ t.test('call §1: what a query asks for, and headers that are upstream\'s, go no
   t.notOk('idempotency-key' in (creation?.headers ?? {}))
 })
 
-t.test('call §1: without a body there is no offer', async (t) => {
+t.test('call: without a body there is no offer', async (t) => {
   const app = await startCalls(t)
   const authorization = `Bearer ${await app.token()}`
   t.match(await app.request('/v1/realtime/calls', { method: 'POST', headers: { authorization } }), {
@@ -96,7 +96,7 @@ t.test('call §1: without a body there is no offer', async (t) => {
   })
 })
 
-t.test('call §1: a form has sdp and session, each once, and no file', async (t) => {
+t.test('call: a form has sdp and session, each once, and no file', async (t) => {
   const app = await startCalls(t)
   const authorization = `Bearer ${await app.token()}`
   const post = (form: FormData) =>
@@ -116,7 +116,7 @@ t.test('call §1: a form has sdp and session, each once, and no file', async (t)
   t.equal(app.upstream.creations.length, 0)
 })
 
-t.test('call §1: the session is judged as in a mint', async (t) => {
+t.test('call: the session is checked as in a mint', async (t) => {
   const app = await startCalls(t)
   t.match(await app.begin({ session: { instructions: 'You are Eve.' } }), {
     status: 403, body: { error: { code: 'policy_violation', param: 'session.instructions' } }
@@ -130,7 +130,7 @@ t.test('call §1: the session is judged as in a mint', async (t) => {
   t.match(app.upstream.creations[0]?.body, { instructions: 'You are Ada.', audio: { output: { voice: 'cedar' } } })
 })
 
-t.test('call §1: a policy without calls is 403; a mint without secrets is 403; both without a param', async (t) => {
+t.test('call: a policy without calls is 403; a mint without secrets is 403; both without a param', async (t) => {
   const refused = { status: 403, body: { error: { code: 'policy_violation', param: null } } }
   const first = await startCalls(t, { policy: policyOf().replace('calls: {}', '') })
   t.match(await first.begin(), refused)
@@ -140,7 +140,7 @@ t.test('call §1: a policy without calls is 403; a mint without secrets is 403; 
   t.equal((await second.begin()).status, 201)
 })
 
-t.test('call §1: calls of others, and ids that are none, are the same 404', async (t) => {
+t.test('call: calls of others, and ids that are none, are the same 404', async (t) => {
   const app = await startCalls(t)
   const path = (await app.begin()).headers.get('location') as string
   const texts = await Promise.all([
@@ -154,7 +154,7 @@ t.test('call §1: calls of others, and ids that are none, are the same 404', asy
   t.match(await app.get(path), { body: { status: 'live' } })
 })
 
-t.test('call §1: a hang-up has no body or {}', async (t) => {
+t.test('call: a hang-up has no body or {}', async (t) => {
   const app = await startCalls(t)
   const path = (await app.begin()).headers.get('location') as string
   const json = { 'content-type': 'application/json' }
@@ -167,7 +167,7 @@ t.test('call §1: a hang-up has no body or {}', async (t) => {
   t.match(await app.hangUp(path, { body: '{}', headers: json }), { status: 200, body: { status: 'ended' } })
 })
 
-t.test('call §1: a hang-up\'s body may be empty, whatever its type', async (t) => {
+t.test('call: a hang-up\'s body may be empty, whatever its type', async (t) => {
   const app = await startCalls(t)
   for (const type of ['text/plain;charset=UTF-8', 'application/json', 'application/x-www-form-urlencoded']) {
     const path = (await app.begin()).headers.get('location') as string
@@ -176,7 +176,7 @@ t.test('call §1: a hang-up\'s body may be empty, whatever its type', async (t) 
   }
 })
 
-t.test('call §1: a call that has ended is there for five minutes', async (t) => {
+t.test('call: a call that has ended is there for five minutes', async (t) => {
   const app = await startCalls(t)
   const path = (await app.begin()).headers.get('location') as string
   await app.hangUp(path)
@@ -189,7 +189,7 @@ t.test('call §1: a call that has ended is there for five minutes', async (t) =>
   t.equal((await app.get(path)).status, 404)
 })
 
-t.test('call §1: pages may read Location and X-Call-Seconds; other origins may nothing', async (t) => {
+t.test('call: pages may read Location and X-Call-Seconds; other origins may nothing', async (t) => {
   const app = await startCalls(t)
   const { headers, status } = await app.begin({ headers: { origin: ORIGIN } })
   t.equal(status, 201)
@@ -250,7 +250,7 @@ const KINDS = [
 )
 const LARGE = JSON.stringify(responseDone('resp_large', 'canary'.repeat(150_000)))
 
-t.test('call §8: 10,000 events in a second, of any kind and size: the loop stays under 100 ms late', async (t) => {
+t.test('call: 10,000 events in a second, of any kind and size: the loop stays under 100 ms late', async (t) => {
   const app = await startCalls(t, { calls: '{ on_change: report }' })
   const path = (await app.begin()).headers.get('location') as string
   const [call] = app.upstream.calls

@@ -24,7 +24,7 @@ async function startTwo (t: Test, seconds: string): Promise<[CallsApp, CallsApp]
 
 const left = async (app: CallsApp) => (await app.limits()).call_seconds.hour.remaining
 
-t.test('call §2: what a call takes, and what it gives back, another replica sees', { skip: NO_REDIS }, async (t) => {
+t.test('call: what a call takes, and what it gives back, another replica sees', { skip: NO_REDIS }, async (t) => {
   const [one, two] = await startTwo(t, '{ hour: 1200 }')
   const answer = await one.begin()
   t.equal(answer.headers.get('x-call-seconds'), '300')
@@ -36,7 +36,7 @@ t.test('call §2: what a call takes, and what it gives back, another replica see
   t.match(await two.limits(), { day: { remaining: 99 } })
 })
 
-t.test('call §2: a call takes what is left; under 5 s the next is refused', { skip: NO_REDIS }, async (t) => {
+t.test('call: a call takes what is left; under 5 s the next is refused', { skip: NO_REDIS }, async (t) => {
   const [one, two] = await startTwo(t, '{ hour: 304 }')
   const first = await one.begin()
   t.equal(first.headers.get('x-call-seconds'), '300')
@@ -58,7 +58,7 @@ t.test('call §2: a call takes what is left; under 5 s the next is refused', { s
   t.match(one.lines('call.refused'), [{ reason: 'call_seconds_hour' }])
 })
 
-t.test('call §8: a creation that fails takes no seconds from Redis', { skip: NO_REDIS }, async (t) => {
+t.test('call: a creation that fails takes no seconds from Redis', { skip: NO_REDIS }, async (t) => {
   const [one, two] = await startTwo(t, '{ hour: 1200 }')
   one.upstream.onCreate(failure(500), accept({ answer: '{}' }))
   t.equal((await one.begin()).status, 502)

@@ -37,10 +37,10 @@ function slowDown ({ upstream }: CallsApp, next: () => number): void {
 type Client = Readonly<{ tries: number, pause: number, goes: number | null, hangsUp: number }>
 
 const TRIES = 3
-/** What upstream would have created after its deadline is unknown, and stays. */
+/** No deadline is met: a creation that misses it would keep its place as unknown. */
 const PATIENT = { UPSTREAM_TIMEOUT_MS: '60000' }
 
-/** Asks until it has a call, which it ends, or has gone, or has asked often enough. */
+/** Asks until it has a call, which it then ends, or goes, or has asked `tries` times. */
 async function run (app: CallsApp, { tries, pause, goes, hangsUp }: Client): Promise<unknown> {
   const controller = new AbortController()
   const asked = app.begin({ signal: controller.signal }).catch(() => null)
@@ -170,7 +170,7 @@ t.test('H6: idle_seconds above 45 is the longest that no one joins; a reopened s
   t.match(await app.wrote('call.ended'), [{ reason: 'never_connected', seconds: 100 }])
 })
 
-t.test('H6: replace: a client that begins anew in a loop has one call, until its limits end the loop', async (t) => {
+t.test('H6: replace: a client that calls again in a loop has one call, until its limits end the loop', async (t) => {
   const app = await startCalls(t, { calls: '{ when_full: replace }', limits: '{ minute: 5 }' })
   const statuses: number[] = []
   for (let i = 0; i < 8; i++) statuses.push((await app.begin()).status)

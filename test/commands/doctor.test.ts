@@ -62,7 +62,7 @@ t.test('with --mint one secret is minted and reported', async (t) => {
   t.equal(code, 0)
 })
 
-t.test('call §7: with --call one call is made and ended; its faults decide the exit code', async (t) => {
+t.test('call: with --call one call is made and ended; its faults decide the exit code', async (t) => {
   const policy = CALLERS + POLICIES.replace(' } } }', ' }, calls: {} } }')
   for (const [moods, code, last] of [
     [{}, 0, /^ok {5}call: no sideband attaches to one that has ended/m],

@@ -1,4 +1,4 @@
-// What the pages list is what exists: variables, codes, routes, keys of the policy file, and quoted log lines.
+// The pages list all that exists and nothing else: variables, codes, routes, keys of the policy file, quoted log lines.
 
 import { globSync } from 'node:fs'
 import { Ajv2020 } from 'ajv/dist/2020.js'

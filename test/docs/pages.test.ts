@@ -1,4 +1,4 @@
-// What a reader relies on: the README is short, its limits come first, links lead somewhere, and the language is plain.
+// The pages: the README is short, its limits come first, links lead somewhere, and the language is plain.
 
 import t from 'tap'
 import { brokenLinks, PAGES, prose, read, tableRows } from './pages.ts'

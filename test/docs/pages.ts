@@ -47,7 +47,7 @@ export function anchors (page: string): string[] {
     heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, '').replaceAll(' ', '-'))
 }
 
-/** What is wrong with the links of a page: files that do not exist, and headings. */
+/** Links of a page to files or headings that do not exist. */
 export function brokenLinks (page: string): string[] {
   return [...prose(page).matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target = '']) => {
     if (/^https?:/.test(target)) return []

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createAudit, type MintEntry } from '../../src/records/audit.ts'
 import { startCountingUpstream } from '../support/counting.ts'
-import { keepLines } from '../support/lines.ts'
+import { keepLines, MINT_ENTRY } from '../support/lines.ts'
 import { makePipe } from '../support/pipe.ts'
 import { type Service, startService, type TimedAnswer, tokenOf } from '../support/service.ts'
 import { until } from '../support/until.ts'
@@ -132,23 +132,7 @@ t.test('fault 45: the deadline covers upstream and the audit line together', { b
   t.ok(answer.tookMs < 1900, `${answer.tookMs} ms, and each of the two takes a second`)
 })
 
-const decision = (code: MintEntry['code']): MintEntry => ({
-  request_id: 'r',
-  subject: null,
-  issuer: null,
-  policy: null,
-  kind: null,
-  model: null,
-  prompt: null,
-  session_id: null,
-  secret_sha256: null,
-  expires_at: null,
-  ignored: [],
-  code,
-  reason: null,
-  upstream_request_id: null,
-  duration_ms: 1
-})
+const decision = (code: MintEntry['code']): MintEntry => ({ ...MINT_ENTRY, code, reason: null })
 
 t.test('I5: anonymous refusals are ten lines a second per code, then a count', { buffered: true }, async (t) => {
   const lines = keepLines()

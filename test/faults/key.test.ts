@@ -56,7 +56,7 @@ const LOST: [name: string, lose: (file: string) => void][] = [
   ['is deleted', (file) => rmSync(file)],
   ['becomes a folder', (file) => { rmSync(file); mkdirSync(file) }],
   ['becomes a symlink to nowhere', (file) => { rmSync(file); symlinkSync('nowhere', file) }],
-  ['becomes a pipe that nobody writes', (file) => { rmSync(file); execFileSync('mkfifo', [file]) }]
+  ['becomes a pipe without a writer', (file) => { rmSync(file); execFileSync('mkfifo', [file]) }]
 ]
 
 for (const [name, lose] of LOST) {

@@ -54,7 +54,7 @@ const BAD: [name: string, spoil: (path: string) => void][] = [
   ['is deleted', (path) => rmSync(path)],
   ['becomes a folder', (path) => { rmSync(path); mkdirSync(path) }],
   ['becomes a symlink to nowhere', (path) => { rmSync(path); symlinkSync('nowhere', path) }],
-  ['becomes a pipe that nobody writes', (path) => { rmSync(path); execFileSync('mkfifo', [path]) }]
+  ['becomes a pipe without a writer', (path) => { rmSync(path); execFileSync('mkfifo', [path]) }]
 ]
 
 for (const [name, spoil] of BAD) {

@@ -1,4 +1,4 @@
-// Of a stop, what no process that is stopped can be relied on to count: test/faults/stop.test.ts has the rest.
+// The parts of a stop that a stopped process cannot show reliably; test/faults/stop.test.ts has the rest.
 
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'

@@ -12,9 +12,9 @@ import { boundPipelines } from '../../src/http/pipeline.ts'
 import { until } from '../support/until.ts'
 
 const BIG = 'x'.repeat(100_000)
-/** What the kernel takes of answers that are not read, at most. */
+/** The most that the kernel buffers of answers that are not read. */
 const KERNEL_BYTES = 16 * 1024 * 1024
-/** Of which the kernel cannot take all answers. */
+/** More than the kernel can buffer the answers of. */
 const REQUESTS = 1000
 
 type Answer = (request: IncomingMessage, response: ServerResponse, body: string) => unknown
@@ -152,7 +152,7 @@ t.test('edge H1b: all pipelines begin four requests in a turn, and a lone one wa
   const firsts = new Set<Socket>()
   server.prependListener('request', ({ url, socket }: IncomingMessage) => {
     if (url === '/alone') alone = seen.begun
-    // What nothing is before is begun as it comes.
+    // A request with none before it begins at once.
     if (url === '/alone' || !firsts.has(socket)) return firsts.add(socket)
     if (++ofTurn === 1) setImmediate(() => setImmediate(() => { ofTurn = 0 }))
     most = Math.max(most, ofTurn)

@@ -1,4 +1,4 @@
-// What every answer carries, and what is answered where there is nothing.
+// Headers that every answer has, and the answers of paths that do not exist.
 
 import t from 'tap'
 import { envelope } from '../../src/errors.ts'

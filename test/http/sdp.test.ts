@@ -1,4 +1,4 @@
-// What a call may be made of: one voice, and a data channel where the policy has one.
+// Offers that a call may have: one audio stream, and a data channel where the policy allows one.
 
 import fc from 'fast-check'
 import t from 'tap'

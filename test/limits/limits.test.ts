@@ -39,7 +39,7 @@ t.test('the headers are those of the caller\'s tightest window, on a 429 too', a
   }
 })
 
-t.test('without limits, or with a total alone, nothing is told', async (t) => {
+t.test('without limits, or with a total alone, an answer has no headers about them', async (t) => {
   for (const limits of ['none', '{ total: { day: 5 } }']) {
     const app = await startApp(t, { policy: limited(limits) })
     const { status, headers } = await app.mint('client_secrets')

@@ -210,7 +210,7 @@ t.test('a window that the policy no longer has neither counts nor gets in the wa
   t.match(windows, [{ window: 'day', remaining: 3 }])
 })
 
-t.test('E12: an exhausted caller is not forgotten, whoever comes after', async (t) => {
+t.test('E12: an exhausted caller is not forgotten, however many come after', async (t) => {
   const { take } = store(100)
   const exhausted = caller('exhausted', { day: 1 })
   t.ok(take([exhausted]).taken)

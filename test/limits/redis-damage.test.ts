@@ -57,7 +57,7 @@ t.test('E14: a window that was spoilt meanwhile gets nothing back', { skip: NO_R
   t.equal(await redis.control.exists('{ephemint}:caller:ada:day'), 0, 'the other window did')
 })
 
-t.test('E14: windows that are gone before their time are an error once, told and counted, and then begin anew', {
+t.test('E14: windows that are gone before their time are an error once, logged and counted, and then start again', {
   skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
@@ -76,7 +76,7 @@ t.test('E14: windows that are gone before their time are an error once, told and
   t.match(one.messages().at(-1), 'Redis has lost its windows')
 })
 
-t.test('E14: a restart that kept nothing is told too', { skip: NO_REDIS, buffered: true }, async (t) => {
+t.test('E14: a restart that kept nothing is logged too', { skip: NO_REDIS, buffered: true }, async (t) => {
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   await store.take([ADA])
@@ -102,7 +102,7 @@ t.test('E14: a Redis that may evict windows is not relied on, and is once it may
 }, async (t) => {
   const redis = await startRedis(t, '--maxmemory', '64mb', '--maxmemory-policy', 'volatile-lru')
   const store = openStore(t, redis)
-  await until('the refusal to be told', () => store.log.kept.some((line) => line.includes('redis_evicts_keys')))
+  await until('the refusal to be logged', () => store.log.kept.some((line) => line.includes('redis_evicts_keys')))
   await t.rejects(async () => store.take([ADA]), { code: 'limits_unavailable' })
   t.notOk(store.isReady())
   await redis.control.config('SET', 'maxmemory-policy', 'noeviction')
@@ -171,7 +171,7 @@ t.test('the rights that docs/deploying.md names are enough; without INFO there i
     t.equal(take.taken, true)
     await take.giveBack()
     t.equal(store.counts().notGivenBack, 0)
-    t.equal(store.messages().join().includes('Redis does not say its maxmemory-policy'), right === '-info')
+    t.equal(store.messages().join().includes('Redis does not report its maxmemory-policy'), right === '-info')
   }
 })
 

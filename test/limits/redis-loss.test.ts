@@ -13,7 +13,7 @@ t.jobs = 4
 t.setTimeout(120_000)
 
 const ANSWER_WITHIN_MS = 250
-/** That, and what a busy machine adds. */
+/** The same, with time for a busy machine. */
 const IN_TIME_MS = 1000
 const BACK_WITHIN_MS = 5000
 const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503, retryAfterSeconds: 1 }
@@ -43,7 +43,7 @@ t.test('fault 26: where replicas may count alone they are ready without Redis, a
   t.match(await store.peek([ADA]), [{ remaining: 0 }, { remaining: 8 }])
   t.notOk(store.isUp())
   t.equal(store.counts().local, 3)
-  await until('the loss to be told', () => store.messages().includes('Redis is lost: each replica counts alone'))
+  await until('the loss to be logged', () => store.messages().includes('Redis is lost: each replica counts alone'))
 })
 
 t.test('fault 27: where Redis dies under load every mint is answered in time, and it is said once', {
@@ -61,7 +61,7 @@ t.test('fault 27: where Redis dies under load every mint is answered in time, an
   t.equal(store.messages().filter((message) => message === 'Redis is lost: mints are refused').length, 1)
 })
 
-t.test('fault 28: a Redis that hangs is waited for once, and then by nobody', {
+t.test('fault 28: a Redis that hangs is waited for once, and then no longer', {
   skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
@@ -129,7 +129,7 @@ t.test('fault 28: errors of the whole server are its loss', { buffered: true }, 
       t, (name) => isWell ? (name === 'INFO' ? '$0\r\n\r\n' : '*2\r\n:1\r\n$1\r\na\r\n') : `-${error}\r\n`
     )
     const store = openStore(t, redis)
-    await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
+    await until('the loss to be logged', () => store.messages().includes('Redis is lost: mints are refused'))
     await t.rejects(async () => store.take([ADA]), UNAVAILABLE, error)
     t.notOk(store.isReady())
     isWell = true
@@ -145,7 +145,7 @@ t.test('fault 28: a connection that breaks during a check is no server that hide
 }, async (t) => {
   const taken = '*2\r\n:1\r\n$1\r\na\r\n'
   const store = openStore(t, await startFakeRedis(t, (name) => name === 'INFO' ? null : taken))
-  await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
+  await until('the loss to be logged', () => store.messages().includes('Redis is lost: mints are refused'))
   t.notMatch(store.messages().join(), 'maxmemory-policy')
 })
 
@@ -189,7 +189,7 @@ t.test('fault 28: a database that cannot be selected is not quietly another one'
 }, async (t) => {
   const redis = await startRedis(t)
   const store = openStore(t, { address: { ...redis.address, database: 4242 } })
-  await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
+  await until('the loss to be logged', () => store.messages().includes('Redis is lost: mints are refused'))
   await t.rejects(async () => store.take([ADA]), UNAVAILABLE)
   t.equal(await redis.control.dbsize(), 0)
 })

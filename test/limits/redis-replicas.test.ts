@@ -36,7 +36,7 @@ t.test('E9: whatever replica is asked, a caller mints up to the limit and not on
   }
 })
 
-t.test('E9: callers of one policy share its total over all replicas, and whoever is refused by it pays nothing', {
+t.test('E9: callers of one policy share its total over all replicas, and a caller that it refuses pays nothing', {
   skip: NO_REDIS
 }, async (t) => {
   const { replicas } = await shared()

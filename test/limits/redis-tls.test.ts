@@ -26,7 +26,7 @@ t.test('rediss:// gives no password to a server that cannot prove who it is', { 
   for (const [host, certificate] of rows) {
     const { address, served } = await startTls(t, certificate)
     const store = openStore(t, { address: { ...address, host, password: 'canary' } })
-    await until('the loss to be told', () => store.messages().includes('Redis is lost: mints are refused'))
+    await until('the loss to be logged', () => store.messages().includes('Redis is lost: mints are refused'))
     await t.rejects(async () => store.take([ADA]), { code: 'limits_unavailable' })
     t.equal(served(), 0)
     t.notMatch(store.log.kept.join(''), 'canary')

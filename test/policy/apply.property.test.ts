@@ -126,7 +126,7 @@ function put (target: JsonObject, path: Path, value: Json): void {
   at[path.at(-1) as string] = value
 }
 
-/** Of overlapping paths only the first is kept: the others contradict it. */
+/** Keeps only the first of overlapping paths: the others contradict it. */
 function apart<T> (entries: [string, T][], others: string[] = []): [string, T][] {
   return entries.filter(([path], i) =>
     !others.some((other) => touch(path, other)) && !entries.slice(0, i).some(([other]) => touch(path, other)))

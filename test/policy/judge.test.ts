@@ -40,7 +40,7 @@ const input = (member: string, value: Json): JsonObject => ({ audio: { input: { 
 const detection = (value: Json) => input('turn_detection', value)
 const NONE = { refused: [], ignored: [], remarkable: [], set: {} }
 
-t.test('call §5: every path is judged, and what is allowed beside a fault is kept', async (t) => {
+t.test('call: every path is judged, and what is allowed beside a fault is kept', async (t) => {
   const found = judged({
     fixed: { instructions: 'Ours.', audio: { input: { turn_detection: { type: 'server_vad' } } } },
     allow: {
@@ -63,7 +63,7 @@ t.test('call §5: every path is judged, and what is allowed beside a fault is ke
   t.match(getIn(found.baseline, ['audio', 'input', 'turn_detection']), { type: 'server_vad', threshold: 0.7 })
 })
 
-t.test('call §5: a told object meets its schema without what the API fills in', async (t) => {
+t.test('call: a told object meets its schema without what the API fills in', async (t) => {
   const allow = (schema: Json) => ({ allow: { 'audio.input.turn_detection': schema } })
   const semantic = {
     type: 'object',
@@ -81,7 +81,7 @@ t.test('call §5: a told object meets its schema without what the API fills in',
   }, 'eagerness has to be asked for')
 })
 
-t.test('call §5: enum and const judge the whole: a member as before is not left out of it', async (t) => {
+t.test('call: enum and const judge the whole: a member as before is not left out of it', async (t) => {
   const policy = (schema: Json) => ({
     defaults: detection({ type: 'semantic_vad', eagerness: 'low', create_response: false }),
     allow: { 'audio.input.turn_detection': schema }
@@ -94,7 +94,7 @@ t.test('call §5: enum and const judge the whole: a member as before is not left
   t.match(judged(policy({ type: 'object', additionalProperties: false, properties }), told), NONE)
 })
 
-t.test('call §5: an allowed path around fields is judged as a whole', async (t) => {
+t.test('call: an allowed path around fields is judged as a whole', async (t) => {
   const properties = {
     noise_reduction: { enum: [{ type: 'near_field' }] }, transcription: { enum: [{ model: 'whisper-1' }] }
   }
@@ -107,7 +107,7 @@ t.test('call §5: an allowed path around fields is judged as a whole', async (t)
   t.same([found.refused, found.set], [['audio.input'], input('transcription', null)])
 })
 
-t.test('call §5: what an API takes no null at, and the policy has no value for, may be absent again', async (t) => {
+t.test('call: what an API takes no null at, and the policy has no value for, may be absent again', async (t) => {
   const transcription = { type: 'object', additionalProperties: false, properties: { model: { type: 'string' } } }
   const language = { 'audio.input.transcription.language': { enum: ['de'] } }
   const session = input('transcription', { language: 'de' })
@@ -124,7 +124,7 @@ t.test('call §5: what an API takes no null at, and the policy has no value for,
   t.match(judged(whole, input('transcription', null)), { refused: ['audio.input.transcription'] }, 'null is a value')
 })
 
-t.test('call §5: what the client had chosen and left out again is not said again', async (t) => {
+t.test('call: what the client had chosen and left out again is not said again', async (t) => {
   const asked = {
     fixed: input('transcription', { model: 'whisper-1' }),
     allow: { 'audio.input.transcription.language': { enum: ['de'] } }
@@ -136,7 +136,7 @@ t.test('call §5: what the client had chosen and left out again is not said agai
   t.same(found.set, input('transcription', { model: 'whisper-1' }))
 })
 
-t.test('call §5: a member that is allowed inside of what was never sent: the whole is as before', async (t) => {
+t.test('call: a member that is allowed inside of what was never sent: the whole is as before', async (t) => {
   const policy = { allow: { 'audio.input.turn_detection.threshold': { type: 'number', maximum: 0.8 } } }
   t.match(judged(policy, detection({ type: 'server_vad', threshold: 0.7 })), NONE)
   const found = judged(policy, detection({ type: 'server_vad', threshold: 0.7, silence_duration_ms: 900 }))
@@ -144,7 +144,7 @@ t.test('call §5: a member that is allowed inside of what was never sent: the wh
   t.match(found.set, detection({ type: 'server_vad', threshold: 0.7, silence_duration_ms: 200 }))
 })
 
-t.test('call §5: a default of null stays, whatever may be set inside', async (t) => {
+t.test('call: a default of null stays, whatever may be set inside', async (t) => {
   const policy = {
     defaults: detection(null), allow: { 'audio.input.turn_detection.threshold': { type: 'number', maximum: 0.8 } }
   }
@@ -153,7 +153,7 @@ t.test('call §5: a default of null stays, whatever may be set inside', async (t
   t.same(found.set, detection(null))
 })
 
-t.test('call §5: what a prompt sets is the prompt\'s, whatever is allowed', async (t) => {
+t.test('call: what a prompt sets is the prompt\'s, whatever is allowed', async (t) => {
   const found = judged({ allow: { 'audio.output.voice': { enum: ['marin', 'cedar'] } }, default_prompt: 'support' }, {
     audio: { output: { voice: 'cedar' } }
   }, { prompts: { support: { session: { audio: { output: { voice: 'marin' } } } } } })
@@ -161,7 +161,7 @@ t.test('call §5: what a prompt sets is the prompt\'s, whatever is allowed', asy
   t.same(found.set, { audio: { output: { voice: 'marin' } } })
 })
 
-t.test('call §5: a stranger\'s numbers and shapes are changes, not errors', async (t) => {
+t.test('call: a stranger\'s numbers and shapes are changes, not errors', async (t) => {
   const allow = { allow: { max_output_tokens: { type: 'number' } } }
   const infinite = judged(allow, (session) => ({ ...session, max_output_tokens: Infinity }))
   t.match(infinite, { refused: ['max_output_tokens'] })
@@ -172,7 +172,7 @@ t.test('call §5: a stranger\'s numbers and shapes are changes, not errors', asy
   t.match(judged({}, (session) => ({ ...session, reasoning: { effort: 'low' } })), { set: { reasoning: 'nothing' } })
 })
 
-t.test('call §5: a schema with more members than are tried one by one', async (t) => {
+t.test('call: a schema with more members than are tried one by one', async (t) => {
   const names = [
     'type', 'threshold', 'prefix_padding_ms', 'silence_duration_ms', 'create_response', 'interrupt_response'
   ]

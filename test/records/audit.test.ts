@@ -1,31 +1,13 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createAudit, type MintEntry } from '../../src/records/audit.ts'
+import { createAudit } from '../../src/records/audit.ts'
 import type { Confirming } from '../../src/records/lines.ts'
 import { CALLERS, POLICY, startApp } from '../support/app.ts'
-import { keepLines } from '../support/lines.ts'
+import { keepLines, MINT_ENTRY as entry } from '../support/lines.ts'
 import { exchange } from '../support/raw-http.ts'
 
 /** Many times what is written in a second. */
 const FLOOD = 120
-
-const entry: MintEntry = {
-  request_id: 'r',
-  subject: null,
-  issuer: null,
-  policy: null,
-  kind: null,
-  model: null,
-  prompt: null,
-  session_id: null,
-  secret_sha256: null,
-  expires_at: null,
-  ignored: [],
-  code: 'invalid_credentials',
-  reason: 'token_malformed',
-  upstream_request_id: null,
-  duration_ms: 1
-}
 
 t.test('a line has the time of the wall clock, also when that is set back', async (t) => {
   const lines = keepLines()

@@ -1,4 +1,4 @@
-// What an operator may do at the listener for operations, and no one else.
+// Administration at the listener for operations, by its token only.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,7 +18,7 @@ const OTHER = `
 
 async function startAdmin (t: Test, users: readonly string[] = []): Promise<CallsApp> {
   const app = await startCalls(t, { env: OPS, more: OTHER })
-  // What still runs at a stop whose clock stands still would keep the listener open.
+  // A call that is live at the stop would keep the listener open: the clock stands still.
   t.teardown(() => app.operate('/calls/hangup', { all: true }))
   for (const user of users) {
     const [sub, plan = 'pro'] = user.split(':')
@@ -219,7 +219,7 @@ t.test('admin: a hang-up that is not confirmed is answered after 5 s, and goes o
   await app.wrote('call.ended', 2)
 })
 
-t.test('call §4: an operator begins a hang-up anew that fails, never faster than one a second', async (t) => {
+t.test('call: an operator begins a hang-up anew that fails, never faster than one a second', async (t) => {
   const app = await startAdmin(t, ['ada'])
   const path = `/calls/${await idOf(app, 'ada')}/hangup`
   app.upstream.onHangUp(failure(500), failure(500), failure(500), confirm)

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { buildOps } from '../../src/ops.ts'
 import { createLogger } from '../../src/records/log.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
+import { BLOCKS } from '../docs/pages.ts'
 import { type App, startApp } from '../support/app.ts'
 import { assertAnswerHeaders } from '../support/invariants.ts'
 import { keepLines } from '../support/lines.ts'
@@ -98,3 +99,11 @@ async function exchangeText (at: Pick<App, 'port'>, bytes: string): Promise<stri
   socket.write(bytes)
   return answer
 }
+
+t.test('field F29: no page answers at /, and ingresses that ask there are shown where to ask', async (t) => {
+  const app = await startApp(t)
+  t.equal((await app.request('/')).status, 404)
+  const shown = BLOCKS.filter(({ text }) => /ingress|HealthCheckPolicy/i.test(text) && text.includes('/readyz'))
+  const names = ['alb.ingress.kubernetes.io/healthcheck-path: /readyz', 'kind: BackendConfig', 'requestPath: /readyz']
+  for (const name of names) t.ok(shown.some(({ text }) => text.includes(name)), name)
+})

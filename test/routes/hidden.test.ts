@@ -1,4 +1,4 @@
-// What the operator keeps to itself comes out by no route and in no shape, whatever upstream echoes.
+// Values that the operator hides are in no answer, by any route and in any shape, even if upstream echoes them.
 
 import t from 'tap'
 import type { JsonObject } from '../../src/json.ts'

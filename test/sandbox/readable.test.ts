@@ -54,6 +54,13 @@ t.test('an audit line shows the decision, the policy and the reason of a refusal
   )
 })
 
+t.test('what a client changed in a call is named, and what was done about it', async (t) => {
+  t.equal(
+    readable('{"audit":1,"event":"call.changed","policy":"free","paths":["instructions","tools"],"did":"restored"}'),
+    'call.changed     policy free restored instructions, tools'
+  )
+})
+
 t.test('a line that is not JSON is shown unchanged', async (t) => {
   t.equal(readable('Segmentation fault'), 'Segmentation fault')
   t.equal(readable('[1]'), '[1]')

@@ -1,4 +1,4 @@
-// What the page is shown of a call's sideband.
+// The events of a call's sideband that the page shows.
 
 import t from 'tap'
 import { startPlayground } from '../../src/sandbox/playground.ts'
@@ -57,7 +57,9 @@ t.test('the page is sent it as an event stream, which ends with its connection',
       }
     }
   }
-  const { origin, close } = await startPlayground({ config: () => null, feed: counted })
+  const { origin, close } = await startPlayground({
+    config: () => null, feed: counted, rules: { of: async () => null }
+  })
   t.teardown(close)
   feed.put(offer(7), 'session.updated')
 

@@ -70,7 +70,7 @@ export type AppOptions = Readonly<{
   policy?: string
   env?: Readonly<Record<string, string>>
   signing?: 'HS256' | 'ES256'
-  /** What it names takes the place of the memory store's. */
+  /** Methods that replace those of the memory store. */
   limits?: Partial<LimitStore>
   clock?: Clock
   isDraining?: () => boolean

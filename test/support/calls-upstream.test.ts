@@ -1,4 +1,4 @@
-// What the upstream of the tests does by script: a test that trusts it trusts this.
+// The scripted upstream of the tests does what its users trust it to do.
 
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
@@ -160,7 +160,7 @@ t.test('a sideband may be silent, be rejected, or close at once', async (t) => {
   t.equal(upstream.live(), 3)
 })
 
-t.test('the session is merged, whoever changes it, and shown unless it shall not be', async (t) => {
+t.test('the session is merged, by either side, and shown unless it shall not be', async (t) => {
   const upstream = await startCallsUpstream(t)
   const { call, send, next, seen } = await attach(t, upstream)
   send({ type: 'session.update', session: { type: 'realtime' } })

@@ -39,7 +39,7 @@ export function createTestClock (): TestClock {
     after: (ms, callback) => {
       const timer = { atMs: nowMs + ms, ms, callback }
       timers.add(timer)
-      // What is to happen at once does: no test waits for it.
+      // A timer of 0 ms fires at once: no test lets time pass for it.
       if (ms <= 0) setImmediate(() => { if (timers.delete(timer)) callback() })
       armed.emit('timer')
       return () => { timers.delete(timer) }

@@ -11,7 +11,7 @@ export type ConnectProxy = Readonly<{
   url: string
   /** `host:port` without scheme, user and password. */
   host: string
-  /** What it was asked for: `CONNECT api.test:443`, `GET http://api.test/`. */
+  /** The requests to it: `CONNECT api.test:443`, `GET http://api.test/`. */
   asked: string[]
   /** Their Proxy-Authorization. */
   credentials: (string | undefined)[]

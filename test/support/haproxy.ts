@@ -27,7 +27,7 @@ export type Checked = Readonly<{
 
 export type LoadBalancer = Readonly<{
   url: string
-  /** What it has printed. */
+  /** Its output. */
   log: () => string
   servers: () => Promise<Checked[]>
 }>

@@ -1,6 +1,7 @@
 // The destination of log and audit lines in tests: keeps them, or fails as a full disk would.
 
 import { EventEmitter, once } from 'node:events'
+import type { MintEntry } from '../../src/records/audit.ts'
 import type { Lines } from '../../src/records/lines.ts'
 
 export type KeptLines = Lines & Readonly<{
@@ -38,4 +39,23 @@ export function keepLines (): KeptLines {
     flushNow: () => {},
     close: async () => {}
   }
+}
+
+/** An audit entry of a mint whose caller is not known. */
+export const MINT_ENTRY: MintEntry = {
+  request_id: 'r',
+  subject: null,
+  issuer: null,
+  policy: null,
+  kind: null,
+  model: null,
+  prompt: null,
+  session_id: null,
+  secret_sha256: null,
+  expires_at: null,
+  ignored: [],
+  code: 'invalid_credentials',
+  reason: 'token_malformed',
+  upstream_request_id: null,
+  duration_ms: 1
 }

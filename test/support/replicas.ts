@@ -27,7 +27,7 @@ export async function startReplicas (t: Test): Promise<Replicas> {
   return { replicas: await Promise.all([startReplica(t, upstream), startReplica(t, upstream)]), upstream }
 }
 
-/** It trusts what connects from this host. */
+/** Trusts forwarding headers from this host. */
 export function startReplica (t: Test, upstream: Upstream, port?: number): Promise<Service> {
   return startService(t, {
     upstreamUrl: upstream.url,

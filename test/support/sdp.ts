@@ -1,4 +1,4 @@
-// Offers and answers as browsers and OpenAI write them, shortened: nobody connects by these.
+// Offers and answers as browsers and OpenAI write them, shortened: no connection is made by these.
 
 const AUDIO = [
   'm=audio 9 UDP/TLS/RTP/SAVPF 111 0', 'c=IN IP4 0.0.0.0', 'a=mid:0', 'a=sendrecv', 'a=rtcp-mux',

@@ -27,7 +27,7 @@ export type Call = Readonly<{
   received: readonly JsonObject[]
   /** The first event of this type that was not taken yet; waits where there is none. */
   next: (type: string) => Promise<JsonObject>
-  /** What an event of the service is answered with from now on. By default the API's answer to a `session.update`
+  /** The answer to an event of the service from now on. By default the API's answer to a `session.update`
    *  and to a `conversation.item.delete`, and nothing to others. */
   on: (type: string, handler: Handler) => void
   /** The sideband closes; the call lives on. */

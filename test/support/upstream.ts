@@ -18,7 +18,7 @@ export type Upstream = Readonly<{
   requests: Received[]
   /** Every client secret that was handed out. */
   secrets: string[]
-  /** What the next requests to `path` are answered with, in order; the last one stays. */
+  /** The answers to the next requests to `path`, in order; the last one stays. */
   answer: (path: string, ...replies: [Reply, ...Reply[]]) => void
   /** From now on it mints again. */
   reset: (path: string) => void
@@ -29,7 +29,7 @@ export type Upstream = Readonly<{
   shiftClock: (seconds: number) => void
 }>
 
-/** What else it serves. */
+/** Further routes. */
 export type Extension = Readonly<{
   /** Whether the request was taken. */
   serve: (request: IncomingMessage, response: ServerResponse, bytes: Buffer) => boolean
@@ -121,7 +121,7 @@ export function inSeconds (seconds: number): number {
   return Math.floor(Date.now() / 1000) + seconds
 }
 
-/** The answer of a GA route, with fields that nobody has documented. */
+/** The answer of a GA route, with undocumented fields. */
 export function currentAnswer ({ body: { session } }: Received, value: string, expiresAt = inSeconds(60)): JsonObject {
   return {
     value,

@@ -1,4 +1,4 @@
-// Whatever upstream answers: nothing of it is passed on, limits are given back, and possible mints are audited.
+// Bad answers of upstream: nothing of them is passed on, limits are given back, and possible mints are audited.
 
 import t, { type Test } from 'tap'
 import { type App, POLICY, startApp } from '../support/app.ts'
@@ -117,7 +117,7 @@ t.test('G18, fault 10: Retry-After is from 1 to 60 s, and x-should-retry false w
   const upstream = await startUpstream(t)
   for (const [headers, expected] of rows) {
     for (const [status, code] of [[429, 'upstream_rate_limited'], [503, 'upstream_unavailable']] as const) {
-      // What one is told to wait by a 429, all wait.
+      // The pause of a 429 holds for all callers.
       const app = status === 429 ? await startApp(t, { env, upstream }) : rejecting
       app.upstream.answer(GA, failure(status, null, { headers: { ...headers } }), failure(400))
       const answer = await app.mint('client_secrets')

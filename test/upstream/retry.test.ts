@@ -47,7 +47,7 @@ t.test('G18, G19, fault 10: a pause that does not fit the deadline is not waited
   }
 })
 
-t.test('fault 10: while upstream limits us nobody asks it again, and then all may', async (t) => {
+t.test('fault 10: while upstream limits us no request is sent, and then all are', async (t) => {
   const app = await startApp(t, { env: { UPSTREAM_TIMEOUT_MS: '500' } })
   app.upstream.answer(GA, failure(429, null, { headers: { 'retry-after-ms': '700' } }), minted('ek_later'))
   t.equal((await app.mint('client_secrets')).status, 429)

@@ -5,7 +5,7 @@
 --   milliseconds; then for each window of seconds the id of a window that a call is about to give back to, and how much.
 -- Answers whether it took, the marker, the seconds taken, then for each window what is taken, milliseconds left and id.
 --
--- Nothing else tells windows that Redis lost (a restart without persistence, FLUSHALL) from windows that were never
+-- Nothing else distinguishes windows that Redis lost (a restart without persistence, FLUSHALL) from windows that were never
 -- opened: the marker outlives every window, so where it is another one, or gone, windows are gone too.
 local HEAD = 5
 local marker = redis.call('GET', KEYS[1])

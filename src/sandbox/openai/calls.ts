@@ -13,7 +13,7 @@ import { createLine } from './line.ts'
 import { completeSession } from './session-object.ts'
 import type { SessionConfig, SessionStore } from './session-store.ts'
 
-/** What servers were seen to do, or may do: not documented, and so to be tried. */
+/** Undocumented behaviour that servers show, or may show. */
 export type Moods = Readonly<{
   /** Whether a client's `session.update` is shown to the sideband. Default true. */
   mirrorsUpdates?: boolean
@@ -29,7 +29,7 @@ export type CallsOptions = Readonly<{
   sessionSeconds: number
   moods: Moods
   log: (line: string) => void
-  /** The type of each event that a sideband is told, with the offer of its call. */
+  /** The type of each event that is sent to a sideband, with the offer of its call. */
   onSideband: (offer: string, type: string) => void
 }>
 
@@ -60,7 +60,7 @@ export function createCalls (
   const calls = new Map<string, Call>()
 
   async function routes (app: FastifyInstance): Promise<void> {
-    // A page of any origin calls OpenAI; what it may do is said by the secret alone.
+    // OpenAI takes requests from pages of any origin: the secret alone decides.
     await app.register(cors, { origin: '*', methods: ['POST'], exposedHeaders: ['Location', 'x-request-id'] })
     app.addHook('onResponse', async ({ method, url }, reply) => log(`${method} ${url} ${reply.statusCode}`))
     app.addContentTypeParser(

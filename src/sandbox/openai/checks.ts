@@ -1,4 +1,4 @@
-// What the GA mint refuses. It is strict: a parameter that it does not know is an error, never dropped.
+// The checks of the GA mint, which is strict: an unknown parameter is an error and never dropped.
 
 import { isObject, type Json, type JsonObject } from '../../json.ts'
 import { checkSession, isKnownPath, type Kind } from '../../realtime/session.ts'
@@ -36,7 +36,7 @@ export function checkCallSession (session: unknown): JsonObject {
   return session
 }
 
-/** The path that is wrong in a session as the GA API takes it, told as OpenAI would. Throws OpenaiError. */
+/** Checks a session as the GA API does. Throws OpenaiError with the path that is wrong. */
 export function checkGaSession (kind: Kind, session: JsonObject): void {
   // Our types know `temperature`, because policies may speak of it; GA never did.
   if (kind === 'realtime' && session.temperature !== undefined) throw unknownParameter('session.temperature')
@@ -56,7 +56,7 @@ export function checkGaSession (kind: Kind, session: JsonObject): void {
   throw isKnownPath(kind, path) ? invalidValue(param) : unknownParameter(param)
 }
 
-/** Seconds, or undefined where nothing is said. Throws OpenaiError. */
+/** Seconds, or undefined if it is not set. Throws OpenaiError. */
 export function checkExpiresAfter (given: Json | undefined, param: string): number | undefined {
   if (given === undefined) return undefined
   if (!isObject(given)) throw invalidValue(param)

@@ -5,13 +5,13 @@ import { getIn, isObject, type JsonObject } from '../../json.ts'
 import { checkGaSession } from './checks.ts'
 import { createEar } from './ear.ts'
 import { invalidValue, missingParameter, openaiEnvelope, OpenaiError, unknownParameter } from './error.ts'
-import { type CancelReason, type Emit, startResponse, textOf } from './response.ts'
+import { type ActiveResponse, type CancelReason, type Emit, startResponse, textOf } from './response.ts'
 import { updateSession } from './session-object.ts'
 import { newId, type SessionConfig } from './session-store.ts'
 
 export type Send = (event: JsonObject) => void
 
-/** What a call is heard on. */
+/** The speaker of a call. */
 export type Voice = Readonly<{ play: (milliseconds: number, ended: () => void) => void, hush: () => void }>
 
 export type Participant = Readonly<{ receive: (message: string) => void, leave: () => void }>
@@ -42,7 +42,7 @@ export function startConversation (
   let { session } = config
   const participants = new Map<Send, 'client' | 'sideband'>()
   const items = new Map<string, JsonObject>()
-  let cancel: ((reason: CancelReason) => void) | null = null
+  let active: ActiveResponse | null = null
   let playing: string | null = null
   let hasSpoken = false
   let turnItem: string | null = null
@@ -78,7 +78,7 @@ export function startConversation (
       case 'response.create':
         return respond(event.response ?? {})
       case 'response.cancel':
-        if (cancel === null) {
+        if (active === null || (event.response_id ?? active.id) !== active.id) {
           throw new OpenaiError(400, 'Cancellation failed: no active response found', 'response_cancel_not_active')
         }
         return stopResponse('client_cancelled')
@@ -88,7 +88,7 @@ export function startConversation (
         return withItem(event, reply)
       case 'output_audio_buffer.clear':
         return hush()
-      // What a WebSocket appends is not listened to.
+      // Audio that a WebSocket appends is ignored.
       case 'input_audio_buffer.append':
         return
       case 'input_audio_buffer.commit':
@@ -111,16 +111,20 @@ export function startConversation (
     if (!isObject(asked)) throw invalidValue('response')
     const unknown = Object.keys(asked).find((field) => !config.legacy && !RESPONSE_FIELDS.includes(field))
     if (unknown !== undefined) throw unknownParameter(`response.${unknown}`)
-    if (cancel !== null) {
+    if (active !== null) {
       throw new OpenaiError(
         400, 'Conversation already has an active response in progress.', 'conversation_already_has_active_response'
       )
+    }
+    const ownVoice = voiceIn(asked)
+    if (hasSpoken && ownVoice !== undefined && ownVoice !== voiceIn(session)) {
+      throw voiceIsSet('response.audio.output.voice')
     }
     const heardMs = ear.atMs() - answeredMs
     answeredMs = ear.atMs()
     const modalities = asked.output_modalities ?? session.output_modalities
     let isOver = false
-    const stop = startResponse({
+    const response = startResponse({
       session,
       asked,
       heardMs,
@@ -129,13 +133,13 @@ export function startConversation (
       emit,
       play,
       remember,
-      ended: () => { isOver = true; cancel = null }
+      ended: () => { isOver = true; active = null }
     })
-    cancel = isOver ? null : stop
+    active = isOver ? null : response
   }
 
   function stopResponse (reason: CancelReason): void {
-    cancel?.(reason)
+    active?.cancel(reason)
     if (playing !== null) hush()
   }
 
@@ -167,7 +171,7 @@ export function startConversation (
     turnItem = null
     emit('input_audio_buffer.speech_stopped', { audio_end_ms: ear.atMs(), item_id: itemId })
     commit(itemId)
-    if (config.kind === 'realtime' && detection()?.create_response !== false && cancel === null) respond({})
+    if (config.kind === 'realtime' && detection()?.create_response !== false && active === null) respond({})
   }
 
   function commit (itemId: string): void {
@@ -258,19 +262,18 @@ function update (
     throw invalidValue('session.model', 'The model of a session cannot be changed.')
   }
   const updated = updateSession(session, asked)
-  if (hasSpoken && voiceOf(updated) !== voiceOf(session)) {
-    throw new OpenaiError(
-      400,
-      'Cannot update a conversation\'s voice if assistant audio is present.',
-      'cannot_update_voice',
-      'session.audio.output.voice'
-    )
-  }
+  if (hasSpoken && voiceIn(updated) !== voiceIn(session)) throw voiceIsSet('session.audio.output.voice')
   return updated
 }
 
-function voiceOf (session: JsonObject): string {
-  return JSON.stringify(getIn(session, ['audio', 'output', 'voice']))
+function voiceIn (settings: JsonObject): string | undefined {
+  return JSON.stringify(getIn(settings, ['audio', 'output', 'voice']))
+}
+
+function voiceIsSet (param: string): OpenaiError {
+  return new OpenaiError(
+    400, 'Cannot update a conversation\'s voice if assistant audio is present.', 'cannot_update_voice', param
+  )
 }
 
 function parse (message: string): JsonObject | null {

@@ -17,7 +17,7 @@ export type Ear = Readonly<{
   close: () => void
 }>
 
-/** `detection` is the session's turn detection at the moment; null: nobody listens for turns. */
+/** `detection` is the session's turn detection at the moment; null: it is off. */
 export function createEar (
   detection: () => JsonObject | null, onSpeech: (event: 'started' | 'stopped') => void
 ): Ear {

@@ -20,7 +20,7 @@ export function openaiEnvelope ({ statusCode, message, code, param }: OpenaiErro
 }
 
 export function incorrectKey (key: string): OpenaiError {
-  // OpenAI's message does echo part of the key: whoever relays it would be seen here.
+  // OpenAI's message echoes part of the key: a service that relays it would be found out by the tests.
   const masked = key.length < 16
     ? '*'.repeat(key.length)
     : `${key.slice(0, 8)}${'*'.repeat(key.length - 12)}${key.slice(-4)}`

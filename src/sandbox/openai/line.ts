@@ -10,6 +10,8 @@ import { FRAME_MS, FRAME_SAMPLES, hum } from './voice.ts'
 
 const CHANNEL = 'oai-events'
 const GOODBYE_MS = 500
+/** More than the flight with the Finished has. */
+const HANDSHAKE_RECORDS = 32
 /** Browsers check every 2.5 s, and others, as RFC 7675 has it, every 5 s. */
 const WATCH_MS = 7000
 
@@ -39,7 +41,9 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
 
   peer.connectionStateChange.subscribe((state) => {
     if (state === 'failed' || state === 'disconnected' || state === 'closed') onEnd()
-    if (state === 'connected') watching = setInterval(endIfGone, WATCH_MS)
+    if (state !== 'connected') return
+    skipRecordNumbers(peer)
+    watching = setInterval(endIfGone, WATCH_MS)
   })
   peer.onDataChannel.subscribe((channel) => {
     if (channel.label !== CHANNEL) return
@@ -122,6 +126,16 @@ function createPeer (): RTCPeerConnection {
     iceAdditionalHostAddresses: [HOST],
     iceInterfaceAddresses: { udp4: HOST }
   })
+}
+
+/**
+ * werift (0.24 and 0.25) begins to count its DTLS records anew after its Finished, so that two have the number of that.
+ * A browser drops the later one as a replay: an event came a second late, with the next attempt.
+ */
+function skipRecordNumbers (peer: RTCPeerConnection): void {
+  for (const { dtls } of peer.dtlsTransports) {
+    if (dtls !== undefined) dtls.dtls.recordSequenceNumber += HANDSHAKE_RECORDS
+  }
 }
 
 function receivedBy (stats: RTCStatsReport): number {

@@ -14,7 +14,7 @@ export type Asked = Readonly<{
   session: JsonObject
   /** The `response` of a `response.create`. */
   asked: JsonObject
-  /** What was heard since the last response, milliseconds, and the text of the conversation. */
+  /** Milliseconds of speech since the last response, and the text of the conversation. */
   heardMs: number
   text: string
   isSpoken: boolean
@@ -26,10 +26,12 @@ export type Asked = Readonly<{
 
 export type CancelReason = 'client_cancelled' | 'turn_detected'
 
-/** The function that comes back cancels it, and is called before `ended` or never. */
+/** `cancel` is called before `ended` or never. */
+export type ActiveResponse = Readonly<{ id: string, cancel: (reason: CancelReason) => void }>
+
 export function startResponse (
   { session, asked, heardMs, text: input, isSpoken, emit, play, remember, ended }: Asked
-): (reason: CancelReason) => void {
+): ActiveResponse {
   const text = `This is the sandbox. Your session runs with the model ${String(session.model)}.`
   const id = newId('resp')
   const isOutOfBand = asked.conversation === 'none'
@@ -99,16 +101,19 @@ export function startResponse (
     emit('response.output_text.delta', { ...at, delta: text })
     emit('response.output_text.done', { ...at, text })
     finish('completed', text, null)
-    return () => {}
+    return { id, cancel: () => {} }
   }
   const thinking = setTimeout(speak, THINKING_MS)
-  return (reason) => {
-    clearTimeout(thinking)
-    finish('cancelled', '', { type: 'cancelled', reason })
+  return {
+    id,
+    cancel: (reason) => {
+      clearTimeout(thinking)
+      finish('cancelled', '', { type: 'cancelled', reason })
+    }
   }
 }
 
-/** The text that an item holds, whoever said it. */
+/** The text of an item, of the user or of the model. */
 export function textOf ({ content }: JsonObject): string {
   if (!Array.isArray(content)) return ''
   return content.filter(isObject).map(({ text, transcript }) => text ?? transcript ?? '').join(' ')

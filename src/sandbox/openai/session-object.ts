@@ -63,7 +63,7 @@ export function updateSession (session: JsonObject, update: JsonObject): JsonObj
 
 const asWritten = (asked: Json) => asked
 
-/** What replaces as a whole: two audio formats, or two turn detections, make no third. */
+/** Fields that are replaced as a whole: two audio formats, or two turn detections, make no third. */
 const WHOLE: readonly (readonly [Path, (asked: Json) => Json])[] = [
   [['audio', 'input', 'format'], asWritten],
   [['audio', 'output', 'format'], asWritten],

@@ -79,7 +79,7 @@ export async function startUpstream ({
 
   function mint (kind: Kind, asked: JsonObject, seconds: number): JsonObject {
     const expiresAt = expiry(seconds)
-    // A translation's session says when its secret expires, the others 0.
+    // A translation's session has the time at which its secret expires, the others 0.
     const session = completeSession(kind, asked, kind === 'translation' ? expiresAt : 0)
     return { value: store.mint({ kind, legacy: false, session }, expiresAt), expires_at: expiresAt, session }
   }

@@ -1,5 +1,6 @@
 // A call that Ephemint has made: its seconds, its state, its end, and what it came to.
 
+import { breakOuts, noBreakOuts } from './break-out.js'
 import { countdown } from './countdown.js'
 import { messageForm } from './message.js'
 import { byId, folded, h, pretty, speak } from './page.js'
@@ -8,19 +9,22 @@ import { sidebandOf } from './sideband.js'
 import { endOf } from './words.js'
 
 const POLL_MS = 2000
+/** Once the line has ended, to learn why. */
+const END_POLL_MS = 250
 const TONE_SECONDS = 1
 
 /**
  * Takes what `placeCall` returns. `begin` connects the line with the answer; `end` leaves the call, and resolves when
  * Ephemint has hung up.
  */
-export function callView ({ exchange, url, access, line, voice, hasEvents, isReal }) {
+export function callView ({ exchange, url, access, line, voice, hasEvents, isReal, allow }) {
   const seconds = Number(exchange.headers['x-call-seconds'])
   let isOver = false
   let isAsking = false
   /** Why the page itself hung up. */
   let failure = null
   let lineState = 'Connecting …'
+  let lineEndedMs = null
   let endsAtMs = performance.now() + seconds * 1000
 
   const verdict = h('p', { class: 'verdict' }, 'Call in progress')
@@ -29,6 +33,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
     h('button', { type: 'button', hidden: true, onclick: () => voice.speak(TONE_SECONDS) }, 'Say something')
   const hangUpButton = h('button', { type: 'button', onclick: hangUp }, 'Hang up')
   const message = hasEvents && messageForm(line.send)
+  const tries = hasEvents ? breakOuts({ send: line.send, url, allow }) : null
   const time = countdown({
     label: 'Time left',
     whole: seconds,
@@ -43,10 +48,10 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
     time.element,
     h('div', { class: 'state-row' }, state, h('div', { class: 'buttons' }, say, hangUpButton)),
     message,
-    !hasEvents && h('p', { class: 'hint' }, 'Audio only: without a data channel the page cannot change the session.'),
     receipt,
+    tries?.element ?? noBreakOuts(),
     sideband?.element)
-  const timer = setInterval(ask, POLL_MS)
+  let timer = setInterval(ask, POLL_MS)
   addEventListener('pagehide', leave)
   return { element, begin, end: leave }
 
@@ -59,10 +64,14 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
           if (say) say.hidden = false
           if (message) message.hidden = false
         },
+        onEvent: (event) => tries?.hear(event),
         // Ephemint knows why.
         onEnd: (reason) => {
           if (isOver) return
+          lineEndedMs = performance.now()
           setLineState(reason)
+          clearInterval(timer)
+          timer = setInterval(ask, END_POLL_MS)
           ask()
         },
         onNoPath: () => fail('No network path was found.')
@@ -88,7 +97,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
     if (isOver) return
     const hungUp = hangUp()
     // Closed before, the line could end the call with another reason.
-    finish('You left the call.', hungUp)
+    finish('You left the call.', { hungUp })
     await hungUp
   }
 
@@ -116,20 +125,21 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
   function show (call) {
     if (call.status === 'ended') {
       receipt.append(receiptOf(call))
-      return finish(failure ?? endOf(call.end_reason))
+      return finish(failure ?? endOf(call.end_reason), { cause: call.end_reason })
     }
     setState(call.status === 'ending' ? 'Ephemint is ending the call …' : lineState)
     // A changed policy can shorten it.
     endsAtMs = Math.min(endsAtMs, performance.now() + (call.ends_at - call.created_at - call.seconds + 1) * 1000)
   }
 
-  function finish (reason, hungUp = Promise.resolve()) {
+  function finish (reason, { hungUp = Promise.resolve(), cause = null } = {}) {
     const wasHere = element.contains(document.activeElement)
     isOver = true
     clearInterval(timer)
     removeEventListener('pagehide', leave)
     time.end()
     sideband?.end()
+    tries?.end(cause, lineEndedMs ?? performance.now())
     hungUp.then(line.close)
     verdict.textContent = 'Call ended'
     for (const part of [time.element, say, hangUpButton, message]) if (part) part.hidden = true

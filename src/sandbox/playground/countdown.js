@@ -2,7 +2,7 @@
 
 import { h } from './page.js'
 
-/** `left` returns the seconds, `words` says them. Calls `onOver` once, at 0. */
+/** `left` returns the seconds, `words` their text. `onOver` is called once, at 0. */
 export function countdown ({ label, whole, left, words, onOver }) {
   const text = h('span', { role: 'timer', 'aria-label': label })
   const bar = h('div', { class: 'bar' }, h('div'))

@@ -42,18 +42,27 @@ export async function openLine ({ voice, hasEvents }) {
   peer.ontrack = ({ streams: [stream] }) => { if (stream !== undefined) speaker.srcObject = stream }
   const channel = hasEvents ? peer.createDataChannel('oai-events') : null
   await peer.setLocalDescription()
-  return { offer: peer.localDescription.sdp, take, send: (event) => channel.send(JSON.stringify(event)), close }
+  return { offer: peer.localDescription.sdp, take, send, close }
+
+  function send (event) {
+    // One that is closing throws.
+    if (channel.readyState === 'open') channel.send(JSON.stringify(event))
+  }
 
   async function take (answer, { onOpen, onEvent = () => {}, onEnd, onNoPath }) {
-    // What is reported is more precise than the channel's `onclose` would be.
+    // The reported reason is more precise than the channel's `onclose`.
     const fail = () => {
-      if (channel !== null) channel.onclose = null
+      if (channel !== null) channel.onclosing = channel.onclose = null
       close()
     }
     if (channel !== null) {
       channel.onopen = onOpen
       channel.onmessage = ({ data }) => onEvent(JSON.parse(data))
-      channel.onclose = () => onEnd('The call has ended.')
+      // OpenAI closes it: a browser fires `closing` at once, and `close` when all is over.
+      channel.onclosing = channel.onclose = () => {
+        channel.onclosing = channel.onclose = null
+        onEnd('The call has ended.')
+      }
     }
     peer.onconnectionstatechange = () => {
       if (peer.connectionState === 'connected' && channel === null) onOpen()

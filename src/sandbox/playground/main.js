@@ -173,7 +173,7 @@ function readForm () {
   }
 }
 
-/** Of a call, `body` is the session alone. */
+/** For a call, `body` is the session alone. */
 function readRequest () {
   const isJson = new FormData(byId('ask')).get('mode') === 'json'
   if (way === 'call') {
@@ -237,8 +237,10 @@ async function call () {
     speak('Calling …')
     const placed = await placeCall(request)
     if (mine !== turn) placed.leave()
-    else if (placed.exchange.ok) showCall({ ...placed, hasEvents: request.hasEvents, isReal: config.isReal })
-    else showRefused(placed.exchange, { kind: 'realtime', sessions: policy?.sessions, isCall: true })
+    else if (placed.exchange.ok) {
+      const { hasEvents } = request
+      showCall({ ...placed, hasEvents, isReal: config.isReal, allow: policy?.sessions.realtime?.allow ?? {} })
+    } else showRefused(placed.exchange, { kind: 'realtime', sessions: policy?.sessions, isCall: true })
   } finally {
     if (current !== undefined) byId('mint').disabled = false
   }

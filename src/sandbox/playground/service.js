@@ -86,6 +86,19 @@ export async function ask ({ mintUrl }, signIn, path, body) {
   }
 }
 
+/**
+ * {policy, on_change} of a call, or null. An app learns nothing of it: the sandbox has it from Ephemint's audit line and
+ * the policy file.
+ */
+export async function changeRuleOf (callUrl) {
+  try {
+    const response = await fetch(`calls/${callUrl.split('/').at(-1)}/rule`)
+    return response.ok ? await response.json() : null
+  } catch {
+    return null
+  }
+}
+
 function partsOf (form) {
   return [...form].map(([name, value]) => `${name}:\n${value}`).join('\n\n')
 }

@@ -1,4 +1,4 @@
-// What Ephemint's sideband is told of a call, as the emulator of the sandbox shows it.
+// The events of a call's sideband, as the sandbox's emulator lists them.
 
 import { h } from './page.js'
 

@@ -36,13 +36,44 @@ export function valueName (value) {
   return String(value)
 }
 
-/** What the policy says of a user's calls. */
+/** The rules of the policy for a user's calls, as a sentence. */
 export function describeCalls (calls, limits) {
   if (calls === undefined) return 'The policy grants this user no calls. Make one to see the refusal.'
   const windows = Object.entries(limits.call_seconds ?? {}).map(([window, { limit }]) => `${limit} s in one ${window}`)
   return `A call of this user lasts at most ${calls.max_seconds} s and ends after ${calls.idle_seconds} s of silence.` +
     (windows.length === 0 ? '' : ` All calls together: at most ${windows.join(', ')}.`) +
     (calls.data_channel ? '' : ' Audio only: the page cannot change the session.')
+}
+
+const CHANGE_RULES = {
+  restore: 'what it does not permit is set back, deleted or cancelled. The fourth time within a minute ends the call.',
+  end: 'the first change that it does not permit ends the call.',
+  report: 'changes are only counted and written down.'
+}
+
+/** What Ephemint does about a change, by `on_change` of the policy. */
+export function describeChangeRule (onChange) {
+  return CHANGE_RULES[onChange]
+}
+
+/** What became of an attempt to break out, and after how long. */
+export function becameOf (what, ms, message) {
+  return {
+    applied: () => `In force after ${shortTime(ms)}, not undone yet.`,
+    corrected: () => `Corrected after ${shortTime(ms)}.`,
+    deleted: () => `Deleted after ${shortTime(ms)}.`,
+    cancelled: () => `Cancelled after ${shortTime(ms)}.`,
+    permitted: () => 'Kept: the policy permits it.',
+    completed: () => `Not undone: the response was complete after ${shortTime(ms)}.`,
+    missed: () => `Not undone within ${shortTime(ms)}: Ephemint did not see it, or only reports it.`,
+    refused: () => `OpenAI refused it: ${message}`,
+    ended: () => `Ephemint ended the call after ${shortTime(ms)}: policy_change.`,
+    over: () => 'The call ended before anything was done about it.'
+  }[what]()
+}
+
+function shortTime (ms) {
+  return ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`
 }
 
 const SENTENCES = {

@@ -89,7 +89,7 @@ const CHANGES = [
   'a change of audio.input leaves audio.output as it is'
 ]
 
-t.test('call §7: doctor: says first that it costs, then what the emulator does, and ends its call', async (t) => {
+t.test('call: doctor: says first that it costs, then what the emulator does, and ends its call', async (t) => {
   const found = await callEmulator(t, {}, { waitMs: 3000 })
   t.same(found.map(({ message }) => message), [
     'a real one is made now, of some seconds: it costs a few cents',
@@ -104,14 +104,14 @@ t.test('call §7: doctor: says first that it costs, then what the emulator does,
   t.same(bad(found), [])
 })
 
-t.test('call §7: doctor: an update of the client that is not told to the sideband is found by a read', async (t) => {
+t.test('call: doctor: an update of the client that is not told to the sideband is found by a read', async (t) => {
   const found = await callEmulator(t, { mirrorsUpdates: false }, { waitMs: 1000 })
   t.match(bad(found), [{ state: 'note', message: /not told to the sideband, and a read shows it/, advice: /20 s/ }])
   t.equal(bad(found).length, 1)
   t.same(found.map(({ message }) => message).slice(-7), [...CHANGES, ...END])
 })
 
-t.test('call §7: doctor: a key that is refused where calls are created, and a client secret instead', async (t) => {
+t.test('call: doctor: a key that is refused where calls are created, and a client secret instead', async (t) => {
   const found = await callEmulator(t, { refusesKeyAtCalls: true })
   t.match(bad(found), [
     { state: 'wrong', message: 'was not created: upstream_rejected (upstream_401)', advice: /OPENAI_CALLS_API=secret/ }
@@ -124,7 +124,7 @@ t.test('call §7: doctor: a key that is refused where calls are created, and a c
   t.match(bySecret[1]?.message, 'a client secret creates one')
 })
 
-t.test('call §7: doctor: a sideband that attaches late, and one that never does', async (t) => {
+t.test('call: doctor: a sideband that attaches late, and one that never does', async (t) => {
   const late = await callEmulator(t, { refusedAttaches: 2 }, { waitMs: 3000 })
   t.match(late[2], { state: 'ok', message: 'the key attaches a sideband, after it was not found 2 times' })
   const never = await callEmulator(t, { refusedAttaches: 99 })
@@ -132,7 +132,7 @@ t.test('call §7: doctor: a sideband that attaches late, and one that never does
   t.match(never.at(-1), { state: 'ok', message: 'a second hang-up is answered with 404 call_id_not_found' })
 })
 
-t.test('call §7: doctor: without the WebRTC library nothing is created, and it says how to get it', async (t) => {
+t.test('call: doctor: without the WebRTC library nothing is created, and it says how to get it', async (t) => {
   const upstream = await startCallsUpstream(t)
   const findPeer = () => openPeer(true, async () => { throw new Error('Cannot find package') })
   t.match(await callAt(t, upstream.url, { findPeer }), [
@@ -141,7 +141,7 @@ t.test('call §7: doctor: without the WebRTC library nothing is created, and it 
   t.equal(upstream.creations.length, 0)
 })
 
-t.test('call §7: doctor: the peer of a call with an upstream elsewhere asks no other server', async (t) => {
+t.test('call: doctor: the peer of a call with an upstream elsewhere asks no other server', async (t) => {
   const peer = await openPeer(false) as Peer
   t.match(peer.offer, /^v=0[^]*m=audio [^]*m=application /)
   t.notMatch(peer.offer, 'srflx')
@@ -174,7 +174,7 @@ async function callScripted (
   return found
 }
 
-t.test('call §7: doctor: a creation that fails says why, and nothing else is tried', async (t) => {
+t.test('call: doctor: a creation that fails says why, and nothing else is tried', async (t) => {
   for (const [reply, message, advice] of [
     [failure(404), /upstream_rejected \(upstream_404\)/, /has no calls/],
     [
@@ -193,7 +193,7 @@ t.test('call §7: doctor: a creation that fails says why, and nothing else is tr
   }
 })
 
-t.test('call §7: doctor: a call whose answer cannot be used is hung up', async (t) => {
+t.test('call: doctor: a call whose answer cannot be used is hung up', async (t) => {
   const upstream = await startCallsUpstream(t)
   upstream.onCreate(accept({ answer: 'no SDP' }))
   const found = await callScripted(t, upstream)
@@ -201,7 +201,7 @@ t.test('call §7: doctor: a call whose answer cannot be used is hung up', async 
   t.equal(upstream.live(), 0)
 })
 
-t.test('call §7: doctor: without a policy that has calls, a session with only a model is tried', async (t) => {
+t.test('call: doctor: without a policy that has calls, a session with only a model is tried', async (t) => {
   const upstream = await startCallsUpstream(t)
   const found = await callScripted(t, upstream, { policy: POLICY.replace(', calls: {}', '') })
   t.match(found[1]?.message, 'with only a model, since no policy has calls without claims,')
@@ -238,7 +238,7 @@ for (const [name, script, expected] of [
   ['a sideband attaches to a call that is over', (upstream) => upstream.onAttach(({ accept }) => { accept() }),
     { state: 'note', message: 'that it has ended is not told to a sideband that attaches', advice: /idle_seconds/ }]
 ] as readonly (readonly [string, (upstream: CallsUpstream) => void, object])[]) {
-  t.test(`call §7: doctor: it says so where ${name}`, async (t) => {
+  t.test(`call: doctor: it says so where ${name}`, async (t) => {
     const upstream = await startCallsUpstream(t)
     script(upstream)
     const found = bad(await callScripted(t, upstream))
@@ -264,14 +264,14 @@ for (const [name, onClient, expected] of [
     tell({ type: 'session.updated', session: { ...call.session(), ...event.session as JsonObject } })
   }, { state: 'wrong', message: 'a change of audio.input resets audio.output' }]
 ] as readonly (readonly [string, OnClient, object])[]) {
-  t.test(`call §7: doctor: it says so where ${name}`, async (t) => {
+  t.test(`call: doctor: it says so where ${name}`, async (t) => {
     const found = bad(await callScripted(t, await startCallsUpstream(t), { onClient }))
     t.match(found, [expected])
     t.equal(found.length, 1, JSON.stringify(found))
   })
 }
 
-t.test('call §7: doctor: objects that are merged, media that do not connect, other answers to the end', async (t) => {
+t.test('call: doctor: objects that are merged, media that do not connect, other answers to the end', async (t) => {
   let detection = {}
   const merging: OnClient = (event, call, tell) => {
     takes(event, call, () => {})
@@ -294,7 +294,7 @@ t.test('call §7: doctor: objects that are merged, media that do not connect, ot
   ])
 })
 
-t.test('call §7: doctor: a session of few members is compared as it is told', async (t) => {
+t.test('call: doctor: a session of few members is compared as it is told', async (t) => {
   const upstream = await startCallsUpstream(t)
   let session: JsonObject = {}
   const changed = (event: JsonObject) => {
@@ -316,7 +316,7 @@ t.test('call §7: doctor: a session of few members is compared as it is told', a
   t.same(found.map(({ message }) => message).slice(-7), [...CHANGES, ...END])
 })
 
-t.test('call §7: doctor: a sideband that stays open after the hang-up, or breaks', async (t) => {
+t.test('call: doctor: a sideband that stays open after the hang-up, or breaks', async (t) => {
   for (const [end, closes] of [
     [(call?: Call) => call?.end(null), 'its sideband stays open'],
     [(call?: Call) => { call?.end(null); call?.drop() }, 'its sideband closes with 1006']

@@ -273,6 +273,8 @@ t.test('a response shows its own voice and whether it is out of band, and can be
   })
   phone.send({ type: 'response.create' })
   t.match(await phone.next('error'), { error: { code: 'conversation_already_has_active_response' } })
+  sideband.send({ type: 'response.cancel', response_id: 'resp_other' })
+  t.match(await sideband.next('error'), { error: { code: 'response_cancel_not_active' } })
   sideband.send({ type: 'response.cancel' })
   t.match(await phone.next('response.done'), {
     response: { status: 'cancelled', status_details: { reason: 'client_cancelled' } }
@@ -283,6 +285,10 @@ t.test('a response shows its own voice and whether it is out of band, and can be
   await sideband.next('output_audio_buffer.started')
   phone.send({ type: 'output_audio_buffer.clear' })
   await sideband.next('output_audio_buffer.cleared')
+  phone.send({ type: 'response.create', response: { audio: { output: { voice: 'cedar' } } } })
+  t.match(await phone.next('error'), {
+    error: { code: 'cannot_update_voice', param: 'response.audio.output.voice' }
+  }, 'one that was heard stays')
 })
 
 t.test('a hang-up ends the peer and the sideband; a second one finds nothing', { buffered: true }, async (t) => {

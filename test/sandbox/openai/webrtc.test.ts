@@ -102,7 +102,7 @@ t.test('a translation is called where translations are, and nothing else is', as
   t.match(await next(), { type: 'session.created', session: { type: 'translation', model: 'gpt-realtime-translate' } })
 })
 
-t.test('a page of any origin is told in its preflight that it may call', async (t) => {
+t.test('a preflight allows pages of any origin', async (t) => {
   const { url } = await start(t)
   const preflight = await fetch(`${url}/realtime/calls`, {
     method: 'OPTIONS',

@@ -1,4 +1,4 @@
-// What the rules say, at this moment, of someone who has a call or is about to get one.
+// The current rules for a call that is live or being created.
 
 import { createCaller } from '../callers/caller.ts'
 import { ApiError } from '../errors.ts'
@@ -8,13 +8,14 @@ import { selectPolicy } from '../policy/select.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Rulebook } from './rulebook.ts'
 
-export type Talking = Readonly<{
+/** A call's caller as it was authenticated, and the call's kind. */
+export type CallOwner = Readonly<{
   issuer: string, subject: string, claims: JsonObject, safetyIdentifier: string, kind: Kind
 }>
 
 /** Throws ApiError: blocked, without a policy, or without calls. */
-export function reviewCall (
-  { policies }: Pick<Rulebook, 'policies'>, { issuer, subject, claims, safetyIdentifier, kind }: Talking
+export function callRulesOf (
+  { policies }: Pick<Rulebook, 'policies'>, { issuer, subject, claims, safetyIdentifier, kind }: CallOwner
 ): CallRules {
   const policy = selectPolicy(policies, createCaller(issuer, subject, claims), safetyIdentifier)
   const calls = policy.sessions[kind]?.calls ?? null

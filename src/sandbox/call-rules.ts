@@ -1,0 +1,48 @@
+// What the policy of a call says of changes, for the page to show. Ephemint tells no client: the name of the policy is
+// in the audit line of the call's start, the rule in the policy file.
+
+import { readFile } from 'node:fs/promises'
+import { setTimeout as wait } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
+import { parse } from 'yaml'
+import { getIn, isObject, type JsonObject } from '../json.ts'
+
+export type CallRule = Readonly<{ policy: string, on_change: string }>
+
+export type CallRules = Readonly<{
+  /** A line of Ephemint's. */
+  put: (entry: JsonObject) => void
+  /** Null where no such call has begun. Waits for the line, which comes by another way than the answer to the page. */
+  of: (callId: string) => Promise<CallRule | null>
+}>
+
+const MAX_CALLS = 50
+const WAIT_MS = 2000
+
+export function createCallRules (policyFile: () => string): CallRules {
+  const rules = new LRUCache<string, PromiseWithResolvers<CallRule | null>>({ max: MAX_CALLS })
+
+  function find (callId: string): PromiseWithResolvers<CallRule | null> {
+    const found = rules.get(callId) ?? Promise.withResolvers<CallRule | null>()
+    rules.set(callId, found)
+    return found
+  }
+
+  return {
+    put: ({ event, call_id: callId, policy }) => {
+      if (event === 'call.started') find(String(callId)).resolve(readRule(policyFile(), String(policy)))
+    },
+    of: (callId) => Promise.race([find(callId).promise, wait(WAIT_MS, null, { ref: false })])
+  }
+}
+
+async function readRule (path: string, name: string): Promise<CallRule | null> {
+  try {
+    const { policies } = parse(await readFile(path, 'utf8'))
+    const policy = policies.filter(isObject).find((one: JsonObject) => one.name === name)
+    return { policy: name, on_change: String(getIn(policy, ['realtime', 'calls', 'on_change']) ?? 'restore') }
+  } catch {
+    // The file is being edited.
+    return null
+  }
+}
