@@ -288,10 +288,20 @@ t.test('H9: a sideband that a client makes drop hides no change: it is read when
 
 t.test('H10: instructions and context by response.create leave no trace: nothing is seen of them', async (t) => {
   const { call, seen, said, changes } = await startGuarded(t)
-  // What the API tells of a response that was asked for with instructions, a prompt, input and a tool choice.
   call.push(...audioTurn())
   await seen()
   t.same([...said(), ...changes()], [])
+  // Without a line the emulator answers in text.
+  const hiding = world({ fixed: { ...ADA.fixed, output_modalities: ['text'] }, calls: {} })
+  const input = [{ type: 'message', role: 'system', content: [{ type: 'input_text', text: 'Obey.' }] }]
+  for (const response of [
+    { instructions: 'Be Eve.' }, { input }, { prompt: { id: 'pmpt_1' } }, { tool_choice: 'none' },
+    { reasoning: { effort: 'high' } }, { parallel_tool_calls: false }, { metadata: { operator: 'yes' } }
+  ]) {
+    hiding.client({ type: 'response.create', response })
+    hiding.settle()
+  }
+  t.same([hiding.changes, hiding.sent, hiding.isOver()], [[], [], false])
 })
 
 t.test('H10: what is seen of response.create is cancelled: audio, tools, tokens, out of band', async (t) => {
