@@ -1,7 +1,8 @@
 # docker build -t ephemint .
 # docker run --read-only --cap-drop ALL --security-opt no-new-privileges --ulimit core=0 --env-file .env \
-#   -v ./ephemint.yaml:/app/ephemint.yaml:ro -p 8080:8080 --stop-timeout 30 ephemint
+#   -v ./policy:/etc/ephemint:ro -e EPHEMINT_CONFIG=/etc/ephemint/ephemint.yaml -p 8080:8080 --stop-timeout 30 ephemint
 #
+# The folder is mounted: of a single file a container keeps the old one when an editor replaces it.
 # An image cannot turn off core dumps: use --ulimit core=0, or its equivalent in compose and Kubernetes.
 
 FROM node:24.21-trixie-slim AS dependencies
@@ -17,14 +18,16 @@ WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY package.json LICENSE ./
 COPY src src
-RUN install --directory --owner=1000 .compiled
+# A volume mounted at /var/lib/ephemint, for AUDIT_FILE, gets this owner.
+RUN install --directory --owner=1000 .compiled /var/lib/ephemint
 # The image's user `node`, by number because Kubernetes' runAsNonRoot needs one.
 USER 1000:1000
 # Fills the compile cache; without its environment the server reports what is missing and exits. With the cache a start is a
 # quarter faster and takes 20 MiB less.
 RUN node src/server.ts || true
 EXPOSE 8080
-# Liveness only. Load balancers check /readyz, which reports whether it can mint.
+# Liveness only. Load balancers check /readyz, which reports whether it can mint. Images in OCI's format (podman build, BuildKit
+# with oci-mediatypes) have no health check: state it where the container is started.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.PORT || 8080) + '/livez').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 # Without npm or a shell in between, which would not pass SIGTERM on. A young generation of 16 MiB is as fast and takes a third

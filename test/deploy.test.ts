@@ -18,17 +18,23 @@ type Service = {
   command?: string[],
   healthcheck: { test: string[] },
   stop_grace_period: string,
-  secrets: string[],
+  volumes: (string | { source: string, target: string, read_only: boolean })[],
+  depends_on?: Record<string, { restart?: boolean }> | string[],
+  logging: { driver: string, options: Record<string, string> },
   ulimits?: { core: number }
 }
 
 const compose = parse(read('docker-compose.yml'), { merge: true }) as {
-  services: Record<string, Service>, secrets: Record<string, { file: string }>
+  services: Record<string, Service>, volumes: Record<string, null>
 }
 const image = read('Dockerfile')
 const nginx = read('deploy/nginx.conf').replace(/#.*$/gm, '')
 const haproxy = read('deploy/haproxy.cfg').replace(/#.*$/gm, '')
 const replicas = Object.entries(compose.services).filter(([, { image }]) => image === 'ephemint')
+
+const SECRETS = [
+  ['OPENAI_API_KEY', 'openai_api_key'], ['SAFETY_IDENTIFIER_SECRET', 'safety_identifier_secret']
+] as const
 
 function secondsOf (directive: string, within = nginx): number {
   return Number(new RegExp(`${directive}[ =](\\d+)s`).exec(within)?.[1])
@@ -44,12 +50,12 @@ t.test('only the gateway is reachable from outside, and every container runs wit
 
 t.test('F9: the key is a file in each replica and is not in the image', async (t) => {
   t.equal(replicas.length, 2)
-  for (const [, { environment, secrets }] of replicas) {
-    t.match(environment, { OPENAI_API_KEY: '', OPENAI_API_KEY_FILE: `/run/secrets/${secrets[0]}` })
-    t.equal(compose.secrets[secrets[0] as string]?.file, './deploy/secrets/openai_api_key')
-    const config = readConfig(
-      { ...environment, OPENAI_API_KEY_FILE: '', OPENAI_API_KEY: 'sk-in-the-place-of-the-file' }
-    )
+  for (const [, { environment }] of replicas) {
+    for (const [name, file] of SECRETS) {
+      t.match(environment, { [name]: '', [`${name}_FILE`]: `/run/secrets/${file}` }, 'operate O19: and no variable')
+    }
+    const inPlace = SECRETS.flatMap(([name]) => [[`${name}_FILE`, ''], [name, 'x'.repeat(40)]])
+    const config = readConfig({ ...environment, ...Object.fromEntries(inPlace) })
     t.match(config, { trustProxy: 1, redis: { host: 'valkey', port: 6379, tls: false }, ops: { port: 9090 } })
   }
   t.same(
@@ -75,8 +81,50 @@ t.test('F5: no process dumps its memory or its environment, and none listens for
   )
 })
 
+t.test('operate O1: nothing that happens to a replica stops the gateway', async (t) => {
+  t.same(compose.services.gateway?.depends_on, replicas.map(([name]) => name), 'without `restart: true`')
+})
+
+t.test('operate O2: each replica has its own audit file in a volume that it owns; logs are bounded', async (t) => {
+  const files = replicas.map(([, { environment }]) => environment.AUDIT_FILE)
+  t.same(files, replicas.map(([name]) => `/var/lib/ephemint/${name}.jsonl`))
+  const rotate = compose.services.rotate as Service
+  for (const { volumes } of [...replicas.map(([, service]) => service), rotate]) {
+    t.ok(volumes.includes('audit:/var/lib/ephemint'))
+  }
+  t.ok('audit' in compose.volumes)
+  t.match(image, /^RUN install --directory --owner=1000 .* \/var\/lib\/ephemint$/m)
+  t.equal(rotate.user, '1000:1000')
+  for (const [name, { logging }] of Object.entries(compose.services)) {
+    t.match(logging, { driver: 'json-file', options: { 'max-size': /^\d+m$/, 'max-file': /^\d$/ } }, name)
+  }
+})
+
+t.test('operate O4: nginx gets the origins from the line of .env that the replicas get them from', async (t) => {
+  t.same(compose.services.gateway?.environment, { CORS_ORIGINS: ['$', '{CORS_ORIGINS:-}'].join('') })
+  for (const [, { environment }] of replicas) t.notOk('CORS_ORIGINS' in environment)
+})
+
+t.test('operate O13: what a replica reads again is in a folder, and no single file is mounted', async (t) => {
+  for (const [, { volumes, environment }] of replicas) {
+    const mounted = volumes.flatMap((volume) => typeof volume === 'string' ? [] : [volume])
+    t.same(mounted.map(({ source, target, read_only: readOnly }) => [source, target, readOnly]), [
+      ['./deploy/policy', '/etc/ephemint', true], ['./deploy/secrets', '/run/secrets', true]
+    ])
+    t.equal(environment.EPHEMINT_CONFIG, '/etc/ephemint/ephemint.yaml')
+  }
+  t.match(image, '-v ./policy:/etc/ephemint:ro -e EPHEMINT_CONFIG=/etc/ephemint/ephemint.yaml')
+  for (const folder of ['policy', 'secrets']) t.match(read(`deploy/${folder}/.gitignore`), /^\*\n!\.gitignore$/m)
+})
+
 t.test('the gateway lists every replica, and its timeouts fit theirs', async (t) => {
-  t.same([...nginx.matchAll(/server (\S+):8080/g)].map(([, host]) => host), replicas.map(([name]) => name))
+  const names = replicas.map(([name]) => name)
+  const groups = [['', 'ephemint'], ...names.map((name) => [name, `without-${name}`])] as [string, string][]
+  for (const [without, group] of groups) {
+    const [, servers = ''] = new RegExp(`upstream ${group} \\{([^}]*)\\}`).exec(nginx) ?? []
+    const used = [...servers.matchAll(/server (\S+):8080(?!.* backup;)/g)].map(([, host]) => host)
+    t.same(used, names.filter((name) => name !== without), group)
+  }
   for (const [, { environment, stop_grace_period: grace }] of replicas) {
     const upstream = /upstream ephemint \{[^}]*\}/.exec(nginx)?.[0] as string
     t.ok(secondsOf('keepalive_timeout', upstream) < Number(environment.KEEP_ALIVE_SECONDS))

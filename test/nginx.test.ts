@@ -3,6 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { type Gateway, NO_NGINX, startNginx } from './support/nginx.ts'
+import { exchange } from './support/raw-http.ts'
 import {
   assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests, assertOneRequestId, assertStopLosesNothing,
   assertUnavailable, type Front, MINT, mintFrom, startReplicas, TRACEPARENT, visitor
@@ -45,6 +46,90 @@ t.test('a body that is too large and a large token are answered by the replica',
 t.test('without a replica the answer is in the error format that SDKs understand', { skip: NO_NGINX }, async (t) => {
   const { url } = await startNginx(t, ['http://127.0.0.1:1', 'http://127.0.0.1:2'])
   await assertUnavailable(t, url)
+})
+
+t.test('operate O4: a page of a configured origin can read the 503 and its Retry-After; no other page can', {
+  skip: NO_NGINX
+}, async (t) => {
+  const { url, accessLog } = await startWithoutReplicas(t)
+  for (const origin of FOREIGN) {
+    const { response } = await ask(url, { origin })
+    t.equal(response.status, 503, origin)
+    t.same(corsOf(response), {}, origin)
+  }
+  for (const origin of PERMITTED) {
+    const { response, body } = await ask(url, { origin })
+    t.equal(response.status, 503, origin)
+    t.match(body, { error: { type: 'api_error', code: 'overloaded', param: null } })
+    t.same(corsOf(response), {
+      'access-control-allow-origin': origin,
+      'access-control-allow-credentials': 'true',
+      'access-control-expose-headers': 'X-Request-Id, Retry-After'
+    })
+    t.match(Object.fromEntries(response.headers), { 'retry-after': '1', vary: 'Origin', 'cache-control': 'no-store' })
+    const id = response.headers.get('x-request-id') as string
+    t.match(id, /^[0-9a-f]{32}$/)
+    const lineOf = () => accessLog().split('\n').find((line) => line.includes(id))
+    const line = await until('its line in the access log', lineOf)
+    t.match(JSON.parse(line), { method: 'POST', path: MINT, status: 503 }, 'as it was sent')
+  }
+})
+
+t.test('operate O4: while no replica is there nginx answers preflights of configured origins, and no others', {
+  skip: NO_NGINX
+}, async (t) => {
+  const { url } = await startWithoutReplicas(t)
+  const asked = { 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization,x-any' }
+  for (const headers of [{ ...asked, origin: 'https://evil.test' }, { origin: ORIGIN }, asked]) {
+    t.equal((await ask(url, headers, 'OPTIONS')).response.status, 503, JSON.stringify(headers))
+  }
+  const { response } = await ask(url, { ...asked, origin: ORIGIN }, 'OPTIONS')
+  t.equal(response.status, 204)
+  t.same(corsOf(response), {
+    'access-control-allow-origin': ORIGIN,
+    'access-control-allow-credentials': 'true',
+    'access-control-expose-headers': 'X-Request-Id, Retry-After',
+    'access-control-allow-methods': 'GET, POST',
+    'access-control-allow-headers': 'authorization,x-any'
+  })
+})
+
+t.test('operate O4: while a replica is there it answers, and no header is there twice', {
+  skip: NO_NGINX
+}, async (t) => {
+  const { url, replicas: [one, two] } = await shared()
+  const gateway = await startNginx(t, [one.url, two.url], undefined, 'https://app.test')
+  for (const front of [url, gateway.url]) {
+    const { response, body } = await ask(front, { origin: 'https://evil.test' })
+    t.equal(response.status, 403)
+    t.match(body, { error: { code: 'origin_not_allowed' } })
+    t.equal(response.headers.get('x-request-id')?.split(',').length, 1)
+    t.same(corsOf(response), {})
+  }
+})
+
+t.test('operate O4: whatever nginx refuses by itself has the id and the envelope', { skip: NO_NGINX }, async (t) => {
+  const { port } = await startWithoutReplicas(t)
+  const long = 'x'.repeat(20_000)
+  const post = `POST ${MINT} HTTP/1.1\r\nHost: a\r\nOrigin: ${ORIGIN}\r\n`
+  const cases: [string, number, string, string][] = [
+    ['no HTTP', 400, 'invalid_request', 'nothing of ours\r\n\r\n'],
+    ['no Host', 400, 'invalid_request', 'GET / HTTP/1.1\r\n\r\n'],
+    ['a header that is too long', 400, 'invalid_request', `${post}X-Long: ${long}\r\n\r\n`],
+    ['an address that is too long', 414, 'invalid_request', `GET /${long} HTTP/1.1\r\nHost: a\r\n\r\n`],
+    ['two lengths', 400, 'invalid_request', `${post}Content-Length: 1\r\nContent-Length: 2\r\n\r\n`],
+    ['an encoding of no kind', 400, 'invalid_request', `${post}Transfer-Encoding: gzip\r\n\r\n`],
+    ['TRACE', 405, 'method_not_allowed', 'TRACE / HTTP/1.1\r\nHost: a\r\n\r\n'],
+    ['a body that is too large', 413, 'body_too_large', `${post}Content-Length: 70000\r\n\r\n`]
+  ]
+  for (const [name, status, code, text] of cases) {
+    const [answer] = await exchange({ port }, text, 1)
+    t.equal(answer?.status, status, name)
+    t.match(answer?.headers.get('content-type'), 'application/json', name)
+    t.match(answer?.headers.get('x-request-id'), /^[0-9a-f]{32}$/, name)
+    t.match(JSON.parse(answer?.text ?? ''), { error: { type: 'invalid_request_error', code, param: null } }, name)
+    if (text.startsWith('POST')) t.equal(answer?.headers.get('access-control-allow-origin'), ORIGIN, name)
+  }
 })
 
 t.test('a dead replica costs no mint', { skip: NO_NGINX }, async (t) => {
@@ -100,6 +185,30 @@ function withCache (config: string): string {
       'proxy_cache everything; proxy_cache_methods GET HEAD POST; proxy_cache_key $uri; ' +
         'proxy_cache_valid any 10m; add_header X-Cache $upstream_cache_status always;'
     )
+}
+
+const ORIGIN = 'https://app.test'
+const PERMITTED = [ORIGIN, 'capacitor://localhost', 'http://[::1]:3000', 'https://app-pr-7-team.example.app']
+const FOREIGN = [
+  'null', '*', 'https://evil.test', 'https://APP.test', 'https://app.test:8443', 'https://app.test.evil.test',
+  'https://appXtest', 'https://app--team.example.app.evil.test', 'https://app-a.b-team.example.app',
+  'https://app--team.exampleXapp', 'https://app-*-team.example.app'
+]
+
+/** The origins are written as a person would, with what is no origin among them. */
+function startWithoutReplicas (t: Test): Promise<Gateway> {
+  const origins = ' https://app.test, capacitor://localhost ,http://[::1]:3000,,https://app-*-team.example.app'
+  return startNginx(t, ['http://127.0.0.1:1', 'http://127.0.0.1:2'], undefined, `${origins},";evil;",$x`)
+}
+
+async function ask (url: string, headers: Record<string, string>, method = 'POST') {
+  const response = await fetch(url + MINT, { method, headers })
+  const text = await response.text()
+  return { response, body: text === '' ? null : JSON.parse(text) }
+}
+
+function corsOf ({ headers }: Response): Record<string, string> {
+  return Object.fromEntries([...headers].filter(([name]) => name.startsWith('access-control-')))
 }
 
 async function startFront (t: Test) {

@@ -1,11 +1,10 @@
 // Every block between fences in README and docs is run, or held against what it shows. A new block needs a check here.
 
 import { execFile } from 'node:child_process'
-import { globSync } from 'node:fs'
+import { existsSync, globSync } from 'node:fs'
 import { dirname } from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
-import { readConfig } from '../../src/config/environment.ts'
 import { ERROR_CODES } from '../../src/errors.ts'
 import { isObject, type Json } from '../../src/json.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
@@ -38,7 +37,9 @@ function shell (line: string, cwd: string): Promise<string> {
 }
 
 t.test('there is no block of a kind that is not checked', async (t) => {
-  t.same([...new Set(BLOCKS.map(({ language }) => language))].sort(), ['console', 'js', 'json', 'sh', 'text', 'yaml'])
+  t.same([...new Set(BLOCKS.map(({ language }) => language))].sort(), [
+    'caddyfile', 'console', 'haproxy', 'js', 'json', 'nginx', 'sh', 'text', 'yaml'
+  ])
   t.ok(blocks('text').every(({ page }) => page === 'docs/architecture.md'), 'plain text is for diagrams')
 })
 
@@ -74,16 +75,28 @@ const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
   'curl -sS -X POST': (line) => t.match(welcome(SANDBOX), line, 'the sandbox prints it, and CI pastes it'),
   'node --max-semi': (line) => t.equal(line, scripts.start),
   'sed -n': async (line, dir) => {
-    await shell(`mkdir -p deploy/secrets; echo OPENAI_API_KEY=sk-example > .env; ${line}`, dir)
-    t.equal(await shell('cat deploy/secrets/openai_api_key', dir), 'sk-example\n')
+    const [, name, file] = /\^(\w+)=.*> (\S+)$/.exec(line) ?? []
+    await shell(`mkdir -p deploy/secrets; echo ${name}=an-example > .env; ${line}`, dir)
+    t.equal(await shell(`cat ${file}`, dir), 'an-example\n')
   },
+  'cp ephemint.yaml deploy/policy/': () => t.match(read('docker-compose.yml'), 'source: ./deploy/policy'),
+  'sh deploy/upgrade.sh': () => t.ok(read('test/compose.test.ts').includes("'upgrade.sh'"), 'run there'),
   'docker compose up --build': () => t.match(read('docker-compose.yml'), 'build: .'),
-  'kubectl create secret': (line) => {
-    const files = [...line.matchAll(/--from-file=(\S+)/g)]
-    for (const [, file] of files) t.match(only('yaml', 'kind: Deployment'), `/run/secrets/ephemint/${file}`)
+  'cp ephemint.yaml openai_api_key': (line) => {
+    const files = line.split(' ').slice(1, -1)
+    for (const file of files) t.match(read('deploy/kubernetes/kustomization.yaml'), `files/${file}`)
   },
-  'kubectl create configmap': () => t.match(only('yaml', 'kind: Deployment'), '/etc/ephemint/ephemint.yaml'),
+  'docker compose exec ephemint-1 node': (line) => inContainer(line),
+  'kubectl -n ephemint exec deploy/ephemint': (line) => inContainer(line),
+  'kubectl apply -k': () => t.ok(existsSync(`${ROOT}/test/kubernetes.test.ts`), 'its manifests are checked there'),
   'grep -rnw A8 test': async (line) => t.match(await shell(line, ROOT), /tokens\.test\.ts/)
+}
+
+/** The image has Node.js and `src`, without npm. */
+async function inContainer (line: string): Promise<void> {
+  const [, script = ''] = /node (src\/commands\/\S+\.ts)/.exec(line) ?? []
+  t.ok(script === '' ? line.includes('localhost:9090/metrics') : existsSync(`${ROOT}/${script}`), line)
+  t.match(read('Dockerfile'), 'COPY src src')
 }
 
 t.test('every command works', async (t) => {
@@ -174,29 +187,26 @@ t.test('the case that is shown holds for the example of a policy', async (t) => 
   t.equal(code, 0, out)
 })
 
-t.test('the line for editors is that of the example', async (t) => {
-  t.match(read('ephemint.example.yaml'), only('yaml', '$schema='))
+t.test('operate O7: lines for nginx and HAProxy are those of the files that the tests run', async (t) => {
+  for (const [language, file] of [['nginx', 'deploy/nginx.conf'], ['haproxy', 'deploy/haproxy.cfg']] as const) {
+    const known = read(file).split('\n').map((line) => line.trim())
+    const shown = blocks(language).flatMap(({ text }) => text.trim().split('\n'))
+    t.ok(shown.length >= 6)
+    t.same(shown.filter((line) => !known.includes(line)), [], file)
+  }
 })
 
-t.test('the manifest for Kubernetes sets what the service reads, and probes what it answers', async (t) => {
-  const documents = parseAllDocuments(only('yaml', 'kind: Deployment')).map((document) => document.toJS())
-  t.same(documents.map(({ kind }) => kind), ['Deployment', 'Service', 'PodDisruptionBudget'])
-  const { spec: pod } = documents[0].spec.template
-  const [container] = pod.containers
-  const dir = t.testdir({
-    openai_api_key: 'sk-example',
-    safety_identifier_secret: 's'.repeat(32),
-    redis_url: 'redis://valkey:6379'
-  })
-  const variables = container.env as { name: string, value: string }[]
-  const here = (value: string) => value.replace('/run/secrets/ephemint', dir)
-  const config = readConfig(Object.fromEntries(variables.map(({ name, value }) => [name, here(value)])))
-  t.match(config, { policyFile: '/etc/ephemint/ephemint.yaml', trustProxy: ['10.0.0.0/8'], redis: { host: 'valkey' } })
-  for (const probe of ['readinessProbe', 'livenessProbe', 'startupProbe']) {
-    t.match(container[probe].httpGet, { path: probe === 'readinessProbe' ? '/readyz' : '/livez', port: 'ops' })
+t.test('operate O7: lines for other gateways are YAML, and all of them check /readyz where they check', async (t) => {
+  const shown = blocks('yaml').filter(({ page }) => page === 'docs/gateways.md')
+  t.equal(shown.length, 6)
+  for (const { text } of shown) {
+    t.same(parseAllDocuments(text).flatMap(({ errors }) => errors), [])
+    for (const [line] of text.matchAll(/^.*(health).*path.*$/gim)) t.match(line, '/readyz')
   }
-  t.ok(pod.terminationGracePeriodSeconds > 25)
-  t.same(container.ports.map(({ containerPort }: { containerPort: number }) => containerPort), [8080, 9090])
+})
+
+t.test('the line for editors is that of the example', async (t) => {
+  t.match(read('ephemint.example.yaml'), only('yaml', '$schema='))
 })
 
 t.test('alerts ask for metrics and codes that exist', async (t) => {
@@ -211,7 +221,8 @@ t.test('alerts ask for metrics and codes that exist', async (t) => {
   })
   metrics.calls.watch({ live: () => new Map(), hangUpsPending: () => 0 })
   const known = new Set([...(await metrics.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name))
-  for (const { rules } of parse(only('yaml', 'groups:')).groups as { rules: { alert: string, expr: string }[] }[]) {
+  const { groups } = parse(read('deploy/prometheus/alerts.yaml'))
+  for (const { rules } of groups as { rules: { alert: string, expr: string }[] }[]) {
     for (const { alert, expr } of rules) {
       const names = [...expr.matchAll(/ephemint_\w+/g)].map(([name]) => name.replace(/_bucket$/, ''))
       for (const name of names) t.ok(known.has(name), `${alert}: ${name}`)

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Bounds the audit trail in a folder: sh rotate.sh FOLDER [BYTES] [KEPT] [SECONDS]
+# A file `*.jsonl` of BYTES is moved aside with the time in its name, and Ephemint opens a new one within a second; what it
+# wrote until then is in the moved one. Of those KEPT stay: 16 files of 64 MiB, about 1.5 million mints for each replica.
+set -eu
+
+folder=$1
+bytes=${2:-67108864}
+kept=${3:-15}
+seconds=${4:-10}
+
+rotate () {
+  [ "$(wc -c < "$1")" -ge "$bytes" ] || return 0
+  moved=$1.$(date -u +%Y%m%dT%H%M%SZ)
+  [ ! -e "$moved" ] || return 0
+  mv "$1" "$moved"
+  # By time, the oldest last.
+  ls -1r "$1".* | tail -n "+$((kept + 1))" | while read -r old; do rm -f "$old"; done
+}
+
+while true; do
+  for file in "$folder"/*.jsonl; do
+    [ -f "$file" ] && rotate "$file"
+  done
+  sleep "$seconds"
+done

@@ -1,0 +1,75 @@
+// Caddy with the lines that docs/gateways.md shows; only hosts and ports are replaced.
+
+import { spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { BLOCKS } from './docs/pages.ts'
+import { endWith, freePort, makeFolder } from './support/processes.ts'
+import { program } from './support/programs.ts'
+import {
+  assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests, assertOneRequestId, assertStopLosesNothing,
+  startReplicas
+} from './support/replicas.ts'
+import { until } from './support/until.ts'
+
+t.setTimeout(120_000)
+
+const CADDY = program(['caddy'], 'caddy')
+const { skip } = CADDY
+const [shown] = BLOCKS.filter(({ language }) => language === 'caddyfile').map(({ text }) => text) as [string]
+
+t.test('operate O7: the client address is what Caddy sees, and large requests are the replica\'s to answer', {
+  skip
+}, async (t) => {
+  const front = await startFront(t)
+  await assertClientAddress(t, front)
+  await assertLargeRequests(t, front)
+})
+
+t.test('operate O8: a client\'s own X-Request-Id and traceparent do not pass Caddy', { skip }, async (t) => {
+  await assertOneRequestId(t, await startFront(t))
+})
+
+t.test('operate O8: without the lines that remove them they would', { skip }, async (t) => {
+  const front = await startFront(t, (lines) => lines.replace(/^.*header_up.*\n/gm, ''))
+  await fetch(`${front.url}/v1/realtime/client_secrets`, {
+    method: 'POST', headers: { 'x-request-id': 'forged', traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` }
+  })
+  const line = await until('its audit line', () => front.replicas.flatMap(({ audit }) => audit)[0])
+  t.match(line, { request_id: 'forged', trace_id: 'a'.repeat(32) })
+})
+
+t.test('operate O7: a dead replica behind Caddy costs no mint', { skip }, async (t) => {
+  await assertDeadReplicaCostsNothing(t, await startFront(t))
+})
+
+t.test('operate O7: while one replica behind Caddy stops no mint is lost, and none is minted twice', {
+  skip
+}, async (t) => {
+  await assertStopLosesNothing(t, await startFront(t))
+})
+
+async function startFront (t: Test, change: (lines: string) => string = (lines) => lines) {
+  const service = await startReplicas(t)
+  const folder = makeFolder(t)
+  const port = await freePort()
+  const [one, two] = service.replicas.map(({ url }) => new URL(url).host) as [string, string]
+  const file = join(folder, 'Caddyfile')
+  writeFileSync(file, '{\n  admin off\n}\n' + change(shown)
+    .replace('mint.example.com', `http://:${port}`)
+    .replace('ephemint-1:8080', one)
+    .replace('ephemint-2:8080', two))
+  const child = spawn(CADDY.path(), ['run', '--config', file, '--adapter', 'caddyfile'], {
+    env: { PATH: process.env.PATH, HOME: folder }, stdio: ['ignore', 'ignore', 'pipe'] as const
+  })
+  let printed = ''
+  child.stderr.on('data', (chunk) => { printed += chunk })
+  endWith(t, child)
+  const url = `http://127.0.0.1:${port}`
+  await until('Caddy to serve', () => {
+    if (child.exitCode !== null) throw new Error(`Caddy ended: ${printed}`)
+    return fetch(`${url}/readyz`).then(({ ok }) => ok, () => false)
+  })
+  return { ...service, url }
+}

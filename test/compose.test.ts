@@ -1,0 +1,192 @@
+// The scripts that docker-compose.yml depends on, with real replicas and a real nginx. Only `docker` is the test's own.
+
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { delimiter, join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import t, { type Test } from 'tap'
+import { NO_NGINX, startNginx } from './support/nginx.ts'
+import { endWith, freePort, makeFolder } from './support/processes.ts'
+import { MINT, POLICY_OF_REPLICAS } from './support/replicas.ts'
+import { type Service, startService, tokenOf } from './support/service.ts'
+import { until } from './support/until.ts'
+import { startUpstream } from './support/upstream.ts'
+
+t.setTimeout(120_000)
+
+const DEPLOY = join(import.meta.dirname, '../deploy')
+const NAMES = ['ephemint-1', 'ephemint-2'] as const
+type Name = typeof NAMES[number]
+
+t.test('operate O1: the upgrade loses no mint and waits for the calls of a replica', { skip: NO_NGINX }, async (t) => {
+  const { replicas, gateway, upstream, start } = await startCompose(t)
+  const old = { ...replicas }
+  const addresses = { 'ephemint-1': 3, 'ephemint-2': 4 }
+  const callsLeft = { 'ephemint-1': 2, 'ephemint-2': 0 }
+  const events: string[] = []
+  let mintsWhenAsked = 0
+  const docker = await startDocker(t, async (args) => {
+    if (args[0] !== 'compose') return null
+    const [, command, ...rest] = args
+    if (command === 'build') return ''
+    if (command === 'up') {
+      const name = rest.at(-1) as Name
+      events.push(rest.join(' '))
+      t.equal(replicas[name].audit.length, mintsWhenAsked, 'nginx has left it out')
+      replicas[name].kill('SIGTERM')
+      t.match(await replicas[name].exited, { code: 0 })
+      replicas[name] = await start(replicas[name].port)
+      return ''
+    }
+    const [, container, program, ...given] = rest
+    if (container === 'gateway') {
+      if (program === 'getent') return `172.20.0.${addresses[given[1] as Name]}  ${given[1]}\n`
+      events.push([program, ...given].join(' '))
+      if (program === 'sh') gateway.reload()
+      else execFileSync(program as string, given.map((arg) => arg.replace('/tmp', gateway.prefix)))
+      return ''
+    }
+    const [, code = ''] = given
+    const name = container as Name
+    if (code.includes('/metrics')) mintsWhenAsked = replicas[name].audit.length
+    if (code.includes('/metrics') && callsLeft[name] > 0) return `${callsLeft[name]--}`
+    const ops = /:(\d+)$/.exec(replicas[name].log.find(({ msg }) => msg === 'listening')?.ops_url as string)?.[1]
+    return execFileSync(process.execPath, ['-e', code.replace('9090', String(ops))], { encoding: 'utf8' })
+  })
+
+  const authorization = `Bearer ${await tokenOf()}`
+  const statuses: number[] = []
+  const load = { isOver: false }
+  const work = async () => {
+    while (!load.isOver) {
+      const response = await fetch(gateway.url + MINT, { method: 'POST', headers: { authorization } })
+      await response.text()
+      statuses.push(response.status)
+    }
+  }
+  const workers = Array.from({ length: 4 }, work)
+  const { code, printed } = await docker.run(join(DEPLOY, 'upgrade.sh'))
+  load.isOver = true
+  await Promise.all(workers)
+  t.equal(code, 0, printed)
+  t.same(events, NAMES.flatMap((name) => [
+    `touch /tmp/${name}.down`, `-d --no-deps --no-build --force-recreate ${name}`, `rm -f /tmp/${name}.down`
+  ]), 'and nginx is not reloaded')
+  t.match(printed, 'ephemint-1: 2 calls are still going on')
+  t.same(callsLeft, { 'ephemint-1': 0, 'ephemint-2': 0 })
+  for (const name of NAMES) {
+    t.not(replicas[name].pid, old[name].pid)
+    t.ok(old[name].audit.length > 0 && replicas[name].audit.length > 0, name)
+  }
+  t.same([...new Set(statuses)], [200])
+  t.equal(upstream.requests.length, statuses.length, 'none is minted twice')
+})
+
+t.test('operate O1: where the first new replica does not become ready, the second is left alone', async (t) => {
+  const seen: string[] = []
+  const docker = await startDocker(t, async (args) => {
+    seen.push(args.slice(1).filter((arg) => !arg.startsWith('fetch(')).join(' '))
+    return args.join(' ').includes('/readyz') ? null : '0'
+  })
+  const { code, printed } = await docker.run(join(DEPLOY, 'upgrade.sh'), { seconds: '0' })
+  t.equal(code, 1)
+  t.match(printed, 'ephemint-1 is not ready after a minute')
+  t.notMatch(seen.join('\n'), 'ephemint-2')
+  t.notMatch(seen.join('\n'), 'rm -f', 'and nginx still leaves the first one out')
+})
+
+t.test('operate O1: nginx is reloaded where a new replica has another address', async (t) => {
+  const seen: string[] = []
+  const docker = await startDocker(t, async (args) => {
+    seen.push(args.slice(3).join(' '))
+    return args.join(' ').includes('/metrics') ? '0' : `172.20.0.${seen.length}`
+  })
+  const { code, printed } = await docker.run(join(DEPLOY, 'upgrade.sh'))
+  t.equal(code, 0, printed)
+  const [reload, back] = ['sh /etc/nginx/nginx.sh -s reload', 'rm -f /tmp/ephemint-1.down'].map(
+    (command) => seen.findIndex((line) => line.endsWith(command))
+  ) as [number, number]
+  t.ok(reload > 0 && back > reload)
+})
+
+t.test('operate O2: rotation loses no line of the audit trail, and bounds it', async (t) => {
+  const folder = makeFolder(t)
+  const file = join(folder, 'ephemint-1.jsonl')
+  const service = await startService(t, {
+    upstreamUrl: (await startUpstream(t)).url, policy: POLICY_OF_REPLICAS, env: { AUDIT_FILE: file }
+  })
+  const rotating = (kept: string) => {
+    const child = spawn('sh', [join(DEPLOY, 'rotate.sh'), folder, '2000', kept, '0.2'])
+    endWith(t, child)
+    return child
+  }
+  const moved = () => readdirSync(folder).filter((name) => /^ephemint-1\.jsonl\.\d{8}T\d{6}Z$/.test(name))
+  const authorization = `Bearer ${await tokenOf()}`
+  const ids: string[] = []
+  const mintUntil = (what: string, is: () => boolean) => until(what, async () => {
+    const { status, headers } = await service.mint({ headers: { authorization } })
+    t.equal(status, 200)
+    ids.push(headers.get('x-request-id') as string)
+    return is()
+  }, 20_000)
+
+  const keeping = rotating('100')
+  await mintUntil('three rotations', () => moved().length >= 3)
+  keeping.kill()
+  const written = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8')).join('')
+  const lines = written.trimEnd().split('\n')
+  t.same(lines.map((line) => JSON.parse(line).request_id).sort(), ids.sort(), 'every mint has its line, once')
+
+  const oldest = moved().sort()[0]
+  rotating('2')
+  await mintUntil('the oldest to be gone', () => moved().length === 2)
+  t.notOk(moved().includes(oldest as string))
+})
+
+/** Two replicas that can be started again behind an nginx. */
+async function startCompose (t: Test) {
+  const upstream = await startUpstream(t)
+  const start = async (port?: number): Promise<Service> => startService(t, {
+    upstreamUrl: upstream.url,
+    policy: POLICY_OF_REPLICAS,
+    env: { TRUST_PROXY: '127.0.0.1', DRAIN_SECONDS: '0', OPS_HOST: '127.0.0.1', OPS_PORT: String(await freePort()) },
+    ...(port === undefined ? {} : { port })
+  })
+  const [one, two] = await Promise.all([start(), start()])
+  const replicas: Record<Name, Service> = { 'ephemint-1': one, 'ephemint-2': two }
+  return { upstream, start, replicas, gateway: await startNginx(t, [one.url, two.url]) }
+}
+
+/** A `docker` whose commands `answer` gives the output of, or null for a failure. */
+async function startDocker (t: Test, answer: (args: string[]) => Promise<string | null>) {
+  const server = createServer(async (request, response) => {
+    const out = await answer(JSON.parse(await text(request))).catch((error) => t.fail(error) ? null : null)
+    response.statusCode = out === null ? 500 : 200
+    response.end(out ?? '')
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const folder = makeFolder(t)
+  const { port } = server.address() as AddressInfo
+  const program = (name: string, script: string) => {
+    writeFileSync(join(folder, name), script)
+    chmodSync(join(folder, name), 0o755)
+  }
+  program('docker', `#!${process.execPath}
+fetch('http://127.0.0.1:${port}', { method: 'POST', body: JSON.stringify(process.argv.slice(2)) })
+  .then(async (answer) => { process.stdout.write(await answer.text()); process.exitCode = answer.ok ? 0 : 1 })\n`)
+  return {
+    /** With `seconds` as the pause between two looks, and five looks. */
+    run: async (script: string, { seconds = '0.05' } = {}) => {
+      program('sleep', `#!/bin/sh\nexec /bin/sleep ${seconds}\n`)
+      program('seq', '#!/bin/sh\necho 1 2 3 4 5\n')
+      const child = spawn('sh', [script], { env: { PATH: [folder, process.env.PATH].join(delimiter) } })
+      endWith(t, child)
+      const [out, err] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+      return { code: child.exitCode, printed: out + err }
+    }
+  }
+}
