@@ -32,7 +32,7 @@ import { writeLastLine } from './last-line.ts'
 import { createLeash, type Leash, type LeashReason } from './leash.ts'
 import type { Place } from './place.ts'
 import { createReceipt, type Usage } from './receipt.ts'
-import { type Loss, supervise, type Supervision } from './supervision.ts'
+import { type Loss, type Lost, supervise, type Supervision } from './supervision.ts'
 
 export type EndReason =
   | LeashReason | 'client' | 'client_gone' | 'setup_failed' | 'policy_change' | 'blocked' | 'replaced' | 'operator'
@@ -286,6 +286,12 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     end(loss === 'refused' ? 'policy_change' : 'supervision_lost')
   }
 
+  /** A close may be the end of the call: most are. */
+  function logLoss ({ isClean, error: err }: Lost): void {
+    const line = { err, call_id: facts.id, reason: isClean ? 'closed' : 'lost' }
+    log[isClean ? 'info' : 'warn'](line, 'the sideband of a call is lost')
+  }
+
   async function open (): Promise<void> {
     const { call, leash, guard } = born as Born
     const ready = Promise.withResolvers<void>()
@@ -308,14 +314,15 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
         leash.forget()
         guard.miss()
         onResponsesDone()
-        const [reason, err] = [closing.isClean ? 'closed' : 'lost', closing.error]
-        log.warn({ err, call_id: facts.id, reason }, 'the sideband of a call is lost')
+        if (state !== 'ending') logLoss(closing)
       },
       onReopened: () => {
         metrics.reopened()
-        if (isBlind && wasStarted) receipt.miss()
+        // The call lived on.
+        if (wasStarted) receipt.miss()
         isBlind = isCut = false
       },
+      ending: () => hangUp?.underWay() ?? null,
       onOver: (loss) => {
         if (supervision?.isReady() === true) return lost(loss)
         const code = loss === 'silent' ? 'upstream_timeout' : 'upstream_error'

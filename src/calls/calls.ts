@@ -29,6 +29,8 @@ export type Calls = Readonly<{
   live: (owner: Owner) => readonly Call[]
   /** As `find`, of any caller. */
   get: (id: string) => KnownCall | undefined
+  /** Whether a call that has not ended has this id at upstream. */
+  hasUpstream: (upstreamId: string) => boolean
   /** The calls of all callers that have not ended, also those that upstream has yet to create. */
   current: () => readonly Call[]
   /** Checks all of them by the current policy. */
@@ -98,6 +100,7 @@ export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: P
     live: ({ issuer, subject }) => [...current.values()].filter(({ facts, view }) =>
       facts.issuer === issuer && facts.subject === subject && view() !== null),
     get,
+    hasUpstream: (id) => [...current.values()].some(({ upstreamId }) => upstreamId() === id),
     current: () => [...current.values()],
     review: (review) => {
       for (const call of current.values()) {

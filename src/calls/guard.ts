@@ -8,6 +8,7 @@
 // |          | one with a change, `report`                       | watching; counted                                |
 // |          | one with a change, `end`; or nothing puts it right | over                                            |
 // |          | one with a change, `restore`                      | restoring; at the fourth within a minute over    |
+// |          | the 601st that is new within a minute             | over                                             |
 // | restoring | a session that is right in the fields that were said, or 5 s | watching; the last session is judged  |
 // | any      | the sideband is lost                              | watching, from the next session on               |
 // |          | an error that names an event of ours              | over                                             |
@@ -55,11 +56,15 @@ export type GuardDeps = Readonly<{
 type InForce = Readonly<{ first: JsonObject, baseline: JsonObject, told: JsonObject }>
 
 const READ_EVERY_MS = 20_000
+/** For a minute after a correction: where updates are not told, a client that undoes it at once is met again soon. */
+const READ_SOON_MS = 6000
 const RESTORE_MS = 5000
 const MINUTE_MS = 60_000
 const MAX_RESTORED = 3
 /** At ignored paths, where nothing else ends two that correct each other. */
 const MAX_IGNORED = 30
+/** Different sessions: each costs more to judge than it costs a client to make it. */
+const MAX_TOLD = 600
 const MAX_EVENTS = 64
 
 export function createGuard (deps: GuardDeps): Guard {
@@ -70,6 +75,7 @@ export function createGuard (deps: GuardDeps): Guard {
   const onlooker = createOnlooker({ clock, protocol, judge, openResponses: leash.openResponses })
   const mayRestore = createAllowance(clock, MAX_RESTORED)
   const mayIgnore = createAllowance(clock, MAX_IGNORED)
+  const mayTell = createAllowance(clock, MAX_TOLD)
   /** Our events; true: where it is harmless if they come too late. */
   const sent = new Map<string, boolean>()
   /** What we said last, by field. */
@@ -80,6 +86,7 @@ export function createGuard (deps: GuardDeps): Guard {
   let waitingFor: readonly Correction[] = []
   let isOver = false
   let wasHeard = false
+  let readSoonUntilMs = -Infinity
   let stopWaiting = () => {}
   let stopReading = () => {}
 
@@ -106,6 +113,7 @@ export function createGuard (deps: GuardDeps): Guard {
       if (hasDataChannel) readLater()
       return
     }
+    if (!isDeepStrictEqual(told, inForce.told) && !mayTell()) return end(['session'])
     inForce = { ...inForce, told }
     if (waitingFor.every(isRight)) judgeTold()
   }
@@ -154,6 +162,8 @@ export function createGuard (deps: GuardDeps): Guard {
     for (const correction of corrections) said.set(dotted(correction.field), correction)
     waitingFor = corrections
     stopWaiting = clock.after(RESTORE_MS, guarded(judgeTold))
+    readSoonUntilMs = clock.monotonicMs() + MINUTE_MS
+    if (hasDataChannel) readLater()
     say((id) => protocol.updateEvent(id, corrections as readonly { field: Path, value: Json }[]))
   }
 
@@ -181,7 +191,8 @@ export function createGuard (deps: GuardDeps): Guard {
 
   /** Whether upstream tells us what a client changes is not documented: so it is asked. */
   function readLater (): void {
-    stopReading = clock.after(READ_EVERY_MS, guarded(() => {
+    stopReading()
+    stopReading = clock.after(clock.monotonicMs() < readSoonUntilMs ? READ_SOON_MS : READ_EVERY_MS, guarded(() => {
       readLater()
       if (leash.isJoined() && waitingFor.length === 0) say((id) => protocol.readEvent(id, fixed))
     }))

@@ -7,6 +7,8 @@ export type HangUp = Readonly<{
   done: Promise<boolean>
   /** Resolves after the first attempt, successful or not. */
   first: Promise<void>
+  /** The attempt that has no outcome yet. */
+  underWay: () => Promise<unknown> | null
   /** Restarts the schedule. */
   again: () => void
   /** The sideband has shown that the call is over. */
@@ -24,7 +26,7 @@ export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
   const done = Promise.withResolvers<boolean>()
   const first = Promise.withResolvers<void>()
   let isOver = false
-  let isTrying = false
+  let trying: Promise<boolean> | null = null
   let begunAtMs = -Infinity
   let failures = 0
   let stopTimer = () => {}
@@ -38,10 +40,10 @@ export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
   }
 
   async function run (): Promise<void> {
-    isTrying = true
     begunAtMs = clock.monotonicMs()
-    const isConfirmed = await attempt()
-    isTrying = false
+    trying = attempt()
+    const isConfirmed = await trying
+    trying = null
     first.resolve()
     if (isConfirmed) return end(true)
     pause(PAUSES_MS[failures++] ?? LONGEST_PAUSE_MS)
@@ -61,9 +63,10 @@ export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
   return {
     done: done.promise,
     first: first.promise,
+    underWay: () => trying,
     again: () => {
       failures = 0
-      if (isOver || isTrying) return
+      if (isOver || trying !== null) return
       stopTimer()
       pause(Math.max(0, begunAtMs + LEAST_PAUSE_MS - clock.monotonicMs()))
     },

@@ -33,6 +33,8 @@ export type Onlooker = Readonly<{
 
 /** Of each kind: more is no call of a person. */
 const MAX_IDS = 10_000
+/** What a model takes for the operator's word. */
+const OPERATORS: ReadonlySet<string | null> = new Set(['system', 'developer'])
 /** So long the output of a call that was not seen may come. */
 const UNSEEN_MS = 60_000
 
@@ -93,7 +95,7 @@ export function createOnlooker ({ clock, protocol, judge, openResponses }: Reado
     if (role === 'user' || type === 'function_call_output') isAtStart = false
     const isForged = type === 'function_call_output' && clock.monotonicMs() > missedUntilMs &&
       calls.size < MAX_IDS && !calls.has(callId ?? '')
-    if (role === 'system' || isForged) {
+    if (OPERATORS.has(role) || isForged) {
       const paths = [isForged ? 'item.call_id' : 'item.role']
       return { paths, isKnown: false, remedy: id === null ? { did: 'ended' } : { did: 'deleted', itemId: id } }
     }

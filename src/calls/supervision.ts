@@ -10,7 +10,8 @@
 // | reading  | the session                        | open                                         |
 // |          | an error that names the read       | over: refused                                |
 // |          | nothing for 10 s                   | lost; at the start over: silent              |
-// | open     | close                              | lost: dialling at once                       |
+// | open     | close                              | lost: dialling at once, or after what may    |
+// |          |                                    | have ended the call is settled               |
 // | any      | fifth loss in a minute, 20 s lost  | over: lost                                   |
 
 import type { Clock } from '../clock.ts'
@@ -46,6 +47,8 @@ export type SupervisionDeps = Readonly<{
   onLost: (lost: Lost) => void
   onReopened: () => void
   onOver: (loss: Loss) => void
+  /** What may be ending the call at this moment. */
+  ending: () => Promise<unknown> | null
 }>
 
 const NOT_FOUND_MS = [250, 750, 1500, 3000] as const
@@ -57,9 +60,10 @@ const MAX_LOST_MS = 20_000
 const LOST_WITHIN_MS = 120_000
 
 export function supervise (deps: SupervisionDeps): Supervision {
-  const { clock, protocol, dial, newEventId, fixed, onReady, onEvent, onLost, onReopened, onOver } = deps
+  const { clock, protocol, dial, newEventId, fixed, onReady, onEvent, onLost, onReopened, onOver, ending } = deps
   let sideband: Sideband | null = null
   let isReady = false
+  let isOver = false
   let readId: string | null = null
   let sessionId: Json | undefined
   let wasNotFound = 0
@@ -134,10 +138,17 @@ export function supervise (deps: SupervisionDeps): Supervision {
     const lostMs = gaps.reduce((sum, { fromMs, toMs }) => sum + toMs - fromMs, nowMs - lostAtMs)
     stopLost()
     stopLost = clock.after(Math.max(0, MAX_LOST_MS - lostMs), () => end('lost'))
-    stopDial = clock.after(REOPEN_MS[0], open)
+    const settled = ending()
+    if (settled === null) dialAgain()
+    else settled.then(dialAgain)
+  }
+
+  function dialAgain (): void {
+    if (!isOver) stopDial = clock.after(REOPEN_MS[0], open)
   }
 
   function stop (): void {
+    isOver = true
     for (const stopTimer of [stopStart, stopDial, stopRead, stopLost]) stopTimer()
     sideband?.close()
     sideband = null

@@ -177,7 +177,7 @@ type Creating = Readonly<{
 
 /** Never aborted, even if the client is gone: a success is a call, and without its id it cannot be ended. */
 async function createUpstream (
-  { upstream, audit, load, upstreamMs }: CallEntryDeps, request: FastifyRequest, asking: Creating
+  { calls, upstream, audit, load, upstreamMs }: CallEntryDeps, request: FastifyRequest, asking: Creating
 ): Promise<string> {
   const { call, sdp, asked, granted, rules, setup } = asking
   await load()
@@ -191,6 +191,7 @@ async function createUpstream (
     clientParam: ([top, ...path]) => top === 'session' && path.length > 0 && getIn(asked.session, path) !== undefined
       ? asked.sessionParam(path)
       : null,
+    isTaken: calls.hasUpstream,
     onAttempt: setup.attempt,
     onCreated: call.created
   })

@@ -27,6 +27,8 @@ export type CallCreation = Readonly<{
   deadline: UpstreamRequest['deadline']
   /** The client's own name for a path of the upstream body; null where the client sent nothing there. */
   clientParam: (path: Path) => string | null
+  /** Whether another call has this id: two cannot have it. */
+  isTaken: (id: string) => boolean
   /** The first request leaves: from here on the call may cost something. */
   onAttempt: () => void
   /** The head of the answer has come: if anything fails from here on, the call must be hung up. */
@@ -86,7 +88,8 @@ export function createUpstreamCalls ({ client, mint, protocol, log }: UpstreamCa
       const onHead = ({ status, location, date }: Head) => {
         const dateMs = Date.parse(String(date))
         // The Location of a redirect names no call.
-        id = isSuccess(status) && location !== null ? protocol.idIn(location) : null
+        const named = isSuccess(status) && location !== null ? protocol.idIn(location) : null
+        id = named !== null && creation.isTaken(named) ? null : named
         if (id !== null) creation.onCreated({ id, key, dateMs: Number.isNaN(dateMs) ? null : dateMs })
       }
       try {

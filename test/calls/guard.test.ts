@@ -1,74 +1,12 @@
 // What a client changes in a call, and what is done about it, over real sockets.
 
-import t, { type Test } from 'tap'
+import t from 'tap'
 import type { JsonObject } from '../../src/json.ts'
 import {
-  errorEvent, itemAdded, itemDeleted, outputAudio, outputItemAdded, responseCreated, responseDone, usageOf
+  errorEvent, itemAdded, itemDeleted, outputAudio, outputItemAdded, responseCreated
 } from '../support/call-events.ts'
 import { AUDIO_OFFER } from '../support/sdp.ts'
-import { until } from '../support/until.ts'
-import type { Call } from '../support/upstream-call.ts'
-import { type CallsApp, type CallsOptions, startCalls } from './harness.ts'
-
-type Guarded = Readonly<{
-  app: CallsApp
-  call: Call
-  path: string
-  /** The service has seen all that was told, and what it said has arrived. */
-  seen: () => Promise<void>
-  /** What the service said since it was asked last, reads apart. */
-  said: () => JsonObject[]
-  changes: () => (readonly [unknown, unknown])[]
-}>
-
-const READ = JSON.stringify({ type: 'realtime', instructions: 'You are Ada.' })
-
-async function startGuarded (t: Test, options: CallsOptions = {}, offer?: string): Promise<Guarded> {
-  const app = await startCalls(t, options)
-  const answer = await app.begin(offer === undefined ? {} : { offer })
-  t.equal(answer.status, 201)
-  const path = answer.headers.get('location') as string
-  const call = app.upstream.calls[0] as Call
-  let from = call.received.length
-  let marks = 0
-  return {
-    app,
-    call,
-    path,
-    seen: async () => {
-      const mark = `mark_${++marks}`
-      const { usage } = (await app.get(path)).body as { usage: { responses: number } }
-      call.push(responseDone(mark, usageOf({})))
-      await until('the events to be seen', async () => {
-        const { status, usage: now } = (await app.get(path)).body as { status: string, usage: { responses: number } }
-        return status !== 'live' || now.responses > usage.responses
-      })
-      await app.settle()
-    },
-    said: () => {
-      const said = call.received.slice(from)
-      from = call.received.length
-      return said.map(({ event_id: _id, ...event }) => event)
-    },
-    changes: () => app.lines('call.changed').map(({ did, paths }) => [did, paths])
-  }
-}
-
-const withRules = (rules: string, calls = '{}') => ({
-  policy: `
-callers:
-  - jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET }
-policies:
-  - name: pro
-    when: { plan: pro }
-    limits: { minute: 500 }
-    realtime:
-      calls: ${calls}
-${rules.replace(/^/gm, '      ')}
-`
-})
-
-const update = (session: JsonObject) => ({ type: 'session.update', session: { type: 'realtime', ...session } })
+import { READ, startGuarded, update, withRules } from './guarded.ts'
 
 t.test('call: restore: what was sent is said again, the field that differs and no other', async (t) => {
   const { app, call, path, seen, said, changes } = await startGuarded(t)

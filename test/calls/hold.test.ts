@@ -5,7 +5,10 @@ import {
   audioTurn, committed, errorEvent, itemAdded, outputAudio, responseCreated, responseDone, responseFailed,
   speechStarted, speechStopped, transcribed, usageOf
 } from '../support/call-events.ts'
-import { accept, closing, confirm, gone, notFound, open, refusing, silent, stalled } from '../support/call-replies.ts'
+import {
+  accept, closing, confirm, gone, held, notFound, open, refusing, silent, stalled
+} from '../support/call-replies.ts'
+import type { HangUp } from '../support/calls-upstream.ts'
 import { until } from '../support/until.ts'
 import { failure, hang } from '../support/upstream.ts'
 import type { Call } from '../support/upstream-call.ts'
@@ -430,6 +433,57 @@ t.test('call: what the sideband knows confirms a hang-up that fails', async (t) 
   call.end(1000)
   t.match(await answer, { body: { status: 'ended', end_reason: 'client' } })
   t.match(app.lines('call.ended'), [{ hangup_confirmed: true, complete: true }])
+})
+
+for (const how of ['closes', 'drops'] as const) {
+  t.test(`call: sideband ${how} while a hang-up is under way: not dialled again, and no warning`, async (t) => {
+    const { app, call, path } = await startCall(t)
+    const { reply, release } = held(confirm)
+    app.upstream.onHangUp(reply)
+    const answer = app.hangUp(path)
+    await app.upstream.hungUp(call.id)
+    if (how === 'closes') call.end(1000)
+    else call.drop()
+    await app.settle()
+    await app.settle()
+    release()
+    t.match(await answer, { body: { status: 'ended', end_reason: 'client' } })
+    t.match(app.lines('call.ended'), [{ hangup_confirmed: true, complete: how === 'closes' }])
+    t.equal(app.upstream.attaches.length, 1)
+    t.notOk(app.logLines().some(({ msg }) => msg === 'the sideband of a call is lost'))
+  })
+}
+
+t.test('call: sideband closes while a hang-up is under way that then fails: what is missed is said', async (t) => {
+  const { app, call, path } = await startCall(t)
+  const { reply, release } = held<HangUp>(failure(500))
+  app.upstream.onHangUp(reply, confirm)
+  const answer = app.hangUp(path)
+  await app.upstream.hungUp(call.id)
+  call.close(1000)
+  await app.settle()
+  t.equal(app.upstream.attaches.length, 1)
+  release()
+  await app.upstream.attached(call.id, 2)
+  await call.next('session.update')
+  await call.next('session.update')
+  await app.settle()
+  app.clock.pass(1000)
+  t.match(await answer, { body: { status: 'ended' } })
+  t.match(app.lines('call.ended'), [{ complete: false }])
+})
+
+t.test('call: a sideband that closes is logged as information, one that drops as a warning', async (t) => {
+  const { app, call } = await startCall(t)
+  call.close(1000)
+  await app.upstream.attached(call.id, 2)
+  await call.next('session.update')
+  await call.next('session.update')
+  await app.settle()
+  call.drop()
+  await app.upstream.attached(call.id, 3)
+  const lost = app.logLines().filter(({ msg }) => msg === 'the sideband of a call is lost')
+  t.match(lost, [{ severity: 'INFO', reason: 'closed' }, { severity: 'WARNING', reason: 'lost' }])
 })
 
 t.test('call: what is no JSON, no object, no known type, or has no type, is ignored', async (t) => {

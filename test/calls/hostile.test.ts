@@ -4,7 +4,11 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
-import { errorEvent, itemAdded, responseCreated, responseDone, transcribed, usageOf } from '../support/call-events.ts'
+import { readItem } from '../../src/realtime/call-items.ts'
+import {
+  errorEvent, itemAdded, outputItemAdded, responseCreated, responseDone, transcribed, usageOf
+} from '../support/call-events.ts'
+import { accept } from '../support/call-replies.ts'
 import { until } from '../support/until.ts'
 import type { Call } from '../support/upstream-call.ts'
 import { type CallsApp, policyOf, startCalls } from './harness.ts'
@@ -124,12 +128,30 @@ t.test('H11: a session.updated of another session is ignored: it ends, prolongs 
   await bobIsUntouched()
 })
 
+t.test('H11: a Location that names the call of another is none: that call is not touched', async (t) => {
+  const two = await startTwo(t)
+  const { app, bob, bobIsUntouched } = two
+  app.upstream.onCreate(accept({ location: `/v1/realtime/calls/${bob.id}` }), accept())
+  const eve = { sub: 'eve' }
+  t.match(await app.begin({ claims: eve }), { status: 502, body: { error: { code: 'upstream_error' } } })
+  t.match(app.lines('call.unknown'), [{ upstream_call_id: null, code: 'upstream_error' }])
+  t.same(app.upstream.hangUps, [])
+  await bobIsUntouched()
+  app.clock.pass(60_000)
+  app.upstream.onCreate(accept({ location: `/v1/realtime/calls/${app.upstream.calls.at(-1)?.id}` }))
+  t.equal((await app.begin({ claims: eve })).status, 201, 'the id of none that lives')
+})
+
 t.test('H11: ids of a megabyte are not kept, and no more than 10,000 ids', async (t) => {
   const two = await startTwo(t)
   const { app, ada, path, bobIsUntouched } = two
   const long = 'x'.repeat(1024 * 1024)
   ada.push(responseCreated(long), responseDone(long), transcribed(long), errorEvent(long, long))
+  ada.push(itemAdded({ id: long, role: long }), outputItemAdded({ id: long, call_id: long }))
   await seen(two)
+  t.match(readItem({ id: long, type: 'function_call', role: long, name: long, call_id: long }), {
+    id: null, role: null, callId: null, tool: { name: null }
+  })
   t.match((await app.get(path)).body, { status: 'live', usage: { responses: 1 } })
   for (let i = 0; i < 10_100; i++) {
     ada.push(responseDone(`r${i}`, null))

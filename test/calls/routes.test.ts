@@ -5,6 +5,7 @@ import { ORIGIN } from '../support/app.ts'
 import {
   audioTurn, errorEvent, itemAdded, responseCreated, responseDone, transcribed
 } from '../support/call-events.ts'
+import { watchLoop } from '../support/loop.ts'
 import { exchange } from '../support/raw-http.ts'
 import { AUDIO_OFFER, OFFER } from '../support/sdp.ts'
 import { until } from '../support/until.ts'
@@ -275,21 +276,6 @@ const KINDS = [
   `{"type":"response.output_item.added","item":${'{"a":'.repeat(2000)}1${'}'.repeat(2000)}}`
 )
 const LARGE = JSON.stringify(responseDone('resp_large', 'canary'.repeat(150_000)))
-
-/** For how long the loop is held up by its own work at most: while others have the processor, it does none. */
-function watchLoop (): () => number {
-  let [atMs, used, most] = [performance.now(), process.cpuUsage(), 0]
-  const timer = setInterval(() => {
-    const { user, system } = process.cpuUsage(used)
-    most = Math.max(most, Math.min(performance.now() - atMs, (user + system) / 1000))
-    atMs = performance.now()
-    used = process.cpuUsage()
-  }, 1)
-  return () => {
-    clearInterval(timer)
-    return most
-  }
-}
 
 t.test('call: 10,000 events in a second, of any kind and size: the loop stays under 100 ms late', async (t) => {
   const app = await startCalls(t, { calls: '{ on_change: report }' })

@@ -1,6 +1,9 @@
 // Administration at the listener for operations, by its token only.
 
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { readConfig } from '../../src/config/environment.ts'
 import { type CallsApp, OPS, startCalls } from '../calls/harness.ts'
 import { CANARIES } from '../support/app.ts'
 import { audioTurn } from '../support/call-events.ts'
@@ -60,6 +63,70 @@ t.test('admin: any other token is 401 before the body is read, and does nothing'
   }
   t.match(await app.operate('/rotation'), { body: { ready: true } })
   t.equal(app.upstream.live(), 1)
+})
+
+t.test('H13: a token that is missing, wrong or elsewhere than in the header ends nothing', async (t) => {
+  const app = await startAdmin(t, ['ada'])
+  const elsewhere = [
+    `/calls?token=${TOKEN}`, `/calls?access_token=${TOKEN}`, `/calls?authorization=Bearer%20${TOKEN}`,
+    `/calls?policy=pro&ADMIN_TOKEN=${TOKEN}`, `/rotation?access_token=${TOKEN}`
+  ]
+  for (const path of elsewhere) t.match(await app.operate(path, undefined, {}), { status: 401 }, path)
+  const fields: Record<string, string>[] = [
+    { cookie: `ADMIN_TOKEN=${TOKEN}` }, { 'x-admin-token': TOKEN }, { 'proxy-authorization': `Bearer ${TOKEN}` },
+    { authorization: `Basic ${Buffer.from(`admin:${TOKEN}`).toString('base64')}` }, { authorization: `Token ${TOKEN}` },
+    { 'x-forwarded-for': '127.0.0.1', forwarded: 'for=127.0.0.1' }, { 'x-original-url': '/metrics' }
+  ]
+  for (const headers of fields) {
+    const answer = await app.operate('/calls/hangup', { all: true, token: TOKEN, access_token: TOKEN }, headers)
+    t.match(answer, { status: 401 }, JSON.stringify(Object.keys(headers)))
+  }
+  t.equal(app.upstream.live(), 1)
+  t.match(await app.operate('/rotation'), { body: { ready: true } })
+})
+
+t.test('H13: on the public port there is nothing, whatever the token', async (t) => {
+  const app = await startAdmin(t, ['ada'])
+  const id = await idOf(app, 'ada')
+  for (const path of [
+    '/calls', '/calls/hangup', `/calls/${id}/hangup`, '/rotation', '/admin/calls', '/v1/calls', '/v1/rotation',
+    '/%63alls', '//calls', '/v1/../calls', '/calls/', '/CALLS'
+  ]) {
+    for (const method of ['GET', 'POST']) {
+      const { status } = await app.request(path, { method, headers: { authorization: `Bearer ${TOKEN}` } })
+      t.equal(status, 404, `${method} ${path}`)
+    }
+  }
+  const hangUp = await app.request(`/v1/realtime/calls/${id}/hangup`, {
+    method: 'POST', headers: { authorization: `Bearer ${TOKEN}` }
+  })
+  t.equal(hangUp.status, 401, 'it is nobody\'s token here')
+  t.equal(app.upstream.live(), 1)
+})
+
+t.test('H13: a short token, or one that no header can carry, refuses the start by name', (t) => {
+  const env = { OPENAI_API_KEY: 'sk', EPHEMINT_CONFIG: 'x.yaml' }
+  const long = 'x'.repeat(40)
+  for (const token of ['x', 'short', 'x'.repeat(31), `${long} y`, `${long}\n${long}`, `${long}\0`, 'ü'.repeat(32)]) {
+    t.throws(() => readConfig({ ...env, ADMIN_TOKEN: token }), /^ADMIN_TOKEN must be 32 bytes or longer/m)
+  }
+  t.equal(readConfig({ ...env, ADMIN_TOKEN: 'x'.repeat(32) }).adminToken, 'x'.repeat(32))
+  t.end()
+})
+
+t.test('H13: tokens are compared as digests of one length, in constant time', async (t) => {
+  t.match(readFileSync(join(import.meta.dirname, '../../src/routes/admin.ts'), 'utf8'), 'timingSafeEqual(digest(')
+  const app = await startAdmin(t)
+  const answers = new Set<string>()
+  for (const wrong of [
+    'x', TOKEN.slice(0, 1), TOKEN.slice(0, -1), `${TOKEN}x`, TOKEN.replace(/.$/, '?'), TOKEN.replace(/^./, '?'),
+    TOKEN.toUpperCase(), 'x'.repeat(8000)
+  ]) {
+    const { status, text } = await app.operate('/calls', undefined, { authorization: `Bearer ${wrong}` })
+    answers.add(`${status} ${text}`)
+  }
+  t.equal(answers.size, 1, 'one answer for all')
+  t.match([...answers][0], /^401 /)
 })
 
 t.test('admin: it is accepted as any case of the scheme writes it', async (t) => {

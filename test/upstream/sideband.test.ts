@@ -107,6 +107,7 @@ t.test('calls: a fault of ours passes as it is, from the mint of a secret, too',
     requestId: 'r',
     deadline: deadlineIn(0),
     clientParam: () => null,
+    isTaken: () => false,
     onAttempt: () => {},
     onCreated: () => {}
   }

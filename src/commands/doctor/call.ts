@@ -82,6 +82,7 @@ async function create ({ config, client, peer, session, by, report }: CallTrial)
       requestId: randomUUID(),
       deadline: deadlineIn(timeoutMs),
       clientParam: () => null,
+      isTaken: () => false,
       onAttempt: () => {},
       onCreated: (call) => { created.call = call }
     })
