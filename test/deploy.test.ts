@@ -29,7 +29,7 @@ const compose = parse(read('docker-compose.yml'), { merge: true }) as {
 }
 const image = read('Dockerfile')
 const nginx = read('deploy/nginx.conf').replace(/#.*$/gm, '')
-const DEFAULT_KEEP_ALIVE_SECONDS = 125
+const DEFAULT_KEEP_ALIVE = 125
 const haproxy = read('deploy/haproxy.cfg').replace(/#.*$/gm, '')
 const replicas = Object.entries(compose.services).filter(([, { image }]) => image === 'ephemint')
 
@@ -131,7 +131,7 @@ t.test('the gateway lists every replica, and its timeouts fit theirs', async (t)
   }
   for (const [, { environment, stop_grace_period: grace }] of replicas) {
     const upstream = /upstream ephemint \{[^}]*\}/.exec(nginx)?.[0] as string
-    t.ok(secondsOf('keepalive_timeout', upstream) < Number(environment.KEEP_ALIVE_SECONDS ?? DEFAULT_KEEP_ALIVE_SECONDS))
+    t.ok(secondsOf('keepalive_timeout', upstream) < Number(environment.KEEP_ALIVE_SECONDS ?? DEFAULT_KEEP_ALIVE))
     t.ok(secondsOf('fail_timeout') > Number(environment.DRAIN_SECONDS))
     t.ok(secondsOf('proxy_read_timeout') > 10)
     t.ok(Number.parseInt(grace) > 25)

@@ -67,6 +67,7 @@ t.test('edge M2: at the start the paths that are left out are logged, each once'
   const { warnings, problems } = read(fileWith({
     session: {
       fixed: {
+        model: 'gpt-realtime-2.1',
         tools: [{
           type: 'mcp',
           server_label: 'crm',
