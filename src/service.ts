@@ -69,7 +69,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   const lines = replaced.lines ?? await linesFor(config)
   const log = createLogger(config.logLevel, lines.stdout)
   const { logLevelFile } = config
-  const unfollowLevel = logLevelFile === null ? null : followLevel(logLevelFile, config.logLevel, LOG_LEVELS, log)
+  const unfollowLevel = logLevelFile === null ? null : followLevel(logLevelFile, LOG_LEVELS, log)
   const metrics = createMetrics()
   const audit = metrics.audited(createAudit(lines.audit))
 

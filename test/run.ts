@@ -38,7 +38,9 @@ export function gate ({ isStrict, isWhole }: Readonly<{ isStrict: boolean, isWho
 }
 
 async function tap (options: readonly string[], files: readonly string[]): Promise<boolean> {
-  const child = spawn('tap', [...options, `--output-file=${RESULTS}`, ...files], {
+  // Where it reports for a file or a pipe, tap prints each line of an output file too.
+  const reporter = process.stdout.isTTY ? [] : ['--reporter=terse']
+  const child = spawn('tap', [...options, ...reporter, `--output-file=${RESULTS}`, ...files], {
     cwd: ROOT, stdio: 'inherit', env: { ...process.env, NODE_COMPILE_CACHE: COMPILED }
   })
   const [code] = await once(child, 'exit') as [number | null]

@@ -96,7 +96,7 @@ t.test('operate: the level of the log follows LOG_LEVEL_FILE, and a file without
   const folder = makeFolder(t)
   const [policyFile, levelFile] = [join(folder, 'ephemint.yaml'), join(folder, 'level')]
   writeFileSync(policyFile, POLICY)
-  writeFileSync(levelFile, 'warn\n')
+  writeFileSync(levelFile, 'warn')
   const stdout = keepLines()
   const service = await openService({
     ...ANY_PORTS,
@@ -108,7 +108,7 @@ t.test('operate: the level of the log follows LOG_LEVEL_FILE, and a file without
   await service.listen()
   const said = (msg: string) => stdout.kept.map((line) => JSON.parse(line)).filter((line) => line.msg === msg)
   t.same(said('listening'), [], 'warn at first')
-  writeFileSync(levelFile, 'canary\n')
+  writeFileSync(levelFile, 'canary')
   const stays = 'LOG_LEVEL_FILE has no level: the old one stays'
   await until('the alarm', () => said(stays).length === 1)
   t.notMatch(stdout.kept.join(''), 'canary')
@@ -117,7 +117,7 @@ t.test('operate: the level of the log follows LOG_LEVEL_FILE, and a file without
   t.match(said(stays)[1], { problem: 'cannot be read: no such file or directory' })
   t.equal(service.log.level, 'warn')
   writeFileSync(levelFile, 'debug\n')
-  await until('the new level', () => said('LOG_LEVEL_FILE has another level').length === 1)
+  await until('the new level', () => said('LOG_LEVEL_FILE was read').length === 1)
   service.log.debug({}, 'seen')
   t.equal(said('seen').length, 1)
   await service.stop()

@@ -3,10 +3,10 @@
 import { watchText } from '../config/watch.ts'
 import type { Log } from './log.ts'
 
-/** `text` is what the file had at the start. A file without a level leaves the last one in use. */
-export function followLevel (path: string, text: string, levels: readonly string[], log: Log): () => void {
+/** A file without a level leaves the last one in use. */
+export function followLevel (path: string, levels: readonly string[], log: Log): () => void {
   const levelIn = (text: string) => levels.find((level) => level === text.trim())
-  return watchText(path, text, {
+  return watchText(path, `${log.level}\n`, {
     isUsable: (text) => levelIn(text) !== undefined,
     onText: (text, why) => {
       const level = text === null ? undefined : levelIn(text)
@@ -15,7 +15,7 @@ export function followLevel (path: string, text: string, levels: readonly string
         return log.error({ problem }, 'LOG_LEVEL_FILE has no level: the old one stays')
       }
       log.level = level
-      log.info({ log_level: level }, 'LOG_LEVEL_FILE has another level')
+      log.info({ log_level: level }, 'LOG_LEVEL_FILE was read')
     }
   })
 }

@@ -170,9 +170,10 @@ t.test('operate O15: a variable of almost one of our names is named, where ours 
     ['CORS_ORIGIN', 'CORS_ORIGINS'], ['LOGLEVEL', 'LOG_LEVEL'], ['log_level', 'LOG_LEVEL'],
     ['REDIS_URI', 'REDIS_URL'], ['DRAIN_SECONSD', 'DRAIN_SECONDS'], ['OPENAI_PROJECT', 'OPENAI_PROJECT_ID'],
     ['AUDITFILE', 'AUDIT_FILE'], ['SAFETY_IDENTIFIER_SECRETFILE', 'SAFETY_IDENTIFIER_SECRET_FILE'],
-    ['https_proxy', null], ['HTTPS_PROXY', null], ['NO_PROXY', null], ['HOSTS', null], ['HOME', null], ['PATH', null],
-    ['POST', null], ['HOSTNAME', null], ['REDIS_PORT', null], ['REDIS_SERVICE_HOST', null], ['EPHEMINT_PORT', null],
-    ['OPENAI_WEBHOOK_SECRET', null], ['NODE_ENV', null], ['NODE_OPTIONS', null], ['APP_PORT', null]
+    ['https_proxy', null], ['ftp_proxy', null], ['HTTPS_PROXY', null], ['NO_PROXY', null], ['HOSTS', null],
+    ['HOME', null], ['PATH', null], ['POST', null], ['HOSTNAME', null], ['REDIS_PORT', null],
+    ['REDIS_SERVICE_HOST', null], ['EPHEMINT_PORT', null], ['OPENAI_WEBHOOK_SECRET', null], ['NODE_ENV', null],
+    ['NODE_OPTIONS', null], ['APP_PORT', null]
   ]
   const [value] = ['http://proxy.test:1']
   for (const [variable, meant] of rows) {
