@@ -5,7 +5,7 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createWriteStream, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -38,12 +38,16 @@ export function gate ({ isStrict, isWhole }: Readonly<{ isStrict: boolean, isWho
 }
 
 async function tap (options: readonly string[], files: readonly string[]): Promise<boolean> {
-  // Where it reports for a file or a pipe, tap prints each line of an output file too.
-  const reporter = process.stdout.isTTY ? [] : ['--reporter=terse']
-  const child = spawn('tap', [...options, ...reporter, `--output-file=${RESULTS}`, ...files], {
-    cwd: ROOT, stdio: 'inherit', env: { ...process.env, NODE_COMPILE_CACHE: COMPILED }
+  // Where its output is a file or a pipe, tap would print each line of an output file there too.
+  const isPiped = !process.stdout.isTTY
+  const child = spawn('tap', [...options, ...isPiped ? [] : [`--output-file=${RESULTS}`], ...files], {
+    cwd: ROOT,
+    stdio: ['inherit', isPiped ? 'pipe' : 'inherit', 'inherit'],
+    env: { ...process.env, NODE_COMPILE_CACHE: COMPILED }
   })
-  const [code] = await once(child, 'exit') as [number | null]
+  child.stdout?.pipe(process.stdout, { end: false })
+  child.stdout?.pipe(createWriteStream(RESULTS))
+  const [code] = await once(child, 'close') as [number | null]
   if (existsSync(RESULTS)) {
     for (const line of skippedIn(readFileSync(RESULTS, 'utf8'))) console.log(line)
   }
