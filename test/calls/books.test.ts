@@ -240,7 +240,7 @@ t.test(`call: ${CALLS} calls with random ends: the books agree, and nothing is l
     await checkLimits(app, ended)
     await checkPlaces(app)
     for (const { reason } of ended) reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
-  }), { numRuns: Math.ceil(times(0.5)), endOnFailure: true })
+  }), { numRuns: Math.ceil(times(0.3)), endOnFailure: true })
   t.comment([...reasons].map(([reason, count]) => `${reason} ${count}`).join(', '))
   t.ok(reasons.size >= 6, 'calls end in many ways')
 })
