@@ -7,6 +7,7 @@ import { buildApp } from './app.ts'
 import { createKeySets } from './callers/jwks.ts'
 import { createCalls } from './calls/calls.ts'
 import { createPlaces } from './calls/place.ts'
+import type { SharedCalls } from './calls/shared.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, ConfigError, LOG_LEVELS, policyEnvironment, readConfig } from './config/environment.ts'
 import { isShared } from './config/origins.ts'
@@ -16,6 +17,7 @@ import { whyUnreadable } from './config/unreadable.ts'
 import { listenAt } from './http/listen.ts'
 import type { LimitStore } from './limits/limits.ts'
 import { openLimits } from './limits/open.ts'
+import type { RedisConnection } from './limits/redis.ts'
 import { buildOps } from './ops.ts'
 import { routeOf } from './outbound/proxy.ts'
 import { createSender } from './outbound/request.ts'
@@ -25,7 +27,7 @@ import { type Lines, openLines } from './records/lines.ts'
 import { createLogger, type Log } from './records/log.ts'
 import { followLevel } from './records/log-level.ts'
 import { createMetrics } from './records/metrics.ts'
-import { type CallOwner, callRulesOf } from './rulebook/call-rules.ts'
+import { type CallOwner, callRulesOf, regrantedBy } from './rulebook/call-rules.ts'
 import { openRulebook } from './rulebook/rulebook.ts'
 import { createUpstreamCalls } from './upstream/calls.ts'
 import { createClient, type Watch } from './upstream/client.ts'
@@ -124,7 +126,20 @@ export async function openService (environment: Environment, replaced: Replaceme
     audit,
     metrics: metrics.calls,
     log,
-    places: createPlaces(config.calls.max)
+    claimsRead: () => rulebook.current().policies.claimsRead,
+    places: createPlaces(config.calls.max),
+    sharing: limits.connection === null || store !== limits.store
+      ? null
+      : {
+          shared: await sharedBy(limits.connection),
+          clock: systemClock,
+          isLocal: config.onRedisLoss === 'local',
+          review,
+          regrant: (left) => regrantedBy(rulebook.current(), left),
+          key: key.headers,
+          load,
+          onAdopted: metrics.calls.adopted
+        }
   })
 
   let isStopping = false
@@ -189,6 +204,7 @@ export async function openService (environment: Environment, replaced: Replaceme
         listenAt(app, config.listen, { host: 'HOST', port: 'PORT' }),
         ops === null ? undefined : listenAt(ops.app, ops.at, { host: 'OPS_HOST', port: 'OPS_PORT' }),
         rulebook.start(),
+        calls.start(),
         replaced.isCold ? null : client.warm()
       ])
       log.info({ url, ops_url: opsUrl }, 'listening')
@@ -197,8 +213,9 @@ export async function openService (environment: Environment, replaced: Replaceme
     stop: async () => {
       // From here on answers have `Connection: close`; the gateway has this long to go elsewhere.
       isStopping = true
-      const hungUp = calls.stop()
-      await wait(drainMs)
+      const drained = wait(drainMs)
+      const hungUp = calls.stop(drained)
+      await drained
       await app.close()
       // Also mints whose client is gone: what upstream minted is audited.
       while (client.state().inFlight > 0) await wait(LOOK_EVERY_MS)
@@ -229,6 +246,12 @@ async function linesFor ({ auditFile }: Config): Promise<{ stdout: Lines, audit:
   const audit = await openLines(auditFile)
     .catch((error) => { throw new ConfigError([`AUDIT_FILE cannot be opened for appending: ${whyUnreadable(error)}`]) })
   return { stdout, audit }
+}
+
+/** Loaded only where there is a Redis. */
+async function sharedBy (connection: RedisConnection): Promise<SharedCalls> {
+  const { createSharedCalls } = await import('./calls/shared.ts')
+  return createSharedCalls(connection)
 }
 
 /** A mint that begins at the last moment still has its deadline and its audit line within EXIT_WITHIN_MS. */

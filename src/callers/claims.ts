@@ -13,6 +13,11 @@ export function isUserWritable (reference: string): boolean {
 
 export const USER_WRITABLE_SUBJECT = 'is in metadata that users can write themselves: each could become any other'
 
+/** The top-level claim that a reference reads. */
+export function claimOf (reference: string): string {
+  return keysOf(reference)[0] as string
+}
+
 /** Whether a reference reads this top-level claim, and all of it. */
 export function readsClaim (reference: string, name: string): boolean {
   const [key, ...below] = keysOf(reference)

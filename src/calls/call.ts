@@ -8,14 +8,17 @@
 // | setup,   | a wish to end: timer, owner, stop,    | ending; the first reason wins, all wishes have    |
 // | live     | policy, supervision, failure          | the same promise                                  |
 // |          | upstream knows it no more             | ended                                             |
+// | any      | another replica has it                | gone: nothing more is done about it               |
 // | ending   | hang-up confirmed, or the longest end | ended: limits, place, line                        |
 
 import type { Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import type { JsonObject } from '../json.ts'
-import type { LimitStore, Reserved } from '../limits/limits.ts'
+import type { Reservation, Reserved } from '../limits/limits.ts'
 import type { Granted } from '../policy/apply.ts'
 import type { CallRules } from '../policy/compile.ts'
+import type { Conceal } from '../policy/conceal.ts'
+import { baselineOf, hideSecrets } from '../policy/hidden.ts'
 import type { Judge } from '../policy/judge.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
 import type { Kind } from '../realtime/session.ts'
@@ -28,11 +31,14 @@ import { createChanges } from './changes.ts'
 import { lifeOf } from './expiry.ts'
 import { createGuard, type Guard } from './guard.ts'
 import { type HangUp, startHangUp } from './hang-up.ts'
-import { writeLastLine } from './last-line.ts'
+import type { Holding, Snapshot } from './holding.ts'
+import { lastLineOf } from './last-line.ts'
 import { createLeash, type Leash, type LeashReason } from './leash.ts'
-import type { Place } from './place.ts'
-import { createReceipt, type Usage } from './receipt.ts'
+import { createReceipt } from './receipt.ts'
+import { type CallRecord, type CreatedRecord, keyDigest } from './record.ts'
+import type { CallStatus } from './shared.ts'
 import { type Loss, type Lost, supervise, type Supervision } from './supervision.ts'
+import type { CallView } from './view.ts'
 
 export type EndReason =
   | LeashReason | 'client' | 'client_gone' | 'setup_failed' | 'policy_change' | 'blocked' | 'replaced' | 'operator'
@@ -44,13 +50,19 @@ export type Wish = Readonly<{ reason: EndReason, error: ApiError | null }>
 export type CallFacts = Readonly<{
   /** Ours. */
   id: string
+  /** Of the request that asked for it. */
+  requestId: string
   issuer: string
   subject: string
   claims: JsonObject
   safetyIdentifier: string
   policy: string
   kind: Kind
-  granted: Granted
+  /** The session that the client asked for, and what it was granted. */
+  asked: JsonObject
+  granted: Pick<Granted, 'session' | 'model' | 'prompt'>
+  /** Leaves the secrets of the policy out of a session. */
+  conceal: Conceal | null
   rules: CallRules
   /** The values of the session that the policy fixes. */
   fixed: JsonObject
@@ -58,22 +70,11 @@ export type CallFacts = Readonly<{
   judge: Judge
 }>
 
-export type CallView = Readonly<{
-  id: string
-  object: 'realtime.call'
-  status: 'live' | 'ending' | 'ended'
-  created_at: number
-  ends_at: number
-  end_reason: EndReason | null
-  seconds: number
-  usage: Usage
-}>
-
-export type CallState = 'creating' | 'setup' | 'live' | 'ending' | 'ended'
+export type CallState = 'creating' | 'setup' | 'live' | 'ending' | 'ended' | 'gone'
 
 export type Call = Readonly<{
   facts: CallFacts
-  place: Place
+  holding: Holding
   state: () => CallState
   /** Why it ends or ended; null while that is not wished. */
   wish: () => Wish | null
@@ -83,10 +84,19 @@ export type Call = Readonly<{
   whenCreated: Promise<void>
   /** Resolves when it is over, confirmed or given up, and its line is written or was refused once. Never rejects. */
   over: Promise<void>
-  /** What was taken from the limits for it. */
-  hold: (reserved: Reserved) => void
+  /** Takes its place and from the limits. Throws ApiError; `taken` is false where a window has nothing left. */
+  reserve: (windows: Omit<Reservation, 'credit' | 'place'>) => Promise<Reserved>
   /** Upstream has created it. */
   created: (call: CreatedCall) => void
+  /** Goes on with a call of another replica. `ageMs`: since upstream created it. */
+  resume: (record: CreatedRecord, now: Readonly<{ ageMs: number, maxSeconds: number, key: CreatedCall['key'] }>) => void
+  /** Writes it down for other replicas. Rejects with ApiError where that fails. */
+  write: () => Promise<void>
+  snapshot: (state?: CallStatus) => Snapshot
+  /** Grows with each change that is worth writing down. */
+  revision: () => number
+  /** Another replica has it, or may: nothing more is done about it here. */
+  letGo: () => void
   /** There is no call, or none that can be found. `keepPlace`: it may be there all the same. */
   abandon: (keepPlaceMs: number) => void
   /** Opens the sideband; resolves at the answer to the first read. Throws ApiError. */
@@ -118,10 +128,13 @@ export type CallDeps = Readonly<{
   protocol: CallProtocol
   upstream: UpstreamCalls
   dial: Dial
-  limits: Pick<LimitStore, 'giveSecondsBack'>
   audit: Pick<Audit, 'conclude' | 'change'>
   metrics: Pick<CallMetrics, 'ended' | 'reopened' | 'changed'>
   log: PlainLog
+  /** The claims that a policy reads: others are not written down. */
+  claimsRead: () => ReadonlySet<string>
+  /** False once other replicas may have this one's calls. */
+  mayAct: () => boolean
 }>
 
 const EXPIRES_EARLY_MS = 5000
@@ -131,14 +144,14 @@ const CANCEL_BLOCKED_MS = 500
 
 type Born = Readonly<{ call: CreatedCall, atMs: number, createdAt: number, leash: Leash, guard: Guard }>
 
-export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOver: () => void): Call {
-  const { clock, protocol, upstream, dial, limits, metrics, log } = deps
+export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, onOver: () => void): Call {
+  const { clock, protocol, upstream, dial, metrics, log, mayAct } = deps
   const wished = Promise.withResolvers<Wish>()
   const over = Promise.withResolvers<void>()
   const tried = Promise.withResolvers<void>()
   const bornOrNot = Promise.withResolvers<void>()
-  const receipt = createReceipt()
-  const changes = createChanges(deps, facts)
+  let receipt = createReceipt()
+  let changes = createChanges(deps, facts)
   let state: CallState = 'creating'
   let wish: Wish | null = null
   let reserved: Reserved | null = null
@@ -159,26 +172,38 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
   let events = 0
   let endedAt: { ms: number, unix: number } | null = null
   let isGivenUp = false
+  let revision = 0
+  let mostSeconds = facts.rules.maxSeconds
 
   const newEventId = () => `ephemint_${++events}`
-  const maxSeconds = () => reserved?.seconds ?? facts.rules.maxSeconds
+  const maxSeconds = () => mostSeconds
   const lastedMs = ({ atMs }: Born) => (endedAt?.ms ?? clock.monotonicMs()) - atMs
   const seconds = () => Math.ceil(lastedMs(born as Born) / 1000)
   const unused = () => Math.max(0, maxSeconds() - seconds())
 
   function created (call: CreatedCall): void {
-    const atMs = clock.monotonicMs()
+    if (state === 'gone') return
+    bear(call, clock.monotonicMs(), null)
+    state = 'setup'
+    bornOrNot.resolve()
+    if (wish !== null) finish(born as Born, wish)
+  }
+
+  function bear (call: CreatedCall, atMs: number, before: CreatedRecord | null): void {
     const leash = createLeash({
       clock,
       bornMs: atMs,
       maxSeconds: maxSeconds(),
       idleSeconds: facts.rules.idleSeconds,
+      before: before?.leash ?? null,
       onEnd: (reason) => end(reason)
     })
+    const { baseline = null } = before ?? {}
     const guard = createGuard({
       ...facts,
       clock,
       protocol,
+      baselineBefore: baseline === null ? null : (told) => baselineOf(baseline, told, facts.granted.session),
       newEventId,
       send: (event) => supervision?.send(event),
       leash,
@@ -186,16 +211,33 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       onEnd: () => end('policy_change'),
       onFault: (err) => supervision?.fail(err)
     })
-    born = { call, atMs, createdAt: unixNow(), leash, guard }
-    longestMs = atMs + protocol.longestMs
-    state = 'setup'
+    born = { call, atMs, createdAt: before?.createdAt ?? unixNow(), leash, guard }
+    longestMs = atMs + (before?.longestMs ?? protocol.longestMs)
+  }
+
+  function resume (before: CreatedRecord, { ageMs, maxSeconds: most, key }: Parameters<Call['resume']>[1]): void {
+    mostSeconds = most
+    receipt = createReceipt(before.receipt)
+    changes = createChanges(deps, facts, before.changes)
+    isRefunded = before.isRefunded
+    wasStarted = before.wasStarted
+    bear({ id: before.id, key, dateMs: before.dateMs }, clock.monotonicMs() - ageMs, before)
+    const { guard, leash } = born as Born
+    guard.miss()
+    isBlind = isCut = true
+    state = wasStarted ? 'live' : 'setup'
     bornOrNot.resolve()
-    if (wish !== null) finish(born, wish)
+    // One that was never answered has no client.
+    const reason = (before.reason ?? (wasStarted ? null : 'setup_failed')) as EndReason | null
+    if (reason !== null) return end(reason)
+    leash.begin()
+    superviseAgain()
   }
 
   function end (reason: EndReason, error: ApiError | null = null): void {
-    if (state === 'ended' || wish !== null) return
+    if (state === 'ended' || state === 'gone' || wish !== null || !mayAct()) return
     wish = { reason, error }
+    revision++
     wished.resolve(wish)
     // Before that there is nothing to end: it ends as soon as its id is known.
     if (born !== null) finish(born, wish)
@@ -203,16 +245,19 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
 
   async function finish ({ call, leash, guard }: Born, { reason }: Wish): Promise<void> {
     state = 'ending'
+    revision++
     leash.stop()
     guard.stop()
     if (reason === 'ended' || reason === 'upstream_expired') return conclude(true)
     await cancelResponses(leash, reason === 'blocked' ? CANCEL_BLOCKED_MS : CANCEL_MS)
+    if (isGone()) return
     hangUp = startHangUp({
       clock, attempt: () => upstream.hangUp(call, facts.safetyIdentifier), untilMs: longestMs
     })
     hangUp.first.then(tried.resolve)
     if (isGivenUp) hangUp.giveUp()
-    conclude(await hangUp.done)
+    const isConfirmed = await hangUp.done
+    if (!isGone()) conclude(isConfirmed)
   }
 
   /** Resolves when none is open any more, or after a while. */
@@ -236,13 +281,10 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     if ((isBlind && wasStarted) || !isConfirmed) receipt.miss()
     supervision?.stop()
     tried.resolve()
-    if (!isRefunded) limits.giveSecondsBack((reserved as Reserved).slots, unused())
-    place.release()
     onOver()
     const [usage, { reason }] = [receipt.usage(), wish as Wish]
     metrics.ended({ policy: facts.policy, reason, seconds: seconds(), usage })
-    // Not before the line of its start, which may be on its way.
-    starting.catch(() => {}).then(() => writeLastLine(deps, facts, {
+    const line = () => lastLineOf(facts, {
       upstream_call_id: call.id,
       reason,
       seconds: seconds(),
@@ -251,12 +293,16 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       changes: changes.count(),
       complete: receipt.isComplete(),
       hangup_confirmed: isConfirmed
-    })).finally(over.resolve)
+    })
+    holding.conclude({ line, starting, view: viewOf(born as Born), unusedSeconds: isRefunded ? 0 : unused() })
+      .finally(over.resolve)
   }
 
   /** Every event comes through here. `isOurs`: an answer to one of ours. */
   function hear (signal: Signal | null, isOurs: boolean): void {
     const { leash, guard } = born as Born
+    if (!mayAct()) return
+    revision++
     if (!isOurs && state !== 'ending') leash.join()
     if (signal === null) return
     leash.hear(signal)
@@ -293,19 +339,34 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
   }
 
   async function open (): Promise<void> {
-    const { call, leash, guard } = born as Born
     const ready = Promise.withResolvers<void>()
+    superviseWith((session) => {
+      hear(session, true)
+      ready.resolve()
+    }, (loss) => {
+      const code = loss === 'silent' ? 'upstream_timeout' : 'upstream_error'
+      ready.reject(new ApiError(code, { reason: `sideband_${loss}`, retryCannotHelp: true }))
+    })
+    await ready.promise
+  }
+
+  function superviseAgain (): void {
+    superviseWith(() => {}, () => {}, true)
+  }
+
+  function superviseWith (
+    onReady: (session: Signal & { is: 'session' }) => void, onUnready: (loss: Loss) => void, isResumed = false
+  ): void {
+    const { call, leash, guard } = born as Born
     const path = protocol.sidebandPath(call.id)
     supervision = supervise({
+      isResumed,
       clock,
       protocol,
       dial: (handlers) => dial(path, call.key, handlers),
       newEventId,
       fixed: facts.fixed,
-      onReady: (session) => {
-        hear(session, true)
-        ready.resolve()
-      },
+      onReady,
       onEvent: hear,
       onLost: (closing) => {
         closeReason = closing.reason
@@ -324,12 +385,86 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
       },
       ending: () => hangUp?.underWay() ?? null,
       onOver: (loss) => {
-        if (supervision?.isReady() === true) return lost(loss)
-        const code = loss === 'silent' ? 'upstream_timeout' : 'upstream_error'
-        ready.reject(new ApiError(code, { reason: `sideband_${loss}`, retryCannotHelp: true }))
+        if (isResumed || supervision?.isReady() === true) lost(loss)
+        else onUnready(loss)
       }
     })
-    await ready.promise
+  }
+
+  function viewOf ({ createdAt, atMs, leash }: Born): CallView {
+    return {
+      id: facts.id,
+      object: 'realtime.call',
+      status: state === 'ended' || state === 'ending' ? state : 'live',
+      created_at: createdAt,
+      ends_at: endedAt?.unix ?? createdAt + Math.round((leash.endsAtMs() - atMs) / 1000),
+      end_reason: wish?.reason ?? null,
+      seconds: seconds(),
+      usage: receipt.usage()
+    }
+  }
+
+  function snapshot (status?: CallStatus): Snapshot {
+    const known = state === 'ended' || state === 'gone' ? 'ending' : state
+    return {
+      state: status ?? known,
+      ageMs: born === null ? 0 : lastedMs(born),
+      record: recordOf(status),
+      view: born === null ? null : viewOf(born)
+    }
+  }
+
+  function recordOf (status?: CallStatus): CallRecord {
+    const { requestId, issuer, subject, claims, kind, granted, asked, rules, hasDataChannel, conceal } = facts
+    const read = deps.claimsRead()
+    return {
+      requestId,
+      issuer,
+      subject,
+      claims: Object.fromEntries(Object.entries(claims).filter(([name]) => read.has(name))),
+      kind,
+      model: granted.model,
+      prompt: granted.prompt,
+      asked,
+      sent: hideSecrets(granted.session, conceal),
+      rules,
+      hasDataChannel,
+      maxSeconds: maxSeconds(),
+      created: born === null ? null : createdRecord(born, status === 'live' || wasStarted)
+    }
+  }
+
+  function createdRecord ({ call, atMs, createdAt, leash, guard }: Born, isStarted: boolean): CreatedRecord {
+    const baseline = guard.baseline()
+    return {
+      id: call.id,
+      key: keyDigest(call.key),
+      dateMs: call.dateMs,
+      createdAt,
+      longestMs: longestMs - atMs,
+      wasStarted: isStarted,
+      isRefunded,
+      reason: wish?.reason ?? null,
+      leash: leash.state(),
+      receipt: receipt.state() as CreatedRecord['receipt'],
+      changes: changes.count(),
+      baseline: baseline === null ? null : hideSecrets(baseline, facts.conceal)
+    }
+  }
+
+  function letGo (): void {
+    state = 'gone'
+    born?.leash.stop()
+    born?.guard.stop()
+    supervision?.stop()
+    hangUp?.giveUp()
+    onResponsesDone()
+    for (const { resolve } of [bornOrNot, tried, over]) resolve()
+    wished.resolve({ reason: 'supervision_lost', error: new ApiError('limits_unavailable', { reason: 'let_go' }) })
+  }
+
+  function isGone (): boolean {
+    return state === 'gone'
   }
 
   function unixNow (): number {
@@ -338,18 +473,28 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
 
   return {
     facts,
-    place,
+    holding,
     state: () => state,
     wish: () => wish,
     whenWished: wished.promise,
     whenCreated: bornOrNot.promise,
     over: over.promise,
-    hold: (taken) => { reserved = taken },
+    reserve: async (windows) => {
+      const taken = await holding.reserve(windows, snapshot)
+      if (!taken.taken) return taken
+      reserved = taken
+      mostSeconds = taken.seconds
+      return taken
+    },
     created,
+    resume,
+    write: () => holding.write(snapshot()),
+    snapshot,
+    revision: () => revision,
+    letGo,
     abandon: (keepPlaceMs) => {
       state = 'ended'
-      if (keepPlaceMs > 0) clock.after(keepPlaceMs, place.release)
-      else place.release()
+      holding.release(keepPlaceMs)
       onOver()
       for (const { resolve } of [bornOrNot, tried, over]) resolve()
     },
@@ -357,7 +502,12 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     started: async (line) => {
       starting = line.then(() => { wasStarted = true })
       await starting
-      place.offer()
+      holding.offer()
+      if (state !== 'setup') return
+      await holding.write(snapshot('live')).catch((error) => {
+        wasStarted = false
+        throw error
+      })
       if (state !== 'setup') return
       state = 'live'
       born?.leash.begin()
@@ -379,18 +529,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, place: Place, onOv
     shorten: ({ maxSeconds: most, idleSeconds }) => {
       if (state === 'setup' || state === 'live') born?.leash.shorten(most, idleSeconds)
     },
-    view: () => born === null
-      ? null
-      : {
-          id: facts.id,
-          object: 'realtime.call',
-          status: state === 'ended' || state === 'ending' ? state : 'live',
-          created_at: born.createdAt,
-          ends_at: endedAt?.unix ?? born.createdAt + Math.round((born.leash.endsAtMs() - born.atMs) / 1000),
-          end_reason: wish?.reason ?? null,
-          seconds: seconds(),
-          usage: receipt.usage()
-        },
+    view: () => born === null ? null : viewOf(born),
     isHangingUp: () => state === 'ending',
     hangUpAgain: () => hangUp?.again()
   }

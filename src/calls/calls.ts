@@ -1,13 +1,22 @@
-// The calls of this replica: those that are being created, those that live, and for a while those that have ended.
+// The calls of this replica: those that are being created, those that live, and for a while those that have ended. If
+// replicas share calls, those of the others can be found and ended here, too.
 
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
+import type { LimitStore } from '../limits/limits.ts'
 import type { CallRules } from '../policy/compile.ts'
-import { type Call, type CallDeps, type CallFacts, createCall } from './call.ts'
+import { adoptCall, type AdoptionDeps } from './adoption.ts'
+import { type Call, type CallDeps, type CallFacts, createCall, type EndReason } from './call.ts'
+import { type Holding, holdInMemory, type WriteLine } from './holding.ts'
+import { writeLastLine } from './last-line.ts'
 import type { Places } from './place.ts'
+import { remoteCall } from './remote.ts'
+import { createReplica, type Replica } from './replica.ts'
+import type { SharedCalls } from './shared.ts'
+import { holdShared, type SharedHolding } from './shared-holding.ts'
 
-type Owner = Readonly<{ issuer: string, subject: string }>
+type Owner = Readonly<{ issuer: string, subject: string, safetyIdentifier: string }>
 
 /** The rules of the current policy for the caller of a call. Throws ApiError if it grants none. */
 export type Review = (facts: CallFacts) => Pick<CallRules, 'maxSeconds' | 'idleSeconds'>
@@ -18,53 +27,191 @@ export type KnownCall = Pick<Call, 'view' | 'end' | 'over' | 'hangUpAgain'> & Re
 }>
 
 export type Calls = Readonly<{
-  /** Takes a place, synchronously. Throws ApiError. */
+  start: () => void
+  /** Takes a place of this replica, synchronously. Throws ApiError. */
   begin: (facts: Omit<CallFacts, 'id'>) => Call
   /** Hangs up the call that this one replaces, if any, and waits for its place. Throws ApiError `call_in_progress`. */
   replace: (call: Call) => Promise<void>
-  /** Seconds that the replaced call will give back; null if none is replaced. */
-  creditOf: (call: Call) => ReturnType<Call['credit']> | null
   /** A call of this owner that upstream has created, live or ended. */
-  find: (owner: Owner, id: string) => KnownCall | undefined
-  live: (owner: Owner) => readonly Call[]
+  find: (owner: Owner, id: string) => Promise<KnownCall | undefined>
+  live: (owner: Owner) => Promise<readonly KnownCall[]>
   /** As `find`, of any caller. */
-  get: (id: string) => KnownCall | undefined
+  get: (id: string) => Promise<KnownCall | undefined>
   /** Whether a call that has not ended has this id at upstream. */
   hasUpstream: (upstreamId: string) => boolean
   /** The calls of all callers that have not ended, also those that upstream has yet to create. */
-  current: () => readonly Call[]
-  /** Checks all of them by the current policy. */
+  all: () => Promise<readonly KnownCall[]>
+  /** Checks those of this replica by the current policy. */
   review: (review: Review) => void
-  /** Hangs up all of them and begins no more. Resolves within 10 s of the last creation. */
-  stop: () => Promise<void>
+  /**
+   * Ends all calls of this replica, or leaves them to others. `drained`: no more are begun. Resolves within 10 s of
+   * that, or of the last creation.
+   */
+  stop: (drained: Promise<unknown>) => Promise<void>
   /** Live calls by policy. */
   countLive: () => ReadonlyMap<string, number>
   countHangingUp: () => number
 }>
 
+/** Calls that replicas share. `isLocal`: they go on without Redis. */
+export type Sharing = Readonly<{
+  shared: SharedCalls
+  /** Of the leases, which Redis measures in real time. */
+  clock: Clock
+  isLocal: boolean
+  review: Review
+  /** Loads what calls need, before the first is taken over. */
+  load: () => Promise<unknown>
+  onAdopted: () => void
+}> & Pick<AdoptionDeps, 'regrant' | 'key'>
+
+export type CallsDeps = Omit<CallDeps, 'mayAct'> & Pick<AdoptionDeps, 'audit'> & Readonly<{
+  limits: Pick<LimitStore, 'reserve' | 'giveSecondsBack'>
+  places: Places
+  sharing: Sharing | null
+}>
+
 const ENDED_KEPT_MS = 300_000
 const REPLACED_WITHIN_MS = 5000
 const STOPPED_WITHIN_MS = 10_000
+/** Others look twice a second, and take a hundred calls in one. */
+const TAKEN_WITHIN_MS = 5000
+const LOOK_MS = 100
 
-export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: Places }>): Calls {
-  const { clock, places } = deps
+export function createCalls (deps: CallsDeps): Calls {
+  const { clock, places, limits, sharing, log } = deps
   const current = new Map<string, Call>()
   const ended = new Map<string, KnownCall>()
+  const held = new Map<string, SharedHolding>()
   let isStopping = false
+
+  const writeLine: WriteLine = (line, onWritten) => writeLastLine(deps, line, onWritten)
+  const replica = sharing === null ? null : replicaFor(sharing)
+  const mayAct = () => replica?.mayAct() ?? true
+  // After a lapse nothing that was to happen to a call may happen.
+  const gated: Clock = {
+    ...clock, after: (ms, callback) => clock.after(ms, () => { if (mayAct()) callback() })
+  }
+  const callDeps: CallDeps = { ...deps, clock: gated, mayAct }
+
+  function replicaFor (own: Sharing): Replica {
+    const { clock: leaseClock, shared, isLocal, review, load, onAdopted, regrant, key } = own
+    return createReplica({
+      clock: leaseClock,
+      shared,
+      isLocal,
+      log,
+      load,
+      own: () => [...current.values()].flatMap((call) => {
+        const holding = held.get(call.facts.id)
+        return holding === undefined ? [] : [{ call, holding }]
+      }),
+      holds: (id) => held.has(id),
+      countHeld: () => held.size,
+      endAll: () => { for (const call of current.values()) call.end('supervision_lost') },
+      letGo,
+      hear: (id, text) => {
+        const call = current.get(id)
+        call?.end(text as EndReason, endedBy(text))
+        if (text === 'operator') call?.hangUpAgain()
+      },
+      adopt: (adopted, data) => {
+        onAdopted()
+        adoptCall({
+          ...deps,
+          clock: gated,
+          shared,
+          regrant,
+          key,
+          writeLine,
+          take: (facts, fence) => takeOver(facts, fence),
+          longestMs: deps.protocol.longestMs
+        }, adopted, data)
+        const call = current.get(adopted.id)
+        if (call !== undefined) reviewOne(call, review)
+      }
+    })
+  }
+
+  function letGo (call: Call): void {
+    const { id } = call.facts
+    held.delete(id)
+    // Its id at upstream is not known yet: nobody else could end it.
+    if (call.state() === 'creating') return call.end('supervision_lost', new ApiError('limits_unavailable'))
+    current.delete(id)
+    call.letGo()
+  }
+
+  function add (facts: CallFacts, holding: Holding, release = () => {}): Call {
+    const { id } = facts
+    const call = createCall(callDeps, facts, holding, () => {
+      release()
+      current.delete(id)
+      if (call.view() !== null) keepEnded(id, remainsOf(call))
+    })
+    current.set(id, call)
+    call.over.then(release)
+    return call
+  }
 
   function begin (asked: Omit<CallFacts, 'id'>): Call {
     if (isStopping) throw new ApiError('draining', { retryAfterSeconds: 1 })
     const { issuer, subject, policy, rules: { concurrent, whenFull, total } } = asked
     const facts = { ...asked, id: `${deps.protocol.idPrefix}${randomBytes(16).toString('base64url')}` }
     const { id } = facts
+    const bounds = { policy, concurrent, whenFull, total }
+    if (sharing !== null) {
+      const place = places.take({ ...bounds, call: id, caller: id, concurrent: 1, total: null })
+      return add(facts, holdFor(facts, null), place.release)
+    }
     // A subject contains no NUL, so two different pairs never have the same key.
-    const place = places.take({ call: id, caller: `${issuer}\0${subject}`, policy, concurrent, whenFull, total })
-    const call = createCall(deps, facts, place, () => {
-      current.delete(id)
-      if (call.view() !== null) keepEnded(id, remainsOf(call))
-    })
-    current.set(id, call)
-    return call
+    const place = places.take({ ...bounds, call: id, caller: `${issuer}\0${subject}` })
+    let slots: Awaited<ReturnType<LimitStore['reserve']>>['slots'] = []
+    return add(facts, holdInMemory({
+      place,
+      reserve: async (windows) => {
+        const credit = current.get(place.replaces ?? '')?.credit() ?? null
+        const reserved = await limits.reserve({ ...windows, credit })
+        slots = reserved.slots
+        return reserved
+      },
+      giveBack: (seconds) => limits.giveSecondsBack(slots, seconds),
+      after: clock.after,
+      writeLine
+    }))
+  }
+
+  function holdFor (facts: CallFacts, adopted: number | null): SharedHolding {
+    const { id, safetyIdentifier: caller, policy, rules: { concurrent, whenFull, total } } = facts
+    const { clock: leaseClock, shared, isLocal } = sharing as Sharing
+    const holding = holdShared({
+      clock: leaseClock,
+      shared,
+      limits,
+      replica: replica as Replica,
+      isLocal,
+      replacedAlone: () => replacedAlone(facts),
+      writeLine,
+      onReleased: () => held.delete(id)
+    }, { call: id, caller, policy, concurrent, whenFull, total }, adopted)
+    held.set(id, holding)
+    return holding
+  }
+
+  /** Adopted calls may exceed what bounds new ones. */
+  function takeOver (facts: CallFacts, fence: number): Call {
+    return add(facts, holdFor(facts, fence))
+  }
+
+  /** As exact as one replica can be that knows its own calls only. Throws ApiError. */
+  function replacedAlone ({ id, safetyIdentifier, policy, rules: { concurrent, whenFull, total } }: CallFacts) {
+    const others = [...current.values()].filter((call) => call.facts.id !== id)
+    const own = others.filter(({ facts }) => facts.safetyIdentifier === safetyIdentifier)
+    const old = own.length < concurrent ? null : own.find(({ state }) => state() === 'live')
+    if (old === undefined || (old !== null && whenFull === 'refuse')) throw new ApiError('call_in_progress')
+    const ofPolicy = others.filter((call) => call !== old && call.facts.policy === policy).length
+    if (ofPolicy >= (total ?? Infinity)) throw new ApiError('calls_full', { reason: 'total', retryAfterSeconds: 5 })
+    return old === null ? null : { id: old.facts.id, over: old.over }
   }
 
   /** Its timer holds no more of the call than that. */
@@ -73,53 +220,101 @@ export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: P
     clock.after(ENDED_KEPT_MS, () => ended.delete(id))
   }
 
-  async function replace ({ place: { replaces, passed } }: Call): Promise<void> {
-    if (replaces === null) return
-    current.get(replaces)?.end('replaced')
+  async function replace ({ holding }: Call): Promise<void> {
+    const old = holding.replaces()
+    if (old === null) return
+    current.get(old)?.end('replaced')
     const late = Promise.withResolvers<true>()
     const stop = clock.after(REPLACED_WITHIN_MS, () => late.resolve(true))
-    const isLate = await Promise.race([passed, late.promise])
+    const isLate = await Promise.race([holding.whenPassed(), late.promise])
     stop()
     if (isLate === true) {
       throw new ApiError('call_in_progress', { reason: 'not_replaced', retryCannotHelp: true })
     }
   }
 
-  function get (id: string): KnownCall | undefined {
+  function getOwn (id: string): KnownCall | undefined {
     return [current.get(id), ended.get(id)].find((call) => (call?.view() ?? null) !== null)
   }
 
+  async function remotes (ids: readonly string[]): Promise<readonly KnownCall[]> {
+    const { clock: leaseClock, shared } = sharing as Sharing
+    const others = ids.filter((id) => !current.has(id) && !ended.has(id))
+    const found = await shared.read(others)
+    return others.flatMap((id, i) => {
+      const one = found[i] ?? null
+      return one === null ? [] : remoteCall({ shared, clock: leaseClock }, id, one) ?? []
+    })
+  }
+
+  async function get (id: string): Promise<KnownCall | undefined> {
+    const own = getOwn(id)
+    if (own !== undefined || sharing === null || current.has(id) || !sharing.shared.isUp()) return own
+    return (await remotes([id])).find(({ view }) => view() !== null)
+  }
+
+  function reviewOne (call: Call, review: Review): void {
+    try {
+      call.shorten(review(call.facts))
+    } catch (error) {
+      call.end('blocked', error as ApiError)
+    }
+  }
+
+  async function endOne (call: Call): Promise<void> {
+    call.end('shutdown')
+    await call.whenCreated
+    const stop = clock.after(STOPPED_WITHIN_MS, call.giveUp)
+    await call.over
+    stop()
+  }
+
+  /** Until others have taken all that live, or there is no one who will. */
+  async function offerAll (others: Replica, { clock }: Sharing, untilMs: number): Promise<void> {
+    const isLive = () => [...current.values()].some(({ state }) => state() === 'live')
+    while (isLive() && others.hasOthers() && clock.monotonicMs() < untilMs) {
+      await new Promise<void>((resolve) => { clock.after(LOOK_MS, resolve) })
+    }
+    await others.withdraw()
+  }
+
   return {
+    start: () => replica?.start(),
     begin,
     replace,
-    creditOf: ({ place: { replaces } }) => current.get(replaces ?? '')?.credit() ?? null,
-    find: ({ issuer, subject }, id) => {
-      const call = get(id)
-      return call?.facts.issuer === issuer && call.facts.subject === subject ? call : undefined
+    find: async ({ issuer, subject, safetyIdentifier }, id) => {
+      const call = await get(id)
+      const isOwn = getOwn(id) !== undefined
+      if (isOwn) return call?.facts.issuer === issuer && call.facts.subject === subject ? call : undefined
+      return call?.facts.safetyIdentifier === safetyIdentifier ? call : undefined
     },
-    live: ({ issuer, subject }) => [...current.values()].filter(({ facts, view }) =>
-      facts.issuer === issuer && facts.subject === subject && view() !== null),
+    live: async ({ issuer, subject, safetyIdentifier }) => {
+      const own = [...current.values()].filter(({ facts, view }) =>
+        facts.issuer === issuer && facts.subject === subject && view() !== null)
+      if (sharing === null || !sharing.shared.isUp()) return own
+      const others = await remotes(await sharing.shared.list({ caller: safetyIdentifier }))
+      return [...own, ...others.filter(({ view }) => view() !== null)]
+    },
     get,
     hasUpstream: (id) => [...current.values()].some(({ upstreamId }) => upstreamId() === id),
-    current: () => [...current.values()],
-    review: (review) => {
-      for (const call of current.values()) {
-        try {
-          call.shorten(review(call.facts))
-        } catch (error) {
-          call.end('blocked', error as ApiError)
-        }
-      }
+    all: async () => {
+      const own = [...current.values()]
+      return sharing === null || !sharing.shared.isUp()
+        ? own
+        : [...own, ...await remotes(await sharing.shared.list(null))]
     },
-    stop: async () => {
-      isStopping = true
-      await Promise.all([...current.values()].map(async (call) => {
-        call.end('shutdown')
-        await call.whenCreated
-        const stop = clock.after(STOPPED_WITHIN_MS, call.giveUp)
-        await call.over
-        stop()
-      }))
+    review: (review) => { for (const call of current.values()) reviewOne(call, review) },
+    stop: async (drained) => {
+      if (replica === null || sharing === null) isStopping = true
+      else {
+        const untilMs = sharing.clock.monotonicMs() + TAKEN_WITHIN_MS
+        replica.leave()
+        await drained
+        isStopping = true
+        await offerAll(replica, sharing, untilMs)
+      }
+      await Promise.all([...current.values()].map(endOne))
+      await replica?.stop()
     },
     countLive: () => {
       const counts = new Map<string, number>()
@@ -130,6 +325,10 @@ export function createCalls (deps: CallDeps & Readonly<{ clock: Clock, places: P
     },
     countHangingUp: () => [...current.values()].filter(({ isHangingUp }) => isHangingUp()).length
   }
+}
+
+function endedBy (text: string): ApiError | undefined {
+  return text === 'operator' ? new ApiError('policy_violation', { reason: 'operator' }) : undefined
 }
 
 function remainsOf ({ facts, view, over }: Call): KnownCall {

@@ -22,9 +22,9 @@ export function createChanges ({ clock, audit, metrics }: Readonly<{
   clock: Pick<Clock, 'monotonicMs'>
   audit: Pick<Audit, 'change'>
   metrics: Pick<CallMetrics, 'changed'>
-}>, { id, safetyIdentifier, issuer, policy, kind }: Facts): Changes {
+}>, { id, safetyIdentifier, issuer, policy, kind }: Facts, countBefore = 0): Changes {
   let written: number[] = []
-  let count = 0
+  let count = countBefore
 
   return {
     record: (did, paths, upstreamId) => {

@@ -29,6 +29,8 @@ export type Guard = Readonly<{
   hear: (signal: Signal) => void
   /** The sideband was lost; what comes meanwhile is not seen. */
   miss: () => void
+  /** Null until a session was told. */
+  baseline: () => JsonObject | null
   stop: () => void
 }>
 
@@ -44,6 +46,8 @@ export type GuardDeps = Readonly<{
   hasDataChannel: boolean
   /** The values of the session that the policy fixes. */
   fixed: JsonObject
+  /** The baseline that another replica had, found with the session that is told first. */
+  baselineBefore?: ((told: JsonObject) => JsonObject) | null
   newEventId: () => string
   send: (event: JsonObject) => void
   leash: Pick<Leash, 'openResponses' | 'isJoined'>
@@ -69,8 +73,8 @@ const MAX_EVENTS = 64
 
 export function createGuard (deps: GuardDeps): Guard {
   const {
-    clock, protocol, judge, rules: { onChange: mode }, hasDataChannel, fixed, newEventId, send, leash, onChange, onEnd,
-    onFault
+    clock, protocol, judge, rules: { onChange: mode }, hasDataChannel, fixed, baselineBefore = null, newEventId, send,
+    leash, onChange, onEnd, onFault
   } = deps
   const onlooker = createOnlooker({ clock, protocol, judge, openResponses: leash.openResponses })
   const mayRestore = createAllowance(clock, MAX_RESTORED)
@@ -109,9 +113,10 @@ export function createGuard (deps: GuardDeps): Guard {
 
   function hearSession (told: JsonObject): void {
     if (inForce === null) {
-      inForce = { first: told, baseline: told, told }
+      const first = baselineBefore?.(told) ?? told
+      inForce = { first, baseline: first, told: first }
       if (hasDataChannel) readLater()
-      return
+      if (baselineBefore === null) return
     }
     if (!isDeepStrictEqual(told, inForce.told) && !mayTell()) return end(['session'])
     inForce = { ...inForce, told }
@@ -232,6 +237,7 @@ export function createGuard (deps: GuardDeps): Guard {
       waitingFor = []
       onlooker.miss()
     },
+    baseline: () => inForce?.baseline ?? null,
     stop
   }
 }

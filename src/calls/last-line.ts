@@ -1,4 +1,4 @@
-// The line that says what a call came to: written again and again until it is, since whoever adds up has nothing else.
+// The line that says what a call came to, repeated until it is written: sums are made of these lines.
 
 import type { Clock } from '../clock.ts'
 import type { Audit, CallEnd } from '../records/audit.ts'
@@ -12,23 +12,25 @@ type Facts = Pick<CallEnd, 'issuer' | 'policy' | 'kind'> & Readonly<{
 }>
 type Rest = Omit<CallEnd, 'call_id' | 'subject' | 'issuer' | 'policy' | 'kind' | 'model' | 'prompt'>
 
-/** Resolves after the first attempt, whatever came of it. */
-export function writeLastLine (
-  deps: Deps, facts: Facts, { upstream_call_id: upstreamId, ...rest }: Rest
-): Promise<void> {
+export function lastLineOf (facts: Facts, { upstream_call_id: upstreamId, ...rest }: Rest): CallEnd {
   const { id, safetyIdentifier, issuer, policy, kind, granted: { model, prompt } } = facts
-  return write(deps, {
+  return {
     call_id: id, upstream_call_id: upstreamId, subject: safetyIdentifier, issuer, policy, kind, model, prompt, ...rest
-  })
+  }
 }
 
-async function write (deps: Deps, line: CallEnd, failures = 0): Promise<void> {
+/** Resolves after the first attempt, successful or not. */
+export async function writeLastLine (
+  deps: Deps, line: CallEnd, onWritten: () => unknown = () => {}, failures = 0
+): Promise<void> {
   const { audit, clock, log } = deps
   try {
     await audit.conclude(line)
   } catch (err) {
     log.error({ err, call_id: line.call_id }, 'the end of a call could not be audited')
     const pauseMs = AGAIN_MS[Math.min(failures, AGAIN_MS.length - 1)] as number
-    clock.after(pauseMs, () => { write(deps, line, failures + 1) })
+    clock.after(pauseMs, () => { writeLastLine(deps, line, onWritten, failures + 1) })
+    return
   }
+  await onWritten()
 }

@@ -22,30 +22,35 @@ export type Leash = Readonly<{
   /** By the monotonic clock. */
   endsAtMs: () => number
   openResponses: () => readonly string[]
+  state: () => LeashState
   stop: () => void
 }>
+
+/** For a replica that goes on with it; milliseconds since the call was created. */
+export type LeashState = Readonly<{ isJoined: boolean, idleMs: number, lastMs: number, endsAtMs: number }>
 
 const LEAST_TO_JOIN_MS = 45_000
 /** A call has one response at a time, and few out of band. */
 const MAX_RESPONSES = 256
 
-/** `bornMs` is when upstream created the call. */
-export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, onEnd }: Readonly<{
+/** `bornMs` is when upstream created the call; `before` is where another replica has left it. */
+export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, before = null, onEnd }: Readonly<{
   clock: Clock
   bornMs: number
   maxSeconds: number
   idleSeconds: number
+  before?: LeashState | null
   onEnd: (reason: LeashReason) => void
 }>): Leash {
   const responses = new Set<string>()
   let isSpeaking = false
   let isPlaying = false
-  let isJoined = false
+  let isJoined = before?.isJoined ?? false
   let isBegun = false
-  let lastMs = bornMs
-  let idleMs = idleSeconds * 1000
-  let endsAtMs = bornMs + maxSeconds * 1000
-  let stopLongest = clock.after(endsAtMs - clock.monotonicMs(), () => onEnd('max_duration'))
+  let lastMs = bornMs + (before?.lastMs ?? 0)
+  let idleMs = before?.idleMs ?? idleSeconds * 1000
+  let endsAtMs = bornMs + (before?.endsAtMs ?? maxSeconds * 1000)
+  let stopLongest = clock.after(Math.max(0, endsAtMs - clock.monotonicMs()), () => onEnd('max_duration'))
   let stopQuiet = () => {}
 
   const isBusy = () => isSpeaking || isPlaying || responses.size > 0
@@ -110,6 +115,12 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, onEnd }: 
     },
     endsAtMs: () => endsAtMs,
     openResponses: () => [...responses],
+    state: () => ({
+      isJoined,
+      idleMs,
+      lastMs: (isBusy() ? clock.monotonicMs() : lastMs) - bornMs,
+      endsAtMs: endsAtMs - bornMs
+    }),
     stop: () => {
       stopLongest()
       stopQuiet()

@@ -13,6 +13,7 @@ export type Usage = Readonly<{
   output: Readonly<{ text: number, audio: number }>
   transcription: Readonly<{ seconds: number, input_tokens: number, output_tokens: number }>
 }>
+type Counting<T> = { -readonly [K in keyof T]: T[K] extends number ? number : Counting<T[K]> }
 
 export type Receipt = Readonly<{
   hear: (signal: Signal) => void
@@ -20,20 +21,26 @@ export type Receipt = Readonly<{
   miss: () => void
   usage: () => Usage
   isComplete: () => boolean
+  state: () => ReceiptState
 }>
+
+/** For a replica that goes on with it. */
+export type ReceiptState = Readonly<{
+  usage: Usage
+  responses: CountedIds
+  transcriptions: CountedIds
+  isTranscribed: boolean
+  isWhole: boolean
+}>
+type CountedIds = Readonly<{ seen: readonly string[], expected: readonly string[] }>
 
 /** Of each kind: more is no call of a person. */
 const MAX_IDS = 10_000
 /** Of one response: sums of so many stay exact. */
 const MAX_COUNT = 1_000_000_000
 
-/** What is counted once, by its id, and what is still expected. */
-type Counted = Readonly<{ seen: Set<string>, expected: Set<string> }>
-
-export function createReceipt (): Receipt {
-  const responses: Counted = { seen: new Set(), expected: new Set() }
-  const transcriptions: Counted = { seen: new Set(), expected: new Set() }
-  const usage = {
+const NOTHING: ReceiptState = {
+  usage: {
     responses: 0,
     input_tokens: 0,
     output_tokens: 0,
@@ -41,9 +48,22 @@ export function createReceipt (): Receipt {
     cached: { text: 0, audio: 0, image: 0 },
     output: { text: 0, audio: 0 },
     transcription: { seconds: 0, input_tokens: 0, output_tokens: 0 }
-  }
-  let isTranscribed = false
-  let isWhole = true
+  },
+  responses: { seen: [], expected: [] },
+  transcriptions: { seen: [], expected: [] },
+  isTranscribed: false,
+  isWhole: true
+}
+
+/** What is counted once, by its id, and what is still expected. */
+type Counted = Readonly<{ seen: Set<string>, expected: Set<string> }>
+
+/** From the start, or from where another replica has left it. */
+export function createReceipt (before: ReceiptState = NOTHING): Receipt {
+  const responses = countedFrom(before.responses)
+  const transcriptions = countedFrom(before.transcriptions)
+  const usage = structuredClone(before.usage) as Counting<Usage>
+  let { isTranscribed, isWhole } = before
 
   const miss = () => { isWhole = false }
 
@@ -126,8 +146,23 @@ export function createReceipt (): Receipt {
     },
     miss,
     usage: () => structuredClone(usage),
-    isComplete: () => isWhole && responses.expected.size === 0 && transcriptions.expected.size === 0
+    isComplete: () => isWhole && responses.expected.size === 0 && transcriptions.expected.size === 0,
+    state: () => ({
+      usage: structuredClone(usage),
+      responses: idsOf(responses),
+      transcriptions: idsOf(transcriptions),
+      isTranscribed,
+      isWhole
+    })
   }
+}
+
+function countedFrom ({ seen, expected }: CountedIds): Counted {
+  return { seen: new Set(seen), expected: new Set(expected) }
+}
+
+function idsOf ({ seen, expected }: Counted): CountedIds {
+  return { seen: [...seen], expected: [...expected] }
 }
 
 /** What failed cost nothing unless it says so. */

@@ -41,6 +41,8 @@ export type SupervisionDeps = Readonly<{
   newEventId: () => string
   /** The values that the policy fixes: a read says one of them again. */
   fixed: JsonObject
+  /** Another replica has had it open: it is reopened. */
+  isResumed?: boolean
   onReady: (session: Signal & { is: 'session' }) => void
   /** `isOurs`: an answer to an event of ours. */
   onEvent: (signal: Signal | null, isOurs: boolean) => void
@@ -60,9 +62,11 @@ const MAX_LOST_MS = 20_000
 const LOST_WITHIN_MS = 120_000
 
 export function supervise (deps: SupervisionDeps): Supervision {
-  const { clock, protocol, dial, newEventId, fixed, onReady, onEvent, onLost, onReopened, onOver, ending } = deps
+  const {
+    clock, protocol, dial, newEventId, fixed, isResumed = false, onReady, onEvent, onLost, onReopened, onOver, ending
+  } = deps
   let sideband: Sideband | null = null
-  let isReady = false
+  let isReady = isResumed
   let isOver = false
   let readId: string | null = null
   let sessionId: Json | undefined
@@ -70,7 +74,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
   let tries = 0
   let losses: number[] = []
   let gaps: { fromMs: number, toMs: number }[] = []
-  let lostAtMs: number | null = null
+  let lostAtMs = isResumed ? clock.monotonicMs() : null
   let stopDial = () => {}
   let stopRead = () => {}
   let stopLost = () => {}
@@ -159,7 +163,8 @@ export function supervise (deps: SupervisionDeps): Supervision {
     onOver(loss)
   }
 
-  const stopStart = clock.after(READ_MS, () => end('silent'))
+  const stopStart = isResumed ? () => {} : clock.after(READ_MS, () => end('silent'))
+  if (isResumed) stopLost = clock.after(MAX_LOST_MS, () => end('lost'))
   open()
   return {
     isReady: () => isReady,

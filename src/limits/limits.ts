@@ -37,7 +37,26 @@ export type Reservation = Readonly<{
   least: number
   /** Seconds that a call which ends for this one will give back: counted as if they were back already. */
   credit: Readonly<{ slots: readonly Slot[], seconds: number }> | null
+  /** Taken with the windows, where replicas share them. */
+  place?: SharedPlace
 }>
+
+/** The place of a call that replicas share. */
+export type SharedPlace = Readonly<{
+  call: string
+  replica: string
+  /** Safety identifier. */
+  caller: string
+  policy: string
+  concurrent: number
+  whenFull: 'refuse' | 'replace'
+  total: number | null
+  /** For a replica that has to go on with it. */
+  data: string
+}>
+
+/** `replaces`: the call whose place this one waits for. A write with a lower fence than the latest is refused. */
+export type Placed = Readonly<{ fence: number, replaces: string | null }>
 
 /** `giveBack` and `refund` give all seconds back, too. */
 export type Reserved = Take & Readonly<{
@@ -45,6 +64,8 @@ export type Reserved = Take & Readonly<{
   seconds: number
   secondsWindows: readonly WindowState[]
   slots: readonly Slot[]
+  /** Missing where no shared place was asked for, or this replica counts alone. */
+  placed?: Placed
 }>
 
 /** Throws ApiError `limits_unavailable`. */

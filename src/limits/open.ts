@@ -4,10 +4,12 @@ import type { Config } from '../config/environment.ts'
 import type { Log } from '../records/log.ts'
 import type { LimitStore } from './limits.ts'
 import { createMemoryStore } from './memory.ts'
-import type { RedisCounts } from './redis.ts'
+import type { RedisConnection, RedisCounts } from './redis.ts'
 
 export type OpenLimits = Readonly<{
   store: LimitStore
+  /** Null where limits are in memory. */
+  connection: RedisConnection | null
   isReady: () => boolean
   state: () => RedisCounts & Readonly<{ isUp: boolean, isAlone: boolean }>
 }>
@@ -19,6 +21,7 @@ export async function openLimits (
   if (redis === null) {
     return {
       store: memory,
+      connection: null,
       isReady: () => true,
       state: () =>
         ({ isUp: true, isAlone: false, local: 0, notGivenBack: 0, dataLosses: 0 })
@@ -30,6 +33,7 @@ export async function openLimits (
   const store = createRedisStore({ address: redis, log, local: isLocal ? memory : null })
   return {
     store,
+    connection: store.connection,
     isReady: store.isReady,
     state: () => ({ ...store.counts(), isUp: store.isUp(), isAlone: isLocal && !store.isUp() })
   }

@@ -1,26 +1,16 @@
 // Limits that replicas share, in Redis or Valkey: one round trip for a mint, whatever the number of windows.
 
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import type { RedisAddress } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../records/log.ts'
 import { type Connection, connectRedis, type Scripts } from '../redis/connection.ts'
+import { MARKER, PREFIX, SCRIPTS } from '../redis/scripts.ts'
 import {
-  type Bucket, isOfSeconds,
-  type LimitStore, refundBound, type Reservation, type Reserved, type Slot, type Take, WINDOW_MS, type WindowName,
-  type WindowState
+  type Bucket, isOfSeconds, type LimitStore, type Placed, refundBound, type Reservation, type Reserved,
+  type SharedPlace, type Slot, type Take, WINDOW_MS, type WindowName, type WindowState
 } from './limits.ts'
 
-const lua = (name: string) => readFileSync(new URL(`../redis/scripts/${name}.lua`, import.meta.url), 'utf8')
-const SCRIPTS = { take: lua('window') + lua('take'), giveBack: lua('window') + lua('give-back') }
-
-/**
- * One hash tag for everything: a mint takes from windows of its caller and from totals that callers share, and a script
- * reaches only keys of one slot. What a caller or a policy is called comes behind it and cannot be another tag.
- */
-const PREFIX = '{ephemint}:'
-const MARKER = `${PREFIX}marker`
 /** Longer than this, and no window that we know of is open any more. */
 const MARKER_GOOD_FOR_MS = WINDOW_MS.day
 
@@ -29,7 +19,11 @@ export type RedisStore = LimitStore & Readonly<{
   /** Until Redis was there once a replica is not to be asked, unless it may count alone. */
   isReady: () => boolean
   counts: () => RedisCounts
+  /** Shared with the calls. */
+  connection: RedisConnection
 }>
+
+export type RedisConnection = Pick<Connection<keyof typeof SCRIPTS>, 'ask' | 'isUp'>
 
 export type RedisCounts = Readonly<{
   /** Taken in memory, while Redis was lost. */
@@ -55,6 +49,7 @@ type Counted = Readonly<{
   seconds: number
   /** Those of mints, then those of seconds. */
   windows: readonly (WindowState & Window & Slot)[]
+  placed?: Placed
 }>
 
 type Returned = Slot & Readonly<{ amount: number, bound: number | null }>
@@ -64,6 +59,8 @@ const NO_LIMITS: Take = { taken: true, windows: [], giveBack: () => {}, refund: 
 
 /** Mints alone, as most are. */
 const ONE = { seconds: [], most: 0, least: 0, credit: null } as const
+
+const FULL_RETRY_SECONDS = 5
 
 export function createRedisStore ({ address, log, local, now = () => performance.now() }: RedisStoreDeps): RedisStore {
   const ids = idsOfProcess()
@@ -94,7 +91,8 @@ export function createRedisStore ({ address, log, local, now = () => performance
   }
 
   /** All windows are taken from, or none; with `isPeek` nothing is taken. */
-  async function count ({ buckets, seconds, most, least, credit }: Reservation, isPeek = false): Promise<Counted> {
+  async function count (asked: Reservation, isPeek = false): Promise<Counted> {
+    const { buckets, seconds, most, least, credit, place } = asked
     const [mints, reserved] = [windowsOf(buckets), windowsOf(seconds)]
     const windows = [...mints, ...reserved]
     const expected = expectedMarker()
@@ -103,20 +101,32 @@ export function createRedisStore ({ address, log, local, now = () => performance
       const slot = credit?.slots.find((slot) => slot.key === key && slot.window === window)
       return [slot?.id ?? '', credit?.seconds ?? 0]
     })
-    const take = async (scripts: Scripts<keyof typeof SCRIPTS>) => readCounted(windows, await scripts.take(
-      windows.length + 1, MARKER, ...windows.map(keyOf),
-      expected, ids(), mints.length, most, least, ...limits, ...credits
-    ))
+    const keys = [MARKER, ...windows.map(keyOf)]
+    const facts = [expected, ids(), mints.length, most, least, ...limits, ...credits]
+    const take = async (scripts: Scripts<keyof typeof SCRIPTS>): Promise<Counted & { marker: string } | ApiError> => {
+      if (place === undefined) return readCounted(windows, await scripts.take(keys.length, ...keys, ...facts))
+      const answer = await scripts.beginCall(keys.length, ...keys, ...argumentsOf(place, local === null), ...facts)
+      const { placed, taken } = readPlaced(answer)
+      return placed instanceof ApiError ? placed : { ...readCounted(windows, taken), placed }
+    }
     try {
       const counted = await connection.ask(take, (late) => {
-        if (late.isFree) send(returned(late, false))
+        if (late instanceof ApiError || !late.isFree) return
+        send(returned(late, false))
+        if (place !== undefined) leave(place, late.placed as Placed)
       })
+      if (counted instanceof ApiError) throw counted
       marker = { value: counted.marker, seenAt: now() }
       return counted
     } catch (error) {
       if ((error as ApiError).reason === 'redis_lost' && expected === marker.value) noteDataLoss()
       throw error
     }
+  }
+
+  /** Nobody waits for this place any more. */
+  function leave ({ call }: SharedPlace, { fence }: Placed): void {
+    connection.ask((scripts) => scripts.releaseCall(1, MARKER, call, fence, 0)).catch(() => {})
   }
 
   function putBack (counted: Counted, isRefund: boolean): Promise<void> {
@@ -169,8 +179,10 @@ export function createRedisStore ({ address, log, local, now = () => performance
       })
     },
     reserve: async (reservation) => {
-      const { buckets, seconds, most } = reservation
-      if (buckets.length + seconds.length === 0) return { ...NO_LIMITS, seconds: most, secondsWindows: [], slots: [] }
+      const { buckets, seconds, most, place } = reservation
+      if (buckets.length + seconds.length === 0 && place === undefined) {
+        return { ...NO_LIMITS, seconds: most, secondsWindows: [], slots: [] }
+      }
       return shared<Reserved>(async () => {
         const counted = await count(reservation)
         const secondsWindows = counted.windows.filter(isOfSeconds)
@@ -180,6 +192,7 @@ export function createRedisStore ({ address, log, local, now = () => performance
           seconds: counted.seconds,
           windows,
           secondsWindows,
+          ...counted.placed === undefined ? {} : { placed: counted.placed },
           slots: counted.isFree ? secondsWindows.map(({ key, window, id }) => ({ key, window, id })) : [],
           giveBack: () => putBack(counted, false),
           refund: () => putBack(counted, true)
@@ -203,8 +216,29 @@ export function createRedisStore ({ address, log, local, now = () => performance
     close: connection.close,
     isUp: connection.isUp,
     isReady: () => local !== null || connection.wasUp(),
-    counts: () => counts
+    counts: () => counts,
+    connection
   }
+}
+
+function argumentsOf (
+  { call, replica, caller, policy, concurrent, whenFull, total, data }: SharedPlace, isDenied: boolean
+): (string | number)[] {
+  return [call, replica, caller, policy, concurrent, whenFull, total ?? '', data, isDenied ? 'deny' : '']
+}
+
+const REFUSALS: Readonly<Record<string, () => ApiError>> = {
+  in_progress: () => new ApiError('call_in_progress'),
+  total: () => new ApiError('calls_full', { reason: 'total', retryAfterSeconds: FULL_RETRY_SECONDS }),
+  unknown: () =>
+    new ApiError('limits_unavailable', { reason: 'calls_unknown', retryAfterSeconds: FULL_RETRY_SECONDS })
+}
+
+/** `placed` is an error where the place is refused. */
+function readPlaced (answer: unknown): Readonly<{ placed: Placed | ApiError, taken: unknown }> {
+  const [fence, replaces, taken] = answer as [string, string, unknown]
+  const placed = REFUSALS[fence]?.() ?? { fence: Number(fence), replaces: replaces === '' ? null : replaces }
+  return { placed, taken }
 }
 
 function returned ({ windows, seconds }: Counted, isRefund: boolean): Returned[] {

@@ -19,6 +19,8 @@ export type Policy = Readonly<{
 export type Policies = Readonly<{
   policies: readonly Policy[]
   isBlocked: (caller: Caller, safetyIdentifier: string) => boolean
+  /** The top-level claims that a `when` or a template reads. */
+  claimsRead: ReadonlySet<string>
   /** Values of `$env` and `$file`: never shown. */
   secrets: ReadonlySet<string>
 }>

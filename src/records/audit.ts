@@ -63,6 +63,10 @@ export type CallEnd = Readonly<{
   changes: number
   complete: boolean
   hangup_confirmed: boolean
+  /** Another replica may have written the line of this call already. */
+  repeated?: true
+  /** Written without Redis: another replica may have had the call, too. */
+  unfenced?: true
 }>
 
 /** A change of the session by a client, and the reaction to it. */
@@ -84,7 +88,7 @@ export type Audit = Readonly<{
   /** Resolves once the line is written; rejects with ApiError `audit_unavailable`. */
   confirm: (event: AuditEvent, entry: AuditEntry, confirming?: Confirming) => Promise<void>
   /** Does not wait, and may lose the line. */
-  record: (event: AuditEvent, entry: AuditEntry) => void
+  record: (event: AuditEvent, entry: AuditEntry & Partial<CallEntry>) => void
   /** The receipt of a call, which is no decision. Resolves once the line is written; rejects like `confirm`. */
   conclude: (end: CallEnd) => Promise<void>
   /** Does not wait, and may lose the line. */

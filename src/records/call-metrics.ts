@@ -24,6 +24,7 @@ export type CallMetrics = Readonly<{
   setUp: (tookMs: number) => void
   ended: (call: EndedCall) => void
   reopened: () => void
+  adopted: () => void
   /** `did` is a constant. */
   changed: (did: string, policy: string) => void
   watch: (sources: CallSources) => void
@@ -62,6 +63,9 @@ export function createCallMetrics (registers: Registry[]): CallMetrics {
   const reopened = new Counter({
     name: 'ephemint_sidebands_reopened_total', help: 'Sidebands that were lost and opened again.', registers
   })
+  const adopted = new Counter({
+    name: 'ephemint_calls_adopted_total', help: 'Calls taken over from replicas that stopped or died.', registers
+  })
 
   return {
     setUp: (tookMs) => setup.observe(tookMs / 1000),
@@ -75,6 +79,7 @@ export function createCallMetrics (registers: Registry[]): CallMetrics {
       }
     },
     reopened: () => reopened.inc(),
+    adopted: () => adopted.inc(),
     changed: (did, policy) => changed.inc({ did, policy }),
     watch: ({ live, hangUpsPending }) => {
       const calls: Gauge = new Gauge({

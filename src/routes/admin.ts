@@ -4,15 +4,15 @@
 import { hash, timingSafeEqual } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { readHeader } from '../callers/credential.ts'
-import type { Call, CallView } from '../calls/call.ts'
 import type { Calls, KnownCall } from '../calls/calls.ts'
+import type { CallView } from '../calls/view.ts'
 import { atMost, type Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import { isObject, type JsonObject } from '../json.ts'
 
 export type AdminDeps = Readonly<{
   token: string
-  calls: Pick<Calls, 'current' | 'get'>
+  calls: Pick<Calls, 'all' | 'get'>
   clock: Clock
   rotation: Readonly<{ isIn: () => boolean, set: (isIn: boolean) => void }>
 }>
@@ -24,12 +24,15 @@ const FILTERS = ['policy', 'safety_identifier'] as const
 const HANG_UP_WAIT_MS = 5000
 
 export function registerAdmin (ops: FastifyInstance, { token, calls, clock, rotation }: AdminDeps): void {
-  const hangUp = async (ending: readonly KnownCall[]): Promise<void> => {
+  /** Resolves to how many of them have ended in time. */
+  const hangUp = async (ending: readonly KnownCall[]): Promise<number> => {
+    let ended = 0
     for (const call of ending) {
       call.end('operator', new ApiError('policy_violation', { reason: 'operator' }))
       call.hangUpAgain()
     }
-    await atMost(clock, HANG_UP_WAIT_MS, Promise.all(ending.map(({ over }) => over)))
+    await atMost(clock, HANG_UP_WAIT_MS, Promise.all(ending.map(({ over }) => over.then(() => { ended++ }))))
+    return ended
   }
 
   ops.register(async (scope) => {
@@ -37,21 +40,20 @@ export function registerAdmin (ops: FastifyInstance, { token, calls, clock, rota
 
     scope.get('/calls', async ({ query }) => {
       const isWanted = matches(filterOf(query as JsonObject))
-      return { object: 'list', data: calls.current().filter(isWanted).flatMap((call) => describe(call) ?? []) }
+      return { object: 'list', data: (await calls.all()).filter(isWanted).flatMap((call) => describe(call) ?? []) }
     })
 
     scope.post<ById>('/calls/:id/hangup', async ({ params, body = {} }) => {
       if (!isObject(body) || Object.keys(body).length > 0) throw new ApiError('invalid_request')
-      const call = calls.get(params.id)
+      const call = await calls.get(params.id)
       if (call === undefined) throw new ApiError('not_found')
       await hangUp([call])
-      return describe(call)
+      return describe(await calls.get(params.id) ?? call)
     })
 
     scope.post('/calls/hangup', async ({ body }) => {
-      const ending = calls.current().filter(matches(wishOf(body)))
-      await hangUp(ending)
-      return { matched: ending.length, ended: ending.filter(({ state }) => state() === 'ended').length }
+      const ending = (await calls.all()).filter(matches(wishOf(body)))
+      return { matched: ending.length, ended: await hangUp(ending) }
     })
 
     scope.get('/rotation', async () => ({ ready: rotation.isIn() }))
@@ -99,7 +101,7 @@ function wishOf (body: unknown): Filter {
   return body.all === true ? {} : filterOf(body)
 }
 
-function matches ({ policy, safety_identifier: identifier }: Filter): (call: Call) => boolean {
+function matches ({ policy, safety_identifier: identifier }: Filter): (call: Pick<KnownCall, 'facts'>) => boolean {
   return ({ facts }) => (policy ?? facts.policy) === facts.policy &&
     (identifier ?? facts.safetyIdentifier) === facts.safetyIdentifier
 }

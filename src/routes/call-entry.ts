@@ -8,12 +8,12 @@ import { atMost, type Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import type { CallBody } from '../http/call-form.ts'
 import { assertOffer, isAnswer, namesDataChannel } from '../http/sdp.ts'
-import { getIn, type JsonObject } from '../json.ts'
+import { getIn } from '../json.ts'
 import { LEAST_CALL_SECONDS, type LimitStore, type Reserved, secondsBucketsOf } from '../limits/limits.ts'
 import type { Asked, Granted } from '../policy/apply.ts'
 import type { CallRules, SessionRules } from '../policy/compile.ts'
 import { grantCall } from '../policy/grant.ts'
-import { createJudge } from '../policy/judge.ts'
+import { grantedOf } from '../policy/granted-call.ts'
 import type { Audit } from '../records/audit.ts'
 import type { CallMetrics } from '../records/call-metrics.ts'
 import type { CallOwner } from '../rulebook/call-rules.ts'
@@ -28,7 +28,7 @@ import { assertReserved } from './windows.ts'
 export type CallEntryDeps = Readonly<{
   calls: Calls
   upstream: Pick<UpstreamCalls, 'create'>
-  limits: Pick<LimitStore, 'reserve' | 'giveSecondsBack'>
+  limits: Pick<LimitStore, 'giveSecondsBack'>
   audit: Audit
   metrics: Pick<CallMetrics, 'setUp'>
   clock: Clock
@@ -68,28 +68,27 @@ export async function createCall (
     safetyIdentifier,
     policy: policy.name,
     kind,
-    granted,
+    requestId: request.id,
+    asked: asked.session,
     rules,
-    fixed: rules.onChange === 'report' ? {} : fixedOf(sessionRules, granted),
     hasDataChannel: namesDataChannel(sdp),
-    judge: createJudge(sessionRules, { claims, asked, granted })
+    ...grantedOf(sessionRules, { claims, asked, granted, rules })
   }
   const call = decision.call = deps.calls.begin(facts)
   const setup = startSetup(deps, call, request, reply)
   let reserved: Reserved | null = null
   try {
-    reserved = assertReserved(await deps.limits.reserve({
+    reserved = assertReserved(await call.reserve({
       buckets: caller.buckets,
       seconds: secondsBucketsOf(policy, safetyIdentifier),
       most: rules.maxSeconds,
-      least: LEAST_CALL_SECONDS,
-      credit: deps.calls.creditOf(call)
+      least: LEAST_CALL_SECONDS
     }), reply)
-    call.hold(reserved)
     // Before the old call of a caller is ended for this one.
     assertMayBegin(deps, setup)
     await setup.orEnded(deps.calls.replace(call))
     const answer = await createUpstream(deps, request, { call, sdp, asked, granted, rules, setup })
+    await setup.orEnded(call.write())
     await setup.orEnded(call.open())
     call.shorten(deps.review(facts))
     setup.assertWanted()
@@ -112,10 +111,6 @@ export async function createCall (
 function bodyOf ({ body }: FastifyRequest): CallBody {
   if (body === undefined) throw new ApiError('invalid_request', { param: 'sdp' })
   return body as CallBody
-}
-
-function fixedOf ({ fixed: { source } }: SessionRules, { session }: Granted): JsonObject {
-  return Object.fromEntries(Object.entries(session).filter(([name]) => Object.hasOwn(source, name)))
 }
 
 type Setup = Readonly<{

@@ -53,8 +53,8 @@ type ById = { Params: { id: string } }
 export function registerCalls (app: FastifyInstance, deps: CallEntryDeps): void {
   const { calls, clock } = deps
 
-  const find = (request: FastifyRequest<ById>): KnownCall => {
-    const call = calls.find(request.caller as AdmittedCaller, request.params.id)
+  const find = async (request: FastifyRequest<ById>): Promise<KnownCall> => {
+    const call = await calls.find(request.caller as AdmittedCaller, request.params.id)
     if (call === undefined) throw new ApiError('not_found')
     return call
   }
@@ -68,11 +68,11 @@ export function registerCalls (app: FastifyInstance, deps: CallEntryDeps): void 
   })
 
   app.get('/v1/realtime/calls', { schema: { response: { 200: CallList } } }, async (request) => ({
-    object: 'list', data: calls.live(request.caller as AdmittedCaller).map(({ view }) => view())
+    object: 'list', data: (await calls.live(request.caller as AdmittedCaller)).map(({ view }) => view())
   }))
 
   app.get<ById>('/v1/realtime/calls/:id', { schema: { response: { 200: CallAnswer } } }, async (request) =>
-    find(request).view())
+    (await find(request)).view())
 
   app.register(async (scope) => {
     takeBodies(scope, [STRICT_JSON, NO_BODY])
@@ -80,10 +80,10 @@ export function registerCalls (app: FastifyInstance, deps: CallEntryDeps): void 
     scope.post<ById>('/v1/realtime/calls/:id/hangup', { schema }, async (request) => {
       const { body = {} } = request
       if (!isObject(body) || Object.keys(body).length > 0) throw new ApiError('invalid_request')
-      const call = find(request)
+      const call = await find(request)
       call.end('client')
       await atMost(clock, HANG_UP_WAIT_MS, call.over)
-      return call.view()
+      return (await find(request)).view()
     })
   })
 }

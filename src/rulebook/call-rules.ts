@@ -4,6 +4,7 @@ import { createCaller } from '../callers/caller.ts'
 import { ApiError } from '../errors.ts'
 import type { JsonObject } from '../json.ts'
 import type { CallRules } from '../policy/compile.ts'
+import { type GrantedCall, type Left, regrantedOf } from '../policy/granted-call.ts'
 import { selectPolicy } from '../policy/select.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Rulebook } from './rulebook.ts'
@@ -12,6 +13,14 @@ import type { Rulebook } from './rulebook.ts'
 export type CallOwner = Readonly<{
   issuer: string, subject: string, claims: JsonObject, safetyIdentifier: string, kind: Kind
 }>
+
+/** A call that another replica has left, by the policies of now. */
+export function regrantedBy (
+  { policies: { policies } }: Pick<Rulebook, 'policies'>, left: Left & Readonly<{ policy: string, kind: Kind }>
+): GrantedCall {
+  const policy = policies.find(({ name }) => name === left.policy)
+  return regrantedOf(policy?.sessions[left.kind], left)
+}
 
 /** Throws ApiError: blocked, without a policy, or without calls. */
 export function callRulesOf (

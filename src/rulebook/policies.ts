@@ -1,6 +1,6 @@
 // Reads the policy file, YAML or JSON, into a frozen value, or reports all of its problems at once.
 
-import { impossibleConditions, isUserWritable } from '../callers/claims.ts'
+import { claimOf, impossibleConditions, isUserWritable } from '../callers/claims.ts'
 import type { CallerEntry } from '../callers/schema.ts'
 import type { SecretSource } from '../config/secrets.ts'
 import { deepFreeze, isObject, type Json, type JsonObject } from '../json.ts'
@@ -125,7 +125,16 @@ function compile (
       report.problem(`callers.${i}.guest`, problem)
     }
   }
-  return deepFreeze({ policies, isBlocked: compileBlocked(file.blocked ?? []), secrets })
+  return deepFreeze({
+    policies, isBlocked: compileBlocked(file.blocked ?? []), claimsRead: claimsReadBy(file, policies), secrets
+  })
+}
+
+function claimsReadBy (file: PolicyFile, policies: readonly Policy[]): ReadonlySet<string> {
+  const conditions = file.policies.flatMap(({ when }) => isObject(when) ? Object.keys(when) : [])
+  const templates = policies.flatMap(({ sessions }) => Object.values(sessions)).flatMap((rules) =>
+    [rules.fixed, rules.defaults, ...promptsOf(rules).map(({ session }) => session)])
+  return new Set([...conditions, ...templates.flatMap(({ references }) => references)].map(claimOf))
 }
 
 function reviewPolicy (entry: PolicyEntry, at: string, file: PolicyFile, report: Report): void {

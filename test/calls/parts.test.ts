@@ -244,22 +244,31 @@ t.test('call: one that has ended keeps nothing of its session, and can be read',
     protocol: REALTIME_CALLS,
     upstream: { create: () => Promise.reject(new Error('not asked')), hangUp: async () => true },
     dial: () => ({ send: nothing, close: nothing }),
-    limits: { giveSecondsBack: nothing },
-    audit: { conclude: async () => {}, change: nothing },
+    limits: {
+      giveSecondsBack: nothing,
+      reserve: () => ({
+        taken: true, seconds: 60, slots: [], windows: [], secondsWindows: [], giveBack: nothing, refund: nothing
+      })
+    },
+    audit: { conclude: async () => {}, change: nothing, record: nothing },
     metrics: { ended: nothing, reopened: nothing, changed: nothing },
     log: { info: nothing, warn: nothing, error: nothing },
-    places: createPlaces(1)
+    claimsRead: () => new Set(),
+    places: createPlaces(1),
+    sharing: null
   })
-  const owner = { issuer: 'https://issuer.test/', subject: 'ada' }
+  const owner = { issuer: 'https://issuer.test/', subject: 'ada', safetyIdentifier: 'ada' }
   async function callAndEnd (): Promise<[id: string, session: WeakRef<JsonObject>]> {
     const session = { instructions: 'You are Ada.' }
     const call = calls.begin({
       ...owner,
+      requestId: 'request',
       claims: {},
-      safetyIdentifier: 'ada',
       policy: 'pro',
       kind: 'realtime',
-      granted: { session, model: 'gpt-realtime-2.1', prompt: null, ignored: [], expiresAfterSeconds: 60 },
+      asked: {},
+      conceal: null,
+      granted: { session, model: 'gpt-realtime-2.1', prompt: null },
       rules: {
         maxSeconds: 60,
         idleSeconds: 60,
@@ -273,9 +282,7 @@ t.test('call: one that has ended keeps nothing of its session, and can be read',
       hasDataChannel: true,
       judge: (baseline) => ({ baseline, refused: [], ignored: [], remarkable: [], corrections: [] })
     })
-    call.hold({
-      taken: true, seconds: 60, slots: [], windows: [], secondsWindows: [], giveBack: nothing, refund: nothing
-    })
+    await call.reserve({ buckets: [], seconds: [], most: 60, least: 5 })
     call.created({ id: 'rtc_1', key: {}, dateMs: null })
     call.end('client')
     await call.over
@@ -289,5 +296,5 @@ t.test('call: one that has ended keeps nothing of its session, and can be read',
     collect()
     return session.deref() === undefined
   })
-  t.match(calls.find(owner, id)?.view(), { status: 'ended', end_reason: 'client' })
+  t.match((await calls.find(owner, id))?.view(), { status: 'ended', end_reason: 'client' })
 })

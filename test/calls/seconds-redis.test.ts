@@ -13,7 +13,7 @@ async function startTwo (t: Test, seconds: string): Promise<[CallsApp, CallsApp]
     const app = await startCalls(t, {
       store: null,
       env: { REDIS_URL: url },
-      calls: '{ max_seconds: 300, idle_seconds: 300 }',
+      calls: '{ max_seconds: 300, idle_seconds: 300, concurrent: 2 }',
       limits: `{ day: 100, call_seconds: ${seconds} }`
     })
     await until('Redis to be up', async () => (await fetch(`${app.url}/readyz`)).ok)

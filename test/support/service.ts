@@ -117,7 +117,7 @@ export async function spawnService (owner: Owner, {
     const response = await fetch(url + path, init)
     const text = await response.text()
     const tookMs = performance.now() - startedAt
-    const body = text === '' ? {} : JSON.parse(text)
+    const body = text.startsWith('{') ? JSON.parse(text) : {}
     return { status: response.status, headers: response.headers, body, code: body.error?.code ?? null, tookMs }
   }
   return {

@@ -12,9 +12,8 @@ for i, key in ipairs(KEYS) do
       isRefused = true
     else
       isGiven = true
-      count = math.max(0, count - tonumber(ARGV[3 * i - 1]))
       if bound then refunds = refunds + 1 end
-      if count == 0 and refunds == 0 then redis.call('DEL', key) else write(key, count, id, refunds, 'KEEPTTL') end
+      lower(key, count, id, refunds, tonumber(ARGV[3 * i - 1]))
     end
   end
 end

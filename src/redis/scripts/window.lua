@@ -23,3 +23,8 @@ end
 local function write (key, count, id, refunds, ...)
   redis.call('SET', key, string.format(refunds > 0 and '%.0f %s %.0f' or '%.0f %s', count, id, refunds), ...)
 end
+
+local function lower (key, count, id, refunds, amount)
+  count = math.max(0, count - amount)
+  if count == 0 and refunds == 0 then redis.call('DEL', key) else write(key, count, id, refunds, 'KEEPTTL') end
+end

@@ -1,0 +1,139 @@
+// Goes on with what another replica has left: a call, the end of one, or the place of one that was being created.
+//
+// | state of its record   | then                                                                             |
+// |-----------------------|----------------------------------------------------------------------------------|
+// | creating              | upstream may have created it: `call.unknown`, and its place is kept for a minute |
+// | setup                 | hung up: nobody was answered                                                     |
+// | live, offered, ending | goes on, or ends for the reason that was wished                                  |
+// | claimed               | its line is repeated, and its place given back                                   |
+// | damaged               | hung up, if its id at upstream is known                                          |
+
+import type { Clock } from '../clock.ts'
+import type { Audit, CallEnd } from '../records/audit.ts'
+import type { PlainLog } from '../records/log.ts'
+import type { UpstreamCalls } from '../upstream/calls.ts'
+import type { Call, CallFacts, EndReason } from './call.ts'
+import { startHangUp } from './hang-up.ts'
+import type { WriteLine } from './holding.ts'
+import { createReceipt } from './receipt.ts'
+import { type CallRecord, type CreatedRecord, keyDigest, readRecord, upstreamIdIn } from './record.ts'
+import type { Adopted, SharedCalls } from './shared.ts'
+
+/** The parts of a call that its policy decides; `record` is of another replica. */
+export type Regrant = (record: CallRecord & Readonly<{ policy: string }>) =>
+Pick<CallFacts, 'granted' | 'fixed' | 'judge' | 'conceal'>
+
+export type AdoptionDeps = Readonly<{
+  clock: Clock
+  shared: Pick<SharedCalls, 'release'>
+  upstream: Pick<UpstreamCalls, 'hangUp'>
+  audit: Pick<Audit, 'record'>
+  log: PlainLog
+  regrant: Regrant
+  /** The headers with the key of this replica. */
+  key: () => Readonly<Record<string, string>>
+  writeLine: WriteLine
+  /** Holds a call with the fence of its adoption. */
+  take: (facts: CallFacts, fence: number) => Call
+  longestMs: number
+}>
+
+/** There is no client for it that could be waited for. */
+const UNKNOWN_KEPT_MS = 60_000
+
+export function adoptCall (deps: AdoptionDeps, adopted: Adopted, data: string): void {
+  const { state = '' } = adopted.fields
+  const record = readRecord(data)
+  if (state === 'claimed') return repeatLine(deps, adopted, record)
+  if (record === null) return endDamaged(deps, adopted, upstreamIdIn(data))
+  if (record.created === null) return keepUnknown(deps, adopted, record)
+  goOn(deps, adopted, record, record.created)
+}
+
+function goOn (
+  { regrant, take, key, log }: AdoptionDeps, { id, fence, nowMs, fields }: Adopted, record: CallRecord,
+  created: CreatedRecord
+): void {
+  const { policy = '', caller: safetyIdentifier = '' } = fields
+  const { requestId, issuer, subject, claims, kind, asked, rules, hasDataChannel } = record
+  const call = take({
+    id,
+    requestId,
+    issuer,
+    subject,
+    claims,
+    safetyIdentifier,
+    policy,
+    kind,
+    asked,
+    rules,
+    hasDataChannel,
+    ...regrant({ ...record, policy })
+  }, fence)
+  const own = key()
+  if (keyDigest(own) !== created.key) log.info({ call_id: id }, 'a call was created with another key')
+  call.resume(created, { ageMs: Math.max(0, nowMs - Number(fields.born)), key: own, maxSeconds: record.maxSeconds })
+  if (fields.wish !== undefined) call.end(fields.wish as EndReason)
+}
+
+/** Its owner had claimed the end, and may have written the line. */
+function repeatLine ({ shared, writeLine }: AdoptionDeps, { id, fence, fields }: Adopted, record: CallRecord | null) {
+  const line = JSON.parse(fields.line as string) as CallEnd
+  const isRefunded = record?.created?.isRefunded === true
+  const unused = isRefunded ? 0 : Math.max(0, Number(fields.seconds) - line.seconds)
+  writeLine({ ...line, repeated: true }, () => shared.release(id, fence, unused).catch(() => {}))
+}
+
+function keepUnknown (
+  { clock, shared, audit }: AdoptionDeps, { id, fence, fields }: Adopted, record: CallRecord
+): void {
+  const { requestId, issuer, kind, model, prompt } = record
+  audit.record('call.unknown', {
+    request_id: requestId,
+    subject: fields.caller ?? null,
+    issuer,
+    policy: fields.policy ?? null,
+    kind,
+    model,
+    prompt,
+    call_id: id,
+    code: 'upstream_error',
+    reason: 'replica_lost',
+    param: null
+  })
+  clock.after(UNKNOWN_KEPT_MS, () => { shared.release(id, fence, null).catch(() => {}) })
+}
+
+function endDamaged (
+  { clock, shared, upstream, log, key, writeLine, longestMs }: AdoptionDeps, { id, fence, fields }: Adopted,
+  upstreamId: string | null
+): void {
+  log.error({ call_id: id, upstream_call_id: upstreamId }, 'the record of a call is damaged: the call is hung up')
+  const release = () => shared.release(id, fence, 0).catch(() => {})
+  if (upstreamId === null) {
+    release()
+    return
+  }
+  const { caller = '', policy = '' } = fields
+  const call = { id: upstreamId, key: key(), dateMs: null }
+  const { done } = startHangUp({
+    clock, attempt: () => upstream.hangUp(call, caller), untilMs: clock.monotonicMs() + longestMs
+  })
+  done.then((isConfirmed) => writeLine({
+    call_id: id,
+    upstream_call_id: upstreamId,
+    subject: caller,
+    issuer: '',
+    policy,
+    kind: 'realtime',
+    model: null,
+    prompt: null,
+    reason: 'supervision_lost',
+    seconds: 0,
+    started: true,
+    usage: createReceipt().usage(),
+    changes: 0,
+    complete: false,
+    hangup_confirmed: isConfirmed
+  }, release))
+}

@@ -1,0 +1,96 @@
+// A call as it is written down for other replicas: all that one of them needs to go on with it, and no secret.
+
+import { hash } from 'node:crypto'
+import Type, { type Static } from 'typebox'
+import { Check } from 'typebox/schema'
+import type { JsonObject } from '../json.ts'
+
+const Milliseconds = Type.Number()
+const Ids = Type.Object({ seen: Type.Array(Type.String()), expected: Type.Array(Type.String()) })
+const Session = Type.Unsafe<JsonObject>(Type.Object({}))
+const Hidden = Type.Object({ shown: Session, hidden: Type.Record(Type.String(), Type.String()) })
+const orNull = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()])
+const Count = Type.Number({ minimum: 0 })
+
+const Usage = Type.Object({
+  responses: Count,
+  input_tokens: Count,
+  output_tokens: Count,
+  input: Type.Object({ text: Count, audio: Count, image: Count }),
+  cached: Type.Object({ text: Count, audio: Count, image: Count }),
+  output: Type.Object({ text: Count, audio: Count }),
+  transcription: Type.Object({ seconds: Count, input_tokens: Count, output_tokens: Count })
+})
+
+/** What is known once upstream has created it. Milliseconds count from that moment. */
+const Created = Type.Object({
+  id: Type.String({ pattern: '^rtc_[A-Za-z0-9_-]{1,200}$' }),
+  /** Of the key that created it: see `keyDigest`. */
+  key: Type.String(),
+  dateMs: orNull(Milliseconds),
+  createdAt: Type.Integer({ minimum: 0 }),
+  longestMs: Milliseconds,
+  wasStarted: Type.Boolean(),
+  /** Everything was given back already. */
+  isRefunded: Type.Boolean(),
+  reason: orNull(Type.String()),
+  leash: Type.Object({
+    isJoined: Type.Boolean(), idleMs: Milliseconds, lastMs: Milliseconds, endsAtMs: Milliseconds
+  }),
+  receipt: Type.Object({
+    usage: Usage, responses: Ids, transcriptions: Ids, isTranscribed: Type.Boolean(), isWhole: Type.Boolean()
+  }),
+  changes: Count,
+  /** Null until a session was reported. */
+  baseline: orNull(Hidden)
+})
+
+const Rules = Type.Object({
+  maxSeconds: Count,
+  idleSeconds: Count,
+  concurrent: Count,
+  whenFull: Type.Enum(['refuse', 'replace']),
+  total: orNull(Count),
+  hasDataChannel: Type.Boolean(),
+  onChange: Type.Enum(['restore', 'end', 'report'])
+})
+
+export const CallRecord = Type.Object({
+  requestId: Type.String(),
+  issuer: Type.String(),
+  subject: Type.String(),
+  /** Those that a policy reads. */
+  claims: Session,
+  kind: Type.Enum(['realtime', 'transcription', 'translation']),
+  model: orNull(Type.String()),
+  prompt: orNull(Type.String()),
+  asked: Session,
+  sent: Hidden,
+  rules: Rules,
+  hasDataChannel: Type.Boolean(),
+  maxSeconds: Count,
+  created: orNull(Created)
+})
+export type CallRecord = Static<typeof CallRecord>
+export type CreatedRecord = Static<typeof Created>
+
+/** The first 16 hex digits of the SHA-256 of a key, which tell it from others and no more. */
+export function keyDigest (headers: Readonly<Record<string, string>>): string {
+  const [value = ''] = Object.values(headers)
+  return hash('sha256', value.replace(/^Bearer /, '')).slice(0, 16)
+}
+
+/** Null if it is not one that we wrote. */
+export function readRecord (text: string | null): CallRecord | null {
+  try {
+    const value: unknown = JSON.parse(text ?? '')
+    return Check(CallRecord, value) ? value : null
+  } catch {
+    return null
+  }
+}
+
+/** The id of a call at upstream in a record that is damaged otherwise. */
+export function upstreamIdIn (text: string | null): string | null {
+  return /"id":"(rtc_[A-Za-z0-9_-]{1,200})","key":/.exec(text ?? '')?.[1] ?? null
+}

@@ -1,0 +1,55 @@
+// A call that another replica has, as its record shows it. What is wanted of it is passed on by Redis.
+
+import type { Clock } from '../clock.ts'
+import type { KnownCall } from './calls.ts'
+import { readRecord } from './record.ts'
+import type { Found, SharedCalls } from './shared.ts'
+import type { CallView } from './view.ts'
+
+const LOOK_MS = 100
+/** Longer than anyone waits for the end. */
+const LOOKS = 60
+
+/** Null while upstream has not created it. */
+export function viewIn ({ view, state, nowMs, bornMs, wish }: Found): CallView | null {
+  if (view === null || view === '') return null
+  const known = JSON.parse(view) as CallView
+  if (state === 'done' || state === 'claimed') return known
+  return {
+    ...known,
+    status: wish === null && state !== 'ending' ? 'live' : 'ending',
+    end_reason: known.end_reason ?? wish,
+    seconds: Math.max(known.seconds, Math.ceil((nowMs - bornMs) / 1000))
+  }
+}
+
+/** Null where its record cannot be read. */
+export function remoteCall (
+  { shared, clock }: Readonly<{ shared: SharedCalls, clock: Clock }>, id: string, found: Found
+): KnownCall | null {
+  const record = readRecord(found.data)
+  const view = viewIn(found)
+  if (record === null && found.state !== 'done') return null
+  const over = Promise.withResolvers<void>()
+  const wait = async (looks: number): Promise<void> => {
+    const [now = null] = await shared.read([id]).catch(() => [])
+    if (now === null || now.state === 'done' || looks === 0) return over.resolve()
+    clock.after(LOOK_MS, () => { wait(looks - 1) })
+  }
+  return {
+    facts: {
+      issuer: record?.issuer ?? '',
+      subject: record?.subject ?? '',
+      safetyIdentifier: found.caller,
+      policy: found.policy,
+      kind: record?.kind ?? 'realtime'
+    },
+    view: () => view,
+    end: (reason) => {
+      shared.post(reason, [id]).catch(() => {})
+      wait(LOOKS)
+    },
+    over: over.promise,
+    hangUpAgain: () => {}
+  }
+}

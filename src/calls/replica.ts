@@ -1,0 +1,235 @@
+// This replica among others: it renews its lease, hears what others want of its calls, writes them down, and goes on
+// with calls whose replica is dead or stops.
+//
+// | since the last renewal | what is done                                                                           |
+// |------------------------|----------------------------------------------------------------------------------------|
+// | 20 s                   | its calls are hung up, unless they go on without Redis                                 |
+// | 28 s                   | its calls are let go: from 30 s on another replica may have them. A replica that goes  |
+// |                        | on without Redis does so only where its process had been stopped                       |
+
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../clock.ts'
+import type { PlainLog } from '../records/log.ts'
+import type { Call } from './call.ts'
+import type { Adopted, SharedCalls, Sight, Written } from './shared.ts'
+import type { SharedHolding } from './shared-holding.ts'
+
+export type Replica = Readonly<{
+  id: () => string
+  /** False once other replicas may have its calls. Asked before anything is done to a call. */
+  mayAct: () => boolean
+  /** Resolves once it has a lease, or has found that Redis gives none. */
+  ready: () => Promise<void>
+  start: () => void
+  /** Offers its calls to the others. */
+  leave: () => void
+  /** Whether others are there to take them. */
+  hasOthers: () => boolean
+  /** Offers them no more; resolves once those that were taken are let go. */
+  withdraw: () => Promise<void>
+  /** Gives its lease up. */
+  stop: () => Promise<void>
+}>
+
+export type ReplicaDeps = Readonly<{
+  clock: Clock
+  shared: SharedCalls
+  /** Calls go on without Redis. */
+  isLocal: boolean
+  log: PlainLog
+  load: () => Promise<unknown>
+  /** Its calls that are not over. */
+  own: () => readonly Readonly<{ call: Call, holding: SharedHolding }>[]
+  /** Whether this call is held, over or not. */
+  holds: (id: string) => boolean
+  countHeld: () => number
+  /** Without Redis for so long that others will take them. */
+  endAll: () => void
+  letGo: (call: Call) => void
+  /** Another replica passes on what a caller or an operator wants. */
+  hear: (id: string, text: string) => void
+  adopt: (adopted: Adopted, data: string) => void
+}>
+
+const LOOK_MS = 500
+const LEAVING_LOOK_MS = 100
+const LEASE_MS = 30_000
+const CUT_OFF_MS = 20_000
+const LAPSE_MS = 28_000
+const WRITE_MS = 10_000
+/** A hundred a second. */
+const ADOPTED_A_LOOK = 50
+const REST_MS = 50
+const REST_LOOKS = 20
+/** Redis may have lost some calls, or have some that are not ours any more. */
+const MISMATCHES = 3
+
+export function createReplica (deps: ReplicaDeps): Replica {
+  const { clock, shared, isLocal, log, load, own, holds, countHeld, endAll, letGo, hear, adopt } = deps
+  const newId = () => randomBytes(8).toString('hex')
+  /** The state of each call as it was written last. */
+  const written = new Map<string, string>()
+  let id = newId()
+  let marker = ''
+  let renewedAtMs = -Infinity
+  let steppedAtMs = clock.monotonicMs()
+  let wroteAtMs = clock.monotonicMs()
+  let sight: Sight | null = null
+  let phase: 'in' | 'leaving' | 'withdrawing' | 'out' = 'in'
+  let mismatches = 0
+  let stopTimer = () => {}
+  let stepping: Promise<void> | null = null
+
+  /** After SIGCONT timers fire before anything else could tell of the lost lease. */
+  function hasLapsed (nowMs: number): boolean {
+    const wasStopped = nowMs - steppedAtMs >= CUT_OFF_MS
+    return renewedAtMs > -Infinity && nowMs - renewedAtMs >= LAPSE_MS && (!isLocal || wasStopped)
+  }
+
+  function mayAct (): boolean {
+    if (!hasLapsed(clock.monotonicMs())) return true
+    lapse()
+    return false
+  }
+
+  /** As a new replica, which may take its former calls like those of any dead one. */
+  function lapse (): void {
+    log.error({ replica: id, calls: own().length }, 'the lease on calls has run out: they are left to other replicas')
+    id = newId()
+    renewedAtMs = -Infinity
+    written.clear()
+    for (const { call } of own()) letGo(call)
+  }
+
+  function step (): Promise<void> {
+    stepping ??= look().finally(() => { stepping = null })
+    return stepping
+  }
+
+  async function look (): Promise<void> {
+    const nowMs = clock.monotonicMs()
+    if (hasLapsed(nowMs)) lapse()
+    steppedAtMs = nowMs
+    const mine = id
+    try {
+      if (!shared.isUp()) throw new Error('Redis is lost')
+      sight = await shared.look(mine, LEASE_MS, marker)
+      if (!mayAct() || id !== mine) return
+      const wasAway = nowMs - renewedAtMs > WRITE_MS
+      renewedAtMs = nowMs
+      marker = sight.marker
+      await handle(sight, wasAway || sight.isLost, nowMs)
+    } catch {
+      if (!isLocal && nowMs - renewedAtMs >= CUT_OFF_MS) endAll()
+    }
+  }
+
+  async function handle ({ messages, own: count, dead, offered }: Sight, isDoubtful: boolean, nowMs: number) {
+    for (const { call, text } of messages) {
+      if (text === 'taken') await handOver(call)
+      else hear(call, text)
+    }
+    mismatches = count === countHeld() ? 0 : mismatches + 1
+    const isRewritten = isDoubtful || mismatches >= MISMATCHES
+    if (isRewritten) mismatches = 0
+    if (isRewritten) await forgetStrays()
+    if (isRewritten || phase !== 'in' || nowMs - wroteAtMs >= WRITE_MS) await writeDown(isRewritten)
+    if (phase === 'in' && (dead > 0 || offered > 0)) await takeOver()
+  }
+
+  /** Those that changed, or all. */
+  async function writeDown (isAll: boolean): Promise<void> {
+    wroteAtMs = clock.monotonicMs()
+    const current = own().filter(({ call }) => ['setup', 'live', 'ending'].includes(call.state()))
+    const status = (call: Call) => phase === 'leaving' && call.state() === 'live' ? 'offered' : undefined
+    const stamp = (call: Call) => `${call.revision()} ${status(call) ?? call.state()}`
+    const due = current.filter(({ call }) => isAll || written.get(call.facts.id) !== stamp(call))
+    const stamps = due.map(({ call }) => stamp(call))
+    const lines = due.map(({ call, holding }): Written => holding.written(call.snapshot(status(call))))
+    const isOwn = await shared.write(id, lines)
+    for (const [i, { call, holding }] of due.entries()) {
+      if (isOwn[i] === true) {
+        holding.noteWritten()
+        written.set(call.facts.id, stamps[i] as string)
+      } else if (call.state() !== 'ended') {
+        log.warn({ call_id: call.facts.id }, 'another replica has taken a call over')
+        letGo(call)
+      }
+    }
+    const known = new Set(own().map(({ call }) => call.facts.id))
+    for (const gone of [...written.keys()].filter((one) => !known.has(one))) written.delete(gone)
+  }
+
+  /** Places that were taken for a request whose answer from Redis was lost. */
+  async function forgetStrays (): Promise<void> {
+    const strays = (await shared.list({ replica: id })).filter((one) => !holds(one))
+    const found = await shared.read(strays)
+    for (const [i, stray] of strays.entries()) {
+      if (found[i]?.state === 'creating') await shared.release(stray, Number.MAX_SAFE_INTEGER, null)
+    }
+  }
+
+  async function handOver (taken: string): Promise<void> {
+    const one = own().find(({ call }) => call.facts.id === taken)
+    if (one === undefined) return
+    const { record } = one.call.snapshot()
+    letGo(one.call)
+    await shared.handOver(taken, JSON.stringify(record))
+  }
+
+  async function takeOver (): Promise<void> {
+    await load()
+    const adopted = await shared.adopt(id, ADOPTED_A_LOOK)
+    if (adopted.length === 0) return
+    log.info({ calls: adopted.length, from: [...new Set(adopted.map(({ from }) => from))] }, 'calls are taken over')
+    const rests = await restsOf(adopted.filter(({ isOffered }) => isOffered).map((one) => one.id))
+    for (const one of adopted) adopt(one, rests.get(one.id) ?? one.fields.data ?? '')
+  }
+
+  /** What their replica knew when it let them go. Two replicas at one call of upstream are not documented. */
+  async function restsOf (ids: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    const rests = new Map<string, string>()
+    for (let i = 0; i < REST_LOOKS && rests.size < ids.length; i++) {
+      await new Promise<void>((resolve) => { clock.after(REST_MS, resolve) })
+      const waiting = ids.filter((one) => !rests.has(one))
+      const found = await shared.read(waiting)
+      for (const [k, one] of waiting.entries()) {
+        const rest = found[k]?.rest ?? null
+        if (rest !== null) rests.set(one, rest)
+      }
+    }
+    return rests
+  }
+
+  function again (): void {
+    stopTimer = clock.after(phase === 'in' ? LOOK_MS : LEAVING_LOOK_MS, () => {
+      step().then(() => { if (phase !== 'out') again() })
+    })
+  }
+
+  async function goOn (next: typeof phase): Promise<void> {
+    await stepping
+    phase = next
+    await step()
+  }
+
+  return {
+    id: () => id,
+    mayAct,
+    ready: async () => { if (clock.monotonicMs() - renewedAtMs > CUT_OFF_MS) await step() },
+    start: again,
+    leave: () => {
+      phase = 'leaving'
+      stopTimer()
+      again()
+    },
+    hasOthers: () => sight !== null && sight.replicas - sight.dead > 1,
+    withdraw: () => goOn('withdrawing'),
+    stop: async () => {
+      stopTimer()
+      await stepping
+      phase = 'out'
+      if (shared.isUp()) await shared.look(id, 0, marker).catch(() => {})
+    }
+  }
+}

@@ -1,0 +1,148 @@
+// What is held for one call if replicas share calls: its place and its record lie in Redis. A replica that has lost a
+// call to another one finds it out by the fence of its record.
+
+import type { Clock } from '../clock.ts'
+import { ApiError } from '../errors.ts'
+import type { LimitStore, Placed, Reserved, SharedPlace } from '../limits/limits.ts'
+import type { Holding, Snapshot, WriteLine } from './holding.ts'
+import type { SharedCalls, Written } from './shared.ts'
+
+export type SharedHolding = Holding & Readonly<{
+  written: (snapshot: Snapshot) => Written
+  /** The outcome of a write. */
+  noteWritten: () => void
+}>
+
+export type SharedHoldingDeps = Readonly<{
+  clock: Clock
+  shared: Pick<SharedCalls, 'write' | 'claim' | 'release' | 'read' | 'isUp'>
+  limits: Pick<LimitStore, 'reserve' | 'giveSecondsBack'>
+  replica: Readonly<{ id: () => string, mayAct: () => boolean, ready: () => Promise<void> }>
+  /** Whether calls go on without Redis. */
+  isLocal: boolean
+  /** The call that a new one replaces while this replica counts alone. Throws ApiError. */
+  replacedAlone: () => Readonly<{ id: string, over: Promise<void> }> | null
+  writeLine: WriteLine
+  /** Its place is given back, or another replica has it. */
+  onReleased: () => void
+}>
+
+const LOOK_MS = 100
+/** Longer than a request waits for a place. */
+const LOOKS = 100
+const AGAIN_MS = 1000
+/** Of a call that began without Redis: lower than each that Redis gives. */
+const FENCE_ALONE = 1
+
+/** `adopted`: it was another replica's, and has its place. */
+export function holdShared (
+  deps: SharedHoldingDeps, place: Omit<SharedPlace, 'replica' | 'data'>, adopted: number | null = null
+): SharedHolding {
+  const { clock, shared, limits, replica, isLocal, replacedAlone, writeLine, onReleased } = deps
+  const { call: id, caller, policy } = place
+  const mine = replica.id()
+  let placed: Placed | null = adopted === null ? null : { fence: adopted, replaces: null }
+  let alone: ReturnType<typeof replacedAlone> = null
+  let reserved: Reserved | null = null
+  let isWritten = adopted !== null
+
+  const fence = () => placed?.fence ?? FENCE_ALONE
+  const isMine = () => replica.mayAct() && replica.id() === mine
+
+  async function reserve (windows: Parameters<Holding['reserve']>[0], snapshot: () => Snapshot): Promise<Reserved> {
+    await replica.ready()
+    const data = JSON.stringify(snapshot().record)
+    const taken = await limits.reserve({
+      ...windows, credit: null, ...shared.isUp() ? { place: { ...place, replica: mine, data } } : {}
+    })
+    if (!taken.taken) return taken
+    reserved = taken
+    placed = taken.placed ?? null
+    isWritten = placed !== null
+    try {
+      if (placed === null) alone = replacedAlone()
+    } catch (error) {
+      await taken.giveBack()
+      throw error
+    }
+    return taken
+  }
+
+  function written ({ state, ageMs, record, view }: Snapshot): Written {
+    return {
+      id,
+      fence: fence(),
+      caller,
+      policy,
+      state,
+      ageMs,
+      seconds: record.maxSeconds,
+      data: JSON.stringify(record),
+      view: view === null ? '' : JSON.stringify(view)
+    }
+  }
+
+  async function write (snapshot: Snapshot): Promise<void> {
+    if (isLocal && !shared.isUp()) return
+    const [isOwn] = await shared.write(mine, [written(snapshot)])
+    if (isOwn !== true) throw new ApiError('limits_unavailable', { reason: 'fenced' })
+    isWritten = true
+  }
+
+  async function whenPassed (): Promise<void> {
+    if (alone !== null) return alone.over
+    if (placed === null || placed.replaces === null) return
+    for (let looks = LOOKS; looks > 0 && (await shared.read([id]))[0]?.isWaiting !== false; looks--) {
+      await new Promise<void>((resolve) => { clock.after(LOOK_MS, resolve) })
+    }
+  }
+
+  /** False: another replica has it. Null: Redis does not say. */
+  async function ask (question: () => Promise<boolean>): Promise<boolean | null> {
+    try {
+      return isMine() && shared.isUp() ? await question() : null
+    } catch {
+      return null
+    }
+  }
+
+  /** Again and again while the call is this replica's. */
+  async function settle (isClaimed: boolean, claim: () => Promise<boolean>, seconds: number): Promise<void> {
+    const state = isClaimed || await ask(claim)
+    const isReleased = state === true && await ask(() => shared.release(id, fence(), seconds).then(() => true))
+    if (state === false || isReleased === true || !isMine()) return onReleased()
+    clock.after(AGAIN_MS, () => { settle(state === true, claim, seconds) })
+  }
+
+  return {
+    reserve,
+    replaces: () => alone?.id ?? placed?.replaces ?? null,
+    whenPassed,
+    // Live calls may be replaced: their record says that they are.
+    offer: () => {},
+    write,
+    written,
+    noteWritten: () => { isWritten = true },
+    conclude: async ({ line, starting, view, unusedSeconds }) => {
+      await starting.catch(() => {})
+      const isAlone = placed === null
+      if (isAlone) limits.giveSecondsBack((reserved as Reserved).slots, unusedSeconds)
+      // It began without Redis and has never been there.
+      if (isAlone && !isWritten) {
+        onReleased()
+        return writeLine(line())
+      }
+      const claim = () => shared.claim(id, fence(), { line: JSON.stringify(line()), view: JSON.stringify(view) })
+      const isClaimed = await ask(claim)
+      // The replica that has it now writes the line.
+      if (isClaimed === false) return onReleased()
+      await writeLine(isClaimed === null ? { ...line(), unfenced: true } : line(), () => {
+        settle(isClaimed === true, claim, isAlone ? 0 : unusedSeconds)
+      })
+    },
+    release: (afterMs) => {
+      if (placed === null) return onReleased()
+      clock.after(afterMs, () => { settle(true, async () => true, 0) })
+    }
+  }
+}

@@ -1,0 +1,168 @@
+// The calls that replicas share, in Redis: what each script is asked, and its answer as values.
+
+import type { RedisConnection } from '../limits/redis.ts'
+import { MARKER } from '../redis/scripts.ts'
+
+export type CallStatus = 'creating' | 'setup' | 'live' | 'offered' | 'ending'
+
+/** A call as its owner writes it down. `ageMs`: since upstream created it. */
+export type Written = Readonly<{
+  id: string,
+  fence: number,
+  caller: string,
+  policy: string,
+  state: CallStatus,
+  ageMs: number,
+  seconds: number,
+  data: string,
+  view: string
+}>
+
+export type Sight = Readonly<{
+  marker: string
+  /** Redis has lost its data since this replica looked last. */
+  isLost: boolean
+  /** How many calls are this replica's, and are offered by others. */
+  own: number
+  offered: number
+  /** Replicas without a lease, and all. */
+  dead: number
+  replicas: number
+  messages: readonly Readonly<{ call: string, text: string }>[]
+}>
+
+export type Adopted = Readonly<{
+  id: string
+  fence: number
+  /** By Redis' clock. */
+  nowMs: number
+  from: string
+  /** Its replica stops and gives it away; else it is dead. */
+  isOffered: boolean
+  fields: Readonly<Record<string, string>>
+}>
+
+/** A call as any replica reads it. */
+export type Found = Readonly<{
+  nowMs: number,
+  caller: string,
+  policy: string,
+  owner: string,
+  state: string,
+  bornMs: number,
+  wish: string | null,
+  view: string | null,
+  data: string | null,
+  rest: string | null,
+  isWaiting: boolean
+}>
+
+/** Each rejects with ApiError `limits_unavailable`. */
+export type SharedCalls = Readonly<{
+  isUp: () => boolean
+  /** For each call whether it is still its writer's. */
+  write: (replica: string, calls: readonly Written[]) => Promise<readonly boolean[]>
+  /** False: another replica has it. */
+  claim: (id: string, fence: number, end: Readonly<{ line: string, view: string }>) => Promise<boolean>
+  /** `seconds` go back to their windows; null: all. */
+  release: (id: string, fence: number, seconds: number | null) => Promise<void>
+  look: (replica: string, leaseMs: number, marker: string) => Promise<Sight>
+  adopt: (replica: string, most: number) => Promise<readonly Adopted[]>
+  /** Passes a wish on to the replicas that have these calls. */
+  post: (wish: string, ids: readonly string[]) => Promise<void>
+  handOver: (id: string, data: string) => Promise<void>
+  read: (ids: readonly string[]) => Promise<readonly (Found | null)[]>
+  list: (of: Readonly<{ caller: string } | { replica: string }> | null) => Promise<readonly string[]>
+}>
+
+/** One script of so many calls holds Redis up for about a millisecond. */
+export const BATCH = 100
+
+export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls {
+  async function inBatches<T, U> (
+    all: readonly T[], step: (batch: readonly T[]) => Promise<readonly U[]>
+  ): Promise<U[]> {
+    const found: U[] = []
+    for (let at = 0; at < all.length; at += BATCH) found.push(...await step(all.slice(at, at + BATCH)))
+    return found
+  }
+
+  return {
+    isUp,
+    write: (replica, calls) => inBatches(calls, async (batch) => {
+      const facts = batch.flatMap(({ id, fence, caller, policy, state, ageMs, seconds, data, view }) =>
+        [id, fence, caller, policy, state, Math.round(ageMs), seconds, data, view])
+      return (await ask((scripts) => scripts.writeCalls(1, MARKER, replica, ...facts)) as number[])
+        .map((isOwn) => isOwn === 1)
+    }),
+    claim: async (id, fence, { line, view }) =>
+      await ask((scripts) => scripts.claimCall(1, MARKER, id, fence, line, view)) === 1,
+    release: async (id, fence, seconds) => {
+      await ask((scripts) => scripts.releaseCall(1, MARKER, id, fence, seconds ?? ''))
+    },
+    look: async (replica, leaseMs, marker) => {
+      const answer = await ask((scripts) =>
+        scripts.lookAtCalls(1, MARKER, replica, leaseMs, marker, replica))
+      const [current, isLost, own, offered, dead, replicas, messages] =
+        answer as [string, number, number, number, number, number, string[]]
+      return {
+        marker: current,
+        isLost: isLost === 1,
+        own,
+        offered,
+        dead,
+        replicas,
+        messages: messages.map((message) => {
+          const [call = '', text = ''] = message.split(' ')
+          return { call, text }
+        })
+      }
+    },
+    adopt: async (replica, most) => {
+      const answer = await ask((scripts) => scripts.adoptCalls(1, MARKER, replica, most))
+      return (answer as [string, string, string, string, number, string[]][]).map(
+        ([id, fence, nowMs, from, isOffered, pairs]) => ({
+          id, fence: Number(fence), nowMs: Number(nowMs), from, isOffered: isOffered === 1, fields: fieldsOf(pairs)
+        })
+      )
+    },
+    post: async (wish, ids) => {
+      await inBatches(ids, async (batch) => {
+        await ask((scripts) => scripts.postToCalls(1, MARKER, wish, ...batch))
+        return []
+      })
+    },
+    handOver: async (id, data) => {
+      await ask((scripts) => scripts.handOverCall(1, MARKER, id, data))
+    },
+    read: (ids) => inBatches(ids, async (batch) =>
+      (await ask((scripts) => scripts.readCalls(1, MARKER, ...batch)) as (string | null)[][]).map(foundIn)),
+    list: async (of) => {
+      const key = of === null ? ['all'] : 'caller' in of ? ['caller', of.caller] : ['of', of.replica]
+      return await ask((scripts) => scripts.listCalls(1, MARKER, ...key)) as string[]
+    }
+  }
+}
+
+function fieldsOf (pairs: readonly string[]): Record<string, string> {
+  return Object.fromEntries(pairs.flatMap((name, i) => i % 2 === 0 ? [[name, pairs[i + 1] as string]] : []))
+}
+
+function foundIn (values: readonly (string | null)[]): Found | null {
+  const [now, caller, policy, owner, state, born, wish = null, view = null, data = null, rest = null, waits] = values
+  if (typeof caller !== 'string' || typeof policy !== 'string' || typeof owner !== 'string') return null
+  if (typeof state !== 'string') return null
+  return {
+    nowMs: Number(now),
+    caller,
+    policy,
+    owner,
+    state,
+    bornMs: Number(born),
+    wish,
+    view,
+    data,
+    rest,
+    isWaiting: typeof waits === 'string'
+  }
+}

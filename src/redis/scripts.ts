@@ -1,0 +1,25 @@
+// The Lua that runs in Redis, by the name that it is called by.
+
+import { readFileSync } from 'node:fs'
+
+const lua = (...names: string[]) =>
+  names.map((name) => readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), 'utf8')).join('')
+
+export const SCRIPTS = {
+  take: lua('window', 'take', 'run-take'),
+  giveBack: lua('window', 'give-back'),
+  beginCall: lua('window', 'take', 'calls', 'begin-call'),
+  writeCalls: lua('calls', 'write-calls'),
+  claimCall: lua('calls', 'claim-call'),
+  releaseCall: lua('window', 'calls', 'release-call'),
+  lookAtCalls: lua('calls', 'look-at-calls'),
+  adoptCalls: lua('calls', 'adopt-calls'),
+  postToCalls: lua('calls', 'post-to-calls'),
+  handOverCall: lua('calls', 'hand-over-call'),
+  readCalls: lua('calls', 'read-calls'),
+  listCalls: lua('calls', 'list-calls')
+}
+
+/** One hash tag for everything: a script reaches only keys of one slot. Names behind it cannot be another tag. */
+export const PREFIX = '{ephemint}:'
+export const MARKER = `${PREFIX}marker`

@@ -1,0 +1,8 @@
+-- The end of a call, before its line is written: from here on no other replica ends it in another way.
+-- KEYS: 1 the marker.
+-- ARGV: 1 the call, 2 its fence, 3 the line, 4 the view.
+-- Answers 1, or 0 where another replica has it.
+local id, fence, line, view = unpack(ARGV)
+if isFenced(id, fence) then return 0 end
+redis.call('HSET', record(id), 'fence', fence, 'state', 'claimed', 'line', line, 'view', view)
+return 1
