@@ -11,7 +11,7 @@ import { type Call, type CallDeps, type CallFacts, createCall, type EndReason } 
 import { type Holding, holdInMemory, type WriteLine } from './holding.ts'
 import { writeLastLine } from './last-line.ts'
 import type { Places } from './place.ts'
-import { remoteCall } from './remote.ts'
+import { type KnownCall, remoteCall } from './remote.ts'
 import { createReplica, type Replica } from './replica.ts'
 import type { SharedCalls } from './shared.ts'
 import { holdShared, type SharedHolding } from './shared-holding.ts'
@@ -20,11 +20,6 @@ type Owner = Readonly<{ issuer: string, subject: string, safetyIdentifier: strin
 
 /** The rules of the current policy for the caller of a call. Throws ApiError if it grants none. */
 export type Review = (facts: CallFacts) => Pick<CallRules, 'maxSeconds' | 'idleSeconds'>
-
-/** One that upstream has created. What an ended one no longer needs, its sessions above all, is let go. */
-export type KnownCall = Pick<Call, 'view' | 'end' | 'over' | 'hangUpAgain'> & Readonly<{
-  facts: Pick<CallFacts, 'issuer' | 'subject' | 'safetyIdentifier' | 'policy' | 'kind'>
-}>
 
 export type Calls = Readonly<{
   start: () => void

@@ -1,10 +1,15 @@
 // A call that another replica has, as its record shows it. What is wanted of it is passed on by Redis.
 
 import type { Clock } from '../clock.ts'
-import type { KnownCall } from './calls.ts'
+import type { Call, CallFacts } from './call.ts'
 import { readRecord } from './record.ts'
 import type { Found, SharedCalls } from './shared.ts'
 import type { CallView } from './view.ts'
+
+/** One that upstream has created. What an ended one no longer needs, its sessions above all, is let go. */
+export type KnownCall = Pick<Call, 'view' | 'end' | 'over' | 'hangUpAgain'> & Readonly<{
+  facts: Pick<CallFacts, 'issuer' | 'subject' | 'safetyIdentifier' | 'policy' | 'kind'>
+}>
 
 const LOOK_MS = 100
 /** Longer than anyone waits for the end. */

@@ -1,5 +1,5 @@
-// A session without the fields that hold a secret of the policy, for a store where secrets must not lie: such a field is
-// known by its hash alone, and comes back from another copy of its value.
+// A session without the fields that hold a secret of the policy, for a store where secrets must not lie: such a field
+// is known by its hash alone, and comes back from another copy of its value.
 
 import { hash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'

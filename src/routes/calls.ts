@@ -2,7 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import Type from 'typebox'
-import type { KnownCall } from '../calls/calls.ts'
+import type { KnownCall } from '../calls/remote.ts'
 import { atMost } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import { type BodyParser, takeBodies } from '../http/bodies.ts'

@@ -193,7 +193,9 @@ t.test('a bug of ours is not reported as a refusal', async (t) => {
   const route = routeNamed('/v1/realtime/sessions') as DryRoute
   const request = { caller: callerOf({}) as Caller, route, body: '', safetyIdentifierSecret: null }
   t.throws(
-    () => dryRun({ isBlocked: () => { throw new TypeError('ours') }, policies: [], claimsRead: new Set(), secrets: new Set() }, request),
+    () => dryRun({
+      isBlocked: () => { throw new TypeError('ours') }, policies: [], claimsRead: new Set(), secrets: new Set()
+    }, request),
     { message: 'ours' }
   )
 })
