@@ -244,7 +244,9 @@ export function createCalls (deps: CallsDeps): Calls {
 
   async function get (id: string): Promise<KnownCall | undefined> {
     const own = getOwn(id)
-    if (own !== undefined || sharing === null || current.has(id) || !sharing.shared.isUp()) return own
+    if (own !== undefined || sharing === null || current.has(id)) return own
+    // Another replica may have it.
+    if (!sharing.shared.isUp()) throw new ApiError('limits_unavailable', { reason: 'redis_unavailable' })
     return (await remotes([id])).find(({ view }) => view() !== null)
   }
 

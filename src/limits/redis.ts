@@ -77,16 +77,19 @@ export function createRedisStore ({ address, log, local, now = () => performance
 
   const expectedMarker = () => now() - marker.seenAt < MARKER_GOOD_FOR_MS ? marker.value : ''
 
-  /** Also shows whether Redis takes writes. */
   async function adoptMarker (ask: Connection<keyof typeof SCRIPTS>['ask']): Promise<void> {
-    const [, value] = await ask((scripts) => scripts.take(1, MARKER, '', ids(), 0, 0, 0)) as [number, string]
-    if (expectedMarker() !== '' && value !== marker.value) noteDataLoss()
+    const expected = expectedMarker()
+    const value = await ask((scripts) => scripts.checkMarker(1, MARKER, expected, ids())) as string
+    if (expected !== '' && value !== expected) noteDataLoss()
     marker = { value, seenAt: now() }
   }
 
   function noteDataLoss (): void {
     counts.dataLosses++
+    const { value } = marker
     marker = { value: '', seenAt: -Infinity }
+    // Before any later script of this replica: the places of calls are unknown, too.
+    connection.ask((scripts) => scripts.checkMarker(1, MARKER, value, ids())).catch(() => {})
     log.error({}, 'Redis has lost its windows: every limit starts again')
   }
 

@@ -7,6 +7,7 @@ const lua = (...names: string[]) =>
 
 export const SCRIPTS = {
   take: lua('window', 'take', 'run-take'),
+  checkMarker: lua('calls', 'check-marker'),
   giveBack: lua('window', 'give-back'),
   beginCall: lua('window', 'take', 'calls', 'begin-call'),
   writeCalls: lua('calls', 'write-calls'),

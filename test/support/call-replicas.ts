@@ -1,9 +1,9 @@
 // Replicas of the service that share their calls, as separate processes, with one Redis and one upstream.
 
-import type { Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'
 import { CALLERS, CANARIES } from './app.ts'
 import { type CallsUpstream, startCallsUpstream } from './calls-upstream.ts'
+import type { Owner } from './fault-proxy.ts'
 import { type RedisServer, startRedis } from './redis.ts'
 import { OFFER } from './sdp.ts'
 import { type Service, type ServiceOptions, startService, type TimedAnswer, tokenOf } from './service.ts'
@@ -43,11 +43,18 @@ blocked: [{ subject: blocked }]
 `
 }
 
+export type CallReplicasOptions = Readonly<{
+  count?: number
+  policy?: string
+  /** For the replica with this index. */
+  redisUrl?: (redis: RedisServer, i: number) => Promise<string>
+  env?: Readonly<Record<string, string>>
+}>
+
 export async function startCallReplicas (
-  t: Test, { count = 2, policy = policyOfCalls(), redisUrl, env = {} }: Readonly<{
-    count?: number, policy?: string, redisUrl?: (redis: RedisServer) => string, env?: Readonly<Record<string, string>>
-  }> = {}
+  t: Owner, options: CallReplicasOptions = {}
 ): Promise<CallReplicas> {
+  const { count = 2, policy = policyOfCalls(), redisUrl = async ({ url }) => url, env = {} } = options
   const redis = await startRedis(t)
   const upstream = await startCallsUpstream(t)
   const replicas: Service[] = []
@@ -58,7 +65,7 @@ export async function startCallReplicas (
       upstreamUrl: upstream.url,
       policy,
       env: {
-        REDIS_URL: redisUrl?.(redis) ?? redis.url, OPS_HOST: '127.0.0.1', OPS_PORT: '0', ...env, ...more
+        REDIS_URL: await redisUrl(redis, replicas.length), OPS_HOST: '127.0.0.1', OPS_PORT: '0', ...env, ...more
       },
       ...options
     })
@@ -72,7 +79,7 @@ export async function startCallReplicas (
     body: OFFER
   })
   const lines = (event: string) => replicas.flatMap(({ audit }) => audit).filter((line) => line.event === event)
-  await Promise.all(Array.from({ length: count }, () => start()))
+  for (let i = 0; i < count; i++) await start()
   return {
     redis,
     upstream,
