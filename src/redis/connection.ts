@@ -4,7 +4,8 @@
 import type { RedisAddress } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../records/log.ts'
-import { createClient, type Scripts } from './client.ts'
+import { createClient } from './client.ts'
+import type { Scripts } from './options.ts'
 
 export type { Scripts }
 
@@ -159,11 +160,12 @@ function emptyIfRefused (cause: Error): string {
 /** Error replies begin with a word in capitals, but for those of a script of Redis 6, where it comes later. */
 function reasonOf (cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException
+  // Sent to and fro between the two nodes of a slot that moves, some of whose keys each of them has.
+  if (message?.startsWith('Too many Cluster redirections')) return 'redis_tryagain'
   const word = code ?? /\b(?!ERR\b)[A-Z]{3,}\b/.exec(message)?.[0] ?? 'unavailable'
   return `redis_${word.toLowerCase()}`
 }
 
 function isAboutKeys (reason: string): boolean {
-  // The last: some keys of a script have moved to another node of a cluster, and some have not.
   return ['redis_damaged', 'redis_wrongtype', 'redis_lost', 'redis_tryagain'].includes(reason)
 }

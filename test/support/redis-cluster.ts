@@ -26,8 +26,9 @@ export async function startCluster (owner: Owner): Promise<RedisCluster> {
   const [first, second, third, replica] = nodes
   const slot = await first.control.cluster('KEYSLOT', '{ephemint}')
   const others = Array.from({ length: SLOTS }, (_, other) => other).filter((other) => other !== slot)
-  await first.control.cluster('ADDSLOTS', slot)
-  await second.control.cluster('ADDSLOTS', others.slice(0, SLOTS / 2))
+  // A primary that has no slot left would become a replica.
+  await first.control.cluster('ADDSLOTS', [slot, ...others.slice(0, 1)])
+  await second.control.cluster('ADDSLOTS', others.slice(1, SLOTS / 2))
   await third.control.cluster('ADDSLOTS', others.slice(SLOTS / 2))
   for (const node of nodes.slice(1)) await node.control.call('CLUSTER', 'MEET', ...first.meeting)
   await until('the cluster to form', async () => (await Promise.all(nodes.map(isOk))).every(Boolean))
@@ -47,6 +48,30 @@ export async function startCluster (owner: Owner): Promise<RedisCluster> {
   }
 }
 
+/** The node that has our slot and the one that would take it over, once both are well. */
+export async function rolesIn ({ nodes: [first, , , last] }: RedisCluster): Promise<[ClusterNode, ClusterNode]> {
+  return until('the owner to be followed', async () => {
+    const isFirst = String((await first.control.role())[0]) === 'master'
+    const [owner, replica] = isFirst ? [first, last] as const : [last, first] as const
+    return await isFollowed(owner) && await isOk(owner) && await isOk(replica) ? [owner, replica] : null
+  })
+}
+
+/** Moves our slot as `redis-cli --cluster reshard` does, some keys at a time. */
+export async function moveSlot (
+  { slot }: RedisCluster, from: ClusterNode, to: ClusterNode, afterSome: () => Promise<unknown>
+): Promise<void> {
+  await to.control.cluster('SETSLOT', slot, 'IMPORTING', from.id)
+  await from.control.cluster('SETSLOT', slot, 'MIGRATING', to.id)
+  for (;;) {
+    const keys = await from.control.cluster('GETKEYSINSLOT', slot, 5) as string[]
+    if (keys.length === 0) break
+    await from.control.call('MIGRATE', '127.0.0.1', to.tlsPort, '', 0, 1000, 'AUTH', PASSWORD, 'KEYS', ...keys)
+    await afterSome()
+  }
+  for (const node of [to, from]) await node.control.cluster('SETSLOT', slot, 'NODE', to.id)
+}
+
 export async function isFollowed (primary: Pick<RedisServer, 'control'>): Promise<boolean> {
   return (await primary.control.info('replication')).includes('state=online')
 }
@@ -60,9 +85,9 @@ async function startNode (owner: Owner, authority: Authority, epoch: number): Pr
   const busPort = String(await freePort())
   const { tlsPort, options } = await tlsOptions(owner, authority)
   const server = await startRedis(
-    owner, '--cluster-enabled', 'yes', '--cluster-node-timeout', '500', '--cluster-port', busPort, '--tls-cluster', 'yes',
-    '--tls-replication', 'yes', '--requirepass', PASSWORD, '--masterauth', PASSWORD, '--repl-diskless-sync-delay', '0',
-    ...options
+    owner, '--cluster-enabled', 'yes', '--cluster-node-timeout', '500', '--cluster-port', busPort,
+    '--cluster-replica-validity-factor', '0', '--tls-cluster', 'yes', '--tls-replication', 'yes',
+    '--requirepass', PASSWORD, '--masterauth', PASSWORD, '--repl-diskless-sync-delay', '0', ...options
   )
   const client = control(owner, server.port, PASSWORD)
   await client.call('CLUSTER', 'SET-CONFIG-EPOCH', epoch)

@@ -14,7 +14,7 @@ import { program } from './programs.ts'
 const REDIS = program(['redis-server', 'valkey-server'], 'redis-server')
 export const NO_REDIS = REDIS.skip
 
-type Process = Readonly<{
+export type Process = Readonly<{
   kill: () => Promise<void>
   /** Starts again, on the same port and with its data on disk. */
   start: () => Promise<void>
@@ -39,7 +39,8 @@ export async function startRedis (owner: Owner, ...options: string[]): Promise<R
   const port = await freePort()
   const folder = makeFolder(owner)
   const server = await startProcess(
-    owner, ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', ...options], /ready to accept/i
+    owner, ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', ...options],
+    /ready to accept connections/i
   )
   return { ...server, url: `redis://127.0.0.1:${port}`, port, address: addressOf(port), control: control(owner, port) }
 }
