@@ -7,7 +7,7 @@ import { isQuoted, keyFault } from './api-key.ts'
 import { type NearMiss, nearMisses } from './near-misses.ts'
 import { type Origins, readOrigins } from './origins.ts'
 import { type Proxies, readProxies } from './proxies.ts'
-import { readRedis, type RedisAddress } from './redis-url.ts'
+import { readRedis, type RedisAddress, type RedisEndpoint } from './redis-url.ts'
 import { type Environment, readSecret, secretSource } from './secrets.ts'
 
 /** Everything else takes the environment as an argument. */
@@ -68,7 +68,7 @@ export type Config = Readonly<{
   nearMisses: readonly NearMiss[]
 }>
 
-export type { RedisAddress }
+export type { RedisAddress, RedisEndpoint }
 
 /** The message has one line for each problem. */
 export class ConfigError extends Error {

@@ -5,60 +5,101 @@ import { readFileSync } from 'node:fs'
 import { type Environment, readSecret } from './secrets.ts'
 import { whyUnreadable } from './unreadable.ts'
 
+export type RedisEndpoint = Readonly<{ host: string, port: number }>
+
 /** `username` and `password` are empty if the URL has none. */
 export type RedisAddress = Readonly<{
-  host: string
-  port: number
   tls: boolean
-  /** The only authorities that its certificate may be signed by, in PEM; public ones if it is missing. */
+  /** The only authorities that a certificate may be signed by, in PEM; public ones if it is missing. */
   ca?: string
   username: string
   password: string
   database: number
-}>
+}> & (
+  | RedisEndpoint
+  | Readonly<{ cluster: readonly RedisEndpoint[] }>
+  | Readonly<{ sentinels: readonly RedisEndpoint[], primary: string }>
+)
+
+const FORMS = {
+  server: 'redis[s]://[user:password@]host[:port][/database]',
+  cluster: 'redis[s]+cluster://[user:password@]host[:port][,host[:port]]',
+  sentinel: 'redis[s]+sentinel://[user:password@]host[:port][,host[:port]]/name[/database]'
+} as const
+type Kind = keyof typeof FORMS
+/** The name of the primary, and the database. */
+const PATHS = { server: /^()(\d{1,5})?$/, cluster: /^$/, sentinel: /^([^/]+)(?:\/(\d{1,5}))?$/ } as const
+const DEFAULT_PORTS = { server: 6379, cluster: 6379, sentinel: 26379 } as const
 
 /** The URL is taken apart here, since the client library would read options from its query. */
 export function readRedis (env: Environment, problems: string[]): RedisAddress | null {
   const given = readSecret(env, 'REDIS_URL', problems)
   const ca = readCa(env, problems)
-  const isEncrypted = given?.startsWith('rediss://') === true
-  if (ca !== null && !isEncrypted) problems.push('REDIS_CA_FILE needs a REDIS_URL that begins with rediss://')
+  if (ca !== null && !/^rediss[:+]/.test(given ?? '')) {
+    problems.push('REDIS_CA_FILE needs a REDIS_URL that begins with rediss')
+  }
   if (given === null) return null
-  const url = URL.parse(given)
-  const [, tls, database = '0'] = /^redis(s?):\/\/[^/]+\/?(\d{1,5})?$/.exec(given) ?? []
   try {
-    if (url === null || tls === undefined || !/^[^,]+$/.test(url.hostname) || url.search !== '' || url.hash !== '') {
-      throw new Error('no such URL')
-    }
-    return {
-      host: url.hostname.replace(/^\[|\]$/g, ''),
-      port: Number(url.port || 6379),
-      tls: tls === 's',
-      ...(ca === null ? {} : { ca }),
-      username: decodeURIComponent(url.username),
-      password: decodeURIComponent(url.password),
-      database: Number(database)
-    }
+    return { ...parse(given), ...(ca === null ? {} : { ca }) }
   } catch {
     const name = env.REDIS_URL ? 'REDIS_URL' : 'REDIS_URL_FILE'
-    problems.push(`${name} must be redis[s]://[user:password@]host[:port][/database]${hintFor(given)}`)
+    problems.push(`${name} must be ${FORMS[kindOf(given)]}${hintFor(given)}`)
     return null
   }
 }
 
+/** Throws if it is none of the forms. */
+function parse (given: string): RedisAddress {
+  const [, tls, kind = 'server', user = '', hosts = '', path = ''] =
+    /^redis(s?)(?:\+(cluster|sentinel))?:\/\/([^/?#]*@)?([^/?#@]+)(?:\/([^?#]*))?$/.exec(given) ?? []
+  const urls = hosts.split(',').map((host) => new URL(`redis://${user}${host}`))
+  const [url] = urls as [URL]
+  const [isPath, name = '', database = '0'] = PATHS[kind as Kind].exec(path) ?? []
+  const isOne = kind === 'server'
+  if (tls === undefined || isPath === undefined || urls.some(({ hostname }) => hostname === '') ||
+    (isOne ? urls.length > 1 : /@./.test(user))) throw new Error('none of the forms')
+  const common = {
+    tls: tls === 's',
+    username: decodeURIComponent(url.username),
+    password: decodeURIComponent(url.password),
+    database: Number(database)
+  }
+  const endpoints = urls.map(({ hostname, port }) => ({
+    host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || DEFAULT_PORTS[kind as Kind])
+  }))
+  if (kind === 'cluster') return { ...common, cluster: endpoints }
+  if (kind === 'sentinel') return { ...common, sentinels: endpoints, primary: decodeURIComponent(name) }
+  return { ...common, ...endpoints[0] as RedisEndpoint }
+}
+
+function schemeOf (given: string): string {
+  return /^([a-z][a-z0-9+.-]*):/i.exec(given)?.[1] ?? ''
+}
+
+function kindOf (given: string): Kind {
+  const scheme = schemeOf(given).toLowerCase()
+  return scheme.includes('cluster') ? 'cluster' : scheme.includes('sentinel') ? 'sentinel' : 'server'
+}
+
 /** Advice on what to write instead of a form that only other clients understand. */
 function hintFor (given: string): string {
-  const [, scheme = ''] = /^([a-z][a-z0-9+.-]*):/i.exec(given) ?? []
-  if (/cluster|sentinel/i.test(scheme)) {
-    return ': a cluster or sentinels are not followed. Write the one address that always leads to the primary'
-  }
+  const [scheme, kind] = [schemeOf(given), kindOf(given)]
   if (/unix|socket/i.test(scheme) || given.startsWith('/')) {
     return ': a socket file cannot be used. Write redis://127.0.0.1:6379, and let Redis listen there'
   }
-  if (!/^rediss?$/.test(scheme)) return ': write redis:// for plain TCP, rediss:// for TLS'
-  if (/^[^/]*:\/\/[^/]*,/.test(given)) return ': write one host, the address that always leads to the primary'
+  const prefix = kind === 'server' ? 'redis' : `redis+${kind}`
+  if (![prefix, prefix.replace('redis', 'rediss')].includes(scheme)) {
+    return `: write ${prefix}:// for plain TCP, ${prefix.replace('redis', 'rediss')}:// for TLS`
+  }
+  if (kind === 'server' && /^[^/]*:\/\/[^/]*,/.test(given)) {
+    return ': write one host here, several with redis+cluster:// or, for sentinels, redis+sentinel://'
+  }
   if (given.includes('?')) {
-    return ', without a query. Write user, password and database as here, rediss:// for TLS, and a CA in REDIS_CA_FILE'
+    return ', without a query. Write user, password and database as here, rediss for TLS, and a CA in REDIS_CA_FILE'
+  }
+  if (kind === 'cluster' && /:\/\/[^/]+\/./.test(given)) return ', without a database: a cluster has only one'
+  if (kind === 'sentinel' && !/:\/\/[^/]+\/[^/#]/.test(given)) {
+    return ': behind the hosts write the name that the sentinels give the primary'
   }
   return ', with a password in percent-encoding'
 }

@@ -1,27 +1,20 @@
 // The connection to Redis, and whether it can be relied on. An answer comes in time, or Redis counts as lost until it
 // has passed a check: until then no request waits for it, and nothing is queued.
 
-import { isIP } from 'node:net'
-import { Redis } from 'ioredis'
 import type { RedisAddress } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../records/log.ts'
+import { createClient } from './client.ts'
+import type { Scripts } from './options.ts'
 
-// Before the next one looks at the environment.
-import '../config/environment.ts'
+export type { Scripts }
 
 const ANSWER_WITHIN_MS = 250
-const CONNECT_WITHIN_MS = 1000
 const CHECK_EVERY_MS = 250
 /** While it is up: what an operator changes at run time breaks no connection. */
 const LOOK_EVERY_MS = 3000
 /** A connection that was silent at so many checks is given up: after a partition TCP would wait for minutes. */
 const SILENT_CHECKS = 4
-const RECONNECT_MS = { first: 100, last: 1000 }
-
-/** Each takes how many keys there are, the keys, and the arguments. */
-type Script = (keys: number, ...keysAndArguments: (string | number)[]) => Promise<unknown>
-export type Scripts<Name extends string> = Readonly<Record<Name, Script>>
 
 export type Connection<Name extends string> = Readonly<{
   /** Rejects with ApiError `limits_unavailable` in time; `onLate` gets an answer that came after that. */
@@ -43,8 +36,7 @@ export type ConnectionDeps<Name extends string> = Readonly<{
 }>
 
 export function connectRedis<Name extends string> (
-  { host, port, tls, ca, username, password, database }: RedisAddress,
-  { scripts: sources, log, consequence, check }: ConnectionDeps<Name>
+  address: RedisAddress, { scripts, log, consequence, check }: ConnectionDeps<Name>
 ): Connection<Name> {
   let state: 'new' | 'up' | 'lost' | 'closed' = 'new'
   let wasUp = false
@@ -53,37 +45,13 @@ export function connectRedis<Name extends string> (
   let mayEvictUnseen = false
   let timer: NodeJS.Timeout | undefined
   lookEvery(CHECK_EVERY_MS, checkNow)
-  const redis = new Redis({
-    host,
-    port,
-    username,
-    password,
-    db: database,
-    ...(tls ? { tls: { servername: isIP(host) === 0 ? host : '', ...(ca === undefined ? {} : { ca }) } } : {}),
-    // Version 3 of the protocol brings nothing here, and some proxies do not know it.
-    protocol: 2,
-    disableClientInfo: true,
-    connectTimeout: CONNECT_WITHIN_MS,
-    // A command that was sent when the connection broke may have been counted: a second time would count twice.
-    autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: 0,
-    enableOfflineQueue: false,
-    enableReadyCheck: false,
-    retryStrategy: (times) => Math.min(RECONNECT_MS.last, RECONNECT_MS.first * 2 ** (times - 1)),
-    // After a failover the name may lead to another server.
-    reconnectOnError: ({ message }) => message.startsWith('READONLY'),
-    scripts: Object.fromEntries(Object.entries<string>(sources).map(([name, lua]) => [name, { lua }]))
-  })
-  const scripts = redis as unknown as Scripts<Name>
-  redis.on('ready', checkNow)
-  redis.on('error', (cause) => lose(reasonOf(cause)))
-  redis.on('close', () => lose('redis_closed'))
+  const client = createClient(address, { scripts, onReady: checkNow, onFault: (cause) => lose(reasonOf(cause)) })
 
   async function ask<T> (
     question: (scripts: Scripts<Name>) => Promise<T>, onLate: (answer: T) => void = () => {}
   ): Promise<T> {
     try {
-      return await inTime(question(scripts), onLate)
+      return await inTime(question(client.scripts), onLate)
     } catch (cause) {
       const reason = reasonOf(cause)
       if (!isAboutKeys(reason)) lose(reason)
@@ -113,12 +81,12 @@ export function connectRedis<Name extends string> (
 
   async function checkNow (): Promise<void> {
     // Connected, but the library's first command gets no answer.
-    if (redis.status === 'connect') noteSilence()
-    if (isChecking || redis.status !== 'ready') return
+    if (client.server().status === 'connect') noteSilence()
+    if (isChecking || client.server().status !== 'ready') return
     isChecking = true
     try {
       // Where it could not select another database, the library goes on in 0.
-      if (database !== 0) await ask(() => redis.select(database))
+      if (address.database !== 0) await ask(() => client.server().select(address.database))
       await check(ask)
       await assertKeepsKeys()
       rise()
@@ -133,12 +101,12 @@ export function connectRedis<Name extends string> (
   function noteSilence (): void {
     if (++silentChecks < SILENT_CHECKS) return
     silentChecks = 0
-    redis.disconnect(true)
+    client.reconnect()
   }
 
   /** A window that is evicted would count as one that was never opened. */
   async function assertKeepsKeys (): Promise<void> {
-    const memory = await ask(() => redis.info('memory').catch(emptyIfRefused))
+    const memory = await ask(() => client.server().info('memory').catch(emptyIfRefused))
     const [, limit] = /^maxmemory:(\d+)/m.exec(memory) ?? []
     const [, policy] = /^maxmemory_policy:(\S+)/m.exec(memory) ?? []
     if (policy !== undefined && policy !== 'noeviction' && limit !== '0') {
@@ -157,7 +125,7 @@ export function connectRedis<Name extends string> (
     close: () => {
       state = 'closed'
       clearInterval(timer)
-      redis.disconnect()
+      client.close()
     }
   }
 }
@@ -192,10 +160,12 @@ function emptyIfRefused (cause: Error): string {
 /** Error replies begin with a word in capitals, but for those of a script of Redis 6, where it comes later. */
 function reasonOf (cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException
+  // Sent to and fro between the two nodes of a slot that moves, some of whose keys each of them has.
+  if (message?.startsWith('Too many Cluster redirections')) return 'redis_tryagain'
   const word = code ?? /\b(?!ERR\b)[A-Z]{3,}\b/.exec(message)?.[0] ?? 'unavailable'
   return `redis_${word.toLowerCase()}`
 }
 
 function isAboutKeys (reason: string): boolean {
-  return ['redis_damaged', 'redis_wrongtype', 'redis_lost'].includes(reason)
+  return ['redis_damaged', 'redis_wrongtype', 'redis_lost', 'redis_tryagain'].includes(reason)
 }

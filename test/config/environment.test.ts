@@ -424,13 +424,8 @@ t.test('field F27: a Redis URL that only other clients understand is refused wit
     ['/run/canary.sock', /socket file/],
     ['rediss://canary.test/0?ssl_cert_reqs=none', /without a query.*REDIS_CA_FILE/],
     ['redis://canary.test:6379?password=canary', /without a query/],
-    ['redis://canary-1.test:6379,canary-2.test:6379', /: write one host/],
-    ['rediss://u:canary@canary-1.test,canary-2.test:6379/0', /: write one host/],
-    ['redis+cluster://canary-1.test:6379,canary-2.test:6379', /cluster or sentinels are not followed. Write the one/],
-    ['rediss+cluster://canary.test:6379', /cluster or sentinels/],
-    ['redis+sentinel://canary.test:26379/mymaster/0', /cluster or sentinels/],
-    ['rediss+sentinel://u:canary@canary.test:26379/mymaster', /cluster or sentinels/],
-    ['redis-sentinel://canary.test:26379', /cluster or sentinels/],
+    ['redis://canary-1.test:6379,canary-2.test:6379', /: write one host here.*redis\+cluster.*redis\+sentinel/],
+    ['rediss://u:canary@canary-1.test,canary-2.test:6379/0', /: write one host here/],
     ['valkey://canary.test', /: write redis:\/\/ for plain TCP, rediss:\/\/ for TLS$/],
     ['tls://canary.test', /: write redis:/],
     ['canary.test:6379', /: write redis:/],
@@ -442,7 +437,72 @@ t.test('field F27: a Redis URL that only other clients understand is refused wit
   }
 })
 
-t.test('field F27: REDIS_CA_FILE is a certificate in PEM, for rediss:// only', async (t) => {
+t.test('a cluster and sentinels are read from one URL of all their hosts', async (t) => {
+  const common = { tls: false, username: '', password: '', database: 0 }
+  const rows: [url: string, address: object][] = [
+    ['redis+cluster://a.test', { ...common, cluster: [{ host: 'a.test', port: 6379 }] }],
+    [
+      'rediss+cluster://ephemint:p%40%2Fs@a.test:7000,[::1]:7001,10.0.0.1/',
+      {
+        tls: true,
+        username: 'ephemint',
+        password: 'p@/s',
+        database: 0,
+        cluster: [{ host: 'a.test', port: 7000 }, { host: '::1', port: 7001 }, { host: '10.0.0.1', port: 6379 }]
+      }
+    ],
+    [
+      'redis+sentinel://a.test/mymaster',
+      { ...common, sentinels: [{ host: 'a.test', port: 26379 }], primary: 'mymaster' }
+    ],
+    [
+      'rediss+sentinel://:secret@a.test:5000,[::1]/my%20one/3',
+      {
+        tls: true,
+        username: '',
+        password: 'secret',
+        database: 3,
+        sentinels: [{ host: 'a.test', port: 5000 }, { host: '::1', port: 26379 }],
+        primary: 'my one'
+      }
+    ]
+  ]
+  for (const [url, address] of rows) t.same(readConfig({ ...LEAST, REDIS_URL: url }).redis, address, url)
+})
+
+t.test('a URL of a cluster or of sentinels that is not understood is refused with what to write instead', async (t) => {
+  const [cluster, sentinel] = ['must be redis[s]+cluster://[user:password@]host', 'must be redis[s]+sentinel://[user:']
+  for (const [url, form, advice] of [
+    ['redis-cluster://canary.test', cluster, /: write redis\+cluster:\/\/ for plain TCP, rediss\+cluster:\/\/ for/],
+    ['REDIS+CLUSTER://canary.test', cluster, /: write redis\+cluster:/],
+    ['redis+cluster://canary.test/1', cluster, /, without a database: a cluster has only one$/],
+    ['redis+cluster://canary.test?canary', cluster, /, without a query/],
+    ['redis+cluster://', cluster, /percent-encoding$/],
+    ['redis+cluster://canary-1.test,', cluster, /percent-encoding$/],
+    ['redis+cluster://canary-1.test,:7000', cluster, /percent-encoding$/],
+    ['redis+cluster://canary-1.test,canary-2.test:99999', cluster, /percent-encoding$/],
+    ['redis+cluster://u:canary@canary-1.test,u:canary@canary-2.test', cluster, /percent-encoding$/],
+    ['redis+cluster://u:can%zzary@canary.test', cluster, /percent-encoding$/],
+    ['redis-sentinel://canary.test:26379#canary', sentinel, /: write redis\+sentinel:\/\/ for plain TCP, rediss/],
+    ['sentinel://canary-1.test:26379;sentinel://canary-2.test:26379', sentinel, /: write redis\+sentinel:/],
+    ['redis+sentinel://canary.test', sentinel, /: behind the hosts write the name that the sentinels give/],
+    ['redis+sentinel://canary.test/', sentinel, /: behind the hosts/],
+    ['redis+sentinel://canary.test#canary', sentinel, /: behind the hosts/],
+    ['redis+sentinel://canary.test?sentinelMasterId=canary', sentinel, /, without a query/],
+    ['redis+sentinel://canary.test/canary/x', sentinel, /percent-encoding$/],
+    ['rediss+sentinel://canary.test/can%zzary', sentinel, /percent-encoding$/]
+  ] as const) {
+    for (const [name, env] of [
+      ['REDIS_URL', { REDIS_URL: url }], ['REDIS_URL_FILE', { REDIS_URL_FILE: file('redis-many', url) }]
+    ] as const) {
+      const [problem = ''] = problemsOf({ ...LEAST, ...env })
+      t.ok(problem.startsWith(`${name} ${form}`), problem)
+      assertProblem(t, env, advice)
+    }
+  }
+})
+
+t.test('field F27: REDIS_CA_FILE is a certificate in PEM, for TLS only', async (t) => {
   const { cert } = createAuthority()
   const good = file('ca.pem', `# ours\n${cert}\n${cert}`)
   const url = 'rediss://redis.test'
@@ -454,13 +514,16 @@ t.test('field F27: REDIS_CA_FILE is a certificate in PEM, for rediss:// only', a
       { REDIS_CA_FILE: file('cut.pem', `${cert}${cert.replace(/\n.{20}/, '\n')}`), REDIS_URL: url },
       /^REDIS_CA_FILE has a certificate that cannot be parsed$/
     ],
-    [{ REDIS_CA_FILE: good, REDIS_URL: 'redis://redis.test' }, /^REDIS_CA_FILE needs a REDIS_URL .* rediss:\/\/$/],
-    [{ REDIS_CA_FILE: good }, /^REDIS_CA_FILE needs a REDIS_URL that begins with rediss:\/\/$/]
+    [{ REDIS_CA_FILE: good, REDIS_URL: 'redis://redis.test' }, /^REDIS_CA_FILE needs a REDIS_URL .* rediss$/],
+    [{ REDIS_CA_FILE: good }, /^REDIS_CA_FILE needs a REDIS_URL that begins with rediss$/]
   ] as const) assertProblem(t, env, problem)
   t.match(
     readConfig({ ...LEAST, REDIS_URL: url, REDIS_CA_FILE: good }).redis,
     { tls: true, ca: `# ours\n${cert}\n${cert}` }
   )
+  for (const url of ['rediss+cluster://a.test', 'rediss+sentinel://a.test/mymaster']) {
+    t.match(readConfig({ ...LEAST, REDIS_URL: url, REDIS_CA_FILE: good }).redis, { tls: true, ca: /BEGIN/ })
+  }
   t.equal(readConfig({ ...LEAST, REDIS_URL: url, REDIS_CA_FILE: '' }).redis?.ca, undefined)
 })
 

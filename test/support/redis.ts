@@ -2,8 +2,11 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import type { RedisAddress } from '../../src/config/environment.ts'
+import type { RedisAddress, RedisEndpoint } from '../../src/config/environment.ts'
+import type { Authority } from './certificate.ts'
 import type { Owner } from './fault-proxy.ts'
 import { freePort, makeFolder } from './processes.ts'
 import { program } from './programs.ts'
@@ -11,12 +14,7 @@ import { program } from './programs.ts'
 const REDIS = program(['redis-server', 'valkey-server'], 'redis-server')
 export const NO_REDIS = REDIS.skip
 
-export type RedisServer = Readonly<{
-  url: string
-  port: number
-  address: RedisAddress
-  /** Another client, to read and damage the keys of the store. */
-  control: Redis
+export type Process = Readonly<{
   kill: () => Promise<void>
   /** Starts again, on the same port and with its data on disk. */
   start: () => Promise<void>
@@ -25,28 +23,51 @@ export type RedisServer = Readonly<{
   resume: () => void
 }>
 
-export function addressOf (port: number): RedisAddress {
+export type RedisServer = Process & Readonly<{
+  url: string
+  port: number
+  address: RedisAddress & RedisEndpoint
+  /** Another client, to read and damage the keys of the store. */
+  control: Redis
+}>
+
+export function addressOf (port: number): RedisAddress & RedisEndpoint {
   return { host: '127.0.0.1', port, tls: false, username: '', password: '', database: 0 }
 }
 
 export async function startRedis (owner: Owner, ...options: string[]): Promise<RedisServer> {
-  const path = REDIS.path()
-  const folder = makeFolder(owner)
   const port = await freePort()
+  const folder = makeFolder(owner)
+  const server = await startProcess(
+    owner, ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', ...options],
+    /ready to accept connections/i
+  )
+  return { ...server, url: `redis://127.0.0.1:${port}`, port, address: addressOf(port), control: control(owner, port) }
+}
+
+/** A client of the default user. */
+export function control (owner: Owner, port: number, password = ''): Redis {
+  const client = new Redis({
+    port, host: '127.0.0.1', password, lazyConnect: true, enableReadyCheck: false, retryStrategy: () => 50
+  })
+  client.on('error', () => {})
+  owner.teardown(() => client.disconnect())
+  return client
+}
+
+/** Of redis-server, which is up once it has printed a line like this. */
+export async function startProcess (owner: Owner, args: readonly string[], isUp: RegExp): Promise<Process> {
+  const path = REDIS.path()
   let child: ChildProcess | undefined
 
   async function start (): Promise<void> {
-    const started = spawn(
-      path,
-      ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', ...options],
-      { stdio: ['ignore', 'pipe', 'inherit'] }
-    )
+    const started = spawn(path, args, { stdio: ['ignore', 'pipe', 'inherit'] })
     child = started
     let printed = ''
     await new Promise<void>((resolve, reject) => {
       started.stdout.on('data', (chunk) => {
         printed += chunk
-        if (/ready to accept connections/i.test(printed)) resolve()
+        if (isUp.test(printed)) resolve()
       })
       started.once('exit', () => reject(new Error(printed)))
     })
@@ -61,21 +82,23 @@ export async function startRedis (owner: Owner, ...options: string[]): Promise<R
   }
 
   await start()
-  const control = new Redis(port, '127.0.0.1', { lazyConnect: true, enableReadyCheck: false, retryStrategy: () => 50 })
-  control.on('error', () => {})
-  owner.teardown(async () => {
-    control.disconnect()
-    await kill()
-  })
+  owner.teardown(kill)
+  return { kill, start, pause: () => { child?.kill('SIGSTOP') }, resume: () => { child?.kill('SIGCONT') } }
+}
+
+/** The options of a server that speaks TLS as `localhost`, with a certificate that the authority issued. */
+export async function tlsOptions (owner: Owner, authority: Authority): Promise<{ tlsPort: number, options: string[] }> {
+  const folder = makeFolder(owner)
+  const { cert, key } = authority.issue()
+  const files = Object.entries({ 'tls-cert-file': cert, 'tls-key-file': key, 'tls-ca-cert-file': authority.cert })
+  for (const [name, pem] of files) writeFileSync(join(folder, name), pem)
+  const tlsPort = await freePort()
   return {
-    url: `redis://127.0.0.1:${port}`,
-    port,
-    address: addressOf(port),
-    control,
-    kill,
-    start,
-    pause: () => { child?.kill('SIGSTOP') },
-    resume: () => { child?.kill('SIGCONT') }
+    tlsPort,
+    options: [
+      '--tls-port', String(tlsPort), '--tls-auth-clients', 'no',
+      ...files.flatMap(([name]) => [`--${name}`, join(folder, name)])
+    ]
   }
 }
 

@@ -3,7 +3,7 @@
 import { access, constants, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { RedisAddress } from '../../config/environment.ts'
+import type { RedisAddress, RedisEndpoint } from '../../config/environment.ts'
 import { silentLog } from '../command.ts'
 import { type Finding, ok, wrong } from './finding.ts'
 
@@ -12,7 +12,7 @@ const LOOK_EVERY_MS = 20
 
 /** Connects as the service does, which checks writes and `noeviction`. */
 export async function checkRedis (address: RedisAddress, now = () => performance.now()): Promise<Finding> {
-  const where = `${address.host}:${address.port}`
+  const where = describe(address)
   const logged: { reason: string | null, warned: boolean } = { reason: null, warned: false }
   const log = {
     ...silentLog,
@@ -36,6 +36,13 @@ export async function checkRedis (address: RedisAddress, now = () => performance
       : 'look into its log; fix REDIS_URL'))
 }
 
+function describe (address: RedisAddress): string {
+  const list = (endpoints: readonly RedisEndpoint[]) => endpoints.map(({ host, port }) => `${host}:${port}`).join(', ')
+  if ('cluster' in address) return `the cluster at ${list(address.cluster)}`
+  if ('sentinels' in address) return `${address.primary}, by the sentinels at ${list(address.sentinels)},`
+  return list([address])
+}
+
 const POLICY_UNKNOWN = '; its maxmemory-policy is not known, and must be noeviction'
 
 const CERTIFICATE = /cert|signed|unable_to|altname/
@@ -47,6 +54,10 @@ const REDIS_ADVICE: Readonly<Record<string, string>> = {
   redis_timeout: 'allow connections to it; use rediss:// for TLS, redis:// without',
   redis_noauth: 'put user and password into REDIS_URL',
   redis_wrongpass: 'fix user and password in REDIS_URL',
+  redis_moved: 'it is a node of a cluster: write redis+cluster:// or rediss+cluster:// in REDIS_URL',
+  redis_no_cluster: 'it is one server: write redis:// or rediss:// in REDIS_URL',
+  redis_unknown_primary: 'name the primary in REDIS_URL as the sentinels do: SENTINEL MASTERS lists their names',
+  redis_sentinels_unreachable: 'fix the hosts of the sentinels in REDIS_URL; with TLS, set REDIS_CA_FILE to their CA',
   redis_noperm: 'allow its user to run GET, SET, EVAL, EVALSHA, TIME and INFO on keys of {ephemint}:*'
 }
 

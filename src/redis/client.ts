@@ -1,0 +1,30 @@
+// The client library, connected to one server, to the primary that sentinels name, or to a cluster.
+
+import { isIP } from 'node:net'
+import { Redis } from 'ioredis'
+import type { RedisAddress, RedisEndpoint } from '../config/environment.ts'
+import { followCluster } from './cluster.ts'
+import { type Client, type ClientDeps, clientOf, optionsFor } from './options.ts'
+import { followSentinels } from './sentinels.ts'
+
+// Before the next one looks at the environment.
+import '../config/environment.ts'
+
+export function createClient<Name extends string> (address: RedisAddress, deps: ClientDeps<Name>): Client<Name> {
+  if ('cluster' in address) return followCluster(address, address.cluster, deps)
+  return 'sentinels' in address ? followSentinels(address, deps) : connectServer(address, deps)
+}
+
+function connectServer<Name extends string> (
+  address: RedisAddress & RedisEndpoint, { scripts, onReady, onFault }: ClientDeps<Name>
+): Client<Name> {
+  const { host, port, tls, ca } = address
+  const redis = new Redis({
+    ...optionsFor(address, scripts),
+    host,
+    port,
+    ...(tls ? { tls: { servername: isIP(host) === 0 ? host : '', ...(ca === undefined ? {} : { ca }) } } : {})
+  })
+  redis.on('error', onFault)
+  return clientOf(redis, onReady, onFault)
+}

@@ -1,0 +1,148 @@
+// Runs alone: a fail-over is held to a deadline.
+
+import t from 'tap'
+import { checkRedis } from '../../src/commands/doctor/surroundings.ts'
+import type { RedisAddress, RedisEndpoint } from '../../src/config/environment.ts'
+import { createAuthority } from '../support/certificate.ts'
+import { NO_REDIS, type RedisServer } from '../support/redis.ts'
+import { type RedisSentinels, rolesOf, startSentinels } from '../support/redis-sentinel.ts'
+import { times } from '../support/times.ts'
+import { until } from '../support/until.ts'
+import { startLoad, takeUpTo } from './load.ts'
+import { countsAsMemory } from './model.ts'
+import { ADA, connectStore, openStore } from './store.ts'
+
+t.setTimeout(120_000)
+
+const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503 }
+/** After the promotion of a replica. */
+const UP_WITHIN_MS = 5000
+const LOST = 'Redis is lost: mints are refused'
+
+let common: Promise<RedisSentinels> | undefined
+/** The first sentinel asks for no password, the second for that of the servers, the third for another. */
+function shared (): Promise<RedisSentinels> {
+  common ??= startSentinels(t, { passwords: ['', 'secret', 'other'] })
+  return common
+}
+
+t.test('sentinels or servers that cannot be used are Redis lost, with the reason', { skip: NO_REDIS }, async (t) => {
+  const { address } = await shared()
+  const [open, asking, other] = address.sentinels as [RedisEndpoint, RedisEndpoint, RedisEndpoint]
+  const rows: [reason: string, address: RedisAddress][] = [
+    ['redis_unknown_primary', { ...address, sentinels: [open], primary: 'canary' }],
+    ['redis_noauth', { ...address, sentinels: [asking], password: '' }],
+    ['redis_wrongpass', { ...address, sentinels: [other] }],
+    ['redis_wrongpass', { ...address, sentinels: [open], password: 'canary' }],
+    ['redis_noauth', { ...address, sentinels: [open], password: '' }],
+    ['redis_sentinels_unreachable', { ...address, sentinels: [{ host: '127.0.0.1', port: 1 }] }],
+    ['redis_sentinels_unreachable', { ...address, sentinels: [{ host: 'nowhere.invalid', port: 1 }] }]
+  ]
+  for (const [reason, address] of rows) {
+    const store = openStore(t, { address })
+    await t.rejects(async () => store.take([ADA]), UNAVAILABLE)
+    await until('the loss to be logged', () => store.messages().includes(LOST))
+    t.equal(JSON.parse(store.log.kept[0] ?? '').reason, reason)
+    t.notOk(store.isReady())
+    t.notMatch(store.log.kept.join(''), /"[^"]*password/)
+    await store.close()
+    const { state, message } = await checkRedis(address)
+    t.same([state, message.replace(/^.* cannot be used: /, 'redis_')], ['wrong', reason])
+  }
+})
+
+t.test('the primary of sentinels counts as the memory store does; a sentinel gets the password if it asks for one', {
+  skip: NO_REDIS
+}, async (t) => {
+  const { address, servers: [primary] } = await shared()
+  const [open, asking, other] = address.sentinels as [RedisEndpoint, RedisEndpoint, RedisEndpoint]
+  for (const sentinels of [[open], [asking], [{ host: '127.0.0.1', port: 1 }, other, asking]]) {
+    const store = await connectStore(t, { address: { ...address, sentinels } })
+    await countsAsMemory(store, primary.control, times(2))
+    t.same(store.messages(), [])
+  }
+  const message = /^mymaster, by the sentinels at 127.0.0.1:\d+, .* answers/
+  t.match(await checkRedis(address), { state: 'ok', message })
+  const store = await connectStore(t, { address: { ...address, database: 3 } })
+  await store.take([ADA])
+  t.match(await primary.control.info('keyspace'), /^db3:keys=3,/m)
+})
+
+t.test('fault 27: where a primary dies, hangs or is replaced the new one is followed, and no mint counts twice', {
+  skip: NO_REDIS
+}, async (t) => {
+  const set = await shared()
+  for (const how of ['replace', 'kill', 'pause'] as const) {
+    const [primary, replica] = await rolesOf(set)
+    const store = await connectStore(t, set)
+    const bucket = { key: `caller:${how}`, windows: { hour: 1_000_000 } }
+    const load = startLoad(store, () => [bucket])
+    await until('mints', () => load.granted() > 100)
+    await (how === 'replace'
+      ? set.sentinels[0]?.control.call('SENTINEL', 'FAILOVER', set.address.primary)
+      : primary[how]())
+    await until('the loss to be seen', () => !store.isUp())
+    await until('the promotion', () => isPrimary(replica))
+    const promotedAt = performance.now()
+    await until('Redis to be up', store.isUp, UP_WITHIN_MS)
+    t.comment(`${how}: up ${Math.round(performance.now() - promotedAt)} ms after the promotion`)
+    await load.stop()
+    const { counted, taken } = await takeUpTo(store, bucket)
+    t.ok(counted > 0 && counted <= load.granted() + load.reasons().length)
+    t.equal(taken, 20, 'what is granted from then on is exact')
+    const [window] = await replica.control.mget('{ephemint}:caller:' + how + ':hour')
+    t.match(window, new RegExp(`^${counted + 20} `), 'and counted by the new primary')
+    t.equal(store.counts().dataLosses, 0)
+    await store.close()
+    if (how === 'kill') await primary.start()
+    else primary.resume()
+    // The sentinels would do so after ten seconds.
+    await primary.control.replicaof('127.0.0.1', replica.port)
+  }
+})
+
+t.test('E14: where the new primary never had the windows that were confirmed, their loss is logged and counted', {
+  skip: NO_REDIS
+}, async (t) => {
+  const set = await shared()
+  const [primary, replica] = await rolesOf(set)
+  await primary.control.flushall()
+  await until('the replica to be empty', async () => await replica.control.dbsize() === 0)
+  await replica.control.config('SET', 'masterauth', 'wrong')
+  await primary.control.client('KILL', 'TYPE', 'REPLICA')
+  const store = await connectStore(t, set)
+  t.ok((await store.take([ADA])).taken)
+  await primary.kill()
+  await until('the loss of the windows to be seen', () => store.counts().dataLosses === 1)
+  await until('Redis to be up', store.isUp)
+  t.ok(store.messages().includes('Redis has lost its windows: every limit starts again'))
+  t.match(await store.peek([ADA]), [{ remaining: 2 }, { remaining: 10 }])
+})
+
+t.test('fault 28: a sentinel that hangs is passed over', { skip: NO_REDIS }, async (t) => {
+  const { address, sentinels: [first] } = await shared()
+  first?.pause()
+  t.teardown(() => first?.resume())
+  const store = await connectStore(t, { address: { ...address } })
+  t.ok((await store.take([ADA])).taken)
+})
+
+t.test('rediss+sentinel:// asks sentinels and servers over TLS, and only those that can prove who they are', {
+  skip: NO_REDIS
+}, async (t) => {
+  const { address } = await startSentinels(t, { passwords: ['secret'], isTls: true })
+  for (const wrong of [
+    { ...address, ca: createAuthority('Somebody Else').cert },
+    { ...address, sentinels: address.sentinels.map(({ port }) => ({ host: '127.0.0.1', port })) }
+  ]) {
+    const store = openStore(t, { address: wrong })
+    await until('the loss to be logged', () => store.messages().includes(LOST))
+    t.equal(JSON.parse(store.log.kept[0] ?? '').reason, 'redis_sentinels_unreachable')
+  }
+  const store = await connectStore(t, { address })
+  t.ok((await store.take([ADA])).taken)
+})
+
+async function isPrimary ({ control }: Pick<RedisServer, 'control'>): Promise<boolean> {
+  return (await control.role())[0] === 'master'
+}
