@@ -75,7 +75,8 @@ export async function openService (environment: Environment, replaced: Replaceme
   const metrics = createMetrics()
   const audit = metrics.audited(createAudit(lines.audit))
 
-  const send = createSender(config.proxies)
+  const traces = await tracesFor(config, log)
+  const send = traced(traces?.send, createSender(config.proxies))
   const proxy = routeOf(config.proxies, config.upstream.baseUrl)
   const rulebook = openRulebook(config.policyFile, {
     ...policyEnvironment(environment, config.policyFile),
@@ -85,8 +86,9 @@ export async function openService (environment: Environment, replaced: Replaceme
     onSwap: () => calls.review(review)
   })
   const key = openKey(config.upstream, log)
-  const client = createClient(config.upstream, key, log, replaced.watchUpstream ?? metrics, proxy, clock)
-  const limits = await openLimits(config, log)
+  const watch = replaced.watchUpstream ?? metrics
+  const client = createClient(config.upstream, key, log, watch, proxy, clock, traces?.attempt)
+  const limits = await openLimits(config, log, traces?.around)
   const store = replaced.limits ?? limits.store
   const build = { version: packageJson.version, revision: config.revision }
   const running = () => ({ ...build, policy_hash: rulebook.hash() })
@@ -110,8 +112,10 @@ export async function openService (environment: Environment, replaced: Replaceme
   let loading: Promise<Sidebands> | null = null
   let sidebands: Sidebands | null = null
   const load = async () => {
-    loading ??= import('./upstream/sideband.ts').then(({ createSidebands }) =>
-      createSidebands({ config: config.upstream, proxy, clock, log }))
+    loading ??= import('./upstream/sideband.ts').then(({ createSidebands }) => {
+      const { dial, close } = createSidebands({ config: config.upstream, proxy, clock, log })
+      return { dial: traced(traces?.dial, dial), close }
+    })
     sidebands = await loading
   }
   const upstreamCalls = createUpstreamCalls({
@@ -165,6 +169,7 @@ export async function openService (environment: Environment, replaced: Replaceme
     limits: store,
     mint,
     timed: metrics.timed,
+    tracing: traces,
     calls: { calls, upstream: upstreamCalls, metrics: metrics.calls, clock, review, load },
     isDraining,
     waitingFor: outOfRotation
@@ -227,6 +232,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       audit.close()
       await store.close()
       await client.close()
+      await traces?.close()
       await ops?.app.close()
       await Promise.all([lines.stdout.close(), lines.audit.close()])
     },
@@ -238,6 +244,20 @@ export async function openService (environment: Environment, replaced: Replaceme
       lines.audit.flushNow()
     }
   }
+}
+
+/** With null nothing of it is loaded. */
+async function tracesFor (config: Config, log: Log) {
+  if (config.tracing === null) return null
+  const [{ openTracing }, { traceRequests }] = await Promise.all(
+    [import('./tracing/tracing.ts'), import('./tracing/requests.ts')]
+  )
+  const tracing = await openTracing(config.tracing, { version: packageJson.version, log })
+  return { ...tracing, ...traceRequests(tracing, config) }
+}
+
+function traced<T> (wrap: ((part: T) => T) | undefined, part: T): T {
+  return wrap === undefined ? part : wrap(part)
 }
 
 async function linesFor ({ auditFile }: Config): Promise<{ stdout: Lines, audit: Lines }> {
