@@ -8,6 +8,7 @@ import { readTrace, type Trace } from '../http/trace.ts'
 import type { Granted } from '../policy/apply.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { AuditEntry, CallEntry, Family, MintEntry } from '../records/audit.ts'
+import type { Log } from '../records/log.ts'
 import type { ServerSpan } from '../tracing/tracing.ts'
 import type { Minted } from '../upstream/mint.ts'
 
@@ -54,6 +55,14 @@ export function registerDecision (app: FastifyInstance, isTrusted: IsTrusted): v
     }
     done()
   })
+}
+
+/** For an operator who asks why: paths and names of the policy, without a value. */
+export function logGrant ({ id, caller, decision: { trace, kind }, log }: FastifyRequest, granted: Granted): void {
+  if (!(log as Log).isLevelEnabled('debug')) return
+  const taken = granted.accepted.map(([path]) => path.join('.'))
+  const { prompt, ignored } = granted
+  log.debug({ request_id: id, ...trace, policy: caller?.policy?.name, kind, prompt, taken, ignored }, 'policy applied')
 }
 
 /** `error` is null for a grant. */

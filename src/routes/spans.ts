@@ -3,7 +3,7 @@
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { toApiError } from '../http/refusals.ts'
-import type { Tracing } from '../tracing/tracing.ts'
+import type { ServerSpan, Tracing } from '../tracing/tracing.ts'
 
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH'])
 
@@ -28,7 +28,7 @@ export function registerSpans (app: FastifyInstance, { serve }: Pick<Tracing, 's
 /** Where its own requests begin: what answers a batch of requests, or parses a body, runs outside of any. */
 export function registerSpanContext (admitted: FastifyInstance): void {
   const enter = ({ decision: { span } }: FastifyRequest, _reply: unknown, done: () => void) =>
-    span === null ? done() : span.within(done)
+    (span as ServerSpan).within(done)
   admitted.addHook('onRequest', enter)
   admitted.addHook('preValidation', enter)
 }

@@ -73,7 +73,7 @@ export async function openTracing (
         end: (status) => {
           own.isOver = true
           // What the client did wrong is no error of a server.
-          const error = status === null ? 'client_gone' : status >= 500 ? failure ?? String(status) : null
+          const error = status === null ? 'client_gone' : status >= 500 ? failure : null
           end(span, { status, error })
         }
       }

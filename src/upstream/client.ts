@@ -71,8 +71,8 @@ const UNWATCHED: Watch = { attempted: () => {}, retried: () => {} }
 
 /** `clock` is that of `direct` alone: mints wait in real time. `send` sends each attempt. */
 export function createClient (
-  config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn'>, watch = UNWATCHED, proxy: URL | null = null,
-  clock: Clock = systemClock, send = attempt
+  config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn' | 'debug'>, watch = UNWATCHED,
+  proxy: URL | null = null, clock: Clock = systemClock, send = attempt
 ): Client {
   const openPool = (connections: number) => openPoolBy(config.baseUrl.origin, proxy, {
     connections,
@@ -107,7 +107,9 @@ export function createClient (
       onAttempt?.(sent)
       return send(pool, { path: basePath + path, headers, body, onHead }, deadline)
     }, safetyIdentifier)
-    watch.attempted(outcome instanceof ApiError ? String(outcome.reason) : String(outcome.status))
+    const name = outcome instanceof ApiError ? String(outcome.reason) : String(outcome.status)
+    watch.attempted(name)
+    log.debug({ request_id: requestId, route: path, outcome: name }, 'upstream was asked')
     return outcome
   }
 

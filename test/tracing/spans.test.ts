@@ -14,7 +14,8 @@ import { failure, GA } from '../support/upstream.ts'
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736'
 const PARENT = '00f067aa0ba902b7'
 const TRACEPARENT = `00-${TRACE}-${PARENT}-01`
-const MINT = 'POST /v1/realtime/client_secrets'
+const ROUTE = '/v1/realtime/client_secrets'
+const MINT = `POST ${ROUTE}`
 const CALL = 'POST /v1/realtime/calls'
 const [SERVER, CLIENT] = [2, 3]
 
@@ -216,6 +217,20 @@ callers:
   await app.collector.span(MINT, 3)
   t.match(app.collector.spans().find(({ kind, name }) => kind === CLIENT && name === MINT), {
     status: 2, attributes: { 'error.type': 'connection_reset' }
+  })
+})
+
+t.test('operate: a client that is gone before its answer is named as the reason', async (t) => {
+  const app = await startTraced(t, { env: { TRUST_PROXY: '127.0.0.1' } })
+  app.upstream.answer(GA, () => {})
+  const leave = new AbortController()
+  const headers = { authorization: `Bearer ${await app.token()}`, 'x-forwarded-proto': 'https' }
+  const asked = fetch(`${app.url}${ROUTE}`, { method: 'POST', headers, signal: leave.signal })
+  await app.upstream.arrived(1)
+  leave.abort()
+  await t.rejects(asked)
+  t.match(await app.collector.span(MINT), {
+    kind: SERVER, status: 2, attributes: { 'error.type': 'client_gone', 'url.scheme': 'https' }
   })
 })
 
