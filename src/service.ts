@@ -11,6 +11,7 @@ import type { SharedCalls } from './calls/shared.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, ConfigError, LOG_LEVELS, policyEnvironment, readConfig } from './config/environment.ts'
 import { isShared } from './config/origins.ts'
+import { OWN_MOUNT, ownMounts } from './config/own-mount.ts'
 import type { Environment } from './config/secrets.ts'
 import { settingsOf } from './config/settings.ts'
 import { whyUnreadable } from './config/unreadable.ts'
@@ -96,6 +97,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   for (const { variable, meant } of config.nearMisses) {
     log.warn({ variable, meant }, 'a variable that nothing reads is almost one that is not set')
   }
+  for (const file of ownMounts(watchedFiles(config))) log.warn({ file }, `a file ${OWN_MOUNT}`)
   if (!/\/v\d/.test(config.upstream.baseUrl.pathname)) {
     log.warn({}, 'OPENAI_BASE_URL has no version in its path, as https://api.openai.com/v1 has')
   }
@@ -244,6 +246,10 @@ export async function openService (environment: Environment, replaced: Replaceme
       lines.audit.flushNow()
     }
   }
+}
+
+function watchedFiles ({ policyFile, logLevelFile, upstream: { key } }: Config): string[] {
+  return [policyFile, logLevelFile, 'file' in key ? key.file : null].filter((path) => path !== null)
 }
 
 /** With null nothing of it is loaded. */
