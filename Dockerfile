@@ -9,7 +9,9 @@ FROM node:24.21-trixie-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 # No production dependency needs an install script. The development dependency `node` is omitted: the image has its own.
-RUN npm ci --omit=dev --ignore-scripts
+# Declarations and source maps, a third of it, are not used at run time.
+RUN npm ci --omit=dev --ignore-scripts && \
+  find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete
 
 FROM node:24.21-trixie-slim
 # docker build --build-arg REVISION=$(git rev-parse HEAD): shown by /version, the metrics and the start's log line.

@@ -23,7 +23,9 @@ import { registerMint } from './routes/mint.ts'
 import { registerPolicy } from './routes/policy.ts'
 import { registerRealtimeUrl } from './routes/realtime-url.ts'
 import { createRefusalRecords } from './routes/refused.ts'
+import { registerSpanContext, registerSpans } from './routes/spans.ts'
 import type { Rulebook } from './rulebook/rulebook.ts'
+import type { Tracing } from './tracing/tracing.ts'
 import { createBatch } from './turn-batch.ts'
 import { createDeadlines } from './upstream/deadline.ts'
 import type { Mint } from './upstream/mint.ts'
@@ -36,6 +38,7 @@ export type AppDeps = Readonly<{
   limits: LimitStore
   mint: Mint
   timed: Metrics['timed']
+  tracing: Tracing | null
   calls: Pick<CallEntryDeps, 'calls' | 'upstream' | 'metrics' | 'clock' | 'review' | 'load'>
   isDraining: () => boolean
   /** Why it is not ready, by name. */
@@ -46,7 +49,7 @@ export type AppDeps = Readonly<{
 const BEFORE_UPSTREAM = 1000
 
 export async function buildApp (
-  { config, log, audit, rulebook, limits, mint, timed, calls, isDraining, waitingFor }: AppDeps
+  { config, log, audit, rulebook, limits, mint, timed, tracing, calls, isDraining, waitingFor }: AppDeps
 ): Promise<FastifyInstance> {
   const isTrusted = trustedProxies(config.trustProxy)
   const app = fastify({
@@ -65,6 +68,7 @@ export async function buildApp (
   app.addHook('onClose', async () => refusals.close())
   registerListener(app, refusals.record)
   registerDecision(app, isTrusted)
+  if (tracing !== null) registerSpans(app, tracing)
   await registerOrigin(app, {
     origins: config.origins,
     requestHeaders: config.requestHeaders,
@@ -79,6 +83,7 @@ export async function buildApp (
     registerOverload(admitted, config.upstream.concurrency + BEFORE_UPSTREAM)
     const arrived = createBatch()
     admitted.addHook('onRequest', (_request, _reply, done) => arrived(done))
+    if (tracing !== null) registerSpanContext(admitted)
     registerAdmission(admitted, { rulebook, limitAddress, safetyIdentifierSecret: config.safetyIdentifierSecret })
     registerSlowBodies(admitted)
     registerPolicy(admitted, limits)

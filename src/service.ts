@@ -11,6 +11,7 @@ import type { SharedCalls } from './calls/shared.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, ConfigError, LOG_LEVELS, policyEnvironment, readConfig } from './config/environment.ts'
 import { isShared } from './config/origins.ts'
+import { OWN_MOUNT, ownMounts } from './config/own-mount.ts'
 import type { Environment } from './config/secrets.ts'
 import { settingsOf } from './config/settings.ts'
 import { whyUnreadable } from './config/unreadable.ts'
@@ -75,7 +76,8 @@ export async function openService (environment: Environment, replaced: Replaceme
   const metrics = createMetrics()
   const audit = metrics.audited(createAudit(lines.audit))
 
-  const send = createSender(config.proxies)
+  const traces = await tracesFor(config, log)
+  const send = traced(traces?.send, createSender(config.proxies))
   const proxy = routeOf(config.proxies, config.upstream.baseUrl)
   const rulebook = openRulebook(config.policyFile, {
     ...policyEnvironment(environment, config.policyFile),
@@ -85,8 +87,9 @@ export async function openService (environment: Environment, replaced: Replaceme
     onSwap: () => calls.review(review)
   })
   const key = openKey(config.upstream, log)
-  const client = createClient(config.upstream, key, log, replaced.watchUpstream ?? metrics, proxy, clock)
-  const limits = await openLimits(config, log)
+  const watch = replaced.watchUpstream ?? metrics
+  const client = createClient(config.upstream, key, log, watch, proxy, clock, traces?.attempt)
+  const limits = await openLimits(config, log, traces?.around)
   const store = replaced.limits ?? limits.store
   const build = { version: packageJson.version, revision: config.revision }
   const running = () => ({ ...build, policy_hash: rulebook.hash() })
@@ -94,6 +97,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   for (const { variable, meant } of config.nearMisses) {
     log.warn({ variable, meant }, 'a variable that nothing reads is almost one that is not set')
   }
+  for (const file of ownMounts(watchedFiles(config))) log.warn({ file }, `a file ${OWN_MOUNT}`)
   if (!/\/v\d/.test(config.upstream.baseUrl.pathname)) {
     log.warn({}, 'OPENAI_BASE_URL has no version in its path, as https://api.openai.com/v1 has')
   }
@@ -110,8 +114,10 @@ export async function openService (environment: Environment, replaced: Replaceme
   let loading: Promise<Sidebands> | null = null
   let sidebands: Sidebands | null = null
   const load = async () => {
-    loading ??= import('./upstream/sideband.ts').then(({ createSidebands }) =>
-      createSidebands({ config: config.upstream, proxy, clock, log }))
+    loading ??= import('./upstream/sideband.ts').then(({ createSidebands }) => {
+      const { dial, close } = createSidebands({ config: config.upstream, proxy, clock, log })
+      return { dial: traced(traces?.dial, dial), close }
+    })
     sidebands = await loading
   }
   const upstreamCalls = createUpstreamCalls({
@@ -165,6 +171,7 @@ export async function openService (environment: Environment, replaced: Replaceme
     limits: store,
     mint,
     timed: metrics.timed,
+    tracing: traces,
     calls: { calls, upstream: upstreamCalls, metrics: metrics.calls, clock, review, load },
     isDraining,
     waitingFor: outOfRotation
@@ -227,6 +234,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       audit.close()
       await store.close()
       await client.close()
+      await traces?.close()
       await ops?.app.close()
       await Promise.all([lines.stdout.close(), lines.audit.close()])
     },
@@ -238,6 +246,24 @@ export async function openService (environment: Environment, replaced: Replaceme
       lines.audit.flushNow()
     }
   }
+}
+
+function watchedFiles ({ policyFile, logLevelFile, upstream: { key } }: Config): string[] {
+  return [policyFile, logLevelFile, 'file' in key ? key.file : null].filter((path) => path !== null)
+}
+
+/** With null nothing of it is loaded. */
+async function tracesFor (config: Config, log: Log) {
+  if (config.tracing === null) return null
+  const [{ openTracing }, { traceRequests }] = await Promise.all(
+    [import('./tracing/tracing.ts'), import('./tracing/requests.ts')]
+  )
+  const tracing = await openTracing(config.tracing, { version: packageJson.version, log })
+  return { ...tracing, ...traceRequests(tracing, config) }
+}
+
+function traced<T> (wrap: ((part: T) => T) | undefined, part: T): T {
+  return wrap === undefined ? part : wrap(part)
 }
 
 async function linesFor ({ auditFile }: Config): Promise<{ stdout: Lines, audit: Lines }> {

@@ -38,7 +38,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['routes'],
   ['rulebook', 'calls'],
   ['policy'],
-  ['limits'],
+  ['limits', 'tracing'],
   ['callers', 'upstream', 'redis'],
   ['records'],
   ['outbound', 'schema', 'realtime', 'http'],

@@ -1,7 +1,7 @@
 // Workflows, dependency updates and the pages for contributors. Only GitHub runs them, so mistakes would show late.
 
 import { execFileSync } from 'node:child_process'
-import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
@@ -90,6 +90,26 @@ t.test('a release needs a tag and passed CI; its image has an SBOM, provenance a
   })
   t.match(steps.at(-1)?.run, 'cosign sign --yes "$IMAGE@$DIGEST"')
   t.match(read('CHANGELOG.md'), new RegExp(`^## ${JSON.parse(read('package.json')).version}\\b`, 'm'))
+})
+
+t.test('operate: the release resolves the digest of the base image, and builds from that one', async (t) => {
+  const steps = workflow('release').jobs.image?.steps ?? []
+  const base = steps.findIndex(({ run }) => run?.includes('imagetools inspect'))
+  const build = steps.findIndex(({ uses }) => uses?.startsWith('docker/build-push-action@'))
+  t.ok(base !== -1 && base < build, 'before it builds')
+  // eslint-disable-next-line no-template-curly-in-string
+  t.equal(steps[build]?.with?.['build-contexts'], '${{ steps.base.outputs.pinned }}')
+  // The command that reads the Dockerfile, with an inspection that answers as a registry's does.
+  const folder = t.testdir({
+    docker: `#!/bin/sh\necho '{"digest":"sha256:${'a'.repeat(64)}"}'\n`, Dockerfile: read('Dockerfile'), output: ''
+  })
+  chmodSync(join(folder, 'docker'), 0o755)
+  execFileSync('bash', ['-e', '-c', steps[base]?.run as string], {
+    cwd: folder, env: { PATH: `${folder}:${process.env.PATH}`, GITHUB_OUTPUT: join(folder, 'output') }
+  })
+  const [, from] = /^FROM (\S+)$/m.exec(read('Dockerfile')) as RegExpExecArray
+  t.match(readFileSync(join(folder, 'output'), 'utf8'),
+    `pinned=${from}=docker-image://docker.io/library/${from}@sha256:${'a'.repeat(64)}\n`)
 })
 
 t.test('tests, image and CI use one version of Node.js', async (t) => {

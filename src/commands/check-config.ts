@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { createKeySets } from '../callers/jwks.ts'
 import { ConfigError, policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config/environment.ts'
+import { OWN_MOUNT, ownMounts } from '../config/own-mount.ts'
 import { whyUnreadable } from '../config/unreadable.ts'
 import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
@@ -28,6 +29,7 @@ await run(async () => {
   const { cases, problems: faults } = casesFile === undefined
     ? { cases: [], problems: [] }
     : readCases(readCasesFile(casesFile))
+  print('warning', ownMounts([file]).map((path) => ({ path, problem: OWN_MOUNT })))
   print('warning', warnings)
   print('problem', problems)
   print('problem', faults.map(({ path, problem }) => ({ path: `${casesFile}: ${path}`, problem })))

@@ -5,7 +5,7 @@ import { ConfigError } from '../config/environment.ts'
 export class UsageError extends Error {}
 
 const ignore = () => {}
-export const silentLog = { info: ignore, warn: ignore, error: ignore }
+export const silentLog = { info: ignore, warn: ignore, error: ignore, debug: ignore }
 
 /** Runs a command that resolves to its exit code. Expected errors are printed as messages; others are thrown. */
 export async function run (command: () => Promise<number>): Promise<void> {

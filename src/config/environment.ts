@@ -9,6 +9,7 @@ import { type Origins, readOrigins } from './origins.ts'
 import { type Proxies, readProxies } from './proxies.ts'
 import { readRedis, type RedisAddress, type RedisEndpoint } from './redis-url.ts'
 import { type Environment, readSecret, secretSource } from './secrets.ts'
+import { readTracing, type TracingSettings } from './tracing.ts'
 
 /** Everything else takes the environment as an argument. */
 export const processEnv: Environment = process.env
@@ -62,6 +63,8 @@ export type Config = Readonly<{
   logLevel: typeof LOG_LEVELS[number]
   /** The file that the level comes from, which may change. */
   logLevelFile: string | null
+  /** Null: no spans are made, and nothing for them is loaded. */
+  tracing: TracingSettings | null
   /** The commit that an image was built from. */
   revision: string | null
   /** For a warning at the start. */
@@ -168,6 +171,7 @@ export function readConfig (given: Environment): Config {
     drainMs: integer('DRAIN_SECONDS', 5, 0, 20) * 1000,
     logLevel: logLevelOf(env, problems),
     logLevelFile: text('LOG_LEVEL_FILE'),
+    tracing: readTracing({ env, problems, integer, isForbiddenHost: isMetadataHost }),
     revision: text('EPHEMINT_REVISION'),
     nearMisses: []
   }

@@ -3,7 +3,7 @@
 import type { Config } from './environment.ts'
 
 export function settingsOf (config: Config): Readonly<Record<string, unknown>> {
-  const { upstream, calls, listen, ops, trustProxy } = config
+  const { upstream, calls, listen, ops, trustProxy, tracing } = config
   return {
     upstream: upstream.baseUrl.href,
     key: 'file' in upstream.key ? 'file' : 'variable',
@@ -27,6 +27,9 @@ export function settingsOf (config: Config): Readonly<Record<string, unknown>> {
     has_admin_token: config.adminToken !== null,
     audit_file: config.auditFile,
     drain_ms: config.drainMs,
-    log_level: config.logLevel
+    log_level: config.logLevel,
+    traces: tracing === null
+      ? null
+      : { to: tracing.url.origin, protocol: tracing.protocol, sampler: tracing.sampler }
   }
 }

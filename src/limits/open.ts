@@ -2,6 +2,7 @@
 
 import type { Config } from '../config/environment.ts'
 import type { Log } from '../records/log.ts'
+import type { Around } from '../redis/connection.ts'
 import type { LimitStore } from './limits.ts'
 import { createMemoryStore } from './memory.ts'
 import type { RedisConnection, RedisCounts } from './redis.ts'
@@ -15,7 +16,8 @@ export type OpenLimits = Readonly<{
 }>
 
 export async function openLimits (
-  { redis, onRedisLoss }: Pick<Config, 'redis' | 'onRedisLoss'>, log: Pick<Log, 'info' | 'warn' | 'error'>
+  { redis, onRedisLoss }: Pick<Config, 'redis' | 'onRedisLoss'>, log: Pick<Log, 'info' | 'warn' | 'error'>,
+  around?: Around
 ): Promise<OpenLimits> {
   const memory = createMemoryStore()
   if (redis === null) {
@@ -30,7 +32,7 @@ export async function openLimits (
   // The client library takes 20 MB: only where there is something to connect to.
   const { createRedisStore } = await import('./redis.ts')
   const isLocal = onRedisLoss === 'local'
-  const store = createRedisStore({ address: redis, log, local: isLocal ? memory : null })
+  const store = createRedisStore({ address: redis, log, local: isLocal ? memory : null, around })
   return {
     store,
     connection: store.connection,

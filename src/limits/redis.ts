@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../records/log.ts'
-import { type Connection, connectRedis, type Scripts } from '../redis/connection.ts'
+import { type Around, type Connection, connectRedis, type Scripts } from '../redis/connection.ts'
 import { MARKER, PREFIX, SCRIPTS } from '../redis/scripts.ts'
 import {
   type Bucket, isOfSeconds, type LimitStore, type Placed, refundBound, type Reservation, type Reserved,
@@ -39,6 +39,7 @@ export type RedisStoreDeps = Readonly<{
   log: Pick<Log, 'info' | 'warn' | 'error'>
   /** Where a replica counts alone while Redis is lost; null: then nothing is minted. */
   local: LimitStore | null
+  around?: Around | undefined
   /** Monotonic, in milliseconds. */
   now?: () => number
 }>
@@ -62,7 +63,9 @@ const ONE = { seconds: [], most: 0, least: 0, credit: null } as const
 
 const FULL_RETRY_SECONDS = 5
 
-export function createRedisStore ({ address, log, local, now = () => performance.now() }: RedisStoreDeps): RedisStore {
+export function createRedisStore (
+  { address, log, local, around, now = () => performance.now() }: RedisStoreDeps
+): RedisStore {
   const ids = idsOfProcess()
   const counts = { local: 0, notGivenBack: 0, dataLosses: 0 }
   /** Those that were taken in memory: Redis knows nothing of them. */
@@ -72,7 +75,8 @@ export function createRedisStore ({ address, log, local, now = () => performance
     scripts: SCRIPTS,
     log,
     consequence: local === null ? 'mints are refused' : 'each replica counts alone',
-    check: adoptMarker
+    check: adoptMarker,
+    around
   })
 
   const expectedMarker = () => now() - marker.seenAt < MARKER_GOOD_FOR_MS ? marker.value : ''

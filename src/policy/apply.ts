@@ -34,6 +34,8 @@ export type Granted = Readonly<{
   prompt: string | null
   /** Dotted paths sent by the client and dropped by the policy or the translation. */
   ignored: readonly string[]
+  /** The paths under `allow` that the client has set. */
+  accepted: Checked['accepted']
 }>
 
 /** Throws ApiError `policy_violation`. */
@@ -71,7 +73,8 @@ export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Ask
     expiresAfterSeconds: lifetime(rules, asked),
     model: typeof model === 'string' ? model : null,
     prompt: prompt?.name ?? null,
-    ignored: [...asked.dropped, ...checked.ignored]
+    ignored: [...asked.dropped, ...checked.ignored],
+    accepted: checked.accepted
   }
 }
 
@@ -97,7 +100,7 @@ export function configuredBy (rules: SessionRules, claims: JsonObject, asked: As
   }
 }
 
-export type Checked = { accepted: [Path, Json][], ignored: string[] }
+export type Checked = { accepted: [path: Path, value: Json][], ignored: string[] }
 export type Check = Readonly<{
   added: readonly Path[]
   /** Whether the value at a path that a client may set meets the schema there. */

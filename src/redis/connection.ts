@@ -16,9 +16,14 @@ const LOOK_EVERY_MS = 3000
 /** A connection that was silent at so many checks is given up: after a partition TCP would wait for minutes. */
 const SILENT_CHECKS = 4
 
+/** Rejects with ApiError `limits_unavailable` in time; `onLate` gets an answer that came after that. */
+export type Ask<Name extends string> =
+  <T>(question: (scripts: Scripts<Name>) => Promise<T>, onLate?: (answer: T) => void) => Promise<T>
+/** Around each question of a request, not around the checks. */
+export type Around = <Name extends string>(ask: Ask<Name>) => Ask<Name>
+
 export type Connection<Name extends string> = Readonly<{
-  /** Rejects with ApiError `limits_unavailable` in time; `onLate` gets an answer that came after that. */
-  ask: <T>(question: (scripts: Scripts<Name>) => Promise<T>, onLate?: (answer: T) => void) => Promise<T>
+  ask: Ask<Name>
   /** A fault of the server makes it false at once, a fault of one key does not. */
   isUp: () => boolean
   wasUp: () => boolean
@@ -33,10 +38,11 @@ export type ConnectionDeps<Name extends string> = Readonly<{
   consequence: string
   /** The last part of the check; rejects where Redis is not to be relied on. */
   check: (ask: Connection<Name>['ask']) => Promise<void>
+  around?: Around | undefined
 }>
 
 export function connectRedis<Name extends string> (
-  address: RedisAddress, { scripts, log, consequence, check }: ConnectionDeps<Name>
+  address: RedisAddress, { scripts, log, consequence, check, around = (ask) => ask }: ConnectionDeps<Name>
 ): Connection<Name> {
   let state: 'new' | 'up' | 'lost' | 'closed' = 'new'
   let wasUp = false
@@ -119,7 +125,7 @@ export function connectRedis<Name extends string> (
   }
 
   return {
-    ask,
+    ask: around(ask),
     isUp: () => state === 'up',
     wasUp: () => wasUp,
     close: () => {

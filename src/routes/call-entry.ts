@@ -21,7 +21,7 @@ import type { UpstreamCalls } from '../upstream/calls.ts'
 import { deadlineIn } from '../upstream/deadline.ts'
 import type { AdmittedCaller } from './admission.ts'
 import { isGone } from './client-gone.ts'
-import { callEntry } from './decision.ts'
+import { callEntry, logGrant } from './decision.ts'
 import { readGa } from './mint-body.ts'
 import { assertReserved } from './windows.ts'
 
@@ -57,6 +57,7 @@ export async function createCall (
   decision.kind = kind
   const { granted, rules } = grantCall(caller, kind, asked)
   decision.granted = granted
+  logGrant(request, granted)
   assertOffer(sdp, rules)
 
   const { issuer, subject, claims, safetyIdentifier, policy } = caller

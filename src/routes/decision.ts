@@ -8,6 +8,8 @@ import { readTrace, type Trace } from '../http/trace.ts'
 import type { Granted } from '../policy/apply.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { AuditEntry, CallEntry, Family, MintEntry } from '../records/audit.ts'
+import type { Log } from '../records/log.ts'
+import type { ServerSpan } from '../tracing/tracing.ts'
 import type { Minted } from '../upstream/mint.ts'
 
 /** The call's own members of its audit lines, once its place is taken. */
@@ -15,7 +17,9 @@ type CallOfRequest = Readonly<{ facts: { id: string }, maxSeconds: () => number,
 
 /** Null: not known yet. */
 export type Decision = {
-  readonly trace: Trace
+  trace: Trace
+  /** Always null without traces. */
+  span: ServerSpan | null
   kind: Kind | null
   granted: Granted | null
   minted: Minted | null
@@ -47,10 +51,18 @@ export function registerDecision (app: FastifyInstance, isTrusted: IsTrusted): v
   app.addHook('onRequest', (request, _reply, done) => {
     const trace = readTrace(request.raw, isTrusted)
     request.decision = {
-      trace, kind: null, granted: null, minted: null, upstreamMs: null, call: null, isConfirmed: false
+      trace, span: null, kind: null, granted: null, minted: null, upstreamMs: null, call: null, isConfirmed: false
     }
     done()
   })
+}
+
+/** For an operator who asks why: paths and names of the policy, without a value. */
+export function logGrant ({ id, caller, decision: { trace, kind }, log }: FastifyRequest, granted: Granted): void {
+  if (!(log as Log).isLevelEnabled('debug')) return
+  const taken = granted.accepted.map(([path]) => path.join('.'))
+  const { prompt, ignored } = granted
+  log.debug({ request_id: id, ...trace, policy: caller?.policy?.name, kind, prompt, taken, ignored }, 'policy applied')
 }
 
 /** `error` is null for a grant. */

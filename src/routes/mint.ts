@@ -18,7 +18,7 @@ import type { Deadline } from '../upstream/deadline.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
 import type { AdmittedCaller } from './admission.ts'
 import { isGone } from './client-gone.ts'
-import { mintEntry } from './decision.ts'
+import { logGrant, mintEntry } from './decision.ts'
 import { bodyObject, type ReadBody, readGa, readLegacyBody } from './mint-body.ts'
 import { assertTaken } from './windows.ts'
 
@@ -82,6 +82,7 @@ async function mintFor (
   const { kind, asked } = route.read(request.body)
   decision.kind = kind
   const granted = decision.granted = grantSecret(caller, kind, asked)
+  logGrant(request, granted)
 
   const taken = assertTaken(await deps.limits.take(caller.buckets), reply)
   const deadline = deps.deadline()

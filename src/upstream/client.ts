@@ -69,10 +69,10 @@ export type Watch = Readonly<{ attempted: (outcome: string) => void, retried: ()
 
 const UNWATCHED: Watch = { attempted: () => {}, retried: () => {} }
 
-/** `clock` is that of `direct` alone: mints wait in real time. */
+/** `clock` is that of `direct` alone: mints wait in real time. `send` sends each attempt. */
 export function createClient (
-  config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn'>, watch = UNWATCHED, proxy: URL | null = null,
-  clock: Clock = systemClock
+  config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn' | 'debug'>, watch = UNWATCHED,
+  proxy: URL | null = null, clock: Clock = systemClock, send = attempt
 ): Client {
   const openPool = (connections: number) => openPoolBy(config.baseUrl.origin, proxy, {
     connections,
@@ -105,9 +105,11 @@ export function createClient (
     }
     const outcome = await breaker.ask(() => {
       onAttempt?.(sent)
-      return attempt(pool, { path: basePath + path, headers, body, onHead }, deadline)
+      return send(pool, { path: basePath + path, headers, body, onHead }, deadline)
     }, safetyIdentifier)
-    watch.attempted(outcome instanceof ApiError ? String(outcome.reason) : String(outcome.status))
+    const name = outcome instanceof ApiError ? String(outcome.reason) : String(outcome.status)
+    watch.attempted(name)
+    log.debug({ request_id: requestId, route: path, outcome: name }, 'upstream was asked')
     return outcome
   }
 
@@ -163,7 +165,7 @@ export function createClient (
         'openai-safety-identifier': safetyIdentifier
       }
       const deadline = deadlineIn(withinMs, clock)
-      return attempt(directPool, { path: basePath + path, headers, body: content?.body ?? '' }, deadline)
+      return send(directPool, { path: basePath + path, headers, body: content?.body ?? '' }, deadline)
         .finally(deadline.cancel)
     },
     ask: async (path) => {

@@ -28,6 +28,7 @@ async function startWithKeyFile (
   const log = Object.fromEntries(['info', 'warn', 'error'].map(
     (level) => [level, (_facts: object, text: string) => { lines.push(`${level}: ${text}`) }]
   ))
+  log.debug = () => {}
   const key = openKey(config, log as never)
   const client = createClient(config, key, log as never)
   t.teardown(() => {

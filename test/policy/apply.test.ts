@@ -300,7 +300,12 @@ t.test('an ignored path is dropped, reported, and has no effect', async (t) => {
   t.strictSame(session, { model: 'm' })
   t.strictSame(ignored, ['temperature', 'model', 'old.junk', 'audio.input'])
   t.strictSame(ask(rules, { temperature: 0.8, input_audio_noise_reduction: null }, { legacy: true }), {
-    session: { model: 'm' }, expiresAfterSeconds: 60, model: 'm', prompt: null, ignored: ['audio.input', 'temperature']
+    session: { model: 'm' },
+    expiresAfterSeconds: 60,
+    model: 'm',
+    prompt: null,
+    ignored: ['audio.input', 'temperature'],
+    accepted: []
   })
 })
 

@@ -4,7 +4,7 @@ import { createUpstreamBreaker } from '../../src/upstream/breaker.ts'
 import { createClient } from '../../src/upstream/client.ts'
 import { openKey } from '../../src/upstream/key.ts'
 
-const log = { info: () => {}, warn: () => {}, error: () => {} }
+const log = { info: () => {}, warn: () => {}, error: () => {}, debug: () => {} }
 const env = { OPENAI_API_KEY: 'sk-test', OPENAI_BASE_URL: 'http://127.0.0.1:9/v1' }
 
 t.test('fault 44: a key file that is not there stops the start', async (t) => {

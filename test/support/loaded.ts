@@ -1,0 +1,11 @@
+// Loaded before everything else: writes the address of each module of the process to LOADED_FILE.
+
+import { appendFileSync } from 'node:fs'
+import { registerHooks } from 'node:module'
+
+registerHooks({
+  load: (url, context, next) => {
+    appendFileSync(process.env.LOADED_FILE as string, `${url}\n`)
+    return next(url, context)
+  }
+})
