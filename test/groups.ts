@@ -1,6 +1,6 @@
 // Test files that share a process: those of one room, by a file that imports them.
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 
 const FOLDER = '.tap/groups'
@@ -38,10 +38,11 @@ function roomOf (path: string, _index: number): string {
   return SMALL.includes(room) || room.endsWith('.ts') ? 'others' : room
 }
 
-/** Writes a file for each group, and returns their paths. */
+/** Writes a file for each group, and returns their paths: largest first, so that none is waited for at the end. */
 export function writeGroups (root: string, files: readonly string[]): string[] {
   mkdirSync(join(root, FOLDER), { recursive: true })
-  return groupsOf(files).map(({ name, files }) => {
+  const bytes = ({ files }: Group) => files.reduce((sum, file) => sum + statSync(join(root, file)).size, 0)
+  return groupsOf(files).sort((a, b) => bytes(b) - bytes(a)).map(({ name, files }) => {
     const path = `${FOLDER}/${name}.ts`
     const imports = files.map((file) => `await import('${relative(FOLDER, file)}')`)
     writeFileSync(join(root, path), ENTRY.replace('IMPORTS', imports.join('\n')))

@@ -72,7 +72,7 @@ if (import.meta.main) {
   const isUncounted = (path: string) => UNCOUNTED.test(path)
   const isCounted = (path: string) => !isUncounted(path)
   const together = (isOne: typeof isCounted) =>
-    [...writeGroups(ROOT, shared.filter(isOne)), ...separate.filter(isOne)]
+    [...separate.filter(isOne), ...writeGroups(ROOT, shared.filter(isOne))]
 
   const steps = [
     { options: [...gated, NO_COVERAGE], files: together(isUncounted) },
