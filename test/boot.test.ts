@@ -24,8 +24,6 @@ function processorSeconds (stderr: string): number {
   return 60 * (minutes + systemMinutes) + seconds + systemSeconds
 }
 
-t.setTimeout(120_000)
-
 const REFUSED: { name: string, isCounted?: true, env: Record<string, string>, policy?: string, says: RegExp[] }[] = [
   {
     name: 'an environment with faults',

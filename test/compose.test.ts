@@ -15,8 +15,6 @@ import { type Service, startService, tokenOf } from './support/service.ts'
 import { until } from './support/until.ts'
 import { startUpstream } from './support/upstream.ts'
 
-t.setTimeout(120_000)
-
 const DEPLOY = join(import.meta.dirname, '../deploy')
 const NAMES = ['ephemint-1', 'ephemint-2'] as const
 type Name = typeof NAMES[number]

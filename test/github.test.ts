@@ -5,6 +5,7 @@ import { chmodSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, write
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { groupsOf, hasOwnProcess } from './groups.ts'
 import { gate, runsAlone, skippedIn } from './run.ts'
 import { UNCOUNTED } from './support/processes.ts'
 
@@ -174,4 +175,11 @@ t.test('a file that runs alone gives a reason', async (t) => {
   t.ok(runsAlone('// Lines.\n// Runs alone: it measures time.\n'))
   t.notOk(runsAlone('// Runs alone:\n'))
   t.notOk(runsAlone("const text = '// Runs alone: no'\n"))
+})
+
+t.test('each test file is in one group, unless it sets options of tap for all its tests', async (t) => {
+  const files = ['a', 'b', 'c/d', 'e'].flatMap((name) => [`test/calls/${name}.test.ts`, `test/${name}.test.ts`])
+  t.same(groupsOf(files).flatMap((group) => group.files).sort(), files.sort())
+  t.ok(hasOwnProcess("import t from 'tap'\nt.jobs = 4\n"))
+  t.notOk(hasOwnProcess("t.test('a', async (t) => {\n  t.teardown(stop)\n})\n"))
 })

@@ -8,8 +8,6 @@ import { type Service, startService } from './support/service.ts'
 import { until } from './support/until.ts'
 import { startUpstream } from './support/upstream.ts'
 
-t.setTimeout(120_000)
-
 const skip = NO_HAPROXY
 
 /** As they are found in configurations, old ones too. */

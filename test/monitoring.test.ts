@@ -16,8 +16,6 @@ import { startService, tokenOf } from './support/service.ts'
 import { until } from './support/until.ts'
 import { startUpstream } from './support/upstream.ts'
 
-t.setTimeout(120_000)
-
 const DEPLOY = join(import.meta.dirname, '../deploy')
 const ALERTS = join(DEPLOY, 'prometheus/alerts.yaml')
 const [PROMETHEUS, PROMTOOL] = [program(['prometheus'], 'prometheus'), program(['promtool'], 'prometheus')]

@@ -11,8 +11,6 @@ import {
 import { tokenOf } from './support/service.ts'
 import { until } from './support/until.ts'
 
-t.setTimeout(120_000)
-
 let common: Promise<Front & { gateway: Gateway }> | undefined
 
 t.test('the client address is what the gateway sees, whatever the client sends', { skip: NO_NGINX }, async (t) => {

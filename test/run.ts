@@ -1,4 +1,5 @@
 // npm test [-- FILES]: runs tap with options that its configuration cannot express.
+// The files of a room share processes (test/groups.ts): loading tap and the service takes longer than most of them.
 // A test file that measures time has a line `// Runs alone: why` and runs without others beside it, after them.
 // With CI=true a skipped test fails and coverage must be complete. Otherwise skipped tests are listed and coverage is
 // only reported.
@@ -7,17 +8,21 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createWriteStream, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { hasOwnProcess, writeGroups } from './groups.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const RESULTS = join(ROOT, '.tap/results.tap')
 const LIST = join(ROOT, '.tap/alone.txt')
+/** What they test is outside the coverage gate. */
+const UNCOUNTED = /^test\/(browser|sandbox)\//
 /**
- * Half of a short test file's time is compiling packages. Processes whose coverage is not measured have another cache:
- * what they compile has no counters. What comes from this one has none in module bodies (test/conventions.test.ts).
+ * Compiling packages is half of the time of a process. What is compiled without coverage has no counters, so it has
+ * another cache. What comes from either cache has none in module bodies (test/conventions.test.ts).
  */
-const COMPILED = join(ROOT, '.tap/compile-cache-counted')
+const COMPILED = { isCounted: join(ROOT, '.tap/compile-cache-counted'), isNot: join(ROOT, '.tap/compile-cache') }
 const PARTIAL = '--allow-incomplete-coverage'
 const UNREPORTED = '--coverage-report=json-summary'
+const NO_COVERAGE = '--disable-coverage'
 
 /** Each reason for which tests were skipped, and under it their names, from raw TAP. */
 export function skippedIn (results: string): string[] {
@@ -43,7 +48,7 @@ async function tap (options: readonly string[], files: readonly string[]): Promi
   const child = spawn('tap', [...options, ...isPiped ? [] : [`--output-file=${RESULTS}`], ...files], {
     cwd: ROOT,
     stdio: ['inherit', isPiped ? 'pipe' : 'inherit', 'inherit'],
-    env: { ...process.env, NODE_COMPILE_CACHE: COMPILED }
+    env: { ...process.env, NODE_COMPILE_CACHE: options.includes(NO_COVERAGE) ? COMPILED.isNot : COMPILED.isCounted }
   })
   child.stdout?.pipe(process.stdout, { end: false })
   child.stdout?.pipe(createWriteStream(RESULTS))
@@ -57,13 +62,23 @@ async function tap (options: readonly string[], files: readonly string[]): Promi
 if (import.meta.main) {
   mkdirSync(join(ROOT, '.tap'), { recursive: true })
   const asked = process.argv.slice(2)
-  const files = asked.length > 0 ? asked : globSync('test/**/*.test.ts', { cwd: ROOT })
-  const alone = files.filter((path) => runsAlone(readFileSync(join(ROOT, path), 'utf8')))
-  const together = files.filter((path) => !alone.includes(path))
-  const gated = gate({ isStrict: process.env.CI === 'true', isWhole: asked.length === 0 })
+  const isWhole = asked.length === 0
+  const files = isWhole ? globSync('test/**/*.test.ts', { cwd: ROOT }) : asked
+  const source = (path: string) => readFileSync(join(ROOT, path), 'utf8')
+  const alone = files.filter((path) => runsAlone(source(path)))
+  const separate = files.filter((path) => !alone.includes(path) && (!isWhole || hasOwnProcess(source(path))))
+  const shared = files.filter((path) => !alone.includes(path) && !separate.includes(path))
+  const gated = gate({ isStrict: process.env.CI === 'true', isWhole })
+  const isUncounted = (path: string) => UNCOUNTED.test(path)
+  const isCounted = (path: string) => !isUncounted(path)
+  const together = (isOne: typeof isCounted) =>
+    [...separate.filter(isOne), ...writeGroups(ROOT, shared.filter(isOne))]
 
-  const others = { options: alone.length > 0 ? [...gated, PARTIAL, UNREPORTED] : gated, files: together }
-  const steps = [others, { options: [...gated, '--jobs=1', `--save=${LIST}`], files: alone }]
+  const steps = [
+    { options: [...gated, NO_COVERAGE], files: together(isUncounted) },
+    { options: alone.length > 0 ? [...gated, PARTIAL, UNREPORTED] : gated, files: together(isCounted) },
+    { options: [...gated, '--jobs=1', `--save=${LIST}`], files: alone }
+  ]
   // Given a list of files, tap keeps the coverage of the run before.
   writeFileSync(LIST, alone.join('\n'))
   for (const { options, files } of steps) {

@@ -24,7 +24,7 @@ import { compareClocks } from './doctor/clock.ts'
 import { type Finding, note, ok, wrong } from './doctor/finding.ts'
 import { checkCaller } from './doctor/identity.ts'
 import { describeRoutes } from './doctor/proxy.ts'
-import { checkAudit, checkRedis } from './doctor/surroundings.ts'
+import { checkAudit, checkRedis } from './doctor/redis-and-audit.ts'
 import { checkUpstream, tryMint } from './doctor/upstream.ts'
 import { startProgress } from './progress.ts'
 

@@ -25,9 +25,10 @@ export async function startEphemint (
     env: Record<string, string>, print: (line: string) => void, onEntry: (entry: JsonObject) => void
   }
 ): Promise<EphemintProcess> {
-  // Only PATH is passed on from the shell's environment, so that nothing configures Ephemint by accident.
+  // Nothing else is passed on from the shell's environment, so that nothing configures Ephemint by accident.
+  const { PATH, NODE_COMPILE_CACHE } = process.env
   const child = spawn(process.execPath, [SERVER], {
-    env: { PATH: process.env.PATH, ...env },
+    env: { PATH, NODE_COMPILE_CACHE, ...env },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   process.once('exit', () => child.kill('SIGKILL'))

@@ -1,7 +1,7 @@
 // Runs the browser code that docs/connecting.md shows against the sandbox.
 
 import { browserTest } from './chromium.ts'
-import { inApp } from './in-app.ts'
+import { inApp, inOwnApp } from './in-app.ts'
 
 browserTest('plain fetch: a refusal throws an error with status, code and param, and a mint returns', async (t) => {
   await inApp(t, async ({ run }) => {
@@ -163,9 +163,8 @@ browserTest('a cached secret is shared until shortly before it expires', async (
   })
 })
 
-// The last one, because it uses up a limit and ends the Ephemint that the others use.
 browserTest('when-refused.js signs in again, reports a refusal, or says when to retry', async (t) => {
-  await inApp(t, async ({ run, stopEphemint }) => {
+  await inOwnApp(t, async ({ run, stopEphemint }) => {
     const attempt = (mint: string) => run('{ mintOrSay }', 'when-refused.js', `(async () => {
       const messages = []
       let token = 'expired'

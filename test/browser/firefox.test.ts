@@ -4,8 +4,6 @@ import t from 'tap'
 import { crossOriginTests } from './cross-origin.ts'
 import { type Firefox, firefoxTest, launchFirefox } from './firefox.ts'
 
-t.setTimeout(120_000)
-
 let firefox: Promise<Firefox> | undefined
 
 const evaluate = async () => {

@@ -15,16 +15,28 @@ type App = Readonly<{
   run: (names: string, file: string, expression: string) => Promise<any>
 }>
 
+type Body = (app: App) => Promise<void>
+
 let common: ReturnType<typeof begin> | undefined
 
-async function begin () {
-  const origin = await servePages(tap)
-  return { origin, ...await sandboxFor(tap, { origins: [origin] }) }
+async function begin (owner: Test) {
+  const origin = await servePages(owner)
+  return { origin, ...await sandboxFor(owner, { origins: [origin] }) }
 }
 
-/** In the app that the tests of this file share. */
-export async function inApp (t: Test, body: (app: App) => Promise<void>): Promise<void> {
-  const { origin, ephemint, identityProvider, stopEphemint } = await (common ??= begin())
+/** In the app that the tests share. */
+export async function inApp (t: Test, body: Body): Promise<void> {
+  await inside(t, await (common ??= begin(tap)), body)
+}
+
+/** In an app of its own, for tests that break something. */
+export async function inOwnApp (t: Test, body: Body): Promise<void> {
+  await inside(t, await begin(t), body)
+}
+
+async function inside (
+  t: Test, { origin, ephemint, identityProvider, stopEphemint }: Awaited<ReturnType<typeof begin>>, body: Body
+): Promise<void> {
   const ask = async (path: string) => {
     const token = await (await fetch(`${identityProvider}/token?user=paula`)).text()
     return (await fetch(`${ephemint}/v1${path}`, { headers: { authorization: `Bearer ${token}` } })).json()

@@ -225,9 +225,8 @@ browserTest('the openai code mints', async (t) => {
   }
 })
 
-// The last one, because it ends the Ephemint that the others use.
 browserTest('an unreachable Ephemint is reported, and the request can be retried', async (t) => {
-  const { playground, stopEphemint } = await shared()
+  const { playground, stopEphemint } = await sandboxFor(t)
   await visit(t, playground, {}, async (page) => {
     await signInAs(page, 'Paula')
     await stopEphemint()

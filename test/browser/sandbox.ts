@@ -54,7 +54,11 @@ export async function visit (
   t: Test, url: string, options: BrowserContextOptions, body: (page: Page) => Promise<void>
 ): Promise<void> {
   const context = await (await theBrowser()).newContext({
-    viewport: { width: 1280, height: 900 }, permissions: ['clipboard-read', 'clipboard-write', 'microphone'], ...options
+    viewport: { width: 1280, height: 900 },
+    permissions: ['clipboard-read', 'clipboard-write', 'microphone'],
+    // The bar of a countdown is in transition all the time, and without a graphics card each frame is work.
+    reducedMotion: 'reduce',
+    ...options
   })
   const logged: string[] = []
   try {

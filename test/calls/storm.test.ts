@@ -80,9 +80,9 @@ const client = fc.record({
   tries: fc.constant(TRIES), pause: fc.nat(60), goes: fc.option(fc.nat(200), { freq: 3 }), hangsUp: fc.nat(30)
 })
 
-for (const { name, whenFull, rounds, meets } of [
-  { name: 'H5', whenFull: 'refuse', rounds: 2, meets: [200, 409, 'gone'] },
-  { name: 'H5: replace', whenFull: 'replace', rounds: 1, meets: [200, 'gone'] }
+for (const { name, whenFull, meets } of [
+  { name: 'H5', whenFull: 'refuse', meets: [200, 409, 'gone'] },
+  { name: 'H5: replace', whenFull: 'replace', meets: [200, 'gone'] }
 ] as const) {
   t.test(`${name}: 200 creations at once, gone at any moment: one call at most, nothing is left`, async (t) => {
     const met = new Set<unknown>()
@@ -100,7 +100,7 @@ for (const { name, whenFull, rounds, meets } of [
         t.equal(app.upstream.maxLive(), 1, 'never two at a time, at upstream')
         await nothingIsLeft(t, app, 100_000, 3600)
       }
-    ), { numRuns: times(rounds), endOnFailure: true })
+    ), { numRuns: times(1), endOnFailure: true })
     for (const outcome of meets) t.ok(met.has(outcome), `${outcome} was met`)
   })
 }

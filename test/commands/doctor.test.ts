@@ -8,8 +8,6 @@ import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { NO_REDIS, startRedis } from '../support/redis.ts'
 import { GA, startUpstream } from '../support/upstream.ts'
 
-t.setTimeout(60_000)
-
 const CANARIES = {
   OPENAI_API_KEY: 'sk-canary-key',
   SAFETY_IDENTIFIER_SECRET: 'canary-safety-secret-'.padEnd(40, 'x'),

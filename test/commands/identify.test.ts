@@ -5,9 +5,6 @@ import { runCommand } from '../support/command.ts'
 const SECRET = 'canary-secret-of-32-bytes-or-more'
 const TEXT = 'https://auth.test/\nauth0|123'
 
-// Each run is a process, and a machine may have other work.
-t.setTimeout(120_000)
-
 t.test('without an issuer and a subject the usage is printed', async (t) => {
   for (const args of [[], ['https://auth.test/'], ['a', 'b', 'c']]) {
     const { code, out, err } = await runCommand('identify', args, { SAFETY_IDENTIFIER_SECRET: SECRET })

@@ -11,7 +11,6 @@ import { type Service, startService, type TimedAnswer, tokenOf } from '../suppor
 import { until } from '../support/until.ts'
 
 t.jobs = 3
-t.setTimeout(60_000)
 /** A line is waited for for a second. */
 const REFUSED_WITHIN_MS = 1900
 const AT_ONCE_MS = 900

@@ -9,7 +9,6 @@ import { startService } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
 t.jobs = 3
-t.setTimeout(60_000)
 
 /** Preloaded. SIGWINCH has no other listener. */
 const crashBy = (statement: string) => `data:text/javascript,process.on('SIGWINCH', () => { ${statement} })`

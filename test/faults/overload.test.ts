@@ -13,8 +13,6 @@ import { startCountingUpstream } from '../support/counting.ts'
 import { startService } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(60_000)
-
 /** More than the kernel buffers of an unread answer. */
 const BIG_BYTES = 32 * 1024 * 1024
 

@@ -11,7 +11,6 @@ import { startService, tokenOf } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
 t.jobs = 3
-t.setTimeout(60_000)
 
 const UNLIMITED = POLICY.replace(/limits: .*/, 'limits: none')
 const NOBODY = 65_534

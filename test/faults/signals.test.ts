@@ -16,7 +16,6 @@ import { until } from '../support/until.ts'
 import { failure, startUpstream } from '../support/upstream.ts'
 
 t.jobs = 3
-t.setTimeout(60_000)
 
 for (const [first, second] of [['SIGTERM', 'SIGINT'], ['SIGINT', 'SIGTERM']] as const) {
   t.test(`fault 34: ${first}, then ${second}, exits at once, even with a mint in flight`, {

@@ -10,7 +10,6 @@ import { type Service, startService, tokenOf } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
 t.jobs = 3
-t.setTimeout(60_000)
 
 async function startDraining (t: Test, env: Record<string, string> = {}, isCounted = false) {
   const upstream = await startCountingUpstream(t, 0)

@@ -10,7 +10,6 @@ import { until } from '../support/until.ts'
 import { ADA, connectStore, type OpenedStore, openStore } from './store.ts'
 
 t.jobs = 4
-t.setTimeout(120_000)
 
 const ANSWER_WITHIN_MS = 250
 /** The same, with time for a busy machine. */

@@ -5,8 +5,6 @@ import { type Service, startService, tokenOf } from '../support/service.ts'
 import { times } from '../support/times.ts'
 import { failure, GA, startUpstream, type Upstream } from '../support/upstream.ts'
 
-t.setTimeout(120_000)
-
 let common: ReturnType<typeof startReplicas> | undefined
 
 const LIMIT = 10

@@ -11,7 +11,6 @@ import { startApp } from '../support/app.ts'
 import { keepLines } from '../support/lines.ts'
 
 // The browser is slow on a busy machine.
-t.setTimeout(120_000)
 
 async function serve (t: Test): Promise<string> {
   const ops = await buildOps({ log: createLogger('info', keepLines()), metrics: createMetrics(), waitingFor: () => [] })

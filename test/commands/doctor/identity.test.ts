@@ -11,8 +11,6 @@ import { createSigner } from '../../callers/forge.ts'
 import { answers, floods, type HostileIssuer, startHostileIssuer } from '../../support/hostile-issuer.ts'
 import { RESOURCE_SERVER, startOidcProvider } from '../../support/oidc-provider.ts'
 
-t.setTimeout(60_000)
-
 const SECRET = 'canary-secret-'.padEnd(40, 'x')
 const secrets = { env: () => SECRET, file: () => SECRET }
 

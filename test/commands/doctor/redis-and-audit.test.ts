@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import t from 'tap'
-import { checkAudit, checkRedis } from '../../../src/commands/doctor/surroundings.ts'
+import { checkAudit, checkRedis } from '../../../src/commands/doctor/redis-and-audit.ts'
 import { addressOf, NO_REDIS, startRedis } from '../../support/redis.ts'
 import { startRefusingRedis } from '../../support/resp.ts'
 
