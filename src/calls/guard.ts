@@ -118,7 +118,10 @@ export function createGuard (deps: GuardDeps): Guard {
       if (hasDataChannel) readLater()
       if (baselineBefore === null) return
     }
-    if (!isDeepStrictEqual(told, inForce.told) && !mayTell()) return end(['session'])
+    if (isDeepStrictEqual(told, inForce.told)) {
+      // As when it was judged last: then nothing differed, and the session is not kept twice.
+      if (standing.size === 0 && waitingFor.length === 0) return
+    } else if (!mayTell()) return end(['session'])
     inForce = { ...inForce, told }
     if (waitingFor.every(isRight)) judgeTold()
   }

@@ -2,7 +2,7 @@
 
 import { Agent as HttpsAgent } from 'node:https'
 import { connect, isIP, type Socket } from 'node:net'
-import { connect as connectTls, type ConnectionOptions } from 'node:tls'
+import { connect as connectTls, type ConnectionOptions, createSecureContext } from 'node:tls'
 import { Agent, buildConnector, type Dispatcher, Pool, ProxyAgent } from 'undici'
 import { addressRanges, inRanges, isRange } from '../config/addresses.ts'
 import { isLoopback } from '../config/environment.ts'
@@ -85,7 +85,7 @@ export function openAgents (): (proxy: URL | null, target: URL) => Dispatcher {
 
 /** For a WebSocket to an address that begins with wss. */
 export function createTunnelAgent (proxy: URL): HttpsAgent {
-  const agent = new HttpsAgent()
+  const agent = new HttpsAgent({ secureContext: createSecureContext() })
   agent.createConnection = (options, done) => {
     const { host = '', port, servername = nameOf(host) } = options as ConnectionOptions
     openTunnel(proxy, authorityOf(host, port)).then(

@@ -137,10 +137,14 @@ function startSetup (
   raw.once('close', () => { if (!raw.writableFinished) call.end('client_gone') })
   /* c8 ignore next -- a client that closes between its request and this line: no test can hit the moment */
   if (isGone(request)) call.end('client_gone')
-  const ended = call.whenWished.then((wish) => { throw errorOf(wish) })
-  ended.catch(() => {})
+  // Lasts as long as the call, and so does all that its callbacks refer to: no request, reply or answer.
+  const ended = call.whenWished.then(refuse)
+  ended.catch(ignore)
   return {
-    orEnded: (step) => Promise.race([step, ended]),
+    orEnded: async (step) => {
+      await Promise.race([step.then(ignore), ended])
+      return step
+    },
     assertWanted: () => {
       const wish = call.wish()
       if (wish !== null) throw errorOf(wish)
@@ -151,6 +155,12 @@ function startSetup (
     stop
   }
 }
+
+function refuse (wish: Wish): never {
+  throw errorOf(wish)
+}
+
+function ignore (): void {}
 
 /** The refusal of a request whose call was ended during its creation. */
 function errorOf ({ reason, error }: Wish): ApiError {
