@@ -1,7 +1,7 @@
 // Runs alone: a fail-over is held to a deadline.
 
 import t from 'tap'
-import { checkRedis } from '../../src/commands/doctor/surroundings.ts'
+import { checkRedis } from '../../src/commands/doctor/redis-and-audit.ts'
 import type { Bucket } from '../../src/limits/limits.ts'
 import { createAuthority } from '../support/certificate.ts'
 import { NO_REDIS, type RedisServer, startRedis } from '../support/redis.ts'
