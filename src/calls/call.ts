@@ -156,6 +156,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   let wish: Wish | null = null
   let reserved: Reserved | null = null
   let isRefunded = false
+  /** Left by another replica before its client was answered. */
+  let wasLeftEarly = false
   let wasStarted = false
   let starting = Promise.resolve()
   let born: Born | null = null
@@ -228,6 +230,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     state = wasStarted ? 'live' : 'setup'
     bornOrNot.resolve()
     // One that was never answered has no client.
+    wasLeftEarly = !wasStarted
     const reason = (before.reason ?? (wasStarted ? null : 'setup_failed')) as EndReason | null
     if (reason !== null) return end(reason)
     leash.begin()
@@ -274,6 +277,11 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     })
   }
 
+  function backAtEnd (): number {
+    if (isRefunded) return 0
+    return wasLeftEarly ? maxSeconds() : unused()
+  }
+
   function conclude (isConfirmed: boolean): void {
     state = 'ended'
     endedAt = { ms: clock.monotonicMs(), unix: unixNow() }
@@ -294,7 +302,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
       complete: receipt.isComplete(),
       hangup_confirmed: isConfirmed
     })
-    holding.conclude({ line, starting, view: viewOf(born as Born), unusedSeconds: isRefunded ? 0 : unused() })
+    holding.conclude({ line, starting, view: viewOf(born as Born), unusedSeconds: backAtEnd() })
       .finally(over.resolve)
   }
 

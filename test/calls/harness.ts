@@ -72,13 +72,14 @@ export type CallsApp = App & Readonly<{
 /** The environment of a service with a listener for operations. */
 export const OPS = { OPS_HOST: '127.0.0.1', OPS_PORT: '0' }
 
-/** Without `store` the limits are in memory; null: where the environment says. */
-export type CallsOptions = Omit<AppOptions, 'limits'> & PolicyOptions & Readonly<{ store?: LimitStore | null }>
+/** Without `store` the limits are in memory; null: where the environment says. Services may share an upstream. */
+export type CallsOptions = Omit<AppOptions, 'limits' | 'upstream'> & PolicyOptions &
+  Readonly<{ store?: LimitStore | null, upstream?: CallsUpstream }>
 
 export async function startCalls (
   t: Test, { limits, store = createMemoryStore(), ...options }: CallsOptions = {}
 ): Promise<CallsApp> {
-  const upstream = await startCallsUpstream(t)
+  const upstream = options.upstream ?? await startCallsUpstream(t)
   const clock = createTestClock()
   let isReserving = false
   const watched = (store: LimitStore): LimitStore => ({

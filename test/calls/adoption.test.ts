@@ -1,0 +1,174 @@
+// What a replica goes on with when it finds the calls of another: the guard, the receipt, the timers, and each state
+// that a record may be in.
+
+import t from 'tap'
+import { responseDone, usageOf } from '../support/call-events.ts'
+import { NO_REDIS } from '../support/redis.ts'
+import { until } from '../support/until.ts'
+import type { Call } from '../support/upstream-call.ts'
+import { policyOf } from './harness.ts'
+import { startPair, statusAt } from './shared.ts'
+
+const SECRET = 'canary secret instructions'
+const withSecret = (voice = 'marin') => policyOf().replace(
+  "instructions: 'You are Ada.'", `instructions: { $env: INSTRUCTIONS }, audio: { output: { voice: ${voice} } }`
+).replace('allow: { audio.output.voice: { enum: [marin, cedar] } }', '')
+
+t.test('a change is still undone after another replica has gone on with the call', { skip: NO_REDIS }, async (t) => {
+  const { upstream, one, two, call: begin, kill } = await startPair(t)
+  const { path } = await begin(one)
+  const call = upstream.calls[0] as Call
+  call.push(responseDone('resp_1', usageOf({ inputText: 3 })))
+  await until('its usage', async () => ((await one.get(path)).body.usage as any).responses === 1)
+  await until('it to be written down', async () => ((await two.get(path)).body.usage as any).responses === 1, 15_000)
+  await kill()
+  await upstream.attached(call.id, 2)
+  call.change({ instructions: 'Other.' })
+  await until('it to be undone', () => call.session().instructions === 'You are Ada.')
+  t.match(two.lines('call.changed'), [{ did: 'restored', paths: ['instructions'] }])
+  call.push(responseDone('resp_1', usageOf({ inputText: 3 })), responseDone('resp_2', usageOf({ inputText: 4 })))
+  await until('its usage', async () => ((await two.get(path)).body.usage as any).responses === 2)
+  t.match((await two.hangUp(path)).body, { status: 'ended', end_reason: 'client' })
+  t.match(two.lines('call.ended'), [{
+    reason: 'client', started: true, complete: false, changes: 1, usage: { responses: 2, input: { text: 7 } }
+  }])
+  t.match(await (await fetch(await metricsOf(two))).text(), /ephemint_calls_adopted_total 1/)
+})
+
+t.test('a secret of the policy does not lie in Redis, and is put back by a replica that has it', {
+  skip: NO_REDIS
+}, async (t) => {
+  const options = { policy: withSecret(), env: { INSTRUCTIONS: SECRET } }
+  const { redis, upstream, one, two, call: begin, kill } = await startPair(t, options)
+  const { key } = await begin(one)
+  const call = upstream.calls[0] as Call
+  t.equal(call.session().instructions, SECRET)
+  const lies = JSON.stringify(await redis.control.hgetall(key))
+  t.notMatch(lies, 'canary')
+  t.match(lies, /hidden/)
+  await kill()
+  await upstream.attached(call.id, 2)
+  call.change({ instructions: 'Other.' })
+  await until('it to be undone', () => call.session().instructions === SECRET)
+  t.match(two.lines('call.changed'), [{ did: 'restored' }])
+})
+
+t.test('where the secret is another now, a change is reported and not undone', { skip: NO_REDIS }, async (t) => {
+  const policy = withSecret()
+  const { upstream, one, two, call: begin, kill } = await startPair(
+    t, { policy, env: { INSTRUCTIONS: SECRET } }, { policy, env: { INSTRUCTIONS: 'canary of another time' } }
+  )
+  await begin(one)
+  const call = upstream.calls[0] as Call
+  await kill()
+  await upstream.attached(call.id, 2)
+  call.change({ instructions: 'Other.', audio: { output: { voice: 'cedar' } } })
+  await two.wrote('call.changed', 2)
+  t.same(two.lines('call.changed').map(({ did, paths }) => [did, paths]), [
+    ['reported', ['instructions']], ['restored', ['audio.output.voice']]
+  ])
+  t.equal(call.session().instructions, 'Other.')
+})
+
+t.test('a call whose policy has gone is watched, and ends as its caller wants', { skip: NO_REDIS }, async (t) => {
+  const { upstream, one, two, call: begin, kill } = await startPair(
+    t, {}, { policy: policyOf().replace('name: pro', 'name: other') }
+  )
+  const { path, id } = await begin(one)
+  const call = upstream.calls[0] as Call
+  await kill()
+  await upstream.attached(call.id, 2)
+  call.change({ instructions: 'Other.' })
+  await two.settle()
+  t.same(two.lines('call.changed'), [])
+  t.equal(await statusAt(two, path), 'live')
+  await two.operate(`/calls/${id}/hangup`, {})
+  t.match(two.lines('call.ended'), [{ reason: 'operator', policy: 'pro' }])
+})
+
+t.test('a caller who is blocked where the call is found is hung up', { skip: NO_REDIS }, async (t) => {
+  const { upstream, one, two, call: begin, kill } = await startPair(t, {}, { blocked: '[{ subject: ada }]' })
+  await begin(one)
+  await kill()
+  t.match(await two.wrote('call.ended'), [{ reason: 'blocked', started: true }])
+  t.equal(upstream.live(), 0)
+})
+
+t.test('what the owner of a dead replica wanted is done', { skip: NO_REDIS }, async (t) => {
+  const { redis, one, two, call: begin, kill } = await startPair(t)
+  const { path, key } = await begin(one)
+  await kill(() => redis.control.hset(key, 'wish', 'client'))
+  t.match(await two.wrote('call.ended'), [{ reason: 'client', started: true }])
+  t.match((await two.get(path)).body, { status: 'ended', end_reason: 'client' })
+})
+
+t.test('a call that was never answered is hung up, and costs no seconds', { skip: NO_REDIS }, async (t) => {
+  const { redis, upstream, one, two, call: begin, kill } = await startPair(
+    t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' }
+  )
+  const { key } = await begin(one)
+  await kill(async () => {
+    const data = await redis.control.hget(key, 'data') as string
+    await redis.control.hset(key, 'state', 'setup', 'data', data.replace('"wasStarted":true', '"wasStarted":false'))
+  })
+  t.match(await two.wrote('call.ended'), [{ reason: 'setup_failed', started: false }])
+  t.equal(upstream.live(), 0)
+  await until('its seconds to be back', async () => (await two.limits()).call_seconds.hour.remaining === 600)
+})
+
+t.test('an end that was claimed is written once more, and its place given back', { skip: NO_REDIS }, async (t) => {
+  const { redis, upstream, one, two, call: begin, kill } = await startPair(
+    t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' }
+  )
+  const { path, key } = await begin(one)
+  const line = { call_id: 'rtc_claimed', reason: 'idle', seconds: 20 }
+  await kill(() => redis.control.hset(key, 'state', 'claimed', 'line', JSON.stringify(line)))
+  t.match(await two.wrote('call.ended'), [{ ...line, repeated: true }])
+  await until('its seconds to be back', async () => (await two.limits()).call_seconds.hour.remaining === 580)
+  t.equal((await two.get(path)).status, 200, 'its owner can still read it')
+  t.equal(upstream.hangUps.length, 0)
+})
+
+t.test('the place of a call that was being created is kept for a minute', { skip: NO_REDIS }, async (t) => {
+  const { redis, one, two, call: begin, kill } = await startPair(
+    t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' }
+  )
+  const { key } = await begin(one)
+  await kill(async () => {
+    const record = JSON.parse(await redis.control.hget(key, 'data') as string)
+    await redis.control.hset(key, 'state', 'creating', 'data', JSON.stringify({ ...record, created: null }))
+  })
+  t.match(await two.wrote('call.unknown'), [{ reason: 'replica_lost', policy: 'pro', call_id: /^rtc_/ }])
+  t.match(await two.begin(), { status: 409 })
+  two.clock.pass(60_000)
+  await until('its seconds to be back', async () => (await two.limits()).call_seconds.hour.remaining === 600)
+  t.match(await two.begin(), { status: 201 })
+})
+
+t.test('H14: a record that is no record is refused; without an id there is nothing to hang up', {
+  skip: NO_REDIS
+}, async (t) => {
+  const { redis, upstream, one, two, call: begin, kill } = await startPair(t)
+  const { key } = await begin(one)
+  await kill(() => redis.control.hset(key, 'data', 'no JSON'))
+  await until('its place to be free', async () => (await two.begin()).status === 201)
+  t.equal(upstream.hangUps.length, 0)
+  t.ok(two.logLines().some(({ msg }) => /record of a call is damaged/.test(String(msg))))
+})
+
+t.test('H14: 10,000 stale records are worked off while the service answers', { skip: NO_REDIS }, async (t) => {
+  const { redis, two } = await startPair(t)
+  const stale = redis.control.pipeline()
+  for (let i = 0; i < 10_000; i++) stale.zadd('{ephemint}:calls:of:ghost', String(i), `rtc_stale${i}`)
+  stale.zadd('{ephemint}:calls:leases', '1', 'ghost')
+  await stale.exec()
+  const left = async () => redis.control.zcard('{ephemint}:calls:of:ghost')
+  await until('some to be gone', async () => await left() < 9900)
+  const startedAt = performance.now()
+  t.equal((await two.begin()).status, 201)
+  t.ok(performance.now() - startedAt < 1000)
+})
+
+async function metricsOf (app: { logLines: () => { msg?: unknown, ops_url?: unknown }[] }): Promise<string> {
+  return `${app.logLines().find(({ msg }) => msg === 'listening')?.ops_url}/metrics`
+}

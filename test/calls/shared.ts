@@ -1,0 +1,69 @@
+// Two services in this process that share their calls, and a way to make one of them as good as dead: it is cut off
+// from Redis, and its lease taken away.
+
+import type { Test } from 'tap'
+import type { JsonObject } from '../../src/json.ts'
+import { type CallsUpstream, startCallsUpstream } from '../support/calls-upstream.ts'
+import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts'
+import { type RedisServer, startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
+import { type CallsApp, type CallsOptions, OPS, startCalls } from './harness.ts'
+
+const P = '{ephemint}:calls:'
+
+export type Pair = Readonly<{
+  redis: RedisServer
+  upstream: CallsUpstream
+  one: CallsApp
+  two: CallsApp
+  /** Between `one` and Redis. */
+  proxy: FaultProxy
+  /** Begins a call at a service: its path, its id and its record in Redis. */
+  call: (app: CallsApp, sub?: string) => Promise<Readonly<{ path: string, id: string, key: string }>>
+  /** The lease of `one` has run out; `spoil` changes what it left before the other finds it. */
+  kill: (spoil?: () => Promise<unknown>) => Promise<void>
+  isUp: (app: CallsApp) => Promise<unknown>
+}>
+
+export async function startPair (t: Test, first: CallsOptions = {}, second = first): Promise<Pair> {
+  const redis = await startRedis(t)
+  const upstream = await startCallsUpstream(t)
+  const proxy = await startFaultProxy(t, { host: '127.0.0.1', port: redis.port })
+  const isUp = (app: CallsApp) => until('Redis to be up', async () => (await fetch(`${app.url}/readyz`)).ok)
+  const start = async (url: string, options: CallsOptions) => {
+    const app = await startCalls(t, {
+      store: null, upstream, ...options, env: { REDIS_URL: url, ...OPS, ...options.env }
+    })
+    await isUp(app)
+    return app
+  }
+  const one = await start(`redis://${proxy.host}`, first)
+  const two = await start(redis.url, second)
+  return {
+    redis,
+    upstream,
+    one,
+    two,
+    proxy,
+    isUp,
+    call: async (app, sub) => {
+      const answer = await app.begin(sub === undefined ? {} : { claims: { sub } })
+      t.equal(answer.status, 201)
+      const path = answer.headers.get('location') as string
+      const id = path.split('/').at(-1) as string
+      return { path, id, key: `${P}call:${id}` }
+    },
+    kill: async (spoil = async () => {}) => {
+      const replicas = await redis.control.zrange(`${P}leases`, 0, -1)
+      const calls = await Promise.all(replicas.map((replica) => redis.control.zcard(`${P}of:${replica}`)))
+      await proxy.inject('refuse')
+      await until('it to be lost', () => one.logLines().some(({ msg }) => /Redis is lost/.test(String(msg))))
+      await spoil()
+      const dead = replicas[calls.findIndex((count) => count > 0)] as string
+      await redis.control.zadd(`${P}leases`, '1', dead)
+    }
+  }
+}
+
+export const statusAt = async (app: CallsApp, path: string, sub = 'ada'): Promise<unknown> =>
+  ((await app.get(path, { sub })).body as JsonObject).status
