@@ -27,13 +27,11 @@ export function mintRequest (token: string | null): string {
 
 export const TOKEN_REQUEST = ['GET /token HTTP/1.1', 'Host: mint.example.com', `Origin: ${ORIGIN}`, '', ''].join('\r\n')
 
-type PolicyOptions = Readonly<{
-  others?: number, blocked?: number, padding?: number, gateway?: object, calls?: object
-}>
+type PolicyOptions = Readonly<{ others?: number, blocked?: number, padding?: number, gateway?: object }>
 
 /** `others`, padded, precede the policy that applies; `blocked` is a number of unused subjects. */
 export function policyFile (folder: string, name: string, { issuer, jwks }: Identity, {
-  others = 0, blocked = 0, padding = 0, gateway, calls
+  others = 0, blocked = 0, padding = 0, gateway
 }: PolicyOptions = {}): string {
   const session = {
     fixed: {
@@ -44,8 +42,7 @@ export function policyFile (folder: string, name: string, { issuer, jwks }: Iden
       'audio.output.voice': { enum: ['marin', 'cedar'] },
       'audio.output.speed': { type: 'number', minimum: 0.75, maximum: 1.25 }
     },
-    expires_after: { default: 60, max: 300 },
-    ...(calls === undefined ? {} : { calls })
+    expires_after: { default: 60, max: 300 }
   }
   const limits = { minute: 1_000_000, day: 100_000_000 }
   const file = join(folder, `${name}.yaml`)

@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 const signInPool = promisify(sign)
 
 export type Identity = Readonly<{
-  issuer: string, jwks: string, token: (subject: string) => Promise<string>, close: () => void
+  issuer: string, jwks: string, token: (subject: string, plan?: string) => Promise<string>, close: () => void
 }>
 
 export async function startIdentity (): Promise<Identity> {
@@ -27,10 +27,10 @@ export async function startIdentity (): Promise<Identity> {
   return {
     issuer,
     jwks: `${issuer}jwks`,
-    token: async (subject) => {
+    token: async (subject, plan = 'pro') => {
       const now = Math.floor(Date.now() / 1000)
       const times = { iat: now, exp: now + 3600 }
-      const claims = { iss: issuer, sub: subject, aud: 'voice-app', ...times, plan: 'pro', jti: String(serial++) }
+      const claims = { iss: issuer, sub: subject, aud: 'voice-app', ...times, plan, jti: String(serial++) }
       const signed = `${head}.${encode(claims)}`
       return `${signed}.${(await signInPool('sha256', Buffer.from(signed), privateKey)).toString('base64url')}`
     },

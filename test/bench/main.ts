@@ -1,11 +1,12 @@
 // npm run bench [-- --quick] [--json]: compares the cost of a mint with common alternatives. Loopback only, bounded.
 // npm run bench -- --extremes: checks that the cost per mint does not grow.
-// npm run bench -- --setup [--quick]: what Ephemint adds to the time in which a brokered call is set up.
+// npm run bench -- --calls [--quick]: what brokered calls cost, in ten minutes or half a minute.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { measureCalls } from './calls.ts'
 import { type Contender, ephemint, mintRequest, peer, policyFile, requestsFile, TOKEN_REQUEST } from './contenders.ts'
 import { measureExtremes } from './extremes.ts'
 import { startIdentity } from './identity.ts'
@@ -13,11 +14,10 @@ import { startRedis } from './limits-redis.ts'
 import type { LoadOrder, LoadReport } from './load.ts'
 import { median, printReport, type Report, type Sample, summarize } from './report.ts'
 import { freePort, type Running, start } from './running.ts'
-import { measureSetup } from './setup.ts'
 
 const flag = { type: 'boolean', default: false } as const
-const { values: { quick, json, extremes, setup } } = parseArgs({
-  options: { quick: flag, json: flag, extremes: flag, setup: flag }
+const { values: { quick, json, extremes, calls } } = parseArgs({
+  options: { quick: flag, json: flag, extremes: flag, calls: flag }
 })
 
 const USERS = quick ? 500 : 2000
@@ -42,7 +42,7 @@ const say = (text: string) => { if (!json) process.stderr.write(`${text}\n`) }
 try {
   const report = extremes
     ? await measureExtremes(folder, begin, say)
-    : setup ? await measureSetup(folder, begin, quick) : await measureContenders()
+    : calls ? await measureCalls(folder, begin, { quick, say }) : await measureContenders()
   if (json) console.log(JSON.stringify(report, null, 2))
   else printReport(report)
   process.exitCode = report.bars.every(({ met }) => met) ? 0 : 1
