@@ -104,10 +104,8 @@ t.test('fault 27: where a primary dies, hangs or is replaced the new one is foll
 t.test('E14: where the new primary never had the windows that were confirmed, their loss is logged and counted', {
   skip: NO_REDIS
 }, async (t) => {
-  const set = await shared()
-  const [primary, replica] = await rolesOf(set)
-  await primary.control.flushall()
-  await until('the replica to be empty', async () => await replica.control.dbsize() === 0)
+  const set = await startSentinels(t, { passwords: [''] })
+  const [primary, replica] = set.servers
   await replica.control.config('SET', 'masterauth', 'wrong')
   await primary.control.client('KILL', 'TYPE', 'REPLICA')
   const store = await connectStore(t, set)
