@@ -58,7 +58,7 @@ export function retryAfterMs (times: number): number {
 export function secure ({ tls, ca }: RedisAddress, endpoints: readonly RedisEndpoint[]): ConnectionOptions | null {
   if (!tls) return null
   return {
-    ...(ca === undefined ? {} : { ca }),
+    ca,
     checkServerIdentity: (announced, certificate) => {
       const problem = checkServerIdentity(announced, certificate)
       return endpoints.some(({ host }) => checkServerIdentity(host, certificate) === undefined) ? undefined : problem

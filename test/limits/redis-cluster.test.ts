@@ -163,13 +163,13 @@ t.test('fault 28: a cluster that is down is Redis lost, and back once it is whol
   const store = await connectStore(t, { address: cluster.address })
   for (const node of cluster.nodes) await node.control.cluster('DELSLOTS', LAST_SLOT)
   await until('the loss to be logged', async () => {
-    await Promise.allSettled([store.take([ADA])])
+    await Promise.allSettled([store.take([bucketOf(300)])])
     return store.messages().includes(LOST)
   })
   t.equal(JSON.parse(store.log.kept[0] ?? '').reason, 'redis_clusterdown')
   await cluster.nodes[2].control.cluster('ADDSLOTS', LAST_SLOT)
   await until('Redis to be up', store.isUp)
-  t.ok((await store.take([ADA])).taken)
+  t.ok((await store.take([bucketOf(300)])).taken)
 })
 
 t.test('fault 28: where all nodes are gone the cluster is lost until they are back', { skip: NO_REDIS }, async (t) => {
@@ -180,7 +180,7 @@ t.test('fault 28: where all nodes are gone the cluster is lost until they are ba
   await until('the loss to be seen', () => !store.isUp())
   await Promise.all(cluster.nodes.map((node) => node.start()))
   await until('Redis to be up', store.isUp)
-  t.ok((await store.take([ADA])).taken)
+  t.ok((await store.take([bucketOf(300)])).taken)
 })
 
 async function isPrimary ({ control }: Pick<RedisServer, 'control'>): Promise<boolean> {

@@ -5,7 +5,7 @@ import { checkRedis } from '../../src/commands/doctor/redis-and-audit.ts'
 import type { RedisAddress, RedisEndpoint } from '../../src/config/environment.ts'
 import { createAuthority } from '../support/certificate.ts'
 import { NO_REDIS, type RedisServer } from '../support/redis.ts'
-import { type RedisSentinels, rolesOf, startSentinels } from '../support/redis-sentinel.ts'
+import { type RedisSentinels, startSentinels } from '../support/redis-sentinel.ts'
 import { times } from '../support/times.ts'
 import { until } from '../support/until.ts'
 import { startLoad, takeUpTo } from './load.ts'
@@ -71,9 +71,9 @@ t.test('the primary of sentinels counts as the memory store does; a sentinel get
 t.test('fault 27: where a primary dies, hangs or is replaced the new one is followed, and no mint counts twice', {
   skip: NO_REDIS
 }, async (t) => {
-  const set = await shared()
   for (const how of ['replace', 'kill', 'pause'] as const) {
-    const [primary, replica] = await rolesOf(set)
+    const set = await startSentinels(t, { passwords: [''] })
+    const [primary, replica] = set.servers
     const store = await connectStore(t, set)
     const bucket = { key: `caller:${how}`, windows: { hour: 1_000_000 } }
     const load = startLoad(store, () => [bucket])
@@ -94,20 +94,14 @@ t.test('fault 27: where a primary dies, hangs or is replaced the new one is foll
     t.match(window, new RegExp(`^${counted + 20} `), 'and counted by the new primary')
     t.equal(store.counts().dataLosses, 0)
     await store.close()
-    if (how === 'kill') await primary.start()
-    else primary.resume()
-    // The sentinels would do so after ten seconds.
-    await primary.control.replicaof('127.0.0.1', replica.port)
   }
 })
 
 t.test('E14: where the new primary never had the windows that were confirmed, their loss is logged and counted', {
   skip: NO_REDIS
 }, async (t) => {
-  const set = await shared()
-  const [primary, replica] = await rolesOf(set)
-  await primary.control.flushall()
-  await until('the replica to be empty', async () => await replica.control.dbsize() === 0)
+  const set = await startSentinels(t, { passwords: [''] })
+  const [primary, replica] = set.servers
   await replica.control.config('SET', 'masterauth', 'wrong')
   await primary.control.client('KILL', 'TYPE', 'REPLICA')
   const store = await connectStore(t, set)

@@ -72,8 +72,11 @@ export async function moveSlot (
   for (const node of [to, from]) await node.control.cluster('SETSLOT', slot, 'NODE', to.id)
 }
 
-export async function isFollowed (primary: Pick<RedisServer, 'control'>): Promise<boolean> {
-  return (await primary.control.info('replication')).includes('state=online')
+/** Whether a replica confirms what is written: one that is online gets nothing in its first second. */
+export async function isFollowed ({ control }: Pick<RedisServer, 'control'>): Promise<boolean> {
+  if (!(await control.info('replication')).includes('state=online')) return false
+  await control.set('{ephemint}', 'probe', 'PX', 1)
+  return await control.wait(1, 1500) === 1
 }
 
 async function isOk (node: RedisServer): Promise<boolean> {

@@ -82,13 +82,3 @@ async function startSentinel (
   )
   return { ...sentinel, port, known: tlsPort ?? port, control: control(owner, port, password) }
 }
-
-/** The primary and its replica, once it follows. */
-export async function rolesOf (
-  { servers: [first, second] }: RedisSentinels
-): Promise<[RedisServer, RedisServer]> {
-  return until('the primary to be followed', async () => {
-    if (await isFollowed(first)) return [first, second]
-    return await isFollowed(second) ? [second, first] : null
-  })
-}
