@@ -173,7 +173,7 @@ t.test('H14: a damaged record is refused, and its call hung up where its id is k
   await one.exited
   const data = await world.redis.control.hget(key, 'data') as string
   await world.redis.control.hset(key, 'data', data.replace('"claims":{', '"claims":7,"x":{'))
-  await world.redis.control.zadd('{ephemint}:calls:leases', 1, 'nobody')
+  await world.redis.control.zadd('{ephemint}:calls:leases', '1', 'nobody')
   await until('it to be hung up', () => world.upstream.hangUps.length === 1, 40_000)
   t.match(await world.wrote('call.ended', 1), [{ reason: 'supervision_lost', complete: false }])
   t.ok(two.log.some(({ msg }) => /record of a call is damaged/.test(String(msg))))

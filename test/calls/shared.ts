@@ -54,7 +54,7 @@ export async function startPair (t: Test, first: CallsOptions = {}, second = fir
       return { path, id, key: `${P}call:${id}` }
     },
     kill: async (spoil = async () => {}) => {
-      const replicas = await redis.control.zrange(`${P}leases`, 0, -1)
+      const replicas = await redis.control.zrange(`${P}leases`, '0', '-1')
       const calls = await Promise.all(replicas.map((replica) => redis.control.zcard(`${P}of:${replica}`)))
       await proxy.inject('refuse')
       await until('it to be lost', () => one.logLines().some(({ msg }) => /Redis is lost/.test(String(msg))))
