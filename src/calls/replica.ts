@@ -113,7 +113,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
     const mine = id
     try {
       if (!shared.isUp()) throw new Error('Redis is lost')
-      sight = await shared.look(mine, LEASE_MS, marker)
+      sight = await shared.look(mine, LEASE_MS, { marker, isLeaving: phase !== 'in' })
       if (!mayAct() || id !== mine) return
       const wasAway = nowMs - renewedAtMs > WRITE_MS
       renewedAtMs = nowMs
@@ -223,13 +223,13 @@ export function createReplica (deps: ReplicaDeps): Replica {
       stopTimer()
       again()
     },
-    hasOthers: () => sight !== null && sight.replicas - sight.dead > 1,
+    hasOthers: () => shared.isUp() && sight !== null && sight.others > 0,
     withdraw: () => goOn('withdrawing'),
     stop: async () => {
       stopTimer()
       await stepping
       phase = 'out'
-      if (shared.isUp()) await shared.look(id, 0, marker).catch(() => {})
+      if (shared.isUp()) await shared.look(id, 0, { marker, isLeaving: true }).catch(() => {})
     }
   }
 }

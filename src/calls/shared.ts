@@ -25,9 +25,9 @@ export type Sight = Readonly<{
   /** How many calls are this replica's, and are offered by others. */
   own: number
   offered: number
-  /** Replicas without a lease, and all. */
+  /** Replicas without a lease, and others that take calls. */
   dead: number
-  replicas: number
+  others: number
   messages: readonly Readonly<{ call: string, text: string }>[]
 }>
 
@@ -66,7 +66,7 @@ export type SharedCalls = Readonly<{
   claim: (id: string, fence: number, end: Readonly<{ line: string, view: string }>) => Promise<boolean>
   /** `seconds` go back to their windows; null: all. */
   release: (id: string, fence: number, seconds: number | null) => Promise<void>
-  look: (replica: string, leaseMs: number, marker: string) => Promise<Sight>
+  look: (replica: string, leaseMs: number, before: Readonly<{ marker: string, isLeaving: boolean }>) => Promise<Sight>
   adopt: (replica: string, most: number) => Promise<readonly Adopted[]>
   /** Passes a wish on to the replicas that have these calls. */
   post: (wish: string, ids: readonly string[]) => Promise<void>
@@ -100,10 +100,10 @@ export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls 
     release: async (id, fence, seconds) => {
       await ask((scripts) => scripts.releaseCall(1, MARKER, id, fence, seconds ?? ''))
     },
-    look: async (replica, leaseMs, marker) => {
+    look: async (replica, leaseMs, { marker, isLeaving }) => {
       const answer = await ask((scripts) =>
-        scripts.lookAtCalls(1, MARKER, replica, leaseMs, marker, replica))
-      const [current, isLost, own, offered, dead, replicas, messages] =
+        scripts.lookAtCalls(1, MARKER, replica, leaseMs, marker, replica, isLeaving ? 'leaving' : ''))
+      const [current, isLost, own, offered, dead, others, messages] =
         answer as [string, number, number, number, number, number, string[]]
       return {
         marker: current,
@@ -111,7 +111,7 @@ export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls 
         own,
         offered,
         dead,
-        replicas,
+        others,
         messages: messages.map((message) => {
           const [call = '', text = ''] = message.split(' ')
           return { call, text }

@@ -39,6 +39,8 @@ export async function startPair (t: Test, first: CallsOptions = {}, second = fir
   }
   const one = await start(`redis://${proxy.host}`, first)
   const two = await start(redis.url, second)
+  // While there are an upstream to hang up at, and a Redis to say so.
+  t.teardown(() => Promise.all([one, two].map(({ stop }) => stop())))
   return {
     redis,
     upstream,

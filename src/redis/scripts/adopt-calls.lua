@@ -39,6 +39,7 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', whole(m
     for _, id in ipairs(redis.call('ZRANGE', of, 0, most - seen - 1)) do take(id, dead, false) end
     if redis.call('ZCARD', of) == 0 then
       redis.call('ZREM', P .. 'leases', dead)
+      redis.call('SREM', P .. 'leaving', dead)
       redis.call('DEL', P .. 'inbox:' .. dead)
     end
   end

@@ -7,7 +7,7 @@
 -- calls:caller:<caller>   ids that have a place, by birth; calls:policy:<policy> likewise
 -- calls:of:<replica>      ids that it watches, by birth; calls:inbox:<replica> what others want of it
 -- calls:offered           ids that a replica which stops gives away
--- calls:leases            replicas, by the end of their lease
+-- calls:leases            replicas, by the end of their lease; calls:leaving those that take no calls any more
 -- calls:unknown           there while places may be missing, since Redis has lost its data
 --
 -- States: creating, setup, live, offered, ending, claimed, done.

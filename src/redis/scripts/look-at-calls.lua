@@ -1,11 +1,11 @@
 -- What a replica learns twice a second, while it renews its lease.
 -- KEYS: 1 the marker.
 -- ARGV: 1 the replica, 2 for how many milliseconds its lease is renewed, 3 the marker that it saw last ('' for none),
---   4 a marker to set where there is none.
+--   4 a marker to set where there is none, 5 `leaving` where it takes no calls of others any more.
 -- Answers the marker, whether data was lost, how many calls it has, how many others offer, how many replicas have no
--- lease any more, and its messages, a hundred at most, each `<call> <what>`.
+-- lease any more, how many others take calls, and its messages, a hundred at most, each `<call> <what>`.
 local MESSAGES, MARKER_MS = 100, 172800000
-local replica, lease, expected, fresh = unpack(ARGV)
+local replica, lease, expected, fresh, phase = unpack(ARGV)
 local marker = redis.call('GET', KEYS[1])
 if not marker then
   marker = fresh
@@ -14,9 +14,14 @@ end
 local isLost = assertMarker(marker, expected)
 local now, inbox = millis(), P .. 'inbox:' .. replica
 redis.call('ZADD', P .. 'leases', whole(now + lease), replica)
+redis.call(phase == 'leaving' and 'SADD' or 'SREM', P .. 'leaving', replica)
+local others = 0
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '(' .. whole(now), '+inf')) do
+  if other ~= replica and redis.call('SISMEMBER', P .. 'leaving', other) == 0 then others = others + 1 end
+end
 local messages = redis.call('LRANGE', inbox, 0, MESSAGES - 1)
 if #messages > 0 then redis.call('LTRIM', inbox, MESSAGES, -1) end
 return {
   marker, isLost and 1 or 0, redis.call('ZCARD', P .. 'of:' .. replica), redis.call('ZCARD', P .. 'offered'),
-  redis.call('ZCOUNT', P .. 'leases', '-inf', whole(now)), redis.call('ZCARD', P .. 'leases'), messages
+  redis.call('ZCOUNT', P .. 'leases', '-inf', whole(now)), others, messages
 }

@@ -1,0 +1,144 @@
+// Places over two services with one Redis: as many calls as the policy says, wherever they are asked for, and what
+// each service does while Redis is away.
+
+import t from 'tap'
+import { accept } from '../support/call-replies.ts'
+import { NO_REDIS } from '../support/redis.ts'
+import { until } from '../support/until.ts'
+import { startPair, statusAt } from './shared.ts'
+
+const REPLACE = { calls: '{ when_full: replace }' }
+
+t.test('a caller\'s new call replaces the one at another service, in one place', { skip: NO_REDIS }, async (t) => {
+  const { upstream, one, two, call: begin } = await startPair(t, REPLACE)
+  const { path: old } = await begin(one)
+  const { path } = await begin(two)
+  t.match((await two.get(old)).body, { status: 'ended', end_reason: 'replaced' })
+  t.equal(await statusAt(one, path), 'live')
+  t.match(one.lines('call.ended'), [{ reason: 'replaced' }])
+  t.equal(upstream.maxLive(), 1)
+})
+
+t.test('a call that cannot be hung up is not replaced, and keeps being hung up', { skip: NO_REDIS }, async (t) => {
+  const { upstream, one, two, call: begin } = await startPair(t, REPLACE)
+  const { path: old } = await begin(one)
+  upstream.onHangUp((_hangUp, response) => { response.writeHead(500).end() })
+  const asked = two.begin()
+  await upstream.hungUp(upstream.calls[0]?.id as string)
+  t.match(await two.begin(), { status: 409 }, 'one request waits for the place')
+  await until('the place to be given up', async () => {
+    two.clock.pass(1000)
+    return Promise.race([asked, two.settle().then(() => null)])
+  })
+  t.match(await asked, { status: 409, body: { error: { code: 'call_in_progress' } } })
+  t.equal(await statusAt(two, old), 'ending')
+  t.equal(upstream.creations.length, 1)
+  upstream.onHangUp((_hangUp, response) => { response.writeHead(200).end() })
+  await two.operate(`/calls/${old.split('/').at(-1)}/hangup`, {})
+  t.match(await two.begin(), { status: 201 })
+})
+
+t.test('the total of a policy holds over all services', { skip: NO_REDIS }, async (t) => {
+  const { one, two, call: begin } = await startPair(t, { calls: '{ total: 2 }' })
+  const { path } = await begin(one, 'ada')
+  await begin(two, 'bob')
+  t.match(await two.begin({ claims: { sub: 'cleo' } }), { status: 503, body: { error: { code: 'calls_full' } } })
+  t.match(two.lines('call.refused'), [{ reason: 'total' }])
+  await two.hangUp(path, {}, { sub: 'ada' })
+  t.match(await one.begin({ claims: { sub: 'cleo' } }), { status: 201 })
+})
+
+t.test('what only one service may hold is bounded there', { skip: NO_REDIS }, async (t) => {
+  const { one, two, call: begin } = await startPair(t, { env: { CALLS_MAX: '1' } })
+  await begin(one, 'ada')
+  t.match(await one.begin({ claims: { sub: 'bob' } }), { status: 503, body: { error: { code: 'calls_full' } } })
+  await begin(two, 'bob')
+})
+
+t.test('a call that another service has taken over is let go at the next write', { skip: NO_REDIS }, async (t) => {
+  const { redis, upstream, one, call: begin } = await startPair(t)
+  const { key } = await begin(one)
+  await redis.control.hset(key, 'fence', String(2 ** 53))
+  upstream.calls[0]?.push({ type: 'input_audio_buffer.speech_started', item_id: 'item_1' })
+  await until('it to be let go', () =>
+    one.logLines().some(({ msg }) => /another replica has taken a call over/.test(String(msg))), 15_000)
+  t.equal(upstream.hangUps.length, 0)
+  t.same(one.lines('call.ended'), [])
+})
+
+t.test('a call that another service has before it is answered is not answered', { skip: NO_REDIS }, async (t) => {
+  const { redis, upstream, one } = await startPair(t)
+  upstream.onCreate(async (request, response) => {
+    const [key] = await redis.control.keys('{ephemint}:calls:call:*')
+    await redis.control.hset(key as string, 'fence', String(2 ** 53))
+    accept()(request, response)
+  })
+  t.match(await one.begin(), { status: 503, body: { error: { code: 'limits_unavailable' } } })
+  t.equal(upstream.live(), 0)
+  t.same(one.lines('call.ended'), [], 'the other one writes it')
+})
+
+t.test('a place that nobody waits for is given back', { skip: NO_REDIS }, async (t) => {
+  const { redis, one, two, call: begin } = await startPair(t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' })
+  const { key } = await begin(one, 'bob')
+  const owner = await redis.control.hget(key, 'owner') as string
+  const caller = await redis.control.hget(key, 'caller') as string
+  const stray = '{ephemint}:calls:call:rtc_stray'
+  await redis.control.hset(stray, {
+    caller, policy: 'pro', owner, fence: '1', state: 'creating', born: '1', seconds: '60', slots: '{}', data: ''
+  })
+  await redis.control.zadd(`{ephemint}:calls:of:${owner}`, '1', 'rtc_stray')
+  await until('it to be gone', async () => await redis.control.exists(stray) === 0)
+  t.equal(await statusAt(two, `/v1/realtime/calls/${key.split(':').at(-1)}`, 'bob'), 'live')
+})
+
+t.test('without Redis no call begins where that is refused, and none is found', { skip: NO_REDIS }, async (t) => {
+  const { one, two, call: begin, proxy } = await startPair(t)
+  const { path } = await begin(two)
+  const { path: own } = await begin(one, 'bob')
+  await proxy.inject('refuse')
+  await until('it to be lost', () => one.logLines().some(({ msg }) => /Redis is lost/.test(String(msg))))
+  t.match(await one.begin({ claims: { sub: 'cleo' } }), { status: 503 })
+  t.match(one.lines('call.refused'), [{ code: 'limits_unavailable' }])
+  t.match(await one.get(path), { status: 503 }, 'it may be another\'s')
+  t.equal(await statusAt(one, own, 'bob'), 'live')
+  t.match((await one.get('/v1/realtime/calls', { sub: 'bob' })).body, { data: [{ status: 'live' }] })
+  t.match((await one.operate('/calls')).body, { data: [{ status: 'live' }] })
+  t.match((await one.hangUp(own, {}, { sub: 'bob' })).body, { status: 'ended' })
+  t.match(one.lines('call.ended'), [{ reason: 'client', unfenced: true }])
+  await proxy.inject('pass')
+  await until('its place to be free', async () => (await two.begin({ claims: { sub: 'bob' } })).status === 201)
+})
+
+t.test('a service that goes on without Redis counts alone', { skip: NO_REDIS }, async (t) => {
+  const { upstream, one, two, call: begin, proxy } = await startPair(t, {
+    env: { ON_REDIS_LOSS: 'local' },
+    calls: '{ total: 2 }',
+    limits: '{ day: 9, call_seconds: { hour: 700 } }'
+  })
+  await proxy.inject('refuse')
+  await until('it to be lost', () => one.logLines().some(({ msg }) => /Redis is lost/.test(String(msg))))
+  const { path } = await begin(one, 'ada')
+  t.match(await one.begin({ claims: { sub: 'ada' } }), { status: 409 })
+  await begin(one, 'bob')
+  t.match(await one.begin({ claims: { sub: 'cleo' } }), { status: 503, body: { error: { code: 'calls_full' } } })
+  t.match((await one.hangUp(path, {}, { sub: 'ada' })).body, { status: 'ended' })
+  t.notOk('unfenced' in (one.lines('call.ended')[0] as object), 'no other service can have known it')
+  await begin(one, 'cleo')
+  await proxy.inject('pass')
+  await until('both to be known everywhere', async () =>
+    ((await two.operate('/calls')).body.data as unknown[]).length === 2)
+  t.same((await two.operate('/calls/hangup', { all: true })).body, { matched: 2, ended: 2 })
+  t.equal(upstream.live(), 0)
+  t.same(one.lines('call.ended').filter((line) => 'unfenced' in line), [])
+})
+
+t.test('a service that counts alone replaces its own call', { skip: NO_REDIS }, async (t) => {
+  const { upstream, one, call: begin, proxy } = await startPair(t, { ...REPLACE, env: { ON_REDIS_LOSS: 'local' } })
+  await proxy.inject('refuse')
+  await until('it to be lost', () => one.logLines().some(({ msg }) => /Redis is lost/.test(String(msg))))
+  await begin(one)
+  await begin(one)
+  t.match(one.lines('call.ended'), [{ reason: 'replaced' }])
+  t.equal(upstream.live(), 1)
+})
