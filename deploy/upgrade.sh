@@ -1,10 +1,11 @@
 #!/bin/sh
 # Takes over a changed .env, image or docker-compose.yml without losing a mint or a call: sh deploy/upgrade.sh [SECONDS]
-# One replica after the other: nginx leaves it out, its calls end by themselves (SECONDS at most, an hour by default: no call
-# is longer), it is recreated, and once it is ready nginx uses it again. Run it in the folder of docker-compose.yml.
+# One replica after the other: nginx leaves it out, it is recreated, the other one goes on with its calls, and once it is ready
+# nginx uses it again. With SECONDS it first waits so long for its calls to end: where there are more than the other one takes
+# within DRAIN_SECONDS, about 70 a second. Run it in the folder of docker-compose.yml.
 set -eu
 
-patience=${1:-3600}
+patience=${1:-0}
 calls_live='fetch("http://127.0.0.1:9090/metrics").then((answer) => answer.text()).then((text) => {
   const live = [...text.matchAll(/^ephemint_calls_live\S* (\d+)$/gm)].map(([, count]) => Number(count))
   console.log(live.reduce((sum, count) => sum + count, 0))
@@ -23,7 +24,7 @@ calls_of () {
 wait_for_calls () {
   waited=0
   while live=$(calls_of "$1") && [ "$live" != 0 ]; do
-    [ "$waited" -lt "$patience" ] || { echo "$1: $live calls are hung up"; return 0; }
+    [ "$waited" -lt "$patience" ] || { echo "$1: the other replica goes on with $live calls"; return 0; }
     [ $((waited % 60)) -ne 0 ] || echo "$1: $live calls are still going on"
     sleep 1
     waited=$((waited + 1))

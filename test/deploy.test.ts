@@ -30,6 +30,8 @@ const compose = parse(read('docker-compose.yml'), { merge: true }) as {
 const image = read('Dockerfile')
 const nginx = read('deploy/nginx.conf').replace(/#.*$/gm, '')
 const DEFAULT_KEEP_ALIVE = 125
+const CALL_SETUP_SECONDS = 20
+const FORM_LIMIT_BYTES = 96 * 1024
 const haproxy = read('deploy/haproxy.cfg').replace(/#.*$/gm, '')
 const replicas = Object.entries(compose.services).filter(([, { image }]) => image === 'ephemint')
 
@@ -133,10 +135,13 @@ t.test('the gateway lists every replica, and its timeouts fit theirs', async (t)
     const upstream = /upstream ephemint \{[^}]*\}/.exec(nginx)?.[0] as string
     t.ok(secondsOf('keepalive_timeout', upstream) < Number(environment.KEEP_ALIVE_SECONDS ?? DEFAULT_KEEP_ALIVE))
     t.ok(secondsOf('fail_timeout') > Number(environment.DRAIN_SECONDS))
-    t.ok(secondsOf('proxy_read_timeout') > 10)
+    t.ok(secondsOf('proxy_read_timeout') > CALL_SETUP_SECONDS)
     t.ok(Number.parseInt(grace) > 25)
   }
   t.match(compose.services.gateway?.healthcheck.test.join(' '), '/readyz')
+  t.notMatch(nginx, /ip_hash|sticky|hash \$/, 'any replica answers for any call')
+  t.notMatch(nginx, 'non_idempotent', 'a mint or a call is never sent twice')
+  t.ok(Number(/client_max_body_size (\d+)k/.exec(nginx)?.[1]) * 1024 > FORM_LIMIT_BYTES)
 })
 
 t.test('HAProxy lists every replica, and its timeouts fit theirs', async (t) => {
@@ -145,7 +150,7 @@ t.test('HAProxy lists every replica, and its timeouts fit theirs', async (t) => 
   for (const [, { environment }] of replicas) {
     t.ok(secondsOf('timeout check', haproxy) <= 2)
     t.ok(Number(every) * Number(times) + secondsOf('timeout check', haproxy) < Number(environment.DRAIN_SECONDS))
-    t.ok(secondsOf('timeout server', haproxy) > 10)
+    t.ok(secondsOf('timeout server', haproxy) > CALL_SETUP_SECONDS)
   }
   t.match(haproxy, /^ {2}retry-on conn-failure$/m, 'a mint is never sent twice')
 })

@@ -1,14 +1,19 @@
 import { once } from 'node:events'
+import { rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { startCallReplicas } from './support/call-replicas.ts'
 import { type Gateway, NO_NGINX, startNginx } from './support/nginx.ts'
 import { exchange } from './support/raw-http.ts'
+import { NO_REDIS } from './support/redis.ts'
 import {
   assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests, assertOneRequestId, assertStopLosesNothing,
   assertUnavailable, type Front, MINT, mintFrom, startReplicas, TRACEPARENT, visitor
 } from './support/replicas.ts'
-import { tokenOf } from './support/service.ts'
+import { OFFER } from './support/sdp.ts'
+import { type Service, tokenOf } from './support/service.ts'
 import { until } from './support/until.ts'
 
 let common: Promise<Front & { gateway: Gateway }> | undefined
@@ -118,7 +123,7 @@ t.test('operate O4: whatever nginx refuses by itself has the id and the envelope
     ['two lengths', 400, 'invalid_request', `${post}Content-Length: 1\r\nContent-Length: 2\r\n\r\n`],
     ['an encoding of no kind', 400, 'invalid_request', `${post}Transfer-Encoding: gzip\r\n\r\n`],
     ['TRACE', 405, 'method_not_allowed', 'TRACE / HTTP/1.1\r\nHost: a\r\n\r\n'],
-    ['a body that is too large', 413, 'body_too_large', `${post}Content-Length: 70000\r\n\r\n`]
+    ['a body that is too large', 413, 'body_too_large', `${post}Content-Length: 140000\r\n\r\n`]
   ]
   for (const [name, status, code, text] of cases) {
     const [answer] = await exchange({ port }, text, 1)
@@ -128,6 +133,41 @@ t.test('operate O4: whatever nginx refuses by itself has the id and the envelope
     t.match(JSON.parse(answer?.text ?? ''), { error: { type: 'invalid_request_error', code, param: null } }, name)
     if (text.startsWith('POST')) t.equal(answer?.headers.get('access-control-allow-origin'), ORIGIN, name)
   }
+})
+
+t.test('a call that was created at one replica can be read and ended at another, without stickiness', {
+  skip: NO_NGINX || NO_REDIS
+}, async (t) => {
+  const world = await startCallReplicas(t, { env: { TRUST_PROXY: '127.0.0.1' } })
+  const [one, two] = world.replicas as [Service, Service]
+  const { url, prefix, accessLog } = await startNginx(t, [one.url, two.url])
+  const only = (name: string) => {
+    for (const other of ['ephemint-1', 'ephemint-2']) rmSync(join(prefix, `${other}.down`), { force: true })
+    writeFileSync(join(prefix, `${name === 'ephemint-1' ? 'ephemint-2' : 'ephemint-1'}.down`), '')
+  }
+  const authorization = `Bearer ${await tokenOf()}`
+  const ask = (path: string, init: RequestInit = {}) =>
+    fetch(url + path, { ...init, headers: { authorization, ...init.headers } })
+
+  only('ephemint-1')
+  const form = new FormData()
+  form.append('sdp', OFFER + `a=x-padding:${'x'.repeat(1000)}\r\n`.repeat(55))
+  form.append('session', `${' '.repeat(30_000)}{"type":"realtime"}`)
+  const created = await ask('/v1/realtime/calls', { method: 'POST', body: form })
+  t.equal(created.status, 201, 'also one of 85 KB')
+  const path = created.headers.get('location') as string
+  only('ephemint-2')
+  t.match(await (await ask(path)).json(), { status: 'live' })
+  t.match(await (await ask(`${path}/hangup`, { method: 'POST' })).json(), { status: 'ended', end_reason: 'client' })
+  only('ephemint-1')
+  t.match(await (await ask(path)).json(), { status: 'ended' })
+  const seen = await until('its lines in the access log', () => {
+    const lines = accessLog().split('\n').filter((line) => line.includes('/v1/realtime/calls'))
+    return lines.length === 4 ? lines.map((line) => JSON.parse(line).upstream) : null
+  })
+  const [first, second] = [one, two].map((replica) => new URL(replica.url).host)
+  t.same(seen, [first, second, second, first])
+  t.match(world.lines('call.ended'), [{ reason: 'client', complete: true }])
 })
 
 t.test('a dead replica costs no mint', { skip: NO_NGINX }, async (t) => {

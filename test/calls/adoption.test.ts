@@ -116,7 +116,9 @@ t.test('a call that was never answered is hung up, and costs no seconds', { skip
   await until('its seconds to be back', async () => (await two.limits()).call_seconds.hour.remaining === 600)
 })
 
-t.test('an end that was claimed is written once more, and its place given back', { skip: NO_REDIS }, async (t) => {
+t.test('fault 49: an end that was claimed is written once more, and its place given back', {
+  skip: NO_REDIS
+}, async (t) => {
   const { redis, upstream, one, two, call: begin, kill } = await startPair(
     t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' }
   )
@@ -129,7 +131,7 @@ t.test('an end that was claimed is written once more, and its place given back',
   t.equal(upstream.hangUps.length, 0)
 })
 
-t.test('the place of a call that was being created is kept for a minute', { skip: NO_REDIS }, async (t) => {
+t.test('fault 49: the place of a call that was being created is kept for a minute', { skip: NO_REDIS }, async (t) => {
   const { redis, one, two, call: begin, kill } = await startPair(
     t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' }
   )

@@ -30,7 +30,7 @@ for (const [name, policy, code] of [
   ['a policy without calls comes before it',
     POLICY.replace(ADA, '  - { name: first, when: { sub: ada }, limits: none, realtime: {} }\n$&'), 'policy_violation']
 ] as const) {
-  t.test(`call: ${name}: its call is hung up within 2 s, in real time`, async (t) => {
+  t.test(`fault 55: ${name}: its call is hung up within 2 s, in real time`, async (t) => {
     const { app, call } = await startCall(t, { clock: systemClock })
     const { subject } = app.lines('call.started')[0] as { subject: string }
     t.equal((await app.begin({ claims: { sub: 'bob' } })).status, 201)

@@ -182,7 +182,7 @@ t.test('call: under on_change report a read says no field again', async (t) => {
   t.same((await call.next('session.update')).session, { type: 'realtime' })
 })
 
-t.test('call: clock set by an hour either way: timers do not move', async (t) => {
+t.test('fault 54: clock set by an hour either way: timers do not move', async (t) => {
   const { app, status } = await startCall(t, { calls: '{ max_seconds: 60, idle_seconds: 60 }' })
   app.clock.shiftWall(3_600_000)
   await app.pass(59_000)

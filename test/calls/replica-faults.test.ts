@@ -35,7 +35,7 @@ function assertBooks (t: Test, world: CallReplicas): void {
   t.equal(world.upstream.live(), 0)
 }
 
-t.test('H14: a replica that was stopped for 40 s does nothing to calls that another has now', {
+t.test('H14, fault 50: a replica that was stopped for 40 s does nothing to calls that another has now', {
   skip: NO_REDIS
 }, async (t) => {
   const world = await start(t)
@@ -73,7 +73,7 @@ async function startCutOff (t: Test, onLoss: string) {
   return { world, proxy: proxies[0] as FaultProxy, cut, other }
 }
 
-t.test('cut off from Redis for 20 s, a replica ends its calls while its lease stands', {
+t.test('fault 51: cut off from Redis for 20 s, a replica ends its calls while its lease stands', {
   skip: NO_REDIS
 }, async (t) => {
   const { world, proxy, cut, other } = await startCutOff(t, 'deny')
@@ -99,7 +99,7 @@ t.test('cut off from Redis for 20 s, a replica ends its calls while its lease st
   assertBooks(t, world)
 })
 
-t.test('where calls go on without Redis, a replica that comes back lets go of those that another has', {
+t.test('fault 51: where calls go on without Redis, a replica that comes back lets go of those that another has', {
   skip: NO_REDIS
 }, async (t) => {
   const { world, proxy, cut, other } = await startCutOff(t, 'local')
@@ -124,7 +124,7 @@ t.test('where calls go on without Redis, a replica that comes back lets go of th
   assertBooks(t, world)
 })
 
-t.test('a Redis that is restarted empty gets its calls back before others take their places', {
+t.test('fault 52: a Redis that is restarted empty gets its calls back before others take their places', {
   skip: NO_REDIS
 }, async (t) => {
   const world = await start(t)
@@ -147,7 +147,7 @@ t.test('a Redis that is restarted empty gets its calls back before others take t
   assertBooks(t, world)
 })
 
-t.test('a replica that is killed while a call is created leaves its place taken for a minute', {
+t.test('fault 49: a replica that is killed while a call is created leaves its place taken for a minute', {
   skip: NO_REDIS
 }, async (t) => {
   const world = await start(t, { policy: policyOfCalls('{}', '{ day: 9, call_seconds: { hour: 600 } }') })

@@ -39,7 +39,9 @@ t.test('an operator lists and ends calls of all replicas at any of them', { skip
   t.same(await world.operate(two, '/calls'), { object: 'list', data: [] })
 })
 
-t.test('a stop hands its calls over: none is hung up, and each goes on where it was', { skip: NO_REDIS }, async (t) => {
+t.test('fault 53: a stop hands its calls over: none is hung up, and each goes on where it was', {
+  skip: NO_REDIS
+}, async (t) => {
   const world = await startCallReplicas(t, { env: { DRAIN_SECONDS: '2' } })
   const [one, two] = world.replicas as [Service, Service]
   const path = await world.call(one)
@@ -59,7 +61,9 @@ t.test('a stop hands its calls over: none is hung up, and each goes on where it 
   t.equal(world.upstream.hangUps.length, 1)
 })
 
-t.test('a replica that is killed loses no call: another goes on within 35 s', { skip: NO_REDIS }, async (t) => {
+t.test('fault 49: a replica that is killed loses no call: another goes on within 35 s', {
+  skip: NO_REDIS
+}, async (t) => {
   const world = await startCallReplicas(t)
   const [one, two] = world.replicas as [Service, Service]
   const path = await world.call(one)
@@ -75,7 +79,7 @@ t.test('a replica that is killed loses no call: another goes on within 35 s', { 
   t.equal((await world.begin(two)).status, 201, 'its place is free')
 })
 
-t.test('200 at once over three replicas: one call, and what the windows hold', { skip: NO_REDIS }, async (t) => {
+t.test('H5: 200 at once over three replicas: one call, and what the windows hold', { skip: NO_REDIS }, async (t) => {
   const policy = policyOfCalls('{ max_seconds: 60 }', '{ hour: 500, call_seconds: { hour: 100 } }')
   const world = await startCallReplicas(t, { count: 3, policy })
   const at = (i: number) => world.replicas[i % 3] as Service

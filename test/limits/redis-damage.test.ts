@@ -1,5 +1,8 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { createSharedCalls } from '../../src/calls/shared.ts'
+import type { Placed } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
+import type { RedisStore } from '../../src/limits/redis.ts'
 import { NO_REDIS, type RedisServer, startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { ADA, connectStore, openStore } from './store.ts'
@@ -143,27 +146,18 @@ t.test('edge L7: a Redis that may evict windows from now on is noticed within 5 
   t.match(await store.peek([ADA]), [{ remaining: 1 }, {}], 'and it counts on')
 })
 
+const RIGHTS = [
+  '~{ephemint}:*', '+eval', '+evalsha', '+get', '+set', '+del', '+exists', '+pttl', '+pexpire', '+time', '+hget',
+  '+hgetall', '+hmget', '+hset', '+hsetnx', '+hdel', '+zadd', '+zrem', '+zcard', '+zcount', '+zrange',
+  '+zrangebyscore', '+rpush', '+lrange', '+ltrim', '+select'
+]
+
 t.test('the rights that docs/deploying.md names are enough; without INFO there is a warning', {
   skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
   for (const right of ['+info', '-info']) {
-    await redis.control.call(
-      'ACL',
-      'SETUSER',
-      'mint',
-      'on',
-      '>secret',
-      '~{ephemint}:*',
-      '+eval',
-      '+evalsha',
-      '+get',
-      '+set',
-      '+del',
-      '+pttl',
-      '+select',
-      right
-    )
+    await redis.control.call('ACL', 'SETUSER', 'mint', 'on', '>secret', ...RIGHTS, right)
     const store = await connectStore(
       t, { address: { ...redis.address, username: 'mint', password: 'secret', database: 1 } }
     )
@@ -172,8 +166,44 @@ t.test('the rights that docs/deploying.md names are enough; without INFO there i
     await take.giveBack()
     t.equal(store.counts().notGivenBack, 0)
     t.equal(store.messages().join().includes('Redis does not report its maxmemory-policy'), right === '-info')
+    await assertCall(t, store)
   }
 })
+
+/** A call from its beginning to its end, by way of two replicas. */
+async function assertCall (t: Test, store: RedisStore): Promise<void> {
+  const shared = createSharedCalls(store.connection)
+  const { marker } = await shared.look('one', 0, '')
+  await shared.look('two', 30_000, marker)
+  const call = async (id: string, whenFull: 'refuse' | 'replace') => store.reserve({
+    buckets: [{ key: 'policy:pro', windows: { day: 9 } }],
+    seconds: [{ key: 'caller:ada:seconds', windows: { hour: 600 } }],
+    most: 60,
+    least: 5,
+    credit: null,
+    place: { call: id, replica: 'one', caller: 'ada', policy: 'pro', concurrent: 1, whenFull, total: 9, data: '{}' }
+  })
+  const old = (await call('old', 'refuse')).placed as Placed
+  const facts = { caller: 'ada', policy: 'pro', seconds: 60, data: '{}', view: '{}' }
+  t.same(await shared.write('one', [{ ...facts, id: 'old', fence: old.fence, state: 'live', ageMs: 1 }]), [true])
+  await t.rejects(call('new', 'refuse'), { code: 'call_in_progress' })
+  const { fence, replaces } = (await call('new', 'replace')).placed as Placed
+  t.equal(replaces, 'old')
+  t.equal(await shared.claim('old', old.fence, { line: '{}', view: '{}' }), true)
+  await shared.release('old', old.fence, 59)
+  t.match(await shared.read(['old', 'new']), [{ state: 'done' }, { state: 'creating', isWaiting: false }])
+  t.same(await shared.list({ caller: 'ada' }), ['new'])
+  t.same(await shared.write('one', [{ ...facts, id: 'new', fence, state: 'offered', ageMs: 1 }]), [true])
+  const [adopted] = await shared.adopt('two', 9)
+  t.match(adopted, { id: 'new', from: 'one', isOffered: true })
+  await shared.handOver('new', '{}')
+  await shared.post('operator', ['new'])
+  t.match(await shared.look('two', 30_000, marker), { own: 1, messages: [{ call: 'new', text: 'operator' }] })
+  await shared.look('two', 0, marker)
+  t.match(await shared.adopt('three', 9), [{ id: 'new', from: 'two', isOffered: false }])
+  await shared.release('new', Number.MAX_SAFE_INTEGER, null)
+  t.same(await shared.list(null), [])
+}
 
 async function restart (redis: RedisServer): Promise<void> {
   await redis.kill()

@@ -21,7 +21,7 @@ if heirs[1] then
 end
 if line then
   redis.call('HSET', key, 'state', 'done')
-  redis.call('HDEL', key, 'data', 'slots', 'heir', 'line')
+  redis.call('HDEL', key, 'data', 'rest', 'slots', 'heir', 'line')
   redis.call('PEXPIRE', key, KEEP_DONE_MS)
 else
   redis.call('DEL', key)
