@@ -92,9 +92,11 @@ export function holdShared (
   async function whenPassed (): Promise<void> {
     if (alone !== null) return alone.over
     if (placed === null || placed.replaces === null) return
-    for (let looks = LOOKS; looks > 0 && (await shared.read([id]))[0]?.isWaiting !== false; looks--) {
+    for (let looks = LOOKS; looks > 0; looks--) {
+      if ((await shared.read([id]))[0]?.isWaiting === false) return
       await new Promise<void>((resolve) => { clock.after(LOOK_MS, resolve) })
     }
+    throw new ApiError('call_in_progress', { reason: 'not_replaced' })
   }
 
   /** False: another replica has it. Null: Redis does not say. */

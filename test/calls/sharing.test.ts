@@ -35,6 +35,10 @@ t.test('a call that cannot be hung up is not replaced, and keeps being hung up',
   t.equal(upstream.creations.length, 1)
   upstream.onHangUp((_hangUp, response) => { response.writeHead(200).end() })
   await two.operate(`/calls/${old.split('/').at(-1)}/hangup`, {})
+  await until('it to be hung up', async () => {
+    one.clock.pass(1000)
+    return await statusAt(two, old) === 'ended'
+  })
   t.match(await two.begin(), { status: 201 })
 })
 

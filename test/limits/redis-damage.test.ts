@@ -149,7 +149,7 @@ t.test('edge L7: a Redis that may evict windows from now on is noticed within 5 
 const RIGHTS = [
   '~{ephemint}:*', '+eval', '+evalsha', '+get', '+set', '+del', '+exists', '+pttl', '+pexpire', '+time', '+hget',
   '+hgetall', '+hmget', '+hset', '+hsetnx', '+hdel', '+zadd', '+zrem', '+zcard', '+zcount', '+zrange',
-  '+zrangebyscore', '+rpush', '+lrange', '+ltrim', '+select'
+  '+sadd', '+srem', '+sismember', '+zrangebyscore', '+rpush', '+lrange', '+ltrim', '+select'
 ]
 
 t.test('the rights that docs/deploying.md names are enough; without INFO there is a warning', {
@@ -173,8 +173,10 @@ t.test('the rights that docs/deploying.md names are enough; without INFO there i
 /** A call from its beginning to its end, by way of two replicas. */
 async function assertCall (t: Test, store: RedisStore): Promise<void> {
   const shared = createSharedCalls(store.connection)
-  const { marker } = await shared.look('one', 0, '')
-  await shared.look('two', 30_000, marker)
+  const { marker } = await shared.look('one', 0, { marker: '', isLeaving: true })
+  const before = { marker, isLeaving: false }
+  await shared.look('two', 30_000, before)
+  t.equal((await shared.look('three', 0, before)).others, 1, 'one that leaves takes no calls')
   const call = async (id: string, whenFull: 'refuse' | 'replace') => store.reserve({
     buckets: [{ key: 'policy:pro', windows: { day: 9 } }],
     seconds: [{ key: 'caller:ada:seconds', windows: { hour: 600 } }],
@@ -198,8 +200,8 @@ async function assertCall (t: Test, store: RedisStore): Promise<void> {
   t.match(adopted, { id: 'new', from: 'one', isOffered: true })
   await shared.handOver('new', '{}')
   await shared.post('operator', ['new'])
-  t.match(await shared.look('two', 30_000, marker), { own: 1, messages: [{ call: 'new', text: 'operator' }] })
-  await shared.look('two', 0, marker)
+  t.match(await shared.look('two', 30_000, before), { own: 1, messages: [{ call: 'new', text: 'operator' }] })
+  await shared.look('two', 0, before)
   t.match(await shared.adopt('three', 9), [{ id: 'new', from: 'two', isOffered: false }])
   await shared.release('new', Number.MAX_SAFE_INTEGER, null)
   t.same(await shared.list(null), [])
