@@ -81,9 +81,9 @@ export function keyDigest (headers: Readonly<Record<string, string>>): string {
 }
 
 /** Null if it is not one that we wrote. */
-export function readRecord (text: string | null): CallRecord | null {
+export function readRecord (text: string): CallRecord | null {
   try {
-    const value: unknown = JSON.parse(text ?? '')
+    const value: unknown = JSON.parse(text)
     return Check(CallRecord, value) ? value : null
   } catch {
     return null
@@ -91,6 +91,6 @@ export function readRecord (text: string | null): CallRecord | null {
 }
 
 /** The id of a call at upstream in a record that is damaged otherwise. */
-export function upstreamIdIn (text: string | null): string | null {
-  return /"id":"(rtc_[A-Za-z0-9_-]{1,200})","key":/.exec(text ?? '')?.[1] ?? null
+export function upstreamIdIn (text: string): string | null {
+  return /"id":"(rtc_[A-Za-z0-9_-]{1,200})","key":/.exec(text)?.[1] ?? null
 }

@@ -17,7 +17,7 @@ const LOOKS = 60
 
 /** Null while upstream has not created it. */
 export function viewIn ({ view, state, nowMs, bornMs, wish }: Found): CallView | null {
-  if (view === null || view === '') return null
+  if (!view) return null
   const known = JSON.parse(view) as CallView
   if (state === 'done' || state === 'claimed') return known
   return {
@@ -32,7 +32,7 @@ export function viewIn ({ view, state, nowMs, bornMs, wish }: Found): CallView |
 export function remoteCall (
   { shared, clock }: Readonly<{ shared: SharedCalls, clock: Clock }>, id: string, found: Found
 ): KnownCall | null {
-  const record = readRecord(found.data)
+  const record = readRecord(String(found.data))
   const view = viewIn(found)
   if (record === null && found.state !== 'done') return null
   const over = Promise.withResolvers<void>()

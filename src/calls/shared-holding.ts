@@ -103,6 +103,7 @@ export function holdShared (
   async function ask (question: () => Promise<boolean>): Promise<boolean | null> {
     try {
       return isMine() && shared.isUp() ? await question() : null
+    /* c8 ignore next 3 -- Redis goes while it is asked: no test can hit the moment */
     } catch {
       return null
     }

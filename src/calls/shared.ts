@@ -150,8 +150,7 @@ function fieldsOf (pairs: readonly string[]): Record<string, string> {
 
 function foundIn (values: readonly (string | null)[]): Found | null {
   const [now, caller, policy, owner, state, born, wish = null, view = null, data = null, rest = null, waits] = values
-  if (typeof caller !== 'string' || typeof policy !== 'string' || typeof owner !== 'string') return null
-  if (typeof state !== 'string') return null
+  if (!caller || !policy || !owner || !state) return null
   return {
     nowMs: Number(now),
     caller,

@@ -63,7 +63,8 @@ function askedAgain (session: JsonObject): Asked {
     expiresAfter: undefined,
     added: [],
     dropped: [],
-    sessionParam: (path) => ['session', ...path].join('.'),
+    /* c8 ignore next -- a refusal of it is caught */
+    sessionParam: (path) => path.join('.'),
     expiresAfterParam: 'expires_after'
   }
 }

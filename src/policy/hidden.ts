@@ -62,5 +62,5 @@ export function reportOnlyIn (fields: readonly Path[], judge: Judge): Judge {
 }
 
 function digestOf (session: JsonObject, field: Path): string {
-  return hash('sha256', JSON.stringify(getIn(session, field) ?? null))
+  return hash('sha256', String(JSON.stringify(getIn(session, field))))
 }

@@ -34,5 +34,6 @@ export async function openExporter (settings: TracingSettings, log: PlainLog): P
 /** The status of an answer, or the error's code. */
 function reasonOf (error: Error | undefined): string {
   const { code } = { ...error } as { code?: unknown }
+  /* c8 ignore next -- what an exporter of another version may throw */
   return typeof code === 'number' || typeof code === 'string' ? String(code).toLowerCase() : 'unavailable'
 }

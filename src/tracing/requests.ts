@@ -57,6 +57,7 @@ export function traceRequests (
         },
         onClose: (closing) => {
           const [, status] = /^refused_(\d{3})$/.exec(closing.reason) ?? []
+          /* c8 ignore next -- closed before it was open: test/upstream/sideband.test.ts, without spans */
           opened(status === undefined ? failure('closed') : answer(Number(status)))
           handlers.onClose(closing)
         }
@@ -77,6 +78,7 @@ export function traceRequests (
             [ATTR_DB_OPERATION_NAME]: 'EVALSHA',
             [ATTR_DB_NAMESPACE]: String(redis.database),
             // Of a cluster, or by sentinels, one of several: which one is the client library's to know.
+            /* c8 ignore next -- their spans are those of one server, without its address */
             ...'host' in redis ? { [ATTR_SERVER_ADDRESS]: redis.host, [ATTR_SERVER_PORT]: redis.port } : {}
           })
           try {
@@ -105,6 +107,7 @@ function describe (method: string, { protocol, hostname, port, origin, pathname 
     [ATTR_HTTP_REQUEST_METHOD]: method,
     [ATTR_URL_FULL]: origin + pathname,
     [ATTR_SERVER_ADDRESS]: hostname.replace(/^\[|\]$/g, ''),
+    /* c8 ignore next -- OpenAI's own has no port, and tests have one */
     [ATTR_SERVER_PORT]: Number(port) || (protocol === 'https:' ? 443 : 80)
   }] as const
 }

@@ -147,6 +147,18 @@ t.test('fault 49: the place of a call that was being created is kept for a minut
   t.match(await two.begin(), { status: 201 })
 })
 
+t.test('H14: a damaged record is refused, and what upstream has of it hung up', { skip: NO_REDIS }, async (t) => {
+  const { redis, upstream, one, two, call: begin, kill } = await startPair(t)
+  const { key } = await begin(one)
+  await kill(async () => {
+    const data = await redis.control.hget(key, 'data') as string
+    await redis.control.hset(key, 'data', data.replace('"claims":{', '"claims":7,"x":{'))
+  })
+  t.match(await two.wrote('call.ended'), [{ reason: 'supervision_lost', complete: false, hangup_confirmed: true }])
+  t.equal(upstream.live(), 0)
+  await until('its place to be free', async () => (await two.begin()).status === 201)
+})
+
 t.test('H14: a record that is no record is refused; without an id there is nothing to hang up', {
   skip: NO_REDIS
 }, async (t) => {
