@@ -136,7 +136,8 @@ t.test('fault 42: a policy file with every feature loads', async (t) => {
     expiresAfterSeconds: 60,
     model: 'gpt-realtime-2.1',
     prompt: 'support',
-    ignored: ['temperature']
+    ignored: ['temperature'],
+    accepted: [[['audio', 'output', 'voice'], 'cedar']]
   })
   t.equal(outcome(rules, {}, { claims: { ...claims, org: {} } }), '403 policy_violation null')
 })
