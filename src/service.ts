@@ -97,6 +97,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   for (const { variable, meant } of config.nearMisses) {
     log.warn({ variable, meant }, 'a variable that nothing reads is almost one that is not set')
   }
+  /* c8 ignore next -- a mount of its own: test/config/own-mount.test.ts */
   for (const file of ownMounts(watchedFiles(config))) log.warn({ file }, `a file ${OWN_MOUNT}`)
   if (!/\/v\d/.test(config.upstream.baseUrl.pathname)) {
     log.warn({}, 'OPENAI_BASE_URL has no version in its path, as https://api.openai.com/v1 has')

@@ -42,7 +42,7 @@ export type AdoptionDeps = Readonly<{
 const UNKNOWN_KEPT_MS = 60_000
 
 export function adoptCall (deps: AdoptionDeps, adopted: Adopted, data: string): void {
-  const { state = '' } = adopted.fields
+  const { state } = adopted.fields
   const record = readRecord(data)
   if (state === 'claimed') return repeatLine(deps, adopted, record)
   if (record === null) return endDamaged(deps, adopted, upstreamIdIn(data))
@@ -54,7 +54,7 @@ function goOn (
   { regrant, take, key, log }: AdoptionDeps, { id, fence, nowMs, fields }: Adopted, record: CallRecord,
   created: CreatedRecord
 ): void {
-  const { policy = '', caller: safetyIdentifier = '' } = fields
+  const { policy, caller: safetyIdentifier } = fields
   const { requestId, issuer, subject, claims, kind, asked, rules, hasDataChannel } = record
   const call = take({
     id,
@@ -90,9 +90,9 @@ function keepUnknown (
   const { requestId, issuer, kind, model, prompt } = record
   audit.record('call.unknown', {
     request_id: requestId,
-    subject: fields.caller ?? null,
+    subject: fields.caller,
     issuer,
-    policy: fields.policy ?? null,
+    policy: fields.policy,
     kind,
     model,
     prompt,
@@ -114,7 +114,7 @@ function endDamaged (
     release()
     return
   }
-  const { caller = '', policy = '' } = fields
+  const { caller, policy } = fields
   const call = { id: upstreamId, key: key(), dateMs: null }
   const { done } = startHangUp({
     clock, attempt: () => upstream.hangUp(call, caller), untilMs: clock.monotonicMs() + longestMs

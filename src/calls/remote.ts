@@ -17,8 +17,8 @@ const LOOKS = 60
 
 /** Null while upstream has not created it. */
 export function viewIn ({ view, state, nowMs, bornMs, wish }: Found): CallView | null {
-  if (!view) return null
-  const known = JSON.parse(view) as CallView
+  const known = JSON.parse(String(view)) as CallView | null
+  if (known === null) return null
   if (state === 'done' || state === 'claimed') return known
   return {
     ...known,

@@ -114,7 +114,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
     const mine = id
     try {
       if (!shared.isUp()) throw new Error('Redis is lost')
-      sight = await shared.look(mine, LEASE_MS, { marker, isLeaving: phase !== 'in' })
+      sight = await shared.look(mine, phase === 'out' ? 0 : LEASE_MS, { marker, isLeaving: phase !== 'in' })
       if (!mayAct() || id !== mine) return
       const wasAway = nowMs - renewedAtMs > WRITE_MS
       renewedAtMs = nowMs
@@ -229,9 +229,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
     withdraw: () => goOn('withdrawing'),
     stop: async () => {
       stopTimer()
-      await stepping
-      phase = 'out'
-      if (shared.isUp()) await shared.look(id, 0, { marker, isLeaving: true }).catch(() => {})
+      await goOn('out')
     }
   }
 }

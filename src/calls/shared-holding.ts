@@ -78,7 +78,7 @@ export function holdShared (
       ageMs,
       seconds: record.maxSeconds,
       data: JSON.stringify(record),
-      view: view === null ? '' : JSON.stringify(view)
+      view: JSON.stringify(view)
     }
   }
 
@@ -93,7 +93,9 @@ export function holdShared (
     if (alone !== null) return alone.over
     if (placed === null || placed.replaces === null) return
     for (let looks = LOOKS; looks > 0; looks--) {
-      if ((await shared.read([id]))[0]?.isWaiting === false) return
+      const [found] = await shared.read([id])
+      /* c8 ignore next -- Redis has lost it meanwhile */
+      if (found?.isWaiting === false) return
       await new Promise<void>((resolve) => { clock.after(LOOK_MS, resolve) })
     }
     throw new ApiError('call_in_progress', { reason: 'not_replaced' })

@@ -39,7 +39,7 @@ export type Adopted = Readonly<{
   from: string
   /** Its replica stops and gives it away; else it is dead. */
   isOffered: boolean
-  fields: Readonly<Record<string, string>>
+  fields: Readonly<{ caller: string, policy: string } & Partial<Record<string, string>>>
 }>
 
 /** A call as any replica reads it. */
@@ -122,7 +122,12 @@ export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls 
       const answer = await ask((scripts) => scripts.adoptCalls(1, MARKER, replica, most))
       return (answer as [string, string, string, string, number, string[]][]).map(
         ([id, fence, nowMs, from, isOffered, pairs]) => ({
-          id, fence: Number(fence), nowMs: Number(nowMs), from, isOffered: isOffered === 1, fields: fieldsOf(pairs)
+          id,
+          fence: Number(fence),
+          nowMs: Number(nowMs),
+          from,
+          isOffered: isOffered === 1,
+          fields: fieldsOf(pairs) as Adopted['fields']
         })
       )
     },

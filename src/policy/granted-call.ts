@@ -63,8 +63,8 @@ function askedAgain (session: JsonObject): Asked {
     expiresAfter: undefined,
     added: [],
     dropped: [],
-    /* c8 ignore next -- a refusal of it is caught */
-    sessionParam: (path) => path.join('.'),
+    // Names the field of a refusal, and there is none to whom it could be reported.
+    sessionParam: String,
     expiresAfterParam: 'expires_after'
   }
 }

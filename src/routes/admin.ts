@@ -36,6 +36,12 @@ export function registerAdmin (ops: FastifyInstance, { token, calls, clock, rota
     return ended
   }
 
+  const find = async (id: string): Promise<KnownCall> => {
+    const call = await calls.get(id)
+    if (call === undefined) throw new ApiError('not_found')
+    return call
+  }
+
   ops.register(async (scope) => {
     scope.addHook('onRequest', requireToken(token))
 
@@ -46,10 +52,8 @@ export function registerAdmin (ops: FastifyInstance, { token, calls, clock, rota
 
     scope.post<ById>('/calls/:id/hangup', async ({ params, body = {} }) => {
       if (!isObject(body) || Object.keys(body).length > 0) throw new ApiError('invalid_request')
-      const call = await calls.get(params.id)
-      if (call === undefined) throw new ApiError('not_found')
-      await hangUp([call])
-      return describe(await calls.get(params.id) ?? call)
+      await hangUp([await find(params.id)])
+      return describe(await find(params.id))
     })
 
     scope.post('/calls/hangup', async ({ body }) => {

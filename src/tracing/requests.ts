@@ -56,8 +56,8 @@ export function traceRequests (
           handlers.onOpen()
         },
         onClose: (closing) => {
+          /* c8 ignore next 2 -- closed before it was open: test/upstream/sideband.test.ts, without spans */
           const [, status] = /^refused_(\d{3})$/.exec(closing.reason) ?? []
-          /* c8 ignore next -- closed before it was open: test/upstream/sideband.test.ts, without spans */
           opened(status === undefined ? failure('closed') : answer(Number(status)))
           handlers.onClose(closing)
         }

@@ -87,10 +87,13 @@ t.test('a call whose policy has gone is watched, and ends as its caller wants', 
 })
 
 t.test('a caller who is blocked where the call is found is hung up', { skip: NO_REDIS }, async (t) => {
-  const { upstream, one, two, call: begin, kill } = await startPair(t, {}, { blocked: '[{ subject: ada }]' })
+  const { upstream, one, two, call: begin, kill } = await startPair(
+    t, {}, { blocked: '[{ subject: ada }]', env: { OPENAI_API_KEY: 'sk-canary-of-another-replica-0001' } }
+  )
   await begin(one)
   await kill()
   t.match(await two.wrote('call.ended'), [{ reason: 'blocked', started: true }])
+  t.ok(two.logLines().some(({ msg }) => msg === 'a call was created with another key'))
   t.equal(upstream.live(), 0)
 })
 
@@ -163,8 +166,11 @@ t.test('H14: a record that is no record is refused; without an id there is nothi
   skip: NO_REDIS
 }, async (t) => {
   const { redis, upstream, one, two, call: begin, kill } = await startPair(t)
-  const { key } = await begin(one)
-  await kill(() => redis.control.hset(key, 'data', 'no JSON'))
+  const { path, key } = await begin(one)
+  await kill(async () => {
+    await redis.control.hset(key, 'data', 'no JSON')
+    t.equal((await two.get(path)).status, 404)
+  })
   await until('its place to be free', async () => (await two.begin()).status === 201)
   t.equal(upstream.hangUps.length, 0)
   t.ok(two.logLines().some(({ msg }) => /record of a call is damaged/.test(String(msg))))

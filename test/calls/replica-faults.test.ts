@@ -2,15 +2,16 @@
 // are of Redis' own time: each of these takes half a minute, and all run at once.
 
 import t, { type Test } from 'tap'
-import {
-  type CallReplicas, type CallReplicasOptions, policyOfCalls, startCallReplicas
-} from '../support/call-replicas.ts'
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts'
 import { NO_REDIS } from '../support/redis.ts'
 import type { Service } from '../support/service.ts'
 import { until } from '../support/until.ts'
 import { hang } from '../support/upstream.ts'
 import type { Call } from '../support/upstream-call.ts'
+import {
+  type CallReplicas, type CallReplicasOptions, startCallReplicas
+} from './call-replicas.ts'
+import { policyOf } from './harness.ts'
 
 t.setTimeout(120_000)
 t.jobs = 8
@@ -150,7 +151,7 @@ t.test('fault 52: a Redis that is restarted empty gets its calls back before oth
 t.test('fault 49: a replica that is killed while a call is created leaves its place taken for a minute', {
   skip: NO_REDIS
 }, async (t) => {
-  const world = await start(t, { policy: policyOfCalls('{}', '{ day: 9, call_seconds: { hour: 600 } }') })
+  const world = await start(t, { policy: policyOf({ limits: '{ day: 9, call_seconds: { hour: 600 } }' }) })
   const [one, two] = world.replicas as [Service, Service]
   world.upstream.onCreate(hang)
   world.begin(one).catch(() => {})

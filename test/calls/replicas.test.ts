@@ -2,11 +2,12 @@
 
 import t from 'tap'
 import { responseDone, usageOf } from '../support/call-events.ts'
-import { type CallReplicas, policyOfCalls, startCallReplicas } from '../support/call-replicas.ts'
 import { NO_REDIS } from '../support/redis.ts'
 import type { Service } from '../support/service.ts'
 import { until } from '../support/until.ts'
 import type { Call } from '../support/upstream-call.ts'
+import { type CallReplicas, startCallReplicas } from './call-replicas.ts'
+import { policyOf } from './harness.ts'
 
 t.setTimeout(120_000)
 
@@ -80,7 +81,7 @@ t.test('fault 49: a replica that is killed loses no call: another goes on within
 })
 
 t.test('H5: 200 at once over three replicas: one call, and what the windows hold', { skip: NO_REDIS }, async (t) => {
-  const policy = policyOfCalls('{ max_seconds: 60 }', '{ hour: 500, call_seconds: { hour: 100 } }')
+  const policy = policyOf({ calls: '{ max_seconds: 60 }', limits: '{ hour: 500, call_seconds: { hour: 100 } }' })
   const world = await startCallReplicas(t, { count: 3, policy })
   const at = (i: number) => world.replicas[i % 3] as Service
   const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => world.begin(at(i))))

@@ -2,9 +2,11 @@
 // each service does while Redis is away.
 
 import t from 'tap'
+import { responseCreated } from '../support/call-events.ts'
 import { accept } from '../support/call-replies.ts'
 import { NO_REDIS } from '../support/redis.ts'
 import { until } from '../support/until.ts'
+import { hang } from '../support/upstream.ts'
 import { startPair, statusAt } from './shared.ts'
 
 const REPLACE = { calls: '{ when_full: replace }' }
@@ -80,6 +82,37 @@ t.test('a call that another service has before it is answered is not answered', 
   t.match(await one.begin(), { status: 503, body: { error: { code: 'limits_unavailable' } } })
   t.equal(upstream.live(), 0)
   t.same(one.lines('call.ended'), [], 'the other one writes it')
+})
+
+t.test('a call that another service has taken over while it ends is let go', { skip: NO_REDIS }, async (t) => {
+  const { redis, upstream, one, call: begin } = await startPair(t)
+  const open = await begin(one, 'ada')
+  upstream.calls[0]?.push(responseCreated('resp_1'))
+  const ending = await begin(one, 'bob')
+  upstream.onHangUp((_hangUp, response) => { response.writeHead(500).end() })
+  await one.settle()
+  const ended = [one.hangUp(open.path, {}, { sub: 'ada' }), one.hangUp(ending.path, {}, { sub: 'bob' })]
+  await upstream.hungUp(upstream.calls[1]?.id as string)
+  for (const { key } of [open, ending]) await redis.control.hset(key, 'fence', String(2 ** 53))
+  await until('both to be let go', () => one.logLines().filter(({ msg }) =>
+    /another replica has taken a call over/.test(String(msg))).length === 2, 15_000)
+  await Promise.all(ended)
+  one.clock.pass(70_000)
+  t.equal(upstream.hangUps.length, 1)
+  t.same(one.lines('call.ended'), [])
+})
+
+t.test('no call begins while places may be missing, and one that is created elsewhere is not listed', {
+  skip: NO_REDIS
+}, async (t) => {
+  const { redis, upstream, one, two } = await startPair(t)
+  upstream.onCreate(hang)
+  one.begin().catch(() => {})
+  await upstream.asked(1)
+  t.same((await two.operate('/calls')).body, { object: 'list', data: [] })
+  await redis.control.set('{ephemint}:calls:unknown', '1')
+  t.match(await two.begin({ claims: { sub: 'bob' } }), { status: 503 })
+  t.match(two.lines('call.refused'), [{ code: 'limits_unavailable', reason: 'calls_unknown' }])
 })
 
 t.test('a place that nobody waits for is given back', { skip: NO_REDIS }, async (t) => {

@@ -94,11 +94,20 @@ t.test('fault 28: what was taken by an answer that came too late is given back',
   const redis = await startRedis(t)
   const store = await connectStore(t, redis)
   await store.take([ADA])
+  const place = {
+    call: 'rtc_late', replica: 'one', caller: 'ada', policy: 'pro', concurrent: 1, total: null, data: '{}'
+  }
   redis.pause()
-  await t.rejects(async () => store.take([ADA]), UNAVAILABLE)
+  await Promise.all([
+    t.rejects(async () => store.take([ADA]), UNAVAILABLE),
+    t.rejects(async () => store.reserve({
+      buckets: [], seconds: [], most: 60, least: 5, credit: null, place: { ...place, whenFull: 'refuse' }
+    }), UNAVAILABLE)
+  ])
   redis.resume()
   await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
   await until('it to be given back', async () => (await store.peek([ADA]))[0]?.remaining === 1)
+  await until('its place, too', async () => await redis.control.exists('{ephemint}:calls:call:rtc_late') === 0)
 })
 
 t.test('fault 28: a connection on which nothing comes back is replaced', {

@@ -1,13 +1,14 @@
 // Replicas of the service that share their calls, as separate processes, with one Redis and one upstream.
 
 import type { JsonObject } from '../../src/json.ts'
-import { CALLERS, CANARIES } from './app.ts'
-import { type CallsUpstream, startCallsUpstream } from './calls-upstream.ts'
-import type { Owner } from './fault-proxy.ts'
-import { type RedisServer, startRedis } from './redis.ts'
-import { OFFER } from './sdp.ts'
-import { type Service, type ServiceOptions, startService, type TimedAnswer, tokenOf } from './service.ts'
-import { until } from './until.ts'
+import { CANARIES } from '../support/app.ts'
+import { type CallsUpstream, startCallsUpstream } from '../support/calls-upstream.ts'
+import type { Owner } from '../support/fault-proxy.ts'
+import { type RedisServer, startRedis } from '../support/redis.ts'
+import { OFFER } from '../support/sdp.ts'
+import { type Service, type ServiceOptions, startService, type TimedAnswer, tokenOf } from '../support/service.ts'
+import { until } from '../support/until.ts'
+import { policyOf } from './harness.ts'
 
 const CALLS = '/v1/realtime/calls'
 
@@ -29,20 +30,6 @@ export type CallReplicas = Readonly<{
   wrote: (event: string, count: number, withinMs?: number) => Promise<JsonObject[]>
 }>
 
-export function policyOfCalls (calls = '{}', limits = '{ minute: 5000 }'): string {
-  return `${CALLERS}
-policies:
-  - name: pro
-    when: { plan: pro }
-    limits: ${limits}
-    realtime:
-      fixed: { model: gpt-realtime-2.1, instructions: 'You are Ada.' }
-      allow: { audio.output.voice: { enum: [marin, cedar] } }
-      calls: ${calls}
-blocked: [{ subject: blocked }]
-`
-}
-
 export type CallReplicasOptions = Readonly<{
   count?: number
   policy?: string
@@ -54,7 +41,7 @@ export type CallReplicasOptions = Readonly<{
 export async function startCallReplicas (
   t: Owner, options: CallReplicasOptions = {}
 ): Promise<CallReplicas> {
-  const { count = 2, policy = policyOfCalls(), redisUrl = async ({ url }) => url, env = {} } = options
+  const { count = 2, policy = policyOf(), redisUrl = async ({ url }) => url, env = {} } = options
   const redis = await startRedis(t)
   const upstream = await startCallsUpstream(t)
   const replicas: Service[] = []
