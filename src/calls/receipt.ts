@@ -3,17 +3,7 @@
 
 import { getIn, isObject, type Json, type Path } from '../json.ts'
 import type { Signal } from '../realtime/call-protocol.ts'
-
-export type Usage = Readonly<{
-  responses: number
-  input_tokens: number
-  output_tokens: number
-  input: Readonly<{ text: number, audio: number, image: number }>
-  cached: Readonly<{ text: number, audio: number, image: number }>
-  output: Readonly<{ text: number, audio: number }>
-  transcription: Readonly<{ seconds: number, input_tokens: number, output_tokens: number }>
-}>
-type Counting<T> = { -readonly [K in keyof T]: T[K] extends number ? number : Counting<T[K]> }
+import type { Usage } from './usage.ts'
 
 export type Receipt = Readonly<{
   hear: (signal: Signal) => void
@@ -62,7 +52,7 @@ type Counted = Readonly<{ seen: Set<string>, expected: Set<string> }>
 export function createReceipt (before: ReceiptState = NOTHING): Receipt {
   const responses = countedFrom(before.responses)
   const transcriptions = countedFrom(before.transcriptions)
-  const usage = structuredClone(before.usage) as Counting<Usage>
+  const usage = structuredClone(before.usage)
   let { isTranscribed, isWhole } = before
 
   const miss = () => { isWhole = false }

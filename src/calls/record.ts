@@ -4,6 +4,7 @@ import { hash } from 'node:crypto'
 import Type, { type Static } from 'typebox'
 import { Check } from 'typebox/schema'
 import type { JsonObject } from '../json.ts'
+import { Usage } from './usage.ts'
 
 const Milliseconds = Type.Number()
 const Ids = Type.Object({ seen: Type.Array(Type.String()), expected: Type.Array(Type.String()) })
@@ -11,16 +12,6 @@ const Session = Type.Unsafe<JsonObject>(Type.Object({}))
 const Hidden = Type.Object({ shown: Session, hidden: Type.Record(Type.String(), Type.String()) })
 const orNull = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 const Count = Type.Number({ minimum: 0 })
-
-const Usage = Type.Object({
-  responses: Count,
-  input_tokens: Count,
-  output_tokens: Count,
-  input: Type.Object({ text: Count, audio: Count, image: Count }),
-  cached: Type.Object({ text: Count, audio: Count, image: Count }),
-  output: Type.Object({ text: Count, audio: Count }),
-  transcription: Type.Object({ seconds: Count, input_tokens: Count, output_tokens: Count })
-})
 
 /** What is known once upstream has created it. Milliseconds count from that moment. */
 const Created = Type.Object({

@@ -1,6 +1,6 @@
 // A call as its caller and its operator see it, whichever replica has it.
 
-import type { Usage } from './receipt.ts'
+import type { Usage } from './usage.ts'
 
 export type CallView = Readonly<{
   id: string

@@ -3,6 +3,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { KnownCall } from '../calls/remote.ts'
+import { Usage } from '../calls/usage.ts'
 import { atMost } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import { type BodyParser, takeBodies } from '../http/bodies.ts'
@@ -15,8 +16,6 @@ import { callEntry } from './decision.ts'
 
 const HANG_UP_WAIT_MS = 5000
 
-const count = Type.Number()
-
 export const CallAnswer = Type.Object({
   id: Type.String(),
   object: Type.Literal('realtime.call'),
@@ -25,15 +24,7 @@ export const CallAnswer = Type.Object({
   ends_at: Type.Integer({ description: 'unix seconds: when it ended, or at the latest will' }),
   end_reason: Type.Union([Type.String(), Type.Null()]),
   seconds: Type.Integer(),
-  usage: Type.Object({
-    responses: count,
-    input_tokens: count,
-    output_tokens: count,
-    input: Type.Object({ text: count, audio: count, image: count }),
-    cached: Type.Object({ text: count, audio: count, image: count }),
-    output: Type.Object({ text: count, audio: count }),
-    transcription: Type.Object({ seconds: count, input_tokens: count, output_tokens: count })
-  })
+  usage: Usage
 })
 
 export const CallList = Type.Object({ object: Type.Literal('list'), data: Type.Array(CallAnswer) })
