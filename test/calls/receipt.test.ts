@@ -4,7 +4,8 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
-import { createReceipt, type Usage } from '../../src/calls/receipt.ts'
+import { createReceipt } from '../../src/calls/receipt.ts'
+import type { Usage } from '../../src/calls/usage.ts'
 import type { Json, JsonObject } from '../../src/json.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
 import {
