@@ -44,7 +44,7 @@ const UNKNOWN_KEPT_MS = 60_000
 export function adoptCall (deps: AdoptionDeps, adopted: Adopted, data: string): void {
   const { state } = adopted.fields
   const record = readRecord(data)
-  if (state === 'claimed') return repeatLine(deps, adopted, record)
+  if (state === 'claimed') return repeatLine(deps, adopted, data)
   if (record === null) return endDamaged(deps, adopted, upstreamIdIn(data))
   if (record.created === null) return keepUnknown(deps, adopted, record)
   goOn(deps, adopted, record, record.created)
@@ -77,9 +77,9 @@ function goOn (
 }
 
 /** Its owner had claimed the end, and may have written the line. */
-function repeatLine ({ shared, writeLine }: AdoptionDeps, { id, fence, fields }: Adopted, record: CallRecord | null) {
+function repeatLine ({ shared, writeLine }: AdoptionDeps, { id, fence, fields }: Adopted, data: string): void {
   const line = JSON.parse(fields.line as string) as CallEnd
-  const isRefunded = record?.created?.isRefunded === true
+  const isRefunded = data.includes('"isRefunded":true')
   const unused = isRefunded ? 0 : Math.max(0, Number(fields.seconds) - line.seconds)
   writeLine({ ...line, repeated: true }, () => shared.release(id, fence, unused).catch(() => {}))
 }

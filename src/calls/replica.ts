@@ -190,7 +190,6 @@ export function createReplica (deps: ReplicaDeps): Replica {
   /** What their replica knew when it let them go. Two replicas at one call of upstream are not documented. */
   async function restsOf (ids: readonly string[]): Promise<ReadonlyMap<string, string>> {
     const rests = new Map<string, string>()
-    /* c8 ignore next 9 -- a replica that stops: test/calls/replicas.test.ts */
     for (let i = 0; i < REST_LOOKS && rests.size < ids.length; i++) {
       await new Promise<void>((resolve) => { clock.after(REST_MS, resolve) })
       const waiting = ids.filter((one) => !rests.has(one))

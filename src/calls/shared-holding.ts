@@ -91,7 +91,6 @@ export function holdShared (
 
   async function whenPassed (): Promise<void> {
     if (alone !== null) return alone.over
-    if (placed === null || placed.replaces === null) return
     for (let looks = LOOKS; looks > 0; looks--) {
       const [found] = await shared.read([id])
       /* c8 ignore next -- Redis has lost it meanwhile */

@@ -2,11 +2,12 @@
 // each service does while Redis is away.
 
 import t from 'tap'
-import { responseCreated } from '../support/call-events.ts'
+import { responseCreated, responseDone, usageOf } from '../support/call-events.ts'
 import { accept } from '../support/call-replies.ts'
 import { NO_REDIS } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { hang } from '../support/upstream.ts'
+import type { Call } from '../support/upstream-call.ts'
 import { startPair, statusAt } from './shared.ts'
 
 const REPLACE = { calls: '{ when_full: replace }' }
@@ -19,6 +20,7 @@ t.test('a caller\'s new call replaces the one at another service, in one place',
   t.equal(await statusAt(one, path), 'live')
   t.match(one.lines('call.ended'), [{ reason: 'replaced' }])
   t.equal(upstream.maxLive(), 1)
+  t.equal((await two.get('/v1/realtime/calls/rtc_none')).status, 404)
 })
 
 t.test('a call that cannot be hung up is not replaced, and keeps being hung up', { skip: NO_REDIS }, async (t) => {
@@ -115,6 +117,18 @@ t.test('no call begins while places may be missing, and one that is created else
   t.match(two.lines('call.refused'), [{ code: 'limits_unavailable', reason: 'calls_unknown' }])
 })
 
+t.test('a service that stops leaves its calls to another, with what it knew last', { skip: NO_REDIS }, async (t) => {
+  const { upstream, one, two, call: begin } = await startPair(t)
+  const { path } = await begin(one)
+  const call = upstream.calls[0] as Call
+  call.push(responseDone('resp_1', usageOf({})))
+  await until('its usage', async () => ((await one.get(path)).body.usage as any).responses === 1)
+  await one.stop()
+  await upstream.attached(call.id, 2)
+  t.match((await two.get(path)).body, { status: 'live', usage: { responses: 1 } })
+  t.equal(upstream.hangUps.length, 0)
+})
+
 t.test('a place that nobody waits for is given back', { skip: NO_REDIS }, async (t) => {
   const { redis, one, two, call: begin } = await startPair(t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' })
   const { key } = await begin(one, 'bob')
@@ -168,6 +182,7 @@ t.test('a service that goes on without Redis counts alone', { skip: NO_REDIS }, 
   t.same((await two.operate('/calls/hangup', { all: true })).body, { matched: 2, ended: 2 })
   t.equal(upstream.live(), 0)
   t.same(one.lines('call.ended').filter((line) => 'unfenced' in line), [])
+  await begin(two, 'dora')
 })
 
 t.test('a service that counts alone replaces its own call', { skip: NO_REDIS }, async (t) => {

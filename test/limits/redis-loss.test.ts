@@ -95,14 +95,14 @@ t.test('fault 28: what was taken by an answer that came too late is given back',
   const store = await connectStore(t, redis)
   await store.take([ADA])
   const place = {
-    call: 'rtc_late', replica: 'one', caller: 'ada', policy: 'pro', concurrent: 1, total: null, data: '{}'
+    replica: 'one', caller: 'ada', policy: 'pro', concurrent: 1, total: null, data: '{}'
   }
   redis.pause()
   await Promise.all([
     t.rejects(async () => store.take([ADA]), UNAVAILABLE),
-    t.rejects(async () => store.reserve({
-      buckets: [], seconds: [], most: 60, least: 5, credit: null, place: { ...place, whenFull: 'refuse' }
-    }), UNAVAILABLE)
+    ...['rtc_late', 'rtc_later'].map((call) => t.rejects(async () => store.reserve({
+      buckets: [], seconds: [], most: 60, least: 5, credit: null, place: { ...place, call, whenFull: 'refuse' }
+    }), UNAVAILABLE))
   ])
   redis.resume()
   await until('Redis to be up', store.isUp, BACK_WITHIN_MS)
