@@ -308,8 +308,7 @@ export function createCalls (deps: CallsDeps): Calls {
       if (replica === null || sharing === null) isStopping = true
       else {
         const untilMs = sharing.clock.monotonicMs() + TAKEN_WITHIN_MS
-        replica.leave()
-        await drained
+        await Promise.all([replica.leave(), drained])
         isStopping = true
         await offerAll(replica, sharing, untilMs)
       }

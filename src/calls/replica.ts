@@ -21,8 +21,8 @@ export type Replica = Readonly<{
   /** Resolves once it has a lease, or has found that Redis gives none. */
   ready: () => Promise<void>
   start: () => void
-  /** Offers its calls to the others. */
-  leave: () => void
+  /** Offers its calls to the others; resolves once they can see it. */
+  leave: () => Promise<void>
   /** Whether others are there to take them. */
   hasOthers: () => boolean
   /** Offers them no more; resolves once those that were taken are let go. */
@@ -52,12 +52,12 @@ export type ReplicaDeps = Readonly<{
 }>
 
 const LOOK_MS = 500
-const LEAVING_LOOK_MS = 100
+const SOON_MS = 100
 const LEASE_MS = 30_000
 const CUT_OFF_MS = 20_000
 const LAPSE_MS = 28_000
 const WRITE_MS = 10_000
-/** A hundred a second. */
+/** Their sidebands are opened at once. */
 const ADOPTED_A_LOOK = 50
 const REST_MS = 50
 const REST_LOOKS = 20
@@ -77,6 +77,8 @@ export function createReplica (deps: ReplicaDeps): Replica {
   let sight: Sight | null = null
   let phase: 'in' | 'leaving' | 'withdrawing' | 'out' = 'in'
   let mismatches = 0
+  /** More may be there to take over than one look takes. */
+  let isMore = false
   let stopTimer = () => {}
   let stepping: Promise<void> | null = null
 
@@ -111,6 +113,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
     const nowMs = clock.monotonicMs()
     if (hasLapsed(nowMs)) lapse()
     steppedAtMs = nowMs
+    isMore = false
     const mine = id
     try {
       if (!shared.isUp()) throw new Error('Redis is lost')
@@ -181,6 +184,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
   async function takeOver (): Promise<void> {
     await load()
     const adopted = await shared.adopt(id, ADOPTED_A_LOOK)
+    isMore = adopted.length === ADOPTED_A_LOOK
     if (adopted.length === 0) return
     log.info({ calls: adopted.length, from: [...new Set(adopted.map(({ from }) => from))] }, 'calls are taken over')
     const rests = await restsOf(adopted.filter(({ isOffered }) => isOffered).map((one) => one.id))
@@ -203,7 +207,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
   }
 
   function again (): void {
-    stopTimer = clock.after(phase === 'in' ? LOOK_MS : LEAVING_LOOK_MS, () => {
+    stopTimer = clock.after(phase === 'in' && !isMore ? LOOK_MS : SOON_MS, () => {
       step().then(() => { if (phase !== 'out') again() })
     })
   }
@@ -218,10 +222,10 @@ export function createReplica (deps: ReplicaDeps): Replica {
     id: () => id,
     mayAct,
     ready: async () => { if (clock.monotonicMs() - renewedAtMs > CUT_OFF_MS) await step() },
-    start: again,
-    leave: () => {
-      phase = 'leaving'
+    start: () => { step().then(again) },
+    leave: async () => {
       stopTimer()
+      await goOn('leaving')
       again()
     },
     hasOthers: () => shared.isUp() && sight !== null && sight.others > 0,

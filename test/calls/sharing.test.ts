@@ -118,9 +118,10 @@ t.test('no call begins while places may be missing, and one that is created else
 })
 
 t.test('a service that stops leaves its calls to another, with what it knew last', { skip: NO_REDIS }, async (t) => {
-  const { upstream, one, two, call: begin } = await startPair(t)
+  const { redis, upstream, one, two, call: begin } = await startPair(t)
   const { path } = await begin(one)
   const call = upstream.calls[0] as Call
+  await until('both to have a lease', async () => await redis.control.zcard('{ephemint}:calls:leases') === 2)
   call.push(responseDone('resp_1', usageOf({})))
   await until('its usage', async () => ((await one.get(path)).body.usage as any).responses === 1)
   await one.stop()

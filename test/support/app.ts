@@ -137,11 +137,13 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
     ...(waitingFor === undefined ? {} : { waitingFor })
   })
   const { app } = service
+  let stopped: Promise<void> | undefined
+  const stop = () => (stopped ??= service.stop())
   const { url } = await service.listen()
   t.teardown(() => {
     app.server.closeAllConnections()
     // Not awaited: a request that hangs upstream ends with the upstream.
-    service.stop().catch(() => {})
+    stop().catch(() => {})
   })
 
   const token = (claims: JWTPayload = {}) =>
@@ -165,7 +167,7 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
     request,
     server: app.server,
     policyFile,
-    stop: service.stop,
+    stop,
     close: async () => { await app.close() },
     mint: async (route, body, headers = {}) => {
       const linesBefore = audit.kept.length
