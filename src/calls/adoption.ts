@@ -21,7 +21,7 @@ import type { Adopted, SharedCalls } from './shared.ts'
 
 /** The parts of a call that its policy decides; `record` is of another replica. */
 export type Regrant = (record: CallRecord & Readonly<{ policy: string }>) =>
-Pick<CallFacts, 'granted' | 'fixed' | 'judge' | 'conceal'>
+Pick<CallFacts, 'granted' | 'fixed' | 'checkSession' | 'conceal'>
 
 export type AdoptionDeps = Readonly<{
   clock: Clock

@@ -19,7 +19,7 @@ import type { Granted } from '../policy/apply.ts'
 import type { CallRules } from '../policy/compile.ts'
 import type { Conceal } from '../policy/conceal.ts'
 import { baselineOf, hideSecrets } from '../policy/hidden.ts'
-import type { Judge } from '../policy/judge.ts'
+import type { CheckSession } from '../policy/session-check.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Audit } from '../records/audit.ts'
@@ -50,7 +50,7 @@ export type Wish = Readonly<{ reason: EndReason, error: ApiError | null }>
 export type CallFacts = Readonly<{
   /** Ours. */
   id: string
-  /** Of the request that asked for it. */
+  /** The id of the request that asked for the call. */
   requestId: string
   issuer: string
   subject: string
@@ -67,7 +67,7 @@ export type CallFacts = Readonly<{
   /** The values of the session that the policy fixes. */
   fixed: JsonObject
   hasDataChannel: boolean
-  judge: Judge
+  checkSession: CheckSession
 }>
 
 export type CallState = 'creating' | 'setup' | 'live' | 'ending' | 'ended' | 'gone'
@@ -110,7 +110,7 @@ export type Call = Readonly<{
   giveUp: () => void
   /** Everything is given back, also what was used. */
   refund: () => Promise<void>
-  /** What would be given back if it ended now. */
+  /** Seconds that would be given back if the call ended now. */
   credit: () => Readonly<{ slots: Reserved['slots'], seconds: number }>
   maxSeconds: () => number
   upstreamId: () => string | null
@@ -165,9 +165,9 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   let supervision: Supervision | null = null
   let hangUp: HangUp | null = null
   let closeReason = ''
-  /** Something may have been said that was not seen, since the sideband was lost and is not open again. */
+  /** Events may have been missed, since the sideband was lost and is not open again. */
   let isBlind = false
-  /** It was lost without a close of upstream's, which comes after all that it had to say. */
+  /** The sideband was lost without a close frame, which upstream sends after its last event. */
   let isCut = false
   let lastError: string | null = null
   let onResponsesDone = () => {}
@@ -204,7 +204,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
       ...facts,
       clock,
       protocol,
-      baselineBefore: baseline === null ? null : (told) => baselineOf(baseline, told, facts.granted.session),
+      baselineBefore: baseline === null ? null : (latest) => baselineOf(baseline, latest, facts.granted.session),
       newEventId,
       send: (event) => supervision?.send(event),
       leash,
@@ -224,7 +224,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     wasStarted = before.wasStarted
     bear({ id: before.id, key, dateMs: before.dateMs }, clock.monotonicMs() - ageMs, before)
     const { guard, leash } = born as Born
-    guard.miss()
+    guard.noteGap()
     isBlind = isCut = true
     state = wasStarted ? 'live' : 'setup'
     bornOrNot.resolve()
@@ -285,7 +285,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     state = 'ended'
     endedAt = { ms: clock.monotonicMs(), unix: unixNow() }
     const { call } = born as Born
-    if ((isBlind && wasStarted) || !isConfirmed) receipt.miss()
+    if ((isBlind && wasStarted) || !isConfirmed) receipt.noteGap()
     supervision?.stop()
     tried.resolve()
     onOver()
@@ -306,19 +306,19 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   }
 
   /** Every event comes through here. `isOurs`: an answer to one of ours. */
-  function hear (signal: Signal | null, isOurs: boolean): void {
+  function handle (signal: Signal | null, isOurs: boolean): void {
     const { leash, guard } = born as Born
     /* c8 ignore next -- an event after a lapse: test/calls/replica-faults.test.ts */
     if (!mayAct()) return
     revision++
     if (!isOurs && state !== 'ending') leash.join()
     if (signal === null) return
-    leash.hear(signal)
-    receipt.hear(signal)
+    leash.handle(signal)
+    receipt.handle(signal)
     if (signal.is === 'session') readExpiry(signal)
     if (signal.is === 'error') lastError = signal.code
     if (leash.openResponses().length === 0) onResponsesDone()
-    guard.hear(signal)
+    guard.handle(signal)
   }
 
   function readExpiry ({ expiresAtSeconds }: Signal & { is: 'session' }): void {
@@ -349,7 +349,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   async function open (): Promise<void> {
     const ready = Promise.withResolvers<void>()
     superviseWith((session) => {
-      hear(session, true)
+      handle(session, true)
       ready.resolve()
     }, (loss) => {
       const code = loss === 'silent' ? 'upstream_timeout' : 'upstream_error'
@@ -375,20 +375,20 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
       newEventId,
       fixed: facts.fixed,
       onReady,
-      onEvent: hear,
+      onEvent: handle,
       onLost: (closing) => {
         closeReason = closing.reason
         isCut ||= !closing.isClean
         isBlind ||= hangUp === null || isCut
         leash.forget()
-        guard.miss()
+        guard.noteGap()
         onResponsesDone()
         if (state !== 'ending') logLoss(closing)
       },
       onReopened: () => {
         metrics.reopened()
         // The call lived on.
-        if (wasStarted) receipt.miss()
+        if (wasStarted) receipt.noteGap()
         isBlind = isCut = false
       },
       ending: () => hangUp?.underWay() ?? null,

@@ -51,7 +51,7 @@ export type Calls = Readonly<{
 /** Calls that replicas share. `isLocal`: they go on without Redis. */
 export type Sharing = Readonly<{
   shared: SharedCalls
-  /** Of the leases, which Redis measures in real time. */
+  /** For leases, which Redis measures in real time. */
   clock: Clock
   isLocal: boolean
   review: Review

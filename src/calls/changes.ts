@@ -1,4 +1,4 @@
-// What a client changed in one call: counted, and written down as far as a person would read it.
+// Changes by the client in one call: counted, and audited as far as a person would read them.
 
 import type { Clock } from '../clock.ts'
 import type { Audit, CallChange } from '../records/audit.ts'
@@ -29,7 +29,7 @@ export function createChanges ({ clock, audit, metrics }: Readonly<{
   return {
     record: (did, paths, upstreamId) => {
       metrics.changed(did, policy)
-      // What the policy ignores is no change.
+      // A change at an ignored path counts as none.
       if (did === 'ignored') return
       count++
       const nowMs = clock.monotonicMs()

@@ -1,7 +1,7 @@
-// Holds a call to the policy for as long as it lasts: judges each session that upstream tells, and says again what the
-// client changed although the policy does not allow it.
+// Holds a call to the policy for as long as it lasts: checks each session that upstream reports, and sets again what
+// the client changed although the policy does not allow it.
 //
-// | state    | what comes                                        | then                                             |
+// | state    | event                                             | then                                             |
 // |----------|---------------------------------------------------|--------------------------------------------------|
 // | new      | the first session                                 | watching; it is the baseline                     |
 // | watching | a session with nothing but what is allowed        | watching; it is the baseline                     |
@@ -9,7 +9,7 @@
 // |          | one with a change, `end`; or nothing puts it right | over                                            |
 // |          | one with a change, `restore`                      | restoring; at the fourth within a minute over    |
 // |          | the 601st that is new within a minute             | over                                             |
-// | restoring | a session that is right in the fields that were said, or 5 s | watching; the last session is judged  |
+// | restoring | a session that is right in the fields that were set, or 5 s | watching; the last session is checked  |
 // | any      | the sideband is lost                              | watching, from the next session on               |
 // |          | an error that names an event of ours              | over                                             |
 
@@ -17,19 +17,19 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../clock.ts'
 import { getIn, type Json, type JsonObject, type Path } from '../json.ts'
 import type { CallRules } from '../policy/compile.ts'
-import { type Correction, isSame, type Judge } from '../policy/judge.ts'
+import { type CheckSession, type Correction, isSame } from '../policy/session-check.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
+import { createEventCheck, type Finding } from './event-check.ts'
 import type { Leash } from './leash.ts'
-import { createOnlooker, type Finding } from './onlooker.ts'
 
 export type Did = 'restored' | 'cancelled' | 'deleted' | 'ended' | 'reported' | 'ignored'
 
 export type Guard = Readonly<{
-  /** Every event, an answer to ours or not. */
-  hear: (signal: Signal) => void
-  /** The sideband was lost; what comes meanwhile is not seen. */
-  miss: () => void
-  /** Null until a session was told. */
+  /** Takes every event, an answer to ours or not. */
+  handle: (signal: Signal) => void
+  /** The sideband is lost: events may be missed. */
+  noteGap: () => void
+  /** Null until a session was reported. */
   baseline: () => JsonObject | null
   stop: () => void
 }>
@@ -40,14 +40,14 @@ export type GuardDeps = Readonly<{
     CallProtocol,
     'readEvent' | 'updateEvent' | 'cancelEvent' | 'deleteEvent' | 'isTooLate' | 'fixedOnceHeard' | 'hasTool'
   >
-  judge: Judge
+  checkSession: CheckSession
   rules: Pick<CallRules, 'onChange'>
-  /** Without one nobody can change anything. */
+  /** Without one the client cannot change anything. */
   hasDataChannel: boolean
   /** The values of the session that the policy fixes. */
   fixed: JsonObject
-  /** The baseline that another replica had, found with the session that is told first. */
-  baselineBefore?: ((told: JsonObject) => JsonObject) | null
+  /** Finds the baseline that another replica had, from the session that is reported first. */
+  baselineBefore?: ((session: JsonObject) => JsonObject) | null
   newEventId: () => string
   send: (event: JsonObject) => void
   leash: Pick<Leash, 'openResponses' | 'isJoined'>
@@ -57,34 +57,34 @@ export type GuardDeps = Readonly<{
   onFault: (error: unknown) => void
 }>
 
-type InForce = Readonly<{ first: JsonObject, baseline: JsonObject, told: JsonObject }>
+type InForce = Readonly<{ first: JsonObject, baseline: JsonObject, latest: JsonObject }>
 
 const READ_EVERY_MS = 20_000
-/** For a minute after a correction: where updates are not told, a client that undoes it at once is met again soon. */
+/** For a minute after a correction, so that a client that undoes it is met soon where updates are not reported. */
 const READ_SOON_MS = 6000
 const RESTORE_MS = 5000
 const MINUTE_MS = 60_000
 const MAX_RESTORED = 3
-/** At ignored paths, where nothing else ends two that correct each other. */
+/** At ignored paths, where nothing else ends a fight of corrections. */
 const MAX_IGNORED = 30
-/** Different sessions: each costs more to judge than it costs a client to make it. */
-const MAX_TOLD = 600
+/** Different sessions: to check one costs more than it costs a client to make it. */
+const MAX_SESSIONS = 600
 const MAX_EVENTS = 64
 
 export function createGuard (deps: GuardDeps): Guard {
   const {
-    clock, protocol, judge, rules: { onChange: mode }, hasDataChannel, fixed, baselineBefore = null, newEventId, send,
-    leash, onChange, onEnd, onFault
+    clock, protocol, checkSession, rules: { onChange: mode }, hasDataChannel, fixed, baselineBefore = null, newEventId,
+    send, leash, onChange, onEnd, onFault
   } = deps
-  const onlooker = createOnlooker({ clock, protocol, judge, openResponses: leash.openResponses })
+  const events = createEventCheck({ clock, protocol, checkSession, openResponses: leash.openResponses })
   const mayRestore = createAllowance(clock, MAX_RESTORED)
   const mayIgnore = createAllowance(clock, MAX_IGNORED)
-  const mayTell = createAllowance(clock, MAX_TOLD)
-  /** Our events; true: where it is harmless if they come too late. */
+  const mayChange = createAllowance(clock, MAX_SESSIONS)
+  /** Our events by id; true where one may harmlessly come too late. */
   const sent = new Map<string, boolean>()
-  /** What we said last, by field. */
-  const said = new Map<string, Correction>()
-  /** What is known to differ, by path. */
+  /** Our last correction of each field. */
+  const corrected = new Map<string, Correction>()
+  /** Differences that are known, by path. */
   let standing = new Map<string, Json>()
   let inForce: InForce | null = null
   let waitingFor: readonly Correction[] = []
@@ -94,7 +94,7 @@ export function createGuard (deps: GuardDeps): Guard {
   let stopWaiting = () => {}
   let stopReading = () => {}
 
-  function say (event: (id: string) => JsonObject, mayBeLate = false): void {
+  function sendEvent (event: (id: string) => JsonObject, mayBeLate = false): void {
     const id = newEventId()
     sent.set(id, mayBeLate)
     if (sent.size > MAX_EVENTS) sent.delete(sent.keys().next().value as string)
@@ -111,41 +111,41 @@ export function createGuard (deps: GuardDeps): Guard {
     onEnd()
   }
 
-  function hearSession (told: JsonObject): void {
+  function handleSession (session: JsonObject): void {
     if (inForce === null) {
-      const first = baselineBefore?.(told) ?? told
-      inForce = { first, baseline: first, told: first }
+      const first = baselineBefore?.(session) ?? session
+      inForce = { first, baseline: first, latest: first }
       if (hasDataChannel) readLater()
       if (baselineBefore === null) return
     }
-    if (isDeepStrictEqual(told, inForce.told)) {
-      // As when it was judged last: then nothing differed, and the session is not kept twice.
+    if (isDeepStrictEqual(session, inForce.latest)) {
+      // As when it was checked last: then nothing differed, and the session is not kept twice.
       if (standing.size === 0 && waitingFor.length === 0) return
-    } else if (!mayTell()) return end(['session'])
-    inForce = { ...inForce, told }
-    if (waitingFor.every(isRight)) judgeTold()
+    } else if (!mayChange()) return end(['session'])
+    inForce = { ...inForce, latest: session }
+    if (waitingFor.every(isRight)) checkLatest()
   }
 
   function isRight ({ field }: Correction): boolean {
-    const { baseline, told } = inForce as InForce
-    const now = getIn(told, field) ?? null
+    const { baseline, latest } = inForce as InForce
+    const now = getIn(latest, field) ?? null
     return isOurs(field, now) || isSame(now, getIn(baseline, field) ?? null)
   }
 
-  /** As upstream told it at first, or as we said it: that may be another empty value. */
+  /** As upstream reported it first, or as we set it: that may be another empty value. */
   function isOurs (field: Path, value: Json): boolean {
     const { first } = inForce as InForce
-    const last = said.get(dotted(field))
+    const last = corrected.get(dotted(field))
     return isSame(value, getIn(first, field) ?? null) || (last !== undefined && isSame(value, last.value ?? null))
   }
 
-  function judgeTold (): void {
+  function checkLatest (): void {
     stopWaiting()
     waitingFor = []
-    const { first, told, ...before } = inForce as InForce
-    const { baseline, refused, ignored, remarkable, corrections } = judge(before.baseline, told, isOurs)
-    inForce = { first, baseline, told }
-    const isNew = newsIn(told, [...refused, ...ignored, ...remarkable])
+    const { first, latest, ...before } = inForce as InForce
+    const { baseline, refused, ignored, remarkable, corrections } = checkSession(before.baseline, latest, isOurs)
+    inForce = { first, baseline, latest }
+    const isNew = newsIn(latest, [...refused, ...ignored, ...remarkable])
     const news = { refused: refused.filter(isNew), remarkable: remarkable.filter(isNew) }
     if (ignored.some(isNew)) onChange('ignored', ignored.map(dotted))
     if (news.remarkable.length > 0) onChange('reported', news.remarkable.map(dotted))
@@ -167,19 +167,19 @@ export function createGuard (deps: GuardDeps): Guard {
   }
 
   function restore (corrections: readonly Correction[]): void {
-    for (const correction of corrections) said.set(dotted(correction.field), correction)
+    for (const correction of corrections) corrected.set(dotted(correction.field), correction)
     waitingFor = corrections
-    stopWaiting = clock.after(RESTORE_MS, guarded(judgeTold))
+    stopWaiting = clock.after(RESTORE_MS, guarded(checkLatest))
     readSoonUntilMs = clock.monotonicMs() + MINUTE_MS
     if (hasDataChannel) readLater()
-    say((id) => protocol.updateEvent(id, corrections as readonly { field: Path, value: Json }[]))
+    sendEvent((id) => protocol.updateEvent(id, corrections as readonly { field: Path, value: Json }[]))
   }
 
-  /** A change is new once: told again with the same value it is not. */
-  function newsIn (told: JsonObject, paths: readonly Path[]): (path: Path) => boolean {
+  /** A change is new once: reported again with the same value it is not. */
+  function newsIn (latest: JsonObject, paths: readonly Path[]): (path: Path) => boolean {
     const before = standing
-    standing = new Map(paths.map((path) => [dotted(path), getIn(told, path) ?? null]))
-    return (path) => !isDeepStrictEqual(before.get(dotted(path)), getIn(told, path) ?? null)
+    standing = new Map(paths.map((path) => [dotted(path), getIn(latest, path) ?? null]))
+    return (path) => !isDeepStrictEqual(before.get(dotted(path)), getIn(latest, path) ?? null)
   }
 
   function correct ({ paths, isKnown, remedy }: Finding): void {
@@ -190,19 +190,19 @@ export function createGuard (deps: GuardDeps): Guard {
     if (!isKnown && (mode === 'end' || remedy.did === 'ended' || !mayRestore())) return end(paths)
     if (!isKnown) onChange(remedy.did, paths)
     if (remedy.did === 'deleted') {
-      onlooker.willDelete(remedy.itemId)
-      say((id) => protocol.deleteEvent(id, remedy.itemId), true)
+      events.willDelete(remedy.itemId)
+      sendEvent((id) => protocol.deleteEvent(id, remedy.itemId), true)
     }
     if (remedy.did !== 'cancelled') return
-    for (const responseId of remedy.responseIds) say((id) => protocol.cancelEvent(id, responseId), true)
+    for (const responseId of remedy.responseIds) sendEvent((id) => protocol.cancelEvent(id, responseId), true)
   }
 
-  /** Whether upstream tells us what a client changes is not documented: so it is asked. */
+  /** Whether upstream reports a client's changes is not documented: so the session is read. */
   function readLater (): void {
     stopReading()
     stopReading = clock.after(clock.monotonicMs() < readSoonUntilMs ? READ_SOON_MS : READ_EVERY_MS, guarded(() => {
       readLater()
-      if (leash.isJoined() && waitingFor.length === 0) say((id) => protocol.readEvent(id, fixed))
+      if (leash.isJoined() && waitingFor.length === 0) sendEvent((id) => protocol.readEvent(id, fixed))
     }))
   }
 
@@ -223,22 +223,22 @@ export function createGuard (deps: GuardDeps): Guard {
   }
 
   return {
-    hear: (signal) => {
+    handle: (signal) => {
       if (isOver) return
       if (signal.is === 'playback' && signal.isOpen) wasHeard = true
-      if (signal.is === 'session') return hearSession(signal.session)
+      if (signal.is === 'session') return handleSession(signal.session)
       if (signal.is === 'error') {
         const mayBeLate = sent.get(signal.eventId ?? '')
         if (mayBeLate === false || (mayBeLate === true && !protocol.isTooLate(signal.code))) over()
         return
       }
-      const found = inForce === null ? null : onlooker.look(signal, inForce)
+      const found = inForce === null ? null : events.check(signal, inForce)
       if (found !== null) correct(found)
     },
-    miss: () => {
+    noteGap: () => {
       stopWaiting()
       waitingFor = []
-      onlooker.miss()
+      events.noteGap()
     },
     baseline: () => inForce?.baseline ?? null,
     stop

@@ -1,4 +1,4 @@
-// What is held for one call for as long as it lasts: its place, what it took from the limits and, where replicas share
+// The holding of one call for as long as it lasts: its place, what it took from the limits and, where replicas share
 // calls, its record. Here in memory.
 
 import type { Reservation, Reserved } from '../limits/limits.ts'

@@ -12,7 +12,7 @@ export type Leash = Readonly<{
   join: () => void
   isJoined: () => boolean
   /** An event that means something for the timers. */
-  hear: (signal: Signal) => void
+  handle: (signal: Signal) => void
   /** The sideband was lost: whether anyone speaks is unknown. */
   forget: () => void
   /** Ends the call at this moment at the latest. */
@@ -91,7 +91,7 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, before = 
       rewatch()
     },
     isJoined: () => isJoined,
-    hear: (signal) => {
+    handle: (signal) => {
       if (signal.is === 'speech') isSpeaking = signal.isOpen
       else if (signal.is === 'committed') isSpeaking = false
       else if (signal.is === 'playback') isPlaying = signal.isOpen

@@ -1,14 +1,14 @@
-// What a call came to: usage, each response and each transcription once. Counted as it can be; what cannot be counted,
-// and what began and was not seen to end, makes the receipt incomplete.
+// The account of a call: its usage, with each response and each transcription once. Usage that cannot be counted, or a
+// response that was not seen to end, makes the receipt incomplete.
 
 import { getIn, isObject, type Json, type Path } from '../json.ts'
 import type { Signal } from '../realtime/call-protocol.ts'
 import type { Usage } from './usage.ts'
 
 export type Receipt = Readonly<{
-  hear: (signal: Signal) => void
-  /** Something happened that was not seen. */
-  miss: () => void
+  handle: (signal: Signal) => void
+  /** Events may have been missed. */
+  noteGap: () => void
   usage: () => Usage
   isComplete: () => boolean
   state: () => ReceiptState
@@ -24,9 +24,9 @@ export type ReceiptState = Readonly<{
 }>
 type CountedIds = Readonly<{ seen: readonly string[], expected: readonly string[] }>
 
-/** Of each kind: more is no call of a person. */
+/** Cap for each kind of id: a person's call has fewer. */
 const MAX_IDS = 10_000
-/** Of one response: sums of so many stay exact. */
+/** Cap for the tokens of one response: sums stay exact. */
 const MAX_COUNT = 1_000_000_000
 
 const NOTHING: ReceiptState = {
@@ -45,7 +45,7 @@ const NOTHING: ReceiptState = {
   isWhole: true
 }
 
-/** What is counted once, by its id, and what is still expected. */
+/** Ids that are counted, and those that are still expected. */
 type Counted = Readonly<{ seen: Set<string>, expected: Set<string> }>
 
 /** From the start, or from where another replica has left it. */
@@ -55,11 +55,11 @@ export function createReceipt (before: ReceiptState = NOTHING): Receipt {
   const usage = structuredClone(before.usage)
   let { isTranscribed, isWhole } = before
 
-  const miss = () => { isWhole = false }
+  const noteGap = () => { isWhole = false }
 
   /** Only an id tells what was counted. */
   function add (ids: Set<string>, id: string | null): boolean {
-    if (id === null || (ids.size >= MAX_IDS && !ids.has(id))) miss()
+    if (id === null || (ids.size >= MAX_IDS && !ids.has(id))) noteGap()
     else if (!ids.has(id)) return Boolean(ids.add(id))
     return false
   }
@@ -78,13 +78,13 @@ export function createReceipt (before: ReceiptState = NOTHING): Receipt {
   function countAt (of: Json, path: Path, isCount: (value: number) => boolean = Number.isInteger): number | null {
     const found = getIn(of, path) ?? null
     if (typeof found === 'number' && found >= 0 && found <= MAX_COUNT && isCount(found)) return found
-    if (found !== null) miss()
+    if (found !== null) noteGap()
     return null
   }
 
   function total (of: Json, name: string, isCount?: (value: number) => boolean): number {
     const found = countAt(of, [name], isCount)
-    if (found === null) miss()
+    if (found === null) noteGap()
     return found ?? 0
   }
 
@@ -95,7 +95,7 @@ export function createReceipt (before: ReceiptState = NOTHING): Receipt {
     const modalities = Object.keys(to) as T[]
     const found = modalities.map((modality) => countAt(of, [...path, `${modality}_tokens`]))
     const left = found.reduce<number>((rest, count) => rest - (count ?? 0), sum)
-    if (found.includes(null) && left > 0) miss()
+    if (found.includes(null) && left > 0) noteGap()
     modalities.forEach((modality, i) => { to[modality] += found[i] ?? 0 })
   }
 
@@ -119,8 +119,8 @@ export function createReceipt (before: ReceiptState = NOTHING): Receipt {
   }
 
   return {
-    hear: (signal) => {
-      if (signal.is === 'unreadable') return miss()
+    handle: (signal) => {
+      if (signal.is === 'unreadable') return noteGap()
       if (signal.is === 'session') {
         isTranscribed = isObject(getIn(signal.session, ['audio', 'input', 'transcription']))
       } else if (signal.is === 'committed') {
@@ -134,7 +134,7 @@ export function createReceipt (before: ReceiptState = NOTHING): Receipt {
         if (isCharged(signal)) addResponse(signal.usage)
       }
     },
-    miss,
+    noteGap,
     usage: () => structuredClone(usage),
     isComplete: () => isWhole && responses.expected.size === 0 && transcriptions.expected.size === 0,
     state: () => ({
@@ -155,7 +155,7 @@ function idsOf ({ seen, expected }: Counted): CountedIds {
   return { seen: [...seen], expected: [...expected] }
 }
 
-/** What failed cost nothing unless it says so. */
+/** A failed response costs nothing unless it reports usage. */
 function isCharged ({ isFailed, usage }: Readonly<{ isFailed: boolean, usage: Json }>): boolean {
   return usage !== null || !isFailed
 }

@@ -13,10 +13,10 @@ const Hidden = Type.Object({ shown: Session, hidden: Type.Record(Type.String(), 
 const orNull = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 const Count = Type.Number({ minimum: 0 })
 
-/** What is known once upstream has created it. Milliseconds count from that moment. */
+/** Facts that are known once upstream has created the call. Milliseconds count from that moment. */
 const Created = Type.Object({
   id: Type.String({ pattern: '^rtc_[A-Za-z0-9_-]{1,200}$' }),
-  /** Of the key that created it: see `keyDigest`. */
+  /** Digest of the key that created the call: see `keyDigest`. */
   key: Type.String(),
   dateMs: orNull(Milliseconds),
   createdAt: Type.Integer({ minimum: 0 }),

@@ -191,7 +191,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
     for (const one of adopted) adopt(one, rests.get(one.id) ?? one.fields.data ?? '')
   }
 
-  /** What their replica knew when it let them go. Two replicas at one call of upstream are not documented. */
+  /** Waits for what the former replica writes as it lets calls go: OpenAI documents one sideband a call. */
   async function restsOf (ids: readonly string[]): Promise<ReadonlyMap<string, string>> {
     const rests = new Map<string, string>()
     for (let i = 0; i < REST_LOOKS && rests.size < ids.length; i++) {

@@ -1,4 +1,4 @@
-// What is held for one call if replicas share calls: its place and its record lie in Redis. A replica that has lost a
+// The holding of one call if replicas share calls: its place and its record lie in Redis. A replica that has lost a
 // call to another one finds it out by the fence of its record.
 
 import type { Clock } from '../clock.ts'
@@ -31,7 +31,7 @@ const LOOK_MS = 100
 /** Longer than a request waits for a place. */
 const LOOKS = 100
 const AGAIN_MS = 1000
-/** Of a call that began without Redis: lower than each that Redis gives. */
+/** The fence of a call that began without Redis: lower than each that Redis gives. */
 const FENCE_ALONE = 1
 
 /** `adopted`: it was another replica's, and has its place. */
@@ -131,7 +131,7 @@ export function holdShared (
       await starting.catch(() => {})
       const isAlone = placed === null
       if (isAlone) limits.giveSecondsBack((reserved as Reserved).slots, unusedSeconds)
-      // It began without Redis and has never been there.
+      // The call began without Redis and has never been there.
       if (isAlone && !isWritten) {
         onReleased()
         return writeLine(line())

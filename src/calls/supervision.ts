@@ -49,7 +49,7 @@ export type SupervisionDeps = Readonly<{
   onLost: (lost: Lost) => void
   onReopened: () => void
   onOver: (loss: Loss) => void
-  /** What may be ending the call at this moment. */
+  /** The hang-up that is under way, if any. */
   ending: () => Promise<unknown> | null
 }>
 
@@ -95,7 +95,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
     const signal = protocol.signalOf(type, body)
     if (readId !== null && signal?.is === 'session') return opened(signal)
     if (readId !== null && signal?.is === 'error' && signal.eventId === readId) return end('refused')
-    // Of another session than the one that was read: not of this call.
+    // An event of another session than the one that was read is not this call's.
     if (signal?.is === 'session' && signal.session.id !== sessionId) return
     onEvent(signal, signal?.is === 'error' && signal.eventId !== null)
   }

@@ -1,4 +1,4 @@
-// What a call has used, in answers and in records.
+// Usage of a call, in answers and in records.
 
 import Type, { type Static } from 'typebox'
 

@@ -1,10 +1,10 @@
-// What an OpenAI key may look like, wherever it comes from. A key in quotation marks would be sent with
+// The form of an OpenAI key, wherever it comes from. A key in quotation marks would be sent with
 // them, and OpenAI would refuse each mint.
 
 /** `NAME=` in front, as in an environment file. */
 const ASSIGNED = /^(export +)?([A-Z_]*API_KEY[A-Z_]* *=|\w+ *= *["']?sk-)/
 
-/** What is wrong with a key, without the key; null for one that may be right. */
+/** Says why a key cannot be right, without the key; null if it may be. */
 export function keyFault (value: string): string | null {
   if (value === '') return 'is empty'
   if (ASSIGNED.test(value)) return 'has a name and = before the key: leave them out'

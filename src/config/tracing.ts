@@ -28,7 +28,7 @@ export type TracingSettings = Readonly<{
   batch: Readonly<{ delayMs: number, timeoutMs: number, maxQueued: number, maxSize: number }>
 }>
 
-/** Of log records, which are not sent. They look like typing errors of names of spans. */
+/** For log records, which are not sent. These names look like misspelt ones for spans. */
 const OF_LOGS = ['SCHEDULE_DELAY', 'EXPORT_TIMEOUT', 'MAX_QUEUE_SIZE', 'MAX_EXPORT_BATCH_SIZE'].map(
   (name) => `OTEL_BLRP_${name}`
 )

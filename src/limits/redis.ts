@@ -55,7 +55,7 @@ type Counted = Readonly<{
 
 type Returned = Slot & Readonly<{ amount: number, bound: number | null }>
 
-/** What is not limited needs no Redis. */
+/** A request without limits needs no Redis. */
 const NO_LIMITS: Take = { taken: true, windows: [], giveBack: () => {}, refund: () => {} }
 
 /** Mints alone, as most are. */

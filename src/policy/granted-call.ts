@@ -1,17 +1,17 @@
-// What of a policy a call is held to for as long as it lasts, when it is created or another replica goes on with it.
+// The part of a policy that a call is held to for its whole life, at its creation or at a replica that goes on with it.
 
 import type { JsonObject } from '../json.ts'
 import { applyPolicy, type Asked, type Granted } from './apply.ts'
 import type { CallRules, SessionRules } from './compile.ts'
 import type { Conceal } from './conceal.ts'
 import { type Hidden, reportOnlyIn, revealSecrets } from './hidden.ts'
-import { createJudge, type Judge } from './judge.ts'
+import { type CheckSession, createSessionCheck } from './session-check.ts'
 
 export type GrantedCall = Readonly<{
   granted: Pick<Granted, 'session' | 'model' | 'prompt'>
   /** The values of the session that the policy fixes; none where it only reports. */
   fixed: JsonObject
-  judge: Judge
+  checkSession: CheckSession
   conceal: Conceal | null
 }>
 
@@ -22,7 +22,7 @@ export function grantedOf (
   return {
     granted,
     fixed: rules.onChange === 'report' ? {} : fixedOf(sessionRules, granted.session),
-    judge: createJudge(sessionRules, { claims, asked, granted }),
+    checkSession: createSessionCheck(sessionRules, { claims, asked, granted }),
     conceal: sessionRules.conceal
   }
 }
@@ -46,15 +46,16 @@ export function regrantedOf (sessionRules: SessionRules | undefined, left: Left)
     const now = applyPolicy(sessionRules, claims, asked)
     const { session, missing } = revealSecrets(left.sent, now.session)
     const granted = { ...now, session, model, prompt }
-    const { judge, ...rest } = grantedOf(sessionRules, { claims, asked, granted, rules })
-    return { ...rest, judge: reportOnlyIn(missing, judge) }
+    const { checkSession, ...rest } = grantedOf(sessionRules, { claims, asked, granted, rules })
+    return { ...rest, checkSession: reportOnlyIn(missing, checkSession) }
   } catch {
-    // Its rules are gone: nothing of it can be judged, and nothing written down be told from a secret.
-    return { granted: { session: left.sent.shown, model, prompt }, fixed: {}, judge: acceptAll, conceal: () => ({}) }
+    // Its rules are gone: nothing can be checked, and a value that is written down may be a secret.
+    const granted = { session: left.sent.shown, model, prompt }
+    return { granted, fixed: {}, checkSession: acceptAll, conceal: () => ({}) }
   }
 }
 
-const acceptAll: Judge = (_baseline, session) =>
+const acceptAll: CheckSession = (_baseline, session) =>
   ({ baseline: session, refused: [], ignored: [], remarkable: [], corrections: [] })
 
 function askedAgain (session: JsonObject): Asked {

@@ -7,7 +7,7 @@ import { getIn, type JsonObject, leafPaths, omitIn, overlaps, type Path, withIn 
 import { fieldOf } from '../realtime/session-fields.ts'
 import { splitPath } from './compile.ts'
 import type { Conceal } from './conceal.ts'
-import type { Judge } from './judge.ts'
+import type { CheckSession } from './session-check.ts'
 
 /** `hidden`: dotted field → SHA-256 of its JSON, in hex. */
 export type Hidden = Readonly<{ shown: JsonObject, hidden: Readonly<Record<string, string>> }>
@@ -38,8 +38,8 @@ export function revealSecrets (
 }
 
 /** The baseline that was hidden; `sent` has the value of a field that is another now. */
-export function baselineOf (hidden: Hidden, told: JsonObject, sent: JsonObject): JsonObject {
-  const { session, missing } = revealSecrets(hidden, told)
+export function baselineOf (hidden: Hidden, latest: JsonObject, sent: JsonObject): JsonObject {
+  const { session, missing } = revealSecrets(hidden, latest)
   return missing.reduce((known, field) => {
     const value = getIn(sent, field)
     return value === undefined ? known : withIn(known, field, value)
@@ -47,11 +47,11 @@ export function baselineOf (hidden: Hidden, told: JsonObject, sent: JsonObject):
 }
 
 /** Changes in these fields cannot be undone, since their values are unknown: they are reported. */
-export function reportOnlyIn (fields: readonly Path[], judge: Judge): Judge {
-  if (fields.length === 0) return judge
+export function reportOnlyIn (fields: readonly Path[], checkSession: CheckSession): CheckSession {
+  if (fields.length === 0) return checkSession
   const isUnknown = (path: Path) => fields.some((field) => overlaps(field, path))
   return (...asked) => {
-    const { refused, remarkable, corrections, ...rest } = judge(...asked)
+    const { refused, remarkable, corrections, ...rest } = checkSession(...asked)
     return {
       ...rest,
       refused: refused.filter((path) => !isUnknown(path)),

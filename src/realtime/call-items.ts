@@ -8,7 +8,7 @@ export type Item = Readonly<{
   id: string | null
   type: string | null
   role: string | null
-  /** Of a function call, and of its output. */
+  /** The id of a function call, also in its output. */
   callId: string | null
   /** The function that is called, or the MCP server. */
   tool: Tool | null

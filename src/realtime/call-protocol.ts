@@ -4,7 +4,7 @@ import { getIn, isObject, type Json, type JsonObject, type Path, setIn } from '.
 import { hasTool, type Item, readItem, type Tool } from './call-items.ts'
 import { VOICE } from './session-fields.ts'
 
-/** What an event means for the call; an event that means nothing is not parsed. */
+/** The meaning of an event for the call; events without one are not parsed. */
 export type Signal =
   | Readonly<{ is: 'session', session: JsonObject, expiresAtSeconds: number | null }>
   | Readonly<{ is: 'speech' | 'playback', isOpen: boolean }>
@@ -19,15 +19,15 @@ export type Signal =
   /** Something happens at an MCP server. */
   | Readonly<{ is: 'mcp', responseId: string | null, itemId: string | null }>
   | Readonly<{ is: 'error', code: string | null, eventId: string | null }>
-  /** It would mean something, and is no JSON. */
+  /** An event with a meaning that is no JSON. */
   | Readonly<{ is: 'unreadable' }>
 
 export type CallProtocol = Readonly<{
-  /** Of our own ids. */
+  /** Prefix of our own ids. */
   idPrefix: string
   /** Below the base URL. */
   createPath: string
-  /** What the answer to a creation names, in `Location`. Null where the path ends in no id. */
+  /** The call id in `Location` of the answer to a creation. Null where the path ends in none. */
   idIn: (location: string) => string | null
   hangUpPath: (id: string) => string
   sidebandPath: (id: string) => string
@@ -147,7 +147,7 @@ export const REALTIME_CALLS: CallProtocol = {
   longestMs: 3_600_000
 }
 
-/** What a response says of its own settings, as members of a session. */
+/** The settings of a response, as members of a session. */
 function settingsOf ({ response = null }: JsonObject): JsonObject {
   const settings: JsonObject = {}
   for (const path of [['output_modalities'], ['max_output_tokens'], VOICE]) {

@@ -13,7 +13,7 @@ const CONTAINERS: ReadonlySet<string> = new Set(['audio', 'audio.input', 'audio.
 
 const RESPONSES = { create_response: [true], interrupt_response: [true] }
 const FORMAT = { type: ['audio/pcm'], rate: [24_000, 8000] }
-/** What was seen or documented at a path, for a member that nobody sent. An empty type: any. */
+/** Defaults that were seen or documented, by path, for members that were not sent. An empty type: any. */
 const DEFAULTS: Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, readonly Json[]>>>>>> = {
   'audio.input.turn_detection': {
     server_vad: { threshold: [0.5], prefix_padding_ms: [300], silence_duration_ms: [200, 500], ...RESPONSES },
@@ -64,7 +64,7 @@ export function isDefault (path: Path, value: Json, parent: JsonObject): boolean
   return known?.some((one) => JSON.stringify(one) === JSON.stringify(value)) === true
 }
 
-/** What empties a field; undefined where nothing does. Without turn detection nobody is heard: that is no emptying. */
+/** The value that empties a field, if any. Without turn detection no one is heard: that is no emptying. */
 export function emptyOf (field: Path): Json | undefined {
   return EMPTY[field.join('.')]
 }

@@ -4,7 +4,7 @@ import { Cluster, type Redis, type RedisOptions } from 'ioredis'
 import type { RedisAddress, RedisEndpoint } from '../config/environment.ts'
 import { type Client, type ClientDeps, optionsFor, retryAfterMs, type Scripts, secure } from './options.ts'
 
-/** Of the hash tag. */
+/** The slot of the hash tag. */
 const SLOT = 6702
 /** More than one follow each other while the slot moves. */
 const MAX_REDIRECTIONS = 4

@@ -1,4 +1,4 @@
-// What the three kinds of clients have in common: nothing is queued, and a command that may have run is not sent again.
+// Options that all three kinds of clients share: nothing is queued, and a command that may have run is not sent again.
 
 import { checkServerIdentity, type ConnectionOptions } from 'node:tls'
 import type { Cluster, Redis, RedisOptions } from 'ioredis'

@@ -7,7 +7,7 @@ import {
   type Client, type ClientDeps, clientOf, CONNECT_WITHIN_MS, optionsFor, retryAfterMs, secure
 } from './options.ts'
 
-/** Of a sentinel. */
+/** A sentinel's address. */
 const REFUSAL = /NOAUTH|WRONGPASS|NOPERM/
 
 export function followSentinels<Name extends string> (

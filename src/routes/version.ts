@@ -1,9 +1,9 @@
-// What runs here, so that replicas can be compared.
+// Version and policy of this replica, so that replicas can be compared.
 
 import type { FastifyInstance } from 'fastify'
 
 export type Running = Readonly<{
-  /** Of package.json. */
+  /** The version in package.json. */
   version: string
   /** The commit that the image was built from; null: not known. */
   revision: string | null

@@ -56,7 +56,7 @@ export function readPolicies (text: string, sources: PolicySources): Reading {
   if (findFaults(rest).length > 0) return { policies: null, callers: null, problems, warnings }
   const file = rest as PolicyFile
   const policies = compile(file, sources, report)
-  // What was left out because of its faults may be what the rest lacks.
+  // An entry that was left out for its faults may be one that the rest refers to.
   if (faults.length === 0) (sources.isStrict ? problems : warnings).push(...mistakes)
   const callers = faults.some(({ path }) => [undefined, 'callers'].includes(path[0])) ? null : file.callers
   return { policies: problems.length > 0 ? null : policies, callers, problems, warnings }

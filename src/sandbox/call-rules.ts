@@ -1,4 +1,4 @@
-// What the policy of a call says of changes, for the page to show. Ephemint tells no client: the name of the policy is
+// The rule of a policy for changes in a call, for the page to show. Ephemint tells no client: the name of the policy is
 // in the audit line of the call's start, the rule in the policy file.
 
 import { readFile } from 'node:fs/promises'

@@ -77,7 +77,7 @@ export function traceRequests (
             [ATTR_DB_SYSTEM_NAME]: 'redis',
             [ATTR_DB_OPERATION_NAME]: 'EVALSHA',
             [ATTR_DB_NAMESPACE]: String(redis.database),
-            // Of a cluster, or by sentinels, one of several: which one is the client library's to know.
+            // With a cluster or sentinels only the client library knows which server it is.
             /* c8 ignore next -- their spans are those of one server, without its address */
             ...'host' in redis ? { [ATTR_SERVER_ADDRESS]: redis.host, [ATTR_SERVER_PORT]: redis.port } : {}
           })

@@ -28,7 +28,7 @@ export type ClientSpan = Readonly<{ end: (outcome: Outcome) => void }>
 export type Tracing = Readonly<{
   /** `headers` are those of a trusted proxy, or empty: a trace that they name is continued. */
   serve: (name: string, attributes: Attributes, headers: Headers) => ServerSpan
-  /** Of something that is asked of another server. */
+  /** A span for a request to another server. */
   ask: (name: string, attributes: Attributes) => ClientSpan
   /** Sends what there is, for a second at most. */
   close: () => Promise<void>
@@ -57,7 +57,7 @@ export async function openTracing (
     })]
   })
   const tracer = provider.getTracer('ephemint', version)
-  // Of this instance, and not the global one of the API: nothing else is to find spans here.
+  // This instance's own and not the API's global one, where other code could find spans.
   const current = new AsyncLocalStorage<Current>()
 
   return {
@@ -72,7 +72,7 @@ export async function openTracing (
         failed: (code) => { failure = code },
         end: (status) => {
           own.isOver = true
-          // What the client did wrong is no error of a server.
+          // A client's mistake is no error of a server span.
           const error = status === null ? 'client_gone' : status >= 500 ? failure : null
           end(span, { status, error })
         }
@@ -81,7 +81,7 @@ export async function openTracing (
     ask: (name, attributes) => {
       const by = current.getStore()
       const kind = SpanKind.CLIENT
-      // What goes on after its request was answered (a call, keys that are renewed) is a trace of its own.
+      // Work after the request was answered (a call, keys that are renewed) is a trace of its own.
       const span = by === undefined || by.isOver
         ? tracer.startSpan(name, { kind, attributes, root: true, links: linkTo(by) }, ROOT_CONTEXT)
         : tracer.startSpan(name, { kind, attributes }, trace.setSpan(ROOT_CONTEXT, by.span))

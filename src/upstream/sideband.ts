@@ -23,7 +23,7 @@ export type Closing = Readonly<{
   isClean: boolean
   /** Upstream's own, or a code of ours. */
   reason: string
-  /** Of the close (RFC 6455, section 7.4); null where there was none. */
+  /** The close code (RFC 6455, section 7.4); null where there was none. */
   code: number | null
 }>
 

@@ -5,7 +5,7 @@ import { createGuard, type Did } from '../../src/calls/guard.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { applyPolicy, type Asked } from '../../src/policy/apply.ts'
 import type { CallRules, SessionRules } from '../../src/policy/compile.ts'
-import { createJudge } from '../../src/policy/judge.ts'
+import { createSessionCheck } from '../../src/policy/session-check.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
 import { startConversation } from '../../src/sandbox/openai/conversation.ts'
 import { completeSession } from '../../src/sandbox/openai/session-object.ts'
@@ -70,7 +70,7 @@ export function startWorld (rules: SessionRules, options: Options = {}): World {
   const guard = createGuard({
     clock,
     protocol: REALTIME_CALLS,
-    judge: createJudge(rules, { claims: {}, asked: ASKED, granted }),
+    checkSession: createSessionCheck(rules, { claims: {}, asked: ASKED, granted }),
     rules: { onChange },
     hasDataChannel: true,
     fixed: {},
@@ -87,7 +87,7 @@ export function startWorld (rules: SessionRules, options: Options = {}): World {
 
   function hear (event: JsonObject): void {
     const signal = REALTIME_CALLS.signalOf(String(event.type), () => event)
-    if (signal !== null) guard.hear(signal)
+    if (signal !== null) guard.handle(signal)
   }
 
   const world: World = {

@@ -99,7 +99,7 @@ t.test('call: leash: what is heard before the answer counts, and nothing ends be
   clock.pass(10_000)
   t.same(ended, [])
   leash.begin()
-  leash.hear({ is: 'error', code: null, eventId: null })
+  leash.handle({ is: 'error', code: null, eventId: null })
   clock.pass(4999)
   t.same(ended, [])
   clock.pass(1)
@@ -116,10 +116,10 @@ t.test('call: leash: responses without an id, and too many of them, hold no call
   leash.begin()
   leash.join()
   const opened = { is: 'response', isOpen: true, isOutOfBand: false, settings: {} } as const
-  leash.hear({ ...opened, id: null })
+  leash.handle({ ...opened, id: null })
   t.same(leash.openResponses(), [''])
-  leash.hear({ is: 'response', id: null, isOpen: false, isFailed: false, usage: null })
-  for (let i = 0; i < 300; i++) leash.hear({ ...opened, id: `resp_${i}` })
+  leash.handle({ is: 'response', id: null, isOpen: false, isFailed: false, usage: null })
+  for (let i = 0; i < 300; i++) leash.handle({ ...opened, id: `resp_${i}` })
   t.equal(leash.openResponses().length, 256)
   leash.forget()
   t.same(leash.openResponses(), [])
@@ -280,7 +280,7 @@ t.test('call: one that has ended keeps nothing of its session, and can be read',
       },
       fixed: session,
       hasDataChannel: true,
-      judge: (baseline) => ({ baseline, refused: [], ignored: [], remarkable: [], corrections: [] })
+      checkSession: (baseline) => ({ baseline, refused: [], ignored: [], remarkable: [], corrections: [] })
     })
     await call.reserve({ buckets: [], seconds: [], most: 60, least: 5 })
     call.created({ id: 'rtc_1', key: {}, dateMs: null })

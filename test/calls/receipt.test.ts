@@ -23,7 +23,7 @@ function receiptOf (...events: readonly JsonObject[]) {
   const receipt = createReceipt()
   for (const event of events) {
     const signal = REALTIME_CALLS.signalOf(String(event.type), () => event)
-    if (signal !== null) receipt.hear(signal)
+    if (signal !== null) receipt.handle(signal)
   }
   return receipt
 }
@@ -99,7 +99,7 @@ for (const [name, isComplete, ...events] of [
 t.test('call: receipt: an event that would count and is no JSON makes it incomplete', (t) => {
   const receipt = createReceipt()
   const signal = REALTIME_CALLS.signalOf('response.done', () => undefined)
-  if (signal !== null) receipt.hear(signal)
+  if (signal !== null) receipt.handle(signal)
   t.equal(receipt.isComplete(), false)
   t.equal(receipt.usage().responses, 0)
   t.end()
@@ -108,10 +108,10 @@ t.test('call: receipt: an event that would count and is no JSON makes it incompl
 t.test('call: receipt: more responses than anyone has are not counted, and it says so', (t) => {
   const receipt = createReceipt()
   const one = { is: 'response', isOpen: false, isFailed: false, usage: { input_tokens: 0, output_tokens: 0 } } as const
-  for (let i = 0; i < 10_000; i++) receipt.hear({ ...one, id: `resp_${i}` })
-  receipt.hear({ ...one, id: 'resp_0' })
+  for (let i = 0; i < 10_000; i++) receipt.handle({ ...one, id: `resp_${i}` })
+  receipt.handle({ ...one, id: 'resp_0' })
   t.equal(receipt.isComplete(), true)
-  receipt.hear({ ...one, id: 'resp_10000', usage: { input_tokens: 1, output_tokens: 0 } })
+  receipt.handle({ ...one, id: 'resp_10000', usage: { input_tokens: 1, output_tokens: 0 } })
   t.equal(receipt.isComplete(), false)
   t.equal(receipt.usage().input_tokens, 0)
   t.end()
@@ -160,7 +160,7 @@ t.test('call: receipt: reordered, repeated, lost or damaged: right, or incomplet
     ].map((event, n) => ({ event, at: order[n] as number })))
     const receipt = receiptOf(TRANSCRIBED, ...events.sort((a, b) => a.at - b.at).map(({ event }) => event))
     // Of what left no trace only the loss of the sideband can tell.
-    if (things.some(([, { begins, ends }]) => begins + ends === 0)) receipt.miss()
+    if (things.some(([, { begins, ends }]) => begins + ends === 0)) receipt.noteGap()
 
     const [found, right] = [flat(receipt.usage()), flat(truth.usage())]
     found.forEach((value, i) => assert.ok(value <= (right[i] as number), 'never too high'))

@@ -20,9 +20,9 @@ t.test('where its policy is gone nothing of a call is refused or written down', 
       onChange: 'restore'
     }
   } as const
-  const { judge, conceal, fixed } = regrantedOf(undefined, left)
+  const { checkSession, conceal, fixed } = regrantedOf(undefined, left)
   const told = { instructions: 'Other.' }
-  t.same(judge({}, told), { baseline: told, refused: [], ignored: [], remarkable: [], corrections: [] })
+  t.same(checkSession({}, told), { baseline: told, refused: [], ignored: [], remarkable: [], corrections: [] })
   t.same(conceal?.(told), {})
   t.same(fixed, {})
 })

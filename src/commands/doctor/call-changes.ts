@@ -1,4 +1,4 @@
-// What a client can change by its data channel, and what of it the sideband sees and takes back.
+// Changes that a client can make by its data channel, and which of them the sideband sees and corrects.
 
 import { getIn, isObject, type Json, type JsonObject } from '../../json.ts'
 import { REALTIME_CALLS } from '../../realtime/call-protocol.ts'

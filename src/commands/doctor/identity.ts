@@ -105,7 +105,7 @@ async function checkForward (entry: ForwardEntry, at: string, context: CheckCont
     : 'it must answer 401 there, and 200 for a user')
 }
 
-/** Of anything at all: a user that we would refuse is a mistake too. */
+/** Any value: a user that the service would refuse is a mistake too. */
 function namesUser ({ subject = '', subject_header: header }: ForwardEntry, answer: OutboundResponse): boolean {
   const named = header === undefined
     ? claimReader(subject)(readObject(answer.body) ?? {})

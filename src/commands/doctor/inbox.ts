@@ -5,7 +5,7 @@ import type { JsonObject } from '../../json.ts'
 type Wanted = (event: JsonObject) => boolean
 
 export type Inbox = Readonly<{
-  /** What is no object is no event. */
+  /** Skips anything but objects. */
   put: (event: JsonObject | undefined) => void
   /** The first that is wanted, of those that came and those to come; null where none comes in time. */
   next: (isWanted: Wanted, withinMs: number) => Promise<JsonObject | null>

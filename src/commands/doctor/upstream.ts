@@ -111,7 +111,7 @@ export function sessionForCall (policies: Policies): Trial {
   return firstSession(policies, grantOfCall) ?? onlyModel('has calls')
 }
 
-/** Of the first policy that grants one, and needs no claims of its caller for it. */
+/** From the first policy that grants one without claims of its caller. */
 function firstSession ({ policies }: Policies, grant: Grant): Trial | null {
   for (const policy of policies) {
     const session = sessionBy(policy, grant)

@@ -1,5 +1,5 @@
 // One realtime session and who takes part in it: a WebSocket, the data channel of a call, the sideband of its server.
-// It plays the session itself, and answers as a model that has one thing to say.
+// The emulator plays the session itself, and answers as a model that has one thing to say.
 
 import { getIn, isObject, type JsonObject } from '../../json.ts'
 import { checkGaSession } from './checks.ts'

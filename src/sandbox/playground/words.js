@@ -51,12 +51,12 @@ const CHANGE_RULES = {
   report: 'changes are only counted and written down.'
 }
 
-/** What Ephemint does about a change, by `on_change` of the policy. */
+/** Describes how Ephemint answers a change, by `on_change` of the policy. */
 export function describeChangeRule (onChange) {
   return CHANGE_RULES[onChange]
 }
 
-/** What became of an attempt to break out, and after how long. */
+/** Describes the end of an attempt to break out, and how long it took. */
 export function becameOf (what, ms, message) {
   return {
     applied: () => `In force after ${shortTime(ms)}, not undone yet.`,

@@ -1,5 +1,5 @@
-// Judges a session in force, as the API tells it, by the rules of a request: what differs from before counts as if the
-// client had asked for it at the start. Every path is judged, not only up to the first fault.
+// Checks the session of a call, as the API reports it, by the rules of a request: a difference counts as if the client
+// had asked for it at the start. Every path is checked, not only up to the first fault.
 
 import { isDeepStrictEqual } from 'node:util'
 import {
@@ -16,50 +16,52 @@ import { type RuleNode, type SessionRules, splitPath } from './compile.ts'
 /** `value` puts it right; undefined where nothing does. */
 export type Correction = Readonly<{ field: Path, value: Json | undefined }>
 
-export type Judged = Readonly<{
-  /** With what the client was allowed to change, and without what it was not. */
+export type CheckedSession = Readonly<{
+  /** The session before, with the changes that the client was allowed. */
   baseline: JsonObject
   refused: readonly Path[]
-  /** At paths that the policy ignores. */
+  /** Changes at paths that the policy ignores. */
   ignored: readonly Path[]
-  /** To be reported and no more. */
+  /** Changes that are reported and no more. */
   remarkable: readonly Path[]
-  /** Of the fields with something refused or ignored. */
+  /** For each field with a refused or ignored change. */
   corrections: readonly Correction[]
 }>
 
 /** `isOurs`: whether a field has a value that the policy had put there, now or before. */
-export type Judge = (
-  baseline: JsonObject, told: JsonObject, isOurs?: (field: Path, value: Json) => boolean
-) => Judged
+export type CheckSession = (
+  baseline: JsonObject, now: JsonObject, isOurs?: (field: Path, value: Json) => boolean
+) => CheckedSession
 
 export type Grant = Readonly<{ claims: JsonObject, asked: Asked, granted: Granted }>
 
 /** More are not tried one by one: each doubles the work. */
 const MAX_TRIED = 6
 
-/** `granted.session` is what was sent. */
-export function createJudge (rules: SessionRules, { claims, asked, granted: { session: sent } }: Grant): Judge {
+/** `granted.session` is the session that was sent. */
+export function createSessionCheck (
+  rules: SessionRules, { claims, asked, granted: { session: sent } }: Grant
+): CheckSession {
   const { fixed, profile, defaults } = configuredBy(rules, claims, asked)
   const configured = merge(merge(defaults(), profile), fixed)
   // A prompt overrides the client, whatever is allowed.
   const held = leafPaths(profile)
   const allowed = Object.keys(rules.allowed).map(splitPath)
 
-  function isAllowed (rule: RuleNode, path: Path, told: Json | undefined, before: Json | undefined): boolean {
+  function isAllowed (rule: RuleNode, path: Path, now: Json | undefined, before: Json | undefined): boolean {
     const accepts = rule.accepts as NonNullable<RuleNode['accepts']>
-    if (told === undefined || told === null) {
-      // Where the API takes no null, it counts as not set, as in a request.
+    if (now === undefined || now === null) {
+      // Where the API takes no null, null counts as not set, as in a request.
       const isUnset = !isKnownPath(rules.kind, path) || !takesNull(variantsOf(schemaAt(rules.kind, path)))
       return accepts(null) || (isUnset && getIn(configured, path) === undefined)
     }
-    if (!isFiniteThroughout(told)) return false
-    return accepts(told) || (isObject(told) && canBeAsked(told, before, rule, path))
+    if (!isFiniteThroughout(now)) return false
+    return accepts(now) || (isObject(now) && canBeAsked(now, before, rule, path))
   }
 
   function rightValue (baseline: JsonObject, field: Path): Json | undefined {
-    const told = getIn(baseline, field) ?? null
-    const before = told === null ? undefined : withoutNullMembers(told)
+    const now = getIn(baseline, field) ?? null
+    const before = now === null ? undefined : withoutNullMembers(now)
     const inside = allowed.filter((path) => overlaps(path, field))
     const original = getIn(sent, field)
     if (inside.some(({ length }) => length <= field.length) || (original === undefined && inside.length > 0)) {
@@ -77,15 +79,15 @@ export function createJudge (rules: SessionRules, { claims, asked, granted: { se
     }, original)
   }
 
-  return (before, told, isOurs = () => false) => {
-    const differing = (differenceOf(before, told, sent) ?? {}) as JsonObject
-    const changed = fieldsOf(differing).filter((field) => isOurs(field, getIn(told, field) ?? null))
+  return (before, now, isOurs = () => false) => {
+    const differing = (differenceOf(before, now, sent) ?? {}) as JsonObject
+    const changed = fieldsOf(differing).filter((field) => isOurs(field, getIn(now, field) ?? null))
       .reduce(omitIn, differing)
     const faults = leafPaths(changed).filter((path) => held.some((other) => overlaps(path, other)))
     const checked: Checked = { accepted: [], ignored: [] }
     checkValue(faults.reduce(omitIn, changed), rules.client, [], [], {
       added: [],
-      accepts: (rule, _value, path) => isAllowed(rule, path, getIn(told, path), getIn(before, path)),
+      accepts: (rule, _value, path) => isAllowed(rule, path, getIn(now, path), getIn(before, path)),
       refuse: (path) => { faults.push(path) },
       checked
     })
@@ -99,8 +101,8 @@ export function createJudge (rules: SessionRules, { claims, asked, granted: { se
     )
     const reset = fieldsWith([...faults, ...ignored])
     const baseline = checked.accepted.filter(([path]) => reset.some((field) => isInside(path, field))).reduce(
-      (session, [path]) => put(session, path, getIn(told, path)),
-      reset.reduce((session, field) => put(session, field, getIn(before, field)), told)
+      (session, [path]) => put(session, path, getIn(now, path)),
+      reset.reduce((session, field) => put(session, field, getIn(before, field)), now)
     )
     return {
       baseline,
@@ -113,7 +115,7 @@ export function createJudge (rules: SessionRules, { claims, asked, granted: { se
   }
 }
 
-/** What of `now` is not as before: undefined where all is, null for what is gone. Null and absent are the same. */
+/** The part of `now` that is not as before: undefined if none, null for members that are gone, which count as null. */
 function differenceOf (
   before: Json | undefined, now: Json | undefined, sent: Json | undefined, path: Path = []
 ): Json | undefined {
@@ -121,14 +123,14 @@ function differenceOf (
     if (now === undefined) return before === undefined || isEmpty(before) ? undefined : null
     return before !== undefined && isSame(before, now) ? undefined : now
   }
-  const [old, told, asked] = [before, now, sent].map(membersOf) as [JsonObject, JsonObject, JsonObject]
-  const keys = [...new Set([...Object.keys(old), ...Object.keys(told)])]
+  const [old, current, asked] = [before, now, sent].map(membersOf) as [JsonObject, JsonObject, JsonObject]
+  const keys = [...new Set([...Object.keys(old), ...Object.keys(current)])]
   const members = keys.flatMap((key) => {
     if (path.length === 0 && NOT_COMPARED.has(key)) return []
     const at = [...path, key]
-    const [was, is] = [own(old, key), own(told, key)]
-    if (was === undefined && is !== undefined && isDefault(at, is, told)) return []
-    // What the API had filled in goes where the type changes.
+    const [was, is] = [own(old, key), own(current, key)]
+    if (was === undefined && is !== undefined && isDefault(at, is, current)) return []
+    // A default of the API goes where the type changes.
     if (was !== undefined && is === undefined && own(asked, key) === undefined && isDefault(at, was, old)) return []
     const found = differenceOf(was, is, own(asked, key), at)
     return found === undefined ? [] : [[key, found] as const]
@@ -137,13 +139,13 @@ function differenceOf (
   return isContainer(path) || before === undefined || isObject(before) ? undefined : now
 }
 
-/** Whether the client may have asked for it, where the API made `told` of that: without some of what it filled in. */
-function canBeAsked (told: JsonObject, before: Json | undefined, rule: RuleNode, path: Path): boolean {
+/** Whether the client may have asked for `now` without some of the members that the API fills in. */
+function canBeAsked (now: JsonObject, before: Json | undefined, rule: RuleNode, path: Path): boolean {
   const { accepts, names, listsObjects } = rule as RuleNode & Required<Pick<RuleNode, 'accepts'>>
   const isNamed = (at: Path) => names?.has([...path, ...at].join('.')) === true
-  const filled = filledIn(told, listsObjects === true ? undefined : before, path)
+  const filled = filledIn(now, listsObjects === true ? undefined : before, path)
   const ordered = [...filled.filter(isNamed), ...filled.filter((at) => !isNamed(at))]
-  const rest = ordered.slice(MAX_TRIED).reduce(omitIn, withoutNullMembers(told) as JsonObject)
+  const rest = ordered.slice(MAX_TRIED).reduce(omitIn, withoutNullMembers(now) as JsonObject)
   const some = (value: JsonObject, [first, ...others]: readonly Path[]): boolean => first === undefined
     ? accepts(value)
     : some(value, others) || some(omitIn(value, first), others)

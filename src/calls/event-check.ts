@@ -1,16 +1,16 @@
-// Looks for what a client does in a call beside changing its session: responses of another kind, items that it must not
-// add or remove, tools that the session does not have. It only looks: what is done about it is the guard's business.
+// Checks the events of a call beside those of its session: responses of another kind, items that the client must not
+// add or remove, tools that the session does not have. The guard acts on what is found.
 
 import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../clock.ts'
 import { getIn, type Json, type JsonObject, merge } from '../json.ts'
-import { isSame, type Judge } from '../policy/judge.ts'
+import { type CheckSession, isSame } from '../policy/session-check.ts'
 import type { Tool } from '../realtime/call-items.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
 
 export type Finding = Readonly<{
   paths: readonly string[]
-  /** It follows from a change of the session that was found before. */
+  /** Follows from a change of the session that was found before. */
   isKnown: boolean
   remedy:
     | Readonly<{ did: 'cancelled', responseIds: readonly string[] }>
@@ -21,30 +21,30 @@ export type Finding = Readonly<{
     | Readonly<{ did: 'ended' }>
 }>
 
-/** What is in force: the policy's, and as it was told last. */
-export type InForce = Readonly<{ baseline: JsonObject, told: JsonObject }>
+/** The session that the policy allows, and the one that upstream reported last. */
+export type InForce = Readonly<{ baseline: JsonObject, latest: JsonObject }>
 
-export type Onlooker = Readonly<{
-  look: (signal: Signal, inForce: InForce) => Finding | null
-  /** We delete it. */
+export type EventCheck = Readonly<{
+  check: (signal: Signal, inForce: InForce) => Finding | null
+  /** The guard deletes this item. */
   willDelete: (itemId: string) => void
-  /** Something happened that was not seen. */
-  miss: () => void
+  /** Events may have been missed. */
+  noteGap: () => void
 }>
 
-/** Of each kind: more is no call of a person. */
+/** Cap for each set of ids: a person's call has fewer. */
 const MAX_IDS = 10_000
-/** What a model takes for the operator's word. */
+/** Roles whose text a model takes for the operator's. */
 const OPERATORS: ReadonlySet<string | null> = new Set(['system', 'developer'])
-/** So long the output of a call that was not seen may come. */
+/** After a gap, the output of a function call that was not seen may come for so long. */
 const UNSEEN_MS = 60_000
 
-export function createOnlooker ({ clock, protocol, judge, openResponses }: Readonly<{
+export function createEventCheck ({ clock, protocol, checkSession, openResponses }: Readonly<{
   clock: Pick<Clock, 'monotonicMs'>
   protocol: Pick<CallProtocol, 'hasTool'>
-  judge: Judge
+  checkSession: CheckSession
   openResponses: () => readonly string[]
-}>): Onlooker {
+}>): EventCheck {
   /** Each is found once. */
   const found = new Set<string>()
   const calls = new Set<string>()
@@ -71,28 +71,29 @@ export function createOnlooker ({ clock, protocol, judge, openResponses }: Reado
     return { paths, isKnown, remedy: { did: 'cancelled', responseIds } }
   }
 
-  function lookAtResponse (
-    { id, isOutOfBand, settings }: Signal & { is: 'response', isOpen: true }, { baseline, told }: InForce
+  function checkResponse (
+    { id, isOutOfBand, settings }: Signal & { is: 'response', isOpen: true }, { baseline, latest }: InForce
   ): Finding | null {
     if (isOutOfBand) return cancel(['response.conversation'], id)
     const asked = merge(baseline, settings)
-    // Most are as the session says, which needs no judge: that took a tenth of all events' time.
+    // Most are as the session says, which needs no check: that took a tenth of all events' time.
     if (isDeepStrictEqual(asked, baseline)) return null
-    const { refused, ignored } = judge(baseline, asked)
+    const { refused, ignored } = checkSession(baseline, asked)
     const wrong = [...refused, ...ignored]
     if (wrong.length === 0) return null
-    const isAsTold = wrong.every((path) => isSame(getIn(told, path) ?? null, getIn(asked, path) as Json))
-    return cancel(wrong.map((path) => `response.${path.join('.')}`), id, { isKnown: isAsTold || refused.length === 0 })
+    const isAsLatest = wrong.every((path) => isSame(getIn(latest, path) ?? null, getIn(asked, path) as Json))
+    const paths = wrong.map((path) => `response.${path.join('.')}`)
+    return cancel(paths, id, { isKnown: isAsLatest || refused.length === 0 })
   }
 
-  function lookAtTool (
-    tool: Tool, responseId: string | null, itemId: string | null, { baseline, told }: InForce
+  function checkTool (
+    tool: Tool, responseId: string | null, itemId: string | null, { baseline, latest }: InForce
   ): Finding | null {
     if (protocol.hasTool(baseline, tool)) return null
-    return cancel(['response.tools'], responseId, { isKnown: protocol.hasTool(told, tool), cause: itemId })
+    return cancel(['response.tools'], responseId, { isKnown: protocol.hasTool(latest, tool), cause: itemId })
   }
 
-  function lookAtItem ({ item }: Signal & { is: 'item' }, inForce: InForce): Finding | null {
+  function checkItem ({ item }: Signal & { is: 'item' }, inForce: InForce): Finding | null {
     const { id, type, role, callId, tool } = item
     remember(items, id)
     if (role === 'user' || type === 'function_call_output') isAtStart = false
@@ -102,28 +103,28 @@ export function createOnlooker ({ clock, protocol, judge, openResponses }: Reado
       const paths = [isForged ? 'item.call_id' : 'item.role']
       return { paths, isKnown: false, remedy: id === null ? { did: 'ended' } : { did: 'deleted', itemId: id } }
     }
-    return tool?.is === 'mcp' ? lookAtTool(tool, null, id, inForce) : null
+    return tool?.is === 'mcp' ? checkTool(tool, null, id, inForce) : null
   }
 
   return {
-    look: (signal, inForce) => {
-      if (signal.is === 'response' && signal.isOpen) return lookAtResponse(signal, inForce)
-      if (signal.is === 'item') return lookAtItem(signal, inForce)
+    check: (signal, inForce) => {
+      if (signal.is === 'response' && signal.isOpen) return checkResponse(signal, inForce)
+      if (signal.is === 'item') return checkItem(signal, inForce)
       if (signal.is === 'output') {
         const { responseId, item: { id, callId, tool } } = signal
         remember(items, id)
         remember(calls, callId)
-        return tool === null ? null : lookAtTool(tool, responseId, id, inForce)
+        return tool === null ? null : checkTool(tool, responseId, id, inForce)
       }
       if (signal.is === 'mcp') {
-        return lookAtTool({ is: 'mcp', name: null }, signal.responseId, signal.itemId, inForce)
+        return checkTool({ is: 'mcp', name: null }, signal.responseId, signal.itemId, inForce)
       }
       if (signal.is !== 'removed' || !isAtStart) return null
       const isSeen = signal.itemId !== null && (deleted.has(signal.itemId) || items.has(signal.itemId))
       return isSeen ? null : { paths: ['item'], isKnown: false, remedy: { did: 'ended' } }
     },
     willDelete: (itemId) => remember(deleted, itemId),
-    miss: () => {
+    noteGap: () => {
       isAtStart = false
       missedUntilMs = clock.monotonicMs() + UNSEEN_MS
     }

@@ -3,7 +3,7 @@
 import t from 'tap'
 import { getIn, type Json, type JsonObject, setIn } from '../../src/json.ts'
 import { applyPolicy, type Asked } from '../../src/policy/apply.ts'
-import { createJudge } from '../../src/policy/judge.ts'
+import { createSessionCheck } from '../../src/policy/session-check.ts'
 import { completeSession, updateSession } from '../../src/sandbox/openai/session-object.ts'
 import { rulesOf } from './harness.ts'
 
@@ -29,7 +29,7 @@ function judged (
   const first = completeSession('realtime', granted.session, 0)
   const told = typeof update === 'function' ? update(first) : updateSession(first, update)
   const { baseline, refused, ignored, remarkable, corrections } =
-    createJudge(rules, { claims: {}, asked, granted })(first, told)
+    createSessionCheck(rules, { claims: {}, asked, granted })(first, told)
   const set: JsonObject = {}
   for (const { field, value } of corrections) setIn(set, field, value === undefined ? 'nothing' : value)
   const dotted = (paths: readonly (readonly string[])[]) => paths.map((path) => path.join('.'))
