@@ -119,20 +119,25 @@ t.test('a call that was never answered is hung up, and costs no seconds', { skip
   await until('its seconds to be back', async () => (await two.limits()).call_seconds.hour.remaining === 600)
 })
 
-t.test('fault 49: an end that was claimed is written once more, and its place given back', {
-  skip: NO_REDIS
-}, async (t) => {
-  const { redis, upstream, one, two, call: begin, kill } = await startPair(
-    t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' }
-  )
-  const { path, key } = await begin(one)
-  const line = { call_id: 'rtc_claimed', reason: 'idle', seconds: 20 }
-  await kill(() => redis.control.hset(key, 'state', 'claimed', 'line', JSON.stringify(line)))
-  t.match(await two.wrote('call.ended'), [{ ...line, repeated: true }])
-  await until('its seconds to be back', async () => (await two.limits()).call_seconds.hour.remaining === 580)
-  t.equal((await two.get(path)).status, 200, 'its owner can still read it')
-  t.equal(upstream.hangUps.length, 0)
-})
+for (const isRefunded of [false, true]) {
+  const name = isRefunded ? 'seconds that were given back before stay so' : 'its place and seconds are given back'
+  t.test(`fault 49: an end that was claimed is written once more; ${name}`, { skip: NO_REDIS }, async (t) => {
+    const { redis, upstream, one, two, call: begin, kill } = await startPair(
+      t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' }
+    )
+    const { path, key } = await begin(one)
+    const line = { call_id: 'rtc_claimed', reason: 'idle', seconds: 20 }
+    await kill(async () => {
+      const record = { ...JSON.parse(await redis.control.hget(key, 'data') as string), isRefunded }
+      await redis.control.hset(key, 'state', 'claimed', 'line', JSON.stringify(line), 'data', JSON.stringify(record))
+    })
+    t.match(await two.wrote('call.ended'), [{ ...line, repeated: true }])
+    await until('its place to be free', async () => await redis.control.hget(key, 'state') === 'done')
+    t.equal((await two.limits()).call_seconds.hour.remaining, isRefunded ? 0 : 580)
+    t.equal((await two.get(path)).status, 200, 'its owner can still read it')
+    t.equal(upstream.hangUps.length, 0)
+  })
+}
 
 t.test('fault 49: the place of a call that was being created is kept for a minute', { skip: NO_REDIS }, async (t) => {
   const { redis, one, two, call: begin, kill } = await startPair(
