@@ -301,8 +301,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
       complete: receipt.isComplete(),
       hangup_confirmed: isConfirmed
     })
-    holding.conclude({ line, starting, view: viewOf(born as Born), unusedSeconds: backAtEnd() })
-      .finally(over.resolve)
+    const view = viewOf(born as Born)
+    holding.conclude({ line, starting, view, record: recordOf, unusedSeconds: backAtEnd() }).finally(over.resolve)
   }
 
   /** Every event comes through here. `isOurs`: an answer to one of ours. */

@@ -57,6 +57,7 @@ export type Sharing = Readonly<{
   review: Review
   /** Loads what calls need, before the first is taken over. */
   load: () => Promise<unknown>
+  /** A call of another replica goes on here. */
   onAdopted: () => void
 }> & Pick<AdoptionDeps, 'regrant' | 'key'>
 
@@ -69,8 +70,9 @@ export type CallsDeps = Omit<CallDeps, 'mayAct'> & Pick<AdoptionDeps, 'audit'> &
 const ENDED_KEPT_MS = 300_000
 const REPLACED_WITHIN_MS = 5000
 const STOPPED_WITHIN_MS = 10_000
-/** Others look twice a second, and take a hundred calls in one. */
+/** At least, and at least so long after new calls are refused: what began last is taken too. */
 const TAKEN_WITHIN_MS = 5000
+const LAST_TAKEN_WITHIN_MS = 2000
 const LOOK_MS = 100
 
 export function createCalls (deps: CallsDeps): Calls {
@@ -113,7 +115,6 @@ export function createCalls (deps: CallsDeps): Calls {
         if (text === 'operator') call?.hangUpAgain()
       },
       adopt: (adopted, data) => {
-        onAdopted()
         adoptCall({
           ...deps,
           clock: gated,
@@ -121,7 +122,10 @@ export function createCalls (deps: CallsDeps): Calls {
           regrant,
           key,
           writeLine,
-          take: (facts, fence) => takeOver(facts, fence),
+          take: (facts, fence) => {
+            onAdopted()
+            return takeOver(facts, fence)
+          },
           longestMs: deps.protocol.longestMs
         }, adopted, data)
         const call = current.get(adopted.id)
@@ -232,7 +236,28 @@ export function createCalls (deps: CallsDeps): Calls {
   }
 
   function getOwn (id: string): KnownCall | undefined {
-    return [current.get(id), ended.get(id)].find((call) => (call?.view() ?? null) !== null)
+    const own = current.get(id)
+    return [own && followed(own), ended.get(id)].find((call) => (call?.view() ?? null) !== null)
+  }
+
+  /** Its end, also where another replica takes it meanwhile. */
+  function followed (call: Call): KnownCall {
+    let wanted: EndReason | null = null
+    return {
+      ...call,
+      end: (reason, error) => {
+        wanted = reason
+        call.end(reason, error)
+      },
+      get over () {
+        return call.over.then(async () => {
+          if (wanted === null || call.state() !== 'gone') return
+          const there = await get(call.facts.id).catch(() => undefined)
+          there?.end(wanted)
+          await there?.over
+        })
+      }
+    }
   }
 
   async function remotes (ids: readonly string[]): Promise<readonly KnownCall[]> {
@@ -269,12 +294,14 @@ export function createCalls (deps: CallsDeps): Calls {
     stop()
   }
 
-  /** Until others have taken all that live, or there is no one who will. */
+  /** Until others have taken all, or there is no one who will. */
   async function offerAll (others: Replica, { clock }: Sharing, untilMs: number): Promise<void> {
-    const isLive = () => [...current.values()].some(({ state }) => state() === 'live')
-    while (isLive() && others.hasOthers() && clock.monotonicMs() < untilMs) {
+    const isLeft = () => [...current.values()].some(({ state }) => state() !== 'ending')
+    while (isLeft() && others.hasOthers() && clock.monotonicMs() < untilMs) {
       await new Promise<void>((resolve) => { clock.after(LOOK_MS, resolve) })
     }
+    // What is still being created would begin to live while the others are withdrawn.
+    for (const call of current.values()) if (call.state() !== 'live') call.end('shutdown')
     await others.withdraw()
   }
 
@@ -298,7 +325,7 @@ export function createCalls (deps: CallsDeps): Calls {
     get,
     hasUpstream: (id) => [...current.values()].some(({ upstreamId }) => upstreamId() === id),
     all: async () => {
-      const own = [...current.values()]
+      const own = [...current.values()].map(followed)
       return sharing === null || !sharing.shared.isUp()
         ? own
         : [...own, ...await remotes(await sharing.shared.list(null))]
@@ -310,7 +337,7 @@ export function createCalls (deps: CallsDeps): Calls {
         const untilMs = sharing.clock.monotonicMs() + TAKEN_WITHIN_MS
         await Promise.all([replica.leave(), drained])
         isStopping = true
-        await offerAll(replica, sharing, untilMs)
+        await offerAll(replica, sharing, Math.max(untilMs, sharing.clock.monotonicMs() + LAST_TAKEN_WITHIN_MS))
       }
       await Promise.all([...current.values()].map(endOne))
       await replica?.stop()

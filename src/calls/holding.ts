@@ -16,6 +16,8 @@ export type Ending = Readonly<{
   line: () => CallEnd
   starting: Promise<unknown>
   view: CallView
+  /** For a replica that has taken the call. */
+  record: () => CallRecord
   unusedSeconds: number
 }>
 

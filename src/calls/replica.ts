@@ -68,7 +68,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
   const { clock, shared, isLocal, log, load, own, holds, countHeld, endAll, letGo, hear, adopt } = deps
   const newId = () => randomBytes(8).toString('hex')
   /** The state of each call as it was written last. */
-  const written = new Map<string, string>()
+  const written = new Map<string, Readonly<{ revision: number, state: string }>>()
   let id = newId()
   let marker = ''
   let renewedAtMs = -Infinity
@@ -76,6 +76,9 @@ export function createReplica (deps: ReplicaDeps): Replica {
   let wroteAtMs = clock.monotonicMs()
   let sight: Sight | null = null
   let phase: 'in' | 'leaving' | 'withdrawing' | 'out' = 'in'
+  /** Taken over, until their replica has let them go. */
+  const waiting = new Set<string>()
+  let handingOver: Promise<unknown> = Promise.resolve()
   let mismatches = 0
   /** More may be there to take over than one look takes. */
   let isMore = false
@@ -129,37 +132,42 @@ export function createReplica (deps: ReplicaDeps): Replica {
   }
 
   async function handle ({ messages, own: count, dead, offered }: Sight, isDoubtful: boolean, nowMs: number) {
-    for (const { call, text } of messages) {
-      if (text === 'taken') await handOver(call)
-      else hear(call, text)
-    }
-    mismatches = count === countHeld() ? 0 : mismatches + 1
+    for (const { call, text } of messages) if (text !== 'taken') hear(call, text)
+    await handOver(messages.filter(({ text }) => text === 'taken').map(({ call }) => call))
+    mismatches = count === countHeld() + waiting.size ? 0 : mismatches + 1
     const isRewritten = isDoubtful || mismatches >= MISMATCHES
     if (isRewritten) mismatches = 0
     if (isRewritten) await forgetStrays()
-    if (isRewritten || phase !== 'in' || nowMs - wroteAtMs >= WRITE_MS) await writeDown(isRewritten)
+    const isTime = nowMs - wroteAtMs >= WRITE_MS
+    if (isRewritten || phase !== 'in' || isTime) await writeDown(isRewritten ? 'all' : isTime ? 'changed' : 'offered')
     if (phase === 'in' && (dead > 0 || offered > 0)) await takeOver()
   }
 
-  /** Those that changed, or all. */
-  async function writeDown (isAll: boolean): Promise<void> {
-    wroteAtMs = clock.monotonicMs()
+  /** `offered`: those that others are to learn another state of. */
+  async function writeDown (which: 'all' | 'changed' | 'offered'): Promise<void> {
+    if (which !== 'offered') wroteAtMs = clock.monotonicMs()
     const current = own().filter(({ call }) => ['setup', 'live', 'ending'].includes(call.state()))
     const status = (call: Call) => phase === 'leaving' && call.state() === 'live' ? 'offered' : undefined
-    const stamp = (call: Call) => `${call.revision()} ${status(call) ?? call.state()}`
-    const due = current.filter(({ call }) => isAll || written.get(call.facts.id) !== stamp(call))
+    const stamp = (call: Call) => ({ revision: call.revision(), state: status(call) ?? call.state() })
+    const due = current.filter(({ call }) => {
+      const [before, now] = [written.get(call.facts.id), stamp(call)]
+      return which === 'all' || before?.state !== now.state ||
+        (which === 'changed' && before.revision !== now.revision)
+    })
     const stamps = due.map(({ call }) => stamp(call))
     const lines = due.map(({ call, holding }): Written => holding.written(call.snapshot(status(call))))
     const isOwn = await shared.write(id, lines)
     for (const [i, { call, holding }] of due.entries()) {
       if (isOwn[i] === true) {
         holding.noteWritten()
-        written.set(call.facts.id, stamps[i] as string)
-      } else if (call.state() !== 'ended') {
+        written.set(call.facts.id, stamps[i] as Readonly<{ revision: number, state: string }>)
+      } else if (call.state() !== 'ended' && phase === 'in') {
         log.warn({ call_id: call.facts.id }, 'another replica has taken a call over')
         letGo(call)
       }
     }
+    const lost = phase === 'in' ? [] : due.filter((_one, i) => isOwn[i] !== true).map(({ call }) => call.facts.id)
+    await handOver(lost)
     const known = new Set(own().map(({ call }) => call.facts.id))
     for (const gone of [...written.keys()].filter((one) => !known.has(one))) written.delete(gone)
   }
@@ -173,37 +181,46 @@ export function createReplica (deps: ReplicaDeps): Replica {
     }
   }
 
-  async function handOver (taken: string): Promise<void> {
-    const one = own().find(({ call }) => call.facts.id === taken)
-    if (one === undefined) return
-    const { record } = one.call.snapshot()
-    letGo(one.call)
-    await shared.handOver(taken, JSON.stringify(record))
+  async function handOver (taken: readonly string[]): Promise<void> {
+    if (taken.length === 0) return
+    const ids = new Set(taken)
+    const calls = own().filter(({ call }) => ids.has(call.facts.id) && call.state() !== 'ended')
+    const rests = calls.map(({ call }) => {
+      const rest = { id: call.facts.id, data: JSON.stringify(call.snapshot().record) }
+      letGo(call)
+      return rest
+    })
+    await shared.handOver(rests)
   }
 
   async function takeOver (): Promise<void> {
     await load()
-    const adopted = await shared.adopt(id, ADOPTED_A_LOOK)
+    const mine = id
+    const adopted = await shared.adopt(mine, ADOPTED_A_LOOK)
     isMore = adopted.length === ADOPTED_A_LOOK
     if (adopted.length === 0) return
     log.info({ calls: adopted.length, from: [...new Set(adopted.map(({ from }) => from))] }, 'calls are taken over')
-    const rests = await restsOf(adopted.filter(({ isOffered }) => isOffered).map((one) => one.id))
-    for (const one of adopted) adopt(one, rests.get(one.id) ?? one.fields.data ?? '')
+    for (const one of adopted.filter(({ isOffered }) => !isOffered)) adopt(one, one.fields.data ?? '')
+    handingOver = Promise.all([handingOver, takeOffered(adopted.filter(({ isOffered }) => isOffered), mine)])
   }
 
-  /** Waits for what the former replica writes as it lets calls go: OpenAI documents one sideband a call. */
-  async function restsOf (ids: readonly string[]): Promise<ReadonlyMap<string, string>> {
-    const rests = new Map<string, string>()
-    for (let i = 0; i < REST_LOOKS && rests.size < ids.length; i++) {
+  /** Each once its replica has let it go: OpenAI documents one sideband a call. */
+  async function takeOffered (offered: readonly Adopted[], mine: string): Promise<void> {
+    for (const one of offered) waiting.add(one.id)
+    let left = offered
+    for (let looks = REST_LOOKS; left.length > 0; looks--) {
       await new Promise<void>((resolve) => { clock.after(REST_MS, resolve) })
-      const waiting = ids.filter((one) => !rests.has(one))
-      const found = await shared.read(waiting)
-      for (const [k, one] of waiting.entries()) {
-        const rest = found[k]?.rest ?? null
-        if (rest !== null) rests.set(one, rest)
+      const found = await shared.read(left.map((one) => one.id)).catch(() => [])
+      const isLast = looks <= 1
+      const next = left.map((one, i) => ({ one, rest: found[i]?.rest ?? null, wish: found[i]?.wish ?? null }))
+      for (const { one, rest, wish } of next.filter(({ rest }) => rest !== null || isLast)) {
+        waiting.delete(one.id)
+        const fields = wish === null ? one.fields : { ...one.fields, wish }
+        // Without its lease this replica has them no more.
+        if (id === mine) adopt({ ...one, fields }, rest ?? fields.data ?? '')
       }
+      left = left.filter((one) => waiting.has(one.id))
     }
-    return rests
   }
 
   function again (): void {
@@ -229,7 +246,10 @@ export function createReplica (deps: ReplicaDeps): Replica {
       again()
     },
     hasOthers: () => shared.isUp() && sight !== null && sight.others > 0,
-    withdraw: () => goOn('withdrawing'),
+    withdraw: async () => {
+      await handingOver
+      await goOn('withdrawing')
+    },
     stop: async () => {
       stopTimer()
       await goOn('out')

@@ -15,7 +15,7 @@ export type SharedHolding = Holding & Readonly<{
 
 export type SharedHoldingDeps = Readonly<{
   clock: Clock
-  shared: Pick<SharedCalls, 'write' | 'claim' | 'release' | 'read' | 'isUp'>
+  shared: Pick<SharedCalls, 'write' | 'claim' | 'release' | 'read' | 'handOver' | 'isUp'>
   limits: Pick<LimitStore, 'reserve' | 'giveSecondsBack'>
   replica: Readonly<{ id: () => string, mayAct: () => boolean, ready: () => Promise<void> }>
   /** Whether calls go on without Redis. */
@@ -127,7 +127,7 @@ export function holdShared (
     write,
     written,
     noteWritten: () => { isWritten = true },
-    conclude: async ({ line, starting, view, unusedSeconds }) => {
+    conclude: async ({ line, starting, view, record, unusedSeconds }) => {
       await starting.catch(() => {})
       const isAlone = placed === null
       if (isAlone) limits.giveSecondsBack((reserved as Reserved).slots, unusedSeconds)
@@ -138,8 +138,11 @@ export function holdShared (
       }
       const claim = () => shared.claim(id, fence(), { line: JSON.stringify(line()), view: JSON.stringify(view) })
       const isClaimed = await ask(claim)
-      // The replica that has it now writes the line.
-      if (isClaimed === false) return onReleased()
+      // The replica that has it now writes the line, and may not know yet why it ended.
+      if (isClaimed === false) {
+        await ask(() => shared.handOver([{ id, data: JSON.stringify(record()) }]).then(() => true))
+        return onReleased()
+      }
       await writeLine(isClaimed === null ? { ...line(), unfenced: true } : line(), () => {
         settle(isClaimed === true, claim, isAlone ? 0 : unusedSeconds)
       })

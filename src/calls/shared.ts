@@ -64,13 +64,14 @@ export type SharedCalls = Readonly<{
   write: (replica: string, calls: readonly Written[]) => Promise<readonly boolean[]>
   /** False: another replica has it. */
   claim: (id: string, fence: number, end: Readonly<{ line: string, view: string }>) => Promise<boolean>
-  /** `seconds` go back to their windows; null: all. */
+  /** `seconds` go back to their windows; null: all, and what it counts as a mint. */
   release: (id: string, fence: number, seconds: number | null) => Promise<void>
   look: (replica: string, leaseMs: number, before: Readonly<{ marker: string, isLeaving: boolean }>) => Promise<Sight>
   adopt: (replica: string, most: number) => Promise<readonly Adopted[]>
   /** Passes a wish on to the replicas that have these calls. */
   post: (wish: string, ids: readonly string[]) => Promise<void>
-  handOver: (id: string, data: string) => Promise<void>
+  /** The last that their replica knows of calls that it gave away. */
+  handOver: (calls: readonly Readonly<{ id: string, data: string }>[]) => Promise<void>
   read: (ids: readonly string[]) => Promise<readonly (Found | null)[]>
   list: (of: Readonly<{ caller: string } | { replica: string }> | null) => Promise<readonly string[]>
 }>
@@ -137,8 +138,11 @@ export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls 
         return []
       })
     },
-    handOver: async (id, data) => {
-      await ask((scripts) => scripts.handOverCall(1, MARKER, id, data))
+    handOver: async (calls) => {
+      await inBatches(calls, async (batch) => {
+        await ask((scripts) => scripts.handOverCalls(1, MARKER, ...batch.flatMap(({ id, data }) => [id, data])))
+        return []
+      })
     },
     read: (ids) => inBatches(ids, async (batch) =>
       (await ask((scripts) => scripts.readCalls(1, MARKER, ...batch)) as (string | null)[][]).map(foundIn)),

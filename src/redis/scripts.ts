@@ -16,7 +16,7 @@ export const SCRIPTS = {
   lookAtCalls: lua('calls', 'look-at-calls'),
   adoptCalls: lua('calls', 'adopt-calls'),
   postToCalls: lua('calls', 'post-to-calls'),
-  handOverCall: lua('calls', 'hand-over-call'),
+  handOverCalls: lua('calls', 'hand-over-calls'),
   readCalls: lua('calls', 'read-calls'),
   listCalls: lua('calls', 'list-calls')
 }

@@ -99,10 +99,19 @@ t.test('a caller who is blocked where the call is found is hung up', { skip: NO_
 
 t.test('what the owner of a dead replica wanted is done', { skip: NO_REDIS }, async (t) => {
   const { redis, one, two, call: begin, kill } = await startPair(t)
-  const { path, key } = await begin(one)
-  await kill(() => redis.control.hset(key, 'wish', 'client'))
+  const { path } = await begin(one)
+  let asked: Promise<unknown> = Promise.resolve()
+  await kill(async () => {
+    asked = two.hangUp(path)
+    const [inbox] = await until('the wish', async () => {
+      const found = await redis.control.keys('{ephemint}:calls:inbox:*')
+      return found.length > 0 ? found : null
+    })
+    const ttl = await redis.control.pttl(inbox as string)
+    t.ok(ttl > 50_000 && ttl <= 60_000, 'which does not stay for ever')
+  })
   t.match(await two.wrote('call.ended'), [{ reason: 'client', started: true }])
-  t.match((await two.get(path)).body, { status: 'ended', end_reason: 'client' })
+  t.match(await asked, { status: 200, body: { status: 'ended', end_reason: 'client' } })
 })
 
 t.test('a call that was never answered is hung up, and costs no seconds', { skip: NO_REDIS }, async (t) => {
@@ -136,6 +145,7 @@ for (const isRefunded of [false, true]) {
     t.equal((await two.limits()).call_seconds.hour.remaining, isRefunded ? 0 : 580)
     t.equal((await two.get(path)).status, 200, 'its owner can still read it')
     t.equal(upstream.hangUps.length, 0)
+    t.match(await (await fetch(await metricsOf(two))).text(), /ephemint_calls_adopted_total 0/, 'none goes on')
   })
 }
 
@@ -150,8 +160,10 @@ t.test('fault 49: the place of a call that was being created is kept for a minut
   })
   t.match(await two.wrote('call.unknown'), [{ reason: 'replica_lost', policy: 'pro', call_id: /^rtc_/ }])
   t.match(await two.begin(), { status: 409 })
+  t.match(await two.limits(), { day: { remaining: 8 } })
   two.clock.pass(60_000)
   await until('its seconds to be back', async () => (await two.limits()).call_seconds.hour.remaining === 600)
+  t.match(await two.limits(), { day: { remaining: 9 } }, 'as where the answer of upstream is lost')
   t.match(await two.begin(), { status: 201 })
 })
 

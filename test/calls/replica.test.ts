@@ -31,7 +31,7 @@ function startReplica (isLocal: boolean) {
       release: async () => {},
       adopt: async () => [],
       post: async () => {},
-      handOver: async (id) => { state.handed.push(id) },
+      handOver: async (calls) => { state.handed.push(...calls.map(({ id }) => id)) },
       read: async () => [],
       list: async () => []
     },

@@ -3,7 +3,7 @@
 
 import t from 'tap'
 import { responseCreated, responseDone, usageOf } from '../support/call-events.ts'
-import { accept } from '../support/call-replies.ts'
+import { accept, confirm, held } from '../support/call-replies.ts'
 import { NO_REDIS } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { hang } from '../support/upstream.ts'
@@ -98,9 +98,30 @@ t.test('a call that another service has taken over while it ends is let go', { s
   for (const { key } of [open, ending]) await redis.control.hset(key, 'fence', String(2 ** 53))
   await until('both to be let go', () => one.logLines().filter(({ msg }) =>
     /another replica has taken a call over/.test(String(msg))).length === 2, 15_000)
-  await Promise.all(ended)
+  for (const { key } of [open, ending]) {
+    await until('the wish to be passed on', async () => await redis.control.hget(key, 'wish') === 'client')
+    await redis.control.hset(key, 'state', 'done')
+  }
+  t.match(await Promise.all(ended), [{ status: 200 }, { status: 200 }], 'which its caller waits for')
   one.clock.pass(70_000)
   t.equal(upstream.hangUps.length, 1)
+  t.same(one.lines('call.ended'), [])
+})
+
+t.test('a call that another service takes at its end has its line there, with the reason of here', {
+  skip: NO_REDIS
+}, async (t) => {
+  const { redis, upstream, one, call: begin } = await startPair(t)
+  const { path, key } = await begin(one)
+  const hangUp = held(confirm)
+  upstream.onHangUp(hangUp.reply)
+  const ended = one.hangUp(path)
+  await upstream.hungUp(upstream.calls[0]?.id as string)
+  await redis.control.hset(key, 'fence', String(2 ** 53))
+  hangUp.release()
+  t.match(await ended, { status: 200, body: { status: 'ended', end_reason: 'client' } })
+  const rest = await until('it to be handed over', () => redis.control.hget(key, 'rest'))
+  t.match(JSON.parse(rest), { created: { reason: 'client' } })
   t.same(one.lines('call.ended'), [])
 })
 

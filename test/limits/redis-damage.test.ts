@@ -191,14 +191,21 @@ async function assertCall (t: Test, store: RedisStore): Promise<void> {
   await t.rejects(call('new', 'refuse'), { code: 'call_in_progress' })
   const { fence, replaces } = (await call('new', 'replace')).placed as Placed
   t.equal(replaces, 'old')
+  await shared.look('one', 30_000, { ...before, isLeaving: true })
+  t.same(await shared.write('one', [{ ...facts, id: 'old', fence: old.fence, state: 'offered', ageMs: 1 }]), [true])
   t.equal(await shared.claim('old', old.fence, { line: '{}', view: '{}' }), true)
+  t.same(await shared.adopt('two', 9), [], 'its own replica ends it')
+  await shared.look('one', 0, { ...before, isLeaving: true })
   await shared.release('old', old.fence, 59)
   t.match(await shared.read(['old', 'new']), [{ state: 'done' }, { state: 'creating', isWaiting: false }])
   t.same(await shared.list({ caller: 'ada' }), ['new'])
-  t.same(await shared.write('one', [{ ...facts, id: 'new', fence, state: 'offered', ageMs: 1 }]), [true])
+  for (const state of ['offered', 'ending', 'offered', 'live', 'offered'] as const) {
+    t.same(await shared.write('one', [{ ...facts, id: 'new', fence, state, ageMs: 1 }]), [true])
+    t.match(await shared.look('two', 30_000, before), { offered: state === 'offered' ? 1 : 0 })
+  }
   const [adopted] = await shared.adopt('two', 9)
   t.match(adopted, { id: 'new', from: 'one', isOffered: true })
-  await shared.handOver('new', '{}')
+  await shared.handOver([{ id: 'new', data: '{}' }])
   await shared.post('operator', ['new'])
   t.match(await shared.look('two', 30_000, before), { own: 1, messages: [{ call: 'new', text: 'operator' }] })
   await shared.look('two', 0, before)

@@ -15,8 +15,8 @@ local function take (id, from, isOffered)
     redis.call('ZREM', P .. 'all', id)
     return
   end
-  -- Written down by another replica meanwhile.
-  if from and fields[1] ~= from then return end
+  -- Written down by another replica meanwhile; or its own replica ends it.
+  if from and fields[1] ~= from or isOffered and fields[4] ~= 'offered' then return end
   local now = micros()
   local fence = whole(math.max(now, tonumber(fields[2]) + 1))
   redis.call('ZREM', P .. 'of:' .. fields[1], id)
@@ -25,7 +25,7 @@ local function take (id, from, isOffered)
   if isOffered then
     redis.call('HSET', record(id), 'state', 'live')
     redis.call('HDEL', record(id), 'rest')
-    redis.call('RPUSH', P .. 'inbox:' .. fields[1], id .. ' taken')
+    post(fields[1], id .. ' taken')
   end
   answer[#answer + 1] = {
     id, fence, whole(now / 1000), fields[1], isOffered and 1 or 0, redis.call('HGETALL', record(id))

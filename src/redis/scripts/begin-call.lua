@@ -46,17 +46,17 @@ end
 local taken = take(KEYS, argv)
 if taken.err or taken[1] == 0 then return taken.err and taken or { '0', '', taken } end
 
-local ids = {}
-for i = tonumber(argv[3]) + 1, #KEYS - 1 do ids[KEYS[i + 1]] = taken[3 + 3 * i] end
+local mints, ids = {}, {}
+for i = 1, #KEYS - 1 do (i <= tonumber(argv[3]) and mints or ids)[KEYS[i + 1]] = taken[3 + 3 * i] end
 redis.call('HSET', record(id), 'caller', caller, 'policy', policy, 'owner', replica, 'fence', whole(now),
   'state', 'creating', 'born', whole(now / 1000), 'saved', whole(now / 1000), 'seconds', taken[3],
-  'slots', next(ids) and cjson.encode(ids) or '{}', 'data', data)
+  'slots', next(ids) and cjson.encode(ids) or '{}', 'mints', next(mints) and cjson.encode(mints) or '{}', 'data', data)
 enter(id, replica, whole(now / 1000), caller, policy, not old)
 if old then
   redis.call('HSET', record(id), 'waits', old)
   redis.call('HSET', record(old), 'heir', id)
   redis.call('HSETNX', record(old), 'wish', 'replaced')
-  redis.call('RPUSH', P .. 'inbox:' .. oldOwner, old .. ' replaced')
+  post(oldOwner, old .. ' replaced')
   if isCounted then redis.call('ZADD', P .. 'policy:' .. policy, whole(now / 1000), id) end
 end
 return { whole(now), old or '', taken }

@@ -1,8 +1,8 @@
 -- The keys of calls, for every script about them. All carry the one tag, so the keys that a script finds by itself lie
 -- in the slot of those that it was given.
 --
--- calls:call:<id>         hash: caller, policy, owner, fence, state, born, saved, seconds, slots, data, view, line, wish,
---                         heir (the call that gets its place), waits (the call whose place it gets), rest
+-- calls:call:<id>         hash: caller, policy, owner, fence, state, born, saved, seconds, slots, mints, data, view,
+--                         line, wish, heir (the call that gets its place), waits (the call whose place it gets), rest
 -- calls:all               ids, by birth
 -- calls:caller:<caller>   ids that have a place, by birth; calls:policy:<policy> likewise
 -- calls:of:<replica>      ids that it watches, by birth; calls:inbox:<replica> what others want of it
@@ -14,7 +14,7 @@
 -- Times are milliseconds of Redis' own clock. A fence is its time in microseconds when a replica took the call: a write
 -- with a lower one comes from a replica that has lost it.
 local P = '{ephemint}:calls:'
-local KEEP_DONE_MS, UNKNOWN_MS = 300000, 15000
+local KEEP_DONE_MS, UNKNOWN_MS, INBOX_MS = 300000, 15000, 60000
 
 local function whole (number) return string.format('%.0f', number) end
 
@@ -30,6 +30,12 @@ local function record (id) return P .. 'call:' .. id end
 local function isFenced (id, fence)
   local have = redis.call('HGET', record(id), 'fence')
   return have and tonumber(have) > tonumber(fence)
+end
+
+-- A replica that hears nothing for so long has lost its lease, and whoever has its calls then reads the wishes there.
+local function post (replica, message)
+  redis.call('RPUSH', P .. 'inbox:' .. replica, message)
+  redis.call('PEXPIRE', P .. 'inbox:' .. replica, INBOX_MS)
 end
 
 -- Sets are written as often as the call is: after Redis was emptied they come back with it.

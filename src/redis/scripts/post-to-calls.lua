@@ -9,7 +9,7 @@ for at = 2, #ARGV do
   if owner and state ~= 'done' then
     count = count + 1
     redis.call('HSETNX', record(id), 'wish', ARGV[1])
-    redis.call('RPUSH', P .. 'inbox:' .. owner, id .. ' ' .. ARGV[1])
+    post(owner, id .. ' ' .. ARGV[1])
   end
 end
 return count

@@ -15,7 +15,8 @@ for at = 2, #ARGV, FIELDS do
     redis.call('HSET', key, 'caller', caller, 'policy', policy, 'owner', replica, 'fence', fence, 'state', state,
       'born', born, 'saved', whole(now), 'seconds', seconds, 'data', data, 'view', view)
     enter(id, replica, born, caller, policy, not waits)
-    if state == 'offered' then redis.call('ZADD', P .. 'offered', born, id) end
+    if state == 'offered' then redis.call('ZADD', P .. 'offered', born, id)
+    else redis.call('ZREM', P .. 'offered', id) end
   end
 end
 return answer
