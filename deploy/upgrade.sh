@@ -2,7 +2,7 @@
 # Takes over a changed .env, image or docker-compose.yml without losing a mint or a call: sh deploy/upgrade.sh [SECONDS]
 # One replica after the other: nginx leaves it out, it is recreated, the other one goes on with its calls, and once it is ready
 # nginx uses it again. With SECONDS it first waits so long for its calls to end: where there are more than the other one takes
-# within DRAIN_SECONDS, about 70 a second. Run it in the folder of docker-compose.yml.
+# within DRAIN_SECONDS, about 300 a second. Run it in the folder of docker-compose.yml.
 set -eu
 
 patience=${1:-0}

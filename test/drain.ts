@@ -1,11 +1,14 @@
 // npm run drain-test [-- --rounds N]: stops a service under load, again and again. No mint of upstream may be lost.
+// With --calls [--live N] [--replicas N] [--one]: replicas under live calls (drain-calls.ts), and rounds if asked for.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { drainCalls } from './drain-calls.ts'
 import { type Counted, createClients, createScript, startCountingUpstream } from './support/counting.ts'
 import { type ServiceOptions, startService, tokenOf } from './support/service.ts'
 
 const CLIENTS = 16
+const PROBLEMS_SHOWN = 20
 const UPSTREAM_MS = 30
 const EXIT_WITHIN_MS = 25_000
 const POLICY = `callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET } }]
@@ -100,7 +103,22 @@ export async function drainRounds (rounds: number, report: (line: string) => voi
 }
 
 if (import.meta.main) {
-  const { values } = parseArgs({ options: { rounds: { type: 'string', default: '100' } } })
-  const bad = await drainRounds(Number(values.rounds), (line) => console.log(line))
-  process.exit(bad === 0 ? 0 : 1)
+  const { values: { calls, one, ...values } } = parseArgs({
+    options: {
+      rounds: { type: 'string' },
+      calls: { type: 'boolean', default: false },
+      live: { type: 'string', default: '100' },
+      replicas: { type: 'string', default: '3' },
+      one: { type: 'boolean', default: false }
+    }
+  })
+  const report = (line: string) => console.log(line)
+  const { rounds = calls ? '0' : '100', live, replicas } = values
+  const bad = rounds === '0' ? 0 : await drainRounds(Number(rounds), report)
+  const problems = calls
+    ? await drainCalls({ live: Number(live), replicas: Number(replicas), isOne: one, report })
+    : []
+  for (const problem of problems.slice(0, PROBLEMS_SHOWN)) report(`fault: ${problem}`)
+  if (calls) report(`faults ${problems.length}`)
+  process.exit(bad === 0 && problems.length === 0 ? 0 : 1)
 }
