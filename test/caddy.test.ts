@@ -8,8 +8,8 @@ import { BLOCKS } from './docs/pages.ts'
 import { endWith, freePort, makeFolder } from './support/processes.ts'
 import { program } from './support/programs.ts'
 import {
-  assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests, assertOneRequestId, assertStopLosesNothing,
-  type Front, type Replicas, startReplicas
+  assertAnsweredByReplica, assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests, assertOneRequestId,
+  assertReadable, assertStopLosesNothing, assertUnavailable, type Front, ORIGINS_OF_EXAMPLES, startReplicas
 } from './support/replicas.ts'
 import { until } from './support/until.ts'
 
@@ -50,15 +50,35 @@ t.test('operate O7: while one replica behind Caddy stops no mint is lost, and no
   await assertStopLosesNothing(t, await startCaddy(t, await startReplicas(t)))
 })
 
+t.test('without a replica the answer is in the error format that SDKs understand', { skip }, async (t) => {
+  await assertUnavailable(t, (await startWithoutReplicas(t)).url)
+})
+
+t.test('operate O4: pages of the origins in its lines can read what Caddy answers, and their preflights succeed', {
+  skip
+}, async (t) => {
+  await assertReadable(t, (await startWithoutReplicas(t)).url, ORIGINS_OF_EXAMPLES)
+})
+
+t.test('operate O4: while a replica is there it answers, and no header is there twice', { skip }, async (t) => {
+  await assertAnsweredByReplica(t, await shared())
+})
+
 /** For tests that stop no replica. */
 function shared (): Promise<Front> {
   common ??= startReplicas(t).then((service) => startCaddy(t, service))
   return common
 }
 
-async function startCaddy (
-  t: Test, service: Replicas, change: (lines: string) => string = (lines) => lines
-): Promise<Front> {
+/** Without the seconds in which Caddy tries again. */
+function startWithoutReplicas (t: Test) {
+  const replicas = [{ url: 'http://127.0.0.1:1' }, { url: 'http://127.0.0.1:2' }] as const
+  return startCaddy(t, { replicas }, (lines) => lines.replace('lb_try_duration 5s', ''))
+}
+
+async function startCaddy<T extends { replicas: readonly { url: string }[] }> (
+  t: Test, service: T, change: (lines: string) => string = (lines) => lines
+): Promise<T & { url: string }> {
   const folder = makeFolder(t)
   const port = await freePort()
   const [one, two] = service.replicas.map(({ url }) => new URL(url).host) as [string, string]
@@ -76,7 +96,7 @@ async function startCaddy (
   const url = `http://127.0.0.1:${port}`
   await until('Caddy to serve', () => {
     if (child.exitCode !== null) throw new Error(`Caddy ended: ${printed}`)
-    return fetch(`${url}/readyz`).then(({ ok }) => ok, () => false)
+    return fetch(`${url}/livez`).then((response) => response.text(), () => false)
   })
   return { ...service, url }
 }

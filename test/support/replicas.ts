@@ -19,6 +19,17 @@ policies:
 const FORWARDING = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'true-client-ip']
 export const TRACEPARENT = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
 
+/** Of deploy/haproxy.cfg and the lines for Caddy. */
+export const ORIGINS_OF_EXAMPLES = {
+  permitted: ['https://app.example.com', 'capacitor://localhost', 'https://app-pr-7.example.com'],
+  foreign: [
+    'null', '*', 'https://evil.test', 'https://APP.example.com', 'https://app.example.com:8443',
+    'http://app.example.com', 'https://app.example.com.evil.test', 'https://appXexample.com',
+    'https://app-.example.com', 'https://app-a.b.example.com', 'https://evil.test/https://app.example.com',
+    'https://app-a.exampleXcom'
+  ]
+}
+
 export type Replicas = Readonly<{ replicas: [Service, Service], upstream: Upstream }>
 export type Front = Replicas & Readonly<{ url: string }>
 
@@ -109,6 +120,57 @@ export async function assertUnavailable (t: Test, url: string): Promise<void> {
   t.equal(response.headers.get('cache-control'), 'no-store')
   t.match(response.headers.get('content-type'), 'application/json')
   t.match(await response.json(), { error: { type: 'api_error', code: 'overloaded', param: null } })
+}
+
+/** `url` is of a load balancer that reaches no replica. Only pages of `permitted` may read what it answers. */
+export async function assertReadable (
+  t: Test, url: string, { permitted, foreign }: Readonly<{ permitted: readonly string[], foreign: readonly string[] }>
+): Promise<void> {
+  const ask = async (headers: Record<string, string>, method = 'POST') => {
+    const { status, headers: answered } = await fetch(url + MINT, { method, headers })
+    const names = Object.fromEntries([...answered].filter(([name]) => name.startsWith('access-control-')))
+    return { status, names, headers: Object.fromEntries(answered) }
+  }
+  const readable = (origin: string) => ({
+    'access-control-allow-origin': origin,
+    'access-control-allow-credentials': 'true',
+    'access-control-expose-headers': 'X-Request-Id, Retry-After'
+  })
+  const asked = { 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization,x-any' }
+  const [first = ''] = permitted
+  const refused = [
+    ...foreign.flatMap((origin) => [[{ origin }, 'POST'], [{ ...asked, origin }, 'OPTIONS']] as const),
+    [asked, 'OPTIONS'] as const
+  ]
+  await Promise.all(refused.map(async ([headers, method]) => {
+    const { status, names } = await ask(headers, method)
+    t.same({ status, names }, { status: 503, names: {} }, JSON.stringify(headers))
+  }))
+  await Promise.all(permitted.map(async (origin) => {
+    const { status, names, headers } = await ask({ origin })
+    t.same({ status, names }, { status: 503, names: readable(origin) }, origin)
+    t.match(headers, { 'retry-after': '1', vary: 'Origin', 'cache-control': 'no-store' })
+    t.match(headers['x-request-id'], /^[0-9a-f-]{32,36}$/)
+  }))
+  t.equal((await ask({ origin: first }, 'OPTIONS')).status, 503, 'an OPTIONS that is no preflight')
+  const { status, names } = await ask({ ...asked, origin: first }, 'OPTIONS')
+  t.ok(status === 200 || status === 204)
+  t.same(names, {
+    ...readable(first),
+    'access-control-allow-methods': 'GET, POST',
+    'access-control-allow-headers': 'authorization,x-any'
+  })
+}
+
+/** No header comes twice, and those of CORS are the replica's: it knows no origin. */
+export async function assertAnsweredByReplica (t: Test, { url }: Pick<Front, 'url'>): Promise<void> {
+  for (const origin of ORIGINS_OF_EXAMPLES.permitted) {
+    const response = await fetch(url + MINT, { method: 'POST', headers: { origin } })
+    t.equal(response.status, 403)
+    t.match(await response.json(), { error: { code: 'origin_not_allowed' } })
+    t.match(response.headers.get('x-request-id'), /^[0-9a-f-]{32,36}$/, 'once')
+    t.notOk(response.headers.has('access-control-allow-origin'))
+  }
 }
 
 export async function assertDeadReplicaCostsNothing (t: Test, { url, replicas: [one, two] }: Front): Promise<void> {
