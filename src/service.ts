@@ -87,8 +87,9 @@ export async function openService (environment: Environment, replaced: Replaceme
     onSwap: () => calls.review(review)
   })
   const key = openKey(config.upstream, log)
-  const watch = replaced.watchUpstream ?? metrics
-  const client = createClient(config.upstream, key, log, watch, proxy, clock, traces?.attempt)
+  const client = createClient(config.upstream, {
+    key, log, watch: replaced.watchUpstream ?? metrics, proxy, clock, send: traces?.attempt
+  })
   const limits = await openLimits(config, log, traces?.around)
   const store = replaced.limits ?? limits.store
   const build = { version: packageJson.version, revision: config.revision }

@@ -157,7 +157,7 @@ function environmentOf (path: string): ReturnType<typeof policyEnvironment> | nu
 async function withClient (config: Config, use: (client: Client) => Promise<void>): Promise<void> {
   const key = openKey(config.upstream, silentLog)
   const proxy = routeOf(config.proxies, config.upstream.baseUrl)
-  const client = createClient(config.upstream, key, silentLog, undefined, proxy)
+  const client = createClient(config.upstream, { key, log: silentLog, proxy })
   await use(client)
   key.close()
   await client.close()

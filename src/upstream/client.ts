@@ -69,10 +69,20 @@ export type Watch = Readonly<{ attempted: (outcome: string) => void, retried: ()
 
 const UNWATCHED: Watch = { attempted: () => {}, retried: () => {} }
 
-/** `clock` is that of `direct` alone: mints wait in real time. `send` sends each attempt. */
+export type ClientDeps = Readonly<{
+  key: Key
+  log: Pick<Log, 'error' | 'warn' | 'debug'>
+  watch?: Watch
+  proxy?: URL | null
+  /** Of `direct` alone: mints wait in real time. */
+  clock?: Clock
+  /** Sends each attempt. */
+  send?: typeof attempt | undefined
+}>
+
 export function createClient (
-  config: Config['upstream'], key: Key, log: Pick<Log, 'error' | 'warn' | 'debug'>, watch = UNWATCHED,
-  proxy: URL | null = null, clock: Clock = systemClock, send = attempt
+  config: Config['upstream'],
+  { key, log, watch = UNWATCHED, proxy = null, clock = systemClock, send = attempt }: ClientDeps
 ): Client {
   const openPool = (connections: number) => openPoolBy(config.baseUrl.origin, proxy, {
     connections,

@@ -30,7 +30,7 @@ async function startWithKeyFile (
   ))
   log.debug = () => {}
   const key = openKey(config, log as never)
-  const client = createClient(config, key, log as never)
+  const client = createClient(config, { key, log: log as never })
   t.teardown(() => {
     key.close()
     client.close()

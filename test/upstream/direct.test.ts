@@ -15,7 +15,7 @@ async function start (t: Test) {
   const upstream = await startUpstream(t)
   const { upstream: config } = readConfig({ OPENAI_API_KEY: 'sk-now', OPENAI_BASE_URL: upstream.url })
   const log = createLogger('silent', keepLines())
-  const client = createClient(config, openKey(config, log), log)
+  const client = createClient(config, { key: openKey(config, log), log })
   t.teardown(() => { client.close() })
   const path = '/realtime/client_secrets'
   const mint = () => client.request({

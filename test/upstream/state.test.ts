@@ -22,7 +22,7 @@ t.test('the breaker does not take a fault of ours for one of upstream', async (t
 
 t.test('a client that has asked nothing yet is at rest', async (t) => {
   const { upstream } = readConfig(env)
-  const client = createClient(upstream, openKey(upstream, log), log)
+  const client = createClient(upstream, { key: openKey(upstream, log), log })
   t.same(client.state(), { inFlight: 0, isBreakerOpen: false })
   await client.close()
 })

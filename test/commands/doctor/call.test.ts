@@ -49,7 +49,7 @@ type Options = Readonly<{
 
 async function callAt (t: Test, url: string, { env = {}, policy = POLICY, waitMs = 200, findPeer }: Options = {}) {
   const config = readConfig({ OPENAI_API_KEY: KEY, OPENAI_BASE_URL: url, UPSTREAM_TIMEOUT_MS: '2000', ...env })
-  const client = createClient(config.upstream, openKey(config.upstream, silentLog), silentLog)
+  const client = createClient(config.upstream, { key: openKey(config.upstream, silentLog), log: silentLog })
   const found: Finding[] = []
   await makeCall({
     config,

@@ -22,7 +22,7 @@ const KEY = 'sk-canary-doctor'
 
 function clientFor (t: Test, baseUrl: string, env: Record<string, string> = {}): { config: Config, client: Client } {
   const config = readConfig({ OPENAI_API_KEY: KEY, OPENAI_BASE_URL: baseUrl, UPSTREAM_TIMEOUT_MS: '2000', ...env })
-  const client = createClient(config.upstream, openKey(config.upstream, silentLog), silentLog)
+  const client = createClient(config.upstream, { key: openKey(config.upstream, silentLog), log: silentLog })
   t.teardown(() => { client.close().catch(() => {}) })
   return { config, client }
 }
