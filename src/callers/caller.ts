@@ -16,6 +16,8 @@ export type Caller = Readonly<{
   admitted: unknown
 }
 
+type Identified = Pick<Caller, 'issuer' | 'subject' | 'claims'> & Readonly<{ expiresAt?: number | undefined }>
+
 /** Returns the caller or throws; there is no third outcome. */
 export type Authenticate = (request: FastifyRequest) => Caller | Promise<Caller>
 
@@ -26,7 +28,7 @@ export const GUEST_ISSUER = 'guest'
 export const NO_EXPIRY = Number.MAX_SAFE_INTEGER
 
 /** Claims are frozen, since many requests may share them. */
-export function createCaller (issuer: string, subject: string, claims: JsonObject, expiresAt = NO_EXPIRY): Caller {
+export function createCaller ({ issuer, subject, claims, expiresAt = NO_EXPIRY }: Identified): Caller {
   return { issuer, subject, claims: deepFreeze(claims), expiresAt, admitted: null }
 }
 

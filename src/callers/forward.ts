@@ -87,7 +87,7 @@ function identifyByBody (issuer: string, reference: string): Identify {
     if (claims === undefined) throw new OutboundError('not_a_json_object')
     const subject = subjectFrom(readSubject(claims))
     if (subject === undefined) throw refused('app_named_no_subject')
-    return createCaller(issuer, subject, { ...claims, iss: issuer, sub: subject })
+    return createCaller({ issuer, subject, claims: { ...claims, iss: issuer, sub: subject } })
   }
 }
 
@@ -99,7 +99,7 @@ function identifyByHeader (issuer: string, header: string): Identify {
     if (!isHeaderSubject(subject)) throw refused('subject_malformed')
     const claims = readObject(body)
     const own: JsonObject = { ...claims, iss: issuer, sub: subject }
-    const caller = createCaller(issuer, subject, own)
+    const caller = createCaller({ issuer, subject, claims: own })
     return claims === undefined ? { ...caller, hasUnknownClaims: true } : caller
   }
 }

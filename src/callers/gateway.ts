@@ -36,7 +36,7 @@ export function compileGateway (entry: GatewayEntry, at: string, context: Compil
       if (remoteAddress === undefined || !inRanges(ranges, remoteAddress)) throw refused('gateway_not_trusted')
       if (!hasSecret(request)) throw refused('gateway_secret_wrong')
       if (!isHeaderSubject(user)) throw refused('subject_malformed')
-      return createCaller(issuer, user, { iss: issuer, sub: user })
+      return createCaller({ issuer, subject: user, claims: { iss: issuer, sub: user } })
     }
   }
 }

@@ -24,6 +24,6 @@ export function compileGuest (at: string, { log, report }: CompileContext): Read
       log.warn({}, 'a guest was forwarded by a proxy that TRUST_PROXY does not name: all of its guests count as one')
     }
     const subject = clientKey(ip)
-    return createCaller(GUEST_ISSUER, subject, { iss: GUEST_ISSUER, sub: subject })
+    return createCaller({ issuer: GUEST_ISSUER, subject, claims: { iss: GUEST_ISSUER, sub: subject } })
   }
 }

@@ -52,7 +52,7 @@ export function compileIntrospection (entry: IntrospectionEntry, at: string, con
     if (Object.hasOwn(claims, 'cnf')) throw refused('token_bound_to_key')
     const subject = subjectFrom(sub)
     if (subject === undefined) throw refused('subject_malformed')
-    return createCaller(issuer, subject, { ...claims, iss: issuer, sub: subject }, exp)
+    return createCaller({ issuer, subject, claims: { ...claims, iss: issuer, sub: subject }, expiresAt: exp })
   }
 
   return { issuer, verify: (token) => check(token, (signal) => introspect(token, signal)) }

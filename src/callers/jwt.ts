@@ -58,7 +58,7 @@ export async function verifyJwt (
   if (Object.hasOwn(claims, 'cnf')) throw refused('token_bound_to_key')
   const own = { ...claims, sub: subject }
   if (!rule.require(own)) throw refused('required_claim_mismatch')
-  return createCaller(claims.iss as string, subject, own, claims.exp as number)
+  return createCaller({ issuer: claims.iss as string, subject, claims: own, expiresAt: claims.exp as number })
 }
 
 /** The reason names an algorithm that we know; any other is text of the client. */

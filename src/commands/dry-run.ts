@@ -72,8 +72,8 @@ export function callerOf (claims: Json | undefined, entries: readonly CallerEntr
   const { iss: issuer = 'https://issuer.example/', sub = 'someone' } = given
   const entry = entries.find(({ jwt, forward }) =>
     [jwt?.issuer, forward?.issuer].flat().includes(String(issuer)))
-  const subject = subjectFrom(claimReader(entry?.jwt?.subject ?? 'sub')(given)) ?? sub
-  const caller = createCaller(String(issuer), String(subject), { ...given, iss: issuer, sub: String(subject) })
+  const subject = String(subjectFrom(claimReader(entry?.jwt?.subject ?? 'sub')(given)) ?? sub)
+  const caller = createCaller({ issuer: String(issuer), subject, claims: { ...given, iss: issuer, sub: subject } })
   // An endpoint that names the user in a header may answer no claims.
   const hasUnknownClaims = entry?.forward?.subject_header !== undefined &&
     Object.keys(given).every((name) => name === 'iss' || name === 'sub')

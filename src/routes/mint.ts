@@ -134,7 +134,7 @@ function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, minti
     session: granted.session,
     expiresAfterSeconds: granted.expiresAfterSeconds,
     legacy: route.legacy,
-    clientParam: (path, legacy) => clientParam(request, route, asked, path, legacy)
+    clientParam: (path, legacy) => legacy ? legacyParam(request, route, path) : clientParam(asked, path)
   }, {
     safetyIdentifier: (request.caller as AdmittedCaller).safetyIdentifier,
     requestId: request.id,
@@ -142,11 +142,12 @@ function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, minti
   })
 }
 
+function legacyParam ({ body }: FastifyRequest, { legacy }: MintRoute, path: Path): string | null {
+  return legacy && getIn(bodyObject(body), path) !== undefined ? path.join('.') : null
+}
+
 /** The client's own name of the field that upstream complains of; null if the client sent nothing there. */
-function clientParam (
-  request: FastifyRequest, route: MintRoute, asked: Asked, path: Path, legacy: boolean
-): string | null {
-  if (legacy) return route.legacy && getIn(bodyObject(request.body), path) !== undefined ? path.join('.') : null
+function clientParam (asked: Asked, path: Path): string | null {
   const [top, ...rest] = path
   const [sent, param] = top === 'session'
     ? [rest.length > 0 ? getIn(asked.session, rest) : undefined, asked.sessionParam(rest)]

@@ -26,7 +26,7 @@ export function regrantedBy (
 export function callRulesOf (
   { policies }: Pick<Rulebook, 'policies'>, { issuer, subject, claims, safetyIdentifier, kind }: CallOwner
 ): CallRules {
-  const policy = selectPolicy(policies, createCaller(issuer, subject, claims), safetyIdentifier)
+  const policy = selectPolicy(policies, createCaller({ issuer, subject, claims }), safetyIdentifier)
   const calls = policy.sessions[kind]?.calls ?? null
   if (calls === null) throw new ApiError('policy_violation', { reason: 'no_calls' })
   return calls

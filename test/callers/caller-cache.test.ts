@@ -2,7 +2,7 @@ import t from 'tap'
 import { createCaller } from '../../src/callers/caller.ts'
 import { cacheKey, createCallerCache } from '../../src/callers/caller-cache.ts'
 
-const caller = createCaller('a', 'b', {}, 1e9)
+const caller = createCaller({ issuer: 'a', subject: 'b', claims: {}, expiresAt: 1e9 })
 
 t.test('the cache of callers is bounded, by number and by size', async (t) => {
   const { get, set } = createCallerCache(60_000, () => 0)

@@ -16,7 +16,7 @@ function policiesOf (policies: Json[], blocked?: Json[]): Policies {
 
 const granting = (name: string, when: Json): JsonObject => ({ name, when, limits: { day: 1 }, realtime: {} })
 const callerWith = (claims: JsonObject, issuer = 'https://auth.example.com/'): Caller =>
-  createCaller(issuer, 'u1', { iss: issuer, sub: 'u1', ...claims })
+  createCaller({ issuer, subject: 'u1', claims: { iss: issuer, sub: 'u1', ...claims } })
 const guest = callerWith({}, GUEST_ISSUER)
 
 function attempt (policies: Policies, caller: Caller): Policy | ApiError {

@@ -87,7 +87,7 @@ blocked:
 `
 
 const callerOf = (claims: Caller['claims'], issuer = 'https://auth.example.com/'): Caller =>
-  createCaller(issuer, 'u1', claims)
+  createCaller({ issuer, subject: 'u1', claims })
 
 t.test('fault 42: a policy file with every feature loads', async (t) => {
   const { policies, problems, callers, warnings } = read(EXAMPLE)
