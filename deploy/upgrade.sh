@@ -40,7 +40,7 @@ wait_until_ready () {
   return 1
 }
 
-docker compose build
+REVISION=${REVISION:-$(git describe --always --dirty --abbrev=40 --exclude='*' 2> /dev/null || true)} docker compose build
 for replica in ephemint-1 ephemint-2; do
   gateway touch "/tmp/$replica.down"
   wait_for_calls "$replica"

@@ -26,10 +26,13 @@ t.test('operate O1: the upgrade loses no mint, and waits for calls where it is t
   const callsLeft = { 'ephemint-1': 2, 'ephemint-2': 0 }
   const events: string[] = []
   let mintsWhenAsked = 0
-  const docker = await startDocker(t, async (args) => {
+  const docker = await startDocker(t, async (args, revision) => {
     if (args[0] !== 'compose') return null
     const [, command, ...rest] = args
-    if (command === 'build') return ''
+    if (command === 'build') {
+      t.equal(revision, 'abc123')
+      return ''
+    }
     if (command === 'up') {
       const name = rest.at(-1) as Name
       events.push(rest.join(' '))
@@ -160,9 +163,10 @@ async function startCompose (t: Test) {
 }
 
 /** A `docker` whose commands `answer` gives the output of, or null for a failure. */
-async function startDocker (t: Test, answer: (args: string[]) => Promise<string | null>) {
+async function startDocker (t: Test, answer: (args: string[], revision?: string) => Promise<string | null>) {
   const server = createServer(async (request, response) => {
-    const out = await answer(JSON.parse(await text(request))).catch((error) => t.fail(error) ? null : null)
+    const { args, revision } = JSON.parse(await text(request))
+    const out = await answer(args, revision).catch((error) => t.fail(error) ? null : null)
     response.statusCode = out === null ? 500 : 200
     response.end(out ?? '')
   }).listen(0, '127.0.0.1')
@@ -175,14 +179,16 @@ async function startDocker (t: Test, answer: (args: string[]) => Promise<string 
     chmodSync(join(folder, name), 0o755)
   }
   program('docker', `#!${process.execPath}
-fetch('http://127.0.0.1:${port}', { method: 'POST', body: JSON.stringify(process.argv.slice(2)) })
+const [, , ...args] = process.argv
+fetch('http://127.0.0.1:${port}', { method: 'POST', body: JSON.stringify({ args, revision: process.env.REVISION }) })
   .then(async (answer) => { process.stdout.write(await answer.text()); process.exitCode = answer.ok ? 0 : 1 })\n`)
   return {
     /** With `seconds` as the pause between two looks, and five looks. */
     run: async (script: string, { seconds = '0.05', args = [] as string[] } = {}) => {
       program('sleep', `#!/bin/sh\nexec /bin/sleep ${seconds}\n`)
       program('seq', '#!/bin/sh\necho 1 2 3 4 5\n')
-      const child = spawn('sh', [script, ...args], { env: { PATH: [folder, process.env.PATH].join(delimiter) } })
+      const env = { PATH: [folder, process.env.PATH].join(delimiter), REVISION: 'abc123' }
+      const child = spawn('sh', [script, ...args], { env })
       endWith(t, child)
       const [out, err] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
       return { code: child.exitCode, printed: out + err }

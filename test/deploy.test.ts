@@ -10,7 +10,7 @@ const read = (path: string) => readFileSync(join(import.meta.dirname, '..', path
 type Service = {
   environment: Record<string, string>,
   image: string,
-  build?: string,
+  build?: { context: string, args: Record<string, string> },
   ports?: string[],
   user?: string,
   read_only?: boolean,
@@ -64,7 +64,7 @@ t.test('F9: the key is a file in each replica and is not in the image', async (t
   t.same(
     [...image.matchAll(/^(?:ARG|ENV) (.*)$/gm)].map(([, set]) => set),
     [
-      'REVISION=', 'NODE_ENV=production NODE_COMPILE_CACHE=/app/.compiled MALLOC_ARENA_MAX=1',
+      'NODE_ENV=production NODE_COMPILE_CACHE=/app/.compiled MALLOC_ARENA_MAX=1', 'REVISION=',
       'EPHEMINT_REVISION=$REVISION'
     ]
   )
@@ -85,6 +85,13 @@ t.test('F5: no process dumps its memory or its environment, and none listens for
     [image, read('docker-compose.yml'), read('package.json')].join(),
     /--(report|heapsnapshot|heap-prof|inspect|abort-on|diagnostic)|NODE_OPTIONS/
   )
+})
+
+t.test('operate O10: the image that compose builds has its revision', async (t) => {
+  t.same(replicas.map(([, { build }]) => build), [
+    { context: '.', args: { REVISION: ['$', '{REVISION:-}'].join('') } }, undefined
+  ])
+  t.match(image, 'ARG REVISION=\nLABEL org.opencontainers.image.revision=$REVISION\nENV EPHEMINT_REVISION=$REVISION\n')
 })
 
 t.test('operate O1: nothing that happens to a replica stops the gateway', async (t) => {

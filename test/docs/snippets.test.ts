@@ -81,7 +81,7 @@ const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
   },
   'cp ephemint.yaml deploy/policy/': () => t.match(read('docker-compose.yml'), 'source: ./deploy/policy'),
   'sh deploy/upgrade.sh': () => t.ok(read('test/compose.test.ts').includes("'upgrade.sh'"), 'run there'),
-  'docker compose up --build': () => t.match(read('docker-compose.yml'), 'build: .'),
+  'docker compose up --build': () => t.match(read('docker-compose.yml'), 'context: .'),
   'cp ephemint.yaml openai_api_key': (line) => {
     const files = line.split(' ').slice(1, -1)
     for (const file of files) t.match(read('deploy/kubernetes/kustomization.yaml'), `files/${file}`)
