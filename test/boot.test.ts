@@ -1,3 +1,4 @@
+// Starts first: it starts a dozen services, one after the other.
 // The start of the process: an invalid configuration stops it with a reason, a valid one mints.
 
 import { mkdtempSync, readFileSync } from 'node:fs'

@@ -9,8 +9,8 @@ import { delimiter, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { NO_NGINX, startNginx } from './support/nginx.ts'
-import { endWith, freePort, makeFolder } from './support/processes.ts'
-import { MINT, POLICY_OF_REPLICAS } from './support/replicas.ts'
+import { endWith, freePort, makeFolder, UNCOUNTED } from './support/processes.ts'
+import { POLICY_OF_REPLICAS, startLoad } from './support/replicas.ts'
 import { type Service, startService, tokenOf } from './support/service.ts'
 import { until } from './support/until.ts'
 import { startUpstream } from './support/upstream.ts'
@@ -55,23 +55,15 @@ t.test('operate O1: the upgrade loses no mint, and waits for calls where it is t
     if (code.includes('/metrics')) mintsWhenAsked = replicas[name].audit.length
     if (code.includes('/metrics') && callsLeft[name] > 0) return `${callsLeft[name]--}`
     const ops = /:(\d+)$/.exec(replicas[name].log.find(({ msg }) => msg === 'listening')?.ops_url as string)?.[1]
-    return execFileSync(process.execPath, ['-e', code.replace('9090', String(ops))], { encoding: 'utf8' })
+    const [env, ...before] = UNCOUNTED
+    return execFileSync(env, [...before, process.execPath, '-e', code.replace('9090', String(ops))], {
+      encoding: 'utf8'
+    })
   })
 
-  const authorization = `Bearer ${await tokenOf()}`
-  const statuses: number[] = []
-  const load = { isOver: false }
-  const work = async () => {
-    while (!load.isOver) {
-      const response = await fetch(gateway.url + MINT, { method: 'POST', headers: { authorization } })
-      await response.text()
-      statuses.push(response.status)
-    }
-  }
-  const workers = Array.from({ length: 4 }, work)
+  const stopLoad = await startLoad(gateway.url, 4)
   const { code, printed } = await docker.run(join(DEPLOY, 'upgrade.sh'), { args: ['60'] })
-  load.isOver = true
-  await Promise.all(workers)
+  const statuses = await stopLoad()
   t.equal(code, 0, printed)
   t.same(events, NAMES.flatMap((name) => [
     `touch /tmp/${name}.down`, `-d --no-deps --no-build --force-recreate ${name}`, `rm -f /tmp/${name}.down`
@@ -187,8 +179,9 @@ fetch('http://127.0.0.1:${port}', { method: 'POST', body: JSON.stringify({ args,
     run: async (script: string, { seconds = '0.05', args = [] as string[] } = {}) => {
       program('sleep', `#!/bin/sh\nexec /bin/sleep ${seconds}\n`)
       program('seq', '#!/bin/sh\necho 1 2 3 4 5\n')
+      const [command, ...before] = UNCOUNTED
       const env = { PATH: [folder, process.env.PATH].join(delimiter), REVISION: 'abc123' }
-      const child = spawn('sh', [script, ...args], { env })
+      const child = spawn(command, [...before, 'sh', script, ...args], { env })
       endWith(t, child)
       const [out, err] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
       return { code: child.exitCode, printed: out + err }

@@ -5,7 +5,7 @@ import { chmodSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, write
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
-import { groupsOf, hasOwnProcess } from './groups.ts'
+import { hasOwnProcess, isUncounted, orderedGroups, startsFirst } from './groups.ts'
 import { gate, runsAlone, skippedIn } from './run.ts'
 import { UNCOUNTED } from './support/processes.ts'
 
@@ -165,9 +165,9 @@ t.test('field F30: skipped tests are listed with their reasons, at every depth',
 })
 
 t.test('field F30: a skipped test fails only in CI, and only a whole run there must cover everything', async (t) => {
-  const PARTIAL = '--allow-incomplete-coverage'
-  t.same(gate({ isStrict: false, isWhole: true }), [PARTIAL])
-  t.same(gate({ isStrict: true, isWhole: false }), ['--fail-skip', PARTIAL])
+  const PARTIAL = ['--allow-incomplete-coverage', '--allow-empty-coverage']
+  t.same(gate({ isStrict: false, isWhole: true }), PARTIAL)
+  t.same(gate({ isStrict: true, isWhole: false }), ['--fail-skip', ...PARTIAL])
   t.same(gate({ isStrict: true, isWhole: true }), ['--fail-skip'])
 })
 
@@ -177,9 +177,22 @@ t.test('a file that runs alone gives a reason', async (t) => {
   t.notOk(runsAlone("const text = '// Runs alone: no'\n"))
 })
 
-t.test('each test file is in one group, unless it sets options of tap for all its tests', async (t) => {
-  const files = ['a', 'b', 'c/d', 'e'].flatMap((name) => [`test/calls/${name}.test.ts`, `test/${name}.test.ts`])
-  t.same(groupsOf(files).flatMap((group) => group.files).sort(), files.sort())
-  t.ok(hasOwnProcess("import t from 'tap'\nt.jobs = 4\n"))
+t.test('a file that waits for long gives a reason', async (t) => {
+  t.ok(startsFirst('// Leases.\n// Starts first: it takes half a minute.\n'))
+  t.notOk(startsFirst('// Starts first:\n'))
+})
+
+t.test('each test file is in one group, unless it prepares or cleans up for all its tests', async (t) => {
+  const sources: Record<string, string> = Object.fromEntries(['a', 'b', 'c/d', 'e'].flatMap((name) =>
+    [`test/calls/${name}.test.ts`, `test/${name}.test.ts`, `test/browser/${name}.test.ts`]).map((path) => [path, '']))
+  sources['test/calls/first.test.ts'] = '// Starts first: it waits.\n'
+  sources['test/faults/own.test.ts'] = 't.before(start)\n'
+  Object.assign(sources, { 'test/faults/f.test.ts': 't.jobs = 3\n', 'test/limits/g.test.ts': 't.jobs = 3\n' })
+  const groups = orderedGroups(Object.keys(sources), (path) => sources[path] as string)
+  t.same(groups.flatMap((group) => group.files).sort(), Object.keys(sources).sort())
+  t.same(groups[0]?.files, ['test/calls/first.test.ts'])
+  t.ok(groups.some(({ files }) => files.join() === 'test/faults/own.test.ts'))
+  t.ok(groups.some(({ files }) => files.join() === 'test/faults/f.test.ts,test/limits/g.test.ts'))
+  for (const { files } of groups) t.equal(new Set(files.map(isUncounted)).size, 1, 'counted together or not at all')
   t.notOk(hasOwnProcess("t.test('a', async (t) => {\n  t.teardown(stop)\n})\n"))
 })

@@ -1,6 +1,6 @@
 // npm test [-- FILES]: runs tap with options that its configuration cannot express.
 // The files of a room share processes (test/groups.ts): loading tap and the service takes longer than most of them.
-// A test file that measures time has a line `// Runs alone: why` and runs without others beside it, after them.
+// A test file that measures time has a line `// Runs alone: why`: after the others, beside one more such file.
 // With CI=true a skipped test fails and coverage must be complete. Otherwise skipped tests are listed and coverage is
 // only reported.
 
@@ -8,21 +8,13 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createWriteStream, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { hasOwnProcess, writeGroups } from './groups.ts'
+import { orderedGroups, removeGroups, separate, writeGroups } from './groups.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const RESULTS = join(ROOT, '.tap/results.tap')
 const LIST = join(ROOT, '.tap/alone.txt')
-/** What they test is outside the coverage gate. */
-const UNCOUNTED = /^test\/(browser|sandbox)\//
-/**
- * Compiling packages is half of the time of a process. What is compiled without coverage has no counters, so it has
- * another cache. What comes from either cache has none in module bodies (test/conventions.test.ts).
- */
-const COMPILED = { isCounted: join(ROOT, '.tap/compile-cache-counted'), isNot: join(ROOT, '.tap/compile-cache') }
-const PARTIAL = '--allow-incomplete-coverage'
-const UNREPORTED = '--coverage-report=json-summary'
-const NO_COVERAGE = '--disable-coverage'
+const PARTIAL = ['--allow-incomplete-coverage', '--allow-empty-coverage']
+const UNREPORTED = '--coverage-report=none'
 
 /** Each reason for which tests were skipped, and under it their names, from raw TAP. */
 export function skippedIn (results: string): string[] {
@@ -39,7 +31,7 @@ export function runsAlone (source: string): boolean {
 
 /** Options of tap. `isWhole`: all files run. */
 export function gate ({ isStrict, isWhole }: Readonly<{ isStrict: boolean, isWhole: boolean }>): string[] {
-  return [...isStrict ? ['--fail-skip'] : [], ...isStrict && isWhole ? [] : [PARTIAL]]
+  return [...isStrict ? ['--fail-skip'] : [], ...isStrict && isWhole ? [] : PARTIAL]
 }
 
 async function tap (options: readonly string[], files: readonly string[]): Promise<boolean> {
@@ -47,8 +39,7 @@ async function tap (options: readonly string[], files: readonly string[]): Promi
   const isPiped = !process.stdout.isTTY
   const child = spawn('tap', [...options, ...isPiped ? [] : [`--output-file=${RESULTS}`], ...files], {
     cwd: ROOT,
-    stdio: ['inherit', isPiped ? 'pipe' : 'inherit', 'inherit'],
-    env: { ...process.env, NODE_COMPILE_CACHE: options.includes(NO_COVERAGE) ? COMPILED.isNot : COMPILED.isCounted }
+    stdio: ['inherit', isPiped ? 'pipe' : 'inherit', 'inherit']
   })
   child.stdout?.pipe(process.stdout, { end: false })
   child.stdout?.pipe(createWriteStream(RESULTS))
@@ -66,21 +57,18 @@ if (import.meta.main) {
   const files = isWhole ? globSync('test/**/*.test.ts', { cwd: ROOT }) : asked
   const source = (path: string) => readFileSync(join(ROOT, path), 'utf8')
   const alone = files.filter((path) => runsAlone(source(path)))
-  const separate = files.filter((path) => !alone.includes(path) && (!isWhole || hasOwnProcess(source(path))))
-  const shared = files.filter((path) => !alone.includes(path) && !separate.includes(path))
+  const others = files.filter((path) => !alone.includes(path))
   const gated = gate({ isStrict: process.env.CI === 'true', isWhole })
-  const isUncounted = (path: string) => UNCOUNTED.test(path)
-  const isCounted = (path: string) => !isUncounted(path)
-  const together = (isOne: typeof isCounted) =>
-    [...separate.filter(isOne), ...writeGroups(ROOT, shared.filter(isOne))]
+  removeGroups(ROOT)
+  const together = writeGroups(ROOT, 'a', isWhole ? orderedGroups(others, source) : separate(others))
+  const afterwards = writeGroups(ROOT, 'b', separate(alone))
 
   const steps = [
-    { options: [...gated, NO_COVERAGE], files: together(isUncounted) },
-    { options: alone.length > 0 ? [...gated, PARTIAL, UNREPORTED] : gated, files: together(isCounted) },
-    { options: [...gated, '--jobs=1', `--save=${LIST}`], files: alone }
+    { options: afterwards.length > 0 ? [...gated, ...PARTIAL, UNREPORTED] : gated, files: together },
+    { options: [...gated, '--jobs=2', `--save=${LIST}`], files: afterwards }
   ]
   // Given a list of files, tap keeps the coverage of the run before.
-  writeFileSync(LIST, alone.join('\n'))
+  writeFileSync(LIST, afterwards.join('\n'))
   for (const { options, files } of steps) {
     if (files.length === 0) continue
     if (!await tap(options, files)) process.exitCode = 1

@@ -223,9 +223,6 @@ async function checkPlaces (app: CallsApp): Promise<void> {
   await Promise.all(answers.map(({ headers }, i) => hangUp(headers.get('location') as string, {}, fresh[i])))
 }
 
-// Several rounds.
-t.setTimeout(300_000)
-
 t.test(`call: ${CALLS} calls with random ends: the books agree, and nothing is left`, async (t) => {
   const reasons = new Map<string, number>()
   await fc.assert(fc.asyncProperty(fc.integer(), async (seed) => {

@@ -12,7 +12,6 @@ import { fileWith, read } from '../policy/harness.ts'
 import { times } from '../support/times.ts'
 import { startWorld, type World } from './guard-world.ts'
 
-t.setTimeout(240_000)
 fc.configureGlobal({ endOnFailure: true })
 
 /** With 50 sequences each: 10,000 by `npm run laws`. */

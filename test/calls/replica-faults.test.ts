@@ -1,5 +1,5 @@
-// What becomes of shared calls when a replica is stopped or cut off from Redis, and when Redis loses its data. Leases
-// are of Redis' own time: each of these takes half a minute, and all run at once.
+// Starts first: leases are of Redis' own time, and each test takes half a minute. All run at once.
+// What becomes of shared calls when a replica is stopped or cut off from Redis, and when Redis loses its data.
 
 import t, { type Test } from 'tap'
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts'
@@ -13,7 +13,6 @@ import {
 } from './call-replicas.ts'
 import { policyOf } from './harness.ts'
 
-t.setTimeout(120_000)
 t.jobs = 8
 
 let starting: Promise<unknown> = Promise.resolve()

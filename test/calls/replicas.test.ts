@@ -1,3 +1,4 @@
+// Starts first: a lease runs out, which takes half a minute.
 // Calls over replicas that share a Redis: processes that are stopped, killed and paused, and callers who see nothing.
 
 import t from 'tap'
@@ -8,8 +9,6 @@ import { until } from '../support/until.ts'
 import type { Call } from '../support/upstream-call.ts'
 import { type CallReplicas, startCallReplicas } from './call-replicas.ts'
 import { policyOf } from './harness.ts'
-
-t.setTimeout(120_000)
 
 const statusOf = async (world: CallReplicas, at: Service, path: string) => (await world.get(at, path)).body.status
 

@@ -1,13 +1,13 @@
 import { createHash, createHmac } from 'node:crypto'
 import t from 'tap'
-import { runCommand } from '../support/command.ts'
+import { callCommand, runCommand } from '../support/command.ts'
 
 const SECRET = 'canary-secret-of-32-bytes-or-more'
 const TEXT = 'https://auth.test/\nauth0|123'
 
 t.test('without an issuer and a subject the usage is printed', async (t) => {
   for (const args of [[], ['https://auth.test/'], ['a', 'b', 'c']]) {
-    const { code, out, err } = await runCommand('identify', args, { SAFETY_IDENTIFIER_SECRET: SECRET })
+    const { code, out, err } = await callCommand('identify', args, { SAFETY_IDENTIFIER_SECRET: SECRET })
     t.equal(code, 2)
     t.equal(out, '')
     t.match(err, /^usage: /)
@@ -15,7 +15,7 @@ t.test('without an issuer and a subject the usage is printed', async (t) => {
 })
 
 t.test('a secret that is too short is refused, and not printed', async (t) => {
-  const { code, out, err } = await runCommand(
+  const { code, out, err } = await callCommand(
     'identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET: 'canary' }
   )
   t.equal(code, 1)
@@ -25,7 +25,7 @@ t.test('a secret that is too short is refused, and not printed', async (t) => {
 })
 
 t.test('the identifier is the hex HMAC-SHA-256 of issuer, newline and subject', async (t) => {
-  const { code, out, err } = await runCommand(
+  const { code, out, err } = await callCommand(
     'identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET: SECRET }
   )
   t.equal(out, `${createHmac('sha256', SECRET).update(TEXT).digest('hex')}\n`)
@@ -33,13 +33,13 @@ t.test('the identifier is the hex HMAC-SHA-256 of issuer, newline and subject', 
   t.equal(code, 0)
   const file = `${t.testdir({ secret: `${SECRET}\n` })}/secret`
   t.equal(
-    (await runCommand('identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET_FILE: file })).out,
+    (await callCommand('identify', ['https://auth.test/', 'auth0|123'], { SAFETY_IDENTIFIER_SECRET_FILE: file })).out,
     out
   )
 })
 
 t.test('without a secret the plain hash is printed, with a warning', async (t) => {
-  const { code, out, err } = await runCommand('identify', ['https://auth.test/', 'auth0|123'])
+  const { code, out, err } = await callCommand('identify', ['https://auth.test/', 'auth0|123'])
   t.equal(out, `${createHash('sha256').update(TEXT).digest('hex')}\n`)
   t.match(err, /SAFETY_IDENTIFIER_SECRET is not set/)
   t.equal(code, 0)

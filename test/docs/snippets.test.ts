@@ -13,6 +13,7 @@ import { ENDPOINT_RECIPES, RECIPES } from '../callers/recipes.ts'
 import { OPS, startCalls } from '../calls/harness.ts'
 import { CANARIES, POLICY, startApp } from '../support/app.ts'
 import { callCommand } from '../support/command.ts'
+import { UNCOUNTED } from '../support/processes.ts'
 import { program } from '../support/programs.ts'
 import { OFFER } from '../support/sdp.ts'
 import { type Block, BLOCKS, PAGES, read, ROOT } from './pages.ts'
@@ -32,8 +33,10 @@ function shell (line: string, cwd: string): Promise<string> {
   // As npm would run it, but in a folder with the files that the page speaks of.
   const script = (name: string) => (scripts[name] as string).replace('src/', `${ROOT}/src/`)
   const command = line.replace(/npm run -s ([\w-]+)(?: --)?/g, (_, name: string) => script(name))
-  const env = { PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
-  return new Promise((resolve) => execFile('sh', ['-c', command], { cwd, env }, (_error, out) => resolve(out)))
+  const PATH = `${dirname(process.execPath)}:${process.env.PATH}`
+  const [env, ...before] = UNCOUNTED
+  return new Promise((resolve) =>
+    execFile(env, [...before, 'sh', '-c', command], { cwd, env: { PATH } }, (_error, out) => resolve(out)))
 }
 
 t.test('there is no block of a kind that is not checked', async (t) => {

@@ -12,8 +12,6 @@ import { startLoad, takeUpTo } from './load.ts'
 import { countsAsMemory } from './model.ts'
 import { ADA, connectStore, openStore } from './store.ts'
 
-t.setTimeout(120_000)
-
 const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503 }
 /** Of one caller, and of all. */
 const bucketOf = (caller: number): Bucket => ({ key: `caller:${caller}`, windows: { hour: 1_000_000 } })

@@ -12,8 +12,6 @@ import { startLoad, takeUpTo } from './load.ts'
 import { countsAsMemory } from './model.ts'
 import { ADA, connectStore, openStore } from './store.ts'
 
-t.setTimeout(120_000)
-
 const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503 }
 /** After the promotion of a replica. */
 const UP_WITHIN_MS = 5000

@@ -15,8 +15,6 @@ import { upstreamRoutes } from '../../src/upstream/mint.ts'
 import { times } from '../support/times.ts'
 import { ask, fileWith, read } from './harness.ts'
 
-t.setTimeout(240_000)
-
 const TOKEN = 'client-token'
 const VARIABLE = 'variable-token'
 const text = { type: 'string', maxLength: 300 }

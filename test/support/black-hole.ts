@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import type { Owner } from './fault-proxy.ts'
+import { UNCOUNTED } from './processes.ts'
 import { until } from './until.ts'
 
 const LISTEN = `require('http').createServer((_request, response) => {
@@ -24,7 +25,8 @@ export async function startSilence (owner: Owner): Promise<{ port: number }> {
 }
 
 export async function startBlackHole (owner: Owner): Promise<{ url: string, resume: () => void }> {
-  const child = spawn(process.execPath, ['-e', LISTEN], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [env, ...before] = UNCOUNTED
+  const child = spawn(env, [...before, process.execPath, '-e', LISTEN], { stdio: ['ignore', 'pipe', 'inherit'] })
   const [line] = await once(child.stdout, 'data')
   child.kill('SIGSTOP')
   const port = Number(line)

@@ -2,12 +2,17 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { getCompileCacheDir } from 'node:module'
+import { dirname } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { format } from 'node:util'
 
 export type Ran = Readonly<{ code: number | null, out: string, err: string }>
 
+/** That of this process: it matters whether coverage was measured when code was compiled. */
+const cache = getCompileCacheDir()
+const CACHED = cache === undefined ? {} : { NODE_COMPILE_CACHE: dirname(cache) }
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 /** `name` is a file under src/commands, without `.ts`. */
@@ -15,7 +20,7 @@ export async function runCommand (
   name: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}, input = ''
 ): Promise<Ran> {
   const child = spawn(process.execPath, [`src/commands/${name}.ts`, ...args], {
-    cwd: ROOT, env: { PATH: process.env.PATH, ...env }, stdio: ['pipe', 'pipe', 'pipe']
+    cwd: ROOT, env: { PATH: process.env.PATH, ...CACHED, ...env }, stdio: ['pipe', 'pipe', 'pipe']
   })
   child.stdin.on('error', () => {})
   child.stdin.end(input)

@@ -2,6 +2,7 @@
 
 import { once } from 'node:events'
 import { request } from 'node:http'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { safetyIdentifier } from '../../src/callers/safety-identifier.ts'
 import { CALLERS, CANARIES } from './app.ts'
@@ -181,10 +182,8 @@ export async function assertDeadReplicaCostsNothing (t: Test, { url, replicas: [
   await until('an audit line of each', () => two.audit.length >= 20)
 }
 
-/** One replica stops under load; every mint is answered with 200 and was sent upstream once. */
-export async function assertStopLosesNothing (
-  t: Test, { url, replicas: [leaving, staying], upstream }: Front
-): Promise<void> {
+/** Mints some hundred times a second. Returns how to end it, which resolves to the statuses. */
+export async function startLoad (url: string, connections: number): Promise<() => Promise<number[]>> {
   const authorization = `Bearer ${await tokenOf()}`
   const statuses: number[] = []
   const load = { isOver: false }
@@ -193,15 +192,28 @@ export async function assertStopLosesNothing (
       const response = await fetch(url + MINT, { method: 'POST', headers: { authorization } })
       await response.text()
       statuses.push(response.status)
+      // The law needs mints at any moment, not all that a machine can do.
+      await pause(20)
     }
   }
-  const workers = Array.from({ length: 8 }, work)
+  const workers = Array.from({ length: connections }, work)
+  return async () => {
+    load.isOver = true
+    await Promise.all(workers)
+    return statuses
+  }
+}
+
+/** One replica stops under load; every mint is answered with 200 and was sent upstream once. */
+export async function assertStopLosesNothing (
+  t: Test, { url, replicas: [leaving, staying], upstream }: Front
+): Promise<void> {
+  const stopLoad = await startLoad(url, 8)
   leaving.kill('SIGTERM')
   t.match(await leaving.exited, { code: 0 })
   const sinceThen = staying.audit.length
   await until('more mints', () => staying.audit.length > sinceThen + 100)
-  load.isOver = true
-  await Promise.all(workers)
+  const statuses = await stopLoad()
   t.same([...new Set(statuses)], [200])
   t.equal(upstream.requests.length, statuses.length)
   t.ok(leaving.audit.length > 0)
