@@ -182,7 +182,7 @@ t.test('a file that waits for long gives a reason', async (t) => {
   t.notOk(startsFirst('// Starts first:\n'))
 })
 
-t.test('each test file is in one group, unless it prepares or cleans up for all its tests', async (t) => {
+t.test('each test file is in one group, unless it prepares something for all its tests', async (t) => {
   const sources: Record<string, string> = Object.fromEntries(['a', 'b', 'c/d', 'e'].flatMap((name) =>
     [`test/calls/${name}.test.ts`, `test/${name}.test.ts`, `test/browser/${name}.test.ts`]).map((path) => [path, '']))
   sources['test/calls/first.test.ts'] = '// Starts first: it waits.\n'

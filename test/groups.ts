@@ -5,7 +5,7 @@ import { join, relative } from 'node:path'
 
 const FOLDER = '.tap/groups'
 const UNCOUNTED_SUFFIX = '.uncounted'
-/** More would leave a processor idle at the end of a run. */
+/** More would leave a processor idle at the end of a run, fewer cost a start. */
 const FILES = 8
 const SMALL = ['config', 'outbound', 'schema', 'support']
 /** What they test is outside the coverage gate, or runs in processes of its own. */
@@ -32,9 +32,9 @@ export function startsFirst (source: string): boolean {
   return /^\/\/ Starts first: \S/m.test(source)
 }
 
-/** A file that prepares or cleans up for all its tests would do so for the other files too. */
+/** A file that prepares something for all its tests would let those of other files wait. */
 export function hasOwnProcess (source: string): boolean {
-  return /^t\.(setTimeout|before|teardown)\b/m.test(source) || startsFirst(source)
+  return /^t\.(setTimeout|before)\b/m.test(source) || startsFirst(source)
 }
 
 /** A name for those that can share a process, by the path and the source of a file. */

@@ -14,7 +14,7 @@ import { startFaultProxy } from '../support/fault-proxy.ts'
 const authority = createAuthority()
 const stranger = createAuthority('Other Authority')
 const before = getCACertificates()
-setDefaultCACertificates([authority.cert])
+setDefaultCACertificates([...before, authority.cert])
 t.teardown(() => setDefaultCACertificates(before))
 
 /** An upstream that mints for every request that gets past TLS. */

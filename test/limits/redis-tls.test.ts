@@ -13,7 +13,7 @@ import { ADA, connectStore, openStore } from './store.ts'
 
 const authority = createAuthority()
 const before = getCACertificates()
-setDefaultCACertificates([authority.cert])
+setDefaultCACertificates([...before, authority.cert])
 t.teardown(() => setDefaultCACertificates(before))
 
 t.test('rediss:// gives no password to a server that cannot prove who it is', { skip: NO_REDIS }, async (t) => {

@@ -20,7 +20,7 @@ import { currentAnswer, startUpstream } from '../support/upstream.ts'
 
 const authority = createAuthority()
 const before = getCACertificates()
-setDefaultCACertificates([authority.cert])
+setDefaultCACertificates([...before, authority.cert])
 t.teardown(() => setDefaultCACertificates(before))
 
 const LOGIN = 'us%40er:canary-proxy-%24ecret'
