@@ -61,6 +61,10 @@ const WRITE_MS = 10_000
 const ADOPTED_A_LOOK = 50
 const REST_MS = 50
 const REST_LOOKS = 20
+/** What is left of a lease is so much more or less than it should be: Redis' clock was set. */
+const STEP_MS = 5000
+/** Then others have renewed theirs. */
+const STEPPED_MS = 2000
 /** Redis may have lost some calls, or have some that are not ours any more. */
 const MISMATCHES = 3
 
@@ -73,6 +77,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
   let marker = ''
   let renewedAtMs = -Infinity
   let steppedAtMs = clock.monotonicMs()
+  let trustsLeasesAtMs = -Infinity
   let wroteAtMs = clock.monotonicMs()
   let sight: Sight | null = null
   let phase: 'in' | 'leaving' | 'withdrawing' | 'out' = 'in'
@@ -122,10 +127,13 @@ export function createReplica (deps: ReplicaDeps): Replica {
       if (!shared.isUp()) throw new Error('Redis is lost')
       sight = await shared.look(mine, phase === 'out' ? 0 : LEASE_MS, { marker, isLeaving: phase !== 'in' })
       if (!mayAct() || id !== mine) return
-      const wasAway = nowMs - renewedAtMs > WRITE_MS
+      const sinceMs = nowMs - renewedAtMs
+      const isStepped = sight.leftMs !== null && Math.abs(sight.leftMs - (LEASE_MS - sinceMs)) > STEP_MS
+      if (isStepped) trustsLeasesAtMs = nowMs + STEPPED_MS
       renewedAtMs = nowMs
       marker = sight.marker
-      await handle(sight, wasAway || sight.isLost, nowMs)
+      // The ages of calls are by Redis' clock.
+      await handle(sight, sinceMs > WRITE_MS || sight.isLost || isStepped, nowMs)
     } catch {
       if (!isLocal && nowMs - renewedAtMs >= CUT_OFF_MS) endAll()
     }
@@ -140,7 +148,8 @@ export function createReplica (deps: ReplicaDeps): Replica {
     if (isRewritten) await forgetStrays()
     const isTime = nowMs - wroteAtMs >= WRITE_MS
     if (isRewritten || phase !== 'in' || isTime) await writeDown(isRewritten ? 'all' : isTime ? 'changed' : 'offered')
-    if (phase === 'in' && (dead > 0 || offered > 0)) await takeOver()
+    const mayTakeDead = nowMs >= trustsLeasesAtMs
+    if (phase === 'in' && ((dead > 0 && mayTakeDead) || offered > 0)) await takeOver(!mayTakeDead)
   }
 
   /** `offered`: those that others are to learn another state of. */
@@ -193,10 +202,10 @@ export function createReplica (deps: ReplicaDeps): Replica {
     await shared.handOver(rests)
   }
 
-  async function takeOver (): Promise<void> {
+  async function takeOver (isOnlyOffered: boolean): Promise<void> {
     await load()
     const mine = id
-    const adopted = await shared.adopt(mine, ADOPTED_A_LOOK)
+    const adopted = await shared.adopt(mine, ADOPTED_A_LOOK, isOnlyOffered)
     isMore = adopted.length === ADOPTED_A_LOOK
     if (adopted.length === 0) return
     log.info({ calls: adopted.length, from: [...new Set(adopted.map(({ from }) => from))] }, 'calls are taken over')

@@ -29,6 +29,8 @@ export type Sight = Readonly<{
   dead: number
   others: number
   messages: readonly Readonly<{ call: string, text: string }>[]
+  /** Of its lease, before it was renewed. */
+  leftMs: number | null
 }>
 
 export type Adopted = Readonly<{
@@ -67,7 +69,7 @@ export type SharedCalls = Readonly<{
   /** `seconds` go back to their windows; null: all, and what it counts as a mint. */
   release: (id: string, fence: number, seconds: number | null) => Promise<void>
   look: (replica: string, leaseMs: number, before: Readonly<{ marker: string, isLeaving: boolean }>) => Promise<Sight>
-  adopt: (replica: string, most: number) => Promise<readonly Adopted[]>
+  adopt: (replica: string, most: number, isOnlyOffered?: boolean) => Promise<readonly Adopted[]>
   /** Passes a wish on to the replicas that have these calls. */
   post: (wish: string, ids: readonly string[]) => Promise<void>
   /** The last that their replica knows of calls that it gave away. */
@@ -104,8 +106,8 @@ export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls 
     look: async (replica, leaseMs, { marker, isLeaving }) => {
       const answer = await ask((scripts) =>
         scripts.lookAtCalls(1, MARKER, replica, leaseMs, marker, replica, isLeaving ? 'leaving' : ''))
-      const [current, isLost, own, offered, dead, others, messages] =
-        answer as [string, number, number, number, number, number, string[]]
+      const [current, isLost, own, offered, dead, others, messages, left] =
+        answer as [string, number, number, number, number, number, string[], string | undefined]
       return {
         marker: current,
         isLost: isLost === 1,
@@ -116,11 +118,13 @@ export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls 
         messages: messages.map((message) => {
           const [call = '', text = ''] = message.split(' ')
           return { call, text }
-        })
+        }),
+        leftMs: left === undefined || left === null ? null : Number(left)
       }
     },
-    adopt: async (replica, most) => {
-      const answer = await ask((scripts) => scripts.adoptCalls(1, MARKER, replica, most))
+    adopt: async (replica, most, isOnlyOffered = false) => {
+      const only = isOnlyOffered ? 'offered' : ''
+      const answer = await ask((scripts) => scripts.adoptCalls(1, MARKER, replica, most, only))
       return (answer as [string, string, string, string, number, string[]][]).map(
         ([id, fence, nowMs, from, isOffered, pairs]) => ({
           id,

@@ -3,12 +3,14 @@
 
 import t from 'tap'
 import { responseDone, usageOf } from '../support/call-events.ts'
+import { accept } from '../support/call-replies.ts'
 import { NO_REDIS } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import type { Call } from '../support/upstream-call.ts'
 import { policyOf } from './harness.ts'
 import { startPair, statusAt } from './shared.ts'
 
+const HOUR_MS = 3_600_000
 const SECRET = 'canary secret instructions'
 const withSecret = (voice = 'marin') => policyOf().replace(
   "instructions: 'You are Ada.'", `instructions: { $env: INSTRUCTIONS }, audio: { output: { voice: ${voice} } }`
@@ -204,6 +206,50 @@ t.test('H14: 10,000 stale records are worked off while the service answers', { s
   const startedAt = performance.now()
   t.equal((await two.begin()).status, 201)
   t.ok(performance.now() - startedAt < 1000)
+})
+
+t.test('fault 54: clocks set by an hour either way: no lease runs out, and timers do not move, also where a call is ' +
+  'taken over', { skip: NO_REDIS }, async (t) => {
+  const { redis, upstream, one, two, call: begin, kill } = await startPair(
+    t, { calls: '{ max_seconds: 600, idle_seconds: 600 }' }
+  )
+  upstream.onCreate(accept({ headers: { date: new Date(Date.now() + HOUR_MS).toUTCString() } }))
+  const calls = [await begin(one, 'ada'), await begin(two, 'bob')] as const
+  for (const [i, app] of [one, two].entries()) {
+    const { path } = calls[i] as typeof calls[0]
+    upstream.calls[i]?.change({ expires_at: Math.floor((Date.now() + 2 * HOUR_MS) / 1000) })
+    upstream.calls[i]?.push(responseDone('resp_1', usageOf({})))
+    const usageAt = async () => (await app.get(path, { sub: ['ada', 'bob'][i] as string })).body.usage as any
+    await until('its usage', async () => (await usageAt()).responses === 1)
+  }
+  const { ends_at: endsAt } = (await one.get(calls[0].path)).body
+  for (const stepMs of [HOUR_MS, -2 * HOUR_MS]) {
+    for (const { clock } of [one, two]) clock.shiftWall(stepMs)
+    // As good as setting its clock: everything that it has written is so much older.
+    await redis.control.eval(`
+      local P, step = '{ephemint}:calls:', tonumber(ARGV[1])
+      for _, replica in ipairs(redis.call('ZRANGE', P .. 'leases', 0, -1)) do
+        redis.call('ZINCRBY', P .. 'leases', -step, replica)
+      end
+      for _, id in ipairs(redis.call('ZRANGE', P .. 'all', 0, -1)) do
+        for _, field in ipairs({ 'born', 'saved' }) do redis.call('HINCRBY', P .. 'call:' .. id, field, -step) end
+      end`, 0, stepMs)
+    for (const { key } of calls) {
+      await until('its age to be right again', async () =>
+        Math.abs(Number(await redis.control.hget(key, 'born')) - Date.now()) < 60_000)
+    }
+  }
+  await kill()
+  const taken = upstream.calls[0] as Call
+  await upstream.attached(taken.id, 2)
+  t.equal(upstream.attaches.length, 3, 'none was taken over before')
+  const { status, ends_at: later } = (await two.get(calls[0].path)).body
+  t.equal(status, 'live')
+  t.ok(Math.abs(Number(later) - Number(endsAt)) <= 1)
+  await two.pass(570_000)
+  t.equal(upstream.live(), 2)
+  await two.pass(30_000)
+  t.match(await two.wrote('call.ended', 2), [{ reason: 'max_duration' }, { reason: 'max_duration' }])
 })
 
 async function metricsOf (app: { logLines: () => { msg?: unknown, ops_url?: unknown }[] }): Promise<string> {

@@ -8,7 +8,7 @@ import type { SharedHolding } from '../../src/calls/shared-holding.ts'
 import { createTestClock } from '../support/clock.ts'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
-const SIGHT: Sight = { marker: 'm', isLost: false, own: 1, offered: 0, dead: 0, others: 0, messages: [] }
+const SIGHT: Sight = { marker: 'm', isLost: false, own: 1, offered: 0, dead: 0, others: 0, messages: [], leftMs: null }
 
 function startReplica (isLocal: boolean) {
   const clock = createTestClock()

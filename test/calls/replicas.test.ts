@@ -8,7 +8,6 @@ import type { Service } from '../support/service.ts'
 import { until } from '../support/until.ts'
 import type { Call } from '../support/upstream-call.ts'
 import { type CallReplicas, startCallReplicas } from './call-replicas.ts'
-import { policyOf } from './harness.ts'
 
 const statusOf = async (world: CallReplicas, at: Service, path: string) => (await world.get(at, path)).body.status
 
@@ -77,15 +76,4 @@ t.test('fault 49: a replica that is killed loses no call: another goes on within
   await world.hangUp(two, path)
   t.match(world.lines('call.ended'), [{ reason: 'client', complete: false, started: true }])
   t.equal((await world.begin(two)).status, 201, 'its place is free')
-})
-
-t.test('H5: 200 at once over three replicas: one call, and what the windows hold', { skip: NO_REDIS }, async (t) => {
-  const policy = policyOf({ calls: '{ max_seconds: 60 }', limits: '{ hour: 500, call_seconds: { hour: 100 } }' })
-  const world = await startCallReplicas(t, { count: 3, policy })
-  const at = (i: number) => world.replicas[i % 3] as Service
-  const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => world.begin(at(i))))
-  const counts = Object.groupBy(answers, ({ status }) => status)
-  t.equal(counts[201]?.length, 1)
-  t.equal(counts[409]?.length, 199)
-  t.equal(world.upstream.creations.length, 1)
 })

@@ -1,9 +1,9 @@
 -- Takes calls that a stopping replica offers, then those of replicas whose lease ran out, the oldest first.
 -- KEYS: 1 the marker.
--- ARGV: 1 the replica that takes them, 2 how many at most.
+-- ARGV: 1 the replica that takes them, 2 how many at most, 3 `offered` for those alone.
 -- Answers for each call its id, its new fence, the time, the replica that had it, 1 where that one gave it away, and
 -- its record.
-local replica, most = ARGV[1], tonumber(ARGV[2])
+local replica, most, isOnlyOffered = ARGV[1], tonumber(ARGV[2]), ARGV[3] == 'offered'
 local answer, seen = {}, 0
 
 local function take (id, from, isOffered)
@@ -33,7 +33,7 @@ local function take (id, from, isOffered)
 end
 
 for _, id in ipairs(redis.call('ZRANGE', P .. 'offered', 0, most - 1)) do take(id, nil, true) end
-for _, dead in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', whole(millis()))) do
+for _, dead in ipairs(isOnlyOffered and {} or redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', whole(millis()))) do
   local of = P .. 'of:' .. dead
   if dead ~= replica and seen < most then
     for _, id in ipairs(redis.call('ZRANGE', of, 0, most - seen - 1)) do take(id, dead, false) end
