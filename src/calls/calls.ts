@@ -252,7 +252,7 @@ export function createCalls (deps: CallsDeps): Calls {
       get over () {
         return call.over.then(async () => {
           if (wanted === null || call.state() !== 'gone') return
-          const there = await get(call.facts.id).catch(() => undefined)
+          const there = await get(call.facts.id)
           there?.end(wanted)
           await there?.over
         })

@@ -209,7 +209,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
     isMore = adopted.length === ADOPTED_A_LOOK
     if (adopted.length === 0) return
     log.info({ calls: adopted.length, from: [...new Set(adopted.map(({ from }) => from))] }, 'calls are taken over')
-    for (const one of adopted.filter(({ isOffered }) => !isOffered)) adopt(one, one.fields.data ?? '')
+    for (const one of adopted.filter(({ isOffered }) => !isOffered)) adopt(one, one.fields.data)
     handingOver = Promise.all([handingOver, takeOffered(adopted.filter(({ isOffered }) => isOffered), mine)])
   }
 
@@ -226,7 +226,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
         waiting.delete(one.id)
         const fields = wish === null ? one.fields : { ...one.fields, wish }
         // Without its lease this replica has them no more.
-        if (id === mine) adopt({ ...one, fields }, rest ?? fields.data ?? '')
+        if (id === mine) adopt({ ...one, fields }, rest ?? fields.data)
       }
       left = left.filter((one) => waiting.has(one.id))
     }

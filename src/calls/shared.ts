@@ -41,7 +41,7 @@ export type Adopted = Readonly<{
   from: string
   /** Its replica stops and gives it away; else it is dead. */
   isOffered: boolean
-  fields: Readonly<{ caller: string, policy: string } & Partial<Record<string, string>>>
+  fields: Readonly<{ caller: string, policy: string, data: string } & Partial<Record<string, string>>>
 }>
 
 /** A call as any replica reads it. */
@@ -132,7 +132,7 @@ export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls 
           nowMs: Number(nowMs),
           from,
           isOffered: isOffered === 1,
-          fields: fieldsOf(pairs) as Adopted['fields']
+          fields: { data: '', ...fieldsOf(pairs) } as Adopted['fields']
         })
       )
     },

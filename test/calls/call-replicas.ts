@@ -13,6 +13,7 @@ import { policyOf } from './harness.ts'
 const CALLS = '/v1/realtime/calls'
 
 export type CallReplicas = Readonly<{
+  /** Not there where the options say a URL. */
   redis: RedisServer
   upstream: CallsUpstream
   /** Every replica that was started. */
@@ -33,8 +34,8 @@ export type CallReplicas = Readonly<{
 export type CallReplicasOptions = Readonly<{
   count?: number
   policy?: string
-  /** For the replica with this index. */
-  redisUrl?: (redis: RedisServer, i: number) => Promise<string>
+  /** For the replica with this index; a string is of a Redis that is there already. */
+  redisUrl?: string | ((redis: RedisServer, i: number) => Promise<string>)
   env?: Readonly<Record<string, string>>
 }>
 
@@ -42,7 +43,7 @@ export async function startCallReplicas (
   t: Owner, options: CallReplicasOptions = {}
 ): Promise<CallReplicas> {
   const { count = 2, policy = policyOf(), redisUrl = async ({ url }) => url, env = {} } = options
-  const redis = await startRedis(t)
+  const redis = typeof redisUrl === 'string' ? null as unknown as RedisServer : await startRedis(t)
   const upstream = await startCallsUpstream(t)
   const replicas: Service[] = []
   const opsUrls = new Map<Service, string>()
@@ -52,7 +53,11 @@ export async function startCallReplicas (
       upstreamUrl: upstream.url,
       policy,
       env: {
-        REDIS_URL: await redisUrl(redis, replicas.length), OPS_HOST: '127.0.0.1', OPS_PORT: '0', ...env, ...more
+        REDIS_URL: typeof redisUrl === 'string' ? redisUrl : await redisUrl(redis, replicas.length),
+        OPS_HOST: '127.0.0.1',
+        OPS_PORT: '0',
+        ...env,
+        ...more
       },
       ...options
     })

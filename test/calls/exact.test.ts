@@ -12,8 +12,8 @@ import { times } from '../support/times.ts'
 import { until } from '../support/until.ts'
 import { startCallReplicas } from './call-replicas.ts'
 
-/** A hundred by `npm run laws`. */
-const ROUNDS = times(1) === 1 ? 2 : times(10)
+/** A hundred by `npm run laws`, and few in CI. */
+const ROUNDS = times(1) < 10 ? times(2) : times(10)
 const AT_ONCE = 50
 const [CONCURRENT, TOTAL, SECONDS, MINUTE] = [3, 11, 100, 7]
 const LONGEST = 30
@@ -28,7 +28,7 @@ policies:${[
   policy('minute', '{ concurrent: 60 }', `{ minute: ${MINUTE} }`)
 ].join('')}
 `
-/** For a Redis that answers late on a busy machine. */
+/** Where a busy machine makes Redis or a replica late. */
 const AGAIN_MS = 500
 const CALLS = '/v1/realtime/calls'
 
@@ -51,7 +51,7 @@ t.test('H5: places, seconds and windows are exact over three replicas under 200 
     for (;;) {
       const type = init.body === undefined ? {} : { 'content-type': 'application/sdp' }
       const answer = await service.ask(path, { ...init, headers: { authorization: `Bearer ${token}`, ...type } })
-      if (answer.code !== 'limits_unavailable') return answer
+      if (answer.code !== 'limits_unavailable' && answer.code !== 'overloaded') return answer
       await wait(AGAIN_MS)
     }
   }
@@ -85,7 +85,7 @@ t.test('H5: places, seconds and windows are exact over three replicas under 200 
     const taken = seconds.begun.map((call) => Number(call.seconds))
     const hungUp = await Promise.all(all.map(({ path, claims }, i) =>
       ask(at(round + i), `${path}/hangup`, claims, { method: 'POST' })))
-    await wrote('call.ended', ended + upstream.calls.length - created)
+    await wrote('call.ended', ended + upstream.calls.length - created, 60_000)
     await until('all places to be free', async () => await redis.control.zcard('{ephemint}:calls:all') === 0, 30_000)
     const used = lines('call.ended').filter(({ subject }) => subject === identifierOf(`seconds ${round}`))
       .reduce((sum, line) => sum + Number(line.seconds), 0)

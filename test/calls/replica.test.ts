@@ -3,7 +3,7 @@
 import t from 'tap'
 import type { Call } from '../../src/calls/call.ts'
 import { createReplica, type ReplicaDeps } from '../../src/calls/replica.ts'
-import type { Sight } from '../../src/calls/shared.ts'
+import type { Adopted, Found, Sight } from '../../src/calls/shared.ts'
 import type { SharedHolding } from '../../src/calls/shared-holding.ts'
 import { createTestClock } from '../support/clock.ts'
 
@@ -12,7 +12,18 @@ const SIGHT: Sight = { marker: 'm', isLost: false, own: 1, offered: 0, dead: 0, 
 
 function startReplica (isLocal: boolean) {
   const clock = createTestClock()
-  const state = { isUp: true, sight: SIGHT, ended: 0, letGo: 0, logged: [] as string[], handed: [] as string[] }
+  const state = {
+    isUp: true,
+    sight: SIGHT,
+    isOwn: true,
+    offered: [] as Adopted[],
+    found: async (): Promise<Partial<Found>[]> => [],
+    ended: 0,
+    letGo: 0,
+    logged: [] as string[],
+    handed: [] as string[],
+    adopted: [] as (readonly [id: string, data: string, wish: string | undefined])[]
+  }
   const call = {
     facts: { id: 'rtc_1' },
     state: () => 'live',
@@ -26,13 +37,13 @@ function startReplica (isLocal: boolean) {
     shared: {
       isUp: () => state.isUp,
       look: async () => state.sight,
-      write: async (_replica, calls) => calls.map(() => true),
+      write: async (_replica, calls) => calls.map(() => state.isOwn),
       claim: async () => true,
       release: async () => {},
-      adopt: async () => [],
+      adopt: async () => state.offered.splice(0),
       post: async () => {},
       handOver: async (calls) => { state.handed.push(...calls.map(({ id }) => id)) },
-      read: async () => [],
+      read: async () => await state.found() as Found[],
       list: async () => []
     },
     isLocal,
@@ -44,13 +55,13 @@ function startReplica (isLocal: boolean) {
     endAll: () => { state.ended++ },
     letGo: () => { state.letGo++ },
     hear: () => {},
-    adopt: () => {}
+    adopt: ({ id, fields }, data) => { state.adopted.push([id, data, fields.wish]) }
   }
   const replica = createReplica(deps)
   replica.start()
-  const pass = async (ms: number) => {
-    for (let left = ms; left > 0; left -= 500) {
-      clock.pass(Math.min(500, left))
+  const pass = async (ms: number, step = 500) => {
+    for (let left = ms; left > 0; left -= step) {
+      clock.pass(Math.min(step, left))
       for (let i = 0; i < 5; i++) await turn()
     }
   }
@@ -91,4 +102,61 @@ t.test('a call that another has taken is handed over once', async (t) => {
   t.same(state.handed, ['rtc_1'])
   t.equal(state.letGo, 1)
   await replica.stop()
+})
+
+t.test('a call that another has taken before it is known here is handed over, too', async (t) => {
+  const { state, replica, pass } = startReplica(false)
+  await pass(1000)
+  await replica.leave()
+  await pass(500)
+  t.same(state.handed, [])
+  await replica.withdraw()
+  state.isOwn = false
+  await replica.leave()
+  t.same(state.handed, ['rtc_1'])
+  t.equal(state.letGo, 1)
+  await replica.stop()
+})
+
+const OFFERED: Adopted = {
+  id: 'rtc_2', fence: 1, nowMs: 0, from: 'other', isOffered: true, fields: { caller: 'ada', policy: 'pro', data: 'old' }
+}
+
+t.test('an offered call is gone on with once its replica has let it go, with what was wished meanwhile', async (t) => {
+  const { state, pass } = startReplica(false)
+  await pass(500)
+  state.sight = { ...SIGHT, offered: 1 }
+  state.offered = [OFFERED]
+  await pass(500, 50)
+  state.found = async () => { throw new Error('Redis is late') }
+  await pass(100, 50)
+  state.found = async () => [{ rest: null, wish: null }]
+  await pass(100, 50)
+  t.same(state.adopted, [])
+  state.found = async () => [{ rest: 'new', wish: 'client' }]
+  await pass(100, 50)
+  t.same(state.adopted, [['rtc_2', 'new', 'client']])
+})
+
+t.test('a replica that says nothing more of a call that it offered is waited for a second', async (t) => {
+  const { state, pass } = startReplica(false)
+  await pass(500)
+  state.sight = { ...SIGHT, offered: 1 }
+  state.offered = [OFFERED]
+  await pass(1000, 50)
+  t.same(state.adopted, [])
+  await pass(1000, 50)
+  t.same(state.adopted, [['rtc_2', 'old', undefined]])
+})
+
+t.test('a replica that loses its lease meanwhile does not go on with a call that it took', async (t) => {
+  const { clock, state, pass } = startReplica(false)
+  await pass(500)
+  state.sight = { ...SIGHT, offered: 1 }
+  state.offered = [OFFERED]
+  await pass(500)
+  state.isUp = false
+  clock.pass(29_000)
+  await pass(2000)
+  t.same(state.adopted, [])
 })

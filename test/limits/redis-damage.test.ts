@@ -209,6 +209,7 @@ async function assertCall (t: Test, store: RedisStore): Promise<void> {
   await shared.post('operator', ['new'])
   t.match(await shared.look('two', 30_000, before), { own: 1, messages: [{ call: 'new', text: 'operator' }] })
   await shared.look('two', 0, before)
+  t.same(await shared.adopt('three', 9, true), [])
   t.match(await shared.adopt('three', 9), [{ id: 'new', from: 'two', isOffered: false }])
   await shared.release('new', Number.MAX_SAFE_INTEGER, null)
   t.same(await shared.list(null), [])
