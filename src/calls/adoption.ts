@@ -3,6 +3,7 @@
 // | state of its record   | then                                                                             |
 // |-----------------------|----------------------------------------------------------------------------------|
 // | creating              | upstream may have created it: `call.unknown`, and its place is kept for a minute |
+// | unknown               | as creating, but its line is written, and all but its place was given back       |
 // | setup                 | hung up: nobody was answered                                                     |
 // | live, offered, ending | goes on, or ends for the reason that was wished                                  |
 // | claimed               | its line is repeated, and its place given back                                   |
@@ -17,7 +18,7 @@ import { startHangUp } from './hang-up.ts'
 import type { WriteLine } from './holding.ts'
 import { createReceipt } from './receipt.ts'
 import { type CallRecord, type CreatedRecord, keyDigest, readRecord, upstreamIdIn } from './record.ts'
-import type { Adopted, SharedCalls } from './shared.ts'
+import type { Adopted } from './shared.ts'
 
 /** The parts of a call that its policy decides; `record` is of another replica. */
 export type Regrant = (record: CallRecord & Readonly<{ policy: string }>) =>
@@ -25,7 +26,6 @@ Pick<CallFacts, 'granted' | 'fixed' | 'checkSession' | 'conceal'>
 
 export type AdoptionDeps = Readonly<{
   clock: Clock
-  shared: Pick<SharedCalls, 'release'>
   upstream: Pick<UpstreamCalls, 'hangUp'>
   audit: Pick<Audit, 'record'>
   log: PlainLog
@@ -35,8 +35,13 @@ export type AdoptionDeps = Readonly<{
   writeLine: WriteLine
   /** Holds a call with the fence of its adoption. */
   take: (facts: CallFacts, fence: number) => Call
+  /** The same, of one that is over or cannot be found. */
+  hold: (adopted: Adopted) => Held
   longestMs: number
 }>
+
+/** A place that is given back in the end, also by way of a loss of Redis. `seconds` as in SharedHolding. */
+export type Held = Readonly<{ release: (seconds: number | null, afterMs?: number) => void }>
 
 /** There is no client for it that could be waited for. */
 const UNKNOWN_KEPT_MS = 60_000
@@ -45,6 +50,7 @@ export function adoptCall (deps: AdoptionDeps, adopted: Adopted, data: string): 
   const { state } = adopted.fields
   const record = readRecord(data)
   if (state === 'claimed') return repeatLine(deps, adopted, data)
+  if (state === 'unknown') return deps.hold(adopted).release(0, UNKNOWN_KEPT_MS)
   if (record === null) return endDamaged(deps, adopted, upstreamIdIn(data))
   if (record.created === null) return keepUnknown(deps, adopted, record)
   goOn(deps, adopted, record, record.created)
@@ -77,16 +83,17 @@ function goOn (
 }
 
 /** Its owner had claimed the end, and may have written the line. */
-function repeatLine ({ shared, writeLine }: AdoptionDeps, { id, fence, fields }: Adopted, data: string): void {
+function repeatLine ({ hold, writeLine }: AdoptionDeps, adopted: Adopted, data: string): void {
+  const { fields } = adopted
   const line = JSON.parse(fields.line as string) as CallEnd
   const isRefunded = data.includes('"isRefunded":true')
   const unused = isRefunded ? 0 : Math.max(0, Number(fields.seconds) - line.seconds)
-  writeLine({ ...line, repeated: true }, () => shared.release(id, fence, unused).catch(() => {}))
+  const holding = hold(adopted)
+  writeLine({ ...line, repeated: true }, () => holding.release(unused))
 }
 
-function keepUnknown (
-  { clock, shared, audit }: AdoptionDeps, { id, fence, fields }: Adopted, record: CallRecord
-): void {
+function keepUnknown ({ hold, audit }: AdoptionDeps, adopted: Adopted, record: CallRecord): void {
+  const { id, fields } = adopted
   const { requestId, issuer, kind, model, prompt } = record
   audit.record('call.unknown', {
     request_id: requestId,
@@ -101,19 +108,17 @@ function keepUnknown (
     reason: 'replica_lost',
     param: null
   })
-  clock.after(UNKNOWN_KEPT_MS, () => { shared.release(id, fence, null).catch(() => {}) })
+  hold(adopted).release(null, UNKNOWN_KEPT_MS)
 }
 
 function endDamaged (
-  { clock, shared, upstream, log, key, writeLine, longestMs }: AdoptionDeps, { id, fence, fields }: Adopted,
-  upstreamId: string | null
+  { clock, hold, upstream, log, key, writeLine, longestMs }: AdoptionDeps, adopted: Adopted, upstreamId: string | null
 ): void {
+  const { id, fields } = adopted
   log.error({ call_id: id, upstream_call_id: upstreamId }, 'the record of a call is damaged: the call is hung up')
-  const release = () => shared.release(id, fence, 0).catch(() => {})
-  if (upstreamId === null) {
-    release()
-    return
-  }
+  const holding = hold(adopted)
+  const release = () => holding.release(0)
+  if (upstreamId === null) return release()
   const { caller, policy } = fields
   const call = { id: upstreamId, key: key(), dateMs: null }
   const { done } = startHangUp({

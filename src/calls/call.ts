@@ -97,6 +97,8 @@ export type Call = Readonly<{
   revision: () => number
   /** Another replica has it, or may: nothing more is done about it here. */
   letGo: () => void
+  /** It may be there, and cannot be found. For other replicas, before everything but its place is given back. */
+  forsake: () => Promise<unknown>
   /** There is no call, or none that can be found. `keepPlace`: it may be there all the same. */
   abandon: (keepPlaceMs: number) => void
   /** Opens the sideband; resolves at the answer to the first read. Throws ApiError. */
@@ -499,6 +501,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     snapshot,
     revision: () => revision,
     letGo,
+    forsake: () => holding.note(snapshot('unknown')),
     abandon: (keepPlaceMs) => {
       state = 'ended'
       holding.release(keepPlaceMs)
@@ -530,6 +533,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     },
     refund: async () => {
       isRefunded = true
+      // First: another replica that goes on with it gives nothing back again.
+      if (state === 'ending') await holding.note(snapshot())
       await (reserved as Reserved).refund()
     },
     credit: () => ({ slots: (reserved as Reserved).slots, seconds: unused() }),

@@ -6,15 +6,20 @@ import type { Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import type { LimitStore } from '../limits/limits.ts'
 import type { CallRules } from '../policy/compile.ts'
-import { adoptCall, type AdoptionDeps } from './adoption.ts'
+import { adoptCall, type AdoptionDeps, type Held } from './adoption.ts'
 import { type Call, type CallDeps, type CallFacts, createCall, type EndReason } from './call.ts'
 import { type Holding, holdInMemory, type WriteLine } from './holding.ts'
 import { writeLastLine } from './last-line.ts'
 import type { Places } from './place.ts'
 import { type KnownCall, remoteCall } from './remote.ts'
 import { createReplica, type Replica } from './replica.ts'
-import type { SharedCalls } from './shared.ts'
+import type { Adopted, SharedCalls } from './shared.ts'
 import { holdShared, type SharedHolding } from './shared-holding.ts'
+
+/** Whose place is taken, within what. */
+type Bounded = Pick<CallFacts, 'id' | 'safetyIdentifier' | 'policy'> & Readonly<{
+  rules: Pick<CallRules, 'concurrent' | 'whenFull' | 'total'>
+}>
 
 type Owner = Readonly<{ issuer: string, subject: string, safetyIdentifier: string }>
 
@@ -67,6 +72,8 @@ export type CallsDeps = Omit<CallDeps, 'mayAct'> & Pick<AdoptionDeps, 'audit'> &
   sharing: Sharing | null
 }>
 
+/** Of what takes no place any more. */
+const HAS_PLACE = { concurrent: 1, whenFull: 'refuse', total: null } as const
 const ENDED_KEPT_MS = 300_000
 const REPLACED_WITHIN_MS = 5000
 const STOPPED_WITHIN_MS = 10_000
@@ -118,7 +125,6 @@ export function createCalls (deps: CallsDeps): Calls {
         adoptCall({
           ...deps,
           clock: gated,
-          shared,
           regrant,
           key,
           writeLine,
@@ -126,6 +132,7 @@ export function createCalls (deps: CallsDeps): Calls {
             onAdopted()
             return takeOver(facts, fence)
           },
+          hold: holdLeft,
           longestMs: deps.protocol.longestMs
         }, adopted, data)
         const call = current.get(adopted.id)
@@ -183,7 +190,7 @@ export function createCalls (deps: CallsDeps): Calls {
     }))
   }
 
-  function holdFor (facts: CallFacts, adopted: number | null): SharedHolding {
+  function holdFor (facts: Bounded, adopted: number | null): SharedHolding {
     const { id, safetyIdentifier: caller, policy, rules: { concurrent, whenFull, total } } = facts
     const { clock: leaseClock, shared, isLocal } = sharing as Sharing
     const holding = holdShared({
@@ -200,13 +207,18 @@ export function createCalls (deps: CallsDeps): Calls {
     return holding
   }
 
+  function holdLeft ({ id, fence, fields: { caller, policy } }: Adopted): Held {
+    const { releaseLeft } = holdFor({ id, safetyIdentifier: caller, policy, rules: HAS_PLACE }, fence)
+    return { release: (seconds, afterMs = 0) => { clock.after(afterMs, () => releaseLeft(seconds)) } }
+  }
+
   /** Adopted calls may exceed what bounds new ones. */
   function takeOver (facts: CallFacts, fence: number): Call {
     return add(facts, holdFor(facts, fence))
   }
 
   /** As exact as one replica can be that knows its own calls only. Throws ApiError. */
-  function replacedAlone ({ id, safetyIdentifier, policy, rules: { concurrent, whenFull, total } }: CallFacts) {
+  function replacedAlone ({ id, safetyIdentifier, policy, rules: { concurrent, whenFull, total } }: Bounded) {
     const others = [...current.values()].filter((call) => call.facts.id !== id)
     const own = others.filter(({ facts }) => facts.safetyIdentifier === safetyIdentifier)
     const old = own.length < concurrent ? null : own.find(({ state }) => state() === 'live')

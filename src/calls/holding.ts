@@ -34,6 +34,8 @@ export type Holding = Readonly<{
   write: (snapshot: Snapshot) => Promise<void>
   /** Resolves after the first attempt to write the line. Never rejects. */
   conclude: (ending: Ending) => Promise<void>
+  /** As `write`, where that can be. Never rejects. */
+  note: (snapshot: Snapshot) => Promise<unknown>
   /** There was no call, or none is known: nothing goes back but the place. */
   release: (afterMs: number) => void
 }>
@@ -54,6 +56,7 @@ export function holdInMemory ({ place, reserve, giveBack, after, writeLine }: Re
     whenPassed: () => place.passed,
     offer: place.offer,
     write: async () => {},
+    note: async () => {},
     conclude: async ({ line, starting, unusedSeconds }) => {
       giveBack(unusedSeconds)
       place.release()

@@ -29,7 +29,8 @@ export async function writeLastLine (
   } catch (err) {
     log.error({ err, call_id: line.call_id }, 'the end of a call could not be audited')
     const pauseMs = AGAIN_MS[Math.min(failures, AGAIN_MS.length - 1)] as number
-    clock.after(pauseMs, () => { writeLastLine(deps, line, onWritten, failures + 1) })
+    // It may have been written all the same, too late.
+    clock.after(pauseMs, () => { writeLastLine(deps, { ...line, repeated: true }, onWritten, failures + 1) })
     return
   }
   await onWritten()

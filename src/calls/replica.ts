@@ -85,6 +85,8 @@ export function createReplica (deps: ReplicaDeps): Replica {
   const waiting = new Set<string>()
   let handingOver: Promise<unknown> = Promise.resolve()
   let mismatches = 0
+  /** Messages of the look before. */
+  let handled = 0
   /** More may be there to take over than one look takes. */
   let isMore = false
   let stopTimer = () => {}
@@ -108,6 +110,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
     log.error({ replica: id, calls: own().length }, 'the lease on calls has run out: they are left to other replicas')
     id = newId()
     renewedAtMs = -Infinity
+    handled = 0
     written.clear()
     for (const { call } of own()) letGo(call)
   }
@@ -122,10 +125,13 @@ export function createReplica (deps: ReplicaDeps): Replica {
     if (hasLapsed(nowMs)) lapse()
     steppedAtMs = nowMs
     isMore = false
-    const mine = id
+    const [mine, acknowledged] = [id, handled]
+    handled = 0
     try {
       if (!shared.isUp()) throw new Error('Redis is lost')
-      sight = await shared.look(mine, phase === 'out' ? 0 : LEASE_MS, { marker, isLeaving: phase !== 'in' })
+      sight = await shared.look(mine, phase === 'out' ? 0 : LEASE_MS, {
+        marker, isLeaving: phase !== 'in', handled: acknowledged
+      })
       if (!mayAct() || id !== mine) return
       const sinceMs = nowMs - renewedAtMs
       const isStepped = sight.leftMs !== null && Math.abs(sight.leftMs - (LEASE_MS - sinceMs)) > STEP_MS
@@ -142,14 +148,16 @@ export function createReplica (deps: ReplicaDeps): Replica {
   async function handle ({ messages, own: count, dead, offered }: Sight, isDoubtful: boolean, nowMs: number) {
     for (const { call, text } of messages) if (text !== 'taken') hear(call, text)
     await handOver(messages.filter(({ text }) => text === 'taken').map(({ call }) => call))
+    handled = messages.length
     mismatches = count === countHeld() + waiting.size ? 0 : mismatches + 1
     const isRewritten = isDoubtful || mismatches >= MISMATCHES
     if (isRewritten) mismatches = 0
-    if (isRewritten) await forgetStrays()
+    const left = isRewritten ? await sortStrays() : []
     const isTime = nowMs - wroteAtMs >= WRITE_MS
     if (isRewritten || phase !== 'in' || isTime) await writeDown(isRewritten ? 'all' : isTime ? 'changed' : 'offered')
     const mayTakeDead = nowMs >= trustsLeasesAtMs
-    if (phase === 'in' && ((dead > 0 && mayTakeDead) || offered > 0)) await takeOver(!mayTakeDead)
+    const isThere = (dead > 0 && mayTakeDead) || offered > 0 || left.length > 0
+    if (phase === 'in' && isThere) await takeOver(left, !mayTakeDead)
   }
 
   /** `offered`: those that others are to learn another state of. */
@@ -181,13 +189,18 @@ export function createReplica (deps: ReplicaDeps): Replica {
     for (const gone of [...written.keys()].filter((one) => !known.has(one))) written.delete(gone)
   }
 
-  /** Places that were taken for a request whose answer from Redis was lost. */
-  async function forgetStrays (): Promise<void> {
-    const strays = (await shared.list({ replica: id })).filter((one) => !holds(one))
+  /**
+   * Where an answer from Redis was lost: gives back the places that were taken for a request. Resolves to the calls
+   * that were adopted: no other replica will.
+   */
+  async function sortStrays (): Promise<readonly string[]> {
+    const strays = (await shared.list({ replica: id })).filter((one) => !holds(one) && !waiting.has(one))
     const found = await shared.read(strays)
+    const isTaken = (i: number) => found[i]?.isAdopted === false && found[i].state === 'creating'
     for (const [i, stray] of strays.entries()) {
-      if (found[i]?.state === 'creating') await shared.release(stray, Number.MAX_SAFE_INTEGER, null)
+      if (isTaken(i)) await shared.release(stray, Number.MAX_SAFE_INTEGER, null)
     }
+    return strays.filter((_, i) => !isTaken(i)).slice(0, ADOPTED_A_LOOK)
   }
 
   async function handOver (taken: readonly string[]): Promise<void> {
@@ -202,14 +215,15 @@ export function createReplica (deps: ReplicaDeps): Replica {
     await shared.handOver(rests)
   }
 
-  async function takeOver (isOnlyOffered: boolean): Promise<void> {
+  /** `left`: see sortStrays. */
+  async function takeOver (left: readonly string[], isOnlyOffered: boolean): Promise<void> {
     await load()
     const mine = id
-    const adopted = await shared.adopt(mine, ADOPTED_A_LOOK, isOnlyOffered)
-    isMore = adopted.length === ADOPTED_A_LOOK
+    const adopted = await shared.adopt(mine, { most: ADOPTED_A_LOOK, isOnlyOffered, again: left })
+    isMore = adopted.length >= ADOPTED_A_LOOK
     if (adopted.length === 0) return
     log.info({ calls: adopted.length, from: [...new Set(adopted.map(({ from }) => from))] }, 'calls are taken over')
-    for (const one of adopted.filter(({ isOffered }) => !isOffered)) adopt(one, one.fields.data)
+    for (const one of adopted.filter(({ isOffered }) => !isOffered)) adopt(one, one.fields.rest ?? one.fields.data)
     handingOver = Promise.all([handingOver, takeOffered(adopted.filter(({ isOffered }) => isOffered), mine)])
   }
 

@@ -11,6 +11,8 @@ export type SharedHolding = Holding & Readonly<{
   written: (snapshot: Snapshot) => Written
   /** The outcome of a write. */
   noteWritten: () => void
+  /** As `release`, of a call that another replica has left. `seconds` go back to their windows; null: all. */
+  releaseLeft: (seconds: number | null) => void
 }>
 
 export type SharedHoldingDeps = Readonly<{
@@ -65,7 +67,9 @@ export function holdShared (
       await taken.giveBack()
       throw error
     }
-    return taken
+    // Another replica that has the place gives back what it took.
+    const whileMine = (giveBack: Reserved['giveBack']) => async () => { if (isMine()) await giveBack() }
+    return { ...taken, giveBack: whileMine(taken.giveBack), refund: whileMine(taken.refund) }
   }
 
   function written ({ state, ageMs, record, view }: Snapshot): Written {
@@ -76,7 +80,7 @@ export function holdShared (
       policy,
       state,
       ageMs,
-      seconds: record.maxSeconds,
+      seconds: state === 'unknown' ? 0 : record.maxSeconds,
       data: JSON.stringify(record),
       view: JSON.stringify(view)
     }
@@ -111,12 +115,14 @@ export function holdShared (
   }
 
   /** Again and again while the call is this replica's. */
-  async function settle (isClaimed: boolean, claim: () => Promise<boolean>, seconds: number): Promise<void> {
+  async function settle (isClaimed: boolean, claim: () => Promise<boolean>, seconds: number | null): Promise<void> {
     const state = isClaimed || await ask(claim)
     const isReleased = state === true && await ask(() => shared.release(id, fence(), seconds).then(() => true))
     if (state === false || isReleased === true || !isMine()) return onReleased()
     clock.after(AGAIN_MS, () => { settle(state === true, claim, seconds) })
   }
+
+  const release = (seconds: number | null) => { settle(true, async () => true, seconds) }
 
   return {
     reserve,
@@ -147,9 +153,13 @@ export function holdShared (
         settle(isClaimed === true, claim, isAlone ? 0 : unusedSeconds)
       })
     },
+    note: async (snapshot) => {
+      if (placed !== null) await ask(() => shared.write(mine, [written(snapshot)]).then(() => true))
+    },
     release: (afterMs) => {
       if (placed === null) return onReleased()
-      clock.after(afterMs, () => { settle(true, async () => true, 0) })
-    }
+      clock.after(afterMs, () => release(0))
+    },
+    releaseLeft: release
   }
 }

@@ -3,7 +3,8 @@
 import type { RedisConnection } from '../limits/redis.ts'
 import { MARKER } from '../redis/scripts.ts'
 
-export type CallStatus = 'creating' | 'setup' | 'live' | 'offered' | 'ending'
+/** `unknown`: upstream may have created it, and all but its place was given back. */
+export type CallStatus = 'creating' | 'unknown' | 'setup' | 'live' | 'offered' | 'ending'
 
 /** A call as its owner writes it down. `ageMs`: since upstream created it. */
 export type Written = Readonly<{
@@ -57,6 +58,8 @@ export type Found = Readonly<{
   data: string | null,
   rest: string | null,
   isWaiting: boolean
+  /** Another replica had it before. */
+  isAdopted: boolean
 }>
 
 /** Each rejects with ApiError `limits_unavailable`. */
@@ -68,8 +71,14 @@ export type SharedCalls = Readonly<{
   claim: (id: string, fence: number, end: Readonly<{ line: string, view: string }>) => Promise<boolean>
   /** `seconds` go back to their windows; null: all, and what it counts as a mint. */
   release: (id: string, fence: number, seconds: number | null) => Promise<void>
-  look: (replica: string, leaseMs: number, before: Readonly<{ marker: string, isLeaving: boolean }>) => Promise<Sight>
-  adopt: (replica: string, most: number, isOnlyOffered?: boolean) => Promise<readonly Adopted[]>
+  /** `handled`: how many messages of the look before. Those that are not come again. */
+  look: (
+    replica: string, leaseMs: number, before: Readonly<{ marker: string, isLeaving: boolean, handled: number }>
+  ) => Promise<Sight>
+  /** `isOnlyOffered`: none of dead replicas. `again`: calls that this one adopted, and whose answer was lost. */
+  adopt: (
+    replica: string, what: Readonly<{ most: number, isOnlyOffered?: boolean, again?: readonly string[] }>
+  ) => Promise<readonly Adopted[]>
   /** Passes a wish on to the replicas that have these calls. */
   post: (wish: string, ids: readonly string[]) => Promise<void>
   /** The last that their replica knows of calls that it gave away. */
@@ -103,9 +112,9 @@ export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls 
     release: async (id, fence, seconds) => {
       await ask((scripts) => scripts.releaseCall(1, MARKER, id, fence, seconds ?? ''))
     },
-    look: async (replica, leaseMs, { marker, isLeaving }) => {
+    look: async (replica, leaseMs, { marker, isLeaving, handled }) => {
       const answer = await ask((scripts) =>
-        scripts.lookAtCalls(1, MARKER, replica, leaseMs, marker, replica, isLeaving ? 'leaving' : ''))
+        scripts.lookAtCalls(1, MARKER, replica, leaseMs, marker, replica, isLeaving ? 'leaving' : '', handled))
       const [current, isLost, own, offered, dead, others, messages, left] =
         answer as [string, number, number, number, number, number, string[], string | undefined]
       return {
@@ -122,9 +131,9 @@ export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls 
         leftMs: left === undefined || left === null ? null : Number(left)
       }
     },
-    adopt: async (replica, most, isOnlyOffered = false) => {
+    adopt: async (replica, { most, isOnlyOffered = false, again = [] }) => {
       const only = isOnlyOffered ? 'offered' : ''
-      const answer = await ask((scripts) => scripts.adoptCalls(1, MARKER, replica, most, only))
+      const answer = await ask((scripts) => scripts.adoptCalls(1, MARKER, replica, most, only, ...again))
       return (answer as [string, string, string, string, number, string[]][]).map(
         ([id, fence, nowMs, from, isOffered, pairs]) => ({
           id,
@@ -162,7 +171,8 @@ function fieldsOf (pairs: readonly string[]): Record<string, string> {
 }
 
 function foundIn (values: readonly (string | null)[]): Found | null {
-  const [now, caller, policy, owner, state, born, wish = null, view = null, data = null, rest = null, waits] = values
+  const [now, caller, policy, owner, state, born, ...more] = values
+  const [wish = null, view = null, data = null, rest = null, waits, from] = more
   if (!caller || !policy || !owner || !state) return null
   return {
     nowMs: Number(now),
@@ -175,6 +185,7 @@ function foundIn (values: readonly (string | null)[]): Found | null {
     view,
     data,
     rest,
-    isWaiting: typeof waits === 'string'
+    isWaiting: typeof waits === 'string',
+    isAdopted: typeof from === 'string'
   }
 }

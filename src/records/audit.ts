@@ -63,7 +63,7 @@ export type CallEnd = Readonly<{
   changes: number
   complete: boolean
   hangup_confirmed: boolean
-  /** Another replica may have written the line of this call already. */
+  /** The line of this call may have been written already. */
   repeated?: true
   /** Written without Redis: another replica may have had the call, too. */
   unfenced?: true

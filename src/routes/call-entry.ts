@@ -221,11 +221,12 @@ async function undo (
     if (call.wish()?.reason !== 'client_gone') await call.refund()
     return atMost(clock, HANG_UP_WAIT_MS, call.hangUpTried())
   }
-  const { code, reason, mayHaveMinted } = error as Partial<ApiError>
+  const { code, reason, mayHaveMinted = false } = error as Partial<ApiError>
+  if (mayHaveMinted) await call.forsake()
   // Upstream's 400 about what the client sent. It stays counted, or a client could repeat it for free.
   if (code === 'invalid_request' && reason === 'upstream_400') {
     await limits.giveSecondsBack((reserved as Reserved).slots, (reserved as Reserved).seconds)
   } else if (isAttempted) await reserved?.refund()
   else await reserved?.giveBack()
-  call.abandon(mayHaveMinted === true ? UNKNOWN_KEPT_MS : 0)
+  call.abandon(mayHaveMinted ? UNKNOWN_KEPT_MS : 0)
 }

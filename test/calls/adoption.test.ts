@@ -3,9 +3,10 @@
 
 import t from 'tap'
 import { responseDone, usageOf } from '../support/call-events.ts'
-import { accept } from '../support/call-replies.ts'
-import { NO_REDIS } from '../support/redis.ts'
+import { accept, opened } from '../support/call-replies.ts'
+import { NO_REDIS, type RedisServer } from '../support/redis.ts'
 import { until } from '../support/until.ts'
+import { reset } from '../support/upstream.ts'
 import type { Call } from '../support/upstream-call.ts'
 import { policyOf } from './harness.ts'
 import { startPair, statusAt } from './shared.ts'
@@ -161,12 +162,39 @@ t.test('fault 49: the place of a call that was being created is kept for a minut
     await redis.control.hset(key, 'state', 'creating', 'data', JSON.stringify({ ...record, created: null }))
   })
   t.match(await two.wrote('call.unknown'), [{ reason: 'replica_lost', policy: 'pro', call_id: /^rtc_/ }])
+  await looks(redis, 6)
   t.match(await two.begin(), { status: 409 })
   t.match(await two.limits(), { day: { remaining: 8 } })
   two.clock.pass(60_000)
   await until('its seconds to be back', async () => (await two.limits()).call_seconds.hour.remaining === 600)
   t.match(await two.limits(), { day: { remaining: 9 } }, 'as where the answer of upstream is lost')
   t.match(await two.begin(), { status: 201 })
+})
+
+t.test('fault 49: what was given back for a call that is not known is not given back again by another replica', {
+  skip: NO_REDIS
+}, async (t) => {
+  const { redis, upstream, one, two, call: begin, kill } = await startPair(
+    t, { limits: '{ day: 9, call_seconds: { hour: 1500 } }' }
+  )
+  const remaining = async () => (await two.limits()).call_seconds.hour.remaining
+  const { path } = await begin(two)
+  two.clock.pass(100_000)
+  t.match((await two.hangUp(path)).body, { status: 'ended' })
+  const before = await remaining()
+  t.ok(before < 1500)
+  upstream.onCreate(opened(reset()))
+  t.equal((await one.begin()).status, 502)
+  t.equal(await remaining(), before)
+  const places = await redis.control.keys('{ephemint}:calls:caller:*')
+  await kill()
+  await until('it to be taken over', () => two.logLines().some(({ msg }) => msg === 'calls are taken over'))
+  await looks(redis, 6)
+  t.equal(await redis.control.zcard(places[0] as string), 1)
+  two.clock.pass(60_000)
+  await until('its place to be free', async () => await redis.control.zcard(places[0] as string) === 0)
+  t.equal(await remaining(), before)
+  t.same([one, two].map(({ lines }) => lines('call.unknown').length), [1, 0])
 })
 
 t.test('H14: a damaged record is refused, and what upstream has of it hung up', { skip: NO_REDIS }, async (t) => {
@@ -251,6 +279,15 @@ t.test('fault 54: clocks set by an hour either way: no lease runs out, and timer
   await two.pass(30_000)
   t.match(await two.wrote('call.ended', 2), [{ reason: 'max_duration' }, { reason: 'max_duration' }])
 })
+
+/** So many more looks of a replica at Redis. */
+async function looks ({ control }: RedisServer, count: number): Promise<void> {
+  const leases = () => control.zrange('{ephemint}:calls:leases', '0', '-1', 'WITHSCORES').then(String)
+  for (let left = count, before = await leases(); left > 0; left--) {
+    await until('a look', async () => await leases() !== before)
+    before = await leases()
+  }
+}
 
 async function metricsOf (app: { logLines: () => { msg?: unknown, ops_url?: unknown }[] }): Promise<string> {
   return `${app.logLines().find(({ msg }) => msg === 'listening')?.ops_url}/metrics`

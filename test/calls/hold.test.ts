@@ -582,7 +582,7 @@ t.test('call: a stop that finds no time for a response to be done still asks to 
   await stopped
 })
 
-t.test('call: a receipt that cannot be written is written later, once', async (t) => {
+t.test('call: a receipt that cannot be written is written later, once, as a repeated one', async (t) => {
   const { app, path } = await startCall(t)
   app.audit.refuse()
   t.match(await app.hangUp(path), { body: { status: 'ended' } })
@@ -590,7 +590,7 @@ t.test('call: a receipt that cannot be written is written later, once', async (t
   await app.clock.expire(1000)
   app.audit.recover()
   await app.clock.expire(5000)
-  t.match(await app.wrote('call.ended'), [{ reason: 'client' }])
+  t.match(await app.wrote('call.ended'), [{ reason: 'client', repeated: true }])
   await app.pass(600_000)
   t.equal(app.lines('call.ended').length, 1)
 })

@@ -22,6 +22,7 @@ function startReplica (isLocal: boolean) {
     letGo: 0,
     logged: [] as string[],
     handed: [] as string[],
+    handled: [] as number[],
     adopted: [] as (readonly [id: string, data: string, wish: string | undefined])[]
   }
   const call = {
@@ -36,7 +37,10 @@ function startReplica (isLocal: boolean) {
     clock,
     shared: {
       isUp: () => state.isUp,
-      look: async () => state.sight,
+      look: async (_replica, _leaseMs, { handled }) => {
+        state.handled.push(handled)
+        return state.sight
+      },
       write: async (_replica, calls) => calls.map(() => state.isOwn),
       claim: async () => true,
       release: async () => {},
@@ -92,6 +96,21 @@ t.test('a replica that goes on without Redis keeps its calls', async (t) => {
   await pass(60_000)
   t.same([state.ended, state.letGo], [0, 0])
   t.equal(replica.mayAct(), true)
+})
+
+t.test('what others want is asked for again until the answer has come', async (t) => {
+  const { state, pass } = startReplica(false)
+  state.sight = { ...SIGHT, messages: [{ call: 'rtc_1', text: 'client' }] }
+  await pass(1000)
+  state.isUp = false
+  await pass(1000)
+  state.isUp = true
+  state.handled = []
+  await pass(1000)
+  t.same(state.handled, [0, 1])
+  state.sight = SIGHT
+  await pass(1000)
+  t.same(state.handled.slice(2), [1, 0])
 })
 
 t.test('a call that another has taken is handed over once', async (t) => {

@@ -165,6 +165,26 @@ t.test('a place that nobody waits for is given back', { skip: NO_REDIS }, async 
   t.equal(await statusAt(two, `/v1/realtime/calls/${key.split(':').at(-1)}`, 'bob'), 'live')
 })
 
+t.test('H14: a call that was taken over, and whose answer from Redis was lost, is taken over again', {
+  skip: NO_REDIS
+}, async (t) => {
+  const { redis, upstream, one, two, call: begin, kill } = await startPair(t)
+  const { path, id, key } = await begin(one)
+  const call = upstream.calls[0] as Call
+  await until('both to have a lease', async () => await redis.control.zcard('{ephemint}:calls:leases') === 2)
+  await kill(async () => {
+    const dead = await redis.control.hget(key, 'owner') as string
+    const owner = (await redis.control.zrange('{ephemint}:calls:leases', '0', '-1')).find((other) => other !== dead)
+    await redis.control.hset(key, 'owner', String(owner), 'from', dead, 'fence', `${Date.now()}000`)
+    await redis.control.zadd(`{ephemint}:calls:of:${owner}`, '1', id)
+    await redis.control.zrem(`{ephemint}:calls:of:${dead}`, id)
+    await redis.control.zadd(`{ephemint}:calls:of:${dead}`, '1', 'rtc_gone')
+  })
+  await upstream.attached(call.id, 2)
+  t.match((await two.hangUp(path)).body, { status: 'ended', end_reason: 'client' })
+  t.equal(upstream.live(), 0)
+})
+
 t.test('without Redis no call begins where that is refused, and none is found', { skip: NO_REDIS }, async (t) => {
   const { one, two, call: begin, proxy } = await startPair(t)
   const { path } = await begin(two)

@@ -173,8 +173,8 @@ t.test('the rights that docs/deploying.md names are enough; without INFO there i
 /** A call from its beginning to its end, by way of two replicas. */
 async function assertCall (t: Test, store: RedisStore): Promise<void> {
   const shared = createSharedCalls(store.connection)
-  const { marker } = await shared.look('one', 0, { marker: '', isLeaving: true })
-  const before = { marker, isLeaving: false }
+  const { marker } = await shared.look('one', 0, { marker: '', isLeaving: true, handled: 0 })
+  const before = { marker, isLeaving: false, handled: 0 }
   await shared.look('two', 30_000, before)
   t.equal((await shared.look('three', 0, before)).others, 1, 'one that leaves takes no calls')
   const call = async (id: string, whenFull: 'refuse' | 'replace') => store.reserve({
@@ -194,7 +194,7 @@ async function assertCall (t: Test, store: RedisStore): Promise<void> {
   await shared.look('one', 30_000, { ...before, isLeaving: true })
   t.same(await shared.write('one', [{ ...facts, id: 'old', fence: old.fence, state: 'offered', ageMs: 1 }]), [true])
   t.equal(await shared.claim('old', old.fence, { line: '{}', view: '{}' }), true)
-  t.same(await shared.adopt('two', 9), [], 'its own replica ends it')
+  t.same(await shared.adopt('two', { most: 9 }), [], 'its own replica ends it')
   await shared.look('one', 0, { ...before, isLeaving: true })
   await shared.release('old', old.fence, 59)
   t.match(await shared.read(['old', 'new']), [{ state: 'done' }, { state: 'creating', isWaiting: false }])
@@ -203,15 +203,23 @@ async function assertCall (t: Test, store: RedisStore): Promise<void> {
     t.same(await shared.write('one', [{ ...facts, id: 'new', fence, state, ageMs: 1 }]), [true])
     t.match(await shared.look('two', 30_000, before), { offered: state === 'offered' ? 1 : 0 })
   }
-  const [adopted] = await shared.adopt('two', 9)
+  const [adopted] = await shared.adopt('two', { most: 9 })
   t.match(adopted, { id: 'new', from: 'one', isOffered: true })
   await shared.handOver([{ id: 'new', data: '{}' }])
   await shared.post('operator', ['new'])
-  t.match(await shared.look('two', 30_000, before), { own: 1, messages: [{ call: 'new', text: 'operator' }] })
-  await shared.look('two', 0, before)
-  t.same(await shared.adopt('three', 9, true), [])
-  t.match(await shared.adopt('three', 9), [{ id: 'new', from: 'two', isOffered: false }])
+  const again = await shared.adopt('two', { most: 9, again: ['new'] })
+  t.match(again, [{ id: 'new', from: 'two', isOffered: false, fields: { rest: '{}' } }])
+  const message = { call: 'new', text: 'operator' }
+  t.match(await shared.look('two', 30_000, before), { own: 1, messages: [message] })
+  t.match(await shared.look('two', 30_000, before), { messages: [message] }, 'what was not handled comes again')
+  t.match(await shared.look('two', 0, { ...before, handled: 1 }), { messages: [] })
+  t.same(await shared.adopt('three', { most: 9, isOnlyOffered: true }), [])
+  t.match(await shared.adopt('three', { most: 9 }), [{ id: 'new', from: 'two', isOffered: false }])
   await shared.release('new', Number.MAX_SAFE_INTEGER, null)
+  await shared.write('forgotten', [{ ...facts, id: 'late', fence: 1, state: 'live', ageMs: 1 }])
+  const late = await shared.adopt('three', { most: 9 })
+  t.match(late, [{ id: 'late', from: 'forgotten' }], 'what is written late is found')
+  await shared.release('late', Number.MAX_SAFE_INTEGER, null)
   t.same(await shared.list(null), [])
 }
 

@@ -1,6 +1,7 @@
--- Takes calls that a stopping replica offers, then those of replicas whose lease ran out, the oldest first.
+-- Takes calls that a stopping replica offers, then those of replicas whose lease ran out, the oldest first; before
+-- them those that it took itself, where the answer was lost.
 -- KEYS: 1 the marker.
--- ARGV: 1 the replica that takes them, 2 how many at most, 3 `offered` for those alone.
+-- ARGV: 1 the replica that takes them, 2 how many at most, 3 `offered` for those alone, then what it took itself.
 -- Answers for each call its id, its new fence, the time, the replica that had it, 1 where that one gave it away, and
 -- its record.
 local replica, most, isOnlyOffered = ARGV[1], tonumber(ARGV[2]), ARGV[3] == 'offered'
@@ -21,10 +22,10 @@ local function take (id, from, isOffered)
   local fence = whole(math.max(now, tonumber(fields[2]) + 1))
   redis.call('ZREM', P .. 'of:' .. fields[1], id)
   redis.call('ZADD', P .. 'of:' .. replica, fields[3], id)
-  redis.call('HSET', record(id), 'owner', replica, 'fence', fence)
+  redis.call('HSET', record(id), 'owner', replica, 'fence', fence, 'from', fields[1])
+  if fields[1] ~= replica then redis.call('HDEL', record(id), 'rest') end
   if isOffered then
     redis.call('HSET', record(id), 'state', 'live')
-    redis.call('HDEL', record(id), 'rest')
     post(fields[1], id .. ' taken')
   end
   answer[#answer + 1] = {
@@ -32,6 +33,7 @@ local function take (id, from, isOffered)
   }
 end
 
+for at = 4, #ARGV do take(ARGV[at], replica, false) end
 for _, id in ipairs(redis.call('ZRANGE', P .. 'offered', 0, most - 1)) do take(id, nil, true) end
 for _, dead in ipairs(isOnlyOffered and {} or redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', whole(millis()))) do
   local of = P .. 'of:' .. dead

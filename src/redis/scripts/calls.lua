@@ -1,8 +1,9 @@
 -- The keys of calls, for every script about them. All carry the one tag, so the keys that a script finds by itself lie
 -- in the slot of those that it was given.
 --
--- calls:call:<id>         hash: caller, policy, owner, fence, state, born, saved, seconds, slots, mints, data, view,
---                         line, wish, heir (the call that gets its place), waits (the call whose place it gets), rest
+-- calls:call:<id>         hash: caller, policy, owner, from (the replica that had it before), fence, state, born, saved,
+--                         seconds, slots, mints, data, view, line, wish, heir (the call that gets its place), waits (the
+--                         call whose place it gets), rest
 -- calls:all               ids, by birth
 -- calls:caller:<caller>   ids that have a place, by birth; calls:policy:<policy> likewise
 -- calls:of:<replica>      ids that it watches, by birth; calls:inbox:<replica> what others want of it
@@ -10,7 +11,7 @@
 -- calls:leases            replicas, by the end of their lease; calls:leaving those that take no calls any more
 -- calls:unknown           there while places may be missing, since Redis has lost its data
 --
--- States: creating, setup, live, offered, ending, claimed, done.
+-- States: creating, unknown, setup, live, offered, ending, claimed, done.
 -- Times are milliseconds of Redis' own clock. A fence is its time in microseconds when a replica took the call: a write
 -- with a lower one comes from a replica that has lost it.
 local P = '{ephemint}:calls:'
@@ -42,6 +43,8 @@ end
 local function enter (id, replica, born, caller, policy, hasPlace)
   redis.call('ZADD', P .. 'all', born, id)
   redis.call('ZADD', P .. 'of:' .. replica, born, id)
+  -- One whose lease is over and was forgotten: others find what it wrote late.
+  redis.call('ZADD', P .. 'leases', 'NX', whole(millis()), replica)
   if hasPlace then redis.call('ZADD', P .. 'caller:' .. caller, born, id) end
   if hasPlace then redis.call('ZADD', P .. 'policy:' .. policy, born, id) end
 end

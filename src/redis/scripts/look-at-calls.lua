@@ -1,12 +1,13 @@
 -- What a replica learns twice a second, while it renews its lease.
 -- KEYS: 1 the marker.
 -- ARGV: 1 the replica, 2 for how many milliseconds its lease is renewed, 3 the marker that it saw last ('' for none),
---   4 a marker to set where there is none, 5 `leaving` where it takes no calls of others any more.
+--   4 a marker to set where there is none, 5 `leaving` where it takes no calls of others any more, 6 how many messages
+--   it has handled since.
 -- Answers the marker, whether data was lost, how many calls it has, how many others offer, how many replicas have no
 -- lease any more, how many others take calls, its messages, a hundred at most, each `<call> <what>`, and how many
 -- milliseconds of its lease were left (nil where it had none).
 local MESSAGES, MARKER_MS = 100, 172800000
-local replica, lease, expected, fresh, phase = unpack(ARGV)
+local replica, lease, expected, fresh, phase, handled = unpack(ARGV)
 local marker = redis.call('GET', KEYS[1])
 if not marker then
   marker = fresh
@@ -28,8 +29,9 @@ local others = 0
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '(' .. whole(now), '+inf')) do
   if other ~= replica and redis.call('SISMEMBER', P .. 'leaving', other) == 0 then others = others + 1 end
 end
+-- Not before they are handled: an answer may be lost.
+redis.call('LTRIM', inbox, handled, -1)
 local messages = redis.call('LRANGE', inbox, 0, MESSAGES - 1)
-if #messages > 0 then redis.call('LTRIM', inbox, MESSAGES, -1) end
 return {
   marker, isLost and 1 or 0, redis.call('ZCARD', P .. 'of:' .. replica), redis.call('ZCARD', P .. 'offered'),
   redis.call('ZCOUNT', P .. 'leases', '-inf', whole(now)), others, messages, left
