@@ -1,7 +1,7 @@
-// npm run soak [-- --seconds N --rate R | --edge --minutes N]: mints at a fixed rate under changing faults, then
-// reconciles answers, audit lines and upstream's mints.
+// npm run soak [-- --seconds N --rate R | --edge --minutes N | --calls --minutes N]: mints at a fixed rate under
+// changing faults, then reconciles answers, audit lines and upstream's mints.
 
-import { hash } from 'node:crypto'
+import { hash, randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,6 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { JsonObject } from '../src/json.ts'
+import { callsSoak } from './calls-soak.ts'
 import { edgeSoak } from './edge-soak.ts'
 import {
   type Counted, type CountingUpstream,
@@ -274,17 +275,22 @@ function megabytes (bytes: number): string {
 }
 
 if (import.meta.main) {
-  const { values: { edge, ...values } } = parseArgs({
+  const { values: { edge, calls, ...values } } = parseArgs({
     options: {
-      seconds: { type: 'string', default: '60' },
+      seconds: { type: 'string' },
       rate: { type: 'string', default: '50' },
       edge: { type: 'boolean', default: false },
-      minutes: { type: 'string', default: '60' }
+      calls: { type: 'boolean', default: false },
+      minutes: { type: 'string' },
+      seed: { type: 'string', default: String(randomInt(2 ** 31)) }
     }
   })
   const report = (line: string) => console.log(line)
-  const problems = edge
-    ? await edgeSoak({ minutes: Number(values.minutes), report })
-    : await soak({ seconds: Number(values.seconds), rate: Number(values.rate), report })
+  const minutes = Number(values.minutes ?? (calls ? 10 : 60))
+  const problems = calls
+    ? await callsSoak({ seconds: Number(values.seconds ?? 60 * minutes), seed: Number(values.seed), report })
+    : edge
+      ? await edgeSoak({ minutes, report })
+      : await soak({ seconds: Number(values.seconds ?? 60), rate: Number(values.rate), report })
   process.exit(problems.length === 0 ? 0 : 1)
 }

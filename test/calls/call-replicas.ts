@@ -34,6 +34,7 @@ export type CallReplicas = Readonly<{
 export type CallReplicasOptions = Readonly<{
   count?: number
   policy?: string
+  redisOptions?: readonly string[]
   /** For the replica with this index; a string is of a Redis that is there already. */
   redisUrl?: string | ((redis: RedisServer, i: number) => Promise<string>)
   env?: Readonly<Record<string, string>>
@@ -42,8 +43,10 @@ export type CallReplicasOptions = Readonly<{
 export async function startCallReplicas (
   t: Owner, options: CallReplicasOptions = {}
 ): Promise<CallReplicas> {
-  const { count = 2, policy = policyOf(), redisUrl = async ({ url }) => url, env = {} } = options
-  const redis = typeof redisUrl === 'string' ? null as unknown as RedisServer : await startRedis(t)
+  const {
+    count = 2, policy = policyOf(), redisOptions = [], redisUrl = async ({ url }) => url, env = {}
+  } = options
+  const redis = typeof redisUrl === 'string' ? null as unknown as RedisServer : await startRedis(t, ...redisOptions)
   const upstream = await startCallsUpstream(t)
   const replicas: Service[] = []
   const opsUrls = new Map<Service, string>()

@@ -35,7 +35,9 @@ function authorityFile (t: Test, ca: string | undefined): Readonly<Record<string
 const isPrimary = async ({ control }: Pick<RedisServer, 'control'>) => (await control.role())[0] === 'master'
 
 /** Two replicas, and a call at the first that has said something. */
-async function begin (world: CallReplicas): Promise<Readonly<{ path: string, call: Call, one: Service, two: Service }>> {
+async function begin (
+  world: CallReplicas
+): Promise<Readonly<{ path: string, call: Call, one: Service, two: Service }>> {
   const [one, two] = world.replicas as [Service, Service]
   const path = await world.call(one)
   const call = world.upstream.calls.at(-1) as Call
@@ -113,7 +115,8 @@ t.test('fault 27: calls over a cluster, of a replica that speaks TCP and one tha
   const world = await startCallReplicas(t, {
     count: 1, redisUrl: `redis+cluster${of(cluster.address)}`
   })
-  await world.start({ REDIS_URL: `rediss+cluster${of(cluster.tlsAddress)}`, ...authorityFile(t, cluster.tlsAddress.ca) })
+  const env = { REDIS_URL: `rediss+cluster${of(cluster.tlsAddress)}`, ...authorityFile(t, cluster.tlsAddress.ca) }
+  await world.start(env)
   await assertShared(t, world, async () => {
     const [owner, replica] = await rolesIn(cluster)
     await owner.kill()
