@@ -70,6 +70,8 @@ export type CallsUpstream = Upstream & Readonly<{
 }>
 
 const CALLS = '/v1/realtime/calls'
+/** An event that never comes fails its test, and not all that share its process. */
+const WAIT_MS = 60_000
 
 export async function startCallsUpstream (owner: Owner): Promise<CallsUpstream> {
   const changes = new EventEmitter().setMaxListeners(0)
@@ -156,10 +158,11 @@ export async function startCallsUpstream (owner: Owner): Promise<CallsUpstream> 
   }
 
   async function when<T> (look: () => T | undefined | false): Promise<T> {
+    const signal = AbortSignal.timeout(WAIT_MS)
     for (;;) {
       const found = look()
       if (found !== undefined && found !== false) return found
-      await once(changes, 'change')
+      await once(changes, 'change', { signal })
     }
   }
 
