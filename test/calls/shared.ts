@@ -20,7 +20,7 @@ export type Pair = Readonly<{
   proxy: FaultProxy
   /** Begins a call at a service: its path, its id and its record in Redis. */
   call: (app: CallsApp, sub?: string) => Promise<Readonly<{ path: string, id: string, key: string }>>
-  /** The lease of `one`, which has a call, has run out; `spoil` changes what it left before the other finds it. */
+  /** The lease of `one` has run out; `spoil` changes what it left before the other finds it. */
   kill: (spoil?: () => Promise<unknown>) => Promise<void>
   isUp: (app: CallsApp) => Promise<unknown>
 }>
@@ -38,8 +38,8 @@ export async function startPair (t: Test, first: CallsOptions = {}, second = fir
     return app
   }
   const one = await start(`redis://${proxy.host}`, first)
+  const dead = await until('its lease', async () => (await redis.control.zrange(`${P}leases`, '0', '-1'))[0])
   const two = await start(redis.url, second)
-  let ofOne = ''
   // While there are an upstream to hang up at, and a Redis to say so.
   t.teardown(() => Promise.all([one, two].map(({ stop }) => stop())))
   return {
@@ -54,12 +54,9 @@ export async function startPair (t: Test, first: CallsOptions = {}, second = fir
       t.equal(answer.status, 201)
       const path = answer.headers.get('location') as string
       const id = path.split('/').at(-1) as string
-      const key = `${P}call:${id}`
-      if (app === one) ofOne = key
-      return { path, id, key }
+      return { path, id, key: `${P}call:${id}` }
     },
     kill: async (spoil = async () => {}) => {
-      const dead = await redis.control.hget(ofOne, 'owner') as string
       await proxy.inject('refuse')
       await until('it to be lost', () => one.logLines().some(({ msg }) => /Redis is lost/.test(String(msg))))
       await spoil()
