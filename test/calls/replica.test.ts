@@ -15,6 +15,9 @@ function startReplica (isLocal: boolean) {
   const state = {
     isUp: true,
     sight: SIGHT,
+    late: Promise.resolve(),
+    revision: 1,
+    writes: [] as number[],
     isOwn: true,
     offered: [] as Adopted[],
     found: async (): Promise<Partial<Found>[]> => [],
@@ -28,7 +31,7 @@ function startReplica (isLocal: boolean) {
   const call = {
     facts: { id: 'rtc_1' },
     state: () => 'live',
-    revision: () => 1,
+    revision: () => state.revision,
     snapshot: () => ({ record: {} })
   } as unknown as Call
   const holding = { written: () => ({}), noteWritten: () => {} } as unknown as SharedHolding
@@ -39,9 +42,13 @@ function startReplica (isLocal: boolean) {
       isUp: () => state.isUp,
       look: async (_replica, _leaseMs, { handled }) => {
         state.handled.push(handled)
+        await state.late
         return state.sight
       },
-      write: async (_replica, calls) => calls.map(() => state.isOwn),
+      write: async (_replica, calls) => {
+        state.writes.push(calls.length)
+        return calls.map(() => state.isOwn)
+      },
       claim: async () => true,
       release: async () => {},
       adopt: async () => state.offered.splice(0),
@@ -87,6 +94,29 @@ t.test('without Redis calls are ended after 20 s and let go after 28 s, under a 
   t.equal(state.letGo, 1)
   t.not(replica.id(), name)
   t.ok(state.logged.some((text) => /lease on calls has run out/.test(text)))
+})
+
+t.test('an answer that comes after the lease has run out is not acted on', async (t) => {
+  const { clock, state, pass } = startReplica(false)
+  await pass(1000)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  state.late = promise
+  state.sight = { ...SIGHT, messages: [{ call: 'rtc_1', text: 'taken' }] }
+  await pass(500)
+  clock.pass(28_000)
+  resolve()
+  await turn()
+  t.match(state, { handed: [], letGo: 1, logged: [/has run out/] })
+})
+
+t.test('a call is written down once, and every ten seconds if it has changed', async (t) => {
+  const { state, pass } = startReplica(false)
+  const written = () => state.writes.reduce((sum, count) => sum + count, 0)
+  await pass(60_000)
+  t.equal(written(), 1)
+  state.revision++
+  await pass(10_000)
+  t.equal(written(), 2)
 })
 
 t.test('a replica that goes on without Redis keeps its calls', async (t) => {
