@@ -247,6 +247,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
   }
 
   function again (): void {
+    stopTimer()
     stopTimer = clock.after(phase === 'in' && !isMore ? LOOK_MS : SOON_MS, () => {
       step().then(() => { if (phase !== 'out') again() })
     })
