@@ -65,7 +65,7 @@ if (import.meta.main) {
 
   const steps = [
     { options: afterwards.length > 0 ? [...gated, ...PARTIAL, UNREPORTED] : gated, files: together },
-    { options: [...gated, '--jobs=2', `--save=${LIST}`], files: afterwards }
+    { options: [...gated, '--jobs=3', `--save=${LIST}`], files: afterwards }
   ]
   // Given a list of files, tap keeps the coverage of the run before.
   writeFileSync(LIST, afterwards.join('\n'))
