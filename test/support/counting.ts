@@ -130,11 +130,17 @@ function measureLag (): () => number {
 
 export type Script = Owner & Readonly<{ end: () => Promise<void> }>
 
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const
+
 /** Teardown for scripts, the latest first. */
 export function createScript (): Script {
   const callbacks: (() => unknown)[] = []
-  return {
-    teardown: (callback) => { callbacks.unshift(callback) },
-    end: async () => { for (const callback of callbacks) await callback() }
+  const end = async () => {
+    for (const signal of SIGNALS) process.off(signal, stop)
+    for (const callback of callbacks) await callback()
   }
+  // A command that is ended by hand leaves no process behind.
+  const stop = () => { end().finally(() => process.exit(1)) }
+  for (const signal of SIGNALS) process.on(signal, stop)
+  return { teardown: (callback) => { callbacks.unshift(callback) }, end }
 }
