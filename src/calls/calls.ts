@@ -16,7 +16,7 @@ import { createReplica, type Replica } from './replica.ts'
 import type { Adopted, SharedCalls } from './shared.ts'
 import { holdShared, type SharedHolding } from './shared-holding.ts'
 
-/** Whose place is taken, within what. */
+/** A call, with the bounds of its place. */
 type Bounded = Pick<CallFacts, 'id' | 'safetyIdentifier' | 'policy'> & Readonly<{
   rules: Pick<CallRules, 'concurrent' | 'whenFull' | 'total'>
 }>
@@ -72,7 +72,7 @@ export type CallsDeps = Omit<CallDeps, 'mayAct'> & Pick<AdoptionDeps, 'audit'> &
   sharing: Sharing | null
 }>
 
-/** Of what takes no place any more. */
+/** For calls whose place is taken already. */
 const HAS_PLACE = { concurrent: 1, whenFull: 'refuse', total: null } as const
 const ENDED_KEPT_MS = 300_000
 const REPLACED_WITHIN_MS = 5000
