@@ -13,15 +13,10 @@
 
 import type { Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
-import type { JsonObject } from '../json.ts'
 import type { Reservation, Reserved } from '../limits/limits.ts'
-import type { Granted } from '../policy/apply.ts'
 import type { CallRules } from '../policy/compile.ts'
-import type { Conceal } from '../policy/conceal.ts'
 import { baselineOf, hideSecrets } from '../policy/hidden.ts'
-import type { CheckSession } from '../policy/session-check.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
-import type { Kind } from '../realtime/session.ts'
 import type { Audit } from '../records/audit.ts'
 import type { CallMetrics } from '../records/call-metrics.ts'
 import type { PlainLog } from '../records/log.ts'
@@ -29,13 +24,15 @@ import type { CreatedCall, UpstreamCalls } from '../upstream/calls.ts'
 import type { Dial } from '../upstream/sideband.ts'
 import { createChanges } from './changes.ts'
 import { lifeOf } from './expiry.ts'
+import type { CallFacts } from './facts.ts'
+import { createGaps } from './gaps.ts'
 import { createGuard, type Guard } from './guard.ts'
 import { type HangUp, startHangUp } from './hang-up.ts'
 import type { Holding, Snapshot } from './holding.ts'
 import { lastLineOf } from './last-line.ts'
 import { createLeash, type Leash, type LeashReason } from './leash.ts'
 import { createReceipt } from './receipt.ts'
-import { type CallRecord, type CreatedRecord, keyDigest } from './record.ts'
+import { type CallRecord, type CreatedRecord, keyDigest, writeRecord } from './record.ts'
 import type { CallStatus } from './shared.ts'
 import { type Loss, type Lost, supervise, type Supervision } from './supervision.ts'
 import type { CallView } from './view.ts'
@@ -45,30 +42,6 @@ export type EndReason =
   | 'ended' | 'upstream_expired' | 'supervision_lost' | 'shutdown'
 
 export type Wish = Readonly<{ reason: EndReason, error: ApiError | null }>
-
-/** Who asked for it, and what was granted. */
-export type CallFacts = Readonly<{
-  /** Ours. */
-  id: string
-  /** The id of the request that asked for the call. */
-  requestId: string
-  issuer: string
-  subject: string
-  claims: JsonObject
-  safetyIdentifier: string
-  policy: string
-  kind: Kind
-  /** The session that the client asked for, and what it was granted. */
-  asked: JsonObject
-  granted: Pick<Granted, 'session' | 'model' | 'prompt'>
-  /** Leaves the secrets of the policy out of a session. */
-  conceal: Conceal | null
-  rules: CallRules
-  /** The values of the session that the policy fixes. */
-  fixed: JsonObject
-  hasDataChannel: boolean
-  checkSession: CheckSession
-}>
 
 export type CallState = 'creating' | 'setup' | 'live' | 'ending' | 'ended' | 'gone'
 
@@ -152,6 +125,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   const over = Promise.withResolvers<void>()
   const tried = Promise.withResolvers<void>()
   const bornOrNot = Promise.withResolvers<void>()
+  const gaps = createGaps(protocol)
   let receipt = createReceipt()
   let changes = createChanges(deps, facts)
   let state: CallState = 'creating'
@@ -166,12 +140,6 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   let longestMs = Infinity
   let supervision: Supervision | null = null
   let hangUp: HangUp | null = null
-  let closeReason = ''
-  /** Events may have been missed, since the sideband was lost and is not open again. */
-  let isBlind = false
-  /** The sideband was lost without a close frame, which upstream sends after its last event. */
-  let isCut = false
-  let lastError: string | null = null
   let onResponsesDone = () => {}
   let events = 0
   let endedAt: { ms: number, unix: number } | null = null
@@ -227,7 +195,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     bear({ id: before.id, key, dateMs: before.dateMs }, clock.monotonicMs() - ageMs, before)
     const { guard, leash } = born as Born
     guard.noteGap()
-    isBlind = isCut = true
+    gaps.noteAdopted()
     state = wasStarted ? 'live' : 'setup'
     bornOrNot.resolve()
     // One that was never answered has no client.
@@ -287,7 +255,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     state = 'ended'
     endedAt = { ms: clock.monotonicMs(), unix: unixNow() }
     const { call } = born as Born
-    if ((isBlind && wasStarted) || !isConfirmed) receipt.noteGap()
+    if ((gaps.isOpen() && wasStarted) || !isConfirmed) receipt.noteGap()
     supervision?.stop()
     tried.resolve()
     onOver()
@@ -318,7 +286,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     leash.handle(signal)
     receipt.handle(signal)
     if (signal.is === 'session') readExpiry(signal)
-    if (signal.is === 'error') lastError = signal.code
+    if (signal.is === 'error') gaps.noteError(signal.code)
     if (leash.openResponses().length === 0) onResponsesDone()
     guard.handle(signal)
   }
@@ -333,10 +301,9 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
 
   function lost (loss: Loss): void {
     onResponsesDone()
-    isBlind = loss !== 'gone' || isCut
+    gaps.noteOver(loss)
     if (loss === 'gone') {
-      const wasExpired = protocol.isExpired(closeReason, lastError)
-      end(wasExpired ? 'upstream_expired' : 'ended')
+      end(gaps.wasExpired() ? 'upstream_expired' : 'ended')
       return hangUp?.confirm()
     }
     end(loss === 'refused' ? 'policy_change' : 'supervision_lost')
@@ -379,9 +346,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
       onReady,
       onEvent: handle,
       onLost: (closing) => {
-        closeReason = closing.reason
-        isCut ||= !closing.isClean
-        isBlind ||= hangUp === null || isCut
+        gaps.noteLost(closing, hangUp !== null)
         leash.forget()
         guard.noteGap()
         onResponsesDone()
@@ -391,7 +356,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
         metrics.reopened()
         // The call lived on.
         if (wasStarted) receipt.noteGap()
-        isBlind = isCut = false
+        gaps.noteReopened()
       },
       ending: () => hangUp?.underWay() ?? null,
       onOver: (loss) => {
@@ -424,23 +389,11 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   }
 
   function recordOf (status?: CallStatus): CallRecord {
-    const { requestId, issuer, subject, claims, kind, granted, asked, rules, hasDataChannel, conceal } = facts
-    const read = deps.claimsRead()
-    return {
-      requestId,
-      issuer,
-      subject,
-      claims: Object.fromEntries(Object.entries(claims).filter(([name]) => read.has(name))),
-      kind,
-      model: granted.model,
-      prompt: granted.prompt,
-      asked,
-      sent: hideSecrets(granted.session, conceal),
-      rules,
-      hasDataChannel,
+    return writeRecord(facts, {
+      claimsRead: deps.claimsRead(),
       maxSeconds: maxSeconds(),
       created: born === null ? null : createdRecord(born, status === 'live' || wasStarted)
-    }
+    })
   }
 
   function createdRecord ({ call, atMs, createdAt, leash, guard }: Born, isStarted: boolean): CreatedRecord {

@@ -7,7 +7,8 @@ import { ApiError } from '../errors.ts'
 import type { LimitStore } from '../limits/limits.ts'
 import type { CallRules } from '../policy/compile.ts'
 import { adoptCall, type AdoptionDeps, type Held } from './adoption.ts'
-import { type Call, type CallDeps, type CallFacts, createCall, type EndReason } from './call.ts'
+import { type Call, type CallDeps, createCall, type EndReason } from './call.ts'
+import type { CallFacts } from './facts.ts'
 import { type Holding, holdInMemory, type WriteLine } from './holding.ts'
 import { writeLastLine } from './last-line.ts'
 import type { Places } from './place.ts'
@@ -203,7 +204,6 @@ export function createCalls (deps: CallsDeps): Calls {
       writeLine,
       onReleased: () => {
         // A replica that has lapsed may have taken its own call again, and hold it anew.
-        /* c8 ignore next -- half a minute without Redis: npm run soak -- --calls */
         if (held.get(id) === holding) held.delete(id)
       }
     }, { call: id, caller, policy, concurrent, whenFull, total }, adopted)

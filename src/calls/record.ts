@@ -4,6 +4,8 @@ import { hash } from 'node:crypto'
 import Type, { type Static } from 'typebox'
 import { Check } from 'typebox/schema'
 import type { JsonObject } from '../json.ts'
+import { hideSecrets } from '../policy/hidden.ts'
+import type { CallFacts } from './facts.ts'
 import { Usage } from './usage.ts'
 
 const Milliseconds = Type.Number()
@@ -64,6 +66,26 @@ export const CallRecord = Type.Object({
 })
 export type CallRecord = Static<typeof CallRecord>
 export type CreatedRecord = Static<typeof Created>
+
+export function writeRecord (
+  { requestId, issuer, subject, claims, kind, granted, asked, rules, hasDataChannel, conceal }: CallFacts,
+  { claimsRead, ...now }: Pick<CallRecord, 'maxSeconds' | 'created'> & Readonly<{ claimsRead: ReadonlySet<string> }>
+): CallRecord {
+  return {
+    requestId,
+    issuer,
+    subject,
+    claims: Object.fromEntries(Object.entries(claims).filter(([name]) => claimsRead.has(name))),
+    kind,
+    model: granted.model,
+    prompt: granted.prompt,
+    asked,
+    sent: hideSecrets(granted.session, conceal),
+    rules,
+    hasDataChannel,
+    ...now
+  }
+}
 
 /** The first 16 hex digits of the SHA-256 of a key, which tell it from others and no more. */
 export function keyDigest (headers: Readonly<Record<string, string>>): string {

@@ -1,7 +1,8 @@
 // A call that another replica has, as its record shows it. What is wanted of it is passed on by Redis.
 
 import type { Clock } from '../clock.ts'
-import type { Call, CallFacts } from './call.ts'
+import type { Call } from './call.ts'
+import type { CallFacts } from './facts.ts'
 import { readRecord } from './record.ts'
 import type { Found, SharedCalls } from './shared.ts'
 import type { CallView } from './view.ts'

@@ -3,12 +3,14 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
-import { createCalls } from '../../src/calls/calls.ts'
+import { type Calls, type CallsDeps, createCalls } from '../../src/calls/calls.ts'
 import { startHangUp } from '../../src/calls/hang-up.ts'
 import { createLeash } from '../../src/calls/leash.ts'
 import { createPlaces } from '../../src/calls/place.ts'
-import { systemClock } from '../../src/clock.ts'
+import type { Adopted, Sight } from '../../src/calls/shared.ts'
+import { type Clock, systemClock } from '../../src/clock.ts'
 import type { JsonObject } from '../../src/json.ts'
+import type { Reserved } from '../../src/limits/limits.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
 import { rulesOf } from '../policy/harness.ts'
 import { errorEvent, responseCreated } from '../support/call-events.ts'
@@ -237,52 +239,60 @@ t.test('call: what events lack is null, not an error', (t) => {
   t.end()
 })
 
-t.test('call: one that has ended keeps nothing of its session, and can be read', async (t) => {
-  const nothing = () => {}
-  const calls = createCalls({
-    clock: systemClock,
+const nothing = () => {}
+const OWNER = { issuer: 'https://issuer.test/', subject: 'ada', safetyIdentifier: 'ada' }
+const RESERVED = {
+  taken: true, seconds: 60, slots: [], windows: [], secondsWindows: [], giveBack: nothing, refund: nothing
+} as const
+const WINDOWS = { buckets: [], seconds: [], most: 60, least: 5 }
+
+function callsWith ({ sharing = null, clock = systemClock, reserved = RESERVED }: Readonly<{
+  sharing?: CallsDeps['sharing'], clock?: Clock, reserved?: Reserved
+}> = {}): Calls {
+  return createCalls({
+    clock,
     protocol: REALTIME_CALLS,
     upstream: { create: () => Promise.reject(new Error('not asked')), hangUp: async () => true },
     dial: () => ({ send: nothing, close: nothing }),
-    limits: {
-      giveSecondsBack: nothing,
-      reserve: () => ({
-        taken: true, seconds: 60, slots: [], windows: [], secondsWindows: [], giveBack: nothing, refund: nothing
-      })
-    },
+    limits: { giveSecondsBack: nothing, reserve: () => reserved },
     audit: { conclude: async () => {}, change: nothing, record: nothing },
     metrics: { ended: nothing, reopened: nothing, changed: nothing },
     log: { info: nothing, warn: nothing, error: nothing },
     claimsRead: () => new Set(),
     places: createPlaces(1),
-    sharing: null
+    sharing
   })
-  const owner = { issuer: 'https://issuer.test/', subject: 'ada', safetyIdentifier: 'ada' }
+}
+
+const factsWith = (session: JsonObject) => ({
+  ...OWNER,
+  requestId: 'request',
+  claims: {},
+  policy: 'pro',
+  kind: 'realtime',
+  asked: {},
+  conceal: null,
+  granted: { session, model: 'gpt-realtime-2.1', prompt: null },
+  rules: {
+    maxSeconds: 60,
+    idleSeconds: 60,
+    concurrent: 1,
+    whenFull: 'refuse',
+    total: null,
+    hasDataChannel: true,
+    onChange: 'restore'
+  },
+  fixed: session,
+  hasDataChannel: true,
+  checkSession: (baseline: JsonObject) => ({ baseline, refused: [], ignored: [], remarkable: [], corrections: [] })
+} as const)
+
+t.test('call: one that has ended keeps nothing of its session, and can be read', async (t) => {
+  const calls = callsWith()
   async function callAndEnd (): Promise<[id: string, session: WeakRef<JsonObject>]> {
     const session = { instructions: 'You are Ada.' }
-    const call = calls.begin({
-      ...owner,
-      requestId: 'request',
-      claims: {},
-      policy: 'pro',
-      kind: 'realtime',
-      asked: {},
-      conceal: null,
-      granted: { session, model: 'gpt-realtime-2.1', prompt: null },
-      rules: {
-        maxSeconds: 60,
-        idleSeconds: 60,
-        concurrent: 1,
-        whenFull: 'refuse',
-        total: null,
-        hasDataChannel: true,
-        onChange: 'restore'
-      },
-      fixed: session,
-      hasDataChannel: true,
-      checkSession: (baseline) => ({ baseline, refused: [], ignored: [], remarkable: [], corrections: [] })
-    })
-    await call.reserve({ buckets: [], seconds: [], most: 60, least: 5 })
+    const call = calls.begin(factsWith(session))
+    await call.reserve(WINDOWS)
     call.created({ id: 'rtc_1', key: {}, dateMs: null })
     call.end('client')
     await call.over
@@ -296,5 +306,74 @@ t.test('call: one that has ended keeps nothing of its session, and can be read',
     collect()
     return session.deref() === undefined
   })
-  t.match((await calls.find(owner, id))?.view(), { status: 'ended', end_reason: 'client' })
+  t.match((await calls.find(OWNER, id))?.view(), { status: 'ended', end_reason: 'client' })
+})
+
+t.test('call: a replica without its lease gives nothing back, and holds what it takes again', async (t) => {
+  const clock = createTestClock()
+  const SIGHT: Sight = {
+    marker: 'm', isLost: false, own: 1, offered: 0, dead: 0, others: 0, messages: [], leftMs: null
+  }
+  const state = { isUp: true, sight: SIGHT, left: [] as Adopted[], listed: 0, givenBack: 0 }
+  const calls = callsWith({
+    clock,
+    reserved: { ...RESERVED, placed: { fence: 1, replaces: null }, giveBack: () => { state.givenBack++ } },
+    sharing: {
+      clock,
+      isLocal: false,
+      review: () => ({ maxSeconds: 60, idleSeconds: 60 }),
+      load: async () => {},
+      onAdopted: nothing,
+      regrant: () => { throw new Error('not asked') },
+      key: () => ({}),
+      shared: {
+        isUp: () => state.isUp,
+        look: async () => state.sight,
+        adopt: async () => state.left.splice(0),
+        list: async () => {
+          state.listed++
+          return []
+        },
+        read: async () => [],
+        write: async () => [],
+        claim: async () => true,
+        release: async () => {},
+        post: async () => {},
+        handOver: async () => {}
+      }
+    }
+  })
+  async function pass (seconds: number): Promise<void> {
+    for (let left = seconds * 2; left > 0; left--) {
+      clock.pass(500)
+      for (let i = 0; i < 10; i++) await turn()
+    }
+  }
+  calls.start()
+  await pass(1)
+  const call = calls.begin(factsWith({}))
+  const reserved = await call.reserve(WINDOWS)
+  // Upstream may have created it: its place is kept for a minute.
+  call.abandon(60_000)
+  state.isUp = false
+  await pass(30)
+  await reserved.giveBack()
+  t.equal(state.givenBack, 0, 'another replica may have done so')
+  state.left = [{
+    id: call.facts.id,
+    fence: 2,
+    nowMs: 0,
+    from: 'before',
+    isOffered: false,
+    fields: { caller: 'ada', policy: 'pro', data: '', state: 'unknown' }
+  }]
+  state.sight = { ...SIGHT, dead: 1 }
+  state.isUp = true
+  await pass(3)
+  state.sight = SIGHT
+  state.listed = 0
+  await pass(40)
+  t.equal(state.listed, 0, 'as many are held as Redis says')
+  await pass(30)
+  t.not(state.listed, 0, 'the place is given back a minute after it was taken again')
 })

@@ -1,0 +1,39 @@
+// Whether the sideband of a call showed all of it, and why it was closed.
+
+import type { CallProtocol } from '../realtime/call-protocol.ts'
+import type { Loss, Lost } from './supervision.ts'
+
+export type Gaps = Readonly<{
+  /** Another replica's sideband came before. */
+  noteAdopted: () => void
+  noteError: (code: string | null) => void
+  noteLost: (closing: Pick<Lost, 'reason' | 'isClean'>, isHangingUp: boolean) => void
+  noteReopened: () => void
+  /** It is not opened again. */
+  noteOver: (loss: Loss) => void
+  /** Events may have been missed, since the sideband was lost and is not open again. */
+  isOpen: () => boolean
+  /** Upstream closed it because the call had its longest time. */
+  wasExpired: () => boolean
+}>
+
+export function createGaps (protocol: Pick<CallProtocol, 'isExpired'>): Gaps {
+  let isBlind = false
+  /** The sideband was lost without a close frame, which upstream sends after its last event. */
+  let isCut = false
+  let closeReason = ''
+  let lastError: string | null = null
+  return {
+    noteAdopted: () => { isBlind = isCut = true },
+    noteError: (code) => { lastError = code },
+    noteLost: ({ reason, isClean }, isHangingUp) => {
+      closeReason = reason
+      isCut ||= !isClean
+      isBlind ||= !isHangingUp || isCut
+    },
+    noteReopened: () => { isBlind = isCut = false },
+    noteOver: (loss) => { isBlind = loss !== 'gone' || isCut },
+    isOpen: () => isBlind,
+    wasExpired: () => protocol.isExpired(closeReason, lastError)
+  }
+}
