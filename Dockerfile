@@ -12,11 +12,13 @@ COPY package.json package-lock.json .npmrc ./
 # Declarations and source maps, a third of it, are not used at run time.
 RUN npm ci --omit=dev --ignore-scripts && \
   find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends tini
 
 FROM node:24.21-trixie-slim
 # A single malloc arena: one per V8 thread would take 15 MiB more with 5,000 mints in flight.
 ENV NODE_ENV=production NODE_COMPILE_CACHE=/app/.compiled MALLOC_ARENA_MAX=1
 WORKDIR /app
+COPY --from=dependencies /usr/bin/tini /usr/bin/tini
 COPY --from=dependencies /app/node_modules node_modules
 COPY package.json LICENSE ./
 COPY src src
@@ -37,6 +39,8 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
 ARG REVISION=
 LABEL org.opencontainers.image.revision=$REVISION
 ENV EPHEMINT_REVISION=$REVISION
+# Process 1 loses a signal that it has no handler for, and Node.js takes a tenth of a second until it runs our first line.
+ENTRYPOINT ["/usr/bin/tini", "--"]
 # Without npm or a shell in between, which would not pass SIGTERM on. A young generation of 16 MiB is as fast and takes a third
 # less memory. An old generation of 384 MiB fits a container of 512 MiB, of which Node.js would use only half by default.
 CMD ["node", "--max-semi-space-size=16", "--max-old-space-size=384", "src/server.ts"]

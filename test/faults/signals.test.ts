@@ -2,6 +2,8 @@
 
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import { policyOf } from '../calls/harness.ts'
 import { CALLERS } from '../support/app.ts'
@@ -96,6 +98,9 @@ const canUnshare = spawnSync(NAMESPACES[0] as string, [...NAMESPACES.slice(1), '
 const unshare = program(['unshare'], 'util-linux')
 const skip = unshare.skip || (!canUnshare && process.env.CI !== 'true' && 'this machine permits no PID namespaces')
 
+/** 0 where it has none yet. */
+const firstChildOf = (pid: number) => Number.parseInt(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')) || 0
+
 for (const signal of ['SIGTERM', 'SIGINT']) {
   t.test(`operate O6: process 1, without an init, obeys ${signal} while it loads`, {
     buffered: true, skip
@@ -114,11 +119,30 @@ t.test('operate O6: process 1, without an init, drains at SIGTERM once it listen
 }, async (t) => {
   const upstream = await startUpstream(t)
   const service = await startService(t, { upstreamUrl: upstream.url, command: NAMESPACES })
-  const [first] = readFileSync(`/proc/${service.pid}/task/${service.pid}/children`, 'utf8').split(' ')
-  process.kill(Number(first), 'SIGTERM')
+  process.kill(firstChildOf(service.pid), 'SIGTERM')
   t.match(await service.exited, { code: 0, signal: null })
   t.match(service.log.filter(({ msg }) => msg === 'draining'), [{ signal: 'SIGTERM' }])
 })
+
+const tini = program(['tini'], 'tini')
+
+for (const afterMs of [0, 30, 100, 400]) {
+  t.test(`operate O6: with the init of the image as process 1, SIGTERM is obeyed ${afterMs} ms after the start`, {
+    buffered: true, skip: skip || tini.skip
+  }, async (t) => {
+    const dockerfile = readFileSync(join(import.meta.dirname, '../../Dockerfile'), 'utf8')
+    t.match(dockerfile, /^ENTRYPOINT \["\/usr\/bin\/tini", "--"\]$/m)
+    const service = await spawnService(t, {
+      upstreamUrl: 'http://127.0.0.1:9/v1', command: [...NAMESPACES, tini.path(), '--']
+    })
+    const nameOf = (pid: number) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim()
+    await until('process 1', () => firstChildOf(service.pid) > 0 && nameOf(firstChildOf(service.pid)) === 'tini')
+    await wait(afterMs)
+    process.kill(firstChildOf(service.pid), 'SIGTERM')
+    t.ok([0, 143].includes((await service.exited).code as number))
+    t.equal(service.stderr(), '')
+  })
+}
 
 t.test('fault 33: a stop while a mint waits for upstream finishes the mint', {
   buffered: true
