@@ -567,6 +567,23 @@ t.test('call: a stop gives up after 10 s, and says so', async (t) => {
   t.match(app.lines('call.ended'), [{ reason: 'shutdown', hangup_confirmed: false }])
 })
 
+t.test('call: a stop does not wait for the next attempt of a hang-up that failed', async (t) => {
+  const live = await startCall(t)
+  const { app, path } = live
+  app.upstream.onHangUp(failure(500), failure(500), failure(500), confirm)
+  const answer = app.hangUp(path)
+  await failed(live, 1)
+  app.clock.pass(1000)
+  await failed(live, 2)
+  app.clock.pass(5000)
+  await failed(live, 3)
+  await answer
+  const stopped = app.stop()
+  await app.clock.expire(1000)
+  await stopped
+  t.match(app.lines('call.ended'), [{ reason: 'client', hangup_confirmed: true }])
+})
+
 t.test('call: a stop that finds no time for a response to be done still asks to hang up', async (t) => {
   const live = await startCall(t)
   const { app, call } = live
