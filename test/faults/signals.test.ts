@@ -131,9 +131,9 @@ for (const afterMs of [0, 30, 100, 400]) {
     buffered: true, skip: skip || tini.skip
   }, async (t) => {
     const dockerfile = readFileSync(join(import.meta.dirname, '../../Dockerfile'), 'utf8')
-    t.match(dockerfile, /^ENTRYPOINT \["\/usr\/bin\/tini", "--"\]$/m)
+    t.match(dockerfile, /^ENTRYPOINT \["\/usr\/bin\/tini", "-s", "--"\]$/m)
     const service = await spawnService(t, {
-      upstreamUrl: 'http://127.0.0.1:9/v1', command: [...NAMESPACES, tini.path(), '--']
+      upstreamUrl: 'http://127.0.0.1:9/v1', command: [...NAMESPACES, tini.path(), '-s', '--']
     })
     const nameOf = (pid: number) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim()
     await until('process 1', () => firstChildOf(service.pid) > 0 && nameOf(firstChildOf(service.pid)) === 'tini')
