@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { hasOwnProcess, isUncounted, orderedGroups, startsFirst } from './groups.ts'
-import { gate, runsAlone, skippedIn } from './run.ts'
+import { gate, isRounds, runsAlone, skippedIn } from './run.ts'
 import { UNCOUNTED } from './support/processes.ts'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -175,6 +175,15 @@ t.test('a file that runs alone gives a reason', async (t) => {
   t.ok(runsAlone('// Lines.\n// Runs alone: it measures time.\n'))
   t.notOk(runsAlone('// Runs alone:\n'))
   t.notOk(runsAlone("const text = '// Runs alone: no'\n"))
+})
+
+t.test('a file of many rounds runs by `npm run laws`', async (t) => {
+  t.ok(isRounds('// Calls.\n// Rounds: a hundred calls in each.\n'))
+  t.notOk(isRounds('// Rounds:\n'))
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: { laws: string } }
+  const files = globSync('test/**/*.test.ts', { cwd: ROOT }).filter((path) => isRounds(read(path)))
+  t.not(files.length, 0)
+  for (const path of files) t.ok(scripts.laws.split(' ').includes(path), path)
 })
 
 t.test('a file that waits for long gives a reason', async (t) => {

@@ -6,8 +6,8 @@ import { join, relative } from 'node:path'
 const FOLDER = '.tap/groups'
 const UNCOUNTED_SUFFIX = '.uncounted'
 /** More would leave a processor idle at the end of a run, fewer cost a start. */
-const FILES = 8
-const SMALL = ['config', 'outbound', 'schema', 'support']
+const FILES = 10
+const SMALL = ['config', 'docs', 'outbound', 'realtime', 'records', 'reference', 'schema', 'support', 'tracing']
 /** What they test is outside the coverage gate, or runs in processes of its own. */
 const UNCOUNTED = /^test\/((browser|sandbox)\/|calls\/replica(s|-faults)\.|(caddy|compose|haproxy|nginx)\.)/
 /**
@@ -50,7 +50,7 @@ export function ownName (path: string): string {
   return path.replace(/^test\//, '').replace(/\.test\.ts$/, '').replaceAll('/', '-')
 }
 
-/** Rooms with a file or two share a process with the files outside of rooms. */
+/** Rooms with a few files share a process with the files outside of rooms. */
 function roomOf (path: string): string {
   const room = path.split('/')[1] as string
   return SMALL.includes(room) || room.endsWith('.ts') ? 'others' : room

@@ -1,6 +1,7 @@
 // npm test [-- FILES]: runs tap with options that its configuration cannot express.
 // The files of a room share processes (test/groups.ts): loading tap and the service takes longer than most of them.
 // A test file that measures time has a line `// Runs alone: why`: after the others, beside one more such file.
+// One that tries a law in many rounds has a line `// Rounds: why`: it runs by `npm run laws`, or when it is asked for.
 // With CI=true a skipped test fails and coverage must be complete. Otherwise skipped tests are listed and coverage is
 // only reported.
 
@@ -29,6 +30,10 @@ export function runsAlone (source: string): boolean {
   return /^\/\/ Runs alone: \S/m.test(source)
 }
 
+export function isRounds (source: string): boolean {
+  return /^\/\/ Rounds: \S/m.test(source)
+}
+
 /** Options of tap. `isWhole`: all files run. */
 export function gate ({ isStrict, isWhole }: Readonly<{ isStrict: boolean, isWhole: boolean }>): string[] {
   return [...isStrict ? ['--fail-skip'] : [], ...isStrict && isWhole ? [] : PARTIAL]
@@ -54,8 +59,9 @@ if (import.meta.main) {
   mkdirSync(join(ROOT, '.tap'), { recursive: true })
   const asked = process.argv.slice(2)
   const isWhole = asked.length === 0
-  const files = isWhole ? globSync('test/**/*.test.ts', { cwd: ROOT }) : asked
   const source = (path: string) => readFileSync(join(ROOT, path), 'utf8')
+  const all = () => globSync('test/**/*.test.ts', { cwd: ROOT }).filter((path) => !isRounds(source(path)))
+  const files = isWhole ? all() : asked
   const alone = files.filter((path) => runsAlone(source(path)))
   const others = files.filter((path) => !alone.includes(path))
   const gated = gate({ isStrict: process.env.CI === 'true', isWhole })

@@ -132,7 +132,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   let wish: Wish | null = null
   let reserved: Reserved | null = null
   let isRefunded = false
-  /** Left by another replica before its client was answered. */
+  /** Left by another replica before its client was answered, as far as its record says. */
   let wasLeftEarly = false
   let wasStarted = false
   let starting = Promise.resolve()
@@ -255,7 +255,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     state = 'ended'
     endedAt = { ms: clock.monotonicMs(), unix: unixNow() }
     const { call } = born as Born
-    if ((gaps.isOpen() && wasStarted) || !isConfirmed) receipt.noteGap()
+    const mayHaveTalked = wasStarted || wasLeftEarly
+    if ((gaps.isOpen() && mayHaveTalked) || !isConfirmed) receipt.noteGap()
     supervision?.stop()
     tried.resolve()
     onOver()

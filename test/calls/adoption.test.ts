@@ -126,7 +126,7 @@ t.test('a call that was never answered is hung up, and costs no seconds', { skip
     const data = await redis.control.hget(key, 'data') as string
     await redis.control.hset(key, 'state', 'setup', 'data', data.replace('"wasStarted":true', '"wasStarted":false'))
   })
-  t.match(await two.wrote('call.ended'), [{ reason: 'setup_failed', started: false }])
+  t.match(await two.wrote('call.ended'), [{ reason: 'setup_failed', started: false, complete: false }])
   t.equal(upstream.live(), 0)
   await until('its seconds to be back', async () => (await two.limits()).call_seconds.hour.remaining === 600)
 })

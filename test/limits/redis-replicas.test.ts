@@ -1,3 +1,6 @@
+// Limits over replicas, under many at once.
+// Rounds: so many mints in each.
+
 import t, { type Test } from 'tap'
 import { CALLERS } from '../support/app.ts'
 import { NO_REDIS, startRedis } from '../support/redis.ts'
