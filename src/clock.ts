@@ -21,7 +21,8 @@ export const systemClock: Clock = {
   wallMs: () => Date.now(),
   monotonicMs: () => performance.now(),
   after: (ms, callback) => {
-    const timer = setTimeout(callback, ms).unref()
+    // A process that was stopped finds moments that have passed.
+    const timer = setTimeout(callback, Math.max(0, ms)).unref()
     return () => clearTimeout(timer)
   }
 }

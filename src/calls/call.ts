@@ -11,7 +11,7 @@
 // | any      | another replica has it                | gone: nothing more is done about it               |
 // | ending   | hang-up confirmed, or the longest end | ended: limits, place, line                        |
 
-import type { Clock } from '../clock.ts'
+import { atMost, type Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import type { Reservation, Reserved } from '../limits/limits.ts'
 import type { CallRules } from '../policy/compile.ts'
@@ -116,6 +116,7 @@ const EXPIRES_EARLY_MS = 5000
 /** A response that was cancelled still says what it cost. */
 const CANCEL_MS = 2000
 const CANCEL_BLOCKED_MS = 500
+const LAST_EVENTS_MS = 500
 
 type Born = Readonly<{ call: CreatedCall, atMs: number, createdAt: number, leash: Leash, guard: Guard }>
 
@@ -132,8 +133,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   let wish: Wish | null = null
   let reserved: Reserved | null = null
   let isRefunded = false
-  /** Left by another replica before its client was answered, as far as its record says. */
-  let wasLeftEarly = false
+  /** As another replica left it. */
+  let left: CreatedRecord | null = null
   let wasStarted = false
   let starting = Promise.resolve()
   let born: Born | null = null
@@ -141,6 +142,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   let supervision: Supervision | null = null
   let hangUp: HangUp | null = null
   let onResponsesDone = () => {}
+  let onSidebandLost = () => {}
   let events = 0
   let endedAt: { ms: number, unix: number } | null = null
   let isGivenUp = false
@@ -198,8 +200,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     gaps.noteAdopted()
     state = wasStarted ? 'live' : 'setup'
     bornOrNot.resolve()
-    // One that was never answered has no client.
-    wasLeftEarly = !wasStarted
+    left = before
     const reason = (before.reason ?? (wasStarted ? null : 'setup_failed')) as EndReason | null
     if (reason !== null) return end(reason)
     leash.begin()
@@ -229,6 +230,10 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     hangUp.first.then(tried.resolve)
     if (isGivenUp) hangUp.giveUp()
     const isConfirmed = await hangUp.done
+    // The answer may overtake the last events, which the sideband brings before it closes.
+    if (isConfirmed && supervision?.isOpen() === true) {
+      await atMost(clock, LAST_EVENTS_MS, new Promise<void>((resolve) => { onSidebandLost = resolve }))
+    }
     if (!isGone()) conclude(isConfirmed)
   }
 
@@ -237,25 +242,21 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     const open = leash.openResponses()
     if (open.length === 0) return
     for (const id of open) supervision?.send(protocol.cancelEvent(newEventId(), id))
-    await new Promise<void>((resolve) => {
-      const stop = clock.after(withinMs, resolve)
-      onResponsesDone = () => {
-        stop()
-        resolve()
-      }
-    })
+    await atMost(clock, withinMs, new Promise<void>((resolve) => { onResponsesDone = resolve }))
   }
 
   function backAtEnd (): number {
     if (isRefunded) return 0
-    return wasLeftEarly ? maxSeconds() : unused()
+    // Its client was never answered, and is not why it ended.
+    const isForNothing = left !== null && !left.wasStarted && left.reason === null
+    return isForNothing ? maxSeconds() : unused()
   }
 
   function conclude (isConfirmed: boolean): void {
     state = 'ended'
     endedAt = { ms: clock.monotonicMs(), unix: unixNow() }
     const { call } = born as Born
-    const mayHaveTalked = wasStarted || wasLeftEarly
+    const mayHaveTalked = wasStarted || left !== null
     if ((gaps.isOpen() && mayHaveTalked) || !isConfirmed) receipt.noteGap()
     supervision?.stop()
     tried.resolve()
@@ -351,6 +352,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
         leash.forget()
         guard.noteGap()
         onResponsesDone()
+        onSidebandLost()
         if (state !== 'ending') logLoss(closing)
       },
       onReopened: () => {
@@ -359,6 +361,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
         if (wasStarted) receipt.noteGap()
         gaps.noteReopened()
       },
+      onGoneSince: gaps.noteGoneSince,
       ending: () => hangUp?.underWay() ?? null,
       onOver: (loss) => {
         if (isResumed || supervision?.isReady() === true) lost(loss)

@@ -9,6 +9,8 @@ export type Gaps = Readonly<{
   noteError: (code: string | null) => void
   noteLost: (closing: Pick<Lost, 'reason' | 'isClean'>, isHangingUp: boolean) => void
   noteReopened: () => void
+  /** The call may have gone on for a while after the sideband was lost. */
+  noteGoneSince: () => void
   /** It is not opened again. */
   noteOver: (loss: Loss) => void
   /** Events may have been missed, since the sideband was lost and is not open again. */
@@ -19,7 +21,7 @@ export type Gaps = Readonly<{
 
 export function createGaps (protocol: Pick<CallProtocol, 'isExpired'>): Gaps {
   let isBlind = false
-  /** The sideband was lost without a close frame, which upstream sends after its last event. */
+  /** Not closed by a frame that upstream sent after its last event. */
   let isCut = false
   let closeReason = ''
   let lastError: string | null = null
@@ -32,6 +34,7 @@ export function createGaps (protocol: Pick<CallProtocol, 'isExpired'>): Gaps {
       isBlind ||= !isHangingUp || isCut
     },
     noteReopened: () => { isBlind = isCut = false },
+    noteGoneSince: () => { isCut = true },
     noteOver: (loss) => { isBlind = loss !== 'gone' || isCut },
     isOpen: () => isBlind,
     wasExpired: () => protocol.isExpired(closeReason, lastError)

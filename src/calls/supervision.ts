@@ -5,7 +5,8 @@
 // |----------|------------------------------------|----------------------------------------------|
 // | dialling | open                               | reading                                      |
 // |          | not found, at the start            | dialling after the next of NOT_FOUND_MS      |
-// |          | not found, later                   | over: the call is gone                       |
+// |          | not found, later                   | over: the call is gone; it was at the close  |
+// |          |                                    | if this is the first answer, within a second |
 // |          | anything else                      | dialling after the next of REOPEN_MS         |
 // | reading  | the session                        | open                                         |
 // |          | an error that names the read       | over: refused                                |
@@ -27,6 +28,8 @@ export type Lost = Pick<Closing, 'reason' | 'isClean'> & Readonly<{ error?: unkn
 export type Supervision = Readonly<{
   /** The first read was answered. */
   isReady: () => boolean
+  /** Ready, and not lost since. */
+  isOpen: () => boolean
   send: (event: JsonObject) => void
   /** Whatever looks at the events failed: as if the sideband were lost. */
   fail: (error: unknown) => void
@@ -48,6 +51,8 @@ export type SupervisionDeps = Readonly<{
   onEvent: (signal: Signal | null, isOurs: boolean) => void
   onLost: (lost: Lost) => void
   onReopened: () => void
+  /** Before `onOver` with `gone`, where the call may have lived on for a while after the sideband was lost. */
+  onGoneSince: () => void
   onOver: (loss: Loss) => void
   /** The hang-up that is under way, if any. */
   ending: () => Promise<unknown> | null
@@ -56,6 +61,7 @@ export type SupervisionDeps = Readonly<{
 const NOT_FOUND_MS = [250, 750, 1500, 3000] as const
 const REOPEN_MS = [0, 500, 1000, 2000, 4000] as const
 const READ_MS = 10_000
+const AT_ONCE_MS = 1000
 const MINUTE_MS = 60_000
 const MAX_LOSSES = 5
 const MAX_LOST_MS = 20_000
@@ -63,7 +69,8 @@ const LOST_WITHIN_MS = 120_000
 
 export function supervise (deps: SupervisionDeps): Supervision {
   const {
-    clock, protocol, dial, newEventId, fixed, isResumed = false, onReady, onEvent, onLost, onReopened, onOver, ending
+    clock, protocol, dial, newEventId, fixed, isResumed = false, onReady, onEvent, onLost, onReopened, onGoneSince,
+    onOver, ending
   } = deps
   let sideband: Sideband | null = null
   let isReady = isResumed
@@ -75,6 +82,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
   let losses: number[] = []
   let gaps: { fromMs: number, toMs: number }[] = []
   let lostAtMs = isResumed ? clock.monotonicMs() : null
+  let redialledAtMs = -Infinity
   let stopDial = () => {}
   let stopRead = () => {}
   let stopLost = () => {}
@@ -121,7 +129,10 @@ export function supervise (deps: SupervisionDeps): Supervision {
     if (closing.wasOpen) return lose(closing)
     const { isGone } = closing
     sideband = null
-    if (isGone && isReady) return end('gone')
+    if (isGone && isReady) {
+      if (tries > 1 || clock.monotonicMs() - redialledAtMs > AT_ONCE_MS) onGoneSince()
+      return end('gone')
+    }
     if (isGone) tries = 0
     const pauseMs = isGone ? NOT_FOUND_MS[wasNotFound++] : REOPEN_MS[tries]
     if (pauseMs === undefined) return end(isGone ? 'gone' : 'lost')
@@ -148,6 +159,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
   }
 
   function dialAgain (): void {
+    redialledAtMs = clock.monotonicMs()
     if (!isOver) stopDial = clock.after(REOPEN_MS[0], open)
   }
 
@@ -168,6 +180,7 @@ export function supervise (deps: SupervisionDeps): Supervision {
   open()
   return {
     isReady: () => isReady,
+    isOpen: () => isReady && lostAtMs === null,
     send: (event) => sideband?.send(event),
     fail: (error) => { if (sideband !== null) lose({ reason: 'event_failed', isClean: false, error }) },
     stop

@@ -117,6 +117,23 @@ t.test('what the owner of a dead replica wanted is done', { skip: NO_REDIS }, as
   t.match(await asked, { status: 200, body: { status: 'ended', end_reason: 'client' } })
 })
 
+t.test('a call whose client went before it was answered costs its seconds, also at another service', {
+  skip: NO_REDIS
+}, async (t) => {
+  const { redis, two, one, call: begin, kill } = await startPair(t, { limits: '{ call_seconds: { hour: 600 } }' })
+  const { key } = await begin(one)
+  await kill(async () => {
+    const data = await redis.control.hget(key, 'data') as string
+    const left = data.replace('"wasStarted":true', '"wasStarted":false')
+      .replace('"reason":null', '"reason":"client_gone"')
+    await redis.control.hset(key, 'state', 'ending', 'data', left)
+  })
+  const [{ seconds } = { seconds: 0 }] = await two.wrote('call.ended') as { seconds: number }[]
+  t.match(two.lines('call.ended'), [{ reason: 'client_gone', started: false }])
+  await until('the rest to be back', async () =>
+    (await two.limits()).call_seconds.hour.remaining === 600 - seconds)
+})
+
 t.test('a call that was never answered is hung up, and costs no seconds', { skip: NO_REDIS }, async (t) => {
   const { redis, upstream, one, two, call: begin, kill } = await startPair(
     t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' }

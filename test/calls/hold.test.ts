@@ -275,6 +275,24 @@ t.test('call: sideband drops (1006) while it is gone: ended, incomplete', async 
   t.match(await app.wrote('call.ended'), [{ reason: 'ended', complete: false }])
 })
 
+t.test('call: sideband closes, and the call is found gone after a try that failed: incomplete', async (t) => {
+  const { app, call } = await startCall(t)
+  app.upstream.onAttach(refusing(500), notFound)
+  call.close(1000)
+  await app.clock.expire(500)
+  t.match(await app.wrote('call.ended'), [{ reason: 'ended', complete: false }])
+})
+
+t.test('call: sideband closes, and the call is found gone more than a second later: incomplete', async (t) => {
+  const { app, call } = await startCall(t)
+  app.upstream.onAttach((attach) => {
+    app.clock.pass(1001)
+    notFound(attach)
+  })
+  call.close(1000)
+  t.match(await app.wrote('call.ended'), [{ reason: 'ended', complete: false }])
+})
+
 t.test('call: OpenAI says 60 minutes: upstream_expired, by the close or by an error before it', async (t) => {
   const first = await startCall(t)
   first.call.end(1001, 'Your session hit the maximum duration of 60 minutes.')
@@ -378,6 +396,29 @@ t.test('call: hang-up: 500 three times, then 200: retried after 1, 5 and 15 s', 
   app.clock.pass(15_000)
   t.match(await app.wrote('call.ended'), [{ hangup_confirmed: true, seconds: 21 }])
   t.equal((await app.begin()).status, 201)
+})
+
+t.test('call: hang-up: confirmed before the last event has come: its usage is in the receipt', async (t) => {
+  const { app, call, path } = await startCall(t)
+  app.upstream.onHangUp((_hangUp, response) => {
+    response.writeHead(200).end(() => {
+      call.push(responseDone('resp_1', usageOf({ inputText: 3 })))
+      call.end()
+    })
+  })
+  t.match(await app.hangUp(path), { body: { status: 'ended', usage: { responses: 1 } } })
+  t.match(app.lines('call.ended'), [{ complete: true, usage: { input_tokens: 3 } }])
+})
+
+t.test('call: hang-up: a sideband that does not close is not waited for', async (t) => {
+  const { app, call, path } = await startCall(t)
+  app.upstream.onHangUp((_hangUp, response) => {
+    call.end(null)
+    response.writeHead(200).end()
+  })
+  const answer = app.hangUp(path)
+  await app.clock.expire(500)
+  t.match(await answer, { body: { status: 'ended' } })
 })
 
 for (const status of [404, 400] as const) {

@@ -239,6 +239,17 @@ t.test('call: what events lack is null, not an error', (t) => {
   t.end()
 })
 
+t.test('clock: a moment that has passed is now, without a warning of Node\'s', async (t) => {
+  const warned: string[] = []
+  const listen = ({ name }: Error) => { warned.push(name) }
+  process.on('warning', listen)
+  t.teardown(() => process.off('warning', listen))
+  let isDone = false
+  systemClock.after(-20_000, () => { isDone = true })
+  await until('it to be called back', () => isDone)
+  t.same(warned, [])
+})
+
 const nothing = () => {}
 const OWNER = { issuer: 'https://issuer.test/', subject: 'ada', safetyIdentifier: 'ada' }
 const RESERVED = {

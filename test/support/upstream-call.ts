@@ -53,6 +53,7 @@ export function createCall (
     'conversation.item.delete', ({ item_id: itemId }) => call.push(itemDeleted(String(itemId)))
   ]])
   let session: JsonObject = { ...completeSession('realtime', asked, inSeconds(3600)), id: suffix }
+  const joined = new Set<WebSocket>()
   let sideband: WebSocket | null = null
   let isLive = true
   let events = 0
@@ -100,11 +101,12 @@ export function createCall (
     freeze: () => sideband?.pause(),
     end: (code = 1000, reason) => {
       isLive = false
-      if (code !== null) sideband?.close(code, reason)
+      if (code !== null) for (const one of joined) one.close(code, reason)
       onChange()
     },
     join: (joining, answers) => {
       sideband = joining
+      joined.add(joining)
       joining.on('message', (data) => {
         const event: JsonObject = JSON.parse(data.toString())
         received.push(event)
@@ -113,6 +115,7 @@ export function createCall (
       })
       joining.on('error', () => {})
       joining.on('close', () => {
+        joined.delete(joining)
         if (sideband === joining) sideband = null
         onChange()
       })

@@ -115,9 +115,13 @@ export function checkBooks ({ seen, answers, lines, torn, kills, happened, taken
   const bySubject = Map.groupBy(byId.values(), ([line]) => String(line?.subject))
   const usedIn = ({ started, reason, seconds }: Line, most: number) =>
     started || reason === 'client_gone' ? Math.min(seconds, most) : 0
+  // Where its replica was cut off from Redis, another one may have given all back.
+  const unknownIds = new Set(lines.filter(({ event }) => event === 'call.unknown').map(({ call_id: id }) => id))
   const used = (caller: number, pick: (...seconds: number[]) => number) =>
-    (bySubject.get(identifierOf({ caller })) ?? []).reduce((sum, of) =>
-      sum + pick(...of.map((line) => usedIn(line, MAX_SECONDS[policyNameOf(caller)]))), 0)
+    (bySubject.get(identifierOf({ caller })) ?? []).reduce((sum, of) => {
+      const seconds = of.map((line) => usedIn(line, MAX_SECONDS[policyNameOf(caller)]))
+      return sum + pick(...seconds, ...of.some(({ call_id: id }) => unknownIds.has(id)) ? [0] : [])
+    }, 0)
   // What is to be given back while Redis is away stays taken, and is counted in a metric.
   const refused = Map.groupBy(lines.filter(({ event }) => ['call.refused', 'call.unknown'].includes(event)),
     ({ subject }) => subject)
