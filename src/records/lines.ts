@@ -41,6 +41,7 @@ export async function openLines (path: string | null): Promise<Lines> {
   let queue: Entry[] = []
   let flushing: Promise<void> | null = null
   let writing: Promise<void> = Promise.resolve()
+  let reopening: Promise<void> = Promise.resolve()
   let inFlightSince = Infinity
   let failedAt = -Infinity
   let isOrphaned = false
@@ -85,7 +86,7 @@ export async function openLines (path: string | null): Promise<Lines> {
     }
   }
 
-  async function reopen (): Promise<void> {
+  async function openAgain (): Promise<void> {
     /* c8 ignore next -- SIGHUP where the audit goes to stdout: test/faults/signals.test.ts */
     if (path === null) return
     const old = sink
@@ -94,6 +95,13 @@ export async function openLines (path: string | null): Promise<Lines> {
     // A write in flight still goes to the old file, which is closed after it.
     await writing
     old.close()
+  }
+
+  /** One after the other: two at once would close one descriptor twice, and it may be another's by then. */
+  function reopen (): Promise<void> {
+    const opened = reopening.then(openAgain)
+    reopening = opened.catch(() => {})
+    return opened
   }
 
   async function reopenIfMoved (): Promise<void> {

@@ -2,7 +2,9 @@
 // Runs alone: it measures how long the event loop stands still.
 
 import { execFileSync } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync
+} from 'node:fs'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import t, { type Test } from 'tap'
@@ -165,6 +167,26 @@ t.test('fault 45: a file is opened again at once on request', { buffered: true }
   await lines.confirm('line\n')
   t.equal(text(), 'line\n')
 })
+
+t.test('fault 45: requests to open it again that come at once leave one descriptor, and fail none', {
+  buffered: true
+}, async (t) => {
+  const { path, lines, text } = await openInFolder(t)
+  await Promise.all(Array.from({ length: 50 }, () => lines.reopen()))
+  await until('the others to be closed', () => descriptorsOf(path) === 1)
+  await lines.confirm('line\n')
+  t.equal(text(), 'line\n')
+})
+
+function descriptorsOf (path: string): number {
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === path
+    } catch {
+      return false
+    }
+  }).length
+}
 
 t.test('fault 45: a file that was deleted with its folder is not written to until there is a folder again', {
   buffered: true
