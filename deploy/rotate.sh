@@ -14,8 +14,8 @@ rotate () {
   moved=$1.$(date -u +%Y%m%dT%H%M%SZ)
   [ ! -e "$moved" ] || return 0
   mv "$1" "$moved"
-  # By time, the oldest last.
-  ls -1r "$1".* | tail -n "+$((kept + 1))" | while read -r old; do rm -f "$old"; done
+  # By time, the oldest last. Whatever else lies beside the file is not counted, and stays.
+  ls -1r "$1".[0-9]*T[0-9]*Z* | tail -n "+$((kept + 1))" | while read -r old; do rm -f "$old"; done
 }
 
 while true; do

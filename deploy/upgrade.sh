@@ -2,7 +2,7 @@
 # Takes over a changed .env, image or docker-compose.yml without losing a mint or a call: sh deploy/upgrade.sh [SECONDS]
 # One replica after the other: nginx leaves it out, it is recreated, the other one goes on with its calls, and once it is ready
 # nginx uses it again. With SECONDS it first waits so long for its calls to end: where there are more than the other one takes
-# within DRAIN_SECONDS, about 300 a second. Run it in the folder of docker-compose.yml.
+# within DRAIN_SECONDS, about 300 a second. Run it in the folder of docker-compose.yml; after a failure run it again.
 set -eu
 
 patience=${1:-0}
@@ -10,7 +10,7 @@ calls_live='fetch("http://127.0.0.1:9090/metrics").then((answer) => answer.text(
   const live = [...text.matchAll(/^ephemint_calls_live\S* (\d+)$/gm)].map(([, count]) => Number(count))
   console.log(live.reduce((sum, count) => sum + count, 0))
 })'
-is_ready='fetch("http://127.0.0.1:9090/readyz").then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))'
+asks_ready='fetch("http://127.0.0.1:9090/readyz").then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))'
 
 gateway () {
   docker compose exec -T gateway "$@"
@@ -31,9 +31,13 @@ wait_for_calls () {
   done
 }
 
+is_ready () {
+  docker compose exec -T "$1" node -e "$asks_ready" 2> /dev/null
+}
+
 wait_until_ready () {
   for _ in $(seq 60); do
-    if docker compose exec -T "$1" node -e "$is_ready" 2> /dev/null; then return 0; fi
+    if is_ready "$1"; then return 0; fi
     sleep 1
   done
   echo "$1 is not ready after a minute: docker compose logs $1. The other one serves; nginx leaves this one out." >&2
@@ -41,7 +45,12 @@ wait_until_ready () {
 }
 
 REVISION=${REVISION:-$(git describe --always --dirty --abbrev=40 --exclude='*' 2> /dev/null || true)} docker compose build
-for replica in ephemint-1 ephemint-2; do
+# One that a former run has left behind comes first, while the other one serves.
+order='ephemint-1 ephemint-2'
+is_ready ephemint-2 || order='ephemint-2 ephemint-1'
+for replica in $order; do
+  case $replica in ephemint-1) other=ephemint-2 ;; *) other=ephemint-1 ;; esac
+  gateway rm -f "/tmp/$other.down"
   gateway touch "/tmp/$replica.down"
   wait_for_calls "$replica"
   address=$(gateway getent hosts "$replica" || true)

@@ -2,7 +2,7 @@
 
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { delimiter, join } from 'node:path'
@@ -66,6 +66,7 @@ t.test('operate O1: the upgrade loses no mint, and waits for calls where it is t
   const statuses = await stopLoad()
   t.equal(code, 0, printed)
   t.same(events, NAMES.flatMap((name) => [
+    `rm -f /tmp/${NAMES.find((other) => other !== name)}.down`,
     `touch /tmp/${name}.down`, `-d --no-deps --no-build --force-recreate ${name}`, `rm -f /tmp/${name}.down`
   ]), 'and nginx is not reloaded')
   t.match(printed, 'ephemint-1: 2 calls are still going on')
@@ -82,13 +83,62 @@ t.test('operate O1: where the first new replica does not become ready, the secon
   const seen: string[] = []
   const docker = await startDocker(t, async (args) => {
     seen.push(args.slice(1).filter((arg) => !arg.startsWith('fetch(')).join(' '))
-    return args.join(' ').includes('/readyz') ? null : '0'
+    return args.join(' ').includes('/readyz') && args.includes('ephemint-1') ? null : '0'
   })
   const { code, printed } = await docker.run(join(DEPLOY, 'upgrade.sh'), { seconds: '0' })
   t.equal(code, 1)
   t.match(printed, 'ephemint-1 is not ready after a minute')
-  t.notMatch(seen.join('\n'), 'ephemint-2')
-  t.notMatch(seen.join('\n'), 'rm -f', 'and nginx still leaves the first one out')
+  t.notMatch(seen.join('\n'), /(up|touch) .*ephemint-2/)
+  t.notMatch(seen.join('\n'), 'rm -f /tmp/ephemint-1.down', 'and nginx still leaves the first one out')
+})
+
+t.test('operate O1: whichever step fails, another run stops no replica that serves alone', async (t) => {
+  const folder = makeFolder(t)
+  const list = (path: string) => readdirSync(join(folder, path)).sort()
+  const docker = writePrograms(t, {
+    docker: `#!/bin/sh
+cd ${folder}
+for last; do :; done
+read -r asked < asked
+read -r fail_at < fail_at
+asked=$((asked + 1))
+echo $asked > asked
+case "$*" in *force-recreate*) echo $last: ready/* tmp/* >> replaced; rm ready/$last ;; esac
+[ $asked -ne "$fail_at" ] || exit 1
+case "$*" in
+  *force-recreate*) : > ready/$last ;;
+  *readyz*) [ -e "ready/$4" ] ;;
+  *metrics*) echo 0 ;;
+  *getent*) echo 172.20.0.3 ;;
+  *'gateway touch'*) : > ".$last" ;;
+  *'gateway rm'*) rm -f ".$last" ;;
+esac
+`
+  })
+  for (const path of ['ready', 'tmp']) mkdirSync(join(folder, path))
+  for (const name of NAMES) writeFileSync(join(folder, 'ready', name), '')
+  const run = async (failAt: number) => {
+    writeFileSync(join(folder, 'fail_at'), `${failAt}\n`)
+    writeFileSync(join(folder, 'asked'), '0\n')
+    const { code } = await docker.run(join(DEPLOY, 'upgrade.sh'), { seconds: '0' })
+    return { code, asked: Number(readFileSync(join(folder, 'asked'), 'utf8')) }
+  }
+
+  const { code, asked } = await run(0)
+  t.equal(code, 0)
+  for (let failAt = 1; failAt <= asked; failAt++) {
+    await run(failAt)
+    t.ok(list('ready').length >= 1, `failed at ${failAt}: one serves`)
+    t.equal((await run(0)).code, 0)
+    t.same(list('ready'), NAMES)
+    t.same(list('tmp'), [], 'nginx uses both')
+  }
+  for (const line of readFileSync(join(folder, 'replaced'), 'utf8').trimEnd().split('\n')) {
+    const [name, ...state] = line.split(/:? /)
+    const other = NAMES.find((one) => one !== name)
+    t.ok(state.includes(`ready/${other}`), `${line}: the other one serves`)
+    t.same(state.filter((path) => path.startsWith('tmp/')), [`tmp/${name}.down`], 'and nginx leaves out this one')
+  }
 })
 
 t.test('operate O1: nginx is reloaded where a new replica has another address', async (t) => {
@@ -140,6 +190,20 @@ t.test('operate O2: rotation loses no line of the audit trail, and bounds it', a
   t.notOk(moved().includes(oldest as string))
 })
 
+t.test('operate O2: files beside those that are moved are neither counted nor deleted', async (t) => {
+  const folder = makeFolder(t)
+  const beside = ['ephemint-1.jsonl.notes', 'ephemint-1.jsonl.old', 'ephemint-1.jsonl.old.jsonl', 'x.txt']
+  for (const name of [...beside, 'ephemint-1.jsonl']) writeFileSync(join(folder, name), name)
+  const before = ['ephemint-1.jsonl.20260101T000000Z', 'ephemint-1.jsonl.20260102T000000Z.gz']
+  for (const name of before) writeFileSync(join(folder, name), name)
+  endWith(t, spawn('sh', [join(DEPLOY, 'rotate.sh'), folder, '16', '2', '0.2']))
+  await until('the oldest to be gone', () => !readdirSync(folder).includes(before[0] as string))
+  const now = readdirSync(folder)
+  t.same(now.filter((name) => /^ephemint-1\.jsonl\.\d/.test(name)).length, 2, 'the new one and a compressed one')
+  t.ok(now.includes(before[1] as string))
+  for (const name of ['ephemint-1.jsonl.notes', 'ephemint-1.jsonl.old', 'x.txt']) t.ok(now.includes(name), name)
+})
+
 /** Two replicas that can be started again behind an nginx. */
 async function startCompose (t: Test) {
   const upstream = await startUpstream(t)
@@ -164,21 +228,28 @@ async function startDocker (t: Test, answer: (args: string[], revision?: string)
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
-  const folder = makeFolder(t)
   const { port } = server.address() as AddressInfo
-  const program = (name: string, script: string) => {
+  return writePrograms(t, {
+    docker: `#!${process.execPath}
+const [, , ...args] = process.argv
+fetch('http://127.0.0.1:${port}', { method: 'POST', body: JSON.stringify({ args, revision: process.env.REVISION }) })
+  .then(async (answer) => { process.stdout.write(await answer.text()); process.exitCode = answer.ok ? 0 : 1 })\n`
+  })
+}
+
+/** Programs that a script finds in place of those of the machine. */
+function writePrograms (t: Test, programs: Record<string, string>) {
+  const folder = makeFolder(t)
+  const write = (name: string, script: string) => {
     writeFileSync(join(folder, name), script)
     chmodSync(join(folder, name), 0o755)
   }
-  program('docker', `#!${process.execPath}
-const [, , ...args] = process.argv
-fetch('http://127.0.0.1:${port}', { method: 'POST', body: JSON.stringify({ args, revision: process.env.REVISION }) })
-  .then(async (answer) => { process.stdout.write(await answer.text()); process.exitCode = answer.ok ? 0 : 1 })\n`)
+  for (const [name, script] of Object.entries(programs)) write(name, script)
   return {
     /** With `seconds` as the pause between two looks, and five looks. */
     run: async (script: string, { seconds = '0.05', args = [] as string[] } = {}) => {
-      program('sleep', `#!/bin/sh\nexec /bin/sleep ${seconds}\n`)
-      program('seq', '#!/bin/sh\necho 1 2 3 4 5\n')
+      write('sleep', `#!/bin/sh\nexec /bin/sleep ${seconds}\n`)
+      write('seq', '#!/bin/sh\necho 1 2 3 4 5\n')
       const [command, ...before] = UNCOUNTED
       const env = { PATH: [folder, process.env.PATH].join(delimiter), REVISION: 'abc123' }
       const child = spawn(command, [...before, 'sh', script, ...args], { env })
