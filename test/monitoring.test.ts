@@ -111,7 +111,13 @@ t.test('operate: promtool takes the alerts, and they fire when they should', { s
       }]
     }, { eval_time: '30s', alertname: alert, exp_alerts: [] }]
   })
+  const silent = (alert: string, at: string, series: Record<string, string>) => {
+    const firing = fires(alert, at, series)
+    return { ...firing, alert_rule_test: firing.alert_rule_test.map((test) => ({ ...test, exp_alerts: [] })) }
+  }
   const instance = 'one:9090'
+  const decided = (outcome: string, code: string) =>
+    of('ephemint_decisions_total', `,outcome="${outcome}",code="${code}",kind="realtime",policy="pro"`)
   const of = (name: string, more = '') => `${name}{job="ephemint",instance="${instance}"${more}}`
   const tests = [
     fires('EphemintDown', '3m', { [of('up')]: '1 1 1 0x20' }, { instance, job: 'ephemint' }),
@@ -122,7 +128,20 @@ t.test('operate: promtool takes the alerts, and they fire when they should', { s
       [of('ephemint_lines_lost_total', ',to="stdout"')]: '0 0 0 5x30'
     }, { instance, to: 'stdout' }),
     fires('EphemintNotReady', '10m', { [of('ephemint_ready')]: '1 1 1 0x60' }, { instance }),
-    fires('EphemintLimitsLost', '5m', { [of('ephemint_limits_store_up')]: '1 1 1 0x60' })
+    fires('EphemintLimitsLost', '5m', { [of('ephemint_limits_store_up')]: '1 1 1 0x60' }),
+    fires('EphemintGone', '10m', { [of('up')]: '1 1 1 _x60' }),
+    // Where there are only calls, each of which fails; and where one in a thousand does.
+    fires('EphemintMintsFail', '10m', { [decided('call.refused', 'upstream_error')]: '0 0 0 0+10x60' }),
+    silent('EphemintMintsFail', '10m', {
+      [decided('call.refused', 'upstream_error')]: '0+1x60',
+      [decided('call.started', '')]: '0+1000x60',
+      [decided('granted', '')]: '0+1x60'
+    }),
+    // Neither do refusals that the policy or the client is the reason of hide it, whatever their number.
+    fires('EphemintMintsFail', '10m', {
+      [decided('refused', 'upstream_timeout')]: '0 0 0 0+10x60',
+      [decided('refused', 'unsupported_media_type')]: '0 0 0 0+9999x60'
+    })
   ]
   writeFileSync(join(folder, 'test.json'), JSON.stringify({ rule_files: [ALERTS], evaluation_interval: '15s', tests }))
   for (const args of [['check', 'rules', ALERTS], ['test', 'rules', join(folder, 'test.json')]]) {
@@ -137,7 +156,7 @@ const lastOf = (values: string) => /(\d+)(?:x\d+)?$/.exec(values)?.[1] as string
 function annotationsOf (alert: string, labels: Record<string, string>, value: string): Rule['annotations'] {
   const { annotations } = ruleOf(alert)
   const summary = annotations.summary.replace(/\{\{ \$labels\.(\w+) \}\}/g, (_, name: string) => labels[name] ?? '')
-    .replace('{{ $value }}', value)
+    .replace('{{ $value }}', value).replace('{{ $value | humanizePercentage }}', '100%')
   return { ...annotations, summary }
 }
 
