@@ -14,6 +14,11 @@ await run(async () => {
   if (issuer === undefined || (subject === undefined) === (find === undefined) || more.length > 0) {
     throw new UsageError('npm run identify -- ISSUER SUBJECT, or ISSUER --find IDENTIFIER < SUBJECTS')
   }
+  // In capitals too, as other tools print hex.
+  const wanted = find?.trim().toLowerCase()
+  if (wanted !== undefined && !/^[0-9a-f]{64}$/.test(wanted)) {
+    throw new UsageError('--find needs a safety identifier: 64 hexadecimal digits')
+  }
   const secret = readSafetyIdentifierSecret(processEnv)
   if (secret === null) console.error('SAFETY_IDENTIFIER_SECRET is not set: this is the plain hash')
   if (subject !== undefined) {
@@ -21,8 +26,10 @@ await run(async () => {
     return 0
   }
   for await (const line of createInterface({ input: process.stdin })) {
-    if (safetyIdentifier(issuer, line, secret) !== find) continue
-    console.log(line)
+    // Spreadsheets begin a file with a byte order mark.
+    const subject = line.replace(/^\ufeff/, '')
+    if (safetyIdentifier(issuer, subject, secret) !== wanted) continue
+    console.log(subject)
     return 0
   }
   console.error('none of these subjects has this identifier')

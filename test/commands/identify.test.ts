@@ -55,4 +55,16 @@ t.test('operate: --find names the one of many subjects whose identifier it is, o
   t.match(await find('auth0|124\n auth0|123\n'), { code: 1, out: '', err: /^none of these subjects/ })
   t.match(await find(''), { code: 1, out: '' })
   t.match(await find('auth0|124\r\nauth0|123\r\nauth0|125'), { code: 0, out: 'auth0|123\n', err: '' })
+  t.match(await find('\ufeffauth0|123\r\n'), { code: 0, out: 'auth0|123\n', err: '' }, 'as spreadsheets write it')
+})
+
+t.test('operate: --find takes an identifier in capitals, and refuses what is none', async (t) => {
+  const identifier = createHmac('sha256', SECRET).update(TEXT).digest('hex')
+  const find = (wanted: string) => runCommand(
+    'identify', ['https://auth.test/', '--find', wanted], { SAFETY_IDENTIFIER_SECRET: SECRET }, 'auth0|123\n'
+  )
+  t.match(await find(` ${identifier.toUpperCase()}\n`), { code: 0, out: 'auth0|123\n' })
+  for (const wanted of ['', identifier.slice(1), `${identifier}0`, 'auth0|123']) {
+    t.match(await find(wanted), { code: 2, out: '', err: /^usage: --find needs a safety identifier/ }, wanted)
+  }
 })
