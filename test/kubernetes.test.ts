@@ -1,11 +1,12 @@
 // The manifests of deploy/kubernetes: no cluster is here to apply them to.
 
 import { globSync, readFileSync } from 'node:fs'
+import { BlockList, isIPv6 } from 'node:net'
 import { basename, join } from 'node:path'
 import t from 'tap'
 import ts from 'typescript'
 import { parse, parseAllDocuments } from 'yaml'
-import { readConfig } from '../src/config/environment.ts'
+import { isMetadataHost, readConfig } from '../src/config/environment.ts'
 import type { Json, JsonObject } from '../src/json.ts'
 
 const ROOT = join(import.meta.dirname, '../deploy/kubernetes')
@@ -38,6 +39,11 @@ type Manifest = Readonly<{
   kind: string
   metadata: { name: string, labels?: Record<string, string> }
   spec: { template: { metadata: { labels: Record<string, string> }, spec: Pod } } & Record<string, Json>
+}>
+
+type Egress = Readonly<{
+  ports: readonly JsonObject[]
+  to: readonly { namespaceSelector?: JsonObject, ipBlock?: { cidr: string, except?: string[] } }[]
 }>
 
 const isKustomization = (path: string) => basename(path) === 'kustomization.yaml'
@@ -142,6 +148,22 @@ t.test('operate O18: only the ingress may state addresses, and only Prometheus r
   const [, proxy = ''] = /TRUST_PROXY=(\S+)/.exec(read('kustomization.yaml')) ?? []
   t.ok(Number(proxy.split('/')[1]) >= 24, 'a range of some nodes\' pods, not of the cluster')
   t.same(find('Service').spec.ports, [{ name: 'http', port: 80, targetPort: 'http' }])
+})
+
+t.test('operate: replicas reach DNS, and port 443 by IPv4 and IPv6, but no metadata service', async (t) => {
+  const [dns, https] = find('NetworkPolicy').spec.egress as unknown as [Egress, Egress]
+  t.same(dns.ports, ['UDP', 'TCP'].map((protocol) => ({ protocol, port: 53 })))
+  t.match(dns.to, [{ namespaceSelector: {} }, { ipBlock: { cidr: '169.254.20.10/32' } }], 'and a cache on the node')
+  t.same(https.ports, [{ protocol: 'TCP', port: 443 }])
+  t.same(https.to.map(({ ipBlock }) => ipBlock?.cidr), ['0.0.0.0/0', '::/0'])
+  const excepted = new BlockList()
+  for (const range of https.to.flatMap(({ ipBlock }) => ipBlock?.except ?? [])) {
+    const [address = '', bits] = range.split('/')
+    excepted.addSubnet(address, Number(bits), isIPv6(address) ? 'ipv6' : 'ipv4')
+  }
+  for (const address of ['169.254.169.254', '169.254.170.2', 'fd00:ec2::254', 'fd00:ec2::23', 'fd20:ce::254']) {
+    t.ok(isMetadataHost(address) && excepted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4'), address)
+  }
 })
 
 t.test('operate: selectors find the pods, and every reference exists', async (t) => {
