@@ -120,6 +120,9 @@ t.test('operate: the level of the log follows LOG_LEVEL_FILE, and a file without
   await until('the new level', () => said('LOG_LEVEL_FILE was read').length === 1)
   service.log.debug({}, 'seen')
   t.equal(said('seen').length, 1)
+  writeFileSync(levelFile, 'error\n')
+  await until('the quieter level', () => service.log.level === 'error')
+  t.match(said('LOG_LEVEL_FILE was read')[1], { log_level: 'error' }, 'said at the old level')
   await service.stop()
 })
 

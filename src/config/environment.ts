@@ -20,6 +20,7 @@ delete process.env.DEBUG
 export const MINT_APIS = ['auto', 'client_secrets', 'sessions'] as const
 const CALLS_APIS = ['unified', 'secret'] as const
 export const REDIS_LOSSES = ['deny', 'local'] as const
+const QUOTED = 'has quotation marks around it: leave them out'
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
 export type Config = Readonly<{
@@ -122,7 +123,8 @@ export function readConfig (given: Environment): Config {
   if (fault !== null) problem(text('OPENAI_API_KEY') === null ? 'OPENAI_API_KEY_FILE' : 'OPENAI_API_KEY', fault)
   if (!/^[\w.-]{0,64}$/.test(text('EPHEMINT_REVISION') ?? '')) problem('EPHEMINT_REVISION', 'is no name of a commit')
   for (const name of ['OPENAI_ORG_ID', 'OPENAI_PROJECT_ID']) {
-    if (!/^[\x21-\x7e]*$/.test(text(name) ?? '')) problem(name, 'contains characters that no header may have')
+    if (isQuoted(text(name) ?? '')) problem(name, QUOTED)
+    else if (!/^[\x21-\x7e]*$/.test(text(name) ?? '')) problem(name, 'contains characters that no header may have')
   }
   const publicUrl = url('REALTIME_PUBLIC_URL', baseUrl)
   if (text('REALTIME_PUBLIC_URL') !== null) {
@@ -191,7 +193,9 @@ export function readSafetyIdentifierSecret (env: Environment): string | null {
 
 function safetyIdentifierSecretOf (env: Environment, problems: string[]): string | null {
   const secret = readSecret(env, 'SAFETY_IDENTIFIER_SECRET', problems)
-  if (secret !== null && Buffer.byteLength(secret) < 32) {
+  // Docker keeps what Node.js takes away, so that the same line of .env would make two identifiers of one person.
+  if (secret !== null && /^(["'`]).*\1$/.test(secret)) problems.push(`SAFETY_IDENTIFIER_SECRET ${QUOTED}`)
+  else if (secret !== null && Buffer.byteLength(secret) < 32) {
     problems.push('SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer')
   }
   return secret
@@ -199,7 +203,7 @@ function safetyIdentifierSecretOf (env: Environment, problems: string[]): string
 
 function adminTokenOf (env: Environment, problems: string[]): string | null {
   const token = readSecret(env, 'ADMIN_TOKEN', problems)
-  if (token !== null && isQuoted(token)) problems.push('ADMIN_TOKEN has quotation marks around it: leave them out')
+  if (token !== null && isQuoted(token)) problems.push(`ADMIN_TOKEN ${QUOTED}`)
   else if (token !== null && !/^[\x21-\x7e]{32,}$/.test(token)) {
     problems.push('ADMIN_TOKEN must be 32 bytes or longer, of characters that a header may have')
   }

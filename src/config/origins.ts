@@ -4,6 +4,7 @@
 export type Origins = Readonly<{
   has: (origin: string) => boolean
   size: number
+  values: () => Iterable<string>
   /** The entries with a `*`. */
   patterns?: readonly string[]
 }>
@@ -47,6 +48,7 @@ export function readOrigins (list: string, fault: (entry: number, problem: strin
   return {
     has: (origin) => exact.has(origin) || matchers.some((matches) => matches(origin)),
     size: exact.size + patterns.length,
+    values: () => [...exact, ...patterns],
     patterns
   }
 }

@@ -18,6 +18,7 @@ export function settingsOf (config: Config): Readonly<Record<string, unknown>> {
     policy_file: config.policyFile,
     port: listen.port,
     ops_port: ops?.port ?? null,
+    cors_origins: [...config.origins.values()],
     trust_proxy: trustProxy,
     keep_alive_ms: config.keepAliveMs,
     address_limit_per_minute: config.addressLimitPerMinute,
@@ -28,6 +29,7 @@ export function settingsOf (config: Config): Readonly<Record<string, unknown>> {
     audit_file: config.auditFile,
     drain_ms: config.drainMs,
     log_level: config.logLevel,
+    log_level_file: config.logLevelFile,
     traces: tracing === null
       ? null
       : { to: tracing.url.origin, protocol: tracing.protocol, sampler: tracing.sampler }

@@ -14,8 +14,10 @@ export function followLevel (path: string, levels: readonly string[], log: Log):
         const problem = text === null ? `cannot be read: ${why}` : `is none of ${levels.join(', ')}`
         return log.error({ problem }, 'LOG_LEVEL_FILE has no level: the old one stays')
       }
-      log.level = level
+      // At the more verbose of both levels: an operator who turns the log down sees that it worked.
+      if (!log.isLevelEnabled('info')) log.level = level
       log.info({ log_level: level }, 'LOG_LEVEL_FILE was read')
+      log.level = level
     }
   })
 }

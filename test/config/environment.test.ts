@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { ConfigError, policyEnvironment, readConfig, readSafetyIdentifierSecret } from '../../src/config/environment.ts'
 import { isShared } from '../../src/config/origins.ts'
 import { type Environment, secretSource } from '../../src/config/secrets.ts'
+import { settingsOf } from '../../src/config/settings.ts'
 import { createAuthority } from '../support/certificate.ts'
 import { times } from '../support/times.ts'
 
@@ -153,10 +154,24 @@ t.test('operate O5: a key with quotation marks, a name or an escaped line end is
       `a file with one ${what}`
     )
   }
-  const token = `"${'x'.repeat(40)}"`
-  const problem = 'ADMIN_TOKEN has quotation marks around it: leave them out'
-  t.same(problemsOf({ ...LEAST, ADMIN_TOKEN: token }), [problem])
-  t.same(problemsOf({ ...LEAST, ADMIN_TOKEN_FILE: file('token', token) }), [problem])
+  const secret = `"${'x'.repeat(40)}"`
+  for (const name of ['ADMIN_TOKEN', 'SAFETY_IDENTIFIER_SECRET', 'OPENAI_ORG_ID', 'OPENAI_PROJECT_ID']) {
+    const problem = `${name} has quotation marks around it: leave them out`
+    t.same(problemsOf({ ...LEAST, [name]: secret }), [problem])
+    if (name.startsWith('OPENAI')) continue
+    t.same(problemsOf({ ...LEAST, [`${name}_FILE`]: file('quoted', secret) }), [problem])
+  }
+  // Chosen at random, and never to be changed.
+  t.equal(readConfig({ ...LEAST, SAFETY_IDENTIFIER_SECRET: secret.slice(1) }).safetyIdentifierSecret, secret.slice(1))
+})
+
+t.test('operate: the settings of the start line have the origins and the file of the log level', async (t) => {
+  const log = file('level-three', 'warn')
+  const list = (origins: string) =>
+    settingsOf(readConfig({ ...LEAST, CORS_ORIGINS: origins, LOG_LEVEL_FILE: log })).cors_origins
+  t.match(settingsOf(readConfig({ ...LEAST, LOG_LEVEL_FILE: log })), { cors_origins: [], log_level_file: log })
+  t.same(list('https://a.test, https://b.test'), ['https://a.test', 'https://b.test'])
+  t.same(list('https://a-*.b.test,https://a.test'), ['https://a.test', 'https://a-*.b.test'])
 })
 
 t.test('operate O5: a key of any other characters that a header may have is taken', async (t) => {
