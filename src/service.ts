@@ -189,7 +189,10 @@ export async function openService (environment: Environment, replaced: Replaceme
     upstream: () => ({ ...client.state(), concurrency: config.upstream.concurrency }),
     keyAges: () => rulebook.current().callers.keyAges(),
     policy: () => ({
-      generation: rulebook.generation(), failedReloads: rulebook.failedReloads(), hash: rulebook.hash()
+      generation: rulebook.generation(),
+      failedReloads: rulebook.failedReloads(),
+      isRefused: rulebook.isRefused(),
+      hash: rulebook.hash()
     }),
     limits: limits.state,
     linesLost: () => ({

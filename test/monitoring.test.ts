@@ -129,6 +129,7 @@ t.test('operate: promtool takes the alerts, and they fire when they should', { s
     }, { instance, to: 'stdout' }),
     fires('EphemintNotReady', '10m', { [of('ephemint_ready')]: '1 1 1 0x60' }, { instance }),
     fires('EphemintLimitsLost', '5m', { [of('ephemint_limits_store_up')]: '1 1 1 0x60' }),
+    fires('EphemintPolicyRefused', '5h', { [of('ephemint_policy_refused')]: '0 0 0 1x1500' }, { instance }),
     fires('EphemintGone', '10m', { [of('up')]: '1 1 1 _x60' }),
     // Where there are only calls, each of which fails; and where one in a thousand does.
     fires('EphemintMintsFail', '10m', { [decided('call.refused', 'upstream_error')]: '0 0 0 0+10x60' }),

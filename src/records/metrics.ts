@@ -22,7 +22,7 @@ export type Sources = Readonly<{
   upstream: () => Readonly<{ inFlight: number, isBreakerOpen: boolean, concurrency: number }>
   /** Infinity until the keys have been fetched. */
   keyAges: () => readonly Readonly<{ issuer: string, ageMs: number }>[]
-  policy: () => Readonly<{ generation: number, failedReloads: number, hash: string }>
+  policy: () => Readonly<{ generation: number, failedReloads: number, isRefused: boolean, hash: string }>
   /** `isAlone`: this replica counts alone what all replicas should count together. */
   limits: () => Readonly<{ isUp: boolean, isAlone: boolean, local: number, notGivenBack: number, dataLosses: number }>
   /** By destination. */
@@ -192,6 +192,7 @@ function registerSources (
     'Changes of the policy file that were refused.',
     () => policy().failedReloads
   )
+  gauge('ephemint_policy_refused', '1 while the policy file is refused, an older one in use.', () => policy().isRefused)
   gauge('ephemint_limits_store_up', '1 while the store of the limits answers.', () => limits().isUp)
   gauge('ephemint_limits_degraded', '1 while Redis is lost and this replica counts alone.', () => limits().isAlone)
   counter('ephemint_limits_local_total', 'Limits decided by this replica alone.', () => limits().local)

@@ -62,6 +62,8 @@ export type LiveRulebook = Readonly<{
   /** Successful loads, including the first, and refused reloads. */
   generation: () => number
   failedReloads: () => number
+  /** The file as it is now was refused: a replica that starts with it fails. */
+  isRefused: () => boolean
   /** SHA-256 in hex of the text in use, with the names of its secrets and not their values. */
   hash: () => string
   start: () => Promise<void>
@@ -80,6 +82,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
   let currentHash = hash('sha256', text)
   let generation = 1
   let failedReloads = 0
+  let isRefused = false
   let isClosed = false
   let stopWatching = () => {}
 
@@ -90,6 +93,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
   /** The last good version stays in use: a missing file never means "no policy". */
   function refuse (problems: readonly Fault[]): void {
     failedReloads++
+    isRefused = true
     for (const { path, problem } of problems) log.error({ path }, `policy file refused: ${problem}`)
   }
 
@@ -107,6 +111,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
       const old = current
       current = reading.rulebook
       currentHash = hash('sha256', text)
+      isRefused = false
       old.callers.close()
       generation++
       log.info({ generation, policy_hash: currentHash }, 'policy file reloaded')
@@ -131,6 +136,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
     current: () => current,
     generation: () => generation,
     failedReloads: () => failedReloads,
+    isRefused: () => isRefused,
     hash: () => currentHash,
     start: async () => {
       stopWatching = watchText(path, text, { onText: reload, isUsable })

@@ -67,6 +67,7 @@ for (const [name, spoil] of BAD) {
     await until('the refusal', () => rulebook.failedReloads() === 1, WITHIN_MS)
     t.equal(rulebook.current(), before)
     t.equal(inForce(), 'first')
+    t.ok(rulebook.isRefused())
     t.ok(log().some(({ level, msg }) => level === 'error' && msg.startsWith('policy file refused')))
 
     rmSync(path, { recursive: true, force: true })
@@ -74,6 +75,7 @@ for (const [name, spoil] of BAD) {
     await taken('second')
     t.equal(rulebook.generation(), 2)
     t.equal(rulebook.failedReloads(), 1)
+    t.notOk(rulebook.isRefused())
   })
 }
 

@@ -80,7 +80,8 @@ t.test('values of other parts are read when rendered, and rendering does not rai
       'ephemint_build_info{version="1.2.3",revision="abc"} 1', 'ephemint_policy_info{hash="f00"} 1',
       'ephemint_upstream_concurrency 256', 'ephemint_ready 1', 'ephemint_in_flight 3',
       'ephemint_upstream_breaker_open 1', 'ephemint_policy_generation 2',
-      'ephemint_policy_failed_reloads_total 4', 'ephemint_limits_store_up 0', 'ephemint_limits_degraded 1',
+      'ephemint_policy_failed_reloads_total 4', 'ephemint_policy_refused 1',
+      'ephemint_limits_store_up 0', 'ephemint_limits_degraded 1',
       'ephemint_limits_local_total 5', 'ephemint_limits_not_given_back_total 6', 'ephemint_limits_data_losses_total 7',
       'ephemint_jwks_age_seconds{issuer="https://one/"} 1.5', 'ephemint_jwks_age_seconds{issuer="https://two/"} +Inf',
       'ephemint_lines_lost_total{to="stdout"} 8', 'nodejs_eventloop_lag_p99_seconds', 'process_resident_memory_bytes'
@@ -94,7 +95,7 @@ const SOURCES: Sources = {
   build: { version: '1.2.3', revision: 'abc' },
   upstream: () => ({ inFlight: 3, isBreakerOpen: true, concurrency: 256 }),
   keyAges: () => [{ issuer: 'https://one/', ageMs: 1500 }, { issuer: 'https://two/', ageMs: Infinity }],
-  policy: () => ({ generation: 2, failedReloads: 4, hash: 'f00' }),
+  policy: () => ({ generation: 2, failedReloads: 4, isRefused: true, hash: 'f00' }),
   limits: () => ({ isUp: false, isAlone: true, local: 5, notGivenBack: 6, dataLosses: 7 }),
   linesLost: () => ({ stdout: 8 })
 }
