@@ -69,8 +69,9 @@ export type Replacements = Readonly<{
 export async function openService (environment: Environment, replaced: Replacements = {}): Promise<Service> {
   const config = readConfig(environment)
   const clock = replaced.clock ?? systemClock
-  const lines = replaced.lines ?? await linesFor(config)
-  const log = createLogger(config.logLevel, lines.stdout)
+  const notReopened = (err: Error) => log.error({ err }, 'audit file could not be reopened')
+  const lines = replaced.lines ?? await linesFor(config, notReopened)
+  const log: Log = createLogger(config.logLevel, lines.stdout)
   const { logLevelFile } = config
   const unfollowLevel = logLevelFile === null ? null : followLevel(logLevelFile, LOG_LEVELS, log)
   const metrics = createMetrics()
@@ -244,7 +245,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       await Promise.all([lines.stdout.close(), lines.audit.close()])
     },
     reopenAudit: () => {
-      lines.audit.reopen().catch((err) => log.error({ err }, 'audit file could not be reopened'))
+      lines.audit.reopen().catch(notReopened)
     },
     flushNow: () => {
       lines.stdout.flushNow()
@@ -271,10 +272,12 @@ function traced<T> (wrap: ((part: T) => T) | undefined, part: T): T {
   return wrap === undefined ? part : wrap(part)
 }
 
-async function linesFor ({ auditFile }: Config): Promise<{ stdout: Lines, audit: Lines }> {
+async function linesFor (
+  { auditFile }: Config, onFault: (error: Error) => void
+): Promise<{ stdout: Lines, audit: Lines }> {
   const stdout = await openLines(null)
   if (auditFile === null) return { stdout, audit: stdout }
-  const audit = await openLines(auditFile)
+  const audit = await openLines(auditFile, onFault)
     .catch((error) => { throw new ConfigError([`AUDIT_FILE cannot be opened for appending: ${whyUnreadable(error)}`]) })
   return { stdout, audit }
 }

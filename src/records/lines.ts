@@ -36,7 +36,11 @@ export type Lines = Readonly<{
 
 type Entry = { text: string, settle?: (error: Error | null) => void }
 
-export async function openLines (path: string | null): Promise<Lines> {
+type OnFault = (error: Error) => void
+const ignore = () => {}
+
+/** `onFault` is called once for each time that a file was moved and its path cannot be opened again. */
+export async function openLines (path: string | null, onFault: OnFault = ignore): Promise<Lines> {
   let sink = path === null ? openStdout() : await openFile(path)
   let queue: Entry[] = []
   let flushing: Promise<void> | null = null
@@ -45,6 +49,7 @@ export async function openLines (path: string | null): Promise<Lines> {
   let inFlightSince = Infinity
   let failedAt = -Infinity
   let isOrphaned = false
+  let report = onFault
   let lost = 0
 
   function enqueue (entry: Entry): void {
@@ -108,7 +113,11 @@ export async function openLines (path: string | null): Promise<Lines> {
     const [now, held] = await Promise.all([stat(path as string).catch(() => null), sink.stat()])
     if (now?.ino === held.ino && now.dev === held.dev) return
     // Lines in a file that has no name any more would be lost unread.
-    await reopen().catch(() => { isOrphaned = held.nlink === 0 })
+    await reopen().then(() => { report = onFault }, (error) => {
+      isOrphaned = held.nlink === 0
+      report(error)
+      report = ignore
+    })
   }
 
   /** A confirmed line may cause another one. */

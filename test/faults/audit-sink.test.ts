@@ -1,6 +1,6 @@
 // Fault 45, invariant I5: no audit line, no secret.
 
-import { existsSync, readFileSync, renameSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createAudit, type MintEntry } from '../../src/records/audit.ts'
@@ -117,6 +117,11 @@ t.test('fault 45: a rotated file is reopened, on its own and by SIGHUP', { buffe
   for (const name of [`${path}.1`, `${path}.2`, path]) {
     t.equal(readFileSync(name, 'utf8').trimEnd().split('\n').length, 1, name)
   }
+  renameSync(path, `${path}.3`)
+  mkdirSync(path)
+  const fault = () => service.log.find(({ msg }) => msg === 'audit file could not be reopened')
+  await until('the log to say that it cannot be', () => fault() !== undefined, 3000)
+  t.match(fault(), { level: 'error', err: { code: 'EISDIR' } })
 })
 
 t.test('fault 45: the deadline covers upstream and the audit line together', { buffered: true }, async (t) => {

@@ -3,7 +3,8 @@
 
 import { execFileSync } from 'node:child_process'
 import {
-  closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync
+  closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, renameSync, rmdirSync,
+  rmSync, statSync
 } from 'node:fs'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
@@ -176,6 +177,25 @@ t.test('fault 45: requests to open it again that come at once leave one descript
   await until('the others to be closed', () => descriptorsOf(path) === 1)
   await lines.confirm('line\n')
   t.equal(text(), 'line\n')
+})
+
+t.test('fault 45: a path that cannot be opened again is reported, and lines go to the moved file meanwhile', {
+  buffered: true
+}, async (t) => {
+  const path = join(t.testdir({}), 'audit.log')
+  const faults: Error[] = []
+  const lines = await openLines(path, (error) => faults.push(error))
+  t.teardown(lines.close)
+  for (const times of [1, 2]) {
+    renameSync(path, `${path}.${times}`)
+    mkdirSync(path)
+    await until('the report', () => faults.length === times)
+    await lines.confirm(`${times}\n`)
+    t.equal(readFileSync(`${path}.${times}`, 'utf8'), `${times}\n`)
+    rmdirSync(path)
+    await until('the path to be opened again', () => existsSync(path))
+  }
+  t.match(faults, [{ code: 'EISDIR' }, { code: 'EISDIR' }], 'once for each time')
 })
 
 function descriptorsOf (path: string): number {
