@@ -157,6 +157,11 @@ function reviewPath (rules: SessionRules, path: Path, where: string, report: Str
   }
   const meant = meantPath(rules.kind, path)
   if (meant !== null) return report.mistake(where, wrongPath(path, meant))
+  const nested = withoutSession(path.flatMap((name) => name.split('.')))
+  if (nested.some((name, i) => name !== path[i]) && isKnownPath(rules.kind, nested)) {
+    const members = `${nested.join(': { ')}: …${' }'.repeat(nested.length - 1)}`
+    return report.mistake(where, `is one name with dots in it: write ${members}`)
+  }
   if (!isKnownPath(rules.kind, path)) {
     report.warning(where, 'is not a path that this version knows: it is sent as written')
   }

@@ -102,6 +102,13 @@ const MISTAKES: [what: string, file: string, problem: string | null][] = [
     'policies.0.realtime.hide voice is a name of the beta: write audio.output.voice'],
   ['a field of the beta that is ignored: clients may send it', realtime('{ fixed: { model: a }, ignore: [voice] }'),
     null],
+  ['a path as one name', realtime('{ fixed: { model: a, audio.output.voice: marin } }'),
+    'policies.0.realtime.fixed.audio.output.voice is one name with dots in it: write audio: { output: { voice: … } }'],
+  ['a path as one name inside a member', realtime('{ fixed: { model: a, audio: { output.voice: marin } } }'),
+    'policies.0.realtime.fixed.audio.output.voice is one name with dots in it: write audio: { output: { voice: … } }'],
+  ['a path of the request as one name', realtime('{ fixed: { model: a, session.instructions: b } }'),
+    'policies.0.realtime.fixed.session.instructions is one name with dots in it: write instructions: …'],
+  ['a name with dots that is no path', realtime('{ fixed: { model: a, x.y: 1 } }'), null],
   ['a path that no version knows', realtime('{ fixed: { model: a, audio: { output: { colour: red } } } }'), null]
 ]
 

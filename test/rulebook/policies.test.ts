@@ -223,7 +223,7 @@ t.test('fault 42: probable mistakes load with a warning', async (t) => {
     'policies.0.realtime.hide brand_newer is not a path that this version knows',
     'policies.0.when uses /user_metadata/plan, which users can write themselves',
     'prompts.p.session reads /user_metadata/x, which users can write themselves',
-    'prompts.p.session.audio.input ' + unknown,
+    'prompts.p.session.audio.input is one name with dots in it: write audio: { input: … }',
     'prompts.p.session.newest ' + unknown
   ])
 })
