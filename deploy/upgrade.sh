@@ -44,6 +44,10 @@ wait_until_ready () {
   return 1
 }
 
+# Two runs at once would stop both replicas.
+exec 9< "$0"
+! command -v flock > /dev/null || flock -n 9 || { echo 'Another upgrade is running.' >&2; exit 1; }
+
 REVISION=${REVISION:-$(git describe --always --dirty --abbrev=40 --exclude='*' 2> /dev/null || true)} docker compose build
 # One that a former run has left behind comes first, while the other one serves.
 order='ephemint-1 ephemint-2'

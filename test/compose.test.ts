@@ -141,6 +141,19 @@ esac
   }
 })
 
+t.test('operate O1: two upgrades at once do not stop both replicas: the second one ends', async (t) => {
+  const upgrade = () => docker.run(join(DEPLOY, 'upgrade.sh'))
+  const ran: object[] = []
+  let builds = 0
+  const docker = await startDocker(t, async (args) => {
+    if (args[1] === 'build' && ++builds === 1) ran.push(await upgrade())
+    return '0'
+  })
+  t.equal((await upgrade()).code, 0)
+  t.same(ran[0], { code: 1, printed: 'Another upgrade is running.\n' })
+  t.equal((await upgrade()).code, 0, 'and afterwards it is free')
+})
+
 t.test('operate O1: nginx is reloaded where a new replica has another address', async (t) => {
   const seen: string[] = []
   const docker = await startDocker(t, async (args) => {
