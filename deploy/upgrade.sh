@@ -7,7 +7,7 @@ set -eu
 
 patience=${1:-0}
 calls_live='fetch("http://127.0.0.1:9090/metrics").then((answer) => answer.text()).then((text) => {
-  const live = [...text.matchAll(/^ephemint_calls_live\S* (\d+)$/gm)].map(([, count]) => Number(count))
+  const live = [...text.matchAll(/^ephemint_calls_live\{.*\} (\d+)$/gm)].map(([, count]) => Number(count))
   console.log(live.reduce((sum, count) => sum + count, 0))
 })'
 asks_ready='fetch("http://127.0.0.1:9090/readyz").then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))'

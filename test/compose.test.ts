@@ -1,13 +1,15 @@
 // The scripts that docker-compose.yml depends on, with real replicas and a real nginx. Only `docker` is the test's own.
 
-import { execFileSync, spawn } from 'node:child_process'
+import { execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import { createMetrics } from '../src/records/metrics.ts'
 import { NO_NGINX, startNginx } from './support/nginx.ts'
 import { endWith, freePort, makeFolder, UNCOUNTED } from './support/processes.ts'
 import { POLICY_OF_REPLICAS, startLoad } from './support/replicas.ts'
@@ -152,6 +154,23 @@ t.test('operate O1: two upgrades at once do not stop both replicas: the second o
   t.equal((await upgrade()).code, 0)
   t.same(ran[0], { code: 1, printed: 'Another upgrade is running.\n' })
   t.equal((await upgrade()).code, 0, 'and afterwards it is free')
+})
+
+t.test('operate O1: the upgrade waits for the calls of every policy, whatever its name', async (t) => {
+  const metrics = createMetrics()
+  metrics.calls.watch({ live: () => new Map([['pro', 3], ['my "own" } plan', 4]]), hangUpsPending: () => 0 })
+  const server = createServer(async (_request, response) => response.end(await metrics.text())).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const run = promisify(execFile)
+  const docker = await startDocker(t, async (args) => {
+    const code = args.find((arg) => arg.includes('/metrics'))
+    return code === undefined ? '0' : (await run(process.execPath, ['-e', code.replace('9090', `${port}`)])).stdout
+  })
+  const { code, printed } = await docker.run(join(DEPLOY, 'upgrade.sh'))
+  t.equal(code, 0, printed)
+  t.match(printed, 'ephemint-1: the other replica goes on with 7 calls')
 })
 
 t.test('operate O1: nginx is reloaded where a new replica has another address', async (t) => {
