@@ -65,6 +65,7 @@ t.test('operate O1: the upgrade loses no mint, and waits for calls where it is t
 
   const stopLoad = await startLoad(gateway.url, 4)
   const { code, printed } = await docker.run(join(DEPLOY, 'upgrade.sh'), { args: ['60'] })
+  await until('mints at both new replicas', () => NAMES.every((name) => replicas[name].audit.length > 0))
   const statuses = await stopLoad()
   t.equal(code, 0, printed)
   t.same(events, NAMES.flatMap((name) => [
