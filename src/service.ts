@@ -107,6 +107,10 @@ export async function openService (environment: Environment, replaced: Replaceme
   if (config.safetyIdentifierSecret === null) {
     log.warn({}, 'SAFETY_IDENTIFIER_SECRET is not set: safety identifiers are plain hashes')
   }
+  // Not refused: without them everybody would get another identifier.
+  if (/^(["'`]).*\1$/.test(config.safetyIdentifierSecret ?? '')) {
+    log.warn({}, 'SAFETY_IDENTIFIER_SECRET has quotation marks around it: Docker keeps them, and Node.js does not')
+  }
   for (const origin of config.origins.patterns?.filter(isShared) ?? []) {
     log.warn({ origin }, 'CORS_ORIGINS: people other than you can get a host that this pattern matches')
   }

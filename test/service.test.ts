@@ -59,7 +59,7 @@ t.test('operate: version, revision and the policy in use are in the log, the met
     OPENAI_BASE_URL: upstream.url.replace(/\/v1$/, ''),
     TOKEN_SECRET: 'canary-token-secret-'.repeat(2),
     ADMIN_TOKEN: 'canary-admin-token-'.repeat(2),
-    SAFETY_IDENTIFIER_SECRET: 'canary-safety-'.repeat(3),
+    SAFETY_IDENTIFIER_SECRET: `"${'canary-safety-'.repeat(3)}"`,
     OPENAI_API_KEY: 'sk-canary',
     CORS_ORIGIN: 'https://canary.test',
     EPHEMINT_REVISION: 'abc123',
@@ -78,6 +78,7 @@ t.test('operate: version, revision and the policy in use are in the log, the met
   })
   t.match(lines().find(({ variable }) => variable === 'CORS_ORIGIN'), { level: 'warn', meant: 'CORS_ORIGINS' })
   t.match(stdout.kept.join(''), 'OPENAI_BASE_URL has no version in its path')
+  t.match(stdout.kept.join(''), 'SAFETY_IDENTIFIER_SECRET has quotation marks around it')
   t.notMatch(stdout.kept.join(''), 'canary', 'and no secret')
 
   const changed = `${POLICY}# changed\n`

@@ -193,9 +193,7 @@ export function readSafetyIdentifierSecret (env: Environment): string | null {
 
 function safetyIdentifierSecretOf (env: Environment, problems: string[]): string | null {
   const secret = readSecret(env, 'SAFETY_IDENTIFIER_SECRET', problems)
-  // Docker keeps what Node.js takes away, so that the same line of .env would make two identifiers of one person.
-  if (secret !== null && /^(["'`]).*\1$/.test(secret)) problems.push(`SAFETY_IDENTIFIER_SECRET ${QUOTED}`)
-  else if (secret !== null && Buffer.byteLength(secret) < 32) {
+  if (secret !== null && Buffer.byteLength(secret) < 32) {
     problems.push('SAFETY_IDENTIFIER_SECRET must be 32 bytes or longer')
   }
   return secret
