@@ -7,14 +7,14 @@ import { sendRequest } from '../outbound/request.ts'
 import type { Fault, Report } from '../schema/report.ts'
 import { type Authenticate, GUEST_ISSUER, refused } from './caller.ts'
 import type { CompileContext, CompileDeps } from './compile.ts'
-import { assertAllowedPage, type Credential, type Place, readCookie, readHeader } from './credential.ts'
+import { assertAllowedPage, type Carrier, type Credential, readCookie, readHeader } from './credential.ts'
 import { compileForward } from './forward.ts'
 import { compileGateway } from './gateway.ts'
 import { compileGuest, type ReadGuest } from './guest.ts'
 import { compileIntrospection, type Introspection } from './introspection.ts'
 import { compileJwt, type JwtRule } from './jwt-entry.ts'
 import type { CallerEntry } from './schema.ts'
-import { AUTHORIZATION, createTokenVerifier, type PlacedToken, type VerifyToken } from './tokens.ts'
+import { AUTHORIZATION, type CarriedToken, createTokenVerifier, type VerifyToken } from './tokens.ts'
 
 export type Callers = Readonly<{
   /** Throws ApiError `invalid_credentials` with a reason, `origin_not_allowed`, or `identity_unavailable`. */
@@ -74,15 +74,15 @@ export function compileCallers (
   }
 
   const { allowedOrigins } = context
-  const usesCookies = credentials.some(({ place }) => 'cookie' in place)
+  const usesCookies = credentials.some(({ carrier }) => 'cookie' in carrier)
 
   reviewIssuers(entries, context.report)
   reviewOrigins(context, { usesCookies, admitsGuests: guests.length > 0 })
   if (introspections.length > 1) {
     context.report.problem('callers', 'has two introspection entries: an opaque token does not name its issuer')
   }
-  for (const place of duplicates(credentials.map(({ place }) => Object.entries(place).join()))) {
-    context.report.problem('callers', `has two entries for the ${place.replace(',', ' ')}`)
+  for (const carrier of duplicates(credentials.map(({ carrier }) => Object.entries(carrier).join()))) {
+    context.report.problem('callers', `has two entries for the ${carrier.replace(',', ' ')}`)
   }
 
   const keySets = [...new Set(rules.values())].flatMap(({ keys }) => keys ?? [])
@@ -108,36 +108,36 @@ function authenticateBy ({ credentials, verifyToken, readGuest, allowedOrigins }
 }): Authenticate {
   return (request) => {
     let found: { credential: Credential, value: string } | undefined
-    let copies: PlacedToken[] | undefined
+    let copies: CarriedToken[] | undefined
     for (const credential of credentials) {
       const value = credential.read(request)
       if (value === undefined) continue
       if (found === undefined) found = { credential, value }
       else {
         if (!found.credential.isToken || !credential.isToken) throw refused('two_credentials')
-        copies ??= [{ place: found.credential.place, value: found.value }]
-        copies.push({ place: credential.place, value })
+        copies ??= [{ carrier: found.credential.carrier, value: found.value }]
+        copies.push({ carrier: credential.carrier, value })
       }
     }
     if (found === undefined) {
       if (readGuest === undefined) throw refused('no_credentials')
       return readGuest(request)
     }
-    const places = copies === undefined ? [found.credential.place] : copies.map(({ place }) => place)
+    const carriers = copies === undefined ? [found.credential.carrier] : copies.map(({ carrier }) => carrier)
     // A page that knows the token needs no cookie.
-    const needsPage = places.some((place) => 'cookie' in place) && !places.includes(AUTHORIZATION)
+    const needsPage = carriers.some((carrier) => 'cookie' in carrier) && !carriers.includes(AUTHORIZATION)
     if (needsPage) assertAllowedPage(request, allowedOrigins)
     const { credential } = found
     return copies === undefined ? credential.verify(found.value, request) : verifyToken(copies)
   }
 }
 
-function tokenAt (place: Place, verifyToken: VerifyToken): Credential {
+function tokenAt (carrier: Carrier, verifyToken: VerifyToken): Credential {
   return {
-    place,
+    carrier,
     isToken: true,
-    read: (request) => 'cookie' in place ? readCookie(request, place.cookie) : readHeader(request, place.header),
-    verify: (value) => verifyToken([{ place, value }])
+    read: (request) => 'cookie' in carrier ? readCookie(request, carrier.cookie) : readHeader(request, carrier.header),
+    verify: (value) => verifyToken([{ carrier, value }])
   }
 }
 

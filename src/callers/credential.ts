@@ -6,16 +6,16 @@ import type { Origins } from '../config/origins.ts'
 import { ApiError } from '../errors.ts'
 import { type Caller, refused } from './caller.ts'
 
-/** Header names are in lower case. */
-export type Place = Readonly<{ header: string } | { cookie: string }>
+/** The header or the cookie that carries a credential. Header names are in lower case. */
+export type Carrier = Readonly<{ header: string } | { cookie: string }>
 
-/** Where a request may carry a credential, and how it is verified. */
+/** A way of carrying a credential, and how it is verified. */
 export type Credential = Readonly<{
-  place: Place
-  /** Undefined if the request has none at that place. Throws if it is ambiguous. */
+  carrier: Carrier
+  /** Undefined if the request has none there. Throws if it is ambiguous. */
   read: (request: FastifyRequest) => string | undefined
   verify: (value: string, request: FastifyRequest) => Caller | Promise<Caller>
-  /** Copies of a token at several places are one credential. */
+  /** Copies of a token in several carriers are one credential. */
   isToken?: true
 }>
 

@@ -23,18 +23,18 @@ export function compileForward (entry: ForwardEntry, at: string, context: Compil
   const identify = entry.subject_header === undefined
     ? identifyByBody(issuer, entry.subject ?? '')
     : identifyByHeader(issuer, entry.subject_header.toLowerCase())
-  const carrier = cookie === undefined ? (header ?? '').toLowerCase() : 'cookie'
+  const carrierHeader = cookie === undefined ? (header ?? '').toLowerCase() : 'cookie'
 
   const fault = addressFault(url, insecureHttp)
   if (fault !== undefined) report.problem(`${at}.url`, fault)
   if ((cookie === undefined) === (header === undefined)) {
     report.problem(at, 'must name the cookie or the header with the credential, and not both')
   }
-  if (carrier === 'cookie' && cookie === undefined) {
+  if (carrierHeader === 'cookie' && cookie === undefined) {
     report.problem(`${at}.header`, 'must not be cookie: name the cookie under cookie:')
   }
-  if (carrier !== '' && !names.includes(carrier)) {
-    report.problem(`${at}.pass`, `must pass ${carrier}, or the endpoint cannot see the credential`)
+  if (carrierHeader !== '' && !names.includes(carrierHeader)) {
+    report.problem(`${at}.pass`, `must pass ${carrierHeader}, or the endpoint cannot see the credential`)
   }
   for (const [i, name] of names.entries()) {
     if (NEVER_PASSED.has(name) || !HEADER_NAME.test(name)) {
@@ -59,13 +59,13 @@ export function compileForward (entry: ForwardEntry, at: string, context: Compil
   }
 
   return {
-    place: cookie === undefined ? { header: carrier } : { cookie },
-    read: (request) => cookie === undefined ? readHeader(request, carrier) : readWholeOrPieces(request, cookie),
+    carrier: cookie === undefined ? { header: carrierHeader } : { cookie },
+    read: (request) => cookie === undefined ? readHeader(request, carrierHeader) : readWholeOrPieces(request, cookie),
     verify: (credential, request) => {
       const headers: Record<string, string> = {}
       for (const name of names) {
         // Only the named cookie is passed, not the whole Cookie header.
-        const value = name === carrier ? credential : request.headers[name]
+        const value = name === carrierHeader ? credential : request.headers[name]
         if (value !== undefined) headers[name] = String(value)
       }
       return check(JSON.stringify(headers), (signal) => verify(headers, signal))

@@ -29,7 +29,7 @@ export function compileGateway (entry: GatewayEntry, at: string, context: Compil
   const ranges = addressRanges(good)
 
   return {
-    place: { header },
+    carrier: { header },
     read: (request) => readHeader(request, header),
     verify: (user, request) => {
       const { remoteAddress } = request.raw.socket

@@ -3,7 +3,7 @@
 import type { Clock } from '../clock.ts'
 import { type Caller, refused } from './caller.ts'
 import { cacheKey, createCallerCache } from './caller-cache.ts'
-import type { Place } from './credential.ts'
+import type { Carrier } from './credential.ts'
 import type { Introspection } from './introspection.ts'
 import { readJwt, verifyJwt } from './jwt.ts'
 import type { JwtRule } from './jwt-entry.ts'
@@ -14,11 +14,11 @@ const MAX_TOKEN_BYTES = 8 * 1024
 const BEARER = /^bearer ([\w\-.~+/]+=*)$/i
 
 /** The Authorization header, which every entry reads. */
-export const AUTHORIZATION: Place = { header: 'authorization' }
+export const AUTHORIZATION: Carrier = { header: 'authorization' }
 
-/** `values`: the token at each place that carries it; more than one must be of the same entry. */
-export type VerifyToken = (values: readonly PlacedToken[]) => Caller | Promise<Caller>
-export type PlacedToken = Readonly<{ place: Place, value: string }>
+/** `values`: the token by each header or cookie that carries it; more than one must be of the same entry. */
+export type VerifyToken = (values: readonly CarriedToken[]) => Caller | Promise<Caller>
+export type CarriedToken = Readonly<{ carrier: Carrier, value: string }>
 
 export function createTokenVerifier (
   { rules, introspection, clock }: {
@@ -38,14 +38,14 @@ export function createTokenVerifier (
     // Without jwt entries, a token that looks like a JWT is opaque like any other.
     const jwt = rules.size > 0 ? readJwt(token) : undefined
     const issuer = jwt?.claims.iss
-    const isBearer = values.every(({ place }) => place === AUTHORIZATION)
+    const isBearer = values.every(({ carrier }) => carrier === AUTHORIZATION)
     if (introspection !== undefined && isBearer && (jwt === undefined || issuer === introspection.issuer)) {
       return introspection.verify(token)
     }
     const wrong = (reason: string) => refused(copies.length > 0 ? 'two_credentials' : reason)
     if (jwt === undefined) throw wrong('token_malformed')
     const rule = typeof issuer === 'string' ? rules.get(issuer) : undefined
-    if (rule === undefined || !values.every(({ place }) => isReadBy(rule, place))) throw wrong('issuer_unknown')
+    if (rule === undefined || !values.every(({ carrier }) => isReadBy(rule, carrier))) throw wrong('issuer_unknown')
     return verifyJwt(jwt, rule, Math.floor(clock.wallMs() / 1000)).then((caller) => {
       cache.set(key, caller, token.length)
       return caller
@@ -53,17 +53,17 @@ export function createTokenVerifier (
   }
 }
 
-/** No header contains a line feed, so a token cached from one place is not accepted at another. */
-function nameOf ({ place, value }: PlacedToken): string {
-  return place === AUTHORIZATION ? value : `${JSON.stringify(place)}\n${value}`
+/** No header contains a line feed, so a token cached from one carrier is not accepted from another. */
+function nameOf ({ carrier, value }: CarriedToken): string {
+  return carrier === AUTHORIZATION ? value : `${JSON.stringify(carrier)}\n${value}`
 }
 
-function isReadBy ({ cookie, header }: JwtRule, place: Place): boolean {
-  return place === AUTHORIZATION || ('cookie' in place ? place.cookie === cookie : place.header === header)
+function isReadBy ({ cookie, header }: JwtRule, carrier: Carrier): boolean {
+  return carrier === AUTHORIZATION || ('cookie' in carrier ? carrier.cookie === cookie : carrier.header === header)
 }
 
-function readToken ({ place, value }: PlacedToken): string {
-  const token = place === AUTHORIZATION ? BEARER.exec(value)?.[1] : value
+function readToken ({ carrier, value }: CarriedToken): string {
+  const token = carrier === AUTHORIZATION ? BEARER.exec(value)?.[1] : value
   if (token === undefined) throw refused('authorization_malformed')
   return token
 }

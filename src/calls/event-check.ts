@@ -8,7 +8,7 @@ import { type CheckSession, isSame } from '../policy/session-check.ts'
 import type { Tool } from '../realtime/call-items.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
 
-export type Finding = Readonly<{
+export type Violation = Readonly<{
   paths: readonly string[]
   /** Follows from a change of the session that was found before. */
   isKnown: boolean
@@ -25,7 +25,7 @@ export type Finding = Readonly<{
 export type InForce = Readonly<{ baseline: JsonObject, latest: JsonObject }>
 
 export type EventCheck = Readonly<{
-  check: (signal: Signal, inForce: InForce) => Finding | null
+  check: (signal: Signal, inForce: InForce) => Violation | null
   /** The guard deletes this item. */
   willDelete: (itemId: string) => void
   /** Events may have been missed. */
@@ -60,7 +60,7 @@ export function createEventCheck ({ clock, protocol, checkSession, openResponses
   /** `cause` is found once where there is no response to cancel. */
   function cancel (
     paths: readonly string[], responseId: string | null, { isKnown = false, cause = responseId } = {}
-  ): Finding | null {
+  ): Violation | null {
     const open = responseId === null ? openResponses().filter((id) => id !== '') : [responseId]
     const ids = open.length === 0 ? [cause] : open
     const news = ids.filter((id) => id === null || !found.has(id))
@@ -73,7 +73,7 @@ export function createEventCheck ({ clock, protocol, checkSession, openResponses
 
   function checkResponse (
     { id, isOutOfBand, settings }: Signal & { is: 'response', isOpen: true }, { baseline, latest }: InForce
-  ): Finding | null {
+  ): Violation | null {
     if (isOutOfBand) return cancel(['response.conversation'], id)
     const asked = merge(baseline, settings)
     // Most are as the session says, which needs no check: that took a tenth of all events' time.
@@ -88,12 +88,12 @@ export function createEventCheck ({ clock, protocol, checkSession, openResponses
 
   function checkTool (
     tool: Tool, responseId: string | null, itemId: string | null, { baseline, latest }: InForce
-  ): Finding | null {
+  ): Violation | null {
     if (protocol.hasTool(baseline, tool)) return null
     return cancel(['response.tools'], responseId, { isKnown: protocol.hasTool(latest, tool), cause: itemId })
   }
 
-  function checkItem ({ item }: Signal & { is: 'item' }, inForce: InForce): Finding | null {
+  function checkItem ({ item }: Signal & { is: 'item' }, inForce: InForce): Violation | null {
     const { id, type, role, callId, tool } = item
     remember(items, id)
     if (role === 'user' || type === 'function_call_output') isAtStart = false

@@ -19,7 +19,7 @@ import { getIn, type Json, type JsonObject, type Path } from '../json.ts'
 import type { CallRules } from '../policy/compile.ts'
 import { type CheckSession, type Correction, isSame } from '../policy/session-check.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
-import { createEventCheck, type Finding } from './event-check.ts'
+import { createEventCheck, type Violation } from './event-check.ts'
 import type { Leash } from './leash.ts'
 
 export type Did = 'restored' | 'cancelled' | 'deleted' | 'ended' | 'reported' | 'ignored'
@@ -57,7 +57,7 @@ export type GuardDeps = Readonly<{
   onFault: (error: unknown) => void
 }>
 
-type InForce = Readonly<{ first: JsonObject, baseline: JsonObject, latest: JsonObject }>
+type WatchedSessions = Readonly<{ first: JsonObject, baseline: JsonObject, latest: JsonObject }>
 
 const READ_EVERY_MS = 20_000
 /** For a minute after a correction, so that a client that undoes it is met soon where updates are not reported. */
@@ -86,7 +86,7 @@ export function createGuard (deps: GuardDeps): Guard {
   const corrected = new Map<string, Correction>()
   /** Differences that are known, by path. */
   let standing = new Map<string, Json>()
-  let inForce: InForce | null = null
+  let inForce: WatchedSessions | null = null
   let waitingFor: readonly Correction[] = []
   let isOver = false
   let wasHeard = false
@@ -127,14 +127,14 @@ export function createGuard (deps: GuardDeps): Guard {
   }
 
   function isRight ({ field }: Correction): boolean {
-    const { baseline, latest } = inForce as InForce
+    const { baseline, latest } = inForce as WatchedSessions
     const now = getIn(latest, field) ?? null
     return isOurs(field, now) || isSame(now, getIn(baseline, field) ?? null)
   }
 
   /** As upstream reported it first, or as we set it: that may be another empty value. */
   function isOurs (field: Path, value: Json): boolean {
-    const { first } = inForce as InForce
+    const { first } = inForce as WatchedSessions
     const last = corrected.get(dotted(field))
     return isSame(value, getIn(first, field) ?? null) || (last !== undefined && isSame(value, last.value ?? null))
   }
@@ -142,7 +142,7 @@ export function createGuard (deps: GuardDeps): Guard {
   function checkLatest (): void {
     stopWaiting()
     waitingFor = []
-    const { first, latest, ...before } = inForce as InForce
+    const { first, latest, ...before } = inForce as WatchedSessions
     const { baseline, refused, ignored, remarkable, corrections } = checkSession(before.baseline, latest, isOurs)
     inForce = { first, baseline, latest }
     const isNew = newsIn(latest, [...refused, ...ignored, ...remarkable])
@@ -182,7 +182,7 @@ export function createGuard (deps: GuardDeps): Guard {
     return (path) => !isDeepStrictEqual(before.get(dotted(path)), getIn(latest, path) ?? null)
   }
 
-  function correct ({ paths, isKnown, remedy }: Finding): void {
+  function correct ({ paths, isKnown, remedy }: Violation): void {
     if (mode === 'report') {
       if (!isKnown) onChange('reported', paths)
       return

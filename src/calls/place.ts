@@ -30,12 +30,12 @@ export type Places = Readonly<{
   taken: () => number
 }>
 
-type Held = {
+type HeldPlace = {
   readonly request: PlaceRequest
   readonly pass: () => void
   isOffered: boolean
   /** The call that waits for this place. */
-  heir: Held | null
+  heir: HeldPlace | null
 }
 
 const RETRY_AFTER_SECONDS = 5
@@ -43,7 +43,7 @@ const RETRY_AFTER_SECONDS = 5
 /** `max` bounds the calls of this replica. */
 export function createPlaces (max: number): Places {
   /** The places of each caller, oldest first. */
-  const callers = new Map<string, Set<Held>>()
+  const callers = new Map<string, Set<HeldPlace>>()
   const policies = new Map<string, number>()
   let taken = 0
 
@@ -53,7 +53,7 @@ export function createPlaces (max: number): Places {
     else policies.set(policy, next)
   }
 
-  function add (one: Held): void {
+  function add (one: HeldPlace): void {
     const { caller } = one.request
     const own = callers.get(caller)
     if (own === undefined) callers.set(caller, new Set([one]))
@@ -61,16 +61,16 @@ export function createPlaces (max: number): Places {
     taken++
   }
 
-  function remove (one: Held): void {
+  function remove (one: HeldPlace): void {
     const { caller } = one.request
-    const own = callers.get(caller) as Set<Held>
+    const own = callers.get(caller) as Set<HeldPlace>
     own.delete(one)
     if (own.size === 0) callers.delete(caller)
     taken--
   }
 
   /** The place that a new call must wait for, or null if it gets one of its own. Throws ApiError. */
-  function toReplace ({ caller, concurrent, whenFull }: PlaceRequest): Held | null {
+  function toReplace ({ caller, concurrent, whenFull }: PlaceRequest): HeldPlace | null {
     const own = [...callers.get(caller) ?? []]
     if (own.length < concurrent) return null
     const oldest = own.find(({ isOffered }) => isOffered)
@@ -81,7 +81,7 @@ export function createPlaces (max: number): Places {
     return oldest
   }
 
-  function assertRoom ({ policy, total }: PlaceRequest, old: Held | null): void {
+  function assertRoom ({ policy, total }: PlaceRequest, old: HeldPlace | null): void {
     const ofPolicy = (policies.get(policy) ?? 0) - (old?.request.policy === policy ? 1 : 0)
     const isFull = ofPolicy >= (total ?? Infinity)
     if (!isFull && taken - (old === null ? 0 : 1) < max) return
@@ -95,7 +95,7 @@ export function createPlaces (max: number): Places {
       const old = toReplace(request)
       assertRoom(request, old)
       const passed = Promise.withResolvers<void>()
-      const own: Held = { request, pass: passed.resolve, isOffered: false, heir: null }
+      const own: HeldPlace = { request, pass: passed.resolve, isOffered: false, heir: null }
       let isReleased = false
       if (old === null) {
         add(own)

@@ -92,13 +92,13 @@ export function readCases (text: string): { cases: Case[], problems: Fault[] } {
 }
 
 /** A policy file without problems. */
-export type PolicyFile = Readonly<{ policies: Policies, callers: readonly CallerEntry[] }>
+export type ValidFile = Readonly<{ policies: Policies, callers: readonly CallerEntry[] }>
 
 export type Difference = Readonly<{ what: string, expected: string, got: string }>
 
 /** Empty if the case passes. */
 export function checkCase (
-  { policies, callers }: PolicyFile,
+  { policies, callers }: ValidFile,
   { callerWith, route, body, expect }: Case,
   safetyIdentifierSecret: string | null
 ): Difference[] {

@@ -10,7 +10,7 @@ import { whyUnreadable } from '../config/unreadable.ts'
 import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
 import type { Fault } from '../schema/report.ts'
-import { type Case, checkCase, type PolicyFile, readCases } from './cases.ts'
+import { type Case, checkCase, readCases, type ValidFile } from './cases.ts'
 import { run, silentLog, UsageError } from './command.ts'
 import { STAND_INS } from './dry-run.ts'
 import { startProgress } from './progress.ts'
@@ -41,7 +41,7 @@ await run(async () => {
   const read = readPolicies(
     text, { secrets: STAND_INS, legacyOnly: environment.mintApi === 'sessions', hasSafetyIdentifierSecret: true }
   )
-  return runCases(read as PolicyFile, cases) ? 0 : 1
+  return runCases(read as ValidFile, cases) ? 0 : 1
 })
 
 function readCasesFile (path: string): string {
@@ -53,7 +53,7 @@ function readCasesFile (path: string): string {
 }
 
 /** True if all cases pass. */
-function runCases (file: PolicyFile, cases: readonly Case[]): boolean {
+function runCases (file: ValidFile, cases: readonly Case[]): boolean {
   const secret = readSafetyIdentifierSecret(processEnv)
   const progress = startProgress()
   const failed = cases.flatMap((one, i) => {

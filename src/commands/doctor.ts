@@ -107,14 +107,14 @@ function checkEnvironment (report: ReportFinding): Config | null {
   }
 }
 
-type PolicyFile = Readonly<{
+type CheckedFile = Readonly<{
   policies: Policies | null,
   callers: readonly (readonly [place: number, entry: CallerEntry])[],
   secrets: SecretSource
 }>
 
 /** Reports the problems of the file, and leaves caller entries with a problem out of `callers`. */
-function checkPolicyFile (report: ReportFinding): PolicyFile {
+function checkPolicyFile (report: ReportFinding): CheckedFile {
   const path = policyFileOf(processEnv)
   const secrets = secretSource(processEnv, dirname(path))
   const environment = environmentOf(path)

@@ -18,9 +18,9 @@ import { MINT_ROUTES } from '../routes/mint.ts'
 import { bodyObject, type ReadBody, readGa } from '../routes/mint-body.ts'
 
 type Decided = Readonly<{ granted: Granted, calls: CallRules | null }>
-type Grant = (grantee: Grantee, kind: Kind, asked: Asked, body: unknown) => Decided
+type GrantBody = (grantee: Grantee, kind: Kind, asked: Asked, body: unknown) => Decided
 
-export type DryRoute = Readonly<{ url: string, legacy: boolean, isCall: boolean, read: ReadBody, grant: Grant }>
+export type DryRoute = Readonly<{ url: string, legacy: boolean, isCall: boolean, read: ReadBody, grant: GrantBody }>
 
 const ROUTES: readonly DryRoute[] = [
   ...MINT_ROUTES.map(({ url, legacy, read }): DryRoute => ({

@@ -26,7 +26,7 @@ const FORMS = {
   cluster: 'redis[s]+cluster://[user:password@]host[:port][,host[:port]]',
   sentinel: 'redis[s]+sentinel://[user:password@]host[:port][,host[:port]]/name[/database]'
 } as const
-type Kind = keyof typeof FORMS
+type Form = keyof typeof FORMS
 /** The name of the primary, and the database. */
 const PATHS = { server: /^()(\d{1,5})?$/, cluster: /^$/, sentinel: /^([^/]+)(?:\/(\d{1,5}))?$/ } as const
 const DEFAULT_PORTS = { server: 6379, cluster: 6379, sentinel: 26379 } as const
@@ -43,19 +43,19 @@ export function readRedis (env: Environment, problems: string[]): RedisAddress |
     return { ...parse(given), ...(ca === null ? {} : { ca }) }
   } catch {
     const name = env.REDIS_URL ? 'REDIS_URL' : 'REDIS_URL_FILE'
-    problems.push(`${name} must be ${FORMS[kindOf(given)]}${hintFor(given)}`)
+    problems.push(`${name} must be ${FORMS[formOf(given)]}${hintFor(given)}`)
     return null
   }
 }
 
 /** Throws if it is none of the forms. */
 function parse (given: string): RedisAddress {
-  const [, tls, kind = 'server', user = '', hosts = '', path = ''] =
+  const [, tls, form = 'server', user = '', hosts = '', path = ''] =
     /^redis(s?)(?:\+(cluster|sentinel))?:\/\/([^/?#]*@)?([^/?#@]+)(?:\/([^?#]*))?$/.exec(given) ?? []
   const urls = hosts.split(',').map((host) => new URL(`redis://${user}${host}`))
   const [url] = urls as [URL]
-  const [isPath, name = '', database = '0'] = PATHS[kind as Kind].exec(path) ?? []
-  const isOne = kind === 'server'
+  const [isPath, name = '', database = '0'] = PATHS[form as Form].exec(path) ?? []
+  const isOne = form === 'server'
   if (tls === undefined || isPath === undefined || urls.some(({ hostname }) => hostname === '') ||
     (isOne ? urls.length > 1 : /@./.test(user))) throw new Error('none of the forms')
   const common = {
@@ -65,10 +65,10 @@ function parse (given: string): RedisAddress {
     database: Number(database)
   }
   const endpoints = urls.map(({ hostname, port }) => ({
-    host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || DEFAULT_PORTS[kind as Kind])
+    host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || DEFAULT_PORTS[form as Form])
   }))
-  if (kind === 'cluster') return { ...common, cluster: endpoints }
-  if (kind === 'sentinel') return { ...common, sentinels: endpoints, primary: decodeURIComponent(name) }
+  if (form === 'cluster') return { ...common, cluster: endpoints }
+  if (form === 'sentinel') return { ...common, sentinels: endpoints, primary: decodeURIComponent(name) }
   return { ...common, ...endpoints[0] as RedisEndpoint }
 }
 
@@ -76,29 +76,29 @@ function schemeOf (given: string): string {
   return /^([a-z][a-z0-9+.-]*):/i.exec(given)?.[1] ?? ''
 }
 
-function kindOf (given: string): Kind {
+function formOf (given: string): Form {
   const scheme = schemeOf(given).toLowerCase()
   return scheme.includes('cluster') ? 'cluster' : scheme.includes('sentinel') ? 'sentinel' : 'server'
 }
 
 /** Advice on what to write instead of a form that only other clients understand. */
 function hintFor (given: string): string {
-  const [scheme, kind] = [schemeOf(given), kindOf(given)]
+  const [scheme, form] = [schemeOf(given), formOf(given)]
   if (/unix|socket/i.test(scheme) || given.startsWith('/')) {
     return ': a socket file cannot be used. Write redis://127.0.0.1:6379, and let Redis listen there'
   }
-  const prefix = kind === 'server' ? 'redis' : `redis+${kind}`
+  const prefix = form === 'server' ? 'redis' : `redis+${form}`
   if (![prefix, prefix.replace('redis', 'rediss')].includes(scheme)) {
     return `: write ${prefix}:// for plain TCP, ${prefix.replace('redis', 'rediss')}:// for TLS`
   }
-  if (kind === 'server' && /^[^/]*:\/\/[^/]*,/.test(given)) {
+  if (form === 'server' && /^[^/]*:\/\/[^/]*,/.test(given)) {
     return ': write one host here, several with redis+cluster:// or, for sentinels, redis+sentinel://'
   }
   if (given.includes('?')) {
     return ', without a query. Write user, password and database as here, rediss for TLS, and a CA in REDIS_CA_FILE'
   }
-  if (kind === 'cluster' && /:\/\/[^/]+\/./.test(given)) return ', without a database: a cluster has only one'
-  if (kind === 'sentinel' && !/:\/\/[^/]+\/[^/#]/.test(given)) {
+  if (form === 'cluster' && /:\/\/[^/]+\/./.test(given)) return ', without a database: a cluster has only one'
+  if (form === 'sentinel' && !/:\/\/[^/]+\/[^/#]/.test(given)) {
     return ': behind the hosts write the name that the sentinels give the primary'
   }
   return ', with a password in percent-encoding'

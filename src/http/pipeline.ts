@@ -14,7 +14,7 @@ const SHORTEST_HEAD = 'GET / HTTP/1.1\r\n\r\n'.length
 /** An answer unread at this many looks after the first ends its connection: 10 s, once kernel buffers are full. */
 const UNREAD_LOOKS = 9
 
-type Connection = {
+type PipelinedConnection = {
   /** In their order. */
   readonly unanswered: ServerResponse[]
   /** Bytes that the parser has not seen. */
@@ -26,12 +26,12 @@ type Connection = {
 
 /** `onBytes` sees what arrives before the parser does; it may end the connection. */
 export function boundPipelines (server: Server, onBytes: (bytes: Buffer, socket: Socket) => void, lookMs = 1000): void {
-  const connections = new Map<Socket, Connection>()
+  const connections = new Map<Socket, PipelinedConnection>()
   const proceedInTurn = createTurns((socket) => {
     const connection = connections.get(socket)
     return connection !== undefined && proceed(socket, connection)
   })
-  const proceed = (socket: Socket, connection: Connection): boolean => {
+  const proceed = (socket: Socket, connection: PipelinedConnection): boolean => {
     if (begin(socket, connection)) return true
     // Answers end in their order: what is held may not go on before the oldest has.
     const [oldest] = connection.unanswered as [ServerResponse]
@@ -41,7 +41,7 @@ export function boundPipelines (server: Server, onBytes: (bytes: Buffer, socket:
   server.on('connection', (socket: Socket) => {
     // Node's own listener, so far the only one. With ours in its place Node reads through the stream, not past it.
     const [parse] = socket.listeners('data') as [(bytes: Buffer) => void]
-    const connection: Connection = { unanswered: [], held: null, parse, unread: null, looks: 0 }
+    const connection: PipelinedConnection = { unanswered: [], held: null, parse, unread: null, looks: 0 }
     connections.set(socket, connection)
     socket.on('data', (bytes: Buffer) => {
       if (connection.held !== null) {
@@ -64,7 +64,7 @@ export function boundPipelines (server: Server, onBytes: (bytes: Buffer, socket:
     unanswered?.splice(unanswered.indexOf(this), 1)
   }
   server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
-    (connections.get(socket) as Connection).unanswered.push(response)
+    (connections.get(socket) as PipelinedConnection).unanswered.push(response)
     response.once('close', strikeOff)
   })
   const timer = setInterval(() => {
@@ -95,7 +95,7 @@ function createTurns (proceed: (socket: Socket) => boolean): (socket: Socket) =>
 }
 
 /** Hands one head, and what is before it, to the parser. Returns whether the next one may follow. */
-function begin (socket: Socket, connection: Connection): boolean {
+function begin (socket: Socket, connection: PipelinedConnection): boolean {
   const { held, parse } = connection
   if (held !== null && socket.writable && mayBegin(connection)) {
     const end = endOfFirst(held)
@@ -114,7 +114,7 @@ function begin (socket: Socket, connection: Connection): boolean {
 }
 
 /** Not while an answer waits to be taken, be it by the client or behind an earlier one. */
-function mayBegin ({ unanswered }: Connection): boolean {
+function mayBegin ({ unanswered }: PipelinedConnection): boolean {
   return unanswered.length < MAX_UNANSWERED && !unanswered.some(({ headersSent }) => headersSent)
 }
 
@@ -126,7 +126,7 @@ function endOfFirst (bytes: Buffer): number {
 }
 
 /** The oldest answer alone: those behind it wait for it, and it may be in work. */
-function isUnread (connection: Connection): boolean {
+function isUnread (connection: PipelinedConnection): boolean {
   const [oldest] = connection.unanswered
   const unread = oldest?.headersSent === true ? oldest : null
   connection.looks = unread !== null && unread === connection.unread ? connection.looks + 1 : 0

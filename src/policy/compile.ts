@@ -68,7 +68,7 @@ export type SessionRules = Readonly<{
 }>
 
 /** Shared by all prompts and kinds of one file. `secrets` are the values of `$env` and `$file`, already in place. */
-export type Context = Readonly<{
+export type FileContext = Readonly<{
   compileSchema: CompileSchema
   report: Report
   secrets: ReadonlySet<string>
@@ -78,7 +78,7 @@ export function compilePrompt (
   name: string,
   entry: Pick<PromptEntry, 'variables'>,
   { session, secrets: own }: Inlined,
-  { compileSchema, report, secrets }: Context
+  { compileSchema, report, secrets }: FileContext
 ): Prompt {
   const variableSchemas = (entry.variables ?? {}) as JsonObject
   return deepFreeze({
@@ -94,7 +94,7 @@ export function compilePrompt (
 /** `at` is the path of this session kind in the file, for reports. */
 export function compileRules (
   kind: Kind, policy: Omit<RealtimePolicy, 'fixed' | 'defaults'> & { fixed: Inlined, defaults: Inlined }, at: string,
-  context: Context & { prompts: ReadonlyMap<string, Prompt> }
+  context: FileContext & { prompts: ReadonlyMap<string, Prompt> }
 ): SessionRules {
   const { prompts, compileSchema, report, secrets } = context
   const allowed = (policy.allow ?? {}) as JsonObject

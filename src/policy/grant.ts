@@ -10,7 +10,7 @@ import type { Policy } from './policy.ts'
 /** A caller, and the policy that applies to it. */
 export type Grantee = Readonly<{ policy: Pick<Policy, 'sessions'>, claims: JsonObject }>
 
-export type GrantedCall = Readonly<{ granted: Granted, rules: CallRules }>
+export type CallGrant = Readonly<{ granted: Granted, rules: CallRules }>
 
 /** Throws ApiError `policy_violation`. */
 export function grantSecret (grantee: Grantee, kind: Kind, asked: Asked): Granted {
@@ -20,7 +20,7 @@ export function grantSecret (grantee: Grantee, kind: Kind, asked: Asked): Grante
 }
 
 /** Throws ApiError `policy_violation`. */
-export function grantCall (grantee: Grantee, kind: Kind, asked: Asked): GrantedCall {
+export function grantCall (grantee: Grantee, kind: Kind, asked: Asked): CallGrant {
   const rules = rulesOf(grantee, kind)
   if (rules.calls === null) throw new ApiError('policy_violation', { reason: 'no_calls' })
   const granted = applyPolicy(rules, grantee.claims, asked)

@@ -29,7 +29,7 @@ const MAX_LENGTH = 256
 
 /** `secrets` are never parsed as templates. */
 export function compileTemplate (source: JsonObject, secrets: ReadonlySet<string>): Template {
-  const found: Found = { paths: [], malformed: [], references: [], secrets }
+  const found: Scan = { paths: [], malformed: [], references: [], secrets }
   const render = compileValue(source, [], found) ?? (() => source)
   return {
     source,
@@ -41,10 +41,10 @@ export function compileTemplate (source: JsonObject, secrets: ReadonlySet<string
 }
 
 type Render = (scope: Scope) => Json
-type Found = { paths: Path[], malformed: Path[], references: string[], secrets: ReadonlySet<string> }
+type Scan = { paths: Path[], malformed: Path[], references: string[], secrets: ReadonlySet<string> }
 
 /** Null if the value has no templates: it is shared by all requests, not copied. */
-function compileValue (value: Json, path: Path, found: Found): Render | null {
+function compileValue (value: Json, path: Path, found: Scan): Render | null {
   if (typeof value === 'string') return found.secrets.has(value) ? null : compileString(value, path, found)
   if (Array.isArray(value)) {
     const items = value.map((item, i) => compileValue(item, [...path, String(i)], found))
@@ -58,7 +58,7 @@ function compileValue (value: Json, path: Path, found: Found): Render | null {
   return (scope) => Object.fromEntries(members.map(([key, inner, render]) => [key, render?.(scope) ?? inner]))
 }
 
-function compileString (text: string, path: Path, { paths, malformed, references }: Found): Render | null {
+function compileString (text: string, path: Path, { paths, malformed, references }: Scan): Render | null {
   // `}}` alone is no typo: JSON in a text ends with it.
   if (text.replaceAll(PLACEHOLDER, '').includes('{{')) malformed.push(path)
   const parts: Render[] = []

@@ -53,7 +53,7 @@ export type CallProtocol = Readonly<{
 /** Ids and codes are upstream's choice, and kept for as long as the call. OpenAI's have about 30 characters. */
 const MAX_ID_LENGTH = 256
 
-type Reading = Signal | ((event: JsonObject) => Signal | null)
+type ReadSignal = Signal | ((event: JsonObject) => Signal | null)
 
 const CALL_PATH = /\/realtime\/calls\/(rtc_[A-Za-z0-9_-]{1,200})$/
 /** The first that a policy fixes is sent again as it is: that changes nothing, and its answer has every field. */
@@ -66,7 +66,7 @@ const mcp = (event: JsonObject): Signal => ({
 })
 const removed = (event: JsonObject): Signal => ({ is: 'removed', itemId: textIn(event, 'item_id') })
 
-const READINGS: Readonly<Record<string, Reading>> = {
+const READINGS: Readonly<Record<string, ReadSignal>> = {
   'session.updated': ({ session }) => {
     if (!isObject(session)) return null
     const { expires_at: at } = session
@@ -137,7 +137,7 @@ export const REALTIME_CALLS: CallProtocol = {
   hasTool,
   cancelEvent: (eventId, responseId) => ({ type: 'response.cancel', event_id: eventId, response_id: responseId }),
   signalOf: (type, body) => {
-    const reading = Object.hasOwn(READINGS, type) ? READINGS[type] as Reading : null
+    const reading = Object.hasOwn(READINGS, type) ? READINGS[type] as ReadSignal : null
     if (typeof reading !== 'function') return reading
     const event = body()
     return event === undefined ? { is: 'unreadable' } : reading(event)

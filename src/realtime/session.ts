@@ -39,31 +39,31 @@ export function isKnownPath (kind: Kind, path: Path): boolean {
 
 /** The schema at a known path. */
 export function schemaAt (kind: Kind, path: Path): TSchema {
-  return path.reduce<SchemaNode>((node, key) =>
+  return path.reduce<SessionNode>((node, key) =>
     ({ anyOf: variantsOf(node).flatMap((variant) => memberOf(variant, key) ?? []) }), sessionSchemas[kind])
 }
 
 /** The part of JSON Schema that the session schemas are written in. */
-type SchemaNode = TSchema & {
+type SessionNode = TSchema & {
   type?: string
   const?: unknown
   enum?: unknown[]
-  anyOf?: SchemaNode[]
+  anyOf?: SessionNode[]
   required?: string[]
   additionalProperties?: boolean
-  properties?: Record<string, SchemaNode>
-  patternProperties?: Record<string, SchemaNode>
+  properties?: Record<string, SessionNode>
+  patternProperties?: Record<string, SessionNode>
 }
 
-function knows (node: SchemaNode, [key, ...rest]: Path): boolean {
+function knows (node: SessionNode, [key, ...rest]: Path): boolean {
   if (key === undefined) return true
   if (node.anyOf) return node.anyOf.some((variant) => knows(variant, [key, ...rest]))
-  if (node.properties) return Object.hasOwn(node.properties, key) && knows(node.properties[key] as SchemaNode, rest)
+  if (node.properties) return Object.hasOwn(node.properties, key) && knows(node.properties[key] as SessionNode, rest)
   return node.enum === undefined && [undefined, 'object', 'array'].includes(node.type)
 }
 
 /** `value` is not typed as Json: `Check` would narrow it to never. */
-function fault (node: SchemaNode, value: unknown, path: Path): Path | null {
+function fault (node: SessionNode, value: unknown, path: Path): Path | null {
   if (Check(node, value)) return null
   const variants = (node.anyOf ?? [node]).filter((variant) => variant.properties ?? variant.patternProperties)
   if (!isObject(value) || variants.length === 0) return path
@@ -79,11 +79,11 @@ function fault (node: SchemaNode, value: unknown, path: Path): Path | null {
   return path
 }
 
-function isNamed ({ properties, required = [] }: SchemaNode, value: JsonObject): boolean {
+function isNamed ({ properties, required = [] }: SessionNode, value: JsonObject): boolean {
   return Object.hasOwn(value, 'type') ? properties?.type?.const === value.type : !required.includes('type')
 }
 
-function memberOf ({ properties, patternProperties }: SchemaNode, key: string): SchemaNode | undefined {
+function memberOf ({ properties, patternProperties }: SessionNode, key: string): SessionNode | undefined {
   if (patternProperties) return Object.values(patternProperties)[0]
   return properties && Object.hasOwn(properties, key) ? properties[key] : undefined
 }

@@ -11,7 +11,7 @@ const STUCK_MS = 900
 const BATCH_BYTES = 64 * 1024
 const MAX_QUEUED = 10_000
 
-export type Confirming = Readonly<{
+export type ConfirmOptions = Readonly<{
   /** A second at most, and by default. */
   withinMs?: number
   /** A line to follow one that was written after its confirmation had been rejected. */
@@ -22,7 +22,7 @@ export type Lines = Readonly<{
   /** Best effort: dropped, and counted, if the destination does not keep up. */
   write: (line: string) => void
   /** Resolves once the line is written, rejects in time if it cannot be. */
-  confirm: (line: string, confirming?: Confirming) => Promise<void>
+  confirm: (line: string, confirming?: ConfirmOptions) => Promise<void>
   /** True while no line would be confirmed: a write has taken almost a second, or the last one has just failed. */
   isStuck: () => boolean
   lost: () => number

@@ -11,7 +11,7 @@ export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 const KEPT_MS = 1000
 /** `failed`: by the service or upstream, with a 5xx. */
 const OUTCOMES = ['granted', 'refused', 'failed'] as const
-type Outcome = typeof OUTCOMES[number]
+type MintOutcome = typeof OUTCOMES[number]
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /** Read when the metrics are rendered. */
@@ -33,7 +33,7 @@ export type Metrics = Readonly<{
   /** Wraps an audit trail so that its events are counted. */
   audited: (audit: Audit) => Audit
   /** Called for each request for a mint, once it is decided. `upstreamMs` is null where upstream was not asked. */
-  timed: (took: Readonly<{ outcome: Outcome, upstreamMs: number | null, totalMs: number }>) => void
+  timed: (took: Readonly<{ outcome: MintOutcome, upstreamMs: number | null, totalMs: number }>) => void
   calls: CallMetrics
   attempted: (outcome: string) => void
   retried: () => void
@@ -54,7 +54,7 @@ export function createMetrics (now: () => number = () => performance.now()): Met
     registers
   })
   for (const part of ['own', 'upstream']) for (const outcome of OUTCOMES) duration.zero({ part, outcome })
-  const partsOf = (outcome: Outcome) =>
+  const partsOf = (outcome: MintOutcome) =>
     ({ own: duration.labels('own', outcome), upstream: duration.labels('upstream', outcome) })
   const durations = { granted: partsOf('granted'), refused: partsOf('refused'), failed: partsOf('failed') }
   const retries = new Counter({ name: 'ephemint_upstream_retries_total', help: 'Second attempts.', registers })

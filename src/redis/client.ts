@@ -4,20 +4,22 @@ import { isIP } from 'node:net'
 import { Redis } from 'ioredis'
 import type { RedisAddress, RedisEndpoint } from '../config/environment.ts'
 import { followCluster } from './cluster.ts'
-import { type Client, type ClientDeps, clientOf, optionsFor } from './options.ts'
+import { clientOf, optionsFor, type RedisClient, type RedisClientDeps } from './options.ts'
 import { followSentinels } from './sentinels.ts'
 
 // Before the next one looks at the environment.
 import '../config/environment.ts'
 
-export function createClient<Name extends string> (address: RedisAddress, deps: ClientDeps<Name>): Client<Name> {
+export function createClient<Name extends string> (
+  address: RedisAddress, deps: RedisClientDeps<Name>
+): RedisClient<Name> {
   if ('cluster' in address) return followCluster(address, address.cluster, deps)
   return 'sentinels' in address ? followSentinels(address, deps) : connectServer(address, deps)
 }
 
 function connectServer<Name extends string> (
-  address: RedisAddress & RedisEndpoint, { scripts, onReady, onFault }: ClientDeps<Name>
-): Client<Name> {
+  address: RedisAddress & RedisEndpoint, { scripts, onReady, onFault }: RedisClientDeps<Name>
+): RedisClient<Name> {
   const { host, port, tls, ca } = address
   const redis = new Redis({
     ...optionsFor(address, scripts),

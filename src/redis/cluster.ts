@@ -2,7 +2,7 @@
 
 import { Cluster, type Redis, type RedisOptions } from 'ioredis'
 import type { RedisAddress, RedisEndpoint } from '../config/environment.ts'
-import { type Client, type ClientDeps, optionsFor, retryAfterMs, type Scripts, secure } from './options.ts'
+import { optionsFor, type RedisClient, type RedisClientDeps, retryAfterMs, type Scripts, secure } from './options.ts'
 
 /** The slot of the hash tag. */
 const SLOT = 6702
@@ -11,8 +11,8 @@ const MAX_REDIRECTIONS = 4
 const TRY_AGAIN_MS = 20
 
 export function followCluster<Name extends string> (
-  address: RedisAddress, nodes: readonly RedisEndpoint[], { scripts, onReady, onFault }: ClientDeps<Name>
-): Client<Name> {
+  address: RedisAddress, nodes: readonly RedisEndpoint[], { scripts, onReady, onFault }: RedisClientDeps<Name>
+): RedisClient<Name> {
   const tls = secure(address, nodes)
   const { scripts: sources, ...redisOptions } = optionsFor(address, scripts)
   const cluster = new Cluster([...nodes], {

@@ -13,7 +13,7 @@ const RECONNECT_MS = { first: 100, last: 1000 }
 type Script = (keys: number, ...keysAndArguments: (string | number)[]) => Promise<unknown>
 export type Scripts<Name extends string> = Readonly<Record<Name, Script>>
 
-export type Client<Name extends string> = Readonly<{
+export type RedisClient<Name extends string> = Readonly<{
   scripts: Scripts<Name>
   /** The connection to the one that has our keys. Of a cluster, while that node is not known, the cluster's. */
   server: () => Redis | Cluster
@@ -21,7 +21,7 @@ export type Client<Name extends string> = Readonly<{
   close: () => void
 }>
 
-export type ClientDeps<Name extends string> = Readonly<{
+export type RedisClientDeps<Name extends string> = Readonly<{
   /** Lua by the name that it is called by. */
   scripts: Readonly<Record<Name, string>>
   onReady: () => void
@@ -68,7 +68,7 @@ export function secure ({ tls, ca }: RedisAddress, endpoints: readonly RedisEndp
 
 export function clientOf<Name extends string> (
   redis: Redis, onReady: () => void, onFault: (cause: unknown) => void
-): Client<Name> {
+): RedisClient<Name> {
   redis.on('ready', onReady)
   redis.on('close', () => onFault({ code: 'CLOSED' }))
   return {

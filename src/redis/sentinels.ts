@@ -4,15 +4,15 @@ import type { ConnectionOptions } from 'node:tls'
 import { Redis } from 'ioredis'
 import type { RedisAddress, RedisEndpoint } from '../config/environment.ts'
 import {
-  type Client, type ClientDeps, clientOf, CONNECT_WITHIN_MS, optionsFor, retryAfterMs, secure
+  clientOf, CONNECT_WITHIN_MS, optionsFor, type RedisClient, type RedisClientDeps, retryAfterMs, secure
 } from './options.ts'
 
 /** A sentinel's address. */
 const REFUSAL = /NOAUTH|WRONGPASS|NOPERM/
 
 export function followSentinels<Name extends string> (
-  address: Extract<RedisAddress, { sentinels: unknown }>, { scripts, onReady, onFault }: ClientDeps<Name>
-): Client<Name> {
+  address: Extract<RedisAddress, { sentinels: unknown }>, { scripts, onReady, onFault }: RedisClientDeps<Name>
+): RedisClient<Name> {
   const { sentinels, primary, username, password } = address
   const tls = secure(address, sentinels)
   const redis = new Redis({

@@ -17,7 +17,7 @@ export type Operation = Readonly<{
   description: string
   /** By content type; `schema` is a name in requests.ts. */
   request: Readonly<{ isRequired: boolean, content: Readonly<Record<string, RequestContent>> }> | null
-  answer: Answer
+  answer: OperationAnswer
   /** Takes from the limits, and says so in its headers. */
   isLimited: boolean
   refusals: readonly ErrorCode[]
@@ -26,7 +26,7 @@ export type Operation = Readonly<{
 }>
 
 type RequestContent = Readonly<{ schema: string, examples: Examples }>
-type Answer = Readonly<{
+type OperationAnswer = Readonly<{
   status: 200 | 201
   type: string
   description: string

@@ -168,8 +168,8 @@ function reviewPolicy (entry: PolicyEntry, at: string, file: PolicyFile, report:
   }
 }
 
-type Written = Windows & Readonly<{ call_seconds?: Windows }>
-type WrittenLimits = Written & Readonly<{ total?: Written }>
+type WrittenWindows = Windows & Readonly<{ call_seconds?: Windows }>
+type WrittenLimits = WrittenWindows & Readonly<{ total?: WrittenWindows }>
 
 function countsMints ({ total = {}, ...own }: WrittenLimits): boolean {
   return WINDOWS.some((window) => own[window] !== undefined || total[window] !== undefined)

@@ -9,7 +9,7 @@ import { getIn, isObject, type JsonObject } from '../json.ts'
 
 export type CallRule = Readonly<{ policy: string, on_change: string }>
 
-export type CallRules = Readonly<{
+export type CallRuleFinder = Readonly<{
   /** A line of Ephemint's. */
   put: (entry: JsonObject) => void
   /** Null where no such call has begun. Waits for the line, which comes by another way than the answer to the page. */
@@ -19,7 +19,7 @@ export type CallRules = Readonly<{
 const MAX_CALLS = 50
 const WAIT_MS = 2000
 
-export function createCallRules (policyFile: () => string): CallRules {
+export function createCallRules (policyFile: () => string): CallRuleFinder {
   const rules = new LRUCache<string, PromiseWithResolvers<CallRule | null>>({ max: MAX_CALLS })
 
   function find (callId: string): PromiseWithResolvers<CallRule | null> {

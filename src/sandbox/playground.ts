@@ -4,7 +4,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { fastify } from 'fastify'
-import type { CallRules } from './call-rules.ts'
+import type { CallRuleFinder } from './call-rules.ts'
 import { listen } from './listen.ts'
 import type { SidebandFeed } from './sideband-feed.ts'
 
@@ -21,7 +21,7 @@ export type PlaygroundOptions = Readonly<{
   /** Read per request: Ephemint needs the origin of this page before it can start. */
   config: () => PlaygroundConfig | null
   feed: SidebandFeed
-  rules: Pick<CallRules, 'of'>
+  rules: Pick<CallRuleFinder, 'of'>
 }>
 
 export type Playground = Readonly<{ origin: string, close: () => Promise<void> }>

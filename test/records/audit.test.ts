@@ -3,7 +3,7 @@ import t from 'tap'
 import { ApiError } from '../../src/errors.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { createAudit, type MintEntry } from '../../src/records/audit.ts'
-import type { Confirming } from '../../src/records/lines.ts'
+import type { ConfirmOptions } from '../../src/records/lines.ts'
 import { CALLERS, POLICY, startApp } from '../support/app.ts'
 import { keepLines, MINT_ENTRY as entry } from '../support/lines.ts'
 import { exchange } from '../support/raw-http.ts'
@@ -222,7 +222,7 @@ t.test('a grant that is written too late is followed by a line that corrects it'
 
 t.test('any line can be confirmed, and one without a correction is not corrected', async (t) => {
   const lines = keepLines()
-  const given: Confirming[] = []
+  const given: ConfirmOptions[] = []
   const audit = createAudit({ ...lines, confirm: async (_line, confirming = {}) => { given.push(confirming) } })
   await audit.confirm('mint.unknown', entry)
   t.same(given, [{ withinMs: Infinity }])

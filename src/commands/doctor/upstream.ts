@@ -101,18 +101,18 @@ const ADVICE: Readonly<Partial<Record<ApiError['code'], string>>> = {
   upstream_rate_limited: 'check the limits and the credit of the account'
 }
 
-type Grant = typeof grantSecret
+type GrantSession = typeof grantSecret
 
-const grantOfCall: Grant = (grantee, kind, asked) => grantCall(grantee, kind, asked).granted
+const grantOfCall: GrantSession = (grantee, kind, asked) => grantCall(grantee, kind, asked).granted
 
-type Trial = Readonly<{ session: JsonObject, by: string }>
+type TrialSession = Readonly<{ session: JsonObject, by: string }>
 
-export function sessionForCall (policies: Policies): Trial {
+export function sessionForCall (policies: Policies): TrialSession {
   return firstSession(policies, grantOfCall) ?? onlyModel('has calls')
 }
 
 /** From the first policy that grants one without claims of its caller. */
-function firstSession ({ policies }: Policies, grant: Grant): Trial | null {
+function firstSession ({ policies }: Policies, grant: GrantSession): TrialSession | null {
   for (const policy of policies) {
     const session = sessionBy(policy, grant)
     if (session !== null) return { session, by: `by policy ${policy.name}` }
@@ -120,11 +120,11 @@ function firstSession ({ policies }: Policies, grant: Grant): Trial | null {
   return null
 }
 
-function onlyModel (does: string): Trial {
+function onlyModel (does: string): TrialSession {
   return { session: { model: 'gpt-realtime-2.1' }, by: `with only a model, since no policy ${does} without claims,` }
 }
 
-function sessionBy (policy: Policy, grant: Grant): JsonObject | null {
+function sessionBy (policy: Policy, grant: GrantSession): JsonObject | null {
   try {
     return grant({ policy, claims: { iss: 'ephemint', sub: 'doctor' } }, 'realtime', {
       session: {}, expiresAfter: undefined, added: [], dropped: [], sessionParam: String, expiresAfterParam: ''

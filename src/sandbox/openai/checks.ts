@@ -4,12 +4,12 @@ import { isObject, type Json, type JsonObject } from '../../json.ts'
 import { checkSession, isKnownPath, type Kind } from '../../realtime/session.ts'
 import { invalidValue, missingParameter, OpenaiError, unknownParameter } from './error.ts'
 
-export type MintRequest = Readonly<{ session: JsonObject, seconds: number }>
+export type CheckedMint = Readonly<{ session: JsonObject, seconds: number }>
 
 const DEFAULT_SECONDS = 600
 
 /** Throws OpenaiError. */
-export function checkMint (body: JsonObject): MintRequest & { kind: 'realtime' | 'transcription' } {
+export function checkMint (body: JsonObject): CheckedMint & { kind: 'realtime' | 'transcription' } {
   const { session = { type: 'realtime' } } = body
   if (!isObject(session)) throw invalidValue('session')
   if (session.type === undefined) throw missingParameter('session.type')
@@ -22,7 +22,7 @@ export function checkMint (body: JsonObject): MintRequest & { kind: 'realtime' |
 }
 
 /** Throws OpenaiError. */
-export function checkTranslationMint (body: JsonObject): MintRequest {
+export function checkTranslationMint (body: JsonObject): CheckedMint {
   if (!isObject(body.session)) throw missingParameter('session')
   return check('translation', body, body.session)
 }
@@ -87,7 +87,7 @@ export function checkExpiresAfter (given: Json | undefined, param: string): numb
   return seconds
 }
 
-function check (kind: Kind, body: JsonObject, session: JsonObject): MintRequest {
+function check (kind: Kind, body: JsonObject, session: JsonObject): CheckedMint {
   for (const key of Object.keys(body)) if (key !== 'session' && key !== 'expires_after') throw unknownParameter(key)
   checkGaSession(kind, session)
   return { session, seconds: checkExpiresAfter(body.expires_after, 'expires_after') ?? DEFAULT_SECONDS }

@@ -1,7 +1,7 @@
 // The beta's flat sessions, for `OPENAI_MINT_API=sessions`: what servers answer that still speak the legacy API.
 
 import { isObject, type JsonObject } from '../../json.ts'
-import { checkExpiresAfter, type MintRequest } from './checks.ts'
+import { type CheckedMint, checkExpiresAfter } from './checks.ts'
 import { invalidValue, unknownParameter } from './error.ts'
 import { DEFAULT_INSTRUCTIONS } from './session-object.ts'
 import { newId } from './session-store.ts'
@@ -43,7 +43,7 @@ const EXPIRY = { realtime: 'expires_after', transcription: 'expires_at' }
 const DEFAULT_SECONDS = 60
 
 /** Throws OpenaiError. */
-export function checkLegacyMint (kind: 'realtime' | 'transcription', body: JsonObject): MintRequest {
+export function checkLegacyMint (kind: 'realtime' | 'transcription', body: JsonObject): CheckedMint {
   const { client_secret: secret = {}, ...session } = body
   for (const key of Object.keys(session)) {
     if (key === 'object' || !Object.hasOwn(DEFAULTS[kind], key)) throw unknownParameter(key)

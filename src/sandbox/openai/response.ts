@@ -10,7 +10,7 @@ const THINKING_MS = 150
 const SPOKEN_MS = 1500
 const AUDIO_TOKENS_PER_SECOND = { input: 10, output: 20 }
 
-export type Asked = Readonly<{
+export type ResponseOptions = Readonly<{
   session: JsonObject
   /** The `response` of a `response.create`. */
   asked: JsonObject
@@ -30,7 +30,7 @@ export type CancelReason = 'client_cancelled' | 'turn_detected'
 export type ActiveResponse = Readonly<{ id: string, cancel: (reason: CancelReason) => void }>
 
 export function startResponse (
-  { session, asked, heardMs, text: input, isSpoken, emit, play, remember, ended }: Asked
+  { session, asked, heardMs, text: input, isSpoken, emit, play, remember, ended }: ResponseOptions
 ): ActiveResponse {
   const text = `This is the sandbox. Your session runs with the model ${String(session.model)}.`
   const id = newId('resp')
