@@ -10,8 +10,8 @@ export default [
     plugins: { '@stylistic': plugins['@stylistic'], 'import-sort': importSort },
     rules: {
       '@stylistic/max-len': ['error', { code: 120 }],
-      // Node.js, packages, then our own from far to near; no blank lines between.
-      'import-sort/imports': ['error', { groups: [['^node:', '^@?\\w', '^\\.\\.', '^\\.']] }]
+      // What is loaded for its effects, Node.js, packages, then our own from far to near; no blank lines between.
+      'import-sort/imports': ['error', { groups: [['^\\u0000', '^node:', '^@?\\w', '^\\.\\.', '^\\.']] }]
     }
   },
   {

@@ -1,14 +1,13 @@
 // The client library, connected to one server, to the primary that sentinels name, or to a cluster.
 
+// Before the client library is loaded, which looks for DEBUG in the environment: that module deletes it.
+import '../config/environment.ts'
 import { isIP } from 'node:net'
 import { Redis } from 'ioredis'
 import type { RedisAddress, RedisEndpoint } from '../config/environment.ts'
 import { followCluster } from './cluster.ts'
 import { clientOf, optionsFor, type RedisClient, type RedisClientDeps } from './options.ts'
 import { followSentinels } from './sentinels.ts'
-
-// Before the next one looks at the environment.
-import '../config/environment.ts'
 
 export function createClient<Name extends string> (
   address: RedisAddress, deps: RedisClientDeps<Name>
