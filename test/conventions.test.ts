@@ -174,6 +174,14 @@ t.test('every exception from coverage gives a reason', async (t) => {
   }
 })
 
+t.test('an exported type shares its name with no type of another file', async (t) => {
+  const types = SOURCES.filter(isProduction).flatMap((path) => (trees.get(path) as ts.SourceFile).statements
+    .filter(ts.isTypeAliasDeclaration)
+    .map((type) => ({ path, name: type.name.text, isExported: type.getText().startsWith('export ') })))
+  t.same(types.filter(({ path, name, isExported }) =>
+    isExported && types.some((other) => other.name === name && other.path !== path)), [])
+})
+
 t.test('files are named in kebab case', async (t) => {
   t.same(SOURCES.filter((path) => !/^src\/([a-z]+\/)*[a-z]+(-[a-z]+)*\.ts$/.test(path)), [])
   t.same(SOURCES.filter((path) => /manager|utils|helper/.test(path) && isProduction(path)), [])
