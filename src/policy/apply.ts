@@ -27,6 +27,18 @@ export type Asked = Readonly<{
   expiresAfterParam: string
 }>
 
+/** A request for this session that comes from no client, so that a refusal names its field to no one. */
+export function askedFor (session: JsonObject): Asked {
+  return {
+    session,
+    expiresAfter: undefined,
+    added: [],
+    dropped: [],
+    sessionParam: (path) => path.join('.'),
+    expiresAfterParam: 'expires_after'
+  }
+}
+
 export type Granted = Readonly<{
   session: JsonObject
   expiresAfterSeconds: number

@@ -1,7 +1,7 @@
 // The part of a policy that a call is held to for its whole life, at its creation or at a replica that goes on with it.
 
 import type { JsonObject } from '../json.ts'
-import { applyPolicy, type Asked, type Granted } from './apply.ts'
+import { applyPolicy, type Asked, askedFor, type Granted } from './apply.ts'
 import type { CallRules, SessionRules } from './compile.ts'
 import type { Conceal } from './conceal.ts'
 import { type Hidden, reportOnlyIn, revealSecrets } from './hidden.ts'
@@ -42,7 +42,7 @@ export function regrantedOf (sessionRules: SessionRules | undefined, left: Left)
   const { claims, model, prompt, rules } = left
   try {
     if (sessionRules === undefined) throw new Error('not granted any more')
-    const asked = askedAgain(left.asked)
+    const asked = askedFor(left.asked)
     const now = applyPolicy(sessionRules, claims, asked)
     const { session, missing } = revealSecrets(left.sent, now.session)
     const granted = { ...now, session, model, prompt }
@@ -57,18 +57,6 @@ export function regrantedOf (sessionRules: SessionRules | undefined, left: Left)
 
 const acceptAll: CheckSession = (_baseline, session) =>
   ({ baseline: session, refused: [], ignored: [], remarkable: [], corrections: [] })
-
-function askedAgain (session: JsonObject): Asked {
-  return {
-    session,
-    expiresAfter: undefined,
-    added: [],
-    dropped: [],
-    // Names the field of a refusal, and there is none to whom it could be reported.
-    sessionParam: String,
-    expiresAfterParam: 'expires_after'
-  }
-}
 
 function fixedOf ({ fixed: { source } }: SessionRules, session: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(session).filter(([name]) => Object.hasOwn(source, name)))

@@ -3,7 +3,7 @@
 
 import { createGuard, type Did } from '../../src/calls/guard.ts'
 import type { JsonObject } from '../../src/json.ts'
-import { applyPolicy, type Asked } from '../../src/policy/apply.ts'
+import { applyPolicy, askedFor } from '../../src/policy/apply.ts'
 import type { CallRules, SessionRules } from '../../src/policy/compile.ts'
 import { createSessionCheck } from '../../src/policy/session-check.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
@@ -11,14 +11,7 @@ import { startConversation } from '../../src/sandbox/openai/conversation.ts'
 import { completeSession } from '../../src/sandbox/openai/session-object.ts'
 import { createTestClock, type TestClock } from '../support/clock.ts'
 
-const ASKED: Asked = {
-  session: {},
-  added: [],
-  dropped: [],
-  expiresAfter: undefined,
-  sessionParam: (path) => path.join('.'),
-  expiresAfterParam: 'expires_after'
-}
+const ASKED = askedFor({})
 
 export type Options = Readonly<{
   onChange?: CallRules['onChange']

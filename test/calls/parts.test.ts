@@ -12,7 +12,7 @@ import { type Clock, systemClock } from '../../src/clock.ts'
 import type { JsonObject } from '../../src/json.ts'
 import type { Reserved } from '../../src/limits/limits.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
-import { rulesOf } from '../policy/harness.ts'
+import { CALL_RULES, rulesOf } from '../policy/harness.ts'
 import { errorEvent, responseCreated } from '../support/call-events.ts'
 import { createTestClock } from '../support/clock.ts'
 import { until } from '../support/until.ts'
@@ -284,15 +284,7 @@ const factsWith = (session: JsonObject) => ({
   asked: {},
   conceal: null,
   granted: { session, model: 'gpt-realtime-2.1', prompt: null },
-  rules: {
-    maxSeconds: 60,
-    idleSeconds: 60,
-    concurrent: 1,
-    whenFull: 'refuse',
-    total: null,
-    hasDataChannel: true,
-    onChange: 'restore'
-  },
+  rules: CALL_RULES,
   fixed: session,
   hasDataChannel: true,
   checkSession: (baseline: JsonObject) => ({ baseline, refused: [], ignored: [], remarkable: [], corrections: [] })

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Json, JsonObject } from '../../src/json.ts'
-import { applyPolicy } from '../../src/policy/apply.ts'
+import { applyPolicy, askedFor } from '../../src/policy/apply.ts'
 import { ask, outcome, rulesOf } from './harness.ts'
 
 const at = (path: string) => `403 policy_violation ${path}`
@@ -435,8 +435,5 @@ t.test('a member named like a method of objects is a value like any other, not a
 t.test('an unexpected error is not turned into a refusal', async (t) => {
   const rules = rulesOf({ session: { fixed: { instructions: '{{name}}' } } })
   const claims = Object.defineProperty({}, 'name', { get: () => { throw new RangeError('broken') } })
-  const asked = {
-    session: {}, expiresAfter: undefined, added: [], dropped: [], sessionParam: String, expiresAfterParam: ''
-  }
-  t.throws(() => applyPolicy(rules, claims, asked), RangeError)
+  t.throws(() => applyPolicy(rules, claims, askedFor({})), RangeError)
 })

@@ -2,6 +2,7 @@
 
 import t from 'tap'
 import { regrantedOf } from '../../src/policy/granted-call.ts'
+import { CALL_RULES } from './harness.ts'
 
 t.test('where its policy is gone nothing of a call is refused or written down', async (t) => {
   const left = {
@@ -10,19 +11,11 @@ t.test('where its policy is gone nothing of a call is refused or written down', 
     sent: { shown: {}, hidden: {} },
     model: 'gpt-realtime-2.1',
     prompt: null,
-    rules: {
-      maxSeconds: 60,
-      idleSeconds: 60,
-      concurrent: 1,
-      whenFull: 'refuse',
-      total: null,
-      hasDataChannel: true,
-      onChange: 'restore'
-    }
-  } as const
+    rules: CALL_RULES
+  }
   const { checkSession, conceal, fixed } = regrantedOf(undefined, left)
-  const told = { instructions: 'Other.' }
-  t.same(checkSession({}, told), { baseline: told, refused: [], ignored: [], remarkable: [], corrections: [] })
-  t.same(conceal?.(told), {})
+  const session = { instructions: 'Other.' }
+  t.same(checkSession({}, session), { baseline: session, refused: [], ignored: [], remarkable: [], corrections: [] })
+  t.same(conceal?.(session), {})
   t.same(fixed, {})
 })

@@ -3,13 +3,23 @@
 import { ApiError } from '../../src/errors.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { applyPolicy, type Granted } from '../../src/policy/apply.ts'
-import type { SessionRules } from '../../src/policy/compile.ts'
+import type { CallRules, SessionRules } from '../../src/policy/compile.ts'
 import type { Kind } from '../../src/realtime/session.ts'
 import { readGa, readLegacyBody } from '../../src/routes/mint-body.ts'
 import { type PolicySources, type Reading, readPolicies } from '../../src/rulebook/policies.ts'
 import type { Fault } from '../../src/schema/report.ts'
 
 const CALLERS = [{ jwt: { issuer: 'https://auth.example.com/', audience: 'voice-app' } }, { guest: {} }]
+
+export const CALL_RULES: CallRules = {
+  maxSeconds: 60,
+  idleSeconds: 60,
+  concurrent: 1,
+  whenFull: 'refuse',
+  total: null,
+  hasDataChannel: true,
+  onChange: 'restore'
+}
 
 export type Written = Readonly<{
   kind?: Kind

@@ -1,8 +1,8 @@
-// A session in force, judged by the rules of a request: what of it is allowed, and what puts the rest right.
+// A session in force, checked by the rules of a request: what of it is allowed, and what puts the rest right.
 
 import t from 'tap'
 import { getIn, type Json, type JsonObject, setIn } from '../../src/json.ts'
-import { applyPolicy, type Asked } from '../../src/policy/apply.ts'
+import { applyPolicy, askedFor } from '../../src/policy/apply.ts'
 import { createSessionCheck } from '../../src/policy/session-check.ts'
 import { completeSession, updateSession } from '../../src/sandbox/openai/session-object.ts'
 import { rulesOf } from './harness.ts'
@@ -11,25 +11,18 @@ type Outcome = Readonly<{
   baseline: JsonObject, refused: string[], ignored: string[], remarkable: string[], set: JsonObject
 }>
 
-/** `update` is what the client sends; a function makes of the session what upstream tells. */
-function judged (
+/** `update` is what the client sends; a function turns the session into the one that upstream reports. */
+function checked (
   policy: JsonObject, update: JsonObject | ((session: JsonObject) => JsonObject),
   { session = {}, prompts }: { session?: JsonObject, prompts?: JsonObject } = {}
 ): Outcome {
   const rules = rulesOf({ session: { calls: {}, ...policy }, prompts })
-  const asked: Asked = {
-    session,
-    added: [],
-    dropped: [],
-    expiresAfter: undefined,
-    sessionParam: (path) => path.join('.'),
-    expiresAfterParam: 'expires_after'
-  }
+  const asked = askedFor(session)
   const granted = applyPolicy(rules, {}, asked)
   const first = completeSession('realtime', granted.session, 0)
-  const told = typeof update === 'function' ? update(first) : updateSession(first, update)
+  const reported = typeof update === 'function' ? update(first) : updateSession(first, update)
   const { baseline, refused, ignored, remarkable, corrections } =
-    createSessionCheck(rules, { claims: {}, asked, granted })(first, told)
+    createSessionCheck(rules, { claims: {}, asked, granted })(first, reported)
   const set: JsonObject = {}
   for (const { field, value } of corrections) setIn(set, field, value === undefined ? 'nothing' : value)
   const dotted = (paths: readonly (readonly string[])[]) => paths.map((path) => path.join('.'))
@@ -40,8 +33,8 @@ const input = (member: string, value: Json): JsonObject => ({ audio: { input: { 
 const detection = (value: Json) => input('turn_detection', value)
 const NONE = { refused: [], ignored: [], remarkable: [], set: {} }
 
-t.test('call: every path is judged, and what is allowed beside a fault is kept', async (t) => {
-  const found = judged({
+t.test('call: every path is checked, and what is allowed beside a fault is kept', async (t) => {
+  const found = checked({
     fixed: { instructions: 'Ours.', audio: { input: { turn_detection: { type: 'server_vad' } } } },
     allow: {
       'audio.output.voice': { enum: ['cedar'] },
@@ -63,7 +56,7 @@ t.test('call: every path is judged, and what is allowed beside a fault is kept',
   t.match(getIn(found.baseline, ['audio', 'input', 'turn_detection']), { type: 'server_vad', threshold: 0.7 })
 })
 
-t.test('call: a told object meets its schema without what the API fills in', async (t) => {
+t.test('call: a reported object meets its schema without what the API fills in', async (t) => {
   const allow = (schema: Json) => ({ allow: { 'audio.input.turn_detection': schema } })
   const semantic = {
     type: 'object',
@@ -71,12 +64,12 @@ t.test('call: a told object meets its schema without what the API fills in', asy
     required: ['type'],
     properties: { type: { const: 'semantic_vad' }, eagerness: { enum: ['low', 'high'] } }
   }
-  t.match(judged(allow(semantic), detection({ type: 'semantic_vad' })), NONE, 'eagerness: auto was not asked for')
-  t.match(judged(allow(semantic), detection({ type: 'semantic_vad', eagerness: 'low' })), NONE)
-  t.match(judged(allow(semantic), detection({ type: 'semantic_vad', eagerness: 'medium' })), {
+  t.match(checked(allow(semantic), detection({ type: 'semantic_vad' })), NONE, 'eagerness: auto was not asked for')
+  t.match(checked(allow(semantic), detection({ type: 'semantic_vad', eagerness: 'low' })), NONE)
+  t.match(checked(allow(semantic), detection({ type: 'semantic_vad', eagerness: 'medium' })), {
     refused: ['audio.input.turn_detection']
   })
-  t.match(judged(allow({ ...semantic, required: ['eagerness'] }), detection({ type: 'semantic_vad' })), {
+  t.match(checked(allow({ ...semantic, required: ['eagerness'] }), detection({ type: 'semantic_vad' })), {
     refused: ['audio.input.turn_detection']
   }, 'eagerness has to be asked for')
 })
@@ -86,15 +79,15 @@ t.test('call: enum and const judge the whole: a member as before is not left out
     defaults: detection({ type: 'semantic_vad', eagerness: 'low', create_response: false }),
     allow: { 'audio.input.turn_detection': schema }
   })
-  const told = detection({ type: 'semantic_vad', eagerness: 'high', create_response: false })
-  t.match(judged(policy({ enum: [{ type: 'semantic_vad', eagerness: 'high' }] }), told), {
+  const reported = detection({ type: 'semantic_vad', eagerness: 'high', create_response: false })
+  t.match(checked(policy({ enum: [{ type: 'semantic_vad', eagerness: 'high' }] }), reported), {
     refused: ['audio.input.turn_detection']
   })
   const properties = { type: { const: 'semantic_vad' }, eagerness: { type: 'string' } }
-  t.match(judged(policy({ type: 'object', additionalProperties: false, properties }), told), NONE)
+  t.match(checked(policy({ type: 'object', additionalProperties: false, properties }), reported), NONE)
 })
 
-t.test('call: an allowed path around fields is judged as a whole', async (t) => {
+t.test('call: an allowed path around fields is checked as a whole', async (t) => {
   const properties = {
     noise_reduction: { enum: [{ type: 'near_field' }] }, transcription: { enum: [{ model: 'whisper-1' }] }
   }
@@ -102,8 +95,8 @@ t.test('call: an allowed path around fields is judged as a whole', async (t) => 
     allow: { 'audio.input': { type: 'object', additionalProperties: false, properties } },
     defaults: { audio: { input: { noise_reduction: { type: 'near_field' } } } }
   }
-  t.match(judged(policy, input('transcription', { model: 'whisper-1' })), NONE)
-  const found = judged(policy, input('transcription', { model: 'other' }))
+  t.match(checked(policy, input('transcription', { model: 'whisper-1' })), NONE)
+  const found = checked(policy, input('transcription', { model: 'other' }))
   t.same([found.refused, found.set], [['audio.input'], input('transcription', null)])
 })
 
@@ -112,16 +105,16 @@ t.test('call: what an API takes no null at, and the policy has no value for, may
   const language = { 'audio.input.transcription.language': { enum: ['de'] } }
   const session = input('transcription', { language: 'de' })
   const asked = { fixed: input('transcription', { model: 'whisper-1' }), allow: language }
-  t.match(judged(asked, input('transcription', { model: 'whisper-1' }), { session }), NONE)
+  t.match(checked(asked, input('transcription', { model: 'whisper-1' }), { session }), NONE)
   const defaulted = { ...asked, defaults: input('transcription', { language: 'de' }) }
-  t.match(judged(defaulted, input('transcription', { model: 'whisper-1' })), {
+  t.match(checked(defaulted, input('transcription', { model: 'whisper-1' })), {
     refused: ['audio.input.transcription.language'],
     set: input('transcription', { model: 'whisper-1', language: 'de' })
   })
   const whole = {
     defaults: input('transcription', { model: 'whisper-1' }), allow: { 'audio.input.transcription': transcription }
   }
-  t.match(judged(whole, input('transcription', null)), { refused: ['audio.input.transcription'] }, 'null is a value')
+  t.match(checked(whole, input('transcription', null)), { refused: ['audio.input.transcription'] }, 'null is a value')
 })
 
 t.test('call: what the client had chosen and left out again is not said again', async (t) => {
@@ -129,7 +122,7 @@ t.test('call: what the client had chosen and left out again is not said again', 
     fixed: input('transcription', { model: 'whisper-1' }),
     allow: { 'audio.input.transcription.language': { enum: ['de'] } }
   }
-  const found = judged(
+  const found = checked(
     asked, input('transcription', { model: 'other' }), { session: input('transcription', { language: 'de' }) }
   )
   t.same(found.refused, ['audio.input.transcription.model'])
@@ -138,8 +131,8 @@ t.test('call: what the client had chosen and left out again is not said again', 
 
 t.test('call: a member that is allowed inside of what was never sent: the whole is as before', async (t) => {
   const policy = { allow: { 'audio.input.turn_detection.threshold': { type: 'number', maximum: 0.8 } } }
-  t.match(judged(policy, detection({ type: 'server_vad', threshold: 0.7 })), NONE)
-  const found = judged(policy, detection({ type: 'server_vad', threshold: 0.7, silence_duration_ms: 900 }))
+  t.match(checked(policy, detection({ type: 'server_vad', threshold: 0.7 })), NONE)
+  const found = checked(policy, detection({ type: 'server_vad', threshold: 0.7, silence_duration_ms: 900 }))
   t.same(found.refused, ['audio.input.turn_detection.silence_duration_ms'])
   t.match(found.set, detection({ type: 'server_vad', threshold: 0.7, silence_duration_ms: 200 }))
 })
@@ -148,13 +141,13 @@ t.test('call: a default of null stays, whatever may be set inside', async (t) =>
   const policy = {
     defaults: detection(null), allow: { 'audio.input.turn_detection.threshold': { type: 'number', maximum: 0.8 } }
   }
-  const found = judged(policy, detection({ type: 'server_vad', threshold: 0.7 }))
+  const found = checked(policy, detection({ type: 'server_vad', threshold: 0.7 }))
   t.same(found.refused, ['audio.input.turn_detection.type'])
   t.same(found.set, detection(null))
 })
 
 t.test('call: what a prompt sets is the prompt\'s, whatever is allowed', async (t) => {
-  const found = judged({ allow: { 'audio.output.voice': { enum: ['marin', 'cedar'] } }, default_prompt: 'support' }, {
+  const found = checked({ allow: { 'audio.output.voice': { enum: ['marin', 'cedar'] } }, default_prompt: 'support' }, {
     audio: { output: { voice: 'cedar' } }
   }, { prompts: { support: { session: { audio: { output: { voice: 'marin' } } } } } })
   t.same(found.refused, ['audio.output.voice'])
@@ -163,13 +156,13 @@ t.test('call: what a prompt sets is the prompt\'s, whatever is allowed', async (
 
 t.test('call: a stranger\'s numbers and shapes are changes, not errors', async (t) => {
   const allow = { allow: { max_output_tokens: { type: 'number' } } }
-  const infinite = judged(allow, (session) => ({ ...session, max_output_tokens: Infinity }))
+  const infinite = checked(allow, (session) => ({ ...session, max_output_tokens: Infinity }))
   t.match(infinite, { refused: ['max_output_tokens'] })
-  t.match(judged({}, (session) => ({ ...session, tool_choice: {} })), { refused: ['tool_choice'] })
-  t.match(judged({}, (session) => ({ ...session, audio: 7 })).refused.length, 5)
-  t.match(judged({}, (session) => ({ ...session, reasoning: {} })), NONE)
-  t.match(judged({ fixed: { reasoning: {} } }, (session) => ({ ...session, reasoning: null })), NONE)
-  t.match(judged({}, (session) => ({ ...session, reasoning: { effort: 'low' } })), { set: { reasoning: 'nothing' } })
+  t.match(checked({}, (session) => ({ ...session, tool_choice: {} })), { refused: ['tool_choice'] })
+  t.match(checked({}, (session) => ({ ...session, audio: 7 })).refused.length, 5)
+  t.match(checked({}, (session) => ({ ...session, reasoning: {} })), NONE)
+  t.match(checked({ fixed: { reasoning: {} } }, (session) => ({ ...session, reasoning: null })), NONE)
+  t.match(checked({}, (session) => ({ ...session, reasoning: { effort: 'low' } })), { set: { reasoning: 'nothing' } })
 })
 
 t.test('call: a schema with more members than are tried one by one', async (t) => {
@@ -187,7 +180,7 @@ t.test('call: a schema with more members than are tried one by one', async (t) =
       noise_reduction: true
     }
   }
-  const found = judged({ allow: { 'audio.input': deep } }, {
+  const found = checked({ allow: { 'audio.input': deep } }, {
     audio: {
       input: { turn_detection: { type: 'server_vad', threshold: 0.9 }, noise_reduction: { type: 'near_field' } }
     }

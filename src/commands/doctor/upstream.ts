@@ -5,6 +5,7 @@ import { safetyIdentifier } from '../../callers/safety-identifier.ts'
 import type { Config } from '../../config/environment.ts'
 import { ApiError } from '../../errors.ts'
 import type { JsonObject } from '../../json.ts'
+import { askedFor } from '../../policy/apply.ts'
 import { grantCall, grantSecret } from '../../policy/grant.ts'
 import type { Policies, Policy } from '../../policy/policy.ts'
 import type { Client } from '../../upstream/client.ts'
@@ -126,9 +127,7 @@ function onlyModel (does: string): TrialSession {
 
 function sessionBy (policy: Policy, grant: GrantSession): JsonObject | null {
   try {
-    return grant({ policy, claims: { iss: 'ephemint', sub: 'doctor' } }, 'realtime', {
-      session: {}, expiresAfter: undefined, added: [], dropped: [], sessionParam: String, expiresAfterParam: ''
-    }).session
+    return grant({ policy, claims: { iss: 'ephemint', sub: 'doctor' } }, 'realtime', askedFor({})).session
   } catch {
     return null
   }
