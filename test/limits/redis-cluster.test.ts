@@ -2,23 +2,21 @@
 
 import t from 'tap'
 import { checkRedis } from '../../src/commands/doctor/redis-and-audit.ts'
+import type { RedisAddress } from '../../src/config/environment.ts'
 import type { Bucket } from '../../src/limits/limits.ts'
 import { createAuthority } from '../support/certificate.ts'
 import { NO_REDIS, type RedisServer, startRedis } from '../support/redis.ts'
 import { moveSlot, type RedisCluster, rolesIn, startCluster } from '../support/redis-cluster.ts'
 import { times } from '../support/times.ts'
 import { until } from '../support/until.ts'
-import { startLoad, takeUpTo } from './load.ts'
+import { assertFollowed, assertUnusable, LOST, reasonOfLoss, UNAVAILABLE } from './fail-over.ts'
+import { startLoad } from './load.ts'
 import { countsAsMemory } from './model.ts'
-import { ADA, connectStore, openStore } from './store.ts'
+import { connectStore, openStore } from './store.ts'
 
-const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503 }
 /** Of one caller, and of all. */
 const bucketOf = (caller: number): Bucket => ({ key: `caller:${caller}`, windows: { hour: 1_000_000 } })
-/** After the promotion of a replica. */
-const UP_WITHIN_MS = 5000
 const LAST_SLOT = 16_383
-const LOST = 'Redis is lost: mints are refused'
 
 let common: Promise<RedisCluster> | undefined
 function shared (): Promise<RedisCluster> {
@@ -29,7 +27,7 @@ function shared (): Promise<RedisCluster> {
 t.test('a cluster that cannot be used is lost, with the reason', { skip: NO_REDIS }, async (t) => {
   const cluster = await shared()
   const [single, stranger] = [await startRedis(t), createAuthority('Somebody Else')]
-  const rows: [reason: string, address: object][] = [
+  const rows: [reason: string, address: RedisAddress][] = [
     ['redis_noauth', { ...cluster.address, password: '' }],
     ['redis_wrongpass', { ...cluster.address, password: 'canary' }],
     ['redis_econnrefused', { ...cluster.address, cluster: [{ host: '127.0.0.1', port: 1 }] }],
@@ -37,18 +35,7 @@ t.test('a cluster that cannot be used is lost, with the reason', { skip: NO_REDI
     ['redis_no_cluster', { ...cluster.address, password: '', cluster: [{ host: '127.0.0.1', port: single.port }] }],
     ['redis_self_signed_cert_in_chain', { ...cluster.tlsAddress, ca: stranger.cert }]
   ]
-  for (const [reason, address] of rows) {
-    const store = openStore(t, { address: address as typeof cluster.address })
-    await t.rejects(async () => store.take([ADA]), UNAVAILABLE)
-    await until('the loss to be logged', () => store.messages().includes(LOST))
-    t.equal(JSON.parse(store.log.kept[0] ?? '').reason, reason)
-    t.notOk(store.isReady())
-    t.notMatch(store.log.kept.join(''), 'canary')
-    await store.close()
-    const { state, message, advice } = await checkRedis(address as typeof cluster.address)
-    t.same([state, message.replace(/^.* cannot be used: /, 'redis_')], ['wrong', reason])
-    t.notMatch(`${message}${advice}`, 'canary')
-  }
+  for (const [reason, address] of rows) await assertUnusable(t, reason, address)
 })
 
 t.test('a cluster counts as the memory store does, over TCP and TLS', { skip: NO_REDIS }, async (t) => {
@@ -71,8 +58,7 @@ t.test('only the node that has our slot must keep its keys', { skip: NO_REDIS },
   }
   await evict(owner, 'allkeys-lru')
   const store = openStore(t, { address: cluster.address })
-  await until('the loss to be logged', () => store.messages().includes(LOST))
-  t.equal(JSON.parse(store.log.kept[0] ?? '').reason, 'redis_evicts_keys')
+  t.equal(await reasonOfLoss(store), 'redis_evicts_keys')
   await evict(owner, 'noeviction')
   await until('Redis to be up', store.isUp)
   await evict(cluster.nodes[1], 'allkeys-lru')
@@ -113,19 +99,9 @@ t.test('a replica that takes the slot over while its primary is well is followed
   const cluster = await shared()
   const [, replica] = await rolesIn(cluster)
   const store = await connectStore(t, { address: cluster.address })
-  const bucket = bucketOf(100)
-  const load = startLoad(store, () => [bucket])
-  await until('mints', () => load.granted() > 40)
-  await replica.control.cluster('FAILOVER')
-  await until('the promotion', () => isPrimary(replica))
-  await until('Redis to be up', store.isUp, UP_WITHIN_MS)
-  const before = load.granted()
-  await until('mints to go on', () => load.granted() > before + 40)
-  await load.stop()
-  const { counted, taken } = await takeUpTo(store, bucket)
-  t.ok(counted <= load.granted() + load.reasons().length)
-  t.equal(taken, 20)
-  t.equal(store.counts().dataLosses, 0)
+  await assertFollowed(t, {
+    store, bucket: bucketOf(100), replica, begin: () => replica.control.cluster('FAILOVER')
+  })
 })
 
 t.test('fault 27: where a primary of a cluster dies or hangs its replica is followed, and no mint counts twice', {
@@ -136,20 +112,16 @@ t.test('fault 27: where a primary of a cluster dies or hangs its replica is foll
     const [owner, replica] = await rolesIn(cluster)
     const store = await connectStore(t, { address: how === 'kill' ? cluster.address : cluster.tlsAddress })
     const bucket = bucketOf(how === 'kill' ? 200 : 201)
-    const load = startLoad(store, () => [bucket])
-    await until('mints', () => load.granted() > 100)
-    await owner[how]()
-    await until('the loss to be seen', () => !store.isUp())
-    await t.rejects(async () => store.take([bucket]), UNAVAILABLE)
-    await until('the promotion', () => isPrimary(replica))
-    const promotedAt = performance.now()
-    await until('Redis to be up', store.isUp, UP_WITHIN_MS)
-    t.comment(`${how}: up ${Math.round(performance.now() - promotedAt)} ms after the promotion`)
-    await load.stop()
-    const { counted, taken } = await takeUpTo(store, bucket)
-    t.ok(counted > 0 && counted <= load.granted() + load.reasons().length)
-    t.equal(taken, 20, 'what is granted from then on is exact')
-    t.equal(store.counts().dataLosses, 0)
+    await assertFollowed(t, {
+      store,
+      bucket,
+      replica,
+      begin: async () => {
+        await owner[how]()
+        await until('the loss to be seen', () => !store.isUp())
+        await t.rejects(async () => store.take([bucket]), UNAVAILABLE)
+      }
+    })
     await (how === 'kill' ? owner.start() : owner.resume())
     await store.close()
   }
@@ -164,7 +136,7 @@ t.test('fault 28: a cluster that is down is Redis lost, and back once it is whol
     await Promise.allSettled([store.take([bucketOf(300)])])
     return store.messages().includes(LOST)
   })
-  t.equal(JSON.parse(store.log.kept[0] ?? '').reason, 'redis_clusterdown')
+  t.equal(await reasonOfLoss(store), 'redis_clusterdown')
   await cluster.nodes[2].control.cluster('ADDSLOTS', LAST_SLOT)
   await until('Redis to be up', store.isUp)
   t.ok((await store.take([bucketOf(300)])).taken)
@@ -180,7 +152,3 @@ t.test('fault 28: where all nodes are gone the cluster is lost until they are ba
   await until('Redis to be up', store.isUp)
   t.ok((await store.take([bucketOf(300)])).taken)
 })
-
-async function isPrimary ({ control }: Pick<RedisServer, 'control'>): Promise<boolean> {
-  return (await control.role())[0] === 'master'
-}

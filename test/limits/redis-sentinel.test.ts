@@ -4,18 +4,13 @@ import t from 'tap'
 import { checkRedis } from '../../src/commands/doctor/redis-and-audit.ts'
 import type { RedisAddress, RedisEndpoint } from '../../src/config/environment.ts'
 import { createAuthority } from '../support/certificate.ts'
-import { NO_REDIS, type RedisServer } from '../support/redis.ts'
+import { NO_REDIS } from '../support/redis.ts'
 import { type RedisSentinels, startSentinels } from '../support/redis-sentinel.ts'
 import { times } from '../support/times.ts'
 import { until } from '../support/until.ts'
-import { startLoad, takeUpTo } from './load.ts'
+import { assertFollowed, assertUnusable, reasonOfLoss } from './fail-over.ts'
 import { countsAsMemory } from './model.ts'
 import { ADA, connectStore, openStore } from './store.ts'
-
-const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503 }
-/** After the promotion of a replica. */
-const UP_WITHIN_MS = 5000
-const LOST = 'Redis is lost: mints are refused'
 
 let common: Promise<RedisSentinels> | undefined
 /** The first sentinel asks for no password, the second for that of the servers, the third for another. */
@@ -28,7 +23,7 @@ t.test('sentinels or servers that cannot be used are Redis lost, with the reason
   const { address } = await shared()
   const [open, asking, other] = address.sentinels as [RedisEndpoint, RedisEndpoint, RedisEndpoint]
   const rows: [reason: string, address: RedisAddress][] = [
-    ['redis_unknown_primary', { ...address, sentinels: [open], primary: 'canary' }],
+    ['redis_unknown_primary', { ...address, sentinels: [open], primary: 'unnamed' }],
     ['redis_noauth', { ...address, sentinels: [asking], password: '' }],
     ['redis_wrongpass', { ...address, sentinels: [other] }],
     ['redis_wrongpass', { ...address, sentinels: [open], password: 'canary' }],
@@ -36,17 +31,7 @@ t.test('sentinels or servers that cannot be used are Redis lost, with the reason
     ['redis_sentinels_unreachable', { ...address, sentinels: [{ host: '127.0.0.1', port: 1 }] }],
     ['redis_sentinels_unreachable', { ...address, sentinels: [{ host: 'nowhere.invalid', port: 1 }] }]
   ]
-  for (const [reason, address] of rows) {
-    const store = openStore(t, { address })
-    await t.rejects(async () => store.take([ADA]), UNAVAILABLE)
-    await until('the loss to be logged', () => store.messages().includes(LOST))
-    t.equal(JSON.parse(store.log.kept[0] ?? '').reason, reason)
-    t.notOk(store.isReady())
-    t.notMatch(store.log.kept.join(''), /"[^"]*password/)
-    await store.close()
-    const { state, message } = await checkRedis(address)
-    t.same([state, message.replace(/^.* cannot be used: /, 'redis_')], ['wrong', reason])
-  }
+  for (const [reason, address] of rows) await assertUnusable(t, reason, address)
 })
 
 t.test('the primary of sentinels counts as the memory store does; a sentinel gets the password if it asks for one', {
@@ -74,23 +59,19 @@ t.test('fault 27: where a primary dies, hangs or is replaced the new one is foll
     const [primary, replica] = set.servers
     const store = await connectStore(t, set)
     const bucket = { key: `caller:${how}`, windows: { hour: 1_000_000 } }
-    const load = startLoad(store, () => [bucket])
-    await until('mints', () => load.granted() > 100)
-    await (how === 'replace'
-      ? set.sentinels[0]?.control.call('SENTINEL', 'FAILOVER', set.address.primary)
-      : primary[how]())
-    await until('the loss to be seen', () => !store.isUp())
-    await until('the promotion', () => isPrimary(replica))
-    const promotedAt = performance.now()
-    await until('Redis to be up', store.isUp, UP_WITHIN_MS)
-    t.comment(`${how}: up ${Math.round(performance.now() - promotedAt)} ms after the promotion`)
-    await load.stop()
-    const { counted, taken } = await takeUpTo(store, bucket)
-    t.ok(counted > 0 && counted <= load.granted() + load.reasons().length)
-    t.equal(taken, 20, 'what is granted from then on is exact')
-    const [window] = await replica.control.mget('{ephemint}:caller:' + how + ':hour')
-    t.match(window, new RegExp(`^${counted + 20} `), 'and counted by the new primary')
-    t.equal(store.counts().dataLosses, 0)
+    const counted = await assertFollowed(t, {
+      store,
+      bucket,
+      replica,
+      begin: async () => {
+        await (how === 'replace'
+          ? set.sentinels[0]?.control.call('SENTINEL', 'FAILOVER', set.address.primary)
+          : primary[how]())
+        await until('the loss to be seen', () => !store.isUp())
+      }
+    })
+    const [window] = await replica.control.mget(`{ephemint}:${bucket.key}:hour`)
+    t.match(window, new RegExp(`^${counted} `), 'and counted by the new primary')
     await store.close()
   }
 })
@@ -128,13 +109,8 @@ t.test('rediss+sentinel:// asks sentinels and servers over TLS, and only those t
     { ...address, sentinels: address.sentinels.map(({ port }) => ({ host: '127.0.0.1', port })) }
   ]) {
     const store = openStore(t, { address: wrong })
-    await until('the loss to be logged', () => store.messages().includes(LOST))
-    t.equal(JSON.parse(store.log.kept[0] ?? '').reason, 'redis_sentinels_unreachable')
+    t.equal(await reasonOfLoss(store), 'redis_sentinels_unreachable')
   }
   const store = await connectStore(t, { address })
   t.ok((await store.take([ADA])).taken)
 })
-
-async function isPrimary ({ control }: Pick<RedisServer, 'control'>): Promise<boolean> {
-  return (await control.role())[0] === 'master'
-}
