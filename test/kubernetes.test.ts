@@ -6,7 +6,8 @@ import { basename, join } from 'node:path'
 import t from 'tap'
 import ts from 'typescript'
 import { parse, parseAllDocuments } from 'yaml'
-import { isMetadataHost, readConfig } from '../src/config/environment.ts'
+import { readConfig } from '../src/config/environment.ts'
+import { isMetadataHost } from '../src/config/hosts.ts'
 import type { Json, JsonObject } from '../src/json.ts'
 
 const ROOT = join(import.meta.dirname, '../deploy/kubernetes')

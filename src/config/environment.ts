@@ -1,9 +1,9 @@
 // The only module that reads the environment. All problems are reported at once, by name and never by value.
 
-import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { isRange } from './addresses.ts'
 import { isQuoted, keyFault } from './api-key.ts'
+import { isLoopback, isMetadataHost, METADATA_HOST } from './hosts.ts'
 import { type NearMiss, nearMisses } from './near-misses.ts'
 import { type Origins, readOrigins } from './origins.ts'
 import { type Proxies, readProxies } from './proxies.ts'
@@ -166,14 +166,14 @@ export function readConfig (given: Environment): Config {
     addressLimitPerMinute: integer('ADDRESS_LIMIT_PER_MINUTE', 60, 0, 1_000_000),
     redis: readRedis(env, problems),
     onRedisLoss: oneOf('ON_REDIS_LOSS', REDIS_LOSSES, 'deny'),
-    proxies: readProxies(env, problem, isMetadataHost),
+    proxies: readProxies(env, problem),
     safetyIdentifierSecret,
     adminToken: adminTokenOf(env, problems),
     auditFile: text('AUDIT_FILE'),
     drainMs: integer('DRAIN_SECONDS', 5, 0, 20) * 1000,
     logLevel: logLevelOf(env, problems),
     logLevelFile: text('LOG_LEVEL_FILE'),
-    tracing: readTracing({ env, problems, integer, isForbiddenHost: isMetadataHost }),
+    tracing: readTracing({ env, problems, integer }),
     revision: text('EPHEMINT_REVISION'),
     nearMisses: []
   }
@@ -256,27 +256,9 @@ function * urlFaults (url: URL, allowHttp: boolean): Generator<string> {
   if (url.username !== '' || url.password !== '') yield 'must not carry a user or a password'
   if (url.search !== '' || url.hash !== '') yield 'must not carry a query or a fragment'
   const host = url.hostname.replace(/^\[|\]$|\.$/g, '')
-  if (isMetadataHost(host)) yield 'is the address of a cloud metadata service'
+  if (isMetadataHost(host)) yield METADATA_HOST
   if (url.protocol === 'https:' || (url.protocol === 'http:' && (isLoopback(host) || allowHttp))) return
   yield 'must be https; http is for loopback, or with OPENAI_ALLOW_HTTP=true'
-}
-
-const METADATA_HOSTS = new Set([
-  'metadata', 'metadata.google.internal', 'metadata.goog', 'metadata.azure.internal',
-  'instance-data', 'instance-data.ec2.internal', '100.100.100.200', '168.63.129.16', '192.0.0.192',
-  'fd00:ec2::254', 'fd00:ec2::23', 'fd20:ce::254'
-])
-/** Also embedded in an IPv6 address. Nothing but metadata services uses this range. */
-const LINK_LOCAL = /^169\.254\.|:a9fe:[\da-f]+$/
-
-/** Whether `host`, a URL's hostname, is a cloud's metadata service, which hands out the machine's credentials. */
-export function isMetadataHost (host: string): boolean {
-  const name = host.replace(/^\[|\]$|\.$/g, '')
-  return METADATA_HOSTS.has(name) || LINK_LOCAL.test(name)
-}
-
-export function isLoopback (host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
 function readTrustProxy (

@@ -1,5 +1,6 @@
 // HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Libraries that read them by themselves are never asked to.
 
+import { isMetadataHost, METADATA_HOST } from './hosts.ts'
 import type { Environment } from './secrets.ts'
 
 /** A URL may carry a password. */
@@ -12,15 +13,12 @@ export type Proxies = Readonly<{
 
 export const NO_PROXIES: Proxies = { https: null, http: null, exempt: [] }
 
-/** `isForbidden` is for hosts that no request may go to. */
-export function readProxies (
-  env: Environment, problem: (name: string, text: string) => void, isForbidden: (host: string) => boolean
-): Proxies {
+export function readProxies (env: Environment, problem: (name: string, text: string) => void): Proxies {
   const read = (upper: string): URL | null => {
     const [name, given = ''] = either(env, upper)
     if (given === '') return null
     const url = URL.parse(given)
-    const fault = url === null ? NOT_A_PROXY : faultOf(url, isForbidden)
+    const fault = url === null ? NOT_A_PROXY : faultOf(url)
     if (fault !== null) problem(name, fault)
     return url
   }
@@ -39,11 +37,11 @@ function either (env: Environment, upper: string): readonly [name: string, value
   return env[upper] ? [upper, env[upper]] : [lower, env[lower]]
 }
 
-function faultOf (url: URL, isForbidden: (host: string) => boolean): string | null {
+function faultOf (url: URL): string | null {
   if (!/^https?:$/.test(url.protocol) || url.pathname !== '/' || url.search !== '' || url.hash !== '') {
     return NOT_A_PROXY
   }
-  if (isForbidden(url.hostname)) return 'is the address of a cloud metadata service'
+  if (isMetadataHost(url.hostname)) return METADATA_HOST
   try {
     decodeURIComponent(url.username + url.password)
     return null

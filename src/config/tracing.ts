@@ -1,6 +1,7 @@
 // The variables of OpenTelemetry that traces depend on, named and meant as its specification has them.
 
 import { readFileSync } from 'node:fs'
+import { isMetadataHost, METADATA_HOST } from './hosts.ts'
 import { type Environment, readSecret } from './secrets.ts'
 import { whyUnreadable } from './unreadable.ts'
 
@@ -37,11 +38,10 @@ type Readers = Readonly<{
   env: Environment
   problems: string[]
   integer: (name: string, fallback: number, min: number, max: number) => number
-  isForbiddenHost: (host: string) => boolean
 }>
 
 /** Null without an endpoint, or where traces are turned off: then nothing else is checked. */
-export function readTracing ({ env, problems, integer, isForbiddenHost }: Readers): TracingSettings | null {
+export function readTracing ({ env, problems, integer }: Readers): TracingSettings | null {
   const text = (name: string) => env[name]?.trim() ?? ''
   /** The name of the variable for traces if it is set, or the name of the one for every kind of telemetry. */
   const either = (name: string) => text(`OTEL_EXPORTER_OTLP_TRACES_${name}`) === ''
@@ -68,7 +68,7 @@ export function readTracing ({ env, problems, integer, isForbiddenHost }: Reader
   if (text(endpoint) === '' || isOff) return null
   OF_LOGS.forEach(text)
   const url = URL.parse(text(endpoint)) ?? new URL('unparsed:')
-  for (const fault of urlFaults(url, isForbiddenHost)) problems.push(`${endpoint} ${fault}`)
+  for (const fault of urlFaults(url)) problems.push(`${endpoint} ${fault}`)
   // That of all kinds is a base.
   if (!endpoint.includes('TRACES')) url.pathname = `${url.pathname.replace(/\/$/, '')}/v1/traces`
   oneOf('OTEL_TRACES_EXPORTER', ['otlp'])
@@ -106,11 +106,11 @@ export function readTracing ({ env, problems, integer, isForbiddenHost }: Reader
   }
 }
 
-function * urlFaults (url: URL, isForbiddenHost: (host: string) => boolean): Generator<string> {
+function * urlFaults (url: URL): Generator<string> {
   if (url.protocol !== 'https:' && url.protocol !== 'http:') yield 'must be a URL with http or https'
   if (url.username !== '' || url.password !== '') yield 'must not carry a user or a password'
   if (url.search !== '' || url.hash !== '') yield 'must not carry a query or a fragment'
-  if (isForbiddenHost(url.hostname)) yield 'is the address of a cloud metadata service'
+  if (isMetadataHost(url.hostname)) yield METADATA_HOST
 }
 
 const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/

@@ -5,7 +5,7 @@ import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions, createSecureContext } from 'node:tls'
 import { Agent, buildConnector, type Dispatcher, Pool, ProxyAgent } from 'undici'
 import { addressRanges, inRanges, isRange } from '../config/addresses.ts'
-import { isLoopback } from '../config/environment.ts'
+import { isLoopback } from '../config/hosts.ts'
 import type { Proxies } from '../config/proxies.ts'
 import { CONNECT_OPTIONS, CONNECT_TIMEOUT_MS, lookup } from './connect.ts'
 

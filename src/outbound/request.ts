@@ -1,7 +1,7 @@
 // Requests to servers that authenticate users: no redirects, one deadline for everything, and a cap on the body.
 
 import { type Dispatcher, request } from 'undici'
-import { isLoopback, isMetadataHost } from '../config/environment.ts'
+import { isLoopback, isMetadataHost, METADATA_HOST } from '../config/hosts.ts'
 import { NO_PROXIES, type Proxies } from '../config/proxies.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
 import { rejectOnAbort } from './connect.ts'
@@ -121,7 +121,7 @@ export function addressFault (address: string, insecureHttp = false): string | u
   if (url.username !== '' || url.password !== '' || url.hash !== '') {
     return 'must not carry a user, a password or a fragment'
   }
-  if (isMetadataHost(url.hostname)) return 'is the address of a cloud metadata service'
+  if (isMetadataHost(url.hostname)) return METADATA_HOST
   if (url.protocol === 'https:') return undefined
   if (url.protocol !== 'http:') return 'must be https'
   return insecureHttp || isLoopback(url.hostname.replace(/^\[|\]$/g, ''))
