@@ -25,7 +25,7 @@ export type Authenticate = (request: FastifyRequest) => Caller | Promise<Caller>
 export const GUEST_ISSUER = 'guest'
 
 /** For credentials that state no expiry. */
-export const NO_EXPIRY = Number.MAX_SAFE_INTEGER
+const NO_EXPIRY = Number.MAX_SAFE_INTEGER
 
 /** Claims are frozen, since many requests may share them. */
 export function createCaller ({ issuer, subject, claims, expiresAt = NO_EXPIRY }: Identified): Caller {

@@ -103,7 +103,7 @@ export const GatewayEntry = Type.Object({
 }, closed)
 export type GatewayEntry = Static<typeof GatewayEntry>
 
-export const GuestEntry = Type.Object({}, closed)
+const GuestEntry = Type.Object({}, closed)
 
 /** Exactly one key. An object rather than a union, so that faults are reported at their own path. */
 export const CallerEntry = Type.Object({

@@ -88,7 +88,7 @@ export type SharedCalls = Readonly<{
 }>
 
 /** One script of so many calls holds Redis up for about a millisecond. */
-export const BATCH = 100
+const BATCH = 100
 
 export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls {
   async function inBatches<T, U> (

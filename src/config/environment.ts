@@ -19,7 +19,7 @@ delete process.env.DEBUG
 
 export const MINT_APIS = ['auto', 'client_secrets', 'sessions'] as const
 const CALLS_APIS = ['unified', 'secret'] as const
-export const REDIS_LOSSES = ['deny', 'local'] as const
+const REDIS_LOSSES = ['deny', 'local'] as const
 const QUOTED = 'has quotation marks around it: leave them out'
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 

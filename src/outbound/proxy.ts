@@ -13,7 +13,7 @@ const MAX_HEAD_BYTES = 16 * 1024
 const HEAD_END = '\r\n\r\n'
 
 /** `code` is safe to log. A request that failed with it was never sent. */
-export class ProxyError extends Error {
+class ProxyError extends Error {
   declare readonly code: string
   constructor (code: string) {
     super(`the proxy opened no tunnel: ${code}`)

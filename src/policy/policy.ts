@@ -21,6 +21,4 @@ export type Policies = Readonly<{
   isBlocked: (caller: Caller, safetyIdentifier: string) => boolean
   /** The top-level claims that a `when` or a template reads. */
   claimsRead: ReadonlySet<string>
-  /** Values of `$env` and `$file`: never shown. */
-  secrets: ReadonlySet<string>
 }>

@@ -65,7 +65,7 @@ export const CallPolicy = Type.Object({
 }, closed)
 export type CallPolicy = Static<typeof CallPolicy>
 
-export const SessionPolicy = Type.Object({
+const SessionPolicy = Type.Object({
   fixed: optional(
     'The session config that is always sent; a different value of the client is refused. ' +
     'May contain {{templates}} and { $env: NAME }.',
@@ -95,7 +95,6 @@ export const SessionPolicy = Type.Object({
     Type.Array(path, { minItems: 1, uniqueItems: true })
   )
 }, closed)
-export type SessionPolicy = Static<typeof SessionPolicy>
 
 export const RealtimePolicy = Type.Object({
   ...SessionPolicy.properties,

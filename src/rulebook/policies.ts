@@ -126,7 +126,7 @@ function compile (
     }
   }
   return deepFreeze({
-    policies, isBlocked: compileBlocked(file.blocked ?? []), claimsRead: claimsReadBy(file, policies), secrets
+    policies, isBlocked: compileBlocked(file.blocked ?? []), claimsRead: claimsReadBy(file, policies)
   })
 }
 

@@ -9,7 +9,7 @@ import { listen } from './listen.ts'
 
 export type IdentityProvider = Readonly<{ issuer: string, introspectionSecret: string, close: () => Promise<void> }>
 
-export const AUDIENCE = 'ephemint-sandbox'
+const AUDIENCE = 'ephemint-sandbox'
 const ALGORITHM = 'ES256'
 const CLIENT_ID = 'ephemint-sandbox'
 const COOKIE = 'sid'

@@ -37,7 +37,7 @@ export type CallCreation = Readonly<{
 
 export type UpstreamCalls = Readonly<{
   /** Throws ApiError; with `mayHaveMinted` where there may be a call whose id is lost. */
-  create: (creation: CallCreation) => Promise<Readonly<{ answer: string, upstreamRequestId: string | null }>>
+  create: (creation: CallCreation) => Promise<Readonly<{ answer: string }>>
   /** True where the call is over for certain. Never rejects. */
   hangUp: (call: CreatedCall, safetyIdentifier: string) => Promise<boolean>
 }>
@@ -117,7 +117,8 @@ export function isNotFound (status: number, code: unknown): boolean {
   return status === 404 || status === 410 || (status >= 400 && status < 500 && code === 'call_id_not_found')
 }
 
-function isOver (answer: Answer): boolean {
+/** Whether an answer to a hang-up says that the call is over. */
+export function isOver (answer: Answer): boolean {
   return isSuccess(answer.status) || isNotFound(answer.status, errorOf(answer)?.code)
 }
 
@@ -132,7 +133,7 @@ function readCreated (answer: Answer, id: string | null, { clientParam }: CallCr
   if (id === null || text?.startsWith('v=0') !== true) {
     throw new ApiError('upstream_error', { reason: 'unusable_answer', mayHaveMinted: true, upstreamRequestId })
   }
-  return { answer: text, upstreamRequestId }
+  return { answer: text }
 }
 
 /** The client's name for the field that upstream complains of; the offer is always the client's. */

@@ -194,7 +194,7 @@ t.test('a bug of ours is not reported as a refusal', async (t) => {
   const request = { caller: callerOf({}) as Caller, route, body: '', safetyIdentifierSecret: null }
   t.throws(
     () => dryRun({
-      isBlocked: () => { throw new TypeError('ours') }, policies: [], claimsRead: new Set(), secrets: new Set()
+      isBlocked: () => { throw new TypeError('ours') }, policies: [], claimsRead: new Set()
     }, request),
     { message: 'ours' }
   )

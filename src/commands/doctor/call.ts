@@ -10,7 +10,7 @@ import { ApiError } from '../../errors.ts'
 import { routeOf } from '../../outbound/proxy.ts'
 import type { Policies } from '../../policy/policy.ts'
 import { REALTIME_CALLS } from '../../realtime/call-protocol.ts'
-import { type CreatedCall, createUpstreamCalls, isNotFound } from '../../upstream/calls.ts'
+import { type CreatedCall, createUpstreamCalls, isOver } from '../../upstream/calls.ts'
 import { errorOf } from '../../upstream/client.ts'
 import { deadlineIn } from '../../upstream/deadline.ts'
 import { createMint } from '../../upstream/mint.ts'
@@ -174,7 +174,7 @@ async function hangUp (trial: CallTrial, call: CreatedCall, line: Line | null): 
   if ('inbox' in after) after.close()
   report('inbox' in after || !after.isGone
     ? note(
-      SUBJECT, 'that it has ended is not told to a sideband that attaches',
+      SUBJECT, 'that it has ended is not reported to a sideband that attaches',
       'set idle_seconds low: it ends what clients have left'
     )
     : ok(SUBJECT, 'no sideband attaches to one that has ended, by which the service sees it'))
@@ -197,6 +197,6 @@ async function askToHangUp (
 
 function read (answer: Parameters<typeof errorOf>[0]): HungUp {
   const code = errorOf(answer)?.code
-  const isOver = (answer.status >= 200 && answer.status < 300) || isNotFound(answer.status, code)
-  return { isOver, answer: typeof code === 'string' ? `${answer.status} ${code}` : String(answer.status) }
+  const text = typeof code === 'string' ? `${answer.status} ${code}` : String(answer.status)
+  return { isOver: isOver(answer), answer: text }
 }

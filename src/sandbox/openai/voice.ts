@@ -9,7 +9,7 @@ const BIAS = 0x84
 const CLIP = 32_635
 
 /** A sample of -1 to 1 as one byte (ITU-T G.711). */
-export function encodeSample (sample: number): number {
+function encodeSample (sample: number): number {
   const sign = sample < 0 ? 0x80 : 0
   const magnitude = Math.min(Math.round(Math.abs(sample) * 32_767), CLIP) + BIAS
   const exponent = 31 - Math.clz32(magnitude >> 7)
@@ -17,7 +17,7 @@ export function encodeSample (sample: number): number {
   return ~(sign | (exponent << 4) | mantissa) & 0xff
 }
 
-export function decodeSample (byte: number): number {
+function decodeSample (byte: number): number {
   const bits = ~byte & 0xff
   const magnitude = ((((bits & 0x0f) << 3) + BIAS) << ((bits >> 4) & 7)) - BIAS
   return (bits & 0x80 ? -magnitude : magnitude) / 32_767
