@@ -50,7 +50,7 @@ function isSession (event: JsonObject): event is JsonObject & { session: JsonObj
   return event.type === 'session.updated' && isObject(event.session)
 }
 
-/** Says it on the sideband and waits for a session that meets it; null where none comes, or an error. */
+/** Sends an update by the sideband and waits for a session that meets it; null where none comes, or an error. */
 async function update (
   { line, newEventId, waitMs }: Trial, session: JsonObject, isMet: IsMet = () => true
 ): Promise<JsonObject | null> {
@@ -62,12 +62,12 @@ async function update (
   return event !== null && isSession(event) ? event.session : null
 }
 
-/** As the service does it. */
+/** Reads the session as the service does. */
 function read (trial: Trial, fixed: JsonObject, isMet?: IsMet): Promise<JsonObject | null> {
   return update(trial, REALTIME_CALLS.readEvent('', fixed).session as JsonObject, isMet)
 }
 
-/** Likewise by the client, who is also told what the sideband has changed. */
+/** Sends it by the client, to whom changes by the sideband are reported as well. */
 async function updateAsClient (
   { peer, newEventId, waitMs }: Trial, session: JsonObject, isMet: IsMet
 ): Promise<JsonObject | null> {
@@ -86,17 +86,17 @@ async function tryMirror (trial: Trial, before: JsonObject): Promise<boolean> {
     return false
   }
   if (await line.inbox.next((event) => isSession(event) && isChanged(event.session), waitMs) !== null) {
-    report(ok(SUBJECT, 'a session.update of the client is told to the sideband'))
+    report(ok(SUBJECT, 'a session.update of the client is reported to the sideband'))
     return true
   }
   const { output_modalities: modalities } = before
   report(await read(trial, modalities === undefined ? {} : { output_modalities: modalities }, isChanged) !== null
     ? note(
-      SUBJECT, 'a session.update of the client is not told to the sideband, and a read shows it',
+      SUBJECT, 'a session.update of the client is not reported to the sideband, and a read shows it',
       'a change may last until the next read, 20 s; set data_channel: false where that is too long'
     )
     : wrong(
-      SUBJECT, 'a session.update of the client is not told to the sideband, and no read shows it',
+      SUBJECT, 'a session.update of the client is not reported to the sideband, and no read shows it',
       'set data_channel: false: changes cannot be seen here'
     ))
   return true

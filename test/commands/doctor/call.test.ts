@@ -97,16 +97,16 @@ t.test('call: doctor: says first that it costs, then what the emulator does, and
     'the key attaches a sideband',
     'a session.update of its type alone is answered with the whole session',
     'media and data channel connect',
-    'a session.update of the client is told to the sideband',
+    'a session.update of the client is reported to the sideband',
     ...CHANGES,
     ...END
   ])
   t.same(bad(found), [])
 })
 
-t.test('call: doctor: an update of the client that is not told to the sideband is found by a read', async (t) => {
+t.test('call: doctor: an update of the client that is not reported to the sideband is found by a read', async (t) => {
   const found = await callEmulator(t, { mirrorsUpdates: false }, { waitMs: 1000 })
-  t.match(bad(found), [{ state: 'note', message: /not told to the sideband, and a read shows it/, advice: /20 s/ }])
+  t.match(bad(found), [{ state: 'note', message: /not reported to the sideband, and a read shows it/, advice: /20 s/ }])
   t.equal(bad(found).length, 1)
   t.same(found.map(({ message }) => message).slice(-7), [...CHANGES, ...END])
 })
@@ -166,7 +166,7 @@ async function callScripted (
   const peer: Peer = {
     offer: OFFER,
     join: async () => joins,
-    send: (event) => onClient(event as JsonObject, upstream.calls[0] as Call, (told) => { inbox.put(told) }),
+    send: (event) => onClient(event as JsonObject, upstream.calls[0] as Call, (event) => { inbox.put(event) }),
     inbox,
     close: async () => {}
   }
@@ -236,7 +236,7 @@ for (const [name, script, expected] of [
   ['a second hang-up is refused', (upstream) => upstream.onHangUp(confirm, failure(409)),
     { state: 'note', message: /^a second hang-up is answered with 409/ }],
   ['a sideband attaches to a call that is over', (upstream) => upstream.onAttach(({ accept }) => { accept() }),
-    { state: 'note', message: 'that it has ended is not told to a sideband that attaches', advice: /idle_seconds/ }]
+    { state: 'note', message: 'that it has ended is not reported to a sideband that attaches', advice: /idle_seconds/ }]
 ] as readonly (readonly [string, (upstream: CallsUpstream) => void, object])[]) {
   t.test(`call: doctor: it says so where ${name}`, async (t) => {
     const upstream = await startCallsUpstream(t)
@@ -251,11 +251,11 @@ for (const [name, script, expected] of [
 for (const [name, onClient, expected] of [
   ['the client may change nothing', (_event, _call, tell) => tell(errorEvent('not_allowed')),
     { state: 'note', message: 'a session.update of the client is refused' }],
-  ['a change is neither told nor read', ({ session }, call, tell) => {
+  ['a change is neither reported nor read', ({ session }, call, tell) => {
     const event = { session } as JsonObject
     if (says('audio', event)) takes(event, call, tell)
     else tell({ type: 'session.updated', session: { ...call.session(), ...session as JsonObject } })
-  }, { state: 'wrong', message: /not told to the sideband, and no read shows it/, advice: /data_channel: false/ }],
+  }, { state: 'wrong', message: /not reported to the sideband, and no read shows it/, advice: /data_channel: false/ }],
   ['turn detection cannot be changed', (event, call, tell) =>
     says('audio', event) ? tell(errorEvent('not_allowed')) : takes(event, call, tell),
   { state: 'note', message: 'a change of turn_detection is refused' }],
@@ -294,7 +294,7 @@ t.test('call: doctor: objects that are merged, media that do not connect, other 
   ])
 })
 
-t.test('call: doctor: a session of few members is compared as it is told', async (t) => {
+t.test('call: doctor: a session of few members is compared as it is reported', async (t) => {
   const upstream = await startCallsUpstream(t)
   let session: JsonObject = {}
   const changed = (event: JsonObject) => {
@@ -312,7 +312,7 @@ t.test('call: doctor: a session of few members is compared as it is told', async
   const found = await callScripted(t, upstream, {
     policy: POLICY.replace(', calls: {}', ''), onClient: (event, _call, tell) => tell(changed(event))
   })
-  t.match(bad(found), [{ message: /not told to the sideband, and a read shows it/ }])
+  t.match(bad(found), [{ message: /not reported to the sideband, and a read shows it/ }])
   t.same(found.map(({ message }) => message).slice(-7), [...CHANGES, ...END])
 })
 
