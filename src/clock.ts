@@ -9,7 +9,7 @@ export type Clock = Readonly<{
   after: (ms: number, callback: () => void) => () => void
 }>
 
-/** Waits for it, but no longer than so long. */
+/** Waits for `promise`, for `ms` at most. */
 export async function atMost (clock: Clock, ms: number, promise: Promise<unknown>): Promise<void> {
   const late = Promise.withResolvers<void>()
   const stop = clock.after(ms, late.resolve)

@@ -8,7 +8,7 @@ export function isObject (value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** JSON that is one line and moves no cursor, whoever reads it: some end lines at U+2028, terminals obey U+009B. */
+/** JSON that is one line for every reader: some end lines at U+2028, and terminals obey U+009B. */
 export function escapeControls (json: string): string {
   return json.replace(/[\x7f-\x9f\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
@@ -23,7 +23,7 @@ export function getIn (value: Json, path: Path): Json | undefined {
   return at
 }
 
-/** Writes into `target`, which the caller must own. Whatever stands in the way and is no object is replaced. */
+/** Writes into `target`, which the caller must own. A value on the path that is no object is replaced. */
 export function setIn (target: JsonObject, path: Path, value: Json): void {
   let at = target
   for (const key of path.slice(0, -1)) {
@@ -41,7 +41,7 @@ export function withIn (value: JsonObject, path: Path, inner: Json, from = 0): J
   return { ...value, [key]: withIn(isObject(next) ? next : {}, path, inner, from + 1) }
 }
 
-/** A copy of `value` without what stands at `path`; shares everything off the path. */
+/** A copy of `value` without the member at `path`; shares everything off the path. */
 export function omitIn (value: JsonObject, path: Path): JsonObject {
   const [key, ...rest] = path
   if (key === undefined || !Object.hasOwn(value, key)) return value
@@ -68,7 +68,7 @@ export function leafPaths (value: JsonObject, prefix: Path = []): Path[] {
       : [[...prefix, key]])
 }
 
-/** `path`, where `value` stands, or on to the first leaf inside it. */
+/** `path`, the path of `value`, extended to the first leaf inside it. */
 export function deepestPath (path: Path, value: Json | undefined): Path {
   return isObject(value) ? [...path, ...leafPaths(value)[0] ?? []] : path
 }
@@ -78,7 +78,7 @@ export function pointerPath (pointer: string): Path {
   return pointer.split('/').slice(1).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
 }
 
-/** The schemas of which a value meets one: unions in unions are laid open. */
+/** The schemas of which a value meets one: unions in unions are flattened. */
 export function variantsOf<T extends { readonly anyOf?: readonly T[] }> (schema: T): readonly T[] {
   return schema.anyOf?.flatMap((variant) => variantsOf(variant)) ?? [schema]
 }

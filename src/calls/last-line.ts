@@ -29,7 +29,7 @@ export async function writeLastLine (
   } catch (err) {
     log.error({ err, call_id: line.call_id }, 'the end of a call could not be audited')
     const pauseMs = AGAIN_MS[Math.min(failures, AGAIN_MS.length - 1)] as number
-    // It may have been written all the same, too late.
+    // The line may have been written nevertheless, after the time that was waited.
     clock.after(pauseMs, () => { writeLastLine(deps, { ...line, repeated: true }, onWritten, failures + 1) })
     return
   }

@@ -11,12 +11,12 @@ import {
   type SharedPlace, type Slot, type Take, WINDOW_MS, type WindowName, type WindowState
 } from './limits.ts'
 
-/** Longer than this, and no window that we know of is open any more. */
+/** No window that we know of is open for longer. */
 const MARKER_GOOD_FOR_MS = WINDOW_MS.day
 
 export type RedisStore = LimitStore & Readonly<{
   isUp: () => boolean
-  /** Until Redis was there once a replica is not to be asked, unless it may count alone. */
+  /** False until Redis was connected once, unless this replica may count alone. */
   isReady: () => boolean
   counts: () => RedisCounts
   /** Shared with the calls. */
@@ -131,7 +131,7 @@ export function createRedisStore (
     }
   }
 
-  /** Nobody waits for this place any more. */
+  /** Gives up a place that was taken too late for its request. */
   function leave ({ call }: SharedPlace, { fence }: Placed): void {
     connection.ask((scripts) => scripts.releaseCall(1, MARKER, call, fence, 0)).catch(() => {})
   }

@@ -7,7 +7,7 @@ import {
   clientOf, CONNECT_WITHIN_MS, optionsFor, type RedisClient, type RedisClientDeps, retryAfterMs, secure
 } from './options.ts'
 
-/** A sentinel's address. */
+/** A sentinel that answers and refuses the password: it is reachable. */
 const REFUSAL = /NOAUTH|WRONGPASS|NOPERM/
 
 export function followSentinels<Name extends string> (

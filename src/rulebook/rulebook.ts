@@ -126,7 +126,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
   function isUsable (text: string): boolean {
     try {
       return readRulebook(text, sources).rulebook !== null
-    /* c8 ignore next 3 -- likewise */
+    /* c8 ignore next 3 -- a fault of ours is not to end the process */
     } catch {
       return false
     }

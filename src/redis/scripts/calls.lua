@@ -33,7 +33,8 @@ local function isFenced (id, fence)
   return have and tonumber(have) > tonumber(fence)
 end
 
--- A replica that hears nothing for so long has lost its lease, and whoever has its calls then reads the wishes there.
+-- Messages expire after this: a replica that has not read them by then has lost its lease, and the replica that takes
+-- its calls over reads `wish` in their records.
 local function post (replica, message)
   redis.call('RPUSH', P .. 'inbox:' .. replica, message)
   redis.call('PEXPIRE', P .. 'inbox:' .. replica, INBOX_MS)

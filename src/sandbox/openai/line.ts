@@ -129,7 +129,7 @@ function createPeer (): RTCPeerConnection {
 }
 
 /**
- * werift (0.24 and 0.25) begins to count its DTLS records anew after its Finished, so that two have the number of that.
+ * werift (0.24 and 0.25) restarts the numbers of its DTLS records after its Finished, so that two have the same number.
  * A browser drops the later one as a replay: an event came a second late, with the next attempt.
  */
 function skipRecordNumbers (peer: RTCPeerConnection): void {

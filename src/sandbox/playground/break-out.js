@@ -49,7 +49,7 @@ const TRIES = [
   }
 ]
 
-/** `watch` makes a reader of what comes: it is given each event, and the session as it was told first. */
+/** `watch` makes a reader of events: it is called with each event, and with the session that was reported first. */
 function changeOf (title, path, value) {
   return {
     title,
@@ -88,8 +88,8 @@ export function breakOuts ({ send, url, allow }) {
   return {
     element: section(
       h('p', { class: 'hint' },
-        'Each button sends an event with which a client would leave its policy. The time runs until this page is told ' +
-        'what became of it. In audio-only calls, as guests have, none of this can be tried.'),
+        'Each button sends an event with which a client would leave its policy. The time runs until an event shows ' +
+        'this page what became of it. In audio-only calls, as guests have, none of this can be tried.'),
       rule, list),
     hear: (event) => {
       if (event.type === 'session.created') {
