@@ -37,6 +37,9 @@ export type ErrorCode = keyof typeof CATALOGUE
 
 export const ERROR_CODES = Object.keys(CATALOGUE) as ErrorCode[]
 
+/** Cap for a `param`: its names are chosen by the client. */
+export const MAX_PARAM_LENGTH = 256
+
 export type ErrorDetails = {
   /** The object path that the client sent, dotted; null where the fault has none. */
   param?: string | null

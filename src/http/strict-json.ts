@@ -2,7 +2,7 @@
 // them, never repaired.
 
 import { ApiError } from '../errors.ts'
-import type { Json } from '../json.ts'
+import { isObject, type Json } from '../json.ts'
 import type { BodyParser } from './bodies.ts'
 
 export const BODY_LIMIT_BYTES = 32 * 1024
@@ -20,6 +20,11 @@ export const STRICT_JSON: BodyParser = {
     if (!CONTENT_TYPE.test(contentType)) throw new ApiError('unsupported_media_type')
     return body.length === 0 ? {} : parseStrictly(body)
   }
+}
+
+/** Throws ApiError unless there is no body, or `{}`. */
+export function assertEmpty (body: unknown = {}): void {
+  if (!isObject(body) || Object.keys(body).length > 0) throw new ApiError('invalid_request')
 }
 
 export function parseStrictly (body: Uint8Array): Json {

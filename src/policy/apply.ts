@@ -1,7 +1,7 @@
 // Applies the policy to one request: the session sent upstream, or 403. It is defaults ⊕ client ⊕ prompt ⊕ fixed.
 
 import { isDeepStrictEqual } from 'node:util'
-import { ApiError } from '../errors.ts'
+import { ApiError, MAX_PARAM_LENGTH } from '../errors.ts'
 import {
   deepestPath, getIn, isObject, type Json, type JsonObject, merge, omitIn, overlaps, type Path,
   withIn
@@ -10,9 +10,6 @@ import { checkSession, modelPath } from '../realtime/session.ts'
 import { type Prompt, ruleAt, type RuleNode, type SessionRules } from './compile.ts'
 import { choosePrompt } from './prompt.ts'
 import { MissingValue, type Scope, type Template } from './template.ts'
-
-/** Cap for a `param`: its names are chosen by the client. */
-export const MAX_PARAM = 256
 
 /** The client's request, translated to a GA session if its body was a legacy one. */
 export type Asked = Readonly<{
@@ -190,7 +187,7 @@ function lifetime ({ expiresAfter: { default: seconds, max } }: SessionRules, as
     const fits = key === 'anchor'
       ? value === 'created_at'
       : key === 'seconds' && Number.isInteger(value) && (value as number) >= 10 && (value as number) <= max
-    if (!fits) return violation([at, ...deepestPath([key], value)].join('.').slice(0, MAX_PARAM))
+    if (!fits) return violation([at, ...deepestPath([key], value)].join('.').slice(0, MAX_PARAM_LENGTH))
   }
   return given.seconds as number | undefined ?? seconds
 }

@@ -9,6 +9,7 @@ import type { KnownCall } from '../calls/remote.ts'
 import type { CallView } from '../calls/view.ts'
 import { atMost, type Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
+import { assertEmpty } from '../http/strict-json.ts'
 import { isObject, type JsonObject } from '../json.ts'
 
 export type AdminDeps = Readonly<{
@@ -50,14 +51,14 @@ export function registerAdmin (ops: FastifyInstance, { token, calls, clock, rota
       return { object: 'list', data: (await calls.all()).filter(isWanted).flatMap((call) => describe(call) ?? []) }
     })
 
-    scope.post<ById>('/calls/:id/hangup', async ({ params, body = {} }) => {
-      if (!isObject(body) || Object.keys(body).length > 0) throw new ApiError('invalid_request')
+    scope.post<ById>('/calls/:id/hangup', async ({ params, body }) => {
+      assertEmpty(body)
       await hangUp([await find(params.id)])
       return describe(await find(params.id))
     })
 
     scope.post('/calls/hangup', async ({ body }) => {
-      const ending = (await calls.all()).filter(matches(wishOf(body)))
+      const ending = (await calls.all()).filter(matches(selectionOf(body)))
       return { matched: ending.length, ended: await hangUp(ending) }
     })
 
@@ -101,7 +102,7 @@ function filterOf (given: JsonObject): Filter {
 }
 
 /** Exactly one of the filters, or `all`. */
-function wishOf (body: unknown): Filter {
+function selectionOf (body: unknown): Filter {
   if (!isObject(body) || Object.keys(body).length !== 1) throw new ApiError('invalid_request')
   return body.all === true ? {} : filterOf(body)
 }

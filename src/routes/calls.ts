@@ -8,8 +8,7 @@ import { atMost } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import { type BodyParser, takeBodies } from '../http/bodies.ts'
 import { CALL_BODIES } from '../http/call-form.ts'
-import { BODY_LIMIT_BYTES, STRICT_JSON } from '../http/strict-json.ts'
-import { isObject } from '../json.ts'
+import { assertEmpty, BODY_LIMIT_BYTES, STRICT_JSON } from '../http/strict-json.ts'
 import type { AdmittedCaller } from './admission.ts'
 import { type CallEntryDeps, createCall } from './call-entry.ts'
 import { callEntry } from './decision.ts'
@@ -69,8 +68,7 @@ export function registerCalls (app: FastifyInstance, deps: CallEntryDeps): void 
     takeBodies(scope, [STRICT_JSON, NO_BODY])
     const schema = { response: { 200: CallAnswer } }
     scope.post<ById>('/v1/realtime/calls/:id/hangup', { schema }, async (request) => {
-      const { body = {} } = request
-      if (!isObject(body) || Object.keys(body).length > 0) throw new ApiError('invalid_request')
+      assertEmpty(request.body)
       const call = await find(request)
       call.end('client')
       await atMost(clock, HANG_UP_WAIT_MS, call.over)

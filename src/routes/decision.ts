@@ -2,7 +2,7 @@
 
 import { hash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { ApiError } from '../errors.ts'
+import { type ApiError, MAX_PARAM_LENGTH } from '../errors.ts'
 import type { IsTrusted } from '../http/address.ts'
 import { readTrace, type Trace } from '../http/trace.ts'
 import type { Granted } from '../policy/apply.ts'
@@ -92,9 +92,8 @@ export function mintEntry (
   }
 }
 
-/** A path of names that the client chose. */
 export function paramOf (error: Pick<ApiError, 'param'> | null): string | null {
-  return error?.param?.slice(0, MAX_FACT_LENGTH) ?? null
+  return error?.param?.slice(0, MAX_PARAM_LENGTH) ?? null
 }
 
 export function callEntry (request: FastifyRequest, reply: FastifyReply, error: ApiError | null): CallEntry {

@@ -1,8 +1,8 @@
 // Reads a request body as a kind, a GA session and a lifetime. The route alone decides which shape is read.
 
-import { ApiError } from '../errors.ts'
+import { ApiError, MAX_PARAM_LENGTH } from '../errors.ts'
 import { deepestPath, getIn, isObject, type JsonObject, leafPaths, omitIn, type Path } from '../json.ts'
-import { type Asked, MAX_PARAM } from '../policy/apply.ts'
+import type { Asked } from '../policy/apply.ts'
 import { type LegacyKind, legacyParam, readLegacy } from '../realtime/legacy/request.ts'
 import { Lifetime, withoutNulls } from '../realtime/nulls.ts'
 import { type Kind, sessionSchemas } from '../realtime/session.ts'
@@ -45,7 +45,7 @@ export function readLegacyBody (kind: LegacyKind): ReadBody {
         expiresAfter,
         added,
         dropped,
-        sessionParam: (path) => nameOf(path).slice(0, MAX_PARAM),
+        sessionParam: (path) => nameOf(path).slice(0, MAX_PARAM_LENGTH),
         expiresAfterParam: dotted(expiresAfterPath)
       }
     }
@@ -70,7 +70,6 @@ function firstPath (value: JsonObject): string {
   return dotted(leafPaths(value)[0] as Path)
 }
 
-/** The client chose these names. */
 function dotted (path: Path): string {
-  return path.join('.').slice(0, MAX_PARAM)
+  return path.join('.').slice(0, MAX_PARAM_LENGTH)
 }

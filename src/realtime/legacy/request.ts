@@ -1,6 +1,6 @@
 // Translates requests of the legacy API to GA sessions, and back for an upstream that has only the legacy API.
 
-import { ApiError, type ErrorCode } from '../../errors.ts'
+import { ApiError, type ErrorCode, MAX_PARAM_LENGTH } from '../../errors.ts'
 import { getIn, isObject, type Json, type JsonObject, leafPaths, overlaps, type Path, setIn } from '../../json.ts'
 import { Lifetime, withoutNulls } from '../nulls.ts'
 import { isKnownPath, type Kind, KINDS, schemaAt } from '../session.ts'
@@ -140,7 +140,6 @@ function deepest (value: JsonObject): Path {
   return leafPaths(value)[0] as Path
 }
 
-/** The names in `path` are chosen by the client: their length is capped. */
 function refuse (code: ErrorCode, path: Path): never {
-  throw new ApiError(code, { param: path.join('.').slice(0, 256) })
+  throw new ApiError(code, { param: path.join('.').slice(0, MAX_PARAM_LENGTH) })
 }
