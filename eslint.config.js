@@ -6,7 +6,7 @@ export default [
   // A schema and its Static type share a name; TypeScript itself reports a real redeclaration.
   { files: ['**/*.ts'], rules: { '@typescript-eslint/no-redeclare': 'off' } },
   {
-    files: ['src/**/*.ts', 'test/**/*.ts', '*.js'],
+    files: ['src/**/*.{ts,js}', 'test/**/*.{ts,js}', '*.js'],
     plugins: { '@stylistic': plugins['@stylistic'], 'import-sort': importSort },
     rules: {
       '@stylistic/max-len': ['error', { code: 120 }],

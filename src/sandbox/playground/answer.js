@@ -1,9 +1,9 @@
 // Shows the response to a mint: the client secret and its session, or an explanation of the refusal.
 
 import { callView } from './call.js'
+import { connection } from './connection.js'
 import { countdown } from './countdown.js'
 import { byId, copyButton, folded, h, masked, pretty, speak } from './page.js'
-import { connection } from './connection.js'
 import { duration, explain } from './words.js'
 
 /** Ends the countdown, the connection or the call of the previous response. */
@@ -26,9 +26,8 @@ export async function clearAnswer () {
 
 export function showRefused (exchange, { kind, sessions, isCall = false }) {
   const { code, param, message = 'Ephemint gave no reason.' } = exchange.answer?.error ?? {}
-  const explanation = explain(
-    { code, message, param: param ?? null, retryAfter: exchange.headers['retry-after'] ?? null }, { kind, sessions, isCall }
-  )
+  const retryAfter = exchange.headers['retry-after'] ?? null
+  const explanation = explain({ code, message, param: param ?? null, retryAfter }, { kind, sessions, isCall })
   show('refused', [
     h('p', { class: 'verdict' }, `Refused, ${exchange.status}`),
     param && h('p', { class: 'path' }, h('span', { class: 'unseen' }, 'Refused path: '), h('code', {}, param)),
@@ -78,12 +77,11 @@ function show (className, children) {
 }
 
 function folds ({ sent, status, headers, answer }, isOpen = false) {
+  const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\n`).join('')
+  const body = typeof answer === 'string' ? answer : pretty(answer)
   return [
     folded('Request sent', masked(`${sent.method} ${sent.url}\n\n${sent.body}`), isOpen),
-    folded(
-      'Response received',
-      `${status}\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\n`).join('')}\n${typeof answer === 'string' ? answer : pretty(answer)}`
-    )
+    folded('Response received', `${status}\n${head}\n${body}`)
   ]
 }
 

@@ -163,8 +163,8 @@ export function breakOuts ({ send, url, allow }) {
 /** In place of the buttons, where there is no data channel. */
 export function noBreakOuts () {
   return section(h('p', { class: 'hint' },
-    'There is nothing to try: this call is audio only. The page has no data channel on which it could send an event, so ' +
-    'the session stays as the policy wrote it, and Ephemint never has to correct it.'))
+    'There is nothing to try: this call is audio only. The page has no data channel on which it could send an event, ' +
+    'so the session stays as the policy wrote it, and Ephemint never has to correct it.'))
 }
 
 function section (...children) {

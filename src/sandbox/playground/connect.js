@@ -2,7 +2,8 @@
 
 import { openLine, openMicrophone } from './line.js'
 
-const NO_PATH = 'No network path was found. A browser that does not connect to 127.0.0.1 by WebRTC can use the WebSocket.'
+const NO_PATH = 'No network path was found. A browser that does not connect to 127.0.0.1 by WebRTC can use the ' +
+  'WebSocket.'
 
 /** Throws an Error with a message for the user if the call is refused. */
 export async function connectByWebRtc ({ url, secret, microphone, ...handlers }) {
@@ -37,5 +38,8 @@ export function connectByWebSocket ({ url, secret, query, onEvent, onOpen, onEnd
 
 async function refusalOf (answer) {
   const { error } = await answer.json().catch(() => ({}))
-  return `The call was refused with ${answer.status}: ${error?.code === 'invalid_api_key' ? 'the secret has expired.' : error?.message ?? 'no reason was given.'}`
+  const reason = error?.code === 'invalid_api_key'
+    ? 'the secret has expired.'
+    : error?.message ?? 'no reason was given.'
+  return `The call was refused with ${answer.status}: ${reason}`
 }

@@ -79,7 +79,8 @@ function lifetimeField (lifetime) {
   const seconds = numberField('expires_after.seconds', 'Lifetime of the secret, in seconds', {
     type: 'integer', minimum: SHORTEST_LIFETIME, maximum: lifetime.max
   })
-  seconds.hint.textContent = `time to connect, not length of the session: ${SHORTEST_LIFETIME} to ${lifetime.max}, default ${lifetime.default}`
+  seconds.hint.textContent = 'time to connect, not length of the session: ' +
+    `${SHORTEST_LIFETIME} to ${lifetime.max}, default ${lifetime.default}`
   return seconds
 }
 

@@ -6,7 +6,7 @@ import { NoMicrophone } from './line.js'
 import { byId, copyButton, h, pretty, radios, speak, tabs } from './page.js'
 import { placeCall } from './place-call.js'
 import { refusals } from './refusals.js'
-import { ask, BETA_ROUTES, CALL_ROUTE, ownToken, reach, ROUTES, tidyToken, Unreachable, signInsOf } from './service.js'
+import { ask, BETA_ROUTES, CALL_ROUTE, ownToken, reach, ROUTES, signInsOf, tidyToken, Unreachable } from './service.js'
 import { callSnippets, snippets } from './snippets.js'
 import { describeCalls } from './words.js'
 

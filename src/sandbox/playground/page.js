@@ -1,6 +1,6 @@
 // Creates elements. Data becomes text, never markup, so nothing from the network runs.
 
-/** An element; `on…` properties are listeners, the others attributes, of which false, null and undefined are left out. */
+/** An element. `on…` properties are listeners, the others attributes: false, null and undefined are left out. */
 export function h (tag, properties = {}, ...children) {
   const element = document.createElement(tag)
   for (const [name, value] of Object.entries(properties)) {

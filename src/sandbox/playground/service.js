@@ -1,8 +1,8 @@
 // Requests to the identity provider and to Ephemint, as the page of an app sends them.
 
 const EXPOSED_HEADERS = [
-  'x-realtime-url', 'location', 'x-call-seconds', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'retry-after',
-  'x-request-id'
+  'x-realtime-url', 'location', 'x-call-seconds', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset',
+  'retry-after', 'x-request-id'
 ]
 
 /** `message` names the server that cannot be reached and a likely cause. */
@@ -87,8 +87,8 @@ export async function ask ({ mintUrl }, signIn, path, body) {
 }
 
 /**
- * {policy, on_change} of a call, or null. An app learns nothing of it: the sandbox has it from Ephemint's audit line and
- * the policy file.
+ * {policy, on_change} of a call, or null. An app learns nothing of it: the sandbox has it from Ephemint's audit line
+ * and the policy file.
  */
 export async function changeRuleOf (callUrl) {
   try {

@@ -20,7 +20,10 @@ export function sidebandOf (offer) {
   }
   const element = h('section', { class: 'sideband', 'aria-label': 'What the sideband sees' },
     h('h3', {}, 'What the sideband sees'),
-    h('p', { class: 'hint' }, 'Ephemint follows the call over a WebSocket of its own, the sideband, which no page can see. The emulator of the sandbox shows here what it sends there, newest first.'),
-    h('div', { class: 'events', role: 'log', 'aria-live': 'off', 'aria-label': 'Sideband events', tabindex: 0 }, events))
+    h('p', { class: 'hint' },
+      'Ephemint follows the call over a WebSocket of its own, the sideband, which no page can see. The emulator of ' +
+      'the sandbox shows here what it sends there, newest first.'),
+    h('div',
+      { class: 'events', role: 'log', 'aria-live': 'off', 'aria-label': 'Sideband events', tabindex: 0 }, events))
   return { element, end: () => source.close() }
 }

@@ -1,5 +1,11 @@
 // The same request as code to copy. It runs unchanged, unless it needs the user's own token.
 
+/** The package's methods by route; for the others it posts. */
+const METHODS = {
+  'realtime/client_secrets': 'realtime.clientSecrets',
+  'realtime/translations/client_secrets': 'realtime.translations.clientSecrets'
+}
+
 export function snippets ({ mintUrl, identityProviderUrl }, signIn, path, body) {
   return [
     { title: 'curl', text: curl() },
@@ -15,7 +21,9 @@ export function snippets ({ mintUrl, identityProviderUrl }, signIn, path, body) 
       return `curl -sS -o /dev/null -c cookies.txt -X POST '${identityProviderUrl}/login?user=${signIn.user}'\n` +
         `${url} \\\n  -b cookies.txt -H 'Origin: ${location.origin}' \\\n  ${data}`
     }
-    const token = signIn.user === undefined ? '$USER_TOKEN' : `$(curl -sS '${identityProviderUrl}/token?user=${signIn.user}')`
+    const token = signIn.user === undefined
+      ? '$USER_TOKEN'
+      : `$(curl -sS '${identityProviderUrl}/token?user=${signIn.user}')`
     return `${url} \\\n  -H "Authorization: Bearer ${token}" \\\n  ${data}`
   }
 
@@ -23,11 +31,14 @@ export function snippets ({ mintUrl, identityProviderUrl }, signIn, path, body) 
     const init = [
       'method: \'POST\'',
       ...(signIn.id === 'cookie' ? ['credentials: \'include\''] : []),
-      // eslint-disable-next-line no-template-curly-in-string -- code that is shown, not run
-      bearer() ? 'headers: { Authorization: `Bearer ${userToken}`, \'Content-Type\': \'application/json\' }' : 'headers: { \'Content-Type\': \'application/json\' }',
+      bearer()
+        // eslint-disable-next-line no-template-curly-in-string -- code that is shown, not run
+        ? 'headers: { Authorization: `Bearer ${userToken}`, \'Content-Type\': \'application/json\' }'
+        : 'headers: { \'Content-Type\': \'application/json\' }',
       `body: ${isJson(body) ? `JSON.stringify(${literal(body, 2)})` : JSON.stringify(body)}`
     ]
-    return `${userToken()}const response = await fetch('${mintUrl}/${path}', {\n  ${init.join(',\n  ')}\n})\nconst minted = await response.json()`
+    return `${userToken()}const response = await fetch('${mintUrl}/${path}', {\n  ${init.join(',\n  ')}\n})\n` +
+      'const minted = await response.json()'
   }
 
   function openai () {
@@ -38,13 +49,16 @@ export function snippets ({ mintUrl, identityProviderUrl }, signIn, path, body) 
       ...(signIn.id === 'cookie' ? ['fetchOptions: { credentials: \'include\' }'] : []),
       'dangerouslyAllowBrowser: true'
     ]
-    return `import OpenAI from 'openai'\n\n${userToken()}const mint = new OpenAI({\n  ${options.join(',\n  ')}\n})\nconst minted = await ${call()}`
+    return `import OpenAI from 'openai'\n\n${userToken()}` +
+      `const mint = new OpenAI({\n  ${options.join(',\n  ')}\n})\nconst minted = await ${call()}`
   }
 
   function call () {
-    const method = { 'realtime/client_secrets': 'realtime.clientSecrets', 'realtime/translations/client_secrets': 'realtime.translations.clientSecrets' }[path]
+    const method = METHODS[path]
     const text = isJson(body) ? literal(body, 0) : JSON.stringify(body)
-    return method === undefined || !isJson(body) ? `mint.post('/${path}', { body: ${text} })` : `mint.${method}.create(${text})`
+    return method === undefined || !isJson(body)
+      ? `mint.post('/${path}', { body: ${text} })`
+      : `mint.${method}.create(${text})`
   }
 
   function userToken () {
@@ -106,7 +120,9 @@ function isJson (text) {
 /** JavaScript literals: unquoted keys where possible, strings in single quotes. */
 function literal (json, indent) {
   const text = JSON.stringify(JSON.parse(json), null, 2)
-    .replace(/"((?:[^"\\]|\\.)*)"(:?)/g, (_all, inner, colon) => colon !== '' && /^[a-z_]\w*$/i.test(inner) ? `${inner}:` : `'${inner.replaceAll('\\"', '"').replaceAll("'", "\\'")}'${colon}`)
+    .replace(/"((?:[^"\\]|\\.)*)"(:?)/g, (_all, inner, colon) => colon !== '' && /^[a-z_]\w*$/i.test(inner)
+      ? `${inner}:`
+      : `'${inner.replaceAll('\\"', '"').replaceAll("'", "\\'")}'${colon}`)
   return text.replaceAll('\n', `\n${' '.repeat(indent)}`)
 }
 

@@ -11,7 +11,8 @@ export function describe (schema) {
   if (type === 'number' || type === 'integer') {
     const whole = type === 'integer' ? 'a whole number' : 'a number'
     if (minimum !== undefined && maximum !== undefined) return `${whole} from ${minimum} to ${maximum}`
-    return `${whole}${minimum === undefined ? '' : ` of at least ${minimum}`}${maximum === undefined ? '' : ` of at most ${maximum}`}`
+    if (minimum !== undefined) return `${whole} of at least ${minimum}`
+    return maximum === undefined ? whole : `${whole} of at most ${maximum}`
   }
   if (type === 'string') {
     const length = maxLength === undefined ? '' : ` of at most ${maxLength} characters`
@@ -22,7 +23,9 @@ export function describe (schema) {
   if (type === 'null') return 'null, which turns it off'
   if (type === 'array') return `a list${items === undefined ? '' : ` of ${describe(items)}`}`
   if (properties !== undefined) {
-    return `an object with ${Object.entries(properties).map(([key, value]) => 'const' in value ? `${key} ${valueName(value.const)}` : key).join(', ')}`
+    const members = Object.entries(properties).map(([key, value]) =>
+      'const' in value ? `${key} ${valueName(value.const)}` : key)
+    return `an object with ${members.join(', ')}`
   }
   return 'anything that matches its JSON Schema'
 }
@@ -106,7 +109,9 @@ export function explain ({ code, message, param, retryAfter }, { kind, sessions,
   if (code === 'call_in_progress') return { text: SENTENCES[code], advice: 'Hang it up, or wait for its end.' }
   if (code !== 'policy_violation') return { text: SENTENCES[code] ?? message, advice: again }
   if (param === 'sdp') {
-    return { text: 'The policy permits audio only, and this offer has a data channel.', advice: 'Leave the channel out.' }
+    return {
+      text: 'The policy permits audio only, and this offer has a data channel.', advice: 'Leave the channel out.'
+    }
   }
   if (param === null && isCall && sessions?.[kind] !== undefined && sessions[kind].calls === undefined) {
     return { text: 'The policy grants this user no calls.', advice: 'Mint a client secret instead.' }
