@@ -2,12 +2,12 @@
 //
 // | state    | what comes                            | then                                              |
 // |----------|---------------------------------------|---------------------------------------------------|
-// | creating | upstream names it                     | setup; ending where an end was wished before      |
+// | creating | upstream answers with its id          | setup; ending where an end was wished before      |
 // |          | it is known that there is no call     | ended, without a line                             |
 // | setup    | the answer goes out                   | live                                              |
 // | setup,   | a wish to end: timer, owner, stop,    | ending; the first reason wins, all wishes have    |
 // | live     | policy, supervision, failure          | the same promise                                  |
-// |          | upstream knows it no more             | ended                                             |
+// |          | upstream has ended it                 | ended                                             |
 // | any      | another replica has it                | gone: nothing more is done about it               |
 // | ending   | hang-up confirmed, or the longest end | ended: limits, place, line                        |
 
@@ -45,58 +45,68 @@ export type Wish = Readonly<{ reason: EndReason, error: ApiError | null }>
 
 export type CallState = 'creating' | 'setup' | 'live' | 'ending' | 'ended' | 'gone'
 
-export type Call = Readonly<{
-  facts: CallFacts
-  holding: Holding
+/** For the request that creates it, in this order. */
+type Creation = Readonly<{
+  /** Takes its place and from the limits. Throws ApiError; `taken` is false where a window has nothing left. */
+  reserve: (windows: Omit<Reservation, 'credit' | 'place'>) => Promise<Reserved>
+  maxSeconds: () => number
+  /** Upstream has created it. */
+  created: (call: CreatedCall) => void
+  /** Resolves once upstream has created it, or it is known that this will not happen. */
+  whenCreated: Promise<void>
+  upstreamId: () => string | null
+  /** Writes it down for other replicas. Rejects with ApiError where that fails. */
+  write: () => Promise<void>
+  /** Opens the sideband; resolves at the answer to the first read. Throws ApiError. */
+  open: () => Promise<void>
+  /** The answer goes out once the line that says so is written. */
+  started: (line: Promise<void>) => Promise<void>
+  /** Where that fails: the first attempt to hang it up has an outcome. */
+  hangUpTried: () => Promise<void>
+  /** Everything is given back, also what was used. */
+  refund: () => Promise<void>
+  /** It may exist, under an id that is not known. For other replicas, before everything but its place is given back. */
+  forsake: () => Promise<unknown>
+  /** It was not created, or its id is not known: then its place is kept, since it may exist. */
+  abandon: (keepPlaceMs: number) => void
+}>
+
+/** From its beginning to its end. */
+type Life = Readonly<{
   state: () => CallState
+  /** Null until upstream has created it. */
+  view: () => CallView | null
+  /** The policy has changed: shorter times apply at once, longer ones do not. */
+  shorten: (rules: Pick<CallRules, 'maxSeconds' | 'idleSeconds'>) => void
+  /** The first reason wins. `error`: what a request that still waits for the call is refused with. */
+  end: (reason: EndReason, error?: ApiError) => void
   /** Why it ends or ended; null while that is not wished. */
   wish: () => Wish | null
   /** Resolves at the first wish. */
   whenWished: Promise<Wish>
-  /** Resolves once upstream has created it, or it is known that this will not happen. */
-  whenCreated: Promise<void>
+  isHangingUp: () => boolean
+  /** Tries again at once, where a hang-up is under way. */
+  hangUpAgain: () => void
+  /** Hangs it up no longer: its end is not confirmed. */
+  giveUp: () => void
+  /** Seconds that would be given back if the call ended now. */
+  credit: () => Readonly<{ slots: Reserved['slots'], seconds: number }>
   /** Resolves when it is over, confirmed or given up, and its line is written or was refused once. Never rejects. */
   over: Promise<void>
-  /** Takes its place and from the limits. Throws ApiError; `taken` is false where a window has nothing left. */
-  reserve: (windows: Omit<Reservation, 'credit' | 'place'>) => Promise<Reserved>
-  /** Upstream has created it. */
-  created: (call: CreatedCall) => void
+}>
+
+/** From one replica to another. */
+type Handover = Readonly<{
   /** Goes on with a call of another replica. `ageMs`: since upstream created it. */
   resume: (record: CreatedRecord, now: Readonly<{ ageMs: number, maxSeconds: number, key: CreatedCall['key'] }>) => void
-  /** Writes it down for other replicas. Rejects with ApiError where that fails. */
-  write: () => Promise<void>
   snapshot: (state?: CallStatus) => Snapshot
   /** Grows with each change that is worth writing down. */
   revision: () => number
   /** Another replica has it, or may: nothing more is done about it here. */
   letGo: () => void
-  /** It may be there, and cannot be found. For other replicas, before everything but its place is given back. */
-  forsake: () => Promise<unknown>
-  /** There is no call, or none that can be found. `keepPlace`: it may be there all the same. */
-  abandon: (keepPlaceMs: number) => void
-  /** Opens the sideband; resolves at the answer to the first read. Throws ApiError. */
-  open: () => Promise<void>
-  /** The answer goes out once the line that says so is written. */
-  started: (line: Promise<void>) => Promise<void>
-  /** The first reason wins. `error`: what a request that still waits for the call is refused with. */
-  end: (reason: EndReason, error?: ApiError) => void
-  /** The first attempt to hang it up has an outcome. */
-  hangUpTried: () => Promise<void>
-  giveUp: () => void
-  /** Everything is given back, also what was used. */
-  refund: () => Promise<void>
-  /** Seconds that would be given back if the call ended now. */
-  credit: () => Readonly<{ slots: Reserved['slots'], seconds: number }>
-  maxSeconds: () => number
-  upstreamId: () => string | null
-  /** The policy now says less. */
-  shorten: (rules: Pick<CallRules, 'maxSeconds' | 'idleSeconds'>) => void
-  /** Null until upstream has created it. */
-  view: () => CallView | null
-  isHangingUp: () => boolean
-  /** Tries again at once, where a hang-up is under way. */
-  hangUpAgain: () => void
 }>
+
+export type Call = Readonly<{ facts: CallFacts, holding: Holding }> & Creation & Life & Handover
 
 export type CallDeps = Readonly<{
   clock: Clock
@@ -118,6 +128,7 @@ const CANCEL_MS = 2000
 const CANCEL_BLOCKED_MS = 500
 const LAST_EVENTS_MS = 500
 
+/** What is known and runs from the creation by upstream on. */
 type Born = Readonly<{ call: CreatedCall, atMs: number, createdAt: number, leash: Leash, guard: Guard }>
 
 export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, onOver: () => void): Call {
@@ -125,7 +136,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   const wished = Promise.withResolvers<Wish>()
   const over = Promise.withResolvers<void>()
   const tried = Promise.withResolvers<void>()
-  const bornOrNot = Promise.withResolvers<void>()
+  const creation = Promise.withResolvers<void>()
   const gaps = createGaps(protocol)
   let receipt = createReceipt()
   let changes = createChanges(deps, facts)
@@ -156,13 +167,14 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   const unused = () => Math.max(0, maxSeconds() - seconds())
 
   function created (call: CreatedCall): void {
-    bear(call, clock.monotonicMs(), null)
+    follow(call, clock.monotonicMs(), null)
     state = 'setup'
-    bornOrNot.resolve()
+    creation.resolve()
     if (wish !== null) finish(born as Born, wish)
   }
 
-  function bear (call: CreatedCall, atMs: number, before: CreatedRecord | null): void {
+  /** From its creation by upstream on. `before`: as another replica has left it. */
+  function follow (call: CreatedCall, atMs: number, before: CreatedRecord | null): void {
     const leash = createLeash({
       clock,
       bornMs: atMs,
@@ -194,12 +206,12 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     changes = createChanges(deps, facts, before.changes)
     isRefunded = before.isRefunded
     wasStarted = before.wasStarted
-    bear({ id: before.id, key, dateMs: before.dateMs }, clock.monotonicMs() - ageMs, before)
+    follow({ id: before.id, key, dateMs: before.dateMs }, clock.monotonicMs() - ageMs, before)
     const { guard, leash } = born as Born
     guard.noteGap()
     gaps.noteAdopted()
     state = wasStarted ? 'live' : 'setup'
-    bornOrNot.resolve()
+    creation.resolve()
     left = before
     const reason = (before.reason ?? (wasStarted ? null : 'setup_failed')) as EndReason | null
     if (reason !== null) return end(reason)
@@ -277,7 +289,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     holding.conclude({ line, starting, view, record: recordOf, unusedSeconds: backAtEnd() }).finally(over.resolve)
   }
 
-  /** Every event comes through here. `isOurs`: an answer to one of ours. */
+  /** Handles each event. `isOurs`: an answer to one of ours. */
   function handle (signal: Signal | null, isOurs: boolean): void {
     const { leash, guard } = born as Born
     /* c8 ignore next -- an event after a lapse: test/calls/replica-faults.test.ts */
@@ -425,7 +437,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     supervision?.stop()
     hangUp?.giveUp()
     onResponsesDone()
-    for (const { resolve } of [bornOrNot, tried, over]) resolve()
+    for (const { resolve } of [creation, tried, over]) resolve()
     wished.resolve({ reason: 'supervision_lost', error: new ApiError('limits_unavailable', { reason: 'let_go' }) })
   }
 
@@ -443,7 +455,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     state: () => state,
     wish: () => wish,
     whenWished: wished.promise,
-    whenCreated: bornOrNot.promise,
+    whenCreated: creation.promise,
     over: over.promise,
     reserve: async (windows) => {
       const taken = await holding.reserve(windows, snapshot)
@@ -463,7 +475,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
       state = 'ended'
       holding.release(keepPlaceMs)
       onOver()
-      for (const { resolve } of [bornOrNot, tried, over]) resolve()
+      for (const { resolve } of [creation, tried, over]) resolve()
     },
     open,
     started: async (line) => {

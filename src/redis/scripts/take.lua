@@ -2,11 +2,12 @@
 -- KEYS: the marker, then windows of mints, then windows of seconds.
 -- ARGV: 1 the marker expected ('' for any), 2 the id of whatever is opened now, 3 how many windows count mints,
 --   4 the most and 5 the fewest seconds to take; then for each window its limit (0 only looks) and its length in
---   milliseconds; then for each window of seconds the id of a window that a call is about to give back to, and how much.
+--   milliseconds; then for each window of seconds the id of a window that a call is about to give back to, and how
+--   much.
 -- Answers whether it took, the marker, the seconds taken, then for each window what is taken, milliseconds left and id.
 --
--- Nothing else distinguishes windows that Redis lost (a restart without persistence, FLUSHALL) from windows that were never
--- opened: the marker outlives every window, so where it is another one, or gone, windows are gone too.
+-- Nothing else distinguishes windows that Redis lost (a restart without persistence, FLUSHALL) from windows that were
+-- never opened: the marker outlives every window, so where it is another one, or gone, windows are gone too.
 local HEAD = 5
 local function take (keys, argv)
   local marker = redis.call('GET', keys[1])

@@ -1,6 +1,7 @@
 -- Writes calls down, also where Redis has lost them.
 -- KEYS: 1 the marker.
--- ARGV: 1 the replica; then for each call its id, fence, caller, policy, state, age in milliseconds, seconds, data, view.
+-- ARGV: 1 the replica; then for each call its id, fence, caller, policy, state, age in milliseconds, seconds, data,
+--   view.
 -- Answers for each call 1, or 0 where another replica has it or it is over.
 local FIELDS = 9
 local replica, now, answer = ARGV[1], millis(), {}
