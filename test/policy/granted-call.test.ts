@@ -1,21 +1,25 @@
-// A call that another replica has left, where its policy is gone.
+// A call that another replica has left, where its policy does not grant it any more.
 
 import t from 'tap'
 import { regrantedOf } from '../../src/policy/granted-call.ts'
-import { CALL_RULES } from './harness.ts'
+import { CALL_RULES, rulesOf } from './harness.ts'
 
-t.test('where its policy is gone nothing of a call is refused or written down', async (t) => {
-  const left = {
-    claims: {},
-    asked: {},
-    sent: { shown: {}, hidden: {} },
-    model: 'gpt-realtime-2.1',
-    prompt: null,
-    rules: CALL_RULES
+const LEFT = {
+  claims: {},
+  asked: { instructions: 'You are Ben.' },
+  sent: { shown: {}, hidden: {} },
+  model: 'gpt-realtime-2.1',
+  prompt: null,
+  rules: CALL_RULES
+}
+
+t.test('where its policy is gone, or refuses its request, nothing of a call is refused or written down', async (t) => {
+  const refusing = rulesOf({ session: { calls: {}, fixed: { model: LEFT.model, instructions: 'You are Ada.' } } })
+  for (const rules of [undefined, refusing]) {
+    const { checkSession, conceal, fixed } = regrantedOf(rules, LEFT)
+    const session = { instructions: 'Other.' }
+    t.same(checkSession({}, session), { baseline: session, refused: [], ignored: [], remarkable: [], corrections: [] })
+    t.same(conceal?.(session), {})
+    t.same(fixed, {})
   }
-  const { checkSession, conceal, fixed } = regrantedOf(undefined, left)
-  const session = { instructions: 'Other.' }
-  t.same(checkSession({}, session), { baseline: session, refused: [], ignored: [], remarkable: [], corrections: [] })
-  t.same(conceal?.(session), {})
-  t.same(fixed, {})
 })
