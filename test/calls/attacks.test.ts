@@ -65,7 +65,7 @@ t.test('H1: ids of others, ids that never were and what is no id at all are one 
   await isUntouched()
 })
 
-t.test('H1: headers do not tell the call of another from none', async (t) => {
+t.test('H1: by headers the call of another looks like none', async (t) => {
   const { app, id, isUntouched } = await startVictim(t)
   const headersOf = async (wrong: string) => {
     const { headers } = await ask(app, `GET ${PATH}/${wrong}`)

@@ -58,7 +58,7 @@ t.test('H7: report: a loop is counted, written ten times a minute, and ended too
   t.same(said(), [])
 })
 
-t.test('H7: the same session, told in a loop, is nothing new', async (t) => {
+t.test('H7: the same session, reported in a loop, is nothing new', async (t) => {
   const guarded = await startGuarded(t)
   const { app, call, path, said, seen, changes } = guarded
   await flood(guarded, 3000, () => call.change({}))
@@ -108,7 +108,7 @@ const ADA = { fixed: { instructions: 'You are Ada.' }, calls: {} }
 const dids = ({ changes }: World) => changes.map(({ did }) => did)
 
 for (const mirrorsUpdates of [true, false]) {
-  const where = mirrorsUpdates ? 'told' : 'not told'
+  const where = mirrorsUpdates ? 'reported' : 'not reported'
   t.test(`H8: a client that undoes each correction at once, ${where}: ended at the fourth in a minute`, async (t) => {
     for (const [path, value] of Object.entries(FORBIDDEN)) {
       const fight = world(ADA, { mirrorsUpdates })
@@ -136,7 +136,7 @@ t.test('H8: a client that undoes a correction by another field each time is ende
   t.same(dids(fight), ['restored', 'restored', 'restored', 'ended'])
 })
 
-t.test('call: where updates are not told, a call is read every 6 s for a minute after a correction', async (t) => {
+t.test('call: where updates are not reported, a call is read every 6 s for a minute after a correction', async (t) => {
   const calm = world(ADA, { mirrorsUpdates: false })
   const reads = () => calm.sent.filter(({ session }) => Object.keys(session as object).length === 1).length
   const pass = (seconds: number) => {
@@ -155,7 +155,7 @@ t.test('call: where updates are not told, a call is read every 6 s for a minute 
   t.equal(reads() - before, 3, 'then every 20 s again')
 })
 
-t.test('H9: a change split over updates, each part of which is harmless, is judged by what results', async (t) => {
+t.test('H9: a change split over updates, each part of which is harmless, is checked by what results', async (t) => {
   const rules = withRules(`
 fixed: { instructions: You are Ada. }
 allow:
@@ -178,7 +178,7 @@ allow:
   }, 'to what was allowed last')
 })
 
-t.test('H9: a change and its undoing is met once where it is told, and leaves nothing behind', async (t) => {
+t.test('H9: a change and its undoing is met once where it is reported, and leaves nothing behind', async (t) => {
   const { app, call, path, seen, said, changes } = await startGuarded(t)
   call.change({ instructions: 'You are Bob.' })
   call.change({ instructions: 'You are Ada.' })
@@ -188,7 +188,7 @@ t.test('H9: a change and its undoing is met once where it is told, and leaves no
   t.match((await app.get(path)).body, { status: 'live' })
 })
 
-t.test('H9: a change that is undone before a read, where it is not told, is not seen', async (t) => {
+t.test('H9: a change that is undone before a read, where it is not reported, is not seen', async (t) => {
   const { app, call, seen, said, changes } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   call.change({ instructions: 'You are Bob.' }, false)
   call.change({ instructions: 'You are Ada.' }, false)
@@ -198,7 +198,7 @@ t.test('H9: a change that is undone before a read, where it is not told, is not 
   t.same([changes(), said().length], [[], 1])
 })
 
-t.test('H9: instructions, where it is not told, are set back by the read itself, and that is not seen', async (t) => {
+t.test('H9: instructions, where it is not reported, are set back by the read itself, unseen', async (t) => {
   const { app, call, seen, said, changes } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   call.change({ instructions: 'You are Bob.' }, false)
   await seen()
@@ -240,11 +240,12 @@ fixed:
     : value !== null && typeof value === 'object'
       ? Object.fromEntries(Object.entries(value).reverse().map(([key, inner]) => [key, reversed(inner)]))
       : value
-  const told = (changed: JsonObject) => call.push({ type: 'session.updated', session: { ...session, ...changed } })
-  told(reversed(session) as JsonObject)
+  const report = (changed: JsonObject) => call.push({ type: 'session.updated', session: { ...session, ...changed } })
+  report(reversed(session) as JsonObject)
   const { turn_detection: detection } = session.audio.input
   const input = { ...session.audio.input, turn_detection: { ...detection, idle_timeout_ms: null, eagerness: null } }
-  told({ audio: { ...session.audio, input }, prompt: null, include: null, tracing: null, reasoning: { effort: null } })
+  const changed = { audio: { ...session.audio, input }, prompt: null, include: null, tracing: null }
+  report({ ...changed, reasoning: { effort: null } })
   call.pushRaw(JSON.stringify({ type: 'session.updated', session })
     .replace('"speed":1', '"speed":1.0').replace('"threshold":0.5', '"threshold":5.0e-1'))
   await seen()
@@ -365,7 +366,7 @@ t.test('H10: deleting what the prompt put there, after the client has said somet
   t.match((await app.get(path)).body, { status: 'live' })
 })
 
-t.test('H10: an assistant message that the client puts there is not told from another', async (t) => {
+t.test('H10: an assistant message that the client puts there looks like any other', async (t) => {
   const { call, seen, changes } = await startGuarded(t)
   call.push(itemAdded({ role: 'assistant' }))
   await seen()
@@ -410,7 +411,7 @@ t.test('H9: a client that stays within the policy is never corrected, whatever t
   fc.assert(fc.property(fc.array(choice, { maxLength: 30 }), fc.boolean(), (updates, mirrorsUpdates) => {
     const calm = startWorld(WELL_BEHAVED, { mirrorsUpdates })
     for (const one of updates) calm.update(one)
-    calm.tell(outputAudio('started'))
+    calm.report(outputAudio('started'))
     calm.settle()
     calm.clock.pass(20_000)
     calm.settle()

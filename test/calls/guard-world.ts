@@ -16,20 +16,20 @@ const ASKED = askedFor({})
 export type Options = Readonly<{
   onChange?: CallRules['onChange']
   mirrorsUpdates?: boolean
-  /** The first session is not told. */
-  isUntold?: boolean
+  /** The first session is not reported. */
+  isUnreported?: boolean
 }>
 
 export type World = Readonly<{
   clock: TestClock
-  /** What was told first. */
+  /** What was reported first. */
   baseline: JsonObject
   session: () => JsonObject
   /** A `session.update` of the client; throws where the API refuses it. */
   update: (session: JsonObject) => void
   client: (event: JsonObject) => void
   /** An event of upstream that the emulator does not make. */
-  tell: (event: JsonObject) => void
+  report: (event: JsonObject) => void
   /** One event arrives, on its way to us or from us. False: there is none. */
   step: (towardsUs?: boolean) => boolean
   settle: () => void
@@ -40,7 +40,7 @@ export type World = Readonly<{
 }>
 
 export function startWorld (rules: SessionRules, options: Options = {}): World {
-  const { onChange = 'restore', mirrorsUpdates = true, isUntold = false } = options
+  const { onChange = 'restore', mirrorsUpdates = true, isUnreported = false } = options
   const granted = applyPolicy(rules, {}, ASKED)
   const clock = createTestClock()
   const baseline = completeSession('realtime', granted.session, 0)
@@ -94,7 +94,7 @@ export function startWorld (rules: SessionRules, options: Options = {}): World {
       client.receive(JSON.stringify(event))
       if (refusal !== undefined) throw new Error(JSON.stringify(refusal))
     },
-    tell: (event) => { towardsUs.push(event) },
+    report: (event) => { towardsUs.push(event) },
     step: (isForUs = towardsUs.length > 0) => {
       const event = (isForUs ? towardsUs : fromUs).shift()
       if (event === undefined) return false
@@ -108,6 +108,6 @@ export function startWorld (rules: SessionRules, options: Options = {}): World {
     faults,
     isOver: () => isOver
   }
-  if (!isUntold) hear({ type: 'session.updated', session: baseline })
+  if (!isUnreported) hear({ type: 'session.updated', session: baseline })
   return world
 }

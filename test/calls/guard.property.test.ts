@@ -204,8 +204,8 @@ function calm (world: World): void {
 
 const absent = (value: Json | undefined) => value ?? null
 
-/** How upstream tells a value that was asked for at a field. */
-function told (world: World, path: Path, value: Json): Json {
+/** A value that was asked for at a field, as upstream reports it. */
+function asReported (world: World, path: Path, value: Json): Json {
   const update: JsonObject = {}
   setIn(update, path, value)
   return absent(getIn(updateSession(world.baseline, update), path))
@@ -218,7 +218,7 @@ function assertHeld (rules: SessionRules, world: World): void {
     const ours = [absent(getIn(world.baseline, at)), ...EMPTY[path] ?? []]
     const allowed = valuesAt(path).filter((value) => mayBe(rules, path, value))
     const isHeld = path === 'tracing' || ours.some((value) => isDeepStrictEqual(value, now)) ||
-      allowed.some((value) => isDeepStrictEqual(told(world, at, value), now))
+      allowed.some((value) => isDeepStrictEqual(asReported(world, at, value), now))
     assert.ok(isHeld, `${path} is ${JSON.stringify(now)}, and was ${JSON.stringify(ours[0])}`)
   }
 }

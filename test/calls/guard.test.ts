@@ -45,7 +45,7 @@ t.test('call: restore: where the client was let to change it, its last allowed v
   t.same(said(), [update({ audio: { output: { voice: 'cedar' } } })])
 })
 
-t.test('call: restore: what the policy does not name is emptied, or as upstream told it at first', async (t) => {
+t.test('call: restore: what the policy does not name is emptied, or as upstream reported it at first', async (t) => {
   const { call, seen, said } = await startGuarded(t, withRules('fixed: { max_output_tokens: 100 }'))
   call.change({ instructions: 'Mine.', prompt: { id: 'pmpt_1' }, audio: { input: { transcription: { model: 'w' } } } })
   await seen()
@@ -123,7 +123,7 @@ for (const [name, before, change] of [
   }
 }
 
-t.test('call: while a restore is waited for nothing is sent; then the last session is judged', async (t) => {
+t.test('call: while a restore is waited for nothing is sent; then the last session is checked', async (t) => {
   const { app, call, path, seen, said } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   call.on('session.update', () => {})
   call.change({ instructions: 'You are Bob.' })
@@ -137,7 +137,7 @@ t.test('call: while a restore is waited for nothing is sent; then the last sessi
   call.change({ instructions: 'You are Ada.', tools: [] })
   await seen()
   await app.pass(5000)
-  t.same(said(), [], 'told as said')
+  t.same(said(), [], 'reported as sent')
   t.match((await app.get(path)).body, { status: 'live' })
 })
 
@@ -172,7 +172,7 @@ t.test('call: an error that names an event of ours ends the call, another does n
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change' }])
 })
 
-t.test('call: read every 20 s once anyone was there: a change that upstream does not tell is found', async (t) => {
+t.test('call: read every 20 s once anyone was there: a change that upstream does not report is found', async (t) => {
   const { app, call, seen, said, changes } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   await app.pass(20_000)
   t.same(said(), [], 'nobody was there')

@@ -11,9 +11,9 @@ export type Guarded = Readonly<{
   app: CallsApp
   call: Call
   path: string
-  /** The service has seen all that was told, and what it said has arrived. */
+  /** The service has seen all that was reported, and what it sent has arrived. */
   seen: () => Promise<void>
-  /** What the service said since it was asked last, reads apart. */
+  /** What the service sent since the last call, reads apart. */
   said: () => JsonObject[]
   changes: () => (readonly [unknown, unknown])[]
 }>

@@ -191,8 +191,8 @@ t.test('call: a read says the first field again that the policy fixes, and never
 
 t.test('call: guard: nothing before the first session counts, and what it said long ago is forgotten', (t) => {
   const rules = rulesOf({ session: { fixed: { instructions: 'Ours.' }, calls: {} } })
-  const world = startWorld(rules, { isUntold: true })
-  world.tell(responseCreated('resp_1', { conversation_id: null }))
+  const world = startWorld(rules, { isUnreported: true })
+  world.report(responseCreated('resp_1', { conversation_id: null }))
   world.settle()
   t.same(world.changes, [])
   world.update({ instructions: 'Ours.' })
@@ -200,10 +200,10 @@ t.test('call: guard: nothing before the first session counts, and what it said l
   world.clock.pass(70 * 20_000)
   world.settle()
   t.equal(world.sent.length, 70)
-  world.tell(errorEvent('invalid_value', 'ephemint_1'))
+  world.report(errorEvent('invalid_value', 'ephemint_1'))
   world.settle()
   t.equal(world.isOver(), false)
-  world.tell(errorEvent('invalid_value', 'ephemint_70'))
+  world.report(errorEvent('invalid_value', 'ephemint_70'))
   world.settle()
   t.equal(world.isOver(), true)
   world.update({ instructions: 'Mine.' })
@@ -215,7 +215,7 @@ t.test('call: guard: nothing before the first session counts, and what it said l
 t.test('call: onlooker: a voice that is no text is compared as a value', (t) => {
   const rules = rulesOf({ session: { fixed: { audio: { output: { voice: 'marin' } } }, calls: {} } })
   const world = startWorld(rules)
-  world.tell(responseCreated('resp_1', { audio: { output: { voice: { id: 'voice_1' } } } }))
+  world.report(responseCreated('resp_1', { audio: { output: { voice: { id: 'voice_1' } } } }))
   world.settle()
   t.match(world.changes, [{ did: 'cancelled' }])
   t.end()

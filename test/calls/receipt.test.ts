@@ -64,7 +64,7 @@ for (const [name, isComplete, ...events] of [
   ['one that ended before it was seen to begin', true, responseDone('a', good), responseCreated('a')],
   ['one without an id, at its beginning', false, responseCreated('', { id: null })],
   ['one without an id, at its end', false, responseDone('', good, { id: null })],
-  ['one that is told twice', true, responseCreated('a'), responseDone('a', good), responseDone('a', good)],
+  ['one that is reported twice', true, responseCreated('a'), responseDone('a', good), responseDone('a', good)],
   ['one without usage', false, responseDone('a', null)],
   ['one that failed without usage', true, responseFailed('a')],
   ['one that failed and cost what cannot be read', false, responseDone('a', 'x', { status: 'failed' })],
@@ -85,7 +85,7 @@ for (const [name, isComplete, ...events] of [
   ['speech that is not transcribed', true, committed('i')],
   ['speech that is, and was not seen to be', false, TRANSCRIBED, committed('i')],
   ['a transcription that failed', true, TRANSCRIBED, committed('i'), failed('i')],
-  ['one that was told before its speech', true, TRANSCRIBED, transcribed('i'), committed('i')],
+  ['one that was reported before its speech', true, TRANSCRIBED, transcribed('i'), committed('i')],
   ['one without usage', false, transcribed('i', null)],
   ['one of negative seconds', false, transcribed('i', { type: 'duration', seconds: -1 })],
   ['one of no item', false, TRANSCRIBED, { type: 'input_audio_buffer.committed' }]
@@ -121,14 +121,14 @@ const few = fc.nat(1000)
 const tokens = fc.record({
   inputText: few, inputAudio: few, inputImage: few, outputText: few, outputAudio: few, cachedText: few, cachedAudio: few
 })
-/** Something that costs, and the events that tell of it. */
-type Told = Readonly<{ cost: Json, begin: (id: string) => JsonObject, end: (id: string, cost: Json) => JsonObject }>
-const told: fc.Arbitrary<Told> = fc.oneof(
-  tokens.map((of): Told => ({ cost: usageOf(of), begin: responseCreated, end: responseDone })),
+/** Something that costs, and the events that report it. */
+type Reported = Readonly<{ cost: Json, begin: (id: string) => JsonObject, end: (id: string, cost: Json) => JsonObject }>
+const reported: fc.Arbitrary<Reported> = fc.oneof(
+  tokens.map((of): Reported => ({ cost: usageOf(of), begin: responseCreated, end: responseDone })),
   fc.oneof(
     fc.record({ type: fc.constant('tokens'), input_tokens: few, output_tokens: few }),
     fc.record({ type: fc.constant('duration'), seconds: few })
-  ).map((cost): Told => ({ cost, begin: committed, end: transcribed }))
+  ).map((cost): Reported => ({ cost, begin: committed, end: transcribed }))
 )
 const JUNK = [undefined, null, -1, '7', 0.5, 1e300, Infinity, {}, [], true] as Json[]
 /** How often each of the two events comes, when, and what upstream makes of one count. */
@@ -151,7 +151,7 @@ function flat (usage: Usage): number[] {
 }
 
 t.test('call: receipt: reordered, repeated, lost or damaged: right, or incomplete and never too high', (t) => {
-  fc.assert(fc.property(fc.array(fc.tuple(told, fate), { maxLength: 8 }), (things) => {
+  fc.assert(fc.property(fc.array(fc.tuple(reported, fate), { maxLength: 8 }), (things) => {
     const truth = receiptOf(...things.map(([{ cost, end }], i) => end(`id_${i}`, cost)))
     assert.equal(truth.isComplete(), true)
     const events = things.flatMap(([{ cost, begin, end }, { begins, ends, order, junk }], i) => [
@@ -159,7 +159,7 @@ t.test('call: receipt: reordered, repeated, lost or damaged: right, or incomplet
       ...Array.from({ length: ends }, () => end(`id_${i}`, junk === null ? cost : spoiled(cost, junk)))
     ].map((event, n) => ({ event, at: order[n] as number })))
     const receipt = receiptOf(TRANSCRIBED, ...events.sort((a, b) => a.at - b.at).map(({ event }) => event))
-    // Of what left no trace only the loss of the sideband can tell.
+    // Of what left no trace only the loss of the sideband is a sign.
     if (things.some(([, { begins, ends }]) => begins + ends === 0)) receipt.noteGap()
 
     const [found, right] = [flat(receipt.usage()), flat(truth.usage())]

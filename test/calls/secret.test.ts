@@ -30,8 +30,8 @@ async function startHolder (t: Test) {
         socket.send(JSON.stringify(event))
         for (;;) {
           const [data] = await once(socket, 'message')
-          const told = JSON.parse(String(data)) as JsonObject
-          if (told.type === answer) return told
+          const received = JSON.parse(String(data)) as JsonObject
+          if (received.type === answer) return received
         }
       }
     }

@@ -219,7 +219,7 @@ t.test('admin: a hang-up that is not confirmed is answered after 5 s, and goes o
   await app.wrote('call.ended', 2)
 })
 
-t.test('call: an operator begins a hang-up anew that fails, never faster than one a second', async (t) => {
+t.test('call: an operator begins a hang-up that fails again, never faster than one a second', async (t) => {
   const app = await startAdmin(t, ['ada'])
   const path = `/calls/${await idOf(app, 'ada')}/hangup`
   app.upstream.onHangUp(failure(500), failure(500), failure(500), confirm)

@@ -56,7 +56,7 @@ t.test('config.json has the address of Ephemint as soon as it is known', async (
   t.same(await readConfig(), config)
 })
 
-t.test('a call is told what its policy says of changes, once Ephemint has written its start down', async (t) => {
+t.test('the page of a call gets its policy\'s rule for changes, once the start of the call is written', async (t) => {
   const file = join(t.testdir({ 'ephemint.yaml': POLICIES }), 'ephemint.yaml')
   const rules = createCallRules(() => file)
   const { origin, close } = await startPlayground({ config: () => null, feed, rules })
