@@ -4,7 +4,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { fastify } from 'fastify'
-import type { CallRuleFinder } from './call-rules.ts'
+import type { ChangeRules } from './change-rules.ts'
 import { listen } from './listen.ts'
 import type { SidebandFeed } from './sideband-feed.ts'
 
@@ -21,7 +21,7 @@ export type PlaygroundOptions = Readonly<{
   /** Read per request: Ephemint needs the origin of this page before it can start. */
   config: () => PlaygroundConfig | null
   feed: SidebandFeed
-  rules: Pick<CallRuleFinder, 'of'>
+  rules: Pick<ChangeRules, 'of'>
 }>
 
 export type Playground = Readonly<{ origin: string, close: () => Promise<void> }>

@@ -2,13 +2,13 @@
 
 import { randomBytes } from 'node:crypto'
 import type { MINT_APIS } from '../config/environment.ts'
-import { createCallRules } from './call-rules.ts'
+import { createChangeRules } from './change-rules.ts'
+import { startEphemint } from './ephemint-process.ts'
 import { startIdentityProvider } from './identity-provider.ts'
 import { HOST, isFree } from './listen.ts'
 import { startUpstream } from './openai/upstream.ts'
 import { type PlaygroundConfig, startPlayground } from './playground.ts'
 import { preparePolicyFile } from './policy-file.ts'
-import { startEphemint } from './service.ts'
 import { createSidebandFeed } from './sideband-feed.ts'
 
 /** Wanted ports. If one is taken, any free port is used instead. */
@@ -54,7 +54,7 @@ async function startParts (
 ): Promise<Omit<Sandbox, 'stop'>> {
   const legacy = mintApi === 'sessions'
   const feed = createSidebandFeed()
-  const rules = createCallRules(() => policyFile.path)
+  const rules = createChangeRules(() => policyFile.path)
   const upstream = real === null
     ? await startEmulated()
     : { url: real.OPENAI_BASE_URL ?? 'https://api.openai.com/v1', env: real }

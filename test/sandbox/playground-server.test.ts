@@ -4,12 +4,12 @@ import { globSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { createCallRules } from '../../src/sandbox/call-rules.ts'
+import { createChangeRules } from '../../src/sandbox/change-rules.ts'
 import { type PlaygroundConfig, startPlayground } from '../../src/sandbox/playground.ts'
 import { createSidebandFeed } from '../../src/sandbox/sideband-feed.ts'
 
 const feed = createSidebandFeed()
-const rules = createCallRules(() => 'unread')
+const rules = createChangeRules(() => 'unread')
 const POLICIES = `
 policies:
   - { name: strict, realtime: { calls: { on_change: end } } }
@@ -58,7 +58,7 @@ t.test('config.json has the address of Ephemint as soon as it is known', async (
 
 t.test('the page of a call gets its policy\'s rule for changes, once the start of the call is written', async (t) => {
   const file = join(t.testdir({ 'ephemint.yaml': POLICIES }), 'ephemint.yaml')
-  const rules = createCallRules(() => file)
+  const rules = createChangeRules(() => file)
   const { origin, close } = await startPlayground({ config: () => null, feed, rules })
   t.teardown(close)
   const rule = (id: string) => fetch(`${origin}/calls/${id}/rule`)

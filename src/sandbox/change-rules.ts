@@ -7,23 +7,23 @@ import { LRUCache } from 'lru-cache'
 import { parse } from 'yaml'
 import { getIn, isObject, type JsonObject } from '../json.ts'
 
-export type CallRule = Readonly<{ policy: string, on_change: string }>
+export type ChangeRule = Readonly<{ policy: string, on_change: string }>
 
-export type CallRuleFinder = Readonly<{
+export type ChangeRules = Readonly<{
   /** A line of Ephemint's. */
   put: (entry: JsonObject) => void
   /** Null where no such call has begun. Waits for the line, which comes by another way than the answer to the page. */
-  of: (callId: string) => Promise<CallRule | null>
+  of: (callId: string) => Promise<ChangeRule | null>
 }>
 
 const MAX_CALLS = 50
 const WAIT_MS = 2000
 
-export function createCallRules (policyFile: () => string): CallRuleFinder {
-  const rules = new LRUCache<string, PromiseWithResolvers<CallRule | null>>({ max: MAX_CALLS })
+export function createChangeRules (policyFile: () => string): ChangeRules {
+  const rules = new LRUCache<string, PromiseWithResolvers<ChangeRule | null>>({ max: MAX_CALLS })
 
-  function find (callId: string): PromiseWithResolvers<CallRule | null> {
-    const found = rules.get(callId) ?? Promise.withResolvers<CallRule | null>()
+  function find (callId: string): PromiseWithResolvers<ChangeRule | null> {
+    const found = rules.get(callId) ?? Promise.withResolvers<ChangeRule | null>()
     rules.set(callId, found)
     return found
   }
@@ -36,7 +36,7 @@ export function createCallRules (policyFile: () => string): CallRuleFinder {
   }
 }
 
-async function readRule (path: string, name: string): Promise<CallRule | null> {
+async function readRule (path: string, name: string): Promise<ChangeRule | null> {
   try {
     const { policies } = parse(await readFile(path, 'utf8'))
     const policy = policies.filter(isObject).find((one: JsonObject) => one.name === name)
