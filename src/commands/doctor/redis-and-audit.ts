@@ -58,7 +58,7 @@ const REDIS_ADVICE: Readonly<Record<string, string>> = {
   redis_no_cluster: 'it is one server: write redis:// or rediss:// in REDIS_URL',
   redis_unknown_primary: 'name the primary in REDIS_URL as the sentinels do: SENTINEL MASTERS lists their names',
   redis_sentinels_unreachable: 'fix the hosts of the sentinels in REDIS_URL; with TLS, set REDIS_CA_FILE to their CA',
-  redis_noperm: 'allow its user to run GET, SET, EVAL, EVALSHA, TIME and INFO on keys of {ephemint}:*'
+  redis_noperm: 'give its user the rights in the table "Several replicas" of docs/deploying.md: ACL SETUSER'
 }
 
 export async function checkAudit (file: string | null): Promise<Finding> {
