@@ -237,7 +237,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     await cancelResponses(leash, reason === 'blocked' ? CANCEL_BLOCKED_MS : CANCEL_MS)
     if (isGone()) return
     hangUp = startHangUp({
-      clock, attempt: () => upstream.hangUp(call, facts.safetyIdentifier), untilMs: longestMs
+      clock, attempt: (signal) => upstream.hangUp(call, facts.safetyIdentifier, signal), untilMs: longestMs
     })
     hangUp.first.then(tried.resolve)
     if (isGivenUp) hangUp.giveUp()
@@ -435,7 +435,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     born?.leash.stop()
     born?.guard.stop()
     supervision?.stop()
-    hangUp?.giveUp()
+    hangUp?.letGo()
     onResponsesDone()
     for (const { resolve } of [creation, tried, over]) resolve()
     wished.resolve({ reason: 'supervision_lost', error: new ApiError('limits_unavailable', { reason: 'let_go' }) })

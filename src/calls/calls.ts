@@ -78,6 +78,8 @@ const HAS_PLACE = { concurrent: 1, whenFull: 'refuse', total: null } as const
 const ENDED_KEPT_MS = 300_000
 const REPLACED_WITHIN_MS = 5000
 const STOPPED_WITHIN_MS = 10_000
+/** So long a hang-up may fail before the call is offered to other replicas. */
+const OFFERED_AFTER_MS = 5000
 /** At least, and at least so long after new calls are refused: what began last is taken too. */
 const TAKEN_WITHIN_MS = 5000
 const LAST_TAKEN_WITHIN_MS = 2000
@@ -307,13 +309,11 @@ export function createCalls (deps: CallsDeps): Calls {
     // One that ends already may wait a minute for its next attempt.
     call.hangUpAgain()
     await call.whenCreated
-    const stop = clock.after(STOPPED_WITHIN_MS, () => {
-      // Another replica goes on with what is written down as ending.
-      if (replica?.hasOthers() === true) letGo(call)
-      else call.giveUp()
-    })
+    const stops = [
+      clock.after(OFFERED_AFTER_MS, () => replica?.offer(call)), clock.after(STOPPED_WITHIN_MS, call.giveUp)
+    ]
     await call.over
-    stop()
+    for (const stop of stops) stop()
   }
 
   /** Until others have taken all, or there is no one who will. */

@@ -14,17 +14,23 @@ export type HangUp = Readonly<{
   /** The sideband has shown that the call is over. */
   confirm: () => void
   giveUp: () => void
+  /** Another replica hangs it up: two attempts are never under way. */
+  letGo: () => void
 }>
 
 const PAUSES_MS = [1000, 5000, 15_000, 60_000] as const
 const [LEAST_PAUSE_MS, , , LONGEST_PAUSE_MS] = PAUSES_MS
 
-/** `attempt` never rejects, and resolves to true if the call is over. `untilMs` is by the monotonic clock. */
+/**
+ * `attempt` never rejects, and resolves to true if the call is over; the signal aborts it. `untilMs` is by the
+ * monotonic clock.
+ */
 export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
-  clock: Clock, attempt: () => Promise<boolean>, untilMs: number
+  clock: Clock, attempt: (signal: AbortSignal) => Promise<boolean>, untilMs: number
 }>): HangUp {
   const done = Promise.withResolvers<boolean>()
   const first = Promise.withResolvers<void>()
+  const left = new AbortController()
   let isOver = false
   let trying: Promise<boolean> | null = null
   let begunAtMs = -Infinity
@@ -41,7 +47,7 @@ export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
 
   async function run (): Promise<void> {
     begunAtMs = clock.monotonicMs()
-    trying = attempt()
+    trying = attempt(left.signal)
     const isConfirmed = await trying
     trying = null
     first.resolve()
@@ -71,6 +77,10 @@ export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
       pause(Math.max(0, begunAtMs + LEAST_PAUSE_MS - clock.monotonicMs()))
     },
     confirm: () => end(true),
-    giveUp: () => end(false)
+    giveUp: () => end(false),
+    letGo: () => {
+      end(false)
+      left.abort()
+    }
   }
 }

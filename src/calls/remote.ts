@@ -23,7 +23,7 @@ function viewIn ({ view, state, nowMs, bornMs, wish }: Found): CallView | null {
   if (state === 'done' || state === 'claimed') return known
   return {
     ...known,
-    status: wish === null && state !== 'ending' ? 'live' : 'ending',
+    status: wish === null ? known.status : 'ending',
     end_reason: known.end_reason ?? wish,
     seconds: Math.max(known.seconds, Math.ceil((nowMs - bornMs) / 1000))
   }

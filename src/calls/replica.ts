@@ -25,8 +25,10 @@ export type Replica = Readonly<{
   leave: () => Promise<void>
   /** Whether others are there to take them. */
   hasOthers: () => boolean
-  /** Offers them no more; resolves once those that were taken are let go. */
+  /** Offers live ones no more; resolves once those that were taken are let go. */
   withdraw: () => Promise<void>
+  /** Offers one that upstream does not end. */
+  offer: (call: Call) => void
   /** Gives its lease up. */
   stop: () => Promise<void>
 }>
@@ -83,6 +85,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
   let phase: 'in' | 'leaving' | 'withdrawing' | 'out' = 'in'
   /** Taken over, until their replica has let them go. */
   const waiting = new Set<string>()
+  const offered = new Set<Call>()
   let handingOver: Promise<unknown> = Promise.resolve()
   let mismatches = 0
   /** Messages of the look before. */
@@ -164,7 +167,8 @@ export function createReplica (deps: ReplicaDeps): Replica {
   async function writeDown (which: 'all' | 'changed' | 'offered'): Promise<void> {
     if (which !== 'offered') wroteAtMs = clock.monotonicMs()
     const current = own().filter(({ call }) => ['setup', 'live', 'ending'].includes(call.state()))
-    const status = (call: Call) => phase === 'leaving' && call.state() === 'live' ? 'offered' : undefined
+    const status = (call: Call) =>
+      offered.has(call) || (phase === 'leaving' && call.state() === 'live') ? 'offered' : undefined
     const stamp = (call: Call) => ({ revision: call.revision(), state: status(call) ?? call.state() })
     const due = current.filter(({ call }) => {
       const [before, now] = [written.get(call.facts.id), stamp(call)]
@@ -274,6 +278,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
       await handingOver
       await goOn('withdrawing')
     },
+    offer: (call) => { offered.add(call) },
     stop: async () => {
       stopTimer()
       await goOn('out')

@@ -39,7 +39,7 @@ export type UpstreamCalls = Readonly<{
   /** Throws ApiError; with `mayHaveMinted` where there may be a call whose id is lost. */
   create: (creation: CallCreation) => Promise<Readonly<{ answer: string }>>
   /** True where the call is over for certain. Never rejects. */
-  hangUp: (call: CreatedCall, safetyIdentifier: string) => Promise<boolean>
+  hangUp: (call: CreatedCall, safetyIdentifier: string, signal?: AbortSignal) => Promise<boolean>
 }>
 
 const HANG_UP_MS = 5000
@@ -98,9 +98,9 @@ export function createUpstreamCalls ({ client, mint, protocol, log }: UpstreamCa
         throw error instanceof ApiError ? concluded(error, id !== null) : error
       }
     },
-    hangUp: async ({ id, key }, safetyIdentifier) => {
+    hangUp: async ({ id, key }, safetyIdentifier, signal) => {
       const answer = await client.direct({
-        path: protocol.hangUpPath(id), key, safetyIdentifier, withinMs: HANG_UP_MS
+        path: protocol.hangUpPath(id), key, safetyIdentifier, withinMs: HANG_UP_MS, signal
       })
       if (answer instanceof ApiError) return false
       const { status, requestId } = answer

@@ -62,6 +62,7 @@ export type DirectPost = Readonly<{
   content?: Readonly<{ type: string, body: string | Buffer }>
   safetyIdentifier: string
   withinMs: number
+  signal?: AbortSignal | undefined
 }>
 
 /** Called with the outcome of every attempt: a status, or why there was none. */
@@ -166,7 +167,7 @@ export function createClient (
         inFlight--
       }
     },
-    direct: ({ path, key, content, safetyIdentifier, withinMs }) => {
+    direct: ({ path, key, content, safetyIdentifier, withinMs, signal }) => {
       directPool ??= openPool(DIRECT_CONNECTIONS)
       const headers = {
         ...fixedHeaders,
@@ -175,8 +176,12 @@ export function createClient (
         'openai-safety-identifier': safetyIdentifier
       }
       const deadline = deadlineIn(withinMs, clock)
+      signal?.addEventListener('abort', deadline.end)
       return send(directPool, { path: basePath + path, headers, body: content?.body ?? '' }, deadline)
-        .finally(deadline.cancel)
+        .finally(() => {
+          deadline.cancel()
+          signal?.removeEventListener('abort', deadline.end)
+        })
     },
     ask: async (path) => {
       const { statusCode, headers, body } = await pool.request({

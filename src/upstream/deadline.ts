@@ -7,6 +7,8 @@ export type Deadline = Readonly<{
   atMs: number
   isOver: () => boolean
   waiting: Set<() => void>
+  /** Before its time. */
+  end: () => void
   /** Once nothing waits any more. */
   cancel: () => void
 }>
@@ -16,11 +18,12 @@ const SHARED_FOR_MS = 50
 export function deadlineIn (ms: number, clock: Clock = systemClock): Deadline {
   const waiting = new Set<() => void>()
   let isOver = ms <= 0
-  const cancel = clock.after(ms, () => {
+  const end = () => {
     isOver = true
-    for (const end of waiting) end()
-  })
-  return { atMs: clock.monotonicMs() + ms, isOver: () => isOver, waiting, cancel }
+    for (const giveUp of waiting) giveUp()
+  }
+  const cancel = clock.after(ms, end)
+  return { atMs: clock.monotonicMs() + ms, isOver: () => isOver, waiting, end, cancel }
 }
 
 /**

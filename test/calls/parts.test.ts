@@ -7,7 +7,8 @@ import { type Calls, type CallsDeps, createCalls } from '../../src/calls/calls.t
 import { startHangUp } from '../../src/calls/hang-up.ts'
 import { createLeash } from '../../src/calls/leash.ts'
 import { createPlaces } from '../../src/calls/place.ts'
-import type { Adopted, Sight } from '../../src/calls/shared.ts'
+import { viewIn } from '../../src/calls/remote.ts'
+import type { Adopted, Found, Sight } from '../../src/calls/shared.ts'
 import { type Clock, systemClock } from '../../src/clock.ts'
 import type { JsonObject } from '../../src/json.ts'
 import type { Reserved } from '../../src/limits/limits.ts'
@@ -67,6 +68,47 @@ t.test('call: hang-up: an attempt that fails at the longest possible end is the 
   resolve(false)
   t.equal(await hangUp.done, false)
   hangUp.confirm()
+})
+
+t.test('call: hang-up: one that another replica goes on with is aborted, and not tried again', async (t) => {
+  const clock = createTestClock()
+  let attempts = 0
+  const hangUp = startHangUp({
+    clock,
+    attempt: async (signal) => {
+      attempts++
+      return new Promise((resolve) => signal.addEventListener('abort', () => resolve(false)))
+    },
+    untilMs: 3_600_000
+  })
+  hangUp.letGo()
+  t.equal(await hangUp.done, false)
+  await turn()
+  t.equal(hangUp.underWay(), null)
+  clock.pass(100_000)
+  t.equal(attempts, 1)
+})
+
+t.test('call: one that ends and is offered to other replicas is shown as ending', (t) => {
+  const found: Found = {
+    nowMs: 0,
+    caller: 'ada',
+    policy: 'pro',
+    owner: 'other',
+    state: 'offered',
+    bornMs: 0,
+    wish: null,
+    view: JSON.stringify({ status: 'ending', end_reason: 'idle', seconds: 7 }),
+    data: null,
+    rest: null,
+    isWaiting: false,
+    isAdopted: false
+  }
+  t.match(viewIn(found), { status: 'ending', end_reason: 'idle' })
+  const view = JSON.stringify({ status: 'live', end_reason: null, seconds: 7 })
+  t.match(viewIn({ ...found, view }), { status: 'live' })
+  t.match(viewIn({ ...found, view, wish: 'client' }), { status: 'ending', end_reason: 'client' })
+  t.end()
 })
 
 t.test('call: hang-up: the longest possible end comes before the next attempt', async (t) => {

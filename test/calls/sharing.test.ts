@@ -151,29 +151,6 @@ t.test('a service that stops leaves its calls to another, with what it knew last
   t.equal(upstream.hangUps.length, 0)
 })
 
-t.test('a call that cannot be hung up while its service stops is hung up by another', { skip: NO_REDIS }, async (t) => {
-  const { redis, upstream, one, two, call: begin } = await startPair(t)
-  const { path, key } = await begin(one)
-  await until('both to have a lease', async () => await redis.control.zcard('{ephemint}:calls:leases') === 2)
-  upstream.onHangUp((_hangUp, response) => { response.writeHead(500).end() })
-  const asked = one.hangUp(path)
-  await upstream.hungUp(upstream.calls[0]?.id as string)
-  await one.settle()
-  const stopped = one.stop()
-  await until('it to be known as ending', async () => await redis.control.hget(key, 'state') === 'ending')
-  await until('another attempt', () => {
-    one.clock.pass(1000)
-    return upstream.hangUps.length > 2
-  })
-  upstream.onHangUp(confirm)
-  await one.clock.expire(10_000)
-  await stopped
-  await asked
-  t.match(await two.wrote('call.ended'), [{ reason: 'client', hangup_confirmed: true }])
-  t.same(one.lines('call.ended'), [])
-  t.equal(upstream.live(), 0)
-})
-
 t.test('a place that nobody waits for is given back', { skip: NO_REDIS }, async (t) => {
   const { redis, one, two, call: begin } = await startPair(t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' })
   const { key } = await begin(one, 'bob')

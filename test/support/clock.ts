@@ -6,7 +6,9 @@ import type { Clock } from '../../src/clock.ts'
 export type TestClock = Clock & Readonly<{
   /** Time passes: what is due is called back, in its order. */
   pass: (ms: number) => void
-  /** Waits until something waits for so long, and lets that time pass. */
+  /** Waits until something waits for so long. */
+  armed: (ms: number) => Promise<void>
+  /** The same, and lets that time pass. */
   expire: (ms: number) => Promise<void>
   /** Moves the wall clock alone, as an operator may. */
   shiftWall: (ms: number) => void
@@ -33,6 +35,10 @@ export function createTestClock (): TestClock {
     nowMs = untilMs
   }
 
+  async function armedFor (ms: number): Promise<void> {
+    while (![...timers].some((timer) => timer.ms === ms)) await once(armed, 'timer')
+  }
+
   return {
     wallMs: () => startedAt + nowMs + shiftMs,
     monotonicMs: () => nowMs,
@@ -45,8 +51,9 @@ export function createTestClock (): TestClock {
       return () => { timers.delete(timer) }
     },
     pass,
+    armed: armedFor,
     expire: async (ms) => {
-      while (![...timers].some((timer) => timer.ms === ms)) await once(armed, 'timer')
+      await armedFor(ms)
       pass(ms)
     },
     shiftWall: (ms) => { shiftMs += ms }

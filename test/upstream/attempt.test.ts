@@ -31,6 +31,7 @@ t.test('fault 3: a request that waited for its connection until the deadline is 
 
 t.test('fault 5: once the deadline is over nothing is begun', async (t) => {
   const pool = new Pool('http://127.0.0.1:9', { connect: () => t.fail('connects') })
-  t.match(await attempt(pool, POST, { atMs: 0, isOver: () => true, waiting: new Set(), cancel: () => {} }), NEVER_SENT)
+  const over = { atMs: 0, isOver: () => true, waiting: new Set<() => void>(), end: () => {}, cancel: () => {} }
+  t.match(await attempt(pool, POST, over), NEVER_SENT)
   await pool.close()
 })

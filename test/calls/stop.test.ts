@@ -1,0 +1,79 @@
+// A service that stops while upstream confirms no hang-up: each call is ended by another service, or is said to be
+// left.
+
+import t from 'tap'
+import { confirm } from '../support/call-replies.ts'
+import { NO_REDIS } from '../support/redis.ts'
+import { until } from '../support/until.ts'
+import { failure } from '../support/upstream.ts'
+import { startPair } from './shared.ts'
+
+const LEASES = '{ephemint}:calls:leases'
+/** It gives up then, and offers its calls before. */
+const [STOP_MS, OFFERED_MS] = [10_000, 5000]
+
+t.test('a stop leaves no call to a service that has just died', { skip: NO_REDIS }, async (t) => {
+  const { redis, upstream, one, two, call: begin } = await startPair(t)
+  const { path, key } = await begin(one)
+  await until('both to have a lease', async () => await redis.control.zcard(LEASES) === 2)
+  await two.stop()
+  await redis.control.zadd(LEASES, String(Date.now() + 60_000), 'dead')
+  upstream.onHangUp(failure(500))
+  const asked = one.hangUp(path)
+  await upstream.hungUp(upstream.calls[0]?.id as string)
+  await one.settle()
+  const stopped = one.stop()
+  await until('it to be known as ending', async () => await redis.control.hget(key, 'state') === 'ending')
+  await one.clock.expire(STOP_MS)
+  await stopped
+  await asked
+  t.match(one.lines('call.ended'), [{ reason: 'client', hangup_confirmed: false }])
+  t.equal(await redis.control.hget(key, 'state'), 'done', 'its place is free')
+})
+
+t.test('a call that cannot be hung up while its service stops is hung up by another', { skip: NO_REDIS }, async (t) => {
+  const { redis, upstream, one, two, call: begin } = await startPair(t)
+  const { path, key } = await begin(one)
+  await until('both to have a lease', async () => await redis.control.zcard(LEASES) === 2)
+  upstream.onHangUp(failure(500))
+  const asked = one.hangUp(path)
+  await upstream.hungUp(upstream.calls[0]?.id as string)
+  await one.settle()
+  const stopped = one.stop()
+  await one.clock.armed(STOP_MS)
+  one.clock.pass(1000)
+  await upstream.hungUp(upstream.calls[0]?.id as string, 2)
+  t.equal(await redis.control.hget(key, 'state'), 'ending')
+  upstream.onHangUp(confirm)
+  one.clock.pass(OFFERED_MS - 1000)
+  t.match(await two.wrote('call.ended'), [{ reason: 'client', hangup_confirmed: true }])
+  t.match(await asked, { status: 200, body: { end_reason: 'client' } })
+  await stopped
+  t.same(one.lines('call.ended'), [])
+  t.equal(upstream.live(), 0)
+})
+
+t.test('a stop leaves no two hang-ups of one call under way', { skip: NO_REDIS }, async (t) => {
+  const { redis, upstream, one, two, call: begin } = await startPair(t)
+  const { path } = await begin(one)
+  await until('both to have a lease', async () => await redis.control.zcard(LEASES) === 2)
+  const underWay: number[] = []
+  let count = 0
+  upstream.onHangUp((request, response) => {
+    underWay.push(++count)
+    response.once('close', () => { count-- })
+    if (underWay.length === 1) failure(500)(request, response)
+    else if (underWay.length === 3) confirm(request, response)
+  })
+  const asked = one.hangUp(path)
+  await upstream.hungUp(upstream.calls[0]?.id as string)
+  await one.settle()
+  const stopped = one.stop()
+  await one.clock.armed(STOP_MS)
+  one.clock.pass(1000)
+  await upstream.hungUp(upstream.calls[0]?.id as string, 2)
+  one.clock.pass(OFFERED_MS - 1000)
+  await Promise.all([stopped, asked])
+  t.match(await two.wrote('call.ended'), [{ reason: 'client', hangup_confirmed: true }])
+  t.same(underWay, [1, 1, 1])
+})
