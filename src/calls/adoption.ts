@@ -50,9 +50,12 @@ const UNKNOWN_KEPT_MS = 60_000
 export function adoptCall (deps: AdoptionDeps, adopted: Adopted, data: string): void {
   const { state } = adopted.fields
   const record = readRecord(data)
-  if (state === 'claimed') return repeatLine(deps, adopted, data)
+  const line = state === 'claimed' ? readLine(adopted.fields.line) : null
+  if (line !== null) return repeatLine(deps, adopted, { line, data })
   if (state === 'unknown') return deps.hold(adopted).release(0, UNKNOWN_KEPT_MS)
-  if (record === null) return endDamaged(deps, adopted, upstreamIdIn(data))
+  if (record === null || state === 'claimed' || !Number.isFinite(Number(adopted.fields.born))) {
+    return endDamaged(deps, adopted, upstreamIdIn(data))
+  }
   if (record.created === null) return keepUnknown(deps, adopted, record)
   goOn(deps, adopted, record, record.created)
 }
@@ -84,13 +87,23 @@ function goOn (
 }
 
 /** Its owner had claimed the end, and may have written the line. */
-function repeatLine ({ hold, writeLine }: AdoptionDeps, adopted: Adopted, data: string): void {
-  const { fields } = adopted
-  const line = JSON.parse(fields.line as string) as CallEnd
+function repeatLine (
+  { hold, writeLine }: AdoptionDeps, adopted: Adopted, { line, data }: Readonly<{ line: CallEnd, data: string }>
+): void {
   const isRefunded = data.includes('"isRefunded":true')
-  const unused = isRefunded ? 0 : Math.max(0, Number(fields.seconds) - line.seconds)
+  const unused = isRefunded ? 0 : Math.max(0, Number(adopted.fields.seconds) - line.seconds)
   const holding = hold(adopted)
   writeLine({ ...line, repeated: true }, () => holding.release(unused))
+}
+
+/** Null if it is none that we wrote. */
+function readLine (text = ''): CallEnd | null {
+  try {
+    const line = JSON.parse(text) as CallEnd | null
+    return Number.isFinite(line?.seconds) ? line : null
+  } catch {
+    return null
+  }
 }
 
 function keepUnknown ({ hold, audit }: AdoptionDeps, adopted: Adopted, record: CallRecord): void {

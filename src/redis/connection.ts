@@ -168,7 +168,9 @@ function reasonOf (cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException
   // Sent to and fro between the two nodes of a slot that moves, some of whose keys each of them has.
   if (message?.startsWith('Too many Cluster redirections')) return 'redis_tryagain'
-  const word = code ?? /\b(?!ERR\b)[A-Z]{3,}\b/.exec(message)?.[0] ?? 'unavailable'
+  // A script that meets a value that is none of ours says where it stopped.
+  const unnamed = message?.includes('user_script') === true ? 'damaged' : 'unavailable'
+  const word = code ?? /\b(?!ERR\b)[A-Z]{3,}\b/.exec(message)?.[0] ?? unnamed
   return `redis_${word.toLowerCase()}`
 }
 

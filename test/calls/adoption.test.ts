@@ -240,6 +240,39 @@ t.test('H14: a record that is no record is refused; without an id there is nothi
   t.ok(two.logLines().some(({ msg }) => /record of a call is damaged/.test(String(msg))))
 })
 
+for (const [name, fields] of [
+  ['the line of its end', { state: 'claimed', line: 'no JSON' }],
+  ['the time of its creation', { born: 'no number' }]
+] as const) {
+  t.test(`H14: a call is hung up where ${name} is damaged, and others are gone on with`, {
+    skip: NO_REDIS
+  }, async (t) => {
+    const { redis, upstream, one, two, call: begin, kill } = await startPair(t)
+    const { key, id } = await begin(one)
+    await begin(one, 'bob')
+    await kill(async () => { await redis.control.hset(key, fields) })
+    t.match(await two.wrote('call.ended'), [{ call_id: id, reason: 'supervision_lost', hangup_confirmed: true }])
+    await upstream.attached(upstream.calls[1]?.id as string, 2)
+    t.match(await two.begin(), { status: 201 })
+    t.notOk(two.logLines().some(({ msg }) => /Redis is lost/.test(String(msg))))
+  })
+}
+
+for (const name of ['fence', 'slots', 'seconds']) {
+  t.test(`H14: a call is gone on with where ${name} in its record is damaged, and gives its place back`, {
+    skip: NO_REDIS
+  }, async (t) => {
+    const { redis, upstream, one, two, call: begin, kill } = await startPair(t, { calls: '{ when_full: replace }' })
+    const { path, key } = await begin(one)
+    await kill(async () => { await redis.control.hset(key, name, 'damaged') })
+    await upstream.attached(upstream.calls[0]?.id as string, 2)
+    if (name !== 'fence') await redis.control.hset(key, name, 'damaged')
+    t.match(await two.begin(), { status: 201 })
+    t.match((await two.get(path)).body, { status: 'ended', end_reason: 'replaced' })
+    t.notOk(two.logLines().some(({ msg }) => /Redis is lost/.test(String(msg))))
+  })
+}
+
 t.test('H14: 10,000 stale records are worked off while the service answers', { skip: NO_REDIS }, async (t) => {
   const { redis, two } = await startPair(t)
   const stale = redis.control.pipeline()

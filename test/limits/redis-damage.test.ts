@@ -3,6 +3,7 @@ import { createSharedCalls } from '../../src/calls/shared.ts'
 import type { Placed } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import type { RedisStore } from '../../src/limits/redis.ts'
+import { MARKER } from '../../src/redis/scripts.ts'
 import { NO_REDIS, type RedisServer, startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { ADA, connectStore, openStore } from './store.ts'
@@ -58,6 +59,19 @@ t.test('E14: a window that was spoilt meanwhile gets nothing back', { skip: NO_R
   await take.giveBack()
   t.equal(await redis.control.type(KEY), 'list')
   t.equal(await redis.control.exists('{ephemint}:caller:ada:day'), 0, 'the other window did')
+})
+
+t.test('H14: a script that meets what it cannot read is no loss of Redis', {
+  skip: NO_REDIS, buffered: true
+}, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  await redis.control.hset('{ephemint}:calls:call:rtc_1', 'state', 'live', 'fence', '1')
+  await t.rejects(
+    store.connection.ask((scripts) => scripts.releaseCall(1, MARKER, 'rtc_1', 'no number', 0)),
+    { code: 'limits_unavailable', reason: 'redis_damaged' }
+  )
+  t.ok(store.isUp())
 })
 
 t.test('E14: windows that are gone before their time are an error once, logged and counted, and then start again', {

@@ -19,9 +19,10 @@ local function take (id, from, isOffered)
   -- Written down by another replica meanwhile; or its own replica ends it.
   if from and fields[1] ~= from or isOffered and fields[4] ~= 'offered' then return end
   local now = micros()
-  local fence = whole(math.max(now, tonumber(fields[2]) + 1))
+  -- Either may be damaged.
+  local fence, born = whole(math.max(now, (tonumber(fields[2]) or 0) + 1)), tonumber(fields[3]) or 0
   redis.call('ZREM', P .. 'of:' .. fields[1], id)
-  redis.call('ZADD', P .. 'of:' .. replica, fields[3], id)
+  redis.call('ZADD', P .. 'of:' .. replica, whole(born), id)
   redis.call('HSET', record(id), 'owner', replica, 'fence', fence, 'from', fields[1])
   if fields[1] ~= replica then redis.call('HDEL', record(id), 'rest') end
   if isOffered then

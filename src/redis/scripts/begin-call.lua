@@ -34,10 +34,11 @@ if total ~= '' and redis.call('ZCARD', P .. 'policy:' .. policy) - (isCounted an
 end
 
 local now = micros()
--- The seconds that the old call will give back.
-if slots then
-  local credit = math.max(0, tonumber(seconds) - math.ceil((now / 1000 - born) / 1000))
-  local ids, mints = cjson.decode(slots), tonumber(argv[3])
+-- The seconds that the old call will give back; none where its record is damaged.
+local isRead, ids = pcall(cjson.decode, slots)
+if isRead and type(ids) == 'table' and tonumber(seconds) and tonumber(born) then
+  local credit = math.max(0, tonumber(seconds) - math.ceil((now / 1000 - tonumber(born)) / 1000))
+  local mints = tonumber(argv[3])
   for i = mints + 1, #KEYS - 1 do
     local at = 5 + 2 * (#KEYS - 1) + 2 * (i - mints) - 1
     if ids[KEYS[i + 1]] then argv[at], argv[at + 1] = ids[KEYS[i + 1]], credit end

@@ -30,7 +30,7 @@ local function record (id) return P .. 'call:' .. id end
 
 local function isFenced (id, fence)
   local have = redis.call('HGET', record(id), 'fence')
-  return have and tonumber(have) > tonumber(fence)
+  return have and (tonumber(have) or 0) > tonumber(fence)
 end
 
 -- Messages expire after this: a replica that has not read them by then has lost its lease, and the replica that takes

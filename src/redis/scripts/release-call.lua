@@ -8,7 +8,8 @@ local state, slots, mints, heir, waits, line, all =
   unpack(redis.call('HMGET', key, 'state', 'slots', 'mints', 'heir', 'waits', 'line', 'seconds'))
 if not state or state == 'done' or isFenced(id, fence) then return 0 end
 local function giveBack (windows, amount)
-  for window, windowId in pairs(windows and amount > 0 and cjson.decode(windows) or {}) do
+  local isRead, ids = pcall(cjson.decode, windows)
+  for window, windowId in pairs(amount and amount > 0 and isRead and type(ids) == 'table' and ids or {}) do
     local count, open, _, refunds = read(window)
     if count and count > 0 and open == windowId then lower(window, count, open, refunds, amount) end
   end
