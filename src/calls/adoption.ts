@@ -41,8 +41,8 @@ export type AdoptionDeps = Readonly<{
   longestMs: number
 }>
 
-/** A place that is given back in the end, also by way of a loss of Redis. `seconds` as in SharedHolding. */
-export type Held = Readonly<{ release: (seconds: number | null, afterMs?: number) => void }>
+/** A place that is given back in the end, also by way of a loss of Redis. The rest as in SharedHolding. */
+export type Held = Readonly<{ isMine: () => boolean, release: (seconds: number | null, afterMs?: number) => void }>
 
 /** There is no client for it that could be waited for. */
 const UNKNOWN_KEPT_MS = 60_000
@@ -130,15 +130,15 @@ function endDamaged (
 ): void {
   const { id, fields } = adopted
   log.error({ call_id: id, upstream_call_id: upstreamId }, 'the record of a call is damaged: the call is hung up')
-  const holding = hold(adopted)
-  const release = () => holding.release(0)
+  const { isMine, release: giveBack } = hold(adopted)
+  const release = () => giveBack(0)
   if (upstreamId === null) return release()
   const { caller, policy } = fields
   const call = { id: upstreamId, key: key(), dateMs: null }
   const { done } = startHangUp({
-    clock, attempt: () => upstream.hangUp(call, caller), untilMs: clock.monotonicMs() + longestMs
+    clock, attempt: async () => !isMine() || upstream.hangUp(call, caller), untilMs: clock.monotonicMs() + longestMs
   })
-  done.then((isConfirmed) => writeLine({
+  const lineOf = (isConfirmed: boolean): CallEnd => ({
     call_id: id,
     upstream_call_id: upstreamId,
     subject: caller,
@@ -154,5 +154,7 @@ function endDamaged (
     changes: 0,
     complete: false,
     hangup_confirmed: isConfirmed
-  }, release))
+  })
+  // Where another replica has it now, that one writes the line.
+  done.then((isConfirmed) => isMine() ? writeLine(lineOf(isConfirmed), release) : release())
 }

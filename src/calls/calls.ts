@@ -214,8 +214,8 @@ export function createCalls (deps: CallsDeps): Calls {
   }
 
   function holdLeft ({ id, fence, fields: { caller, policy } }: Adopted): Held {
-    const { releaseLeft } = holdFor({ id, safetyIdentifier: caller, policy, rules: HAS_PLACE }, fence)
-    return { release: (seconds, afterMs = 0) => { clock.after(afterMs, () => releaseLeft(seconds)) } }
+    const { releaseLeft, isMine } = holdFor({ id, safetyIdentifier: caller, policy, rules: HAS_PLACE }, fence)
+    return { isMine, release: (seconds, afterMs = 0) => { clock.after(afterMs, () => releaseLeft(seconds)) } }
   }
 
   /** Adopted calls may exceed what bounds new ones. */

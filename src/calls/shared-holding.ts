@@ -13,6 +13,8 @@ export type SharedHolding = Holding & Readonly<{
   noteWritten: () => void
   /** As `release`, of a call that another replica has left. `seconds` go back to their windows; null: all. */
   releaseLeft: (seconds: number | null) => void
+  /** False once another replica may have it. */
+  isMine: () => boolean
 }>
 
 export type SharedHoldingDeps = Readonly<{
@@ -160,6 +162,7 @@ export function holdShared (
       if (placed === null) return onReleased()
       clock.after(afterMs, () => release(0))
     },
-    releaseLeft: release
+    releaseLeft: release,
+    isMine
   }
 }

@@ -15,7 +15,7 @@ import type { Reserved } from '../../src/limits/limits.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
 import { CALL_RULES, rulesOf } from '../policy/harness.ts'
 import { errorEvent, responseCreated } from '../support/call-events.ts'
-import { createTestClock } from '../support/clock.ts'
+import { createTestClock, type TestClock } from '../support/clock.ts'
 import { until } from '../support/until.ts'
 import { startWorld } from './guard-world.ts'
 
@@ -299,16 +299,22 @@ const RESERVED = {
 } as const
 const WINDOWS = { buckets: [], seconds: [], most: 60, least: 5 }
 
-function callsWith ({ sharing = null, clock = systemClock, reserved = RESERVED }: Readonly<{
-  sharing?: CallsDeps['sharing'], clock?: Clock, reserved?: Reserved
+function callsWith ({
+  sharing = null, clock = systemClock, reserved = RESERVED, hangUp = async () => true, conclude = async () => {}
+}: Readonly<{
+  sharing?: CallsDeps['sharing']
+  clock?: Clock
+  reserved?: Reserved
+  hangUp?: CallsDeps['upstream']['hangUp']
+  conclude?: CallsDeps['audit']['conclude']
 }> = {}): Calls {
   return createCalls({
     clock,
     protocol: REALTIME_CALLS,
-    upstream: { create: () => Promise.reject(new Error('not asked')), hangUp: async () => true },
+    upstream: { create: () => Promise.reject(new Error('not asked')), hangUp },
     dial: () => ({ send: nothing, close: nothing }),
     limits: { giveSecondsBack: nothing, reserve: () => reserved },
-    audit: { conclude: async () => {}, change: nothing, record: nothing },
+    audit: { conclude, change: nothing, record: nothing },
     metrics: { ended: nothing, reopened: nothing, changed: nothing },
     log: { info: nothing, warn: nothing, error: nothing },
     claimsRead: () => new Set(),
@@ -354,46 +360,90 @@ t.test('call: one that has ended keeps nothing of its session, and can be read',
   t.match((await calls.find(OWNER, id))?.view(), { status: 'ended', end_reason: 'client' })
 })
 
+const SIGHT: Sight = {
+  marker: 'm', isLost: false, own: 1, offered: 0, dead: 0, others: 0, messages: [], leftMs: null
+}
+const sharedState = () => ({ isUp: true, sight: SIGHT, left: [] as Adopted[], listed: 0 })
+
+function sharingOf (state: ReturnType<typeof sharedState>, clock: Clock): NonNullable<CallsDeps['sharing']> {
+  return {
+    clock,
+    isLocal: false,
+    review: () => ({ maxSeconds: 60, idleSeconds: 60 }),
+    load: async () => {},
+    onAdopted: nothing,
+    regrant: () => { throw new Error('not asked') },
+    key: () => ({}),
+    shared: {
+      isUp: () => state.isUp,
+      look: async () => state.sight,
+      adopt: async () => state.left.splice(0),
+      list: async () => {
+        state.listed++
+        return []
+      },
+      read: async () => [],
+      write: async () => [],
+      claim: async () => true,
+      release: async () => {},
+      post: async () => {},
+      handOver: async () => {}
+    }
+  }
+}
+
+const passerOf = (clock: TestClock) => async (seconds: number): Promise<void> => {
+  for (let left = seconds * 2; left > 0; left--) {
+    clock.pass(500)
+    for (let i = 0; i < 10; i++) await turn()
+  }
+}
+
+t.test('call: a replica without its lease hangs up no call whose record is damaged, and writes no line', async (t) => {
+  const clock = createTestClock()
+  const state = sharedState()
+  const hungUp: number[] = []
+  const lines: string[] = []
+  const calls = callsWith({
+    clock,
+    sharing: sharingOf(state, clock),
+    hangUp: async () => {
+      hungUp.push(clock.monotonicMs())
+      return false
+    },
+    conclude: async ({ call_id: id }) => { lines.push(id) }
+  })
+  const pass = passerOf(clock)
+  calls.start()
+  await pass(1)
+  state.left = [{
+    id: 'rtc_damaged',
+    fence: 2,
+    nowMs: 0,
+    from: 'before',
+    isOffered: false,
+    fields: { caller: 'ada', policy: 'pro', data: '{"id":"rtc_1","key":""', state: 'live' }
+  }]
+  state.sight = { ...SIGHT, dead: 1 }
+  await pass(15)
+  t.equal(hungUp.length, 3)
+  state.isUp = false
+  await pass(30)
+  const before = hungUp.length
+  await pass(3600)
+  t.equal(hungUp.length, before)
+  t.same(lines, [], 'another replica may have the call')
+})
+
 t.test('call: a replica without its lease gives nothing back, and holds what it takes again', async (t) => {
   const clock = createTestClock()
-  const SIGHT: Sight = {
-    marker: 'm', isLost: false, own: 1, offered: 0, dead: 0, others: 0, messages: [], leftMs: null
-  }
-  const state = { isUp: true, sight: SIGHT, left: [] as Adopted[], listed: 0, givenBack: 0 }
+  const state = { ...sharedState(), givenBack: 0 }
   const calls = callsWith({
     clock,
     reserved: { ...RESERVED, placed: { fence: 1, replaces: null }, giveBack: () => { state.givenBack++ } },
-    sharing: {
-      clock,
-      isLocal: false,
-      review: () => ({ maxSeconds: 60, idleSeconds: 60 }),
-      load: async () => {},
-      onAdopted: nothing,
-      regrant: () => { throw new Error('not asked') },
-      key: () => ({}),
-      shared: {
-        isUp: () => state.isUp,
-        look: async () => state.sight,
-        adopt: async () => state.left.splice(0),
-        list: async () => {
-          state.listed++
-          return []
-        },
-        read: async () => [],
-        write: async () => [],
-        claim: async () => true,
-        release: async () => {},
-        post: async () => {},
-        handOver: async () => {}
-      }
-    }
+    sharing: sharingOf(state, clock)
   })
-  async function pass (seconds: number): Promise<void> {
-    for (let left = seconds * 2; left > 0; left--) {
-      clock.pass(500)
-      for (let i = 0; i < 10; i++) await turn()
-    }
-  }
+  const pass = passerOf(clock)
   calls.start()
   await pass(1)
   const call = calls.begin(factsWith({}))
