@@ -177,18 +177,19 @@ export function createReplica (deps: ReplicaDeps): Replica {
     })
     const stamps = due.map(({ call }) => stamp(call))
     const lines = due.map(({ call, holding }): Written => holding.written(call.snapshot(status(call))))
-    const isOwn = await shared.write(id, lines)
+    const fences = await shared.write(id, lines)
     for (const [i, { call, holding }] of due.entries()) {
-      if (isOwn[i] === true) {
-        holding.noteWritten()
+      const fence = fences[i] ?? null
+      if (fence !== null) {
+        holding.noteWritten(fence)
         written.set(call.facts.id, stamps[i] as Readonly<{ revision: number, state: string }>)
       } else if (call.state() !== 'ended' && phase === 'in') {
         log.warn({ call_id: call.facts.id }, 'another replica has taken a call over')
         letGo(call)
       }
     }
-    const lost = phase === 'in' ? [] : due.filter((_one, i) => isOwn[i] !== true).map(({ call }) => call.facts.id)
-    await handOver(lost)
+    const lost = phase === 'in' ? [] : due.filter((_one, i) => (fences[i] ?? null) === null)
+    await handOver(lost.map(({ call }) => call.facts.id))
     const known = new Set(own().map(({ call }) => call.facts.id))
     for (const gone of [...written.keys()].filter((one) => !known.has(one))) written.delete(gone)
   }

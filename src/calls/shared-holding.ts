@@ -9,8 +9,8 @@ import type { SharedCalls, Written } from './shared.ts'
 
 export type SharedHolding = Holding & Readonly<{
   written: (snapshot: Snapshot) => Written
-  /** The outcome of a write. */
-  noteWritten: () => void
+  /** A write has succeeded, and answered this fence. */
+  noteWritten: (fence: number) => void
   /** As `release`, of a call that another replica has left. `seconds` go back to their windows; null: all. */
   releaseLeft: (seconds: number | null) => void
   /** False once another replica may have it. */
@@ -74,7 +74,7 @@ export function holdShared (
     return { ...taken, giveBack: whileMine(taken.giveBack), refund: whileMine(taken.refund) }
   }
 
-  function written ({ state, ageMs, record, view }: Snapshot): Written {
+  function writtenAs ({ state, ageMs, record, view }: Snapshot): Written {
     return {
       id,
       fence: fence(),
@@ -90,9 +90,18 @@ export function holdShared (
 
   async function write (snapshot: Snapshot): Promise<void> {
     if (isLocal && !shared.isUp()) return
-    const [isOwn] = await shared.write(mine, [written(snapshot)])
-    if (isOwn !== true) throw new ApiError('limits_unavailable', { reason: 'fenced' })
+    if (!await writeOnce(snapshot)) throw new ApiError('limits_unavailable', { reason: 'fenced' })
+  }
+
+  async function writeOnce (snapshot: Snapshot): Promise<boolean> {
+    const [written = null] = await shared.write(mine, [writtenAs(snapshot)])
+    if (written !== null) noteWritten(written)
+    return written !== null
+  }
+
+  function noteWritten (written: number): void {
     isWritten = true
+    if (placed !== null) placed = { ...placed, fence: written }
   }
 
   async function whenPassed (): Promise<void> {
@@ -133,8 +142,8 @@ export function holdShared (
     // Live calls may be replaced: their record says that they are.
     offer: () => {},
     write,
-    written,
-    noteWritten: () => { isWritten = true },
+    written: writtenAs,
+    noteWritten,
     conclude: async ({ line, starting, view, record, unusedSeconds }) => {
       await starting.catch(() => {})
       const isAlone = placed === null
@@ -156,7 +165,7 @@ export function holdShared (
       })
     },
     note: async (snapshot) => {
-      if (placed !== null) await ask(() => shared.write(mine, [written(snapshot)]).then(() => true))
+      if (placed !== null) await ask(() => writeOnce(snapshot))
     },
     release: (afterMs) => {
       if (placed === null) return onReleased()

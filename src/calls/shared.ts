@@ -65,8 +65,8 @@ export type Found = Readonly<{
 /** Each rejects with ApiError `limits_unavailable`. */
 export type SharedCalls = Readonly<{
   isUp: () => boolean
-  /** For each call whether it is still its writer's. */
-  write: (replica: string, calls: readonly Written[]) => Promise<readonly boolean[]>
+  /** For each call its fence from now on; null: another replica has it. */
+  write: (replica: string, calls: readonly Written[]) => Promise<readonly (number | null)[]>
   /** False: another replica has it. */
   claim: (id: string, fence: number, end: Readonly<{ line: string, view: string }>) => Promise<boolean>
   /** `seconds` go back to their windows; null: all, and what it counts as a mint. */
@@ -105,7 +105,7 @@ export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls 
       const facts = batch.flatMap(({ id, fence, caller, policy, state, ageMs, seconds, data, view }) =>
         [id, fence, caller, policy, state, Math.round(ageMs), seconds, data, view])
       return (await ask((scripts) => scripts.writeCalls(1, MARKER, replica, ...facts)) as number[])
-        .map((isOwn) => isOwn === 1)
+        .map((fence) => fence === 0 ? null : fence)
     }),
     claim: async (id, fence, { line, view }) =>
       await ask((scripts) => scripts.claimCall(1, MARKER, id, fence, line, view)) === 1,

@@ -4,12 +4,12 @@
 import t from 'tap'
 import { responseDone, usageOf } from '../support/call-events.ts'
 import { accept, opened } from '../support/call-replies.ts'
-import { NO_REDIS, type RedisServer } from '../support/redis.ts'
+import { NO_REDIS } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { reset } from '../support/upstream.ts'
 import type { Call } from '../support/upstream-call.ts'
 import { policyOf } from './harness.ts'
-import { startPair, statusAt } from './shared.ts'
+import { looks, startPair, statusAt } from './shared.ts'
 
 const HOUR_MS = 3_600_000
 const SECRET = 'canary secret instructions'
@@ -329,15 +329,6 @@ t.test('fault 54: clocks set by an hour either way: no lease runs out, and timer
   await two.pass(30_000)
   t.match(await two.wrote('call.ended', 2), [{ reason: 'max_duration' }, { reason: 'max_duration' }])
 })
-
-/** So many more looks of a replica at Redis. */
-async function looks ({ control }: RedisServer, count: number): Promise<void> {
-  const leases = () => control.zrange('{ephemint}:calls:leases', '0', '-1', 'WITHSCORES').then(String)
-  for (let left = count, before = await leases(); left > 0; left--) {
-    await until('a look', async () => await leases() !== before)
-    before = await leases()
-  }
-}
 
 async function metricsOf (app: { logLines: () => { msg?: unknown, ops_url?: unknown }[] }): Promise<string> {
   return `${app.logLines().find(({ msg }) => msg === 'listening')?.ops_url}/metrics`

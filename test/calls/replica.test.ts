@@ -47,7 +47,7 @@ function startReplica (isLocal: boolean) {
       },
       write: async (_replica, calls) => {
         state.writes.push(calls.length)
-        return calls.map(() => state.isOwn)
+        return calls.map(() => state.isOwn ? 1 : null)
       },
       claim: async () => true,
       release: async () => {},

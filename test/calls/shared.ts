@@ -67,3 +67,12 @@ export async function startPair (t: Test, first: CallsOptions = {}, second = fir
 
 export const statusAt = async (app: CallsApp, path: string, sub = 'ada'): Promise<unknown> =>
   ((await app.get(path, { sub })).body as JsonObject).status
+
+/** So many more looks of a replica at Redis. */
+export async function looks ({ control }: RedisServer, count: number): Promise<void> {
+  const leases = () => control.zrange('{ephemint}:calls:leases', '0', '-1', 'WITHSCORES').then(String)
+  for (let left = count, before = await leases(); left > 0; left--) {
+    await until('a look', async () => await leases() !== before)
+    before = await leases()
+  }
+}

@@ -8,7 +8,7 @@ import { NO_REDIS } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { hang } from '../support/upstream.ts'
 import type { Call } from '../support/upstream-call.ts'
-import { startPair, statusAt } from './shared.ts'
+import { looks, startPair, statusAt } from './shared.ts'
 
 const REPLACE = { calls: '{ when_full: replace }' }
 
@@ -78,7 +78,7 @@ t.test('a call that another service has before it is answered is not answered', 
   const { redis, upstream, one } = await startPair(t)
   upstream.onCreate(async (request, response) => {
     const [key] = await redis.control.keys('{ephemint}:calls:call:*')
-    await redis.control.hset(key as string, 'fence', String(2 ** 53))
+    await redis.control.hset(key as string, 'fence', String(2 ** 53), 'state', 'setup')
     accept()(request, response)
   })
   t.match(await one.begin(), { status: 503, body: { error: { code: 'limits_unavailable' } } })
@@ -226,6 +226,45 @@ t.test('a service that goes on without Redis counts alone', { skip: NO_REDIS }, 
   t.same(one.lines('call.ended').filter((line) => 'unfenced' in line), [])
   await begin(two, 'dora')
 })
+
+for (const isOver of [false, true]) {
+  const name = isOver ? 'and is over once Redis is back, has its line' : 'goes on there'
+  t.test(`a call that begins while Redis goes, and that another service takes for lost, ${name}`, {
+    skip: NO_REDIS
+  }, async (t) => {
+    const { redis, upstream, one, two, proxy, kill } = await startPair(t, {
+      env: { ON_REDIS_LOSS: 'local' }, limits: '{ day: 9, call_seconds: { hour: 600 } }'
+    })
+    const creation = held(accept())
+    upstream.onCreate(creation.reply)
+    const asked = one.begin()
+    await upstream.asked(1)
+    await kill()
+    await two.wrote('call.unknown')
+    creation.release()
+    const { status, headers } = await asked
+    t.equal(status, 201)
+    const path = headers.get('location') as string
+    const end = () => t.resolveMatch(one.hangUp(path), { body: { status: 'ended' } })
+    if (isOver) await end()
+    await proxy.inject('pass')
+    const key = `{ephemint}:calls:call:${path.split('/').at(-1)}`
+    await until('it to be known', async () =>
+      await redis.control.hget(key, 'state') === (isOver ? 'done' : 'live'))
+    two.clock.pass(60_000)
+    if (!isOver) {
+      t.match(await two.begin(), { status: 409 }, 'it has its place')
+      await looks(redis, 6)
+      t.match(await two.begin(), { status: 409 }, 'which the other does not give back')
+      t.equal(await statusAt(two, path), 'live')
+      await end()
+    }
+    t.equal(upstream.live(), 0)
+    t.equal(one.lines('call.ended').length, 1)
+    t.notOk(one.logLines().some(({ msg }) => /has taken a call over/.test(String(msg))))
+    t.match(await two.begin(), { status: 201 })
+  })
+}
 
 t.test('a service that counts alone replaces its own call', { skip: NO_REDIS }, async (t) => {
   const { upstream, one, call: begin, proxy } = await startPair(t, { ...REPLACE, env: { ON_REDIS_LOSS: 'local' } })

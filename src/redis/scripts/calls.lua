@@ -33,6 +33,10 @@ local function isFenced (id, fence)
   return have and (tonumber(have) or 0) > tonumber(fence)
 end
 
+-- Taken over before it was written down that upstream has created it: only the replica that created it can go on with
+-- it.
+local function isTakenForLost (state) return state == 'creating' or state == 'unknown' end
+
 -- Messages expire after this: a replica that has not read them by then has lost its lease, and the replica that takes
 -- its calls over reads `wish` in their records.
 local function post (replica, message)

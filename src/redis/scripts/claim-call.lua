@@ -3,6 +3,6 @@
 -- ARGV: 1 the call, 2 its fence, 3 the line, 4 the view.
 -- Answers 1, or 0 where another replica has it.
 local id, fence, line, view = unpack(ARGV)
-if isFenced(id, fence) then return 0 end
+if isFenced(id, fence) and not isTakenForLost(redis.call('HGET', record(id), 'state')) then return 0 end
 redis.call('HSET', record(id), 'fence', fence, 'state', 'claimed', 'line', line, 'view', view)
 return 1

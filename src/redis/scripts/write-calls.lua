@@ -2,16 +2,21 @@
 -- KEYS: 1 the marker.
 -- ARGV: 1 the replica; then for each call its id, fence, caller, policy, state, age in milliseconds, seconds, data,
 --   view.
--- Answers for each call 1, or 0 where another replica has it or it is over.
+-- Answers for each call its fence, which is another one where it was taken for lost; 0 where another replica has it or
+-- it is over.
 local FIELDS = 9
 local replica, now, answer = ARGV[1], millis(), {}
 for at = 2, #ARGV, FIELDS do
   local id, fence, caller, policy, state, age, seconds, data, view = unpack(ARGV, at, at + FIELDS - 1)
   local key = record(id)
-  local before, waits = unpack(redis.call('HMGET', key, 'state', 'waits'))
-  local isOver = before == 'done' or before == 'claimed'
-  answer[#answer + 1] = (isOver or isFenced(id, fence)) and 0 or 1
-  if answer[#answer] == 1 then
+  local before, waits, owner, have = unpack(redis.call('HMGET', key, 'state', 'waits', 'owner', 'fence'))
+  local isOver, isLost = before == 'done' or before == 'claimed', isFenced(id, fence)
+  if isLost and state ~= 'unknown' and isTakenForLost(before) then
+    isLost, fence = false, whole(math.max(micros(), tonumber(have) + 1))
+    redis.call('ZREM', P .. 'of:' .. owner, id)
+  end
+  answer[#answer + 1] = (isOver or isLost) and 0 or tonumber(fence)
+  if answer[#answer] ~= 0 then
     local born = whole(now - age)
     redis.call('HSET', key, 'caller', caller, 'policy', policy, 'owner', replica, 'fence', fence, 'state', state,
       'born', born, 'saved', whole(now), 'seconds', seconds, 'data', data, 'view', view)
