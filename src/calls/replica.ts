@@ -21,7 +21,7 @@ export type Replica = Readonly<{
   /** Resolves once it has a lease, or has found that Redis gives none. */
   ready: () => Promise<void>
   start: () => void
-  /** Offers its calls to the others; resolves once they can see it. */
+  /** Offers its calls to the others; resolves once they can see it, and it takes over no more. */
   leave: () => Promise<void>
   /** Whether others are there to take them. */
   hasOthers: () => boolean
@@ -273,12 +273,11 @@ export function createReplica (deps: ReplicaDeps): Replica {
       stopTimer()
       await goOn('leaving')
       again()
+      // What it was taking over is its own by then, and is offered too.
+      await handingOver
     },
     hasOthers: () => shared.isUp() && sight !== null && sight.others > 0,
-    withdraw: async () => {
-      await handingOver
-      await goOn('withdrawing')
-    },
+    withdraw: () => goOn('withdrawing'),
     offer: (call) => { offered.add(call) },
     stop: async () => {
       stopTimer()

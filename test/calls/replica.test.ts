@@ -209,3 +209,17 @@ t.test('a replica that loses its lease meanwhile does not go on with a call that
   await pass(2000)
   t.same(state.adopted, [])
 })
+
+t.test('a replica that stops has taken over first what others are giving it', async (t) => {
+  const { state, replica, pass } = startReplica(false)
+  await pass(500)
+  state.sight = { ...SIGHT, offered: 1 }
+  state.offered = [OFFERED]
+  await pass(500, 50)
+  const left = replica.leave().then(() => state.adopted.length)
+  for (let i = 0; i < 10; i++) await turn()
+  state.found = async () => [{ rest: 'new', wish: null }]
+  await pass(100, 50)
+  t.equal(await left, 1, 'so that it is offered like its other calls')
+  await replica.stop()
+})
