@@ -268,7 +268,10 @@ export function createReplica (deps: ReplicaDeps): Replica {
     id: () => id,
     mayAct,
     ready: async () => { if (clock.monotonicMs() - renewedAtMs > CUT_OFF_MS) await step() },
-    start: () => { step().then(again) },
+    start: () => {
+      log.info({ replica: id }, 'calls are shared')
+      step().then(again)
+    },
     leave: async () => {
       stopTimer()
       await goOn('leaving')

@@ -82,6 +82,7 @@ function startReplica (isLocal: boolean) {
 t.test('without Redis calls are ended after 20 s and let go after 28 s, under a new name', async (t) => {
   const { state, replica, pass } = startReplica(false)
   const name = replica.id()
+  t.same(state.logged, ['calls are shared'])
   await pass(1000)
   state.isUp = false
   await pass(19_000)
@@ -106,7 +107,7 @@ t.test('an answer that comes after the lease has run out is not acted on', async
   clock.pass(28_000)
   resolve()
   await turn()
-  t.match(state, { handed: [], letGo: 1, logged: [/has run out/] })
+  t.match(state, { handed: [], letGo: 1, logged: ['calls are shared', /has run out/] })
 })
 
 t.test('a call is written down once, and every ten seconds if it has changed', async (t) => {

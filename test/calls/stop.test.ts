@@ -12,7 +12,7 @@ const LEASES = '{ephemint}:calls:leases'
 /** It gives up then, and offers its calls before. */
 const [STOP_MS, OFFERED_MS] = [10_000, 5000]
 
-t.test('a stop leaves no call to a service that has just died', { skip: NO_REDIS }, async (t) => {
+t.test('fault 53: a stop leaves no call to a service that has just died', { skip: NO_REDIS }, async (t) => {
   const { redis, upstream, one, two, call: begin } = await startPair(t)
   const { path, key } = await begin(one)
   await until('both to have a lease', async () => await redis.control.zcard(LEASES) === 2)
@@ -31,7 +31,9 @@ t.test('a stop leaves no call to a service that has just died', { skip: NO_REDIS
   t.equal(await redis.control.hget(key, 'state'), 'done', 'its place is free')
 })
 
-t.test('a call that cannot be hung up while its service stops is hung up by another', { skip: NO_REDIS }, async (t) => {
+t.test('fault 53: a call that cannot be hung up while its service stops is hung up by another', {
+  skip: NO_REDIS
+}, async (t) => {
   const { redis, upstream, one, two, call: begin } = await startPair(t)
   const { path, key } = await begin(one)
   await until('both to have a lease', async () => await redis.control.zcard(LEASES) === 2)
@@ -53,7 +55,7 @@ t.test('a call that cannot be hung up while its service stops is hung up by anot
   t.equal(upstream.live(), 0)
 })
 
-t.test('a stop leaves no two hang-ups of one call under way', { skip: NO_REDIS }, async (t) => {
+t.test('fault 53: a stop leaves no two hang-ups of one call under way', { skip: NO_REDIS }, async (t) => {
   const { redis, upstream, one, two, call: begin } = await startPair(t)
   const { path } = await begin(one)
   await until('both to have a lease', async () => await redis.control.zcard(LEASES) === 2)
