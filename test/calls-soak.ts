@@ -1,5 +1,6 @@
-// npm run soak -- --calls [--minutes N | --seconds N] [--seed N]: 300 calls at a time over two replicas and Redis,
-// while faults of every kind come at random. Afterwards the books agree, nothing is left, and memory has not grown.
+// npm run soak -- --calls [--minutes N | --seconds N] [--seed N] [--local]: 300 calls at a time over two replicas and
+// Redis, while faults of every kind come at random. Afterwards the books agree, nothing is left, and memory has not
+// grown. `--local`: with ON_REDIS_LOSS=local.
 
 import { copyFileSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -15,7 +16,9 @@ import { memoryOf, type Slot, type SoakWorld, startSoakWorld } from './calls/soa
 import { createScript } from './support/counting.ts'
 import { until } from './support/until.ts'
 
-export type CallsSoakOptions = Readonly<{ seconds: number, seed: number, report: (line: string) => void }>
+export type CallsSoakOptions = Readonly<{
+  seconds: number, seed: number, isLocal: boolean, report: (line: string) => void
+}>
 
 const ALIVE = 300
 const MAX_GROWTH = 1.1
@@ -33,13 +36,13 @@ const SAMPLE_MS = 500
 const PATIENCE_MS = 60_000
 
 /** Resolves to the problems found. */
-export async function callsSoak ({ seconds, seed, report }: CallsSoakOptions): Promise<readonly string[]> {
+export async function callsSoak ({ seconds, seed, isLocal, report }: CallsSoakOptions): Promise<readonly string[]> {
   report(`seed    ${seed}`)
   const script = createScript()
   try {
-    const world = await startSoakWorld(script, createRandom(seed ^ 1))
+    const world = await startSoakWorld(script, createRandom(seed ^ 1), isLocal)
     const load = await startLoad(world, createRandom(seed ^ 2), ALIVE)
-    return await run({ world, load, seconds, seed, report })
+    return await run({ world, load, seconds, seed, isLocal, report })
   } finally {
     await script.end()
   }
@@ -47,7 +50,7 @@ export async function callsSoak ({ seconds, seed, report }: CallsSoakOptions): P
 
 type Running = CallsSoakOptions & Readonly<{ world: SoakWorld, load: Load }>
 
-async function run ({ world, load, seconds, seed, report }: Running): Promise<readonly string[]> {
+async function run ({ world, load, seconds, seed, isLocal, report }: Running): Promise<readonly string[]> {
   const random = createRandom(seed)
   const endsAtMs = performance.now() + 1000 * seconds
   let spared: Slot | null = null
@@ -88,7 +91,7 @@ async function run ({ world, load, seconds, seed, report }: Running): Promise<re
       `${kept} ended calls kept`)
   }
   const problems = [
-    ...checkBooks({ seen, answers, lines, torn, kills, happened, taken }),
+    ...checkBooks({ seen, answers, lines, torn, kills, happened, taken, isLocal }),
     ...unended.length === 0 ? [] : [`${unended.length} calls did not end, such as ${unended.slice(0, 5)}`],
     ...load.lost() === 0 ? [] : [`${load.lost()} calls were not known to their callers`],
     ...left.length === 0 ? [] : [`left in Redis: ${left.slice(0, 5)}, ${left.length} in all`],

@@ -1,5 +1,5 @@
-// npm run soak [-- --seconds N --rate R | --edge --minutes N | --calls --minutes N]: mints at a fixed rate under
-// changing faults, then reconciles answers, audit lines and upstream's mints.
+// npm run soak [-- --seconds N --rate R | --edge --minutes N | --calls --minutes N [--local]]: mints at a fixed rate
+// under changing faults, then reconciles answers, audit lines and upstream's mints.
 
 import { hash, randomInt } from 'node:crypto'
 import { once } from 'node:events'
@@ -275,12 +275,13 @@ function megabytes (bytes: number): string {
 }
 
 if (import.meta.main) {
-  const { values: { edge, calls, ...values } } = parseArgs({
+  const { values: { edge, calls, local, ...values } } = parseArgs({
     options: {
       seconds: { type: 'string' },
       rate: { type: 'string', default: '50' },
       edge: { type: 'boolean', default: false },
       calls: { type: 'boolean', default: false },
+      local: { type: 'boolean', default: false },
       minutes: { type: 'string' },
       seed: { type: 'string', default: String(randomInt(2 ** 31)) }
     }
@@ -288,7 +289,9 @@ if (import.meta.main) {
   const report = (line: string) => console.log(line)
   const minutes = Number(values.minutes ?? (calls ? 10 : 60))
   const problems = calls
-    ? await callsSoak({ seconds: Number(values.seconds ?? 60 * minutes), seed: Number(values.seed), report })
+    ? await callsSoak({
+      seconds: Number(values.seconds ?? 60 * minutes), seed: Number(values.seed), isLocal: local, report
+    })
     : edge
       ? await edgeSoak({ minutes, report })
       : await soak({ seconds: Number(values.seconds ?? 60), rate: Number(values.rate), report })

@@ -48,6 +48,7 @@ export function holdShared (
   let placed: Placed | null = adopted === null ? null : { fence: adopted, replaces: null }
   let alone: ReturnType<typeof replacedAlone> = null
   let reserved: Reserved | null = null
+  /** Or may be: an answer can be lost. */
   let isWritten = adopted !== null
 
   const fence = () => placed?.fence ?? FENCE_ALONE
@@ -75,6 +76,7 @@ export function holdShared (
   }
 
   function writtenAs ({ state, ageMs, record, view }: Snapshot): Written {
+    isWritten = true
     return {
       id,
       fence: fence(),
@@ -100,7 +102,6 @@ export function holdShared (
   }
 
   function noteWritten (written: number): void {
-    isWritten = true
     if (placed !== null) placed = { ...placed, fence: written }
   }
 

@@ -5,14 +5,19 @@ import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { type Calls, type CallsDeps, createCalls } from '../../src/calls/calls.ts'
 import { startHangUp } from '../../src/calls/hang-up.ts'
+import type { Snapshot } from '../../src/calls/holding.ts'
 import { createLeash } from '../../src/calls/leash.ts'
 import { createPlaces } from '../../src/calls/place.ts'
 import { viewIn } from '../../src/calls/remote.ts'
 import type { Adopted, Found, Sight } from '../../src/calls/shared.ts'
+import { holdShared } from '../../src/calls/shared-holding.ts'
+import type { CallView } from '../../src/calls/view.ts'
 import { type Clock, systemClock } from '../../src/clock.ts'
+import { ApiError } from '../../src/errors.ts'
 import type { JsonObject } from '../../src/json.ts'
 import type { Reserved } from '../../src/limits/limits.ts'
 import { REALTIME_CALLS } from '../../src/realtime/call-protocol.ts'
+import type { CallEnd } from '../../src/records/audit.ts'
 import { CALL_RULES, rulesOf } from '../policy/harness.ts'
 import { errorEvent, responseCreated } from '../support/call-events.ts'
 import { createTestClock, type TestClock } from '../support/clock.ts'
@@ -398,6 +403,41 @@ const passerOf = (clock: TestClock) => async (seconds: number): Promise<void> =>
     for (let i = 0; i < 10; i++) await turn()
   }
 }
+
+t.test('call: one that began without Redis is claimed at its end where it may have been written down', async (t) => {
+  const told: string[] = []
+  const snapshot = () => ({ state: 'setup', ageMs: 0, record: {}, view: null }) as unknown as Snapshot
+  const holding = holdShared({
+    clock: createTestClock(),
+    shared: {
+      isUp: () => true,
+      write: async () => { throw new ApiError('limits_unavailable', { reason: 'redis_timeout' }) },
+      claim: async (id) => Boolean(told.push(`claimed ${id}`)),
+      release: async (id) => { told.push(`released ${id}`) },
+      read: async () => [],
+      handOver: async () => {}
+    },
+    limits: { reserve: async () => RESERVED, giveSecondsBack: nothing },
+    replica: { id: () => 'one', mayAct: () => true, ready: async () => {} },
+    isLocal: true,
+    replacedAlone: () => null,
+    writeLine: async (_line, onWritten = nothing) => {
+      told.push('line')
+      onWritten()
+    },
+    onReleased: nothing
+  }, { call: 'rtc_1', caller: 'ada', policy: 'pro', concurrent: 1, whenFull: 'refuse', total: null })
+  await holding.reserve(WINDOWS, snapshot)
+  await t.rejects(holding.write(snapshot()), { code: 'limits_unavailable' })
+  await holding.conclude({
+    line: () => ({}) as CallEnd,
+    starting: Promise.resolve(),
+    view: {} as CallView,
+    record: () => snapshot().record,
+    unusedSeconds: 0
+  })
+  t.same(told, ['claimed rtc_1', 'line', 'released rtc_1'])
+})
 
 t.test('call: a replica without its lease hangs up no call whose record is damaged, and writes no line', async (t) => {
   const clock = createTestClock()

@@ -118,6 +118,8 @@ const STOP_AT_MS = 30_000
 /** A shorter soak leaves out what lasts for half a minute. */
 const LONG_MS = 180_000
 const HEALTHY_MS = [500, 2500] as const
+/** What a replica began without Redis is written down by then. */
+const HEALTHY_LOCAL_MS = [3000, 5000] as const
 
 export type Weather = Readonly<{
   happened: readonly Happened[]
@@ -157,7 +159,8 @@ export function createWeather ({ world, random, totalMs, spared, report }: Reado
         one.untilMs = performance.now() + afterMs
         const [atS, tookMs] = [(one.fromMs - startedAtMs) / 1000, performance.now() - one.fromMs]
         report(`fault   ${atS.toFixed(1)} s: ${name} (${slot.name}), healthy after ${(tookMs / 1000).toFixed(1)} s`)
-        await wait(random.between(...HEALTHY_MS))
+        const [leastMs, mostMs] = world.isLocal ? HEALTHY_LOCAL_MS : HEALTHY_MS
+        await wait(random.between(leastMs, mostMs))
       }
     }
   }

@@ -61,12 +61,14 @@ export type SoakWorld = Readonly<{
   restart: (slot: Slot, signal: 'SIGKILL' | 'SIGTERM') => Promise<void>
   ready: () => Promise<void>
   anyUp: () => Slot
+  /** Replicas go on without Redis. */
+  isLocal: boolean
 }>
 export type Behaviour = Readonly<{ create?: () => CreateReply, refusesHangUps?: boolean }>
 
 const READY_MS = 60_000
 
-export async function startSoakWorld (owner: Owner, random: Random): Promise<SoakWorld> {
+export async function startSoakWorld (owner: Owner, random: Random, isLocal: boolean): Promise<SoakWorld> {
   const world = await startCallReplicas(owner, {
     count: 0, policy: POLICY, redisOptions: ['--appendonly', 'yes', '--appendfsync', 'always']
   })
@@ -133,6 +135,7 @@ export async function startSoakWorld (owner: Owner, random: Random): Promise<Soa
 
   const launch = (slot: Omit<Slot, 'service'>, port: number) => world.start({
     REDIS_URL: `redis://${slot.proxy.host}`,
+    ON_REDIS_LOSS: isLocal ? 'local' : 'deny',
     AUDIT_FILE: slot.auditFile,
     UPSTREAM_TIMEOUT_MS: '3000',
     DRAIN_SECONDS: '2'
@@ -181,6 +184,7 @@ export async function startSoakWorld (owner: Owner, random: Random): Promise<Soa
         await until('both replicas to be ready', look, READY_MS)
       }
     },
+    isLocal,
     anyUp: () => random.of(slots.filter(({ isUp }) => isUp))
   }
 }
