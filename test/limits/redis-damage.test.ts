@@ -201,12 +201,13 @@ async function assertCall (t: Test, store: RedisStore): Promise<void> {
   })
   const old = (await call('old', 'refuse')).placed as Placed
   const facts = { caller: 'ada', policy: 'pro', seconds: 60, data: '{}', view: '{}' }
-  t.same(await shared.write('one', [{ ...facts, id: 'old', fence: old.fence, state: 'live', ageMs: 1 }]), [true])
+  t.same(await shared.write('one', [{ ...facts, id: 'old', fence: old.fence, state: 'live', ageMs: 1 }]), [old.fence])
   await t.rejects(call('new', 'refuse'), { code: 'call_in_progress' })
   const { fence, replaces } = (await call('new', 'replace')).placed as Placed
   t.equal(replaces, 'old')
   await shared.look('one', 30_000, { ...before, isLeaving: true })
-  t.same(await shared.write('one', [{ ...facts, id: 'old', fence: old.fence, state: 'offered', ageMs: 1 }]), [true])
+  const offered = { ...facts, id: 'old', fence: old.fence, state: 'offered', ageMs: 1 } as const
+  t.same(await shared.write('one', [offered]), [old.fence])
   t.equal(await shared.claim('old', old.fence, { line: '{}', view: '{}' }), true)
   t.same(await shared.adopt('two', { most: 9 }), [], 'its own replica ends it')
   await shared.look('one', 0, { ...before, isLeaving: true })
@@ -214,7 +215,7 @@ async function assertCall (t: Test, store: RedisStore): Promise<void> {
   t.match(await shared.read(['old', 'new']), [{ state: 'done' }, { state: 'creating', isWaiting: false }])
   t.same(await shared.list({ caller: 'ada' }), ['new'])
   for (const state of ['offered', 'ending', 'offered', 'live', 'offered'] as const) {
-    t.same(await shared.write('one', [{ ...facts, id: 'new', fence, state, ageMs: 1 }]), [true])
+    t.same(await shared.write('one', [{ ...facts, id: 'new', fence, state, ageMs: 1 }]), [fence])
     t.match(await shared.look('two', 30_000, before), { offered: state === 'offered' ? 1 : 0 })
   }
   const [adopted] = await shared.adopt('two', { most: 9 })
