@@ -37,7 +37,7 @@ t.test('a call that cannot be hung up is not replaced, and keeps being hung up',
   t.match(await asked, { status: 409, body: { error: { code: 'call_in_progress' } } })
   t.equal(await statusAt(two, old), 'ending')
   t.equal(upstream.creations.length, 1)
-  upstream.onHangUp((_hangUp, response) => { response.writeHead(200).end() })
+  upstream.onHangUp(confirm)
   await two.operate(`/calls/${old.split('/').at(-1)}/hangup`, {})
   await until('it to be hung up', async () => {
     one.clock.pass(1000)
