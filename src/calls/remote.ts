@@ -17,7 +17,7 @@ const LOOK_MS = 100
 const LOOKS = 60
 
 /** Null while upstream has not created it. */
-function viewIn ({ view, state, nowMs, bornMs, wish }: Found): CallView | null {
+export function viewIn ({ view, state, nowMs, bornMs, wish }: Found): CallView | null {
   const known = JSON.parse(String(view)) as CallView | null
   if (known === null) return null
   if (state === 'done' || state === 'claimed') return known

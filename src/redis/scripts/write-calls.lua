@@ -13,7 +13,7 @@ for at = 2, #ARGV, FIELDS do
   local isOver, isLost = before == 'done' or before == 'claimed', isFenced(id, fence)
   if isLost and state ~= 'unknown' and isTakenForLost(before) then
     isLost, fence = false, whole(math.max(micros(), tonumber(have) + 1))
-    redis.call('ZREM', P .. 'of:' .. owner, id)
+    redis.call('ZREM', P .. 'of:' .. (owner or ''), id)
   end
   answer[#answer + 1] = (isOver or isLost) and 0 or tonumber(fence)
   if answer[#answer] ~= 0 then
