@@ -10,6 +10,7 @@ const FILES = 10
 const SMALL = ['config', 'docs', 'outbound', 'realtime', 'records', 'reference', 'schema', 'support', 'tracing']
 /** What they test is outside the coverage gate, or runs in processes of its own. */
 const UNCOUNTED = /^test\/((browser|sandbox)\/|calls\/replica(s|-faults)\.|(caddy|compose|haproxy|nginx)\.)/
+const SLOW = new RegExp(`${UNCOUNTED.source}|^test/(calls|faults)/`)
 /**
  * Compiling packages is half of the time of a process. What is compiled without coverage has no counters, so it has
  * another cache. What comes from either cache has none in module bodies (test/conventions.test.ts).
@@ -76,17 +77,19 @@ export function orderedGroups (files: readonly string[], sourceOf: (path: string
   const weight = ({ files }: Group) => {
     const sources = files.map(sourceOf)
     const bytes = sources.reduce((sum, { length }) => sum + length, 0)
-    // Tests of browsers and other programs take longer than their size says.
-    return sources.some(startsFirst) ? Infinity : files.some(isUncounted) ? 4 * bytes : bytes
+    // Tests of browsers, calls, faults and other programs take longer than their size says.
+    return sources.some(startsFirst) ? Infinity : files.some((path) => SLOW.test(path)) ? 4 * bytes : bytes
   }
   return groupsOf(files, sourceOf).map((group) => ({ group, weight: weight(group) }))
     .toSorted((a, b) => a.weight === b.weight ? 0 : b.weight - a.weight)
     .map(({ group }) => group)
 }
 
-/** Each file by itself. */
-export function separate (files: readonly string[]): Group[] {
-  return files.map((path) => ({ name: ownName(path), files: [path] }))
+/** Each file by itself, those that take longest first. */
+export function separate (files: readonly string[], sourceOf: (path: string) => string): Group[] {
+  const isFirst = (path: string) => startsFirst(sourceOf(path))
+  const ordered = [...files.filter(isFirst), ...files.filter((path) => !isFirst(path))]
+  return ordered.map((path) => ({ name: ownName(path), files: [path] }))
 }
 
 /**

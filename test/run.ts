@@ -66,8 +66,8 @@ if (import.meta.main) {
   const others = files.filter((path) => !alone.includes(path))
   const gated = gate({ isStrict: process.env.CI === 'true', isWhole })
   removeGroups(ROOT)
-  const together = writeGroups(ROOT, 'a', isWhole ? orderedGroups(others, source) : separate(others))
-  const afterwards = writeGroups(ROOT, 'b', separate(alone))
+  const together = writeGroups(ROOT, 'a', isWhole ? orderedGroups(others, source) : separate(others, source))
+  const afterwards = writeGroups(ROOT, 'b', separate(alone, source))
 
   const steps = [
     { options: afterwards.length > 0 ? [...gated, ...PARTIAL, UNREPORTED] : gated, files: together },

@@ -1,5 +1,6 @@
 // Calls over a Redis Cluster and over sentinels, by the URL of an operator and over TLS too: begun at one replica, read
 // and ended at another, through a fail-over, and taken over from a replica that was killed.
+// Starts first: a fail-over takes ten seconds, most of which is waiting.
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
 // Runs alone: a fail-over is held to a deadline.
+// Starts first: it takes ten seconds.
 
 import t from 'tap'
 import { checkRedis } from '../../src/commands/doctor/redis-and-audit.ts'

@@ -107,6 +107,7 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
       events?.close()
       if (events?.readyState === 'closing') await Promise.race([events.stateChange.asPromise(), wait(GOODBYE_MS)])
       await peer.close()
+      endHandshake(peer)
     }
   }
 }
@@ -135,6 +136,17 @@ function createPeer (): RTCPeerConnection {
 function skipRecordNumbers (peer: RTCPeerConnection): void {
   for (const { dtls } of peer.dtlsTransports) {
     if (dtls !== undefined) dtls.dtls.recordSequenceNumber += HANDSHAKE_RECORDS
+  }
+}
+
+/**
+ * werift begins or repeats its part of a handshake for half a minute after a close, too: no process could end before.
+ */
+function endHandshake (peer: RTCPeerConnection): void {
+  for (const { dtls } of peer.dtlsTransports) {
+    if (dtls === undefined) continue
+    dtls.dtls.flight = Infinity
+    Object.assign(dtls, { connect: async () => {} })
   }
 }
 
