@@ -1,6 +1,6 @@
 // npm test [-- FILES]: runs tap with options that its configuration cannot express.
 // The files of a room share processes (test/groups.ts): loading tap and the service takes longer than most of them.
-// A test file that measures time has a line `// Runs alone: why`: after the others, beside one more such file.
+// A test file that measures time has a line `// Runs alone: why`: after the others, beside few such files.
 // One that tries a law in many rounds has a line `// Rounds: why`: it runs by `npm run laws`, or when it is asked for.
 // With CI=true a skipped test fails and coverage must be complete. Otherwise skipped tests are listed and coverage is
 // only reported.
@@ -71,7 +71,7 @@ if (import.meta.main) {
 
   const steps = [
     { options: afterwards.length > 0 ? [...gated, ...PARTIAL, UNREPORTED] : gated, files: together },
-    { options: [...gated, '--jobs=3', `--save=${LIST}`], files: afterwards }
+    { options: [...gated, '--jobs=4', `--save=${LIST}`], files: afterwards }
   ]
   // Given a list of files, tap keeps the coverage of the run before.
   writeFileSync(LIST, afterwards.join('\n'))

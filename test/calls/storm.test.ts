@@ -1,4 +1,5 @@
 // Callers who ask for more calls than they may have: at once, in loops, and gone at any moment.
+// Rounds: some hundred calls in each.
 
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
