@@ -100,7 +100,7 @@ function repeatLine (
 function readLine (text = ''): CallEnd | null {
   try {
     const line = JSON.parse(text) as CallEnd | null
-    return Number.isFinite(line?.seconds) ? line : null
+    return line !== null && Number.isFinite(line.seconds) ? line : null
   } catch {
     return null
   }

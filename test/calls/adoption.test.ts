@@ -242,6 +242,7 @@ t.test('H14: a record that is no record is refused; without an id there is nothi
 
 for (const [name, fields] of [
   ['the line of its end', { state: 'claimed', line: 'no JSON' }],
+  ['all of its end', { state: 'claimed', line: 'null' }],
   ['the time of its creation', { born: 'no number' }]
 ] as const) {
   t.test(`H14: a call is hung up where ${name} is damaged, and others are gone on with`, {
