@@ -65,7 +65,7 @@ t.test('A41, A42: opaque tokens, introspected and revoked', async (t) => {
     }
   ])
   const { accessToken: token } = await provider.logIn('jane', OPAQUE_API)
-  assertRefused(t, await ask(bearer(`${token.slice(0, -1)}_`)), 'token_not_active')
+  assertRefused(t, await ask(bearer(`${token}_`)), 'token_not_active')
   assertRefused(
     t, await ask(bearer(await provider.clientCredentials(OPAQUE_API))), 'subject_malformed', 'a client is not a user'
   )
