@@ -154,8 +154,9 @@ async function rest (
 async function leftInRedis ({ redis: { control } }: SoakWorld): Promise<readonly string[]> {
   const look = async () => {
     const keys = await control.keys('{ephemint}:calls:*')
-    const states = await Promise.all(keys.map((key) => key.includes(':call:') ? control.hget(key, 'state') : null))
-    return keys.filter((key, i) => states[i] !== 'done' && !key.endsWith(':leases'))
+    const states = await Promise.all(keys.map((key) => key.includes(':call:') ? control.hget(key, 'state') : ''))
+    // One without a state has expired between the two questions.
+    return keys.filter((key, i) => !['done', null].includes(states[i] ?? null) && !key.endsWith(':leases'))
   }
   await until('places to be free', async () => (await look()).length === 0, PLACES_KEPT_MS).catch(() => {})
   return look()

@@ -14,7 +14,7 @@ import { startService } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
 /** More than the kernel buffers of an unread answer. */
-const BIG_BYTES = 32 * 1024 * 1024
+const BIG_BYTES = 48 * 1024 * 1024
 
 async function startBounded (t: Test, maxInFlight: number) {
   const app = fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
