@@ -365,6 +365,11 @@ t.test('call: one that has ended keeps nothing of its session, and can be read',
   t.match((await calls.find(OWNER, id))?.view(), { status: 'ended', end_reason: 'client' })
 })
 
+/** A call of a replica that is dead. */
+const leftBehind = (id: string, fields: Readonly<{ data: string, state: string }>): Adopted => ({
+  id, fence: 2, nowMs: 0, from: 'before', isOffered: false, fields: { caller: 'ada', policy: 'pro', ...fields }
+})
+
 const SIGHT: Sight = {
   marker: 'm', isLost: false, own: 1, offered: 0, dead: 0, others: 0, messages: [], leftMs: null
 }
@@ -456,14 +461,7 @@ t.test('call: a replica without its lease hangs up no call whose record is damag
   const pass = passerOf(clock)
   calls.start()
   await pass(1)
-  state.left = [{
-    id: 'rtc_damaged',
-    fence: 2,
-    nowMs: 0,
-    from: 'before',
-    isOffered: false,
-    fields: { caller: 'ada', policy: 'pro', data: '{"id":"rtc_1","key":""', state: 'live' }
-  }]
+  state.left = [leftBehind('rtc_damaged', { data: '{"id":"rtc_1","key":""', state: 'live' })]
   state.sight = { ...SIGHT, dead: 1 }
   await pass(15)
   t.equal(hungUp.length, 3)
@@ -494,14 +492,7 @@ t.test('call: a replica without its lease gives nothing back, and holds what it 
   await pass(30)
   await reserved.giveBack()
   t.equal(state.givenBack, 0, 'another replica may have done so')
-  state.left = [{
-    id: call.facts.id,
-    fence: 2,
-    nowMs: 0,
-    from: 'before',
-    isOffered: false,
-    fields: { caller: 'ada', policy: 'pro', data: '', state: 'unknown' }
-  }]
+  state.left = [leftBehind(call.facts.id, { data: '', state: 'unknown' })]
   state.sight = { ...SIGHT, dead: 1 }
   state.isUp = true
   await pass(3)

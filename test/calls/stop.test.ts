@@ -7,7 +7,7 @@ import type { HangUpReply } from '../support/calls-upstream.ts'
 import { NO_REDIS, type RedisServer } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { failure } from '../support/upstream.ts'
-import { startPair } from './shared.ts'
+import { type Pair, startPair } from './shared.ts'
 
 const LEASES = '{ephemint}:calls:leases'
 /** It gives up then, and offers its calls before. */
@@ -39,6 +39,20 @@ t.test('fault 53: a stop leaves no call to a service that has just died', { skip
   t.equal(await redis.control.hget(key, 'state'), 'done', 'its place is free')
 })
 
+/** The first hang-up has failed, the stop tries again and offers the call. */
+async function stopWhileEnding ({ one, upstream }: Pick<Pair, 'one' | 'upstream'>, path: string) {
+  const id = upstream.calls[0]?.id as string
+  const asked = one.hangUp(path)
+  await upstream.hungUp(id)
+  await one.settle()
+  const stopped = one.stop()
+  await one.clock.armed(STOP_MS)
+  one.clock.pass(1000)
+  await upstream.hungUp(id, 2)
+  one.clock.pass(OFFERED_MS - 1000)
+  return { asked, stopped }
+}
+
 t.test('fault 53: a call that cannot be hung up while its service stops is hung up by another', {
   skip: NO_REDIS
 }, async (t) => {
@@ -46,14 +60,7 @@ t.test('fault 53: a call that cannot be hung up while its service stops is hung 
   const { path, key } = await begin(one)
   await until('both to have a lease', async () => await redis.control.zcard(LEASES) === 2)
   upstream.onHangUp(await refusing(redis, key))
-  const asked = one.hangUp(path)
-  await upstream.hungUp(upstream.calls[0]?.id as string)
-  await one.settle()
-  const stopped = one.stop()
-  await one.clock.armed(STOP_MS)
-  one.clock.pass(1000)
-  await upstream.hungUp(upstream.calls[0]?.id as string, 2)
-  one.clock.pass(OFFERED_MS - 1000)
+  const { asked, stopped } = await stopWhileEnding({ one, upstream }, path)
   t.match(await two.wrote('call.ended'), [{ reason: 'client', hangup_confirmed: true }])
   t.match(await asked, { status: 200, body: { end_reason: 'client' } })
   await stopped
@@ -73,14 +80,7 @@ t.test('fault 53: a stop leaves no two hang-ups of one call under way', { skip: 
     if (underWay.length === 1) failure(500)(request, response)
     else if (underWay.length === 3) confirm(request, response)
   })
-  const asked = one.hangUp(path)
-  await upstream.hungUp(upstream.calls[0]?.id as string)
-  await one.settle()
-  const stopped = one.stop()
-  await one.clock.armed(STOP_MS)
-  one.clock.pass(1000)
-  await upstream.hungUp(upstream.calls[0]?.id as string, 2)
-  one.clock.pass(OFFERED_MS - 1000)
+  const { asked, stopped } = await stopWhileEnding({ one, upstream }, path)
   await Promise.all([stopped, asked])
   t.match(await two.wrote('call.ended'), [{ reason: 'client', hangup_confirmed: true }])
   t.same(underWay, [1, 1, 1])
