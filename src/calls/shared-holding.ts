@@ -49,6 +49,8 @@ export function holdShared (
   let alone: ReturnType<typeof replacedAlone> = null
   let reserved: Reserved | null = null
   /** Or may be: an answer can be lost. */
+  /** Redis has said that another replica has it. */
+  let isFenced = false
   let isWritten = adopted !== null
 
   const fence = () => placed?.fence ?? FENCE_ALONE
@@ -71,7 +73,7 @@ export function holdShared (
       throw error
     }
     // Another replica that has the place gives back what it took.
-    const whileMine = (giveBack: Reserved['giveBack']) => async () => { if (isMine()) await giveBack() }
+    const whileMine = (giveBack: Reserved['giveBack']) => async () => { if (isMine() && !isFenced) await giveBack() }
     return { ...taken, giveBack: whileMine(taken.giveBack), refund: whileMine(taken.refund) }
   }
 
@@ -98,7 +100,8 @@ export function holdShared (
   async function writeOnce (snapshot: Snapshot): Promise<boolean> {
     const [written = null] = await shared.write(mine, [writtenAs(snapshot)])
     if (written !== null) noteWritten(written)
-    return written !== null
+    isFenced = written === null
+    return !isFenced
   }
 
   function noteWritten (written: number): void {

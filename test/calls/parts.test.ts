@@ -473,6 +473,26 @@ t.test('call: a replica without its lease hangs up no call whose record is damag
   t.same(lines, [], 'another replica may have the call')
 })
 
+for (const [whose, fence, givenBack] of [['another replica\'s', null, 0], ['its own', 7, 1]] as const) {
+  t.test(`call: what was taken for a lost creation is given back once: Redis says it is ${whose}`, async (t) => {
+    const clock = createTestClock()
+    let count = 0
+    const sharing = sharingOf(sharedState(), clock)
+    const calls = callsWith({
+      clock,
+      reserved: { ...RESERVED, placed: { fence: 1, replaces: null }, refund: () => { count++ } },
+      sharing: { ...sharing, shared: { ...sharing.shared, write: async () => [fence] } }
+    })
+    calls.start()
+    await passerOf(clock)(1)
+    const call = calls.begin(factsWith({}))
+    const reserved = await call.reserve(WINDOWS)
+    await call.forsake()
+    await reserved.refund()
+    t.equal(count, givenBack)
+  })
+}
+
 t.test('call: a replica without its lease gives nothing back, and holds what it takes again', async (t) => {
   const clock = createTestClock()
   const state = { ...sharedState(), givenBack: 0 }
