@@ -80,7 +80,7 @@ export async function buildApp (
   registerHealth(app, waitingFor)
   const limitAddress = createAddressLimit(config.addressLimitPerMinute)
   await app.register(async (admitted) => {
-    registerOverload(admitted, config.upstream.concurrency + BEFORE_UPSTREAM)
+    registerOverload(admitted, calls.clock, config.upstream.concurrency + BEFORE_UPSTREAM)
     const arrived = createBatch()
     admitted.addHook('onRequest', (_request, _reply, done) => arrived(done))
     if (tracing !== null) registerSpanContext(admitted)

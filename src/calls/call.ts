@@ -126,7 +126,8 @@ const EXPIRES_EARLY_MS = 5000
 /** A response that was cancelled still says what it cost. */
 const CANCEL_MS = 2000
 const CANCEL_BLOCKED_MS = 500
-const LAST_EVENTS_MS = 500
+/** A confirmed hang-up waits so long for the sideband to close. */
+const LAST_EVENTS_MS = 800
 
 /** What is known and runs from the creation by upstream on. */
 type Born = Readonly<{ call: CreatedCall, atMs: number, createdAt: number, leash: Leash, guard: Guard }>
@@ -269,7 +270,9 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     endedAt = { ms: clock.monotonicMs(), unix: unixNow() }
     const { call } = born as Born
     const mayHaveTalked = wasStarted || left !== null
-    if ((gaps.isOpen() && mayHaveTalked) || !isConfirmed) receipt.noteGap()
+    // One that has not closed may still have brought something.
+    const mayHaveMissed = gaps.isOpen() || supervision?.isOpen() === true
+    if ((mayHaveMissed && mayHaveTalked) || !isConfirmed) receipt.noteGap()
     supervision?.stop()
     tried.resolve()
     onOver()

@@ -4,27 +4,34 @@
 import type { ServerResponse } from 'node:http'
 import { getHeapStatistics } from 'node:v8'
 import type { FastifyInstance } from 'fastify'
+import type { Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 
-const LOOK_MS = 500
+const LOOK_MS = 400
 const MAX_LATE_MS = 1000
 const MAX_HEAP_SHARE = 0.85
 
 /** `maxInFlight` bounds the requests in work: body received, answer not handed over to the socket yet. */
-export function registerOverload (app: FastifyInstance, maxInFlight: number): void {
+export function registerOverload (app: FastifyInstance, clock: Clock, maxInFlight: number): void {
   let inFlight = 0
   // A Set would keep answered responses alive: each table it has outgrown does, up to the next full garbage collection.
   const inWork = new WeakSet<ServerResponse>()
   const leave = (response: ServerResponse) => { if (inWork.delete(response)) inFlight-- }
   let pressure: string | null = null
-  let lookedAt = performance.now()
-  const timer = setInterval(() => {
-    const lateMs = performance.now() - lookedAt - LOOK_MS
+  let lookedAtMs = -Infinity
+  let stop = () => {}
+  const look = () => {
+    const lateMs = clock.monotonicMs() - lookedAtMs - LOOK_MS
     const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics()
     pressure = lateMs > MAX_LATE_MS ? 'event_loop' : used > MAX_HEAP_SHARE * limit ? 'heap' : null
-    lookedAt = performance.now()
-  }, LOOK_MS).unref()
-  app.addHook('onClose', async () => clearInterval(timer))
+    lookAgain()
+  }
+  const lookAgain = () => {
+    lookedAtMs = clock.monotonicMs()
+    stop = clock.after(LOOK_MS, look)
+  }
+  lookAgain()
+  app.addHook('onClose', async () => stop())
 
   // For answers that are never handed over, because the client has gone.
   const leaveAtClose = function (this: ServerResponse) { leave(this) }

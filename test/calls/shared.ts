@@ -50,8 +50,11 @@ export async function startPair (t: Test, first: CallsOptions = {}, second = fir
     proxy,
     isUp,
     call: async (app, sub) => {
-      const answer = await app.begin(sub === undefined ? {} : { claims: { sub } })
-      t.equal(answer.status, 201)
+      // A busy machine answers 503 at first.
+      const answer = await until('a call', async () => {
+        const begun = await app.begin(sub === undefined ? {} : { claims: { sub } })
+        return begun.status === 201 ? begun : null
+      })
       const path = answer.headers.get('location') as string
       const id = path.split('/').at(-1) as string
       return { path, id, key: `${P}call:${id}` }
