@@ -66,7 +66,7 @@ export async function buildApp (
 
   const refusals = createRefusalRecords(log, audit, timed)
   app.addHook('onClose', async () => refusals.close())
-  registerListener(app, refusals.record)
+  const unanswered = registerListener(app, refusals.record)
   registerDecision(app, isTrusted)
   if (tracing !== null) registerSpans(app, tracing)
   await registerOrigin(app, {
@@ -74,7 +74,7 @@ export async function buildApp (
     requestHeaders: config.requestHeaders,
     credentials: () => rulebook().callers.usesCookies
   })
-  registerDrain(app, isDraining)
+  registerDrain(app, unanswered, isDraining)
   registerRealtimeUrl(app, config.realtimePublicUrl)
 
   registerHealth(app, waitingFor)

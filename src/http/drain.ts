@@ -1,36 +1,24 @@
 // A graceful stop: each answer closes its connection, and at the end no new request is begun.
 
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { ApiError } from '../errors.ts'
+import type { Unanswered } from './unanswered.ts'
 
 /** At the end, a client has once or twice this long to send the rest of its request or to read its answer. */
 const PATIENCE_MS = 500
 
-export function registerDrain (app: FastifyInstance, isDraining: () => boolean): void {
+export function registerDrain (app: FastifyInstance, unanswered: Unanswered, isDraining: () => boolean): void {
   let isClosing = false
-  /** The latest response of each connection; null if it is idle. */
-  const latest = new Map<Socket, ServerResponse | null>()
-  app.server.on('connection', (socket: Socket) => {
-    latest.set(socket, null)
-    socket.once('close', () => latest.delete(socket))
-  })
-  app.server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
-    latest.set(socket, response)
-    // An idle connection keeps nothing of its requests in memory.
-    response.once('close', () => { if (latest.get(socket) === response) latest.set(socket, null) })
-  })
 
   // Node's server no longer checks its timeouts while it closes, and would wait for silent connections forever.
   app.addHook('preClose', async () => {
     isClosing = true
-    for (const [socket] of latest) if (socket.bytesRead === 0) socket.destroy()
+    for (const [socket] of unanswered) if (socket.bytesRead === 0) socket.destroy()
     let waitedFor = new Set<Socket>()
     const timer = setInterval(() => {
-      const waiting = [...latest].filter(([, response]) => response === null || !isInWork(response)).map(
-        ([socket]) => socket
-      )
+      const waiting = [...unanswered].filter(([, responses]) => !responses.some(isInWork)).map(([socket]) => socket)
       for (const socket of waiting) if (waitedFor.has(socket)) socket.destroy()
       waitedFor = new Set(waiting)
     }, PATIENCE_MS)

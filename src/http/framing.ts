@@ -7,6 +7,7 @@ import { envelope } from '../errors.ts'
 import { answerMalformed, answersNoMore, surviveErrors } from './parse-errors.ts'
 import { boundPipelines } from './pipeline.ts'
 import { findRtsp } from './rtsp.ts'
+import { trackUnanswered, type Unanswered } from './unanswered.ts'
 
 /** Node drops headers beyond its own limit in silence, a second Authorization among them. */
 const MAX_HEADERS = 200
@@ -18,11 +19,12 @@ declare module 'fastify' {
   }
 }
 
-export function registerFraming (app: FastifyInstance): void {
+export function registerFraming (app: FastifyInstance): Unanswered {
   // Node removes its own error listener from a socket that it hands over. A reset would then end the process.
   app.server.on('connection', surviveErrors)
+  const unanswered = trackUnanswered(app.server)
   const isRtsp = findRtsp()
-  boundPipelines(app.server, (bytes, socket) => {
+  boundPipelines(app.server, unanswered, (bytes, socket) => {
     if (isRtsp(bytes, socket)) answerMalformed({}, socket)
   })
   for (const event of ['checkContinue', 'checkExpectation']) {
@@ -44,6 +46,7 @@ export function registerFraming (app: FastifyInstance): void {
     if (expect !== undefined && caller !== null && httpVersion === '1.1') reply.raw.writeContinue()
     done(null, payload)
   })
+  return unanswered
 }
 
 function faultOf (

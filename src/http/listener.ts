@@ -8,6 +8,7 @@ import { answerMalformed } from './parse-errors.ts'
 import { type OnRefused, refuse, registerRefusals, toApiError } from './refusals.ts'
 import { schemaController } from './serializer.ts'
 import { BODY_LIMIT_BYTES, STRICT_JSON } from './strict-json.ts'
+import type { Unanswered } from './unanswered.ts'
 
 export function listenerOptions (log: FastifyBaseLogger) {
   return {
@@ -26,9 +27,10 @@ export function listenerOptions (log: FastifyBaseLogger) {
 }
 
 /** JSON is the only body that routes take, unless the plugin they are in takes others. */
-export function registerListener (app: FastifyInstance, onRefused: OnRefused): void {
+export function registerListener (app: FastifyInstance, onRefused: OnRefused): Unanswered {
   app.decorateRequest('caller', null)
   registerRefusals(app, onRefused)
-  registerFraming(app)
+  const unanswered = registerFraming(app)
   takeBodies(app, [STRICT_JSON])
+  return unanswered
 }

@@ -43,7 +43,7 @@ export function registerOverload (app: FastifyInstance, clock: Clock, maxInFligh
     if (inFlight >= maxInFlight) return done(overloaded('in_flight'))
     inFlight++
     inWork.add(raw)
-    raw.once('close', leaveAtClose)
+    raw.on('close', leaveAtClose)
     done()
   })
   // Not when the answer is read: a client could hold its place by not reading.

@@ -2,8 +2,9 @@
 // long as the client does not read them. Here bytes go to the parser head by head; what may not begin yet stays bytes,
 // and waits behind the requests of clients that do not pipeline.
 
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Unanswered } from './unanswered.ts'
 
 const MAX_UNANSWERED = 8
 /** Requests of all connections in one turn of the event loop: answers that the kernel buffers unread take minutes. */
@@ -15,8 +16,7 @@ const SHORTEST_HEAD = 'GET / HTTP/1.1\r\n\r\n'.length
 const UNREAD_LOOKS = 9
 
 type PipelinedConnection = {
-  /** In their order. */
-  readonly unanswered: ServerResponse[]
+  readonly unanswered: readonly ServerResponse[]
   /** Bytes that the parser has not seen. */
   held: Buffer | null
   readonly parse: (bytes: Buffer) => void
@@ -25,7 +25,9 @@ type PipelinedConnection = {
 }
 
 /** `onBytes` sees what arrives before the parser does; it may end the connection. */
-export function boundPipelines (server: Server, onBytes: (bytes: Buffer, socket: Socket) => void, lookMs = 1000): void {
+export function boundPipelines (
+  server: Server, unanswered: Unanswered, onBytes: (bytes: Buffer, socket: Socket) => void, lookMs = 1000
+): void {
   const connections = new Map<Socket, PipelinedConnection>()
   const proceedInTurn = createTurns((socket) => {
     const connection = connections.get(socket)
@@ -41,7 +43,9 @@ export function boundPipelines (server: Server, onBytes: (bytes: Buffer, socket:
   server.on('connection', (socket: Socket) => {
     // Node's own listener, so far the only one. With ours in its place Node reads through the stream, not past it.
     const [parse] = socket.listeners('data') as [(bytes: Buffer) => void]
-    const connection: PipelinedConnection = { unanswered: [], held: null, parse, unread: null, looks: 0 }
+    const connection: PipelinedConnection = {
+      unanswered: unanswered.get(socket) as readonly ServerResponse[], held: null, parse, unread: null, looks: 0
+    }
     connections.set(socket, connection)
     socket.on('data', (bytes: Buffer) => {
       if (connection.held !== null) {
@@ -58,14 +62,6 @@ export function boundPipelines (server: Server, onBytes: (bytes: Buffer, socket:
     })
     socket.removeListener('data', parse)
     socket.once('close', () => connections.delete(socket))
-  })
-  const strikeOff = function (this: ServerResponse) {
-    const unanswered = connections.get(this.req.socket)?.unanswered
-    unanswered?.splice(unanswered.indexOf(this), 1)
-  }
-  server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
-    (connections.get(socket) as PipelinedConnection).unanswered.push(response)
-    response.once('close', strikeOff)
   })
   const timer = setInterval(() => {
     for (const [socket, connection] of connections) if (isUnread(connection)) socket.destroy()

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 
 /** The end of a request's first line. JSON cannot hold these bytes: a string has no line break in it. */
 const LINE_END = /RTSP\/1\.[01]\r\n/
+const MARK = Buffer.from('RTSP/1.')
 const BROKEN_OFF = 'RTSP/1.0\r'
 const LENGTH = BROKEN_OFF.length + 1
 /** A packet that breaks such a line in two ends with one of these. */
@@ -19,6 +20,6 @@ export function findRtsp (): (bytes: Buffer, socket: Socket) => boolean {
       broken.set(socket, (before + bytes.toString('latin1', Math.max(0, bytes.length - LENGTH))).slice(-LENGTH))
     }
     if (before !== '' && LINE_END.test(before + bytes.toString('latin1', 0, LENGTH))) return true
-    return bytes.includes('RTSP/1.') && LINE_END.test(bytes.toString('latin1'))
+    return bytes.includes(MARK) && LINE_END.test(bytes.toString('latin1'))
   }
 }

@@ -162,7 +162,7 @@ function clientParam (asked: Asked, path: Path): string | null {
 function watchDelivery (audit: Audit, request: FastifyRequest, reply: FastifyReply): void {
   const undelivered = () => audit.record('mint.undelivered', mintEntry(request, reply, null))
   if (isGone(request)) return undelivered()
-  reply.raw.once('close', () => { if (!reply.raw.writableFinished || reply.statusCode !== 200) undelivered() })
+  reply.raw.on('close', () => { if (!reply.raw.writableFinished || reply.statusCode !== 200) undelivered() })
 }
 
 /** `temperature` is the granted one: upstream's GA answer has none, and only the legacy shape shows it. */

@@ -9,18 +9,19 @@ import { runInNewContext } from 'node:vm'
 import { fastify } from 'fastify'
 import t from 'tap'
 import { registerDrain } from '../../src/http/drain.ts'
+import { trackUnanswered } from '../../src/http/unanswered.ts'
 import { until } from '../support/until.ts'
 
 t.test('fault 33: a closing server waits for its answers, and at most a second for half a request', async (t) => {
   const app = fastify()
   let isDraining = false
-  registerDrain(app, () => isDraining)
+  registerDrain(app, trackUnanswered(app.server), () => isDraining)
   const work = Promise.withResolvers<void>()
-  const begun = Promise.withResolvers<void>()
+  let begun = 0
   app.get('/at-once', async () => 'done')
   app.post('/', async () => 'done')
   app.get('/work', async () => {
-    begun.resolve()
+    begun++
     await work.promise
     return 'done'
   })
@@ -32,25 +33,27 @@ t.test('fault 33: a closing server waits for its answers, and at most a second f
     socket.on('error', () => {}).write(text)
     return socket
   }
-  const asked = await open('GET /work HTTP/1.1\r\nHost: a\r\n\r\n')
-  const half = await open(
-    'GET /at-once HTTP/1.1\r\nHost: a\r\n\r\n' +
-      'POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{'
-  )
+  const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
+  const halfPost = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{'
+  const asked = await open(get('/work'))
+  const askedBefore = await open(get('/work') + halfPost)
+  const half = await open(get('/at-once') + halfPost)
   await once(half, 'data')
   const silent = await open('')
-  await begun.promise
+  await until('both to be in work', () => begun === 2)
   isDraining = true
   const closed = app.close()
   await Promise.all([half, silent].map((socket) => new Promise((resolve) => { socket.once('close', resolve) })))
   work.resolve()
-  t.match(String((await once(asked, 'data'))[0]), /^HTTP\/1.1 200 [^]*connection: close/i)
+  for (const [answer] of await Promise.all([asked, askedBefore].map((socket) => once(socket, 'data')))) {
+    t.match(String(answer), /^HTTP\/1.1 200 [^]*connection: close/i)
+  }
   await closed
 })
 
 t.test('an idle connection keeps nothing of its requests, which hold tokens', async (t) => {
   const app = fastify()
-  registerDrain(app, () => false)
+  registerDrain(app, trackUnanswered(app.server), () => false)
   t.teardown(() => app.close())
   app.get('/', async () => 'done')
   await app.listen({ port: 0, host: '127.0.0.1' })

@@ -9,6 +9,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { surviveErrors } from '../../src/http/parse-errors.ts'
 import { boundPipelines } from '../../src/http/pipeline.ts'
+import { trackUnanswered } from '../../src/http/unanswered.ts'
 import { until } from '../support/until.ts'
 
 const BIG = 'x'.repeat(100_000)
@@ -32,7 +33,7 @@ async function serve (t: Test, answer: Answer, lookMs?: number) {
   })
   server.on('connection', surviveErrors)
   let looked = 0
-  boundPipelines(server, () => { looked++ }, lookMs)
+  boundPipelines(server, trackUnanswered(server), () => { looked++ }, lookMs)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => {
