@@ -12,7 +12,7 @@ export type ReadBody = (body: unknown) => Readonly<{ kind: Kind, asked: Asked }>
 /** `{expires_after?, session?}`; the first of `kinds` is the default of `session.type`. */
 export function readGa (kinds: readonly [Kind, ...Kind[]]): ReadBody {
   return (body) => {
-    const { session: given, expires_after: lifetime = null, ...others } = bodyObject(body)
+    const { session: given, expires_after: lifetime, ...others } = bodyObject(body)
     const session = given ?? {}
     if (Object.keys(others).length > 0) throw new ApiError('policy_violation', { param: firstPath(others) })
     if (!isObject(session)) throw new ApiError('invalid_request', { param: 'session' })
@@ -23,7 +23,7 @@ export function readGa (kinds: readonly [Kind, ...Kind[]]): ReadBody {
       kind,
       asked: {
         session: (withoutNulls(sessionSchemas[kind], rest) ?? {}) as JsonObject,
-        expiresAfter: withoutNulls(Lifetime, lifetime),
+        expiresAfter: lifetime === undefined ? undefined : withoutNulls(Lifetime, lifetime),
         added: [],
         dropped: [],
         sessionParam: (path) => dotted(['session', ...path]),

@@ -184,6 +184,16 @@ t.test('the rights that docs/deploying.md names are enough; without INFO there i
   }
 })
 
+t.test('call: an end that is claimed after Redis was emptied is no key that stays for ever', {
+  skip: NO_REDIS
+}, async (t) => {
+  const redis = await startRedis(t)
+  const store = await connectStore(t, redis)
+  const shared = createSharedCalls(store.connection)
+  t.equal(await shared.claim('lost', 1, { line: '{}', view: '{}' }), true)
+  t.ok(await redis.control.pttl('{ephemint}:calls:call:lost') > 0)
+})
+
 /** A call from its beginning to its end, by way of two replicas. */
 async function assertCall (t: Test, store: RedisStore): Promise<void> {
   const shared = createSharedCalls(store.connection)
