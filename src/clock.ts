@@ -9,6 +9,10 @@ export type Clock = Readonly<{
   after: (ms: number, callback: () => void) => () => void
 }>
 
+export async function pause (clock: Clock, ms: number): Promise<void> {
+  await new Promise<void>((resolve) => { clock.after(ms, resolve) })
+}
+
 /** Waits for `promise`, for `ms` at most. */
 export async function atMost (clock: Clock, ms: number, promise: Promise<unknown>): Promise<void> {
   const late = Promise.withResolvers<void>()

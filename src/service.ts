@@ -107,7 +107,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   if (config.safetyIdentifierSecret === null) {
     log.warn({}, 'SAFETY_IDENTIFIER_SECRET is not set: safety identifiers are plain hashes')
   }
-  // Not refused: without them everybody would get another identifier.
+  // Not refused: without them every user would get another identifier.
   if (/^(["'`]).*\1$/.test(config.safetyIdentifierSecret ?? '')) {
     log.warn({}, 'SAFETY_IDENTIFIER_SECRET has quotation marks around it: Docker keeps them, and Node.js does not')
   }

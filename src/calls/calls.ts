@@ -2,7 +2,7 @@
 // replicas share calls, those of the others can be found and ended here, too.
 
 import { randomBytes } from 'node:crypto'
-import type { Clock } from '../clock.ts'
+import { type Clock, pause } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import type { LimitStore } from '../limits/limits.ts'
 import type { CallRules } from '../policy/compile.ts'
@@ -147,7 +147,7 @@ export function createCalls (deps: CallsDeps): Calls {
   function letGo (call: Call): void {
     const { id } = call.facts
     held.delete(id)
-    // Its id at upstream is not known yet: nobody else could end it.
+    // Its id at upstream is not known yet: no other replica could end it.
     /* c8 ignore next -- a replica that lapses while it creates a call: no test can hit the moment */
     if (call.state() === 'creating') return call.end('supervision_lost', new ApiError('limits_unavailable'))
     current.delete(id)
@@ -205,7 +205,7 @@ export function createCalls (deps: CallsDeps): Calls {
       replacedAlone: () => replacedAlone(facts),
       writeLine,
       onReleased: () => {
-        // A replica that has lapsed may have taken its own call again, and hold it anew.
+        // A replica that has lapsed may have taken its own call again: then another holding has its place.
         if (held.get(id) === holding) held.delete(id)
       }
     }, { call: id, caller, policy, concurrent, whenFull, total }, adopted)
@@ -320,7 +320,7 @@ export function createCalls (deps: CallsDeps): Calls {
   async function offerAll (others: Replica, { clock }: Sharing, untilMs: number): Promise<void> {
     const isLeft = () => [...current.values()].some(({ state }) => state() !== 'ending')
     while (isLeft() && others.hasOthers() && clock.monotonicMs() < untilMs) {
-      await new Promise<void>((resolve) => { clock.after(LOOK_MS, resolve) })
+      await pause(clock, LOOK_MS)
     }
     // What is still being created would begin to live while the others are withdrawn.
     for (const call of current.values()) if (call.state() !== 'live') call.end('shutdown')

@@ -8,7 +8,7 @@
 // |                        | on without Redis does so only where its process had been stopped                       |
 
 import { randomBytes } from 'node:crypto'
-import type { Clock } from '../clock.ts'
+import { type Clock, pause } from '../clock.ts'
 import type { PlainLog } from '../records/log.ts'
 import type { Call } from './call.ts'
 import type { Adopted, SharedCalls, Sight, Written } from './shared.ts'
@@ -237,7 +237,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
     for (const one of offered) waiting.add(one.id)
     let left = offered
     for (let looks = REST_LOOKS; left.length > 0; looks--) {
-      await new Promise<void>((resolve) => { clock.after(REST_MS, resolve) })
+      await pause(clock, REST_MS)
       const found = await shared.read(left.map((one) => one.id)).catch(() => [])
       const isLast = looks <= 1
       const next = left.map((one, i) => ({ one, rest: found[i]?.rest ?? null, wish: found[i]?.wish ?? null }))

@@ -1,7 +1,7 @@
 // The holding of one call if replicas share calls: its place and its record lie in Redis. A replica that has lost a
 // call to another one finds it out by the fence of its record.
 
-import type { Clock } from '../clock.ts'
+import { type Clock, pause } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import type { LimitStore, Placed, Reserved, SharedPlace } from '../limits/limits.ts'
 import type { Holding, Snapshot, WriteLine } from './holding.ts'
@@ -114,7 +114,7 @@ export function holdShared (
       const [found] = await shared.read([id])
       /* c8 ignore next -- Redis has lost it meanwhile */
       if (found?.isWaiting === false) return
-      await new Promise<void>((resolve) => { clock.after(LOOK_MS, resolve) })
+      await pause(clock, LOOK_MS)
     }
     throw new ApiError('call_in_progress', { reason: 'not_replaced' })
   }

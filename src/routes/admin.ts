@@ -11,6 +11,7 @@ import { atMost, type Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import { assertEmpty } from '../http/strict-json.ts'
 import { isObject, type JsonObject } from '../json.ts'
+import { HANG_UP_WAIT_MS } from './calls.ts'
 
 export type AdminDeps = Readonly<{
   token: string
@@ -23,7 +24,6 @@ type ById = { Params: { id: string } }
 type Filter = Readonly<Partial<Record<typeof FILTERS[number], string>>>
 
 const FILTERS = ['policy', 'safety_identifier'] as const
-const HANG_UP_WAIT_MS = 5000
 
 export function registerAdmin (ops: FastifyInstance, { token, calls, clock, rotation }: AdminDeps): void {
   /** Resolves to how many of them have ended in time. */

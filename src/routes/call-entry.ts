@@ -41,7 +41,7 @@ export type CallEntryDeps = Readonly<{
 }>
 
 /** The first attempt to hang up is waited for, so that a client that asks again finds its place free. */
-const HANG_UP_WAIT_MS = 2000
+const FIRST_ATTEMPT_MS = 2000
 /** A call may exist whose id is lost. No client has its answer, so upstream ends it soon. */
 const UNKNOWN_KEPT_MS = 60_000
 
@@ -219,7 +219,7 @@ async function undo (
     call.end('setup_failed')
     // A call that its client leaves stays counted; only the unused seconds go back, when the call is over.
     if (call.wish()?.reason !== 'client_gone') await call.refund()
-    return atMost(clock, HANG_UP_WAIT_MS, call.hangUpTried())
+    return atMost(clock, FIRST_ATTEMPT_MS, call.hangUpTried())
   }
   const { code, reason, mayHaveMinted = false } = error as Partial<ApiError>
   if (mayHaveMinted) await call.forsake()

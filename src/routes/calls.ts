@@ -13,7 +13,8 @@ import type { AdmittedCaller } from './admission.ts'
 import { type CallEntryDeps, createCall } from './call-entry.ts'
 import { callEntry } from './decision.ts'
 
-const HANG_UP_WAIT_MS = 5000
+/** A request to hang up is answered then at the latest, also while that fails. */
+export const HANG_UP_WAIT_MS = 5000
 
 export const CallAnswer = Type.Object({
   id: Type.String(),
