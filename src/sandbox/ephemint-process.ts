@@ -31,9 +31,12 @@ export async function startEphemint (
     env: { PATH, NODE_COMPILE_CACHE, ...env },
     stdio: ['ignore', 'pipe', 'inherit']
   })
-  process.once('exit', () => child.kill('SIGKILL'))
-  const ended = once(child, 'exit')
-    .then(([code, signal]) => signal === null ? `with exit code ${code}` : `by ${signal}`)
+  const kill = () => child.kill('SIGKILL')
+  process.once('exit', kill)
+  const ended = once(child, 'exit').then(([code, signal]) => {
+    process.off('exit', kill)
+    return signal === null ? `with exit code ${code}` : `by ${signal}`
+  })
   let stopping = false
 
   const listening = new Promise<{ url: string, opsUrl: string | null }>((resolve) => {
@@ -61,7 +64,7 @@ export async function startEphemint (
     stop: async () => {
       stopping = true
       child.kill('SIGTERM')
-      const timer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS)
+      const timer = setTimeout(kill, KILL_AFTER_MS)
       await ended
       clearTimeout(timer)
     }
