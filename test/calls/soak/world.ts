@@ -138,7 +138,9 @@ export async function startSoakWorld (owner: Owner, random: Random, isLocal: boo
     ON_REDIS_LOSS: isLocal ? 'local' : 'deny',
     AUDIT_FILE: slot.auditFile,
     UPSTREAM_TIMEOUT_MS: '3000',
-    DRAIN_SECONDS: '2'
+    DRAIN_SECONDS: '2',
+    // As in the image.
+    MALLOC_ARENA_MAX: '1'
   }, {
     upstreamUrl: `http://${upstreamProxy.host}/v1`,
     port,
