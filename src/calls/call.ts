@@ -238,7 +238,12 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     await cancelResponses(leash, reason === 'blocked' ? CANCEL_BLOCKED_MS : CANCEL_MS)
     if (isGone()) return
     hangUp = startHangUp({
-      clock, attempt: (signal) => upstream.hangUp(call, facts.safetyIdentifier, signal), untilMs: longestMs
+      clock,
+      attempt: (signal) => {
+        if (supervision?.isOpen() === false) gaps.noteStillLost()
+        return upstream.hangUp(call, facts.safetyIdentifier, signal)
+      },
+      untilMs: longestMs
     })
     hangUp.first.then(tried.resolve)
     if (isGivenUp) hangUp.giveUp()

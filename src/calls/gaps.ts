@@ -9,6 +9,8 @@ export type Gaps = Readonly<{
   noteError: (code: string | null) => void
   noteLost: (closing: Pick<Lost, 'reason' | 'isClean'>, isHangingUp: boolean) => void
   noteReopened: () => void
+  /** A hang-up is tried while the sideband is lost: the call may have gone on until then. */
+  noteStillLost: () => void
   /** The call may have gone on for a while after the sideband was lost. */
   noteGoneSince: () => void
   /** It is not opened again. */
@@ -34,6 +36,7 @@ export function createGaps (protocol: Pick<CallProtocol, 'isExpired'>): Gaps {
       isBlind ||= !isHangingUp || isCut
     },
     noteReopened: () => { isBlind = isCut = false },
+    noteStillLost: () => { isBlind = true },
     noteGoneSince: () => { isCut = true },
     noteOver: (loss) => { isBlind = loss !== 'gone' || isCut },
     isOpen: () => isBlind,

@@ -515,6 +515,20 @@ t.test('call: sideband closes while a hang-up is under way that then fails: what
   t.match(app.lines('call.ended'), [{ complete: false }])
 })
 
+t.test('call: sideband closes after a hang-up that failed, and is lost at the next: incomplete', async (t) => {
+  const live = await startCall(t)
+  const { app, call, path } = live
+  app.upstream.onHangUp(failure(500), confirm)
+  app.upstream.onAttach(stalled)
+  const answer = app.hangUp(path)
+  await failed(live, 1)
+  call.close(1000)
+  await until('it to be tried again', () => app.upstream.attaches.length === 2)
+  app.clock.pass(1000)
+  t.match(await answer, { body: { status: 'ended' } })
+  t.match(app.lines('call.ended'), [{ hangup_confirmed: true, complete: false }])
+})
+
 t.test('call: a sideband that closes is logged as information, one that drops as a warning', async (t) => {
   const { app, call } = await startCall(t)
   call.close(1000)
