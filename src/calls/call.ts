@@ -509,6 +509,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
       hangUp?.giveUp()
     },
     refund: async () => {
+      // Its end has given back what was not used, or the replica that has it now does.
+      if (state === 'ended' || state === 'gone') return
       isRefunded = true
       // First: another replica that goes on with it gives nothing back again.
       if (state === 'ending') await holding.note(snapshot())

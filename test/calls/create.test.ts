@@ -357,3 +357,33 @@ t.test('call: an audit that cannot be written lets nothing be created, or hangs 
   t.match(await app.wrote('call.ended'), [{ reason: 'setup_failed', started: false }])
   await until('the place to be free', async () => (await app.begin()).status === 201)
 })
+
+t.test('call: one that ends while its start is written down, in vain, gives its seconds back once', async (t) => {
+  const app = await startCalls(t, LIMITED)
+  const path = (await app.begin()).headers.get('location') as string
+  await app.pass(45_000)
+  await app.hangUp(path)
+  t.match(await app.limits(), { call_seconds: { hour: { remaining: 1155 } } })
+  const [confirming, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const { confirm } = app.audit
+  Object.assign(app.audit, {
+    confirm: async (line: string) => {
+      if (!line.includes('"call.started"')) return confirm(line)
+      confirming.resolve()
+      await gate.promise
+      throw new Error('ENOSPC')
+    }
+  })
+  const answer = app.begin()
+  await confirming.promise
+  const call = await app.upstream.created(2)
+  call.end()
+  await until('it to have ended', async () => {
+    const { body: { data } } = await app.get('/v1/realtime/calls')
+    return (data as unknown[]).length === 0
+  })
+  gate.resolve()
+  t.match(await answer, { status: 503, body: { error: { code: 'audit_unavailable' } } })
+  t.match(await app.wrote('call.ended', 2), [{}, { reason: 'ended', started: false }])
+  t.match(await app.limits(), { call_seconds: { hour: { remaining: 1155 } } })
+})

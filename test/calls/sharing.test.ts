@@ -3,7 +3,7 @@
 
 import t from 'tap'
 import { responseCreated, responseDone, usageOf } from '../support/call-events.ts'
-import { accept, confirm, held } from '../support/call-replies.ts'
+import { accept, confirm, held, silent } from '../support/call-replies.ts'
 import { NO_REDIS } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { hang } from '../support/upstream.ts'
@@ -84,6 +84,23 @@ t.test('a call that another service has before it is answered is not answered', 
   t.match(await one.begin(), { status: 503, body: { error: { code: 'limits_unavailable' } } })
   t.equal(upstream.live(), 0)
   t.same(one.lines('call.ended'), [], 'the other one writes it')
+})
+
+t.test('a call that another service takes while it is created is given back by that one alone', {
+  skip: NO_REDIS
+}, async (t) => {
+  const { redis, upstream, one, two } = await startPair(t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' })
+  upstream.onAttach(silent)
+  const asked = one.begin()
+  const { id } = await upstream.created()
+  await upstream.attached(id)
+  const [key = ''] = await redis.control.keys('{ephemint}:calls:call:*')
+  const owner = await redis.control.hget(key, 'owner')
+  await redis.control.hset(key, 'fence', String(2 ** 53))
+  // It writes all that it has down, since Redis has less.
+  await redis.control.zrem(`{ephemint}:calls:of:${owner}`, key.split(':').at(-1) as string)
+  t.match(await asked, { status: 503, body: { error: { code: 'limits_unavailable' } } })
+  t.match(await two.limits(), { call_seconds: { hour: { remaining: 0 } } })
 })
 
 t.test('a call that another service has taken over while it ends is let go', { skip: NO_REDIS }, async (t) => {
