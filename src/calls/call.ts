@@ -166,6 +166,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   const lastedMs = ({ atMs }: Born) => (endedAt?.ms ?? clock.monotonicMs()) - atMs
   const seconds = () => Math.ceil(lastedMs(born as Born) / 1000)
   const unused = () => Math.max(0, maxSeconds() - seconds())
+  /** Its client may have been answered. */
+  const mayHaveTalked = () => wasStarted || left !== null
 
   function created (call: CreatedCall): void {
     follow(call, clock.monotonicMs(), null)
@@ -249,7 +251,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     if (isGivenUp) hangUp.giveUp()
     const isConfirmed = await hangUp.done
     // The answer may overtake the last events, which the sideband brings before it closes.
-    if (isConfirmed && supervision?.isOpen() === true) {
+    if (isConfirmed && mayHaveTalked() && supervision?.isOpen() === true) {
       await atMost(clock, LAST_EVENTS_MS, new Promise<void>((resolve) => { onSidebandLost = resolve }))
     }
     if (!isGone()) conclude(isConfirmed)
@@ -274,10 +276,9 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     state = 'ended'
     endedAt = { ms: clock.monotonicMs(), unix: unixNow() }
     const { call } = born as Born
-    const mayHaveTalked = wasStarted || left !== null
     // One that has not closed may still have brought something.
     const mayHaveMissed = gaps.isOpen() || supervision?.isOpen() === true
-    if ((mayHaveMissed && mayHaveTalked) || !isConfirmed) receipt.noteGap()
+    if ((mayHaveMissed && mayHaveTalked()) || !isConfirmed) receipt.noteGap()
     supervision?.stop()
     tried.resolve()
     onOver()

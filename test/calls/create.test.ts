@@ -358,6 +358,18 @@ t.test('call: an audit that cannot be written lets nothing be created, or hangs 
   await until('the place to be free', async () => (await app.begin()).status === 201)
 })
 
+t.test('call: one that was never answered has no last events: its place is free with its hang-up', async (t) => {
+  const app = await startCalls(t, LIMITED)
+  app.upstream.onHangUp(({ call }, response) => {
+    call?.end(null)
+    response.writeHead(200).end()
+  })
+  app.audit.refuse()
+  t.match(await app.begin(), { status: 503, body: { error: { code: 'audit_unavailable' } } })
+  app.audit.recover()
+  t.equal((await app.begin()).status, 201)
+})
+
 t.test('call: one that ends while its start is written down, in vain, gives its seconds back once', async (t) => {
   const app = await startCalls(t, LIMITED)
   const path = (await app.begin()).headers.get('location') as string
