@@ -507,7 +507,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     giveUp: () => {
       isGivenUp = true
       onResponsesDone()
-      hangUp?.giveUp()
+      hangUp?.letGo()
     },
     refund: async () => {
       // Its end has given back what was not used, or the replica that has it now does.

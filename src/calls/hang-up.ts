@@ -13,8 +13,9 @@ export type HangUp = Readonly<{
   again: () => void
   /** The sideband has shown that the call is over. */
   confirm: () => void
+  /** After the attempt that is under way. */
   giveUp: () => void
-  /** Another replica hangs it up: two attempts are never under way. */
+  /** Ends that attempt, too: a stop does not wait for it, and two replicas never have one under way. */
   letGo: () => void
 }>
 

@@ -623,6 +623,20 @@ t.test('call: a stop gives up after 10 s, and says so', async (t) => {
   t.match(app.lines('call.ended'), [{ reason: 'shutdown', hangup_confirmed: false }])
 })
 
+t.test('call: a stop that gives up does not wait for the answer to a hang-up', async (t) => {
+  const live = await startCall(t)
+  const { app, call } = live
+  app.upstream.onHangUp(hang)
+  const stopped = app.stop()
+  await app.upstream.hungUp(call.id)
+  app.clock.pass(5000)
+  await app.clock.expire(1000)
+  await app.upstream.hungUp(call.id, 2)
+  app.clock.pass(4000)
+  await stopped
+  t.match(app.lines('call.ended'), [{ reason: 'shutdown', hangup_confirmed: false }])
+})
+
 t.test('call: a stop does not wait for the next attempt of a hang-up that failed', async (t) => {
   const live = await startCall(t)
   const { app, path } = live
