@@ -46,7 +46,7 @@ export type Calls = Readonly<{
   review: (review: Review) => void
   /**
    * Ends all calls of this replica, or leaves them to others. `drained`: no more are begun. Resolves within 10 s of
-   * that, or of the last creation.
+   * that and 22 s in all, or when the last creation has an outcome.
    */
   stop: (drained: Promise<unknown>) => Promise<void>
   /** Live calls by policy. */
@@ -77,9 +77,9 @@ export type CallsDeps = Omit<CallDeps, 'mayAct'> & Pick<AdoptionDeps, 'audit'> &
 const HAS_PLACE = { concurrent: 1, whenFull: 'refuse', total: null } as const
 const ENDED_KEPT_MS = 300_000
 const REPLACED_WITHIN_MS = 5000
-const STOPPED_WITHIN_MS = 10_000
-/** So long a hang-up may fail before the call is offered to other replicas. */
-const OFFERED_AFTER_MS = 5000
+const HUNG_UP_WITHIN_MS = 10_000
+/** After the signal: the process is ended 25 s after it, and lines are to be written before. */
+const STOPPED_WITHIN_MS = 22_000
 /** At least, and at least so long after new calls are refused: what began last is taken too. */
 const TAKEN_WITHIN_MS = 5000
 const LAST_TAKEN_WITHIN_MS = 2000
@@ -304,14 +304,14 @@ export function createCalls (deps: CallsDeps): Calls {
     }
   }
 
-  async function endOne (call: Call): Promise<void> {
+  async function endOne (call: Call, stoppedByMs: number): Promise<void> {
     call.end('shutdown')
     // One that ends already may wait a minute for its next attempt.
     call.hangUpAgain()
     await call.whenCreated
-    const stops = [
-      clock.after(OFFERED_AFTER_MS, () => replica?.offer(call)), clock.after(STOPPED_WITHIN_MS, call.giveUp)
-    ]
+    const withinMs = Math.min(HUNG_UP_WITHIN_MS, stoppedByMs - clock.monotonicMs())
+    // Other replicas have the second half to take one whose hang-up fails.
+    const stops = [clock.after(withinMs / 2, () => replica?.offer(call)), clock.after(withinMs, call.giveUp)]
     await call.over
     for (const stop of stops) stop()
   }
@@ -354,6 +354,7 @@ export function createCalls (deps: CallsDeps): Calls {
     },
     review: (review) => { for (const call of current.values()) reviewOne(call, review) },
     stop: async (drained) => {
+      const stoppedByMs = clock.monotonicMs() + STOPPED_WITHIN_MS
       if (replica === null || sharing === null) isStopping = true
       else {
         const untilMs = sharing.clock.monotonicMs() + TAKEN_WITHIN_MS
@@ -361,7 +362,7 @@ export function createCalls (deps: CallsDeps): Calls {
         isStopping = true
         await offerAll(replica, sharing, Math.max(untilMs, sharing.clock.monotonicMs() + LAST_TAKEN_WITHIN_MS))
       }
-      await Promise.all([...current.values()].map(endOne))
+      await Promise.all([...current.values()].map((call) => endOne(call, stoppedByMs)))
       await replica?.stop()
     },
     countLive: () => {

@@ -493,6 +493,35 @@ for (const [whose, fence, givenBack] of [['another replica\'s', null, 0], ['its 
   })
 }
 
+t.test('call: a stop that has served for long gives hang-ups up while it still can write what is left', async (t) => {
+  const clock = createTestClock()
+  const lines: CallEnd[] = []
+  const sharing = sharingOf(sharedState(), clock)
+  const calls = callsWith({
+    clock,
+    reserved: { ...RESERVED, placed: { fence: 1, replaces: null } },
+    hangUp: async () => false,
+    conclude: async (line) => { lines.push(line) },
+    sharing: { ...sharing, shared: { ...sharing.shared, write: async (_replica, calls) => calls.map(() => 1) } }
+  })
+  const pass = passerOf(clock)
+  calls.start()
+  await pass(1)
+  const call = calls.begin(factsWith({}))
+  await call.reserve(WINDOWS)
+  call.created({ id: 'rtc_1', key: {}, dateMs: null })
+  const drained = Promise.withResolvers<void>()
+  let isStopped = false
+  calls.stop(drained.promise).then(() => { isStopped = true })
+  await pass(20)
+  drained.resolve()
+  await pass(1)
+  t.same(lines, [])
+  await pass(1.5)
+  t.match(lines, [{ reason: 'shutdown', hangup_confirmed: false }])
+  t.ok(isStopped)
+})
+
 t.test('call: a replica without its lease gives nothing back, and holds what it takes again', async (t) => {
   const clock = createTestClock()
   const state = { ...sharedState(), givenBack: 0 }
