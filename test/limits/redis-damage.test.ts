@@ -220,6 +220,8 @@ async function assertCall (t: Test, store: RedisStore): Promise<void> {
   t.same(await shared.write('one', [offered]), [old.fence])
   t.equal(await shared.claim('old', old.fence, { line: '{}', view: '{}' }), true)
   t.same(await shared.adopt('two', { most: 9 }), [], 'its own replica ends it')
+  await shared.release('old', old.fence, null)
+  t.match(await shared.read(['old']), [{ state: 'claimed' }], 'nor does one that took it for lost give all back')
   await shared.look('one', 0, { ...before, isLeaving: true })
   await shared.release('old', old.fence, 59)
   t.match(await shared.read(['old', 'new']), [{ state: 'done' }, { state: 'creating', isWaiting: false }])

@@ -1,12 +1,13 @@
 -- Gives back the place of a call, and seconds that were not used, once. Its heir gets the place in the same moment.
 -- KEYS: 1 the marker.
 -- ARGV: 1 the call, 2 its fence, 3 how many seconds go back ('' for all that it took, and what it counts as a mint).
--- Answers 1, or 0 where there is no such call any more, or another replica has it.
+-- Answers 1, or 0 where there is no such call any more, another replica has it, or its own one ends it.
 local id, fence, seconds = unpack(ARGV)
 local key = record(id)
 local state, slots, mints, heir, waits, line, all =
   unpack(redis.call('HMGET', key, 'state', 'slots', 'mints', 'heir', 'waits', 'line', 'seconds'))
 if not state or state == 'done' or isFenced(id, fence) then return 0 end
+if state == 'claimed' and seconds == '' then return 0 end
 local function giveBack (windows, amount)
   local isRead, ids = pcall(cjson.decode, windows)
   for window, windowId in pairs(amount and amount > 0 and isRead and type(ids) == 'table' and ids or {}) do
