@@ -33,7 +33,7 @@ export type SharedHoldingDeps = Readonly<{
 
 const LOOK_MS = 100
 /** Longer than a request waits for a place. */
-const LOOKS = 100
+const LOOKS = 60
 const AGAIN_MS = 1000
 /** The fence of a call that began without Redis: lower than each that Redis gives. */
 const FENCE_ALONE = 1
@@ -116,6 +116,7 @@ export function holdShared (
       if (found?.isWaiting === false) return
       await pause(clock, LOOK_MS)
     }
+    /* c8 ignore next -- its request has given up by then, and a test need not let time pass for it */
     throw new ApiError('call_in_progress', { reason: 'not_replaced' })
   }
 

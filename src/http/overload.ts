@@ -18,19 +18,16 @@ export function registerOverload (app: FastifyInstance, clock: Clock, maxInFligh
   const inWork = new WeakSet<ServerResponse>()
   const leave = (response: ServerResponse) => { if (inWork.delete(response)) inFlight-- }
   let pressure: string | null = null
-  let lookedAtMs = -Infinity
-  let stop = () => {}
-  const look = () => {
-    const lateMs = clock.monotonicMs() - lookedAtMs - LOOK_MS
-    const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics()
-    pressure = lateMs > MAX_LATE_MS ? 'event_loop' : used > MAX_HEAP_SHARE * limit ? 'heap' : null
-    lookAgain()
+  const lookLater = () => {
+    const fromMs = clock.monotonicMs()
+    return clock.after(LOOK_MS, () => {
+      const lateMs = clock.monotonicMs() - fromMs - LOOK_MS
+      const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics()
+      pressure = lateMs > MAX_LATE_MS ? 'event_loop' : used > MAX_HEAP_SHARE * limit ? 'heap' : null
+      stop = lookLater()
+    })
   }
-  const lookAgain = () => {
-    lookedAtMs = clock.monotonicMs()
-    stop = clock.after(LOOK_MS, look)
-  }
-  lookAgain()
+  let stop = lookLater()
   app.addHook('onClose', async () => stop())
 
   // For answers that are never handed over, because the client has gone.

@@ -63,7 +63,12 @@ export async function startPair (t: Test, first: CallsOptions = {}, second = fir
       await proxy.inject('refuse')
       await until('it to be lost', () => one.logLines().some(({ msg }) => /Redis is lost/.test(String(msg))))
       await spoil()
-      await redis.control.zadd(`${P}leases`, '1', dead)
+      // What it sent last may still renew it.
+      await until('its lease to be over', async () => {
+        await redis.control.zadd(`${P}leases`, '1', dead)
+        await looks(redis, 1)
+        return Number(await redis.control.zscore(`${P}leases`, dead)) <= 1
+      })
     }
   }
 }

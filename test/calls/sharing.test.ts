@@ -256,6 +256,7 @@ for (const isOver of [false, true]) {
     upstream.onCreate(creation.reply)
     const asked = one.begin()
     await upstream.asked(1)
+    t.equal((await redis.control.keys('{ephemint}:calls:call:*')).length, 1, 'its place is in Redis')
     await kill()
     await two.wrote('call.unknown')
     creation.release()

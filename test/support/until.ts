@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 
 /** Looks until there is something to see. Throws, saying what was waited for, where it does not come in time. */
-export async function until<T> (what: string, look: () => T | Promise<T>, withinMs = 10_000): Promise<NonNullable<T>> {
+export async function until<T> (what: string, look: () => T | Promise<T>, withinMs = 30_000): Promise<NonNullable<T>> {
   const endsAt = performance.now() + withinMs
   for (;;) {
     const found = await look()
