@@ -39,6 +39,8 @@ import type { Sidebands } from './upstream/sideband.ts'
 /** Kubernetes kills after 30 s. */
 export const EXIT_WITHIN_MS = 25_000
 const LEFT_TO_CLOSE_MS = 3000
+/** Nothing is in work any more. */
+const STOPPED_WITHIN_MS = EXIT_WITHIN_MS - LEFT_TO_CLOSE_MS
 const LOOK_EVERY_MS = 10
 
 export type Service = Readonly<{
@@ -231,7 +233,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       // From here on answers have `Connection: close`; the gateway has this long to go elsewhere.
       isStopping = true
       const drained = wait(drainMs)
-      const hungUp = calls.stop(drained)
+      const hungUp = calls.stop(drained, STOPPED_WITHIN_MS)
       await drained
       await app.close()
       // Also mints whose client is gone: what upstream minted is audited.
@@ -294,7 +296,7 @@ async function sharedBy (connection: RedisConnection): Promise<SharedCalls> {
 
 /** A mint that begins at the last moment still has its deadline and its audit line within EXIT_WITHIN_MS. */
 function drainTime ({ drainMs, upstream }: Config, log: Log): number {
-  const longest = Math.max(0, EXIT_WITHIN_MS - upstream.timeoutMs - LEFT_TO_CLOSE_MS)
+  const longest = Math.max(0, STOPPED_WITHIN_MS - upstream.timeoutMs)
   if (drainMs <= longest) return drainMs
   const text = 'DRAIN_SECONDS is shortened: with UPSTREAM_TIMEOUT_MS it leaves no time to finish what is in flight'
   log.warn({ drain_ms: longest }, text)

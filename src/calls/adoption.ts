@@ -4,7 +4,7 @@
 // |-----------------------|----------------------------------------------------------------------------------|
 // | creating              | upstream may have created it: `call.unknown`, and its place is kept for a minute |
 // | unknown               | as creating, but its line is written, and all but its place was given back       |
-// | setup                 | hung up: it was never answered                                                    |
+// | setup                 | hung up: it was never answered                                                   |
 // | live, offered, ending | goes on, or ends for the reason that was wished                                  |
 // | claimed               | its line is repeated, and its place given back                                   |
 // | damaged               | hung up, if its id at upstream is known                                          |

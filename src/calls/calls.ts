@@ -46,9 +46,9 @@ export type Calls = Readonly<{
   review: (review: Review) => void
   /**
    * Ends all calls of this replica, or leaves them to others. `drained`: no more are begun. Resolves within 10 s of
-   * that and 22 s in all, or when the last creation has an outcome.
+   * that and `withinMs` in all, or when the last creation has an outcome.
    */
-  stop: (drained: Promise<unknown>) => Promise<void>
+  stop: (drained: Promise<unknown>, withinMs: number) => Promise<void>
   /** Live calls by policy. */
   countLive: () => ReadonlyMap<string, number>
   countHangingUp: () => number
@@ -78,8 +78,6 @@ const HAS_PLACE = { concurrent: 1, whenFull: 'refuse', total: null } as const
 const ENDED_KEPT_MS = 300_000
 const REPLACED_WITHIN_MS = 5000
 const HUNG_UP_WITHIN_MS = 10_000
-/** After the signal: the process is ended 25 s after it, and lines are to be written before. */
-const STOPPED_WITHIN_MS = 22_000
 /** At least, and at least so long after new calls are refused: what began last is taken too. */
 const TAKEN_WITHIN_MS = 5000
 const LAST_TAKEN_WITHIN_MS = 2000
@@ -353,8 +351,8 @@ export function createCalls (deps: CallsDeps): Calls {
         : [...own, ...await remotes(await sharing.shared.list(null))]
     },
     review: (review) => { for (const call of current.values()) reviewOne(call, review) },
-    stop: async (drained) => {
-      const stoppedByMs = clock.monotonicMs() + STOPPED_WITHIN_MS
+    stop: async (drained, withinMs) => {
+      const stoppedByMs = clock.monotonicMs() + withinMs
       if (replica === null || sharing === null) isStopping = true
       else {
         const untilMs = sharing.clock.monotonicMs() + TAKEN_WITHIN_MS

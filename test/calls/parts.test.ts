@@ -512,7 +512,7 @@ t.test('call: a stop that has served for long gives hang-ups up while it still c
   call.created({ id: 'rtc_1', key: {}, dateMs: null })
   const drained = Promise.withResolvers<void>()
   let isStopped = false
-  calls.stop(drained.promise).then(() => { isStopped = true })
+  calls.stop(drained.promise, 22_000).then(() => { isStopped = true })
   await pass(20)
   drained.resolve()
   await pass(1)
