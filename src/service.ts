@@ -34,7 +34,7 @@ import { createUpstreamCalls } from './upstream/calls.ts'
 import { createClient, type Watch } from './upstream/client.ts'
 import { openKey } from './upstream/key.ts'
 import { createMint } from './upstream/mint.ts'
-import type { Sidebands } from './upstream/sideband.ts'
+import type { Dial, Sidebands } from './upstream/sideband.ts'
 
 /** Kubernetes kills after 30 s. */
 export const EXIT_WITHIN_MS = 25_000
@@ -81,7 +81,6 @@ export async function openService (environment: Environment, replaced: Replaceme
 
   const traces = await tracesFor(config, log)
   const send = traced(traces?.send, createSender(config.proxies))
-  const proxy = routeOf(config.proxies, config.upstream.baseUrl)
   const rulebook = openRulebook(config.policyFile, {
     ...policyEnvironment(environment, config.policyFile),
     log,
@@ -89,10 +88,8 @@ export async function openService (environment: Environment, replaced: Replaceme
     send,
     onSwap: () => calls.review(review)
   })
-  const key = openKey(config.upstream, log)
-  const client = createClient(config.upstream, {
-    key, log, watch: replaced.watchUpstream ?? metrics, proxy, clock, send: traces?.attempt
-  })
+  const upstream = openUpstream(config, { log, clock, watch: replaced.watchUpstream ?? metrics, traces })
+  const { client } = upstream
   const limits = await openLimits(config, log, traces?.around)
   const store = replaced.limits ?? limits.store
   const build = { version: packageJson.version, revision: config.revision }
@@ -117,26 +114,13 @@ export async function openService (environment: Environment, replaced: Replaceme
     log.warn({ origin }, 'CORS_ORIGINS: people other than you can get a host that this pattern matches')
   }
   const drainMs = drainTime(config, log)
-  const mint = createMint(client, config.upstream.mintApi, clock.wallMs)
 
   const review = (owner: CallOwner) => callRulesOf(rulebook.current(), owner)
-  let loading: Promise<Sidebands> | null = null
-  let sidebands: Sidebands | null = null
-  const load = async () => {
-    loading ??= import('./upstream/sideband.ts').then(({ createSidebands }) => {
-      const { dial, close } = createSidebands({ config: config.upstream, proxy, clock, log })
-      return { dial: traced(traces?.dial, dial), close }
-    })
-    sidebands = await loading
-  }
-  const upstreamCalls = createUpstreamCalls({
-    client, mint: config.upstream.callsApi === 'secret' ? mint : null, protocol: REALTIME_CALLS, log
-  })
   const calls = createCalls({
     clock,
     protocol: REALTIME_CALLS,
-    upstream: upstreamCalls,
-    dial: (...call) => (sidebands as Sidebands).dial(...call),
+    upstream: upstream.calls,
+    dial: upstream.dial,
     limits: store,
     audit,
     metrics: metrics.calls,
@@ -151,8 +135,8 @@ export async function openService (environment: Environment, replaced: Replaceme
           isLocal: config.onRedisLoss === 'local',
           review,
           regrant: (left) => regrantedBy(rulebook.current(), left),
-          key: key.headers,
-          load,
+          key: upstream.key.headers,
+          load: upstream.loadSidebands,
           onAdopted: metrics.calls.adopted
         }
   })
@@ -178,10 +162,12 @@ export async function openService (environment: Environment, replaced: Replaceme
     audit,
     rulebook: rulebook.current,
     limits: store,
-    mint,
+    mint: upstream.mint,
     timed: metrics.timed,
     tracing: traces,
-    calls: { calls, upstream: upstreamCalls, metrics: metrics.calls, clock, review, load },
+    calls: {
+      calls, upstream: upstream.calls, metrics: metrics.calls, clock, review, load: upstream.loadSidebands
+    },
     isDraining,
     waitingFor: outOfRotation
   })
@@ -218,7 +204,8 @@ export async function openService (environment: Environment, replaced: Replaceme
         log.info({ issuer }, 'waiting for the keys of an issuer')
       }
       if (!limits.isReady()) log.info({}, 'waiting for Redis')
-      log.info({ upstream: config.upstream.baseUrl.origin, proxy: proxy?.host }, 'waiting for a connection to upstream')
+      const { origin } = config.upstream.baseUrl
+      log.info({ upstream: origin, proxy: upstream.proxy?.host }, 'waiting for a connection to upstream')
       const [url, opsUrl] = await Promise.all([
         listenAt(app, config.listen, { host: 'HOST', port: 'PORT' }),
         ops === null ? undefined : listenAt(ops.app, ops.at, { host: 'OPS_HOST', port: 'OPS_PORT' }),
@@ -239,13 +226,11 @@ export async function openService (environment: Environment, replaced: Replaceme
       // Also mints whose client is gone: what upstream minted is audited.
       while (client.state().inFlight > 0) await wait(LOOK_EVERY_MS)
       await hungUp
-      sidebands?.close()
       rulebook.close()
-      key.close()
       unfollowLevel?.()
       audit.close()
       await store.close()
-      await client.close()
+      await upstream.close()
       await traces?.close()
       await ops?.app.close()
       await Promise.all([lines.stdout.close(), lines.audit.close()])
@@ -256,6 +241,47 @@ export async function openService (environment: Environment, replaced: Replaceme
     flushNow: () => {
       lines.stdout.flushNow()
       lines.audit.flushNow()
+    }
+  }
+}
+
+export type Upstream = ReturnType<typeof openUpstream>
+
+/** Everything that is done with the key: for the service, and for a command that tries it. Throws ConfigError. */
+export function openUpstream (config: Pick<Config, 'upstream' | 'proxies'>, { log, clock, watch, traces }: Readonly<{
+  log: Pick<Log, 'info' | 'warn' | 'error' | 'debug'>
+  clock: Clock
+  watch?: Watch
+  traces?: Awaited<ReturnType<typeof tracesFor>>
+}>) {
+  const proxy = routeOf(config.proxies, config.upstream.baseUrl)
+  const key = openKey(config.upstream, log)
+  const client = createClient(config.upstream, { key, log, watch, proxy, clock, send: traces?.attempt })
+  const mint = createMint(client, config.upstream.mintApi, clock.wallMs)
+  let loading: Promise<Sidebands> | null = null
+  let sidebands: Sidebands | null = null
+  const dial: Dial = (...call) => (sidebands as Sidebands).dial(...call)
+  return {
+    proxy,
+    key,
+    client,
+    mint,
+    calls: createUpstreamCalls({
+      client, mint: config.upstream.callsApi === 'secret' ? mint : null, protocol: REALTIME_CALLS, log
+    }),
+    /** Before the first `dial`: nothing of it is loaded for a service without calls. */
+    loadSidebands: async () => {
+      loading ??= import('./upstream/sideband.ts').then(({ createSidebands }) => {
+        const made = createSidebands({ config: config.upstream, proxy, clock, log })
+        return { ...made, dial: traced(traces?.dial, made.dial) }
+      })
+      sidebands = await loading
+    },
+    dial,
+    close: async () => {
+      sidebands?.close()
+      key.close()
+      await client.close()
     }
   }
 }

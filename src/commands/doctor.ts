@@ -5,19 +5,18 @@ import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { createKeySets } from '../callers/jwks.ts'
 import type { CallerEntry } from '../callers/schema.ts'
+import { systemClock } from '../clock.ts'
 import {
   type Config, ConfigError, policyEnvironment, policyFileOf, processEnv, readConfig
 } from '../config/environment.ts'
 import { isShared } from '../config/origins.ts'
 import { NO_PROXIES } from '../config/proxies.ts'
 import { type SecretSource, secretSource } from '../config/secrets.ts'
-import { routeOf } from '../outbound/proxy.ts'
 import { createSender } from '../outbound/request.ts'
 import type { Policies } from '../policy/policy.ts'
 import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
-import { type Client, createClient } from '../upstream/client.ts'
-import { openKey } from '../upstream/key.ts'
+import { openUpstream } from '../service.ts'
 import { run, silentLog } from './command.ts'
 import { makeCall } from './doctor/call.ts'
 import { compareClocks } from './doctor/clock.ts'
@@ -47,21 +46,21 @@ await run(async () => {
   const { policies, callers, secrets } = checkPolicyFile(report)
   if (config === null) report(note('upstream', 'was not checked', 'fix the environment first'))
   else {
-    await withClient(config, async (client) => {
-      progress.show('checking upstream')
-      report(await checkUpstream(config.upstream, client, clocks))
-      if (mint) {
-        progress.show('minting')
-        report(policies === null
-          ? note('mint', 'was not tried', 'fix the policy file first')
-          : await tryMint(config, client, policies))
-      }
-      if (call && policies === null) report(note('call', 'was not made', 'fix the policy file first'))
-      if (call && policies !== null) {
-        progress.show('making a call')
-        await makeCall({ config, client, policies, report })
-      }
-    })
+    const upstream = openUpstream(config, { log: silentLog, clock: systemClock })
+    progress.show('checking upstream')
+    report(await checkUpstream(config.upstream, upstream.client, clocks))
+    if (mint) {
+      progress.show('minting')
+      report(policies === null
+        ? note('mint', 'was not tried', 'fix the policy file first')
+        : await tryMint(config, upstream.mint, policies))
+    }
+    if (call && policies === null) report(note('call', 'was not made', 'fix the policy file first'))
+    if (call && policies !== null) {
+      progress.show('making a call')
+      await makeCall({ config, upstream, policies, report })
+    }
+    await upstream.close()
   }
   if (config !== null) describeRoutes(config, callers.map(([, entry]) => entry)).forEach(report)
   const send = createSender(config?.proxies ?? NO_PROXIES)
@@ -152,13 +151,4 @@ function environmentOf (path: string): ReturnType<typeof policyEnvironment> | nu
   } catch {
     return null
   }
-}
-
-async function withClient (config: Config, use: (client: Client) => Promise<void>): Promise<void> {
-  const key = openKey(config.upstream, silentLog)
-  const proxy = routeOf(config.proxies, config.upstream.baseUrl)
-  const client = createClient(config.upstream, { key, log: silentLog, proxy })
-  await use(client)
-  key.close()
-  await client.close()
 }

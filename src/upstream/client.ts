@@ -73,7 +73,7 @@ const UNWATCHED: Watch = { attempted: () => {}, retried: () => {} }
 export type ClientDeps = Readonly<{
   key: Key
   log: Pick<Log, 'error' | 'warn' | 'debug'>
-  watch?: Watch
+  watch?: Watch | undefined
   proxy?: URL | null
   /** Of `direct` alone: mints wait in real time. */
   clock?: Clock

@@ -3,17 +3,16 @@
 import type { Config } from '../../config/environment.ts'
 import type { JsonObject } from '../../json.ts'
 import { REALTIME_CALLS } from '../../realtime/call-protocol.ts'
+import type { Upstream } from '../../service.ts'
 import type { CreatedCall } from '../../upstream/calls.ts'
-import type { Client } from '../../upstream/client.ts'
-import type { Closing, Dial } from '../../upstream/sideband.ts'
+import type { Closing } from '../../upstream/sideband.ts'
 import type { Finding } from './finding.ts'
 import { type Inbox, openInbox } from './inbox.ts'
 import type { Peer } from './peer.ts'
 
 export type CallTrial = Readonly<{
   config: Pick<Config, 'upstream' | 'safetyIdentifierSecret'>
-  client: Client
-  dial: Dial
+  upstream: Pick<Upstream, 'client' | 'calls' | 'dial' | 'loadSidebands'>
   peer: Peer
   session: JsonObject
   /** Which policy it is of. */
@@ -35,11 +34,13 @@ export type Line = Readonly<{
 export const SUBJECT = 'call'
 
 /** Why there is none, where it does not open. */
-export function openLine ({ dial }: Pick<CallTrial, 'dial'>, { id, key }: CreatedCall): Promise<Line | Closing> {
+export function openLine (
+  { upstream }: Pick<CallTrial, 'upstream'>, { id, key }: CreatedCall
+): Promise<Line | Closing> {
   const inbox = openInbox()
   const { promise: closed, resolve: close } = Promise.withResolvers<Closing>()
   return new Promise((resolve) => {
-    const sideband = dial(REALTIME_CALLS.sidebandPath(id), key, {
+    const sideband = upstream.dial(REALTIME_CALLS.sidebandPath(id), key, {
       onOpen: () => resolve({ inbox, send: sideband.send, close: sideband.close, closed }),
       onEvent: (_type, body) => inbox.put(body()),
       onClose: (closing) => {

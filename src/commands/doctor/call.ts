@@ -3,19 +3,14 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { safetyIdentifier } from '../../callers/safety-identifier.ts'
-import { systemClock } from '../../clock.ts'
 import type { Config } from '../../config/environment.ts'
 import { isLoopback } from '../../config/hosts.ts'
 import { ApiError } from '../../errors.ts'
-import { routeOf } from '../../outbound/proxy.ts'
 import type { Policies } from '../../policy/policy.ts'
 import { REALTIME_CALLS } from '../../realtime/call-protocol.ts'
-import { type CreatedCall, createUpstreamCalls, isOver } from '../../upstream/calls.ts'
+import { type CreatedCall, isOver } from '../../upstream/calls.ts'
 import { errorOf } from '../../upstream/client.ts'
 import { deadlineIn } from '../../upstream/deadline.ts'
-import { createMint } from '../../upstream/mint.ts'
-import { createSidebands } from '../../upstream/sideband.ts'
-import { silentLog } from '../command.ts'
 import { tryChanges } from './call-changes.ts'
 import { type CallTrial, type Line, openLine, SUBJECT } from './call-line.ts'
 import { note, ok, wrong } from './finding.ts'
@@ -29,7 +24,7 @@ const HANG_UP_TRIES = 3
 const BETWEEN_TRIES_MS = 1000
 const LASTS = 'it goes on until OpenAI ends it, after at most 60 minutes'
 
-type Deps = Pick<CallTrial, 'client' | 'report'> & Partial<Pick<CallTrial, 'waitMs' | 'pause'>> & Readonly<{
+type Deps = Pick<CallTrial, 'upstream' | 'report'> & Partial<Pick<CallTrial, 'waitMs' | 'pause'>> & Readonly<{
   config: Config
   policies: Policies
   findPeer?: typeof openPeer
@@ -37,10 +32,9 @@ type Deps = Pick<CallTrial, 'client' | 'report'> & Partial<Pick<CallTrial, 'wait
 
 /** Reports what it finds, and leaves no call behind that it can end. */
 export async function makeCall ({
-  config, client, policies, report, waitMs = EVENT_MS, pause = wait, findPeer = openPeer
+  config, upstream, policies, report, waitMs = EVENT_MS, pause = wait, findPeer = openPeer
 }: Deps): Promise<void> {
-  const { upstream, proxies } = config
-  const peer = await findPeer(isLoopback(upstream.baseUrl.hostname))
+  const peer = await findPeer(isLoopback(config.upstream.baseUrl.hostname))
   if (peer === null) {
     report(wrong(
       SUBJECT, 'was not made: werift, the WebRTC library for it, is not installed',
@@ -49,10 +43,8 @@ export async function makeCall ({
     return
   }
   report({ state: 'note', subject: SUBJECT, message: 'a real one is made now, of some seconds: it costs a few cents' })
-  const proxy = routeOf(proxies, upstream.baseUrl)
-  const sidebands = createSidebands({ config: upstream, proxy, clock: systemClock, log: silentLog })
-  await tryCall({ config, client, dial: sidebands.dial, peer, ...sessionForCall(policies), report, waitMs, pause })
-  sidebands.close()
+  await upstream.loadSidebands()
+  await tryCall({ config, upstream, peer, ...sessionForCall(policies), report, waitMs, pause })
 }
 
 async function tryCall (trial: CallTrial): Promise<void> {
@@ -71,12 +63,12 @@ async function tryCall (trial: CallTrial): Promise<void> {
 
 type Created = { call: CreatedCall | null, answer: string | null }
 
-async function create ({ config, client, peer, session, by, report }: CallTrial): Promise<Created> {
-  const { callsApi, mintApi, timeoutMs } = config.upstream
-  const mint = callsApi === 'secret' ? createMint(client, mintApi) : null
+async function create ({ config, upstream, peer, session, by, report }: CallTrial): Promise<Created> {
+  const { callsApi, timeoutMs } = config.upstream
+  const isByKey = callsApi !== 'secret'
   const created: Created = { call: null, answer: null }
   try {
-    const { answer } = await createUpstreamCalls({ client, mint, protocol: REALTIME_CALLS, log: silentLog }).create({
+    const { answer } = await upstream.calls.create({
       offer: peer.offer,
       session,
       safetyIdentifier: identifierOf(config),
@@ -88,12 +80,12 @@ async function create ({ config, client, peer, session, by, report }: CallTrial)
       onCreated: (call) => { created.call = call }
     })
     created.answer = answer
-    report(ok(SUBJECT, `${mint === null ? 'the key' : 'a client secret'} creates one, with a session ${by}`))
+    report(ok(SUBJECT, `${isByKey ? 'the key' : 'a client secret'} creates one, with a session ${by}`))
   } catch (error) {
     /* c8 ignore next -- a fault of ours, not of upstream */
     if (!(error instanceof ApiError)) throw error
     const lost = error.mayHaveMinted ? `; if there is one, ${LASTS}` : ''
-    report(wrong(SUBJECT, `was not created: ${error.code} (${error.reason})${lost}`, adviceOf(error, mint === null)))
+    report(wrong(SUBJECT, `was not created: ${error.code} (${error.reason})${lost}`, adviceOf(error, isByKey)))
   }
   return created
 }
@@ -183,10 +175,10 @@ async function hangUp (trial: CallTrial, call: CreatedCall, line: Line | null): 
 type HungUp = Readonly<{ isOver: boolean, answer: string }>
 
 async function askToHangUp (
-  { client, config, pause }: CallTrial, { id, key }: CreatedCall, tries: number
+  { upstream, config, pause }: CallTrial, { id, key }: CreatedCall, tries: number
 ): Promise<HungUp> {
   for (;;) {
-    const answer = await client.direct({
+    const answer = await upstream.client.direct({
       path: REALTIME_CALLS.hangUpPath(id), key, safetyIdentifier: identifierOf(config), withinMs: HANG_UP_MS
     })
     const hungUp = answer instanceof ApiError ? { isOver: false, answer: String(answer.reason) } : read(answer)

@@ -10,7 +10,7 @@ import { grantCall, grantSecret } from '../../policy/grant.ts'
 import type { Policies, Policy } from '../../policy/policy.ts'
 import type { Client } from '../../upstream/client.ts'
 import { deadlineIn } from '../../upstream/deadline.ts'
-import { createMint } from '../../upstream/mint.ts'
+import type { Mint } from '../../upstream/mint.ts'
 import type { Clocks } from './clock.ts'
 import { connectionFault, type Finding, note, ok, wrong } from './finding.ts'
 
@@ -71,10 +71,9 @@ function findingFor (status: number, where: string): Finding {
 
 /** Mints one secret and discards it. */
 export async function tryMint (
-  { upstream, safetyIdentifierSecret }: Config, client: Client, policies: Policies
+  { upstream, safetyIdentifierSecret }: Config, mint: Mint, policies: Policies
 ): Promise<Finding> {
   const { session, by } = firstSession(policies, grantSecret) ?? onlyModel('mints')
-  const mint = createMint(client, upstream.mintApi)
   const minted = mint({
     kind: 'realtime',
     session,

@@ -2,6 +2,7 @@
 
 import t, { type Test } from 'tap'
 import { createKeySets } from '../../../src/callers/jwks.ts'
+import { systemClock } from '../../../src/clock.ts'
 import { silentLog } from '../../../src/commands/command.ts'
 import { makeCall } from '../../../src/commands/doctor/call.ts'
 import type { Finding } from '../../../src/commands/doctor/finding.ts'
@@ -13,8 +14,7 @@ import type { Policies } from '../../../src/policy/policy.ts'
 import { readRulebook } from '../../../src/rulebook/rulebook.ts'
 import type { Moods } from '../../../src/sandbox/openai/calls.ts'
 import { startUpstream } from '../../../src/sandbox/openai/upstream.ts'
-import { createClient } from '../../../src/upstream/client.ts'
-import { openKey } from '../../../src/upstream/key.ts'
+import { openUpstream } from '../../../src/service.ts'
 import { errorEvent } from '../../support/call-events.ts'
 import { accept, confirm, gone, notFound, open, refusing, silent } from '../../support/call-replies.ts'
 import { type Attach, type CallsUpstream, startCallsUpstream } from '../../support/calls-upstream.ts'
@@ -49,18 +49,18 @@ type Options = Readonly<{
 
 async function callAt (t: Test, url: string, { env = {}, policy = POLICY, waitMs = 200, findPeer }: Options = {}) {
   const config = readConfig({ OPENAI_API_KEY: KEY, OPENAI_BASE_URL: url, UPSTREAM_TIMEOUT_MS: '2000', ...env })
-  const client = createClient(config.upstream, { key: openKey(config.upstream, silentLog), log: silentLog })
+  const upstream = openUpstream(config, { log: silentLog, clock: systemClock })
   const found: Finding[] = []
   await makeCall({
     config,
-    client,
+    upstream,
     policies: policiesOf(policy),
     report: (finding) => { found.push(finding) },
     waitMs,
     pause: async () => {},
     ...findPeer === undefined ? {} : { findPeer }
   })
-  await client.close()
+  await upstream.close()
   t.notMatch(JSON.stringify(found), 'canary', 'no secret and no instructions')
   t.ok(found.every(({ subject }) => subject === 'call'))
   return found

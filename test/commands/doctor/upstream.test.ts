@@ -5,6 +5,7 @@ import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { createKeySets } from '../../../src/callers/jwks.ts'
+import { systemClock } from '../../../src/clock.ts'
 import { silentLog } from '../../../src/commands/command.ts'
 import { compareClocks } from '../../../src/commands/doctor/clock.ts'
 import type { Finding } from '../../../src/commands/doctor/finding.ts'
@@ -12,23 +13,22 @@ import { checkUpstream, tryMint } from '../../../src/commands/doctor/upstream.ts
 import { type Config, policyEnvironment, readConfig } from '../../../src/config/environment.ts'
 import type { Policies } from '../../../src/policy/policy.ts'
 import { readRulebook } from '../../../src/rulebook/rulebook.ts'
-import { type Client, createClient } from '../../../src/upstream/client.ts'
-import { openKey } from '../../../src/upstream/key.ts'
+import { openUpstream, type Upstream } from '../../../src/service.ts'
 import { createAuthority } from '../../support/certificate.ts'
 import { answers, floods, hangsUp, startHostileIssuer } from '../../support/hostile-issuer.ts'
 import { failure, GA, hang, json, SESSIONS, startUpstream } from '../../support/upstream.ts'
 
 const KEY = 'sk-canary-doctor'
 
-function clientFor (t: Test, baseUrl: string, env: Record<string, string> = {}): { config: Config, client: Client } {
+function upstreamAt (t: Test, baseUrl: string, env: Record<string, string> = {}): Upstream & { config: Config } {
   const config = readConfig({ OPENAI_API_KEY: KEY, OPENAI_BASE_URL: baseUrl, UPSTREAM_TIMEOUT_MS: '2000', ...env })
-  const client = createClient(config.upstream, { key: openKey(config.upstream, silentLog), log: silentLog })
-  t.teardown(() => { client.close().catch(() => {}) })
-  return { config, client }
+  const upstream = openUpstream(config, { log: silentLog, clock: systemClock })
+  t.teardown(() => { upstream.close().catch(() => {}) })
+  return { ...upstream, config }
 }
 
 async function check (t: Test, baseUrl: string, env?: Record<string, string>): Promise<Finding> {
-  const { config, client } = clientFor(t, baseUrl, env)
+  const { config, client } = upstreamAt(t, baseUrl, env)
   const finding = await checkUpstream(config.upstream, client, compareClocks())
   t.notMatch(JSON.stringify(finding), 'canary')
   return finding
@@ -124,8 +124,8 @@ function policiesOf (text: string): Policies {
 
 t.test('a trial mint uses the first policy that needs no claims, lasts ten seconds and is discarded', async (t) => {
   const upstream = await startUpstream(t)
-  const { config, client } = clientFor(t, upstream.url)
-  const finding = await tryMint(config, client, policiesOf(OPEN))
+  const { config, mint } = upstreamAt(t, upstream.url)
+  const finding = await tryMint(config, mint, policiesOf(OPEN))
   t.same(finding, {
     state: 'ok',
     subject: 'mint',
@@ -139,14 +139,14 @@ t.test('a trial mint uses the first policy that needs no claims, lasts ten secon
 
 t.test('if every policy needs claims, only a model is minted, also by the legacy API', async (t) => {
   const upstream = await startUpstream(t)
-  const { config, client } = clientFor(t, upstream.url, { OPENAI_MINT_API: 'sessions' })
-  t.match(await tryMint(config, client, policiesOf(CLOSED)), { state: 'ok', message: /only a model/ })
+  const { config, mint } = upstreamAt(t, upstream.url, { OPENAI_MINT_API: 'sessions' })
+  t.match(await tryMint(config, mint, policiesOf(CLOSED)), { state: 'ok', message: /only a model/ })
   t.match(upstream.requests, [{ path: SESSIONS, body: { model: 'gpt-realtime-2.1' } }])
 })
 
 t.test('a mint that fails is reported with its cause and advice', async (t) => {
   const upstream = await startUpstream(t)
-  const { config, client } = clientFor(t, upstream.url)
+  const { config, mint } = upstreamAt(t, upstream.url)
   const rows = [
     [failure(401), /upstream_rejected \(upstream_401\)/, /right to mint/],
     [failure(429, 'insufficient_quota'), /upstream_rate_limited \(billing\)/, /credit/],
@@ -158,7 +158,7 @@ t.test('a mint that fails is reported with its cause and advice', async (t) => {
   ] as const
   for (const [reply, message, advice] of rows) {
     upstream.answer(GA, reply)
-    const finding = await tryMint(config, client, policiesOf(OPEN))
+    const finding = await tryMint(config, mint, policiesOf(OPEN))
     t.match(finding, { state: 'wrong', subject: 'mint', message, advice })
     t.notMatch(JSON.stringify(finding), 'canary')
   }
@@ -167,14 +167,13 @@ t.test('a mint that fails is reported with its cause and advice', async (t) => {
 t.test('a mint that takes too long times out', async (t) => {
   const upstream = await startUpstream(t)
   upstream.answer(GA, hang)
-  const { config, client } = clientFor(t, upstream.url, { UPSTREAM_TIMEOUT_MS: '100' })
-  t.match(await tryMint(config, client, policiesOf(OPEN)), { state: 'wrong', message: /upstream_timeout/ })
+  const { config, mint } = upstreamAt(t, upstream.url, { UPSTREAM_TIMEOUT_MS: '100' })
+  t.match(await tryMint(config, mint, policiesOf(OPEN)), { state: 'wrong', message: /upstream_timeout/ })
 })
 
 t.test('a bug of ours is not reported as a fault of upstream', async (t) => {
-  const { config, client } = clientFor(t, 'http://127.0.0.1:9/v1')
+  const { config } = upstreamAt(t, 'http://127.0.0.1:9/v1')
   await t.rejects(
-    tryMint(config, { ...client, request: async () => { throw new TypeError('ours') } }, policiesOf(OPEN)),
-    { message: 'ours' }
+    tryMint(config, async () => { throw new TypeError('ours') }, policiesOf(OPEN)), { message: 'ours' }
   )
 })
