@@ -63,6 +63,8 @@ export type Replacements = Readonly<{
   watchUpstream?: Watch
   isDraining?: () => boolean
   waitingFor?: () => readonly string[]
+  /** How long an answer of Redis is waited for. */
+  redisWithinMs?: number
   /** True: no connection to upstream is opened before the first mint, for tests that count requests. */
   isCold?: boolean
 }>
@@ -90,7 +92,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   })
   const upstream = openUpstream(config, { log, clock, watch: replaced.watchUpstream ?? metrics, traces })
   const { client } = upstream
-  const limits = await openLimits(config, log, traces?.around)
+  const limits = await openLimits(config, log, { around: traces?.around, withinMs: replaced.redisWithinMs })
   const store = replaced.limits ?? limits.store
   const build = { version: packageJson.version, revision: config.revision }
   const running = () => ({ ...build, policy_hash: rulebook.hash() })

@@ -17,7 +17,7 @@ export type OpenLimits = Readonly<{
 
 export async function openLimits (
   { redis, onRedisLoss }: Pick<Config, 'redis' | 'onRedisLoss'>, log: Pick<Log, 'info' | 'warn' | 'error'>,
-  around?: Around
+  { around, withinMs }: Readonly<{ around?: Around | undefined, withinMs?: number | undefined }> = {}
 ): Promise<OpenLimits> {
   const memory = createMemoryStore()
   if (redis === null) {
@@ -32,7 +32,7 @@ export async function openLimits (
   // The client library takes 20 MB: only where there is something to connect to.
   const { createRedisStore } = await import('./redis.ts')
   const isLocal = onRedisLoss === 'local'
-  const store = createRedisStore({ address: redis, log, local: isLocal ? memory : null, around })
+  const store = createRedisStore({ address: redis, log, local: isLocal ? memory : null, around, withinMs })
   return {
     store,
     connection: store.connection,

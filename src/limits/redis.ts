@@ -40,6 +40,7 @@ export type RedisStoreDeps = Readonly<{
   /** Where a replica counts alone while Redis is lost; null: then nothing is minted. */
   local: LimitStore | null
   around?: Around | undefined
+  withinMs?: number | undefined
   /** Monotonic, in milliseconds. */
   now?: () => number
 }>
@@ -64,7 +65,7 @@ const ONE = { seconds: [], most: 0, least: 0, credit: null } as const
 const FULL_RETRY_SECONDS = 5
 
 export function createRedisStore (
-  { address, log, local, around, now = () => performance.now() }: RedisStoreDeps
+  { address, log, local, around, withinMs, now = () => performance.now() }: RedisStoreDeps
 ): RedisStore {
   const ids = idsOfProcess()
   const counts = { local: 0, notGivenBack: 0, dataLosses: 0 }
@@ -76,7 +77,8 @@ export function createRedisStore (
     log,
     consequence: local === null ? 'mints are refused' : 'each replica counts alone',
     check: adoptMarker,
-    around
+    around,
+    withinMs
   })
 
   const expectedMarker = () => now() - marker.seenAt < MARKER_GOOD_FOR_MS ? marker.value : ''

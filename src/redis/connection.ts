@@ -19,7 +19,7 @@ const SILENT_CHECKS = 4
 /** Rejects with ApiError `limits_unavailable` in time; `onLate` gets an answer that came after that. */
 export type Ask<Name extends string> =
   <T>(question: (scripts: Scripts<Name>) => Promise<T>, onLate?: (answer: T) => void) => Promise<T>
-/** Around each question of a request, not around the checks. */
+/** Around each question, not around the checks. */
 export type Around = <Name extends string>(ask: Ask<Name>) => Ask<Name>
 
 export type Connection<Name extends string> = Readonly<{
@@ -39,11 +39,13 @@ export type ConnectionDeps<Name extends string> = Readonly<{
   /** The last part of the check; rejects where Redis is not to be relied on. */
   check: (ask: Connection<Name>['ask']) => Promise<void>
   around?: Around | undefined
+  withinMs?: number | undefined
 }>
 
 export function connectRedis<Name extends string> (
-  address: RedisAddress, { scripts, log, consequence, check, around = (ask) => ask }: ConnectionDeps<Name>
+  address: RedisAddress, deps: ConnectionDeps<Name>
 ): Connection<Name> {
+  const { scripts, log, consequence, check, around = (ask) => ask, withinMs = ANSWER_WITHIN_MS } = deps
   let state: 'new' | 'up' | 'lost' | 'closed' = 'new'
   let wasUp = false
   let isChecking = false
@@ -57,7 +59,7 @@ export function connectRedis<Name extends string> (
     question: (scripts: Scripts<Name>) => Promise<T>, onLate: (answer: T) => void = () => {}
   ): Promise<T> {
     try {
-      return await inTime(question(client.scripts), onLate)
+      return await inTime(question(client.scripts), withinMs, onLate)
     } catch (cause) {
       const reason = reasonOf(cause)
       if (!isAboutKeys(reason)) lose(reason)
@@ -136,7 +138,7 @@ export function connectRedis<Name extends string> (
   }
 }
 
-function inTime<T> (answer: Promise<T>, onLate: (answer: T) => void): Promise<T> {
+function inTime<T> (answer: Promise<T>, withinMs: number, onLate: (answer: T) => void): Promise<T> {
   return new Promise((resolve, reject) => {
     let isLate = false
     const timeout = setTimeout(() => {
@@ -145,7 +147,7 @@ function inTime<T> (answer: Promise<T>, onLate: (answer: T) => void): Promise<T>
         isLate = true
         reject(new Error('TIMEOUT'))
       })
-    }, ANSWER_WITHIN_MS)
+    }, withinMs)
     answer.then((value) => {
       clearTimeout(timeout)
       if (isLate) onLate(value)

@@ -22,7 +22,8 @@ export type TracedRequests = Readonly<{
 }>
 
 export function traceRequests (
-  { ask }: Pick<Tracing, 'ask'>, { upstream: { baseUrl }, redis }: Pick<Config, 'upstream' | 'redis'>
+  { ask, isForRequest }: Pick<Tracing, 'ask' | 'isForRequest'>,
+  { upstream: { baseUrl }, redis }: Pick<Config, 'upstream' | 'redis'>
 ): TracedRequests {
   return {
     attempt: async (pool, post, deadline) => {
@@ -73,6 +74,7 @@ export function traceRequests (
     around: redis === null
       ? undefined
       : (question) => async (...asked) => {
+          if (!isForRequest()) return question(...asked)
           const span = ask('EVALSHA', {
             [ATTR_DB_SYSTEM_NAME]: 'redis',
             [ATTR_DB_OPERATION_NAME]: 'EVALSHA',

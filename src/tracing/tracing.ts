@@ -30,6 +30,8 @@ export type Tracing = Readonly<{
   serve: (name: string, attributes: Attributes, headers: Headers) => ServerSpan
   /** A span for a request to another server. */
   ask: (name: string, attributes: Attributes) => ClientSpan
+  /** False in work that no request waits for, such as what a replica does every half second. */
+  isForRequest: () => boolean
   /** Sends what there is, for a second at most. */
   close: () => Promise<void>
 }>
@@ -87,6 +89,7 @@ export async function openTracing (
         : tracer.startSpan(name, { kind, attributes }, trace.setSpan(ROOT_CONTEXT, by.span))
       return { end: (outcome) => end(span, outcome) }
     },
+    isForRequest: () => current.getStore()?.isOver === false,
     close: async () => {
       const sent = provider.shutdown().catch(() => {})
       await Promise.race([sent, new Promise((resolve) => { setTimeout(resolve, SENT_WITHIN_MS).unref() })])

@@ -10,6 +10,8 @@ import { until } from '../support/until.ts'
 import { type CallsApp, type CallsOptions, OPS, startCalls } from './harness.ts'
 
 const P = '{ephemint}:calls:'
+/** Where other tests take all processors, it is slower than a service waits. */
+const REDIS_WITHIN_MS = 3000
 
 export type Pair = Readonly<{
   redis: RedisServer
@@ -32,7 +34,7 @@ export async function startPair (t: Test, first: CallsOptions = {}, second = fir
   const isUp = (app: CallsApp) => until('Redis to be up', async () => (await fetch(`${app.url}/readyz`)).ok)
   const start = async (url: string, options: CallsOptions) => {
     const app = await startCalls(t, {
-      store: null, upstream, ...options, env: { REDIS_URL: url, ...OPS, ...options.env }
+      store: null, upstream, redisWithinMs: REDIS_WITHIN_MS, ...options, env: { REDIS_URL: url, ...OPS, ...options.env }
     })
     await isUp(app)
     return app

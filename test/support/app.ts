@@ -75,6 +75,7 @@ export type AppOptions = Readonly<{
   clock?: Clock
   isDraining?: () => boolean
   waitingFor?: () => readonly string[]
+  redisWithinMs?: number
   upstream?: Upstream
 }>
 
@@ -103,7 +104,9 @@ export type App = Watched & Readonly<{
 }>
 
 export async function startApp (t: Test, options: AppOptions = {}): Promise<App> {
-  const { policy = POLICY, signing = 'HS256', clock = systemClock, limits, isDraining, waitingFor } = options
+  const {
+    policy = POLICY, signing = 'HS256', clock = systemClock, limits, isDraining, waitingFor, redisWithinMs
+  } = options
   const upstream = options.upstream ?? await startUpstream(t)
   const env: Record<string, string> = {
     ...CANARIES,
@@ -134,7 +137,8 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
     watchUpstream,
     ...(limits === undefined ? {} : { limits: { ...createMemoryStore(), ...limits } }),
     ...(isDraining === undefined ? {} : { isDraining }),
-    ...(waitingFor === undefined ? {} : { waitingFor })
+    ...(waitingFor === undefined ? {} : { waitingFor }),
+    ...(redisWithinMs === undefined ? {} : { redisWithinMs })
   })
   const { app } = service
   let stopped: Promise<void> | undefined

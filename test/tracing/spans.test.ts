@@ -5,6 +5,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { startCalls } from '../calls/harness.ts'
+import { looks } from '../calls/shared.ts'
 import { type App, type AppOptions, CALLERS, POLICY, startApp } from '../support/app.ts'
 import { type Collector, type Span, startCollector } from '../support/collector.ts'
 import { NO_REDIS, startRedis } from '../support/redis.ts'
@@ -238,6 +239,7 @@ t.test('operate: Redis has a span for each question of a request, with no key in
   const redis = await startRedis(t)
   const app = await startTraced(t, { env: { REDIS_URL: redis.url } })
   await until('Redis to be up', async () => (await app.request('/readyz')).status === 200)
+  await looks(redis, 2)
   await app.mint('client_secrets', '{}')
   const [server] = await pair(app.collector, MINT)
   const asked = await app.collector.span('EVALSHA')
@@ -256,6 +258,8 @@ t.test('operate: Redis has a span for each question of a request, with no key in
   t.match(app.collector.spans().filter(({ name }) => name === 'EVALSHA'), [
     { status: 0 }, { status: 2, attributes: { 'error.type': 'redis_timeout' } }
   ])
+  t.same(app.collector.spans().filter(({ parentSpanId, kind }) => kind === CLIENT && parentSpanId === ''), [],
+    'what no request waits for has none')
   t.same(app.collector.spans().filter(({ name }) => name === 'GET /readyz'), [], 'health checks have none')
 })
 
