@@ -136,7 +136,11 @@ for (const afterMs of [0, 30, 100, 400]) {
       upstreamUrl: 'http://127.0.0.1:9/v1', command: [...NAMESPACES, tini.path(), '-s', '--']
     })
     const nameOf = (pid: number) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim()
-    await until('process 1', () => firstChildOf(service.pid) > 0 && nameOf(firstChildOf(service.pid)) === 'tini')
+    // Before that tini does not take signals yet, and a process 1 that does not is sent none.
+    await until('process 1 and its child', () => {
+      const first = firstChildOf(service.pid)
+      return first > 0 && nameOf(first) === 'tini' && firstChildOf(first) > 0
+    })
     await wait(afterMs)
     process.kill(firstChildOf(service.pid), 'SIGTERM')
     t.ok([0, 143].includes((await service.exited).code as number))
