@@ -97,24 +97,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   const build = { version: packageJson.version, revision: config.revision }
   const running = () => ({ ...build, policy_hash: rulebook.hash() })
   log.info({ ...running(), ...settingsOf(config) }, 'starting')
-  for (const { variable, meant } of config.nearMisses) {
-    log.warn({ variable, meant }, 'a variable that nothing reads is almost one that is not set')
-  }
-  /* c8 ignore next -- a mount of its own: test/config/own-mount.test.ts */
-  for (const file of ownMounts(watchedFiles(config))) log.warn({ file }, `a file ${OWN_MOUNT}`)
-  if (!/\/v\d/.test(config.upstream.baseUrl.pathname)) {
-    log.warn({}, 'OPENAI_BASE_URL has no version in its path, as https://api.openai.com/v1 has')
-  }
-  if (config.safetyIdentifierSecret === null) {
-    log.warn({}, 'SAFETY_IDENTIFIER_SECRET is not set: safety identifiers are plain hashes')
-  }
-  // Not refused: without them every user would get another identifier.
-  if (/^(["'`]).*\1$/.test(config.safetyIdentifierSecret ?? '')) {
-    log.warn({}, 'SAFETY_IDENTIFIER_SECRET has quotation marks around it: Docker keeps them, and Node.js does not')
-  }
-  for (const origin of config.origins.patterns?.filter(isShared) ?? []) {
-    log.warn({ origin }, 'CORS_ORIGINS: people other than you can get a host that this pattern matches')
-  }
+  warnOf(config, log)
   const drainMs = drainTime(config, log)
 
   const review = (owner: CallOwner) => callRulesOf(rulebook.current(), owner)
@@ -285,6 +268,28 @@ export function openUpstream (config: Pick<Config, 'upstream' | 'proxies'>, { lo
       key.close()
       await client.close()
     }
+  }
+}
+
+/** Of settings that work, and are maybe not what was meant. */
+function warnOf (config: Config, log: Log): void {
+  for (const { variable, meant } of config.nearMisses) {
+    log.warn({ variable, meant }, 'a variable that nothing reads is almost one that is not set')
+  }
+  /* c8 ignore next -- a mount of its own: test/config/own-mount.test.ts */
+  for (const file of ownMounts(watchedFiles(config))) log.warn({ file }, `a file ${OWN_MOUNT}`)
+  if (!/\/v\d/.test(config.upstream.baseUrl.pathname)) {
+    log.warn({}, 'OPENAI_BASE_URL has no version in its path, as https://api.openai.com/v1 has')
+  }
+  if (config.safetyIdentifierSecret === null) {
+    log.warn({}, 'SAFETY_IDENTIFIER_SECRET is not set: safety identifiers are plain hashes')
+  }
+  // Not refused: without them every user would get another identifier.
+  if (/^(["'`]).*\1$/.test(config.safetyIdentifierSecret ?? '')) {
+    log.warn({}, 'SAFETY_IDENTIFIER_SECRET has quotation marks around it: Docker keeps them, and Node.js does not')
+  }
+  for (const origin of config.origins.patterns?.filter(isShared) ?? []) {
+    log.warn({ origin }, 'CORS_ORIGINS: people other than you can get a host that this pattern matches')
   }
 }
 
