@@ -4,12 +4,20 @@ import { parseDocument } from 'yaml'
 import type { Json } from '../json.ts'
 import type { Report } from './report.ts'
 
+const OPTIONS = {
+  merge: true,
+  // They quote the file, which may contain secrets.
+  prettyErrors: false,
+  // A tag such as `!!binary` makes what JSON does not have.
+  resolveKnownTags: false,
+  logLevel: 'error'
+} as const
+
 /** The result must not be used if a problem was reported. */
 export function parseYaml (text: string, report: Report): unknown {
   let value: unknown
   try {
-    // No pretty errors: they quote the file, which may contain secrets.
-    const document = parseDocument(text, { merge: true, prettyErrors: false, logLevel: 'error' })
+    const document = parseDocument(text, OPTIONS)
     // Warnings count too: an unknown tag is only one, and ignored.
     const faults = [...document.errors, ...document.warnings].map(
       ({ code, pos }) => ({ code, line: text.slice(0, pos[0]).split('\n').length })

@@ -64,6 +64,8 @@ t.test('fault 42: a text that is not a policy file does not load', async (t) => 
     ['a: 1\na: 2', ['line 2 is not YAML: DUPLICATE_KEY']],
     ['a: 1\n---\na: 2', ['line 2 is not YAML: MULTIPLE_DOCS']],
     ['callers: []\npolicies: !secret x', ['line 2 is not YAML: TAG_RESOLVE_FAILED']],
+    ['callers: []\npolicies: !!binary aGk=', ['line 2 is not YAML: TAG_RESOLVE_FAILED']],
+    ['callers: !!set { a }', ['line 1 is not YAML: TAG_RESOLVE_FAILED']],
     ['callers: *nobody', [' has an alias to nothing']],
     ['{}', ['callers is missing', 'policies is missing']],
     [
