@@ -13,7 +13,7 @@ export type HangUp = Readonly<{
   again: () => void
   /** The sideband has shown that the call is over. */
   confirm: () => void
-  /** After the attempt that is under way. */
+  /** Unconfirmed, at once: the attempt that is under way goes on, and its outcome is not waited for. */
   giveUp: () => void
   /** Ends that attempt, too: a stop does not wait for it, and two replicas never have one under way. */
   letGo: () => void
