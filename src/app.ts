@@ -39,7 +39,7 @@ export type AppDeps = Readonly<{
   mint: Mint
   timed: Metrics['timed']
   tracing: Tracing | null
-  calls: Pick<CallEntryDeps, 'calls' | 'upstream' | 'metrics' | 'clock' | 'review' | 'load'>
+  calls: Pick<CallEntryDeps, 'calls' | 'upstream' | 'metrics' | 'clock' | 'currentRules' | 'load'>
   isDraining: () => boolean
   /** Why it is not ready, by name. */
   waitingFor: () => readonly string[]

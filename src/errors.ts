@@ -46,10 +46,10 @@ export type ErrorDetails = {
   /** Why, as a code for the log and the audit line; the client never sees it. */
   reason?: string | undefined
   retryAfterSeconds?: number | undefined
-  /** Sent as `x-should-retry: false`: the SDKs retry 408, 409, 429 and 5xx unless told otherwise. */
+  /** Sent as `x-should-retry: false`: without it the SDKs retry 408, 409, 429 and 5xx. */
   retryCannotHelp?: boolean
-  /** Upstream may have minted, and we cannot know. */
-  mayHaveMinted?: boolean
+  /** Upstream may have minted, or created the call: its answer was lost. */
+  mayHaveSucceeded?: boolean
   upstreamRequestId?: string | null
   /** The methods that the address does answer. */
   allow?: string
@@ -63,7 +63,7 @@ export class ApiError extends Error {
   declare readonly reason: string | undefined
   declare readonly retryAfterSeconds: number | undefined
   declare readonly retryCannotHelp: boolean
-  declare readonly mayHaveMinted: boolean
+  declare readonly mayHaveSucceeded: boolean
   declare readonly upstreamRequestId: string | null
   declare readonly allow: string | undefined
 
@@ -76,7 +76,7 @@ export class ApiError extends Error {
     this.retryAfterSeconds = details.retryAfterSeconds
     // A call lasts longer than any SDK waits.
     this.retryCannotHelp = details.retryCannotHelp ?? code === 'call_in_progress'
-    this.mayHaveMinted = details.mayHaveMinted ?? false
+    this.mayHaveSucceeded = details.mayHaveSucceeded ?? false
     this.upstreamRequestId = details.upstreamRequestId ?? null
     this.allow = details.allow
   }

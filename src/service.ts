@@ -1,10 +1,10 @@
-// Every part of the service, made once, joined and stopped in order: for the process and for tests alike.
+// Every part of the service, made once, joined and stopped in order: for the process, tests and commands alike.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import packageJson from '../package.json' with { type: 'json' }
 import { buildApp } from './app.ts'
-import { createKeySets } from './callers/jwks.ts'
+import { createKeySets, type KeySets } from './callers/jwks.ts'
 import { createCalls } from './calls/calls.ts'
 import { createPlaces } from './calls/place.ts'
 import type { SharedCalls } from './calls/shared.ts'
@@ -21,17 +21,17 @@ import { openLimits } from './limits/open.ts'
 import type { RedisConnection } from './limits/redis.ts'
 import { buildOps } from './ops.ts'
 import { routeOf } from './outbound/proxy.ts'
-import { createSender } from './outbound/request.ts'
+import { createSender, type SendRequest } from './outbound/request.ts'
 import { REALTIME_CALLS } from './realtime/call-protocol.ts'
 import { createAudit } from './records/audit.ts'
 import { type Lines, openLines } from './records/lines.ts'
-import { createLogger, type Log } from './records/log.ts'
+import { createLogger, type Log, type PlainLog } from './records/log.ts'
 import { followLevel } from './records/log-level.ts'
 import { createMetrics } from './records/metrics.ts'
 import { type CallOwner, callRulesOf, regrantedBy } from './rulebook/call-rules.ts'
 import { openRulebook } from './rulebook/rulebook.ts'
 import { createUpstreamCalls } from './upstream/calls.ts'
-import { createClient, type Watch } from './upstream/client.ts'
+import { createUpstreamClient, type Watch } from './upstream/client.ts'
 import { openKey } from './upstream/key.ts'
 import { createMint } from './upstream/mint.ts'
 import type { Dial, Sidebands } from './upstream/sideband.ts'
@@ -39,7 +39,7 @@ import type { Dial, Sidebands } from './upstream/sideband.ts'
 /** Kubernetes kills after 30 s. */
 export const EXIT_WITHIN_MS = 25_000
 const LEFT_TO_CLOSE_MS = 3000
-/** Nothing is in work any more. */
+/** By then no request may be in flight. */
 const STOPPED_WITHIN_MS = EXIT_WITHIN_MS - LEFT_TO_CLOSE_MS
 const LOOK_EVERY_MS = 10
 
@@ -82,13 +82,11 @@ export async function openService (environment: Environment, replaced: Replaceme
   const audit = metrics.audited(createAudit(lines.audit))
 
   const traces = await tracesFor(config, log)
-  const send = traced(traces?.send, createSender(config.proxies))
   const rulebook = openRulebook(config.policyFile, {
     ...policyEnvironment(environment, config.policyFile),
+    ...openProviders(config, log, traces),
     log,
-    keySets: createKeySets({ log, send }),
-    send,
-    onSwap: () => calls.review(review)
+    onSwap: () => calls.recheck(currentRules)
   })
   const upstream = openUpstream(config, { log, clock, watch: replaced.watchUpstream ?? metrics, traces })
   const { client } = upstream
@@ -100,7 +98,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   warnOf(config, log)
   const drainMs = drainTime(config, log)
 
-  const review = (owner: CallOwner) => callRulesOf(rulebook.current(), owner)
+  const currentRules = (owner: CallOwner) => callRulesOf(rulebook.current(), owner)
   const calls = createCalls({
     clock,
     protocol: REALTIME_CALLS,
@@ -118,8 +116,8 @@ export async function openService (environment: Environment, replaced: Replaceme
           shared: await sharedBy(limits.connection),
           clock: systemClock,
           isLocal: config.onRedisLoss === 'local',
-          review,
-          regrant: (left) => regrantedBy(rulebook.current(), left),
+          currentRules,
+          regrant: (call) => regrantedBy(rulebook.current(), call),
           key: upstream.key.headers,
           load: upstream.loadSidebands,
           onAdopted: metrics.calls.adopted
@@ -151,7 +149,7 @@ export async function openService (environment: Environment, replaced: Replaceme
     timed: metrics.timed,
     tracing: traces,
     calls: {
-      calls, upstream: upstream.calls, metrics: metrics.calls, clock, review, load: upstream.loadSidebands
+      calls, upstream: upstream.calls, metrics: metrics.calls, clock, currentRules, load: upstream.loadSidebands
     },
     isDraining,
     waitingFor: outOfRotation
@@ -230,6 +228,14 @@ export async function openService (environment: Environment, replaced: Replaceme
   }
 }
 
+/** What identity providers are asked with: for the service, and for a command that reads a policy file. */
+export function openProviders (
+  { proxies }: Pick<Config, 'proxies'>, log: PlainLog, traces: Traces | null = null
+): Readonly<{ send: SendRequest, keySets: KeySets }> {
+  const send = traced(traces?.send, createSender(proxies))
+  return { send, keySets: createKeySets({ log, send }) }
+}
+
 export type Upstream = ReturnType<typeof openUpstream>
 
 /** Everything that is done with the key: for the service, and for a command that tries it. Throws ConfigError. */
@@ -237,11 +243,11 @@ export function openUpstream (config: Pick<Config, 'upstream' | 'proxies'>, { lo
   log: Pick<Log, 'info' | 'warn' | 'error' | 'debug'>
   clock: Clock
   watch?: Watch
-  traces?: Awaited<ReturnType<typeof tracesFor>>
+  traces?: Traces | null
 }>) {
   const proxy = routeOf(config.proxies, config.upstream.baseUrl)
   const key = openKey(config.upstream, log)
-  const client = createClient(config.upstream, { key, log, watch, proxy, clock, send: traces?.attempt })
+  const client = createUpstreamClient(config.upstream, { key, log, watch, proxy, clock, send: traces?.attempt })
   const mint = createMint(client, config.upstream.mintApi, clock.wallMs)
   let loading: Promise<Sidebands> | null = null
   let sidebands: Sidebands | null = null
@@ -271,7 +277,7 @@ export function openUpstream (config: Pick<Config, 'upstream' | 'proxies'>, { lo
   }
 }
 
-/** Of settings that work, and are maybe not what was meant. */
+/** Warns of settings that are valid but probably a mistake. */
 function warnOf (config: Config, log: Log): void {
   for (const { variable, meant } of config.nearMisses) {
     log.warn({ variable, meant }, 'a variable that nothing reads is almost one that is not set')
@@ -297,7 +303,9 @@ function watchedFiles ({ policyFile, logLevelFile, upstream: { key } }: Config):
   return [policyFile, logLevelFile, 'file' in key ? key.file : null].filter((path) => path !== null)
 }
 
-/** With null nothing of it is loaded. */
+type Traces = NonNullable<Awaited<ReturnType<typeof tracesFor>>>
+
+/** Loads OpenTelemetry only if tracing is configured. */
 async function tracesFor (config: Config, log: Log) {
   if (config.tracing === null) return null
   const [{ openTracing }, { traceRequests }] = await Promise.all(

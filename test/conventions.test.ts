@@ -174,12 +174,23 @@ t.test('every exception from coverage gives a reason', async (t) => {
   }
 })
 
-t.test('an exported type shares its name with no type of another file', async (t) => {
-  const types = SOURCES.filter(isProduction).flatMap((path) => (trees.get(path) as ts.SourceFile).statements
-    .filter(ts.isTypeAliasDeclaration)
-    .map((type) => ({ path, name: type.name.text, isExported: type.getText().startsWith('export ') })))
-  t.same(types.filter(({ path, name, isExported }) =>
-    isExported && types.some((other) => other.name === name && other.path !== path)), [])
+/** The names of the types and of the functions of a file, each with its kind. */
+function namesIn (path: string): { path: string, name: string, isExported: boolean }[] {
+  return (trees.get(path) as ts.SourceFile).statements.flatMap((one) => {
+    const isExported = one.getText().startsWith('export ')
+    if (ts.isTypeAliasDeclaration(one)) return [{ path, name: `type ${one.name.text}`, isExported }]
+    if (ts.isFunctionDeclaration(one)) return [{ path, name: `function ${one.name?.text}`, isExported }]
+    if (!ts.isVariableStatement(one)) return []
+    return one.declarationList.declarations
+      .filter(({ initializer }) => initializer !== undefined && ts.isFunctionLike(initializer))
+      .map(({ name }) => ({ path, name: `function ${name.getText()}`, isExported }))
+  })
+}
+
+t.test('an exported type or function shares its name with none of another file', async (t) => {
+  const names = SOURCES.filter(isProduction).flatMap(namesIn)
+  t.same(names.filter(({ path, name, isExported }) =>
+    isExported && names.some((other) => other.name === name && other.path !== path)), [])
 })
 
 t.test('files are named in kebab case', async (t) => {

@@ -43,7 +43,7 @@ export function readSecrets (
 }
 
 /** For entries that take exactly one secret. */
-export function readSecret (
+export function readOneSecret (
   entry: object, key: 'secret' | 'client_secret', at: string, context: CompileContext
 ): string {
   const { [`${key}_env`]: name, [`${key}_file`]: file } = entry as Record<string, unknown>

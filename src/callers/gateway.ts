@@ -6,7 +6,7 @@ import { hash, timingSafeEqual } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import { addressRanges, inRanges, isRange, isSingleOrLoopback } from '../config/addresses.ts'
 import { createCaller, isHeaderSubject, refused } from './caller.ts'
-import { type CompileContext, readSecret } from './compile.ts'
+import { type CompileContext, readOneSecret } from './compile.ts'
 import { type Credential, HEADER_NAME, readHeader } from './credential.ts'
 import type { GatewayEntry } from './schema.ts'
 
@@ -45,7 +45,7 @@ type HasSecret = (request: FastifyRequest) => boolean
 
 function secretCheck (entry: GatewayEntry, at: string, context: CompileContext): HasSecret {
   const digest = (value: string) => hash('sha256', value, 'buffer')
-  const secret = digest(readSecret(entry, 'secret', at, context))
+  const secret = digest(readOneSecret(entry, 'secret', at, context))
   const header = entry.secret_header?.toLowerCase() ?? ''
   if (header === '') {
     context.report.problem(`${at}.secret_header`, 'is missing; for a gateway that can send none, write secret: none')

@@ -7,7 +7,7 @@ import type { JsonObject } from '../json.ts'
 import { addressFault, OutboundError, readObject, type SendRequest } from '../outbound/request.ts'
 import { type Caller, createCaller, refused, subjectFrom } from './caller.ts'
 import { createChecker } from './checker.ts'
-import { type CompileContext, readSecret } from './compile.ts'
+import { type CompileContext, readOneSecret } from './compile.ts'
 import { includesAudience, isDate } from './jwt.ts'
 import { reviewIssuer } from './jwt-entry.ts'
 import type { IntrospectionEntry } from './schema.ts'
@@ -21,7 +21,7 @@ export function compileIntrospection (entry: IntrospectionEntry, at: string, con
   const fault = addressFault(url, insecureHttp)
   if (fault !== undefined) context.report.problem(`${at}.url`, fault)
   reviewIssuer(issuer, at, context)
-  const secret = readSecret(entry, 'client_secret', at, context)
+  const secret = readOneSecret(entry, 'client_secret', at, context)
   const check = createChecker(issuer, context)
   const fetchBounded = boundedFetch(context.send)
 

@@ -16,7 +16,7 @@ import type { UpstreamCalls } from '../upstream/calls.ts'
 import type { Call, EndReason } from './call.ts'
 import type { CallFacts } from './facts.ts'
 import { startHangUp } from './hang-up.ts'
-import type { WriteLine } from './holding.ts'
+import { UNKNOWN_KEPT_MS, type WriteLine } from './holding.ts'
 import { createReceipt } from './receipt.ts'
 import { type CallRecord, type CreatedRecord, keyDigest, readRecord, upstreamIdIn } from './record.ts'
 import type { Adopted } from './shared.ts'
@@ -43,9 +43,6 @@ export type AdoptionDeps = Readonly<{
 
 /** A place that is given back in the end, also by way of a loss of Redis. The rest as in SharedHolding. */
 export type Held = Readonly<{ isMine: () => boolean, release: (seconds: number | null, afterMs?: number) => void }>
-
-/** There is no client for it that could be waited for. */
-const UNKNOWN_KEPT_MS = 60_000
 
 export function adoptCall (deps: AdoptionDeps, adopted: Adopted, data: string): void {
   const { state } = adopted.fields

@@ -28,7 +28,7 @@ import type { CallFacts } from './facts.ts'
 import { createGaps } from './gaps.ts'
 import { createGuard, type Guard } from './guard.ts'
 import { type HangUp, startHangUp } from './hang-up.ts'
-import type { Holding, Snapshot } from './holding.ts'
+import { type Holding, type Snapshot, UNKNOWN_KEPT_MS } from './holding.ts'
 import { lastLineOf } from './last-line.ts'
 import { createLeash, type Leash, type LeashReason } from './leash.ts'
 import { createReceipt } from './receipt.ts'
@@ -45,14 +45,14 @@ export type Wish = Readonly<{ reason: EndReason, error: ApiError | null }>
 
 export type CallState = 'creating' | 'setup' | 'live' | 'ending' | 'ended' | 'gone'
 
-/** For the request that creates it, in this order. */
+/** Used by the request that creates the call, in this order. */
 type Creation = Readonly<{
   /** Takes its place and from the limits. Throws ApiError; `taken` is false where a window has nothing left. */
   reserve: (windows: Omit<Reservation, 'credit' | 'place'>) => Promise<Reserved>
   maxSeconds: () => number
-  /** Upstream has created it. */
+  /** To be called as soon as upstream has created the call. */
   created: (call: CreatedCall) => void
-  /** Resolves once upstream has created it, or it is known that this will not happen. */
+  /** Resolves once upstream has created the call, or has certainly not. */
   whenCreated: Promise<void>
   upstreamId: () => string | null
   /** Writes it down for other replicas. Rejects with ApiError where that fails. */
@@ -61,17 +61,17 @@ type Creation = Readonly<{
   open: () => Promise<void>
   /** The answer goes out once the line that says so is written. */
   started: (line: Promise<void>) => Promise<void>
-  /** Where that fails: the first attempt to hang it up has an outcome. */
+  /** For a creation that failed: resolves once the first attempt to hang up has an outcome. */
   hangUpTried: () => Promise<void>
-  /** Everything is given back, also what was used. */
+  /** Gives everything back to the limits, also what was used. */
   refund: () => Promise<void>
-  /** It may exist, under an id that is not known. For other replicas, before everything but its place is given back. */
-  forsake: () => Promise<unknown>
-  /** It was not created, or its id is not known: then its place is kept, since it may exist. */
-  abandon: (keepPlaceMs: number) => void
+  /** Tells other replicas, before the limits are given back, that the call may exist under an unknown id. */
+  noteUnknown: () => Promise<unknown>
+  /** Ends a call that was not created. One that may exist keeps its place for UNKNOWN_KEPT_MS. */
+  abandon: (mayExist: boolean) => void
 }>
 
-/** From its beginning to its end. */
+/** Used from the beginning of the call to its end. */
 type Life = Readonly<{
   state: () => CallState
   /** Null until upstream has created it. */
@@ -80,22 +80,22 @@ type Life = Readonly<{
   shorten: (rules: Pick<CallRules, 'maxSeconds' | 'idleSeconds'>) => void
   /** The first reason wins. `error`: what a request that still waits for the call is refused with. */
   end: (reason: EndReason, error?: ApiError) => void
-  /** Why it ends or ended; null while that is not wished. */
+  /** Why the call ends or ended; null while nothing wants it to. */
   wish: () => Wish | null
   /** Resolves at the first wish. */
   whenWished: Promise<Wish>
   isHangingUp: () => boolean
   /** Tries again at once, where a hang-up is under way. */
   hangUpAgain: () => void
-  /** Hangs it up no longer: its end is not confirmed. */
+  /** Ends the call unconfirmed: hanging up has taken too long. */
   giveUp: () => void
   /** Seconds that would be given back if the call ended now. */
   credit: () => Readonly<{ slots: Reserved['slots'], seconds: number }>
-  /** Resolves when it is over, confirmed or given up, and its line is written or was refused once. Never rejects. */
+  /** Resolves when the call is over, confirmed or not, and its line is written or was refused once. Never rejects. */
   over: Promise<void>
 }>
 
-/** From one replica to another. */
+/** Moves a call from one replica to another. */
 type Handover = Readonly<{
   /** Goes on with a call of another replica. `ageMs`: since upstream created it. */
   resume: (record: CreatedRecord, now: Readonly<{ ageMs: number, maxSeconds: number, key: CreatedCall['key'] }>) => void
@@ -129,7 +129,7 @@ const CANCEL_BLOCKED_MS = 500
 /** A confirmed hang-up waits so long for the sideband to close. */
 const LAST_EVENTS_MS = 800
 
-/** What is known and runs from the creation by upstream on. */
+/** The parts of a call that upstream has created. */
 type Born = Readonly<{ call: CreatedCall, atMs: number, createdAt: number, leash: Leash, guard: Guard }>
 
 export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, onOver: () => void): Call {
@@ -145,8 +145,8 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   let wish: Wish | null = null
   let reserved: Reserved | null = null
   let isRefunded = false
-  /** As another replica left it. */
-  let left: CreatedRecord | null = null
+  /** The record of another replica whose call goes on here. */
+  let inherited: CreatedRecord | null = null
   let wasStarted = false
   let starting = Promise.resolve()
   let born: Born | null = null
@@ -167,7 +167,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   const seconds = () => Math.ceil(lastedMs(born as Born) / 1000)
   const unused = () => Math.max(0, maxSeconds() - seconds())
   /** Its client may have been answered. */
-  const mayHaveTalked = () => wasStarted || left !== null
+  const mayHaveTalked = () => wasStarted || inherited !== null
 
   function created (call: CreatedCall): void {
     follow(call, clock.monotonicMs(), null)
@@ -215,7 +215,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     gaps.noteAdopted()
     state = wasStarted ? 'live' : 'setup'
     creation.resolve()
-    left = before
+    inherited = before
     const reason = (before.reason ?? (wasStarted ? null : 'setup_failed')) as EndReason | null
     if (reason !== null) return end(reason)
     leash.begin()
@@ -268,7 +268,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   function backAtEnd (): number {
     if (isRefunded) return 0
     // Its client was never answered, and is not why it ended.
-    const isForNothing = left !== null && !left.wasStarted && left.reason === null
+    const isForNothing = inherited !== null && !inherited.wasStarted && inherited.reason === null
     return isForNothing ? maxSeconds() : unused()
   }
 
@@ -276,7 +276,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     state = 'ended'
     endedAt = { ms: clock.monotonicMs(), unix: unixNow() }
     const { call } = born as Born
-    // One that has not closed may still have brought something.
+    // A sideband that has not closed may still have had events under way.
     const mayHaveMissed = gaps.isOpen() || supervision?.isOpen() === true
     if ((mayHaveMissed && mayHaveTalked()) || !isConfirmed) receipt.noteGap()
     supervision?.stop()
@@ -444,7 +444,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     born?.leash.stop()
     born?.guard.stop()
     supervision?.stop()
-    hangUp?.letGo()
+    hangUp?.abort()
     onResponsesDone()
     for (const { resolve } of [creation, tried, over]) resolve()
     wished.resolve({ reason: 'supervision_lost', error: new ApiError('limits_unavailable', { reason: 'let_go' }) })
@@ -479,10 +479,10 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     snapshot,
     revision: () => revision,
     letGo,
-    forsake: () => holding.note(snapshot('unknown')),
-    abandon: (keepPlaceMs) => {
+    noteUnknown: () => holding.note(snapshot('unknown')),
+    abandon: (mayExist) => {
       state = 'ended'
-      holding.release(keepPlaceMs)
+      holding.release(mayExist ? UNKNOWN_KEPT_MS : 0)
       onOver()
       for (const { resolve } of [creation, tried, over]) resolve()
     },
@@ -507,7 +507,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     giveUp: () => {
       isGivenUp = true
       onResponsesDone()
-      hangUp?.letGo()
+      hangUp?.abort()
     },
     refund: async () => {
       // Its end has given back what was not used, or the replica that has it now does.

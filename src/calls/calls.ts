@@ -25,7 +25,7 @@ type Bounded = Pick<CallFacts, 'id' | 'safetyIdentifier' | 'policy'> & Readonly<
 type Owner = Readonly<{ issuer: string, subject: string, safetyIdentifier: string }>
 
 /** The rules of the current policy for the caller of a call. Throws ApiError if it grants none. */
-export type Review = (facts: CallFacts) => Pick<CallRules, 'maxSeconds' | 'idleSeconds'>
+export type CurrentRules = (facts: CallFacts) => Pick<CallRules, 'maxSeconds' | 'idleSeconds'>
 
 export type Calls = Readonly<{
   start: () => void
@@ -43,7 +43,7 @@ export type Calls = Readonly<{
   /** The calls of all callers that have not ended, also those that upstream has yet to create. */
   all: () => Promise<readonly KnownCall[]>
   /** Checks those of this replica by the current policy. */
-  review: (review: Review) => void
+  recheck: (currentRules: CurrentRules) => void
   /**
    * Ends all calls of this replica, or leaves them to others. `drained`: no more are begun. Resolves within 10 s of
    * that and `withinMs` in all, or when the last creation has an outcome.
@@ -60,7 +60,7 @@ export type Sharing = Readonly<{
   /** For leases, which Redis measures in real time. */
   clock: Clock
   isLocal: boolean
-  review: Review
+  currentRules: CurrentRules
   /** Loads what calls need, before the first is taken over. */
   load: () => Promise<unknown>
   /** A call of another replica goes on here. */
@@ -100,7 +100,7 @@ export function createCalls (deps: CallsDeps): Calls {
   const callDeps: CallDeps = { ...deps, clock: gated, mayAct }
 
   function replicaFor (own: Sharing): Replica {
-    const { clock: leaseClock, shared, isLocal, review, load, onAdopted, regrant, key } = own
+    const { clock: leaseClock, shared, isLocal, currentRules, load, onAdopted, regrant, key } = own
     return createReplica({
       clock: leaseClock,
       shared,
@@ -137,7 +137,7 @@ export function createCalls (deps: CallsDeps): Calls {
           longestMs: deps.protocol.longestMs
         }, adopted, data)
         const call = current.get(adopted.id)
-        if (call !== undefined) reviewOne(call, review)
+        if (call !== undefined) recheckOne(call, currentRules)
       }
     })
   }
@@ -294,9 +294,9 @@ export function createCalls (deps: CallsDeps): Calls {
     return (await remotes([id])).find(({ view }) => view() !== null)
   }
 
-  function reviewOne (call: Call, review: Review): void {
+  function recheckOne (call: Call, currentRules: CurrentRules): void {
     try {
-      call.shorten(review(call.facts))
+      call.shorten(currentRules(call.facts))
     } catch (error) {
       call.end('blocked', error as ApiError)
     }
@@ -304,23 +304,23 @@ export function createCalls (deps: CallsDeps): Calls {
 
   async function endOne (call: Call, stoppedByMs: number): Promise<void> {
     call.end('shutdown')
-    // One that ends already may wait a minute for its next attempt.
+    // A call that was ending already may wait a minute for its next attempt.
     call.hangUpAgain()
     await call.whenCreated
     const withinMs = Math.min(HUNG_UP_WITHIN_MS, stoppedByMs - clock.monotonicMs())
-    // Other replicas have the second half to take one whose hang-up fails.
+    // Other replicas have the second half to take over a call whose hang-up fails.
     const stops = [clock.after(withinMs / 2, () => replica?.offer(call)), clock.after(withinMs, call.giveUp)]
     await call.over
     for (const stop of stops) stop()
   }
 
-  /** Until others have taken all, or there is no one who will. */
+  /** Resolves when other replicas have taken all calls, or none is there to take them. */
   async function offerAll (others: Replica, { clock }: Sharing, untilMs: number): Promise<void> {
     const isLeft = () => [...current.values()].some(({ state }) => state() !== 'ending')
     while (isLeft() && others.hasOthers() && clock.monotonicMs() < untilMs) {
       await pause(clock, LOOK_MS)
     }
-    // What is still being created would begin to live while the others are withdrawn.
+    // A call that is still being created would go live while the offers are withdrawn.
     for (const call of current.values()) if (call.state() !== 'live') call.end('shutdown')
     await others.withdraw()
   }
@@ -350,7 +350,7 @@ export function createCalls (deps: CallsDeps): Calls {
         ? own
         : [...own, ...await remotes(await sharing.shared.list(null))]
     },
-    review: (review) => { for (const call of current.values()) reviewOne(call, review) },
+    recheck: (currentRules) => { for (const call of current.values()) recheckOne(call, currentRules) },
     stop: async (drained, withinMs) => {
       const stoppedByMs = clock.monotonicMs() + withinMs
       if (replica === null || sharing === null) isStopping = true

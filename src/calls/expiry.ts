@@ -1,6 +1,6 @@
 // How long a call can last at most, as upstream says it.
 
-/** Anything else is no end of a call. */
+/** Lifetimes outside this range are ignored. */
 const [LEAST_LIFE_MS, MOST_LIFE_MS] = [60_000, 7_200_000]
 
 /** From the creation on, by upstream's clock alone: `dateMs` is of the same server. Null where it says nothing. */

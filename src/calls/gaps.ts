@@ -13,7 +13,7 @@ export type Gaps = Readonly<{
   noteStillLost: () => void
   /** The call may have gone on for a while after the sideband was lost. */
   noteGoneSince: () => void
-  /** It is not opened again. */
+  /** The sideband will not be opened again. */
   noteOver: (loss: Loss) => void
   /** Events may have been missed, since the sideband was lost and is not open again. */
   isOpen: () => boolean

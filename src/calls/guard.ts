@@ -60,7 +60,7 @@ export type GuardDeps = Readonly<{
 type WatchedSessions = Readonly<{ first: JsonObject, baseline: JsonObject, latest: JsonObject }>
 
 const READ_EVERY_MS = 20_000
-/** For a minute after a correction, so that a client that undoes it is met soon where updates are not reported. */
+/** For a minute after a correction, so that a client that undoes it is noticed soon where updates are not reported. */
 const READ_SOON_MS = 6000
 const RESTORE_MS = 5000
 const MINUTE_MS = 60_000

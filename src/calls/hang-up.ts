@@ -15,8 +15,8 @@ export type HangUp = Readonly<{
   confirm: () => void
   /** Unconfirmed, at once: the attempt that is under way goes on, and its outcome is not waited for. */
   giveUp: () => void
-  /** Ends that attempt, too: a stop does not wait for it, and two replicas never have one under way. */
-  letGo: () => void
+  /** As `giveUp`, and aborts that attempt: two replicas never have one under way. */
+  abort: () => void
 }>
 
 const PAUSES_MS = [1000, 5000, 15_000, 60_000] as const
@@ -31,7 +31,7 @@ export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
 }>): HangUp {
   const done = Promise.withResolvers<boolean>()
   const first = Promise.withResolvers<void>()
-  const left = new AbortController()
+  const aborter = new AbortController()
   let isOver = false
   let trying: Promise<boolean> | null = null
   let begunAtMs = -Infinity
@@ -48,7 +48,7 @@ export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
 
   async function run (): Promise<void> {
     begunAtMs = clock.monotonicMs()
-    trying = attempt(left.signal)
+    trying = attempt(aborter.signal)
     const isConfirmed = await trying
     trying = null
     first.resolve()
@@ -79,9 +79,9 @@ export function startHangUp ({ clock, attempt, untilMs }: Readonly<{
     },
     confirm: () => end(true),
     giveUp: () => end(false),
-    letGo: () => {
+    abort: () => {
       end(false)
-      left.abort()
+      aborter.abort()
     }
   }
 }

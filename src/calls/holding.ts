@@ -40,6 +40,9 @@ export type Holding = Readonly<{
   release: (afterMs: number) => void
 }>
 
+/** How long a call that may exist, under an unknown id, keeps its place. No client has its answer: upstream ends it. */
+export const UNKNOWN_KEPT_MS = 60_000
+
 /** Writes the line until it is written, and calls back then; resolves after the first attempt. */
 export type WriteLine = (line: CallEnd, onWritten?: () => unknown) => Promise<void>
 

@@ -7,7 +7,7 @@ import { readRecord } from './record.ts'
 import type { Found, SharedCalls } from './shared.ts'
 import type { CallView } from './view.ts'
 
-/** One that upstream has created. What an ended one no longer needs, its sessions above all, is let go. */
+/** A call that upstream has created. Once ended, it keeps no sessions, and nothing else that is not needed. */
 export type KnownCall = Pick<Call, 'view' | 'end' | 'over' | 'hangUpAgain'> & Readonly<{
   facts: Pick<CallFacts, 'issuer' | 'subject' | 'safetyIdentifier' | 'policy' | 'kind'>
 }>

@@ -59,13 +59,13 @@ const LEASE_MS = 30_000
 const CUT_OFF_MS = 20_000
 const LAPSE_MS = 28_000
 const WRITE_MS = 10_000
-/** Their sidebands are opened at once. */
+/** Calls adopted at a time, since their sidebands are all opened at once. */
 const ADOPTED_A_LOOK = 50
 const REST_MS = 50
 const REST_LOOKS = 20
-/** What is left of a lease is so much more or less than it should be: Redis' clock was set. */
+/** A lease whose rest is off by more than this shows that Redis' clock was set. */
 const STEP_MS = 5000
-/** Then others have renewed theirs. */
+/** Time for other replicas to renew their leases. */
 const STEPPED_MS = 2000
 /** Redis may have lost some calls, or have some that are not ours any more. */
 const MISMATCHES = 3
@@ -155,12 +155,12 @@ export function createReplica (deps: ReplicaDeps): Replica {
     mismatches = count === countHeld() + waiting.size ? 0 : mismatches + 1
     const isRewritten = isDoubtful || mismatches >= MISMATCHES
     if (isRewritten) mismatches = 0
-    const left = isRewritten ? await sortStrays() : []
+    const strays = isRewritten ? await sortStrays() : []
     const isTime = nowMs - wroteAtMs >= WRITE_MS
     if (isRewritten || phase !== 'in' || isTime) await writeDown(isRewritten ? 'all' : isTime ? 'changed' : 'offered')
     const mayTakeDead = nowMs >= trustsLeasesAtMs
-    const isThere = (dead > 0 && mayTakeDead) || offered > 0 || left.length > 0
-    if (phase === 'in' && isThere) await takeOver(left, !mayTakeDead)
+    const isThere = (dead > 0 && mayTakeDead) || offered > 0 || strays.length > 0
+    if (phase === 'in' && isThere) await takeOver(strays, !mayTakeDead)
   }
 
   /** `offered`: those that others are to learn another state of. */
@@ -220,11 +220,11 @@ export function createReplica (deps: ReplicaDeps): Replica {
     await shared.handOver(rests)
   }
 
-  /** `left`: see sortStrays. */
-  async function takeOver (left: readonly string[], isOnlyOffered: boolean): Promise<void> {
+  /** `strays`: see sortStrays. */
+  async function takeOver (strays: readonly string[], isOnlyOffered: boolean): Promise<void> {
     await load()
     const mine = id
-    const adopted = await shared.adopt(mine, { most: ADOPTED_A_LOOK, isOnlyOffered, again: left })
+    const adopted = await shared.adopt(mine, { most: ADOPTED_A_LOOK, isOnlyOffered, again: strays })
     isMore = adopted.length >= ADOPTED_A_LOOK
     if (adopted.length === 0) return
     log.info({ calls: adopted.length, from: [...new Set(adopted.map(({ from }) => from))] }, 'calls are taken over')
@@ -235,19 +235,19 @@ export function createReplica (deps: ReplicaDeps): Replica {
   /** Each once its replica has let it go: OpenAI documents one sideband a call. */
   async function takeOffered (offered: readonly Adopted[], mine: string): Promise<void> {
     for (const one of offered) waiting.add(one.id)
-    let left = offered
-    for (let looks = REST_LOOKS; left.length > 0; looks--) {
+    let open = offered
+    for (let looks = REST_LOOKS; open.length > 0; looks--) {
       await pause(clock, REST_MS)
-      const found = await shared.read(left.map((one) => one.id)).catch(() => [])
+      const found = await shared.read(open.map((one) => one.id)).catch(() => [])
       const isLast = looks <= 1
-      const next = left.map((one, i) => ({ one, rest: found[i]?.rest ?? null, wish: found[i]?.wish ?? null }))
+      const next = open.map((one, i) => ({ one, rest: found[i]?.rest ?? null, wish: found[i]?.wish ?? null }))
       for (const { one, rest, wish } of next.filter(({ rest }) => rest !== null || isLast)) {
         waiting.delete(one.id)
         const fields = wish === null ? one.fields : { ...one.fields, wish }
         // Without its lease this replica has them no more.
         if (id === mine) adopt({ ...one, fields }, rest ?? fields.data)
       }
-      left = left.filter((one) => waiting.has(one.id))
+      open = open.filter((one) => waiting.has(one.id))
     }
   }
 
@@ -276,7 +276,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
       stopTimer()
       await goOn('leaving')
       again()
-      // What it was taking over is its own by then, and is offered too.
+      // Calls that were being taken over belong to this replica by then, and are offered too.
       await handingOver
     },
     hasOthers: () => shared.isUp() && sight !== null && sight.others > 0,

@@ -48,9 +48,9 @@ export function holdShared (
   let placed: Placed | null = adopted === null ? null : { fence: adopted, replaces: null }
   let alone: ReturnType<typeof replacedAlone> = null
   let reserved: Reserved | null = null
-  /** Redis has said that another replica has it. */
+  /** According to Redis another replica has the call. */
   let isFenced = false
-  /** Or may be: an answer can be lost. */
+  /** True also if the answer to the write was lost. */
   let isWritten = adopted !== null
 
   const fence = () => placed?.fence ?? FENCE_ALONE

@@ -30,7 +30,7 @@ export type Sight = Readonly<{
   dead: number
   others: number
   messages: readonly Readonly<{ call: string, text: string }>[]
-  /** Of its lease, before it was renewed. */
+  /** Time left on the lease before this renewal. */
   leftMs: number | null
 }>
 

@@ -1,5 +1,5 @@
-// The sideband of a call, opened again whenever it is lost: the sideband is not the call. What only a live connection
-// can tell is asked by a read, and a sideband counts as open once that is answered.
+// The sideband of a call, opened again whenever it is lost: the call may go on without it. A sideband counts as open
+// once its first read is answered.
 //
 // | state    | what comes                         | then                                         |
 // |----------|------------------------------------|----------------------------------------------|

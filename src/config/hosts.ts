@@ -10,7 +10,7 @@ const METADATA_HOSTS = new Set([
 /** Also embedded in an IPv6 address. Nothing but metadata services uses this range. */
 const LINK_LOCAL = /^169\.254\.|:a9fe:[\da-f]+$/
 
-/** What is wrong with such a host, for messages. */
+/** The problem with such a host, for messages. */
 export const METADATA_HOST = 'is the address of a cloud metadata service'
 
 /** Whether `host`, a URL's hostname, is a cloud's metadata service, which hands out the machine's credentials. */

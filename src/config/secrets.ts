@@ -21,7 +21,7 @@ export function secretSource (env: Environment, folder: string): SecretSource {
       return value
     },
     file: (path) => {
-      const value = readText(resolve(folder, path)).trim()
+      const value = readSecretFile(resolve(folder, path)).trim()
       if (value === '') throw new Error('names a file that is empty')
       return value
     }
@@ -41,7 +41,7 @@ export function readSecret (env: Environment, name: string, problems: string[]):
   }
 }
 
-function readText (path: string): string {
+function readSecretFile (path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch (error) {

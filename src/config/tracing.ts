@@ -69,7 +69,7 @@ export function readTracing ({ env, problems, integer }: Readers): TracingSettin
   OF_LOGS.forEach(text)
   const url = URL.parse(text(endpoint)) ?? new URL('unparsed:')
   for (const fault of urlFaults(url)) problems.push(`${endpoint} ${fault}`)
-  // That of all kinds is a base.
+  // The endpoint of all signals is a base, the endpoint of traces is complete.
   if (!endpoint.includes('TRACES')) url.pathname = `${url.pathname.replace(/\/$/, '')}/v1/traces`
   oneOf('OTEL_TRACES_EXPORTER', ['otlp'])
   const [ratio, serviceName] = [Number(text('OTEL_TRACES_SAMPLER_ARG') || '1'), text('OTEL_SERVICE_NAME')]

@@ -21,7 +21,7 @@ export const CALL_BODIES: readonly BodyParser[] = [
     limitBytes: SDP_LIMIT_BYTES,
     parse: (body, contentType): CallBody => {
       if (!SDP_TYPE.test(contentType)) throw new ApiError('unsupported_media_type')
-      return { sdp: readText(body) }
+      return { sdp: decodeText(body) }
     }
   },
   { type: 'multipart/form-data', limitBytes: FORM_LIMIT_BYTES, parse: readCallForm }
@@ -39,7 +39,7 @@ function readCallForm (body: Buffer, contentType: string): CallBody {
   const [sdp, session] = [parts.get('sdp'), parts.get('session')]
   if (sdp === undefined) throw new ApiError('invalid_request', { param: 'sdp' })
   if (sdp.length > SDP_LIMIT_BYTES || (session?.length ?? 0) > BODY_LIMIT_BYTES) throw new ApiError('body_too_large')
-  return { sdp: readText(sdp), ...session === undefined ? {} : { session: readSession(session) } }
+  return { sdp: decodeText(sdp), ...session === undefined ? {} : { session: readSession(session) } }
 }
 
 /** Null as a session is refused, although null as a field counts as not set. */
@@ -49,7 +49,7 @@ function readSession (bytes: Buffer): Json {
   return session
 }
 
-function readText (bytes: Buffer): string {
+function decodeText (bytes: Buffer): string {
   try {
     return utf8.decode(bytes)
   } catch (cause) {

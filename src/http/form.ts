@@ -25,7 +25,7 @@ export function readForm (body: Buffer, contentType: string): Part[] {
 function readPart (part: string): Part {
   const end = part.indexOf('\r\n\r\n')
   if (!part.startsWith('\r\n') || end === -1) return malformed()
-  const headers = part.slice(2, end).split('\r\n').map(readHeader)
+  const headers = part.slice(2, end).split('\r\n').map(parseHeader)
   const dispositions = headers.filter(({ name }) => name === 'content-disposition')
   const [disposition, ...others] = dispositions
   if (disposition === undefined || others.length > 0 || !headers.every(isOfPlainText)) return malformed()
@@ -34,7 +34,7 @@ function readPart (part: string): Part {
 
 type Header = Readonly<{ name: string, value: string }>
 
-function readHeader (line: string): Header {
+function parseHeader (line: string): Header {
   const [, name = '', value = ''] = HEADER.exec(line) ?? malformed()
   return { name: name.toLowerCase(), value: value.trim() }
 }

@@ -5,7 +5,7 @@ import { type FastifyBaseLogger, type FastifyHttpOptions, type FastifyInstance, 
 import { takeBodies } from './bodies.ts'
 import { registerFraming } from './framing.ts'
 import { answerMalformed } from './parse-errors.ts'
-import { type OnRefused, refuse, registerRefusals, toApiError } from './refusals.ts'
+import { type OnRefused, registerRefusals, sendRefusal, toApiError } from './refusals.ts'
 import { schemaController } from './serializer.ts'
 import { BODY_LIMIT_BYTES, STRICT_JSON } from './strict-json.ts'
 import type { Unanswered } from './unanswered.ts'
@@ -21,7 +21,7 @@ export function listenerOptions (log: FastifyBaseLogger) {
     requestTimeout: 15_000,
     http: { headersTimeout: 10_000, connectionsCheckingInterval: 1000, requireHostHeader: false },
     schemaController,
-    frameworkErrors: (error, request, reply) => refuse(reply, toApiError(error)),
+    frameworkErrors: (error, request, reply) => sendRefusal(reply, toApiError(error)),
     clientErrorHandler: answerMalformed
   } satisfies FastifyHttpOptions<Server>
 }

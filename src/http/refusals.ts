@@ -26,7 +26,7 @@ export function registerRefusals (app: FastifyInstance, onRefused: OnRefused): v
   app.setErrorHandler((cause, request, reply) => {
     const error = toApiError(cause)
     onRefused(error, request, reply)
-    return refuse(reply, error)
+    return sendRefusal(reply, error)
   })
   const noRoute = ({ url }: FastifyRequest) => {
     const methods = allowed(url)
@@ -56,7 +56,7 @@ export function toApiError (cause: unknown): ApiError {
   return new ApiError(statusCode < 500 ? 'invalid_request' : 'internal_error', { cause })
 }
 
-export function refuse (
+export function sendRefusal (
   reply: FastifyReply, { code, statusCode, param, retryAfterSeconds, retryCannotHelp, allow }: ApiError
 ): FastifyReply {
   // Set again: a URL that cannot be decoded is refused before any hook has run.

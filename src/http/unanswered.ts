@@ -3,7 +3,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** Of each open connection; empty where it is idle, so that it keeps nothing of its requests in memory. */
+/** By open connection. The list of an idle one is empty, so that its requests can be freed. */
 export type Unanswered = ReadonlyMap<Socket, readonly ServerResponse[]>
 
 /** Before any other listener of the server's connections. */

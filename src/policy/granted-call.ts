@@ -28,7 +28,7 @@ export function grantedOf (
 }
 
 /** A call as another replica has left it; `asked` is the session of its request. */
-export type Left = Readonly<{
+export type LeftCall = Readonly<{
   claims: JsonObject
   asked: JsonObject
   sent: Hidden
@@ -38,19 +38,19 @@ export type Left = Readonly<{
 }>
 
 /** `sessionRules` are of its policy as it is now; undefined where that grants no such session any more. */
-export function regrantedOf (sessionRules: SessionRules | undefined, left: Left): GrantedCall {
-  const { claims, model, prompt, rules } = left
+export function regrantedOf (sessionRules: SessionRules | undefined, call: LeftCall): GrantedCall {
+  const { claims, model, prompt, rules } = call
   try {
     if (sessionRules === undefined) throw new Error('not granted any more')
-    const asked = askedFor(left.asked)
+    const asked = askedFor(call.asked)
     const now = applyPolicy(sessionRules, claims, asked)
-    const { session, missing } = revealSecrets(left.sent, now.session)
+    const { session, missing } = revealSecrets(call.sent, now.session)
     const granted = { ...now, session, model, prompt }
     const { checkSession, ...rest } = grantedOf(sessionRules, { claims, asked, granted, rules })
     return { ...rest, checkSession: reportOnlyIn(missing, checkSession) }
   } catch {
     // Its rules are gone: nothing can be checked, and a value that is written down may be a secret.
-    const granted = { session: left.sent.shown, model, prompt }
+    const granted = { session: call.sent.shown, model, prompt }
     return { granted, fixed: {}, checkSession: acceptAll, conceal: () => ({}) }
   }
 }

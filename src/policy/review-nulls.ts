@@ -2,7 +2,7 @@
 
 import type { TSchema } from 'typebox'
 import { isObject, type Json, type Path, variantsOf } from '../json.ts'
-import { itemsOf, membersOf, takesNull } from '../realtime/nulls.ts'
+import { itemsOf, memberSchemas, takesNull } from '../realtime/nulls.ts'
 import { isKnownPath, type Kind, schemaAt } from '../realtime/session.ts'
 import { list } from './schema-parts.ts'
 
@@ -19,7 +19,7 @@ function search (schema: Json, nodes: readonly TSchema[], path: Path): string[] 
     ...namesNull(schema) && !takesNull(nodes) ? [path.join('.')] : [],
     ...branches.flatMap((branch) => search(branch, nodes, path)),
     ...Object.entries(isObject(properties) ? properties : {}).flatMap(
-      ([key, inner]) => search(inner, membersOf(nodes, key), [...path, key])
+      ([key, inner]) => search(inner, memberSchemas(nodes, key), [...path, key])
     ),
     ...membersOfItems(items, nodes, path)
   ]

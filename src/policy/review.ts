@@ -43,9 +43,9 @@ export function reviewRules (rules: SessionRules, at: string, report: StrictRepo
     }
   }
   const settings = [
-    ...settingsOf(rules.fixed, `${at}.fixed`), ...settingsOf(rules.defaults, `${at}.defaults`),
+    ...templateSettings(rules.fixed, `${at}.fixed`), ...templateSettings(rules.defaults, `${at}.defaults`),
     ...allowed.map((path) => ({ path, where: `${at}.allow.${dotted(path)}`, value: undefined })),
-    ...prompts.flatMap((prompt) => settingsOf(prompt.session, `prompts.${prompt.name}.session`))
+    ...prompts.flatMap((prompt) => templateSettings(prompt.session, `prompts.${prompt.name}.session`))
   ]
   for (const { path, where, value } of settings) {
     reviewPath(rules, path, where, report)
@@ -238,6 +238,6 @@ function ignoredPaths (rules: SessionRules): Path[] {
   return walk(rules.client, [])
 }
 
-function settingsOf ({ source }: Template, at: string): { path: Path, where: string, value: Json | undefined }[] {
+function templateSettings ({ source }: Template, at: string): { path: Path, where: string, value: Json | undefined }[] {
   return leafPaths(source).map((path) => ({ path, where: `${at}.${dotted(path)}`, value: getIn(source, path) }))
 }

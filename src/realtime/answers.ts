@@ -7,11 +7,11 @@ const text = Type.Optional(Type.String())
 const count = Type.Optional(Type.Number())
 const flag = Type.Optional(Type.Boolean())
 const texts = Type.Optional(Type.Array(Type.String()))
-const optional = <T extends TProperties>(members: T) => Type.Optional(Type.Object(members))
+const optionalObject = <T extends TProperties>(members: T) => Type.Optional(Type.Object(members))
 const nullable = <T extends TSchema[]>(...variants: [...T]) => Type.Optional(Type.Union([...variants, Type.Null()]))
 const Include = nullable(Type.Array(Type.String()))
 
-const Format = optional({ type: text, rate: count })
+const Format = optionalObject({ type: text, rate: count })
 const Transcription = nullable(
   Type.Object({ model: text, language: text, languages: texts, prompt: text, keywords: texts, delay: text })
 )
@@ -58,7 +58,9 @@ const Tracing = nullable(
 )
 const Truncation = Type.Optional(Type.Union([
   Type.String(),
-  Type.Object({ type: Type.String(), retention_ratio: count, token_limits: optional({ post_instructions: count }) })
+  Type.Object({
+    type: Type.String(), retention_ratio: count, token_limits: optionalObject({ post_instructions: count })
+  })
 ]))
 const Prompt = nullable(Type.Object({
   id: Type.String(), version: nullable(Type.String()), variables: nullable(Type.Record(Type.String(), Type.Unknown()))
@@ -66,7 +68,7 @@ const Prompt = nullable(Type.Object({
 
 /** `expires_at` is that of the session, 0 when minted; not that of the secret. */
 const identity = { id: text, object: text, expires_at: count }
-const input = optional(
+const input = optionalObject(
   { format: Format, transcription: Transcription, noise_reduction: NoiseReduction, turn_detection: TurnDetection }
 )
 
@@ -76,11 +78,11 @@ const RealtimeAnswer = Type.Object({
   model: text,
   instructions: text,
   output_modalities: texts,
-  audio: optional({ input, output: optional({ format: Format, voice: Voice, speed: count }) }),
+  audio: optionalObject({ input, output: optionalObject({ format: Format, voice: Voice, speed: count }) }),
   tools: Tools,
   tool_choice: ToolChoice,
   max_output_tokens: MaxTokens,
-  reasoning: optional({ effort: text }),
+  reasoning: optionalObject({ effort: text }),
   prompt: Prompt,
   tracing: Tracing,
   truncation: Truncation,
@@ -88,7 +90,7 @@ const RealtimeAnswer = Type.Object({
 })
 
 const TranscriptionAnswer = Type.Object(
-  { type: Type.Literal('transcription'), ...identity, audio: optional({ input }), include: Include }
+  { type: Type.Literal('transcription'), ...identity, audio: optionalObject({ input }), include: Include }
 )
 
 const secret = { value: Type.String(), expires_at: Type.Number({ description: 'Unix time in seconds' }) }
@@ -102,9 +104,9 @@ export const TranslationAnswer = Type.Object({
     type: text,
     ...identity,
     model: text,
-    audio: optional({
-      input: optional({ transcription: nullable(Type.Object({ model: text })), noise_reduction: NoiseReduction }),
-      output: optional({ language: text })
+    audio: optionalObject({
+      input: optionalObject({ transcription: nullable(Type.Object({ model: text })), noise_reduction: NoiseReduction }),
+      output: optionalObject({ language: text })
     })
   })
 })

@@ -86,7 +86,7 @@ const READINGS: Readonly<Record<string, ReadSignal>> = {
     id: textIn(event, 'response', 'id'),
     isOpen: true,
     isOutOfBand: getIn(event, ['response', 'conversation_id']) === null,
-    settings: settingsOf(event)
+    settings: responseSettings(event)
   }),
   'response.output_item.added': (event) => (
     { is: 'output', responseId: textIn(event, 'response_id'), item: readItem(event.item) }
@@ -148,7 +148,7 @@ export const REALTIME_CALLS: CallProtocol = {
 }
 
 /** The settings of a response, as members of a session. */
-function settingsOf ({ response = null }: JsonObject): JsonObject {
+function responseSettings ({ response = null }: JsonObject): JsonObject {
   const settings: JsonObject = {}
   for (const path of [['output_modalities'], ['max_output_tokens'], VOICE]) {
     const value = getIn(response, path) ?? null

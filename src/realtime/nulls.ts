@@ -33,9 +33,9 @@ function strip (nodes: readonly Node[], value: Json): Json | undefined {
 function stripMembers (nodes: readonly Node[], value: JsonObject): JsonObject {
   const named = nodes.filter(({ properties }) => value.type !== undefined && properties?.type?.const === value.type)
   return Object.fromEntries(Object.entries(value).flatMap(([key, inner]) => {
-    const known = membersOf(nodes, key)
+    const known = memberSchemas(nodes, key)
     if (known.length === 0) return [[key, inner]]
-    const stripped = strip(named.length === 0 ? known : membersOf(named, key), inner)
+    const stripped = strip(named.length === 0 ? known : memberSchemas(named, key), inner)
     return stripped === undefined ? [] : [[key, stripped]]
   }))
 }
@@ -45,7 +45,7 @@ export function takesNull (nodes: readonly TSchema[]): boolean {
 }
 
 /** The variants of a member; empty if none of `nodes` knows it. */
-export function membersOf (nodes: readonly TSchema[], key: string): readonly TSchema[] {
+export function memberSchemas (nodes: readonly TSchema[], key: string): readonly TSchema[] {
   return nodes.flatMap((node) => {
     const { properties = {} } = node as Node
     return Object.hasOwn(properties, key) ? variantsOf(properties[key] as Node) : []

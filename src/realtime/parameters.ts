@@ -9,7 +9,7 @@ const text = Type.Optional(Type.String())
 const flag = Type.Optional(Type.Boolean())
 const milliseconds = Type.Integer({ minimum: 0 })
 const fraction = Type.Number({ minimum: 0, maximum: 1 })
-const optional = <T extends Type.TProperties>(members: T) => Type.Optional(Type.Object(members, closed))
+const optionalObject = <T extends Type.TProperties>(members: T) => Type.Optional(Type.Object(members, closed))
 const nullable = <T extends TSchema[]>(...variants: [...T]) => Type.Optional(Type.Union([...variants, Type.Null()]))
 
 const Format = Type.Optional(Type.Union([
@@ -45,7 +45,7 @@ const SemanticVad = Type.Object({
   ...responses
 }, closed)
 
-const input = optional({
+const input = optionalObject({
   format: Format,
   transcription: nullable(Transcription),
   noise_reduction: nullable(Type.Object({ type: Type.Optional(NoiseReductionType), strength }, closed)),
@@ -79,9 +79,9 @@ export const RealtimeSession = Type.Object({
   model: Type.Optional(name),
   instructions: text,
   output_modalities: Type.Optional(Type.Array(Type.Enum(['text', 'audio']), { minItems: 1, uniqueItems: true })),
-  audio: optional({
+  audio: optionalObject({
     input,
-    output: optional({
+    output: optionalObject({
       format: Format,
       voice: Type.Optional(Type.Union([name, Type.Object({ id: name }, closed)])),
       speed: Type.Optional(Type.Number({ minimum: 0.25, maximum: 1.5 }))
@@ -95,7 +95,7 @@ export const RealtimeSession = Type.Object({
   ])),
   parallel_tool_calls: flag,
   max_output_tokens: Type.Optional(Type.Union([Type.Integer({ minimum: 1, maximum: 4096 }), Type.Literal('inf')])),
-  reasoning: optional({ effort: Type.Optional(Type.Enum(['minimal', 'low', 'medium', 'high', 'xhigh'])) }),
+  reasoning: optionalObject({ effort: Type.Optional(Type.Enum(['minimal', 'low', 'medium', 'high', 'xhigh'])) }),
   prompt: nullable(Type.Object({
     id: name,
     version: nullable(Type.String()),
@@ -110,7 +110,7 @@ export const RealtimeSession = Type.Object({
     Type.Object({
       type: Type.Literal('retention_ratio'),
       retention_ratio: fraction,
-      token_limits: optional({ post_instructions: Type.Optional(Type.Integer({ minimum: 0 })) })
+      token_limits: optionalObject({ post_instructions: Type.Optional(Type.Integer({ minimum: 0 })) })
     }, closed)
   ])),
   include,
@@ -119,17 +119,17 @@ export const RealtimeSession = Type.Object({
 }, closed)
 export type RealtimeSession = Static<typeof RealtimeSession>
 
-export const TranscriptionSession = Type.Object({ audio: optional({ input }), include }, closed)
+export const TranscriptionSession = Type.Object({ audio: optionalObject({ input }), include }, closed)
 export type TranscriptionSession = Static<typeof TranscriptionSession>
 
 export const TranslationSession = Type.Object({
   model: name,
-  audio: optional({
-    input: optional({
+  audio: optionalObject({
+    input: optionalObject({
       transcription: nullable(Type.Object({ model: name }, closed)),
       noise_reduction: nullable(Type.Object({ type: NoiseReductionType, strength }, closed))
     }),
-    output: optional({ language: text })
+    output: optionalObject({ language: text })
   })
 }, closed)
 export type TranslationSession = Static<typeof TranslationSession>

@@ -9,7 +9,7 @@ import { followCluster } from './cluster.ts'
 import { clientOf, optionsFor, type RedisClient, type RedisClientDeps } from './options.ts'
 import { followSentinels } from './sentinels.ts'
 
-export function createClient<Name extends string> (
+export function createRedisClient<Name extends string> (
   address: RedisAddress, deps: RedisClientDeps<Name>
 ): RedisClient<Name> {
   if ('cluster' in address) return followCluster(address, address.cluster, deps)

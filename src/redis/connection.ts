@@ -4,7 +4,7 @@
 import type { RedisAddress } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
 import type { Log } from '../records/log.ts'
-import { createClient } from './client.ts'
+import { createRedisClient } from './client.ts'
 import type { Scripts } from './options.ts'
 
 export type { Scripts }
@@ -53,7 +53,7 @@ export function connectRedis<Name extends string> (
   let mayEvictUnseen = false
   let timer: NodeJS.Timeout | undefined
   lookEvery(CHECK_EVERY_MS, checkNow)
-  const client = createClient(address, { scripts, onReady: checkNow, onFault: (cause) => lose(reasonOf(cause)) })
+  const client = createRedisClient(address, { scripts, onReady: checkNow, onFault: (cause) => lose(reasonOf(cause)) })
 
   async function ask<T> (
     question: (scripts: Scripts<Name>) => Promise<T>, onLate: (answer: T) => void = () => {}

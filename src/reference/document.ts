@@ -4,7 +4,7 @@
 import packageJson from '../../package.json' with { type: 'json' }
 import { envelope, ERROR_CODES, type ErrorCode } from '../errors.ts'
 import { deepFreeze, type Json } from '../json.ts'
-import { describeError, statusOf } from './errors.ts'
+import { descriptionOf, statusOf } from './errors.ts'
 import type { Examples } from './examples.ts'
 import { type Operation, OPERATIONS } from './operations.ts'
 import { requestSchemas } from './requests.ts'
@@ -103,7 +103,9 @@ export function openapiDocument (): Document {
         ...Object.fromEntries(OPERATIONS.map(({ answer }) => [answer.name, answer.schema])),
         Error: errorSchema()
       },
-      responses: { NotFound: refusal(['not_found']), MethodNotAllowed: refusal(['method_not_allowed']) },
+      responses: {
+        NotFound: refusalResponse(['not_found']), MethodNotAllowed: refusalResponse(['method_not_allowed'])
+      },
       headers: HEADERS,
       securitySchemes: {
         token: {
@@ -163,18 +165,20 @@ const CALL_ID = {
 function refusalsOf (operation: Operation): Record<string, Response> {
   const { refusals, id, answer } = operation
   const byStatus = Map.groupBy(refusals, statusOf)
-  const responses = Object.fromEntries([...byStatus].map(([status, codes]) => [status, refusal(codes, operation)]))
+  const responses = Object.fromEntries(
+    [...byStatus].map(([status, codes]) => [status, refusalResponse(codes, operation)])
+  )
   // A process that is not ready lists its missing dependencies instead of an error.
   return id === 'readyz' ? { ...responses, 503: orUnready(responses[503] as Response, answer.name) } : responses
 }
 
-function refusal (
+function refusalResponse (
   codes: readonly ErrorCode[],
   { param, isLimited }: Pick<Operation, 'param' | 'isLimited'> = { param: '', isLimited: false }
 ): Response {
   const status = statusOf(codes[0] as ErrorCode)
   return {
-    description: codes.map((code) => `\`${code}\`: ${describeError(code)}`).join('\n\n'),
+    description: codes.map((code) => `\`${code}\`: ${descriptionOf(code)}`).join('\n\n'),
     headers: {
       ...headerRefs('X-Request-Id'),
       ...status === 401 && headerRefs('WWW-Authenticate'),
@@ -186,7 +190,7 @@ function refusal (
       'application/json': {
         schema: { ...schemaRef('Error'), properties: { error: { properties: { code: { enum: [...codes] } } } } },
         examples: Object.fromEntries(codes.map((code) =>
-          [code, { summary: describeError(code), value: envelope(code, code === 'policy_violation' ? param : null) }]))
+          [code, { summary: descriptionOf(code), value: envelope(code, code === 'policy_violation' ? param : null) }]))
       }
     }
   }

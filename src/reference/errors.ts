@@ -32,7 +32,7 @@ const ADVICE: Readonly<Record<ErrorCode, string>> = {
   upstream_timeout: 'Retry.'
 }
 
-export function describeError (code: ErrorCode): string {
+export function descriptionOf (code: ErrorCode): string {
   return `${new ApiError(code).message} ${ADVICE[code]}`
 }
 

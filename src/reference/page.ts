@@ -41,9 +41,9 @@ export function renderPage ({ openapi, info, tags, paths, components }: Document
 <body>
 <nav aria-label="Contents">
 <p class="name"><a href="#top">${escape(info.title)}</a> <span>${escape(info.version)}</span></p>
-${tags.map(({ name }) => `<p>${escape(name)}</p>${list(tagged(name).map(linkTo))}`).join('\n')}
+${tags.map(({ name }) => `<p>${escape(name)}</p>${bulletList(tagged(name).map(linkTo))}`).join('\n')}
 <p>More</p><ul><li><a href="#credentials">Credentials</a></li><li><a href="#headers">Headers</a></li></ul>
-<p>Schemas</p>${list(schemas.map(([name]) => `<a href="#schema-${name}">${name}</a>`))}
+<p>Schemas</p>${bulletList(schemas.map(([name]) => `<a href="#schema-${name}">${name}</a>`))}
 </nav>
 <main id="top">
 <h1>${escape(info.title)}</h1>
@@ -215,7 +215,7 @@ function json (value: Json): string {
   return `<pre tabindex="0"><code>${escape(text)}</code></pre>`
 }
 
-function list (items: readonly string[]): string {
+function bulletList (items: readonly string[]): string {
   return `<ul>${items.map((item) => `<li>${item}</li>`).join('')}</ul>`
 }
 

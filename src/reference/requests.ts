@@ -63,7 +63,7 @@ function legacyValue (kind: LegacyKind, { name, path, gaOnly }: Field): JsonObje
   }
   if (name === 'tool_choice') return { type: 'string', description: 'auto, none, required, or the name of a function.' }
   if (name.endsWith('_audio_format')) return { enum: FORMAT_NAMES }
-  const schema = schemaAt(kind, path as Path)
+  const schema = jsonSchemaAt(kind, path as Path)
   if (name === 'turn_detection') return { anyOf: [bothDetections(schema.anyOf as JsonObject[]), { type: 'null' }] }
   return {
     ...schema, ...Array.isArray(schema.anyOf) && { anyOf: schema.anyOf.map((variant) => without(variant, gaOnly)) }
@@ -90,7 +90,7 @@ function without (variant: Json, names: readonly string[]): Json {
   }
 }
 
-function schemaAt (kind: Kind, path: Path): JsonObject {
+function jsonSchemaAt (kind: Kind, path: Path): JsonObject {
   return path.reduce((schema, key) => (schema.properties as JsonObject)[key] as JsonObject, plain(kind))
 }
 

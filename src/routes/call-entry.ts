@@ -20,7 +20,7 @@ import type { CallOwner } from '../rulebook/call-rules.ts'
 import type { UpstreamCalls } from '../upstream/calls.ts'
 import { deadlineIn } from '../upstream/deadline.ts'
 import type { AdmittedCaller } from './admission.ts'
-import { isGone } from './client-gone.ts'
+import { isClientGone } from './client-gone.ts'
 import { callEntry, logGrant } from './decision.ts'
 import { readGa } from './mint-body.ts'
 import { assertReserved } from './windows.ts'
@@ -33,7 +33,7 @@ export type CallEntryDeps = Readonly<{
   metrics: Pick<CallMetrics, 'setUp'>
   clock: Clock
   /** The current rules for the caller. Throws ApiError. */
-  review: (owner: CallOwner) => CallRules
+  currentRules: (owner: CallOwner) => CallRules
   /** Loads the modules that only calls need, with the first call. */
   load: () => Promise<unknown>
   setupMs: number
@@ -42,12 +42,10 @@ export type CallEntryDeps = Readonly<{
 
 /** The first attempt to hang up is waited for, so that a client that asks again finds its place free. */
 const FIRST_ATTEMPT_MS = 2000
-/** A call may exist whose id is lost. No client has its answer, so upstream ends it soon. */
-const UNKNOWN_KEPT_MS = 60_000
 
 const readBody = readGa(['realtime'])
 
-export async function createCall (
+export async function setUpCall (
   deps: CallEntryDeps, request: FastifyRequest, reply: FastifyReply
 ): Promise<string> {
   const { decision } = request
@@ -91,7 +89,7 @@ export async function createCall (
     const answer = await createUpstream(deps, request, { call, sdp, asked, granted, rules, setup })
     await setup.orEnded(call.write())
     await setup.orEnded(call.open())
-    call.shorten(deps.review(facts))
+    call.shorten(deps.currentRules(facts))
     setup.assertWanted()
     await call.started(deps.audit.confirm('call.started', callEntry(request, reply, null), { byMs: setup.byMs() }))
     setup.stop()
@@ -136,9 +134,9 @@ function startSetup (
   // Also when an answer was sent that never arrived.
   raw.once('close', () => { if (!raw.writableFinished) call.end('client_gone') })
   /* c8 ignore next -- a client that closes between its request and this line: no test can hit the moment */
-  if (isGone(request)) call.end('client_gone')
+  if (isClientGone(request)) call.end('client_gone')
   // Lasts as long as the call, and so does all that its callbacks refer to: no request, reply or answer.
-  const ended = call.whenWished.then(refuse)
+  const ended = call.whenWished.then(throwRefusal)
   ended.catch(ignore)
   return {
     orEnded: async (step) => {
@@ -147,7 +145,7 @@ function startSetup (
     },
     assertWanted: () => {
       const wish = call.wish()
-      if (wish !== null) throw errorOf(wish)
+      if (wish !== null) throw refusalFor(wish)
     },
     attempt: () => { isAttempted = true },
     isAttempted: () => isAttempted,
@@ -156,14 +154,14 @@ function startSetup (
   }
 }
 
-function refuse (wish: Wish): never {
-  throw errorOf(wish)
+function throwRefusal (wish: Wish): never {
+  throw refusalFor(wish)
 }
 
 function ignore (): void {}
 
 /** The refusal of a request whose call was ended during its creation. */
-function errorOf ({ reason, error }: Wish): ApiError {
+function refusalFor ({ reason, error }: Wish): ApiError {
   if (error !== null) return error
   if (reason === 'shutdown') return new ApiError('draining', { reason, retryAfterSeconds: 1 })
   if (reason === 'client_gone' || reason === 'client') return new ApiError('invalid_request', { reason })
@@ -221,12 +219,12 @@ async function undo (
     if (call.wish()?.reason !== 'client_gone') await call.refund()
     return atMost(clock, FIRST_ATTEMPT_MS, call.hangUpTried())
   }
-  const { code, reason, mayHaveMinted = false } = error as Partial<ApiError>
-  if (mayHaveMinted) await call.forsake()
+  const { code, reason, mayHaveSucceeded = false } = error as Partial<ApiError>
+  if (mayHaveSucceeded) await call.noteUnknown()
   // Upstream's 400 about what the client sent. It stays counted, or a client could repeat it for free.
   if (code === 'invalid_request' && reason === 'upstream_400') {
     await limits.giveSecondsBack((reserved as Reserved).slots, (reserved as Reserved).seconds)
   } else if (isAttempted) await reserved?.refund()
   else await reserved?.giveBack()
-  call.abandon(mayHaveMinted ? UNKNOWN_KEPT_MS : 0)
+  call.abandon(mayHaveSucceeded)
 }

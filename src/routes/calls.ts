@@ -10,7 +10,7 @@ import { type BodyParser, takeBodies } from '../http/bodies.ts'
 import { CALL_BODIES } from '../http/call-form.ts'
 import { assertEmpty, BODY_LIMIT_BYTES, STRICT_JSON } from '../http/strict-json.ts'
 import type { AdmittedCaller } from './admission.ts'
-import { type CallEntryDeps, createCall } from './call-entry.ts'
+import { type CallEntryDeps, setUpCall } from './call-entry.ts'
 import { callEntry } from './decision.ts'
 
 /** A request to hang up is answered then at the latest, also while that fails. */
@@ -55,7 +55,7 @@ export function registerCalls (app: FastifyInstance, deps: CallEntryDeps): void 
     const config = {
       audited: { family: 'call', entry: callEntry }, exposedHeaders: ['Location', 'X-Call-Seconds']
     } as const
-    scope.post('/v1/realtime/calls', { config }, (request, reply) => createCall(deps, request, reply))
+    scope.post('/v1/realtime/calls', { config }, (request, reply) => setUpCall(deps, request, reply))
   })
 
   app.get('/v1/realtime/calls', { schema: { response: { 200: CallList } } }, async (request) => ({

@@ -17,7 +17,7 @@ import type { UpstreamRequest } from '../upstream/client.ts'
 import type { Deadline } from '../upstream/deadline.ts'
 import type { Mint, Minted } from '../upstream/mint.ts'
 import type { AdmittedCaller } from './admission.ts'
-import { isGone } from './client-gone.ts'
+import { isClientGone } from './client-gone.ts'
 import { logGrant, mintEntry } from './decision.ts'
 import { bodyObject, type ReadBody, readGa, readLegacyBody } from './mint-body.ts'
 import { assertTaken } from './windows.ts'
@@ -128,13 +128,13 @@ function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, minti
   const { route, kind, asked, granted, context } = minting
   audit.assertWritable()
   // The client cannot receive a secret any more. The error is audited, and answered to no one.
-  if (isGone(request)) throw new ApiError('invalid_request', { reason: 'client_gone' })
+  if (isClientGone(request)) throw new ApiError('invalid_request', { reason: 'client_gone' })
   return mint({
     kind,
     session: granted.session,
     expiresAfterSeconds: granted.expiresAfterSeconds,
     legacy: route.legacy,
-    clientParam: (path, legacy) => legacy ? legacyParam(request, route, path) : clientParam(asked, path)
+    clientParam: (path, legacy) => legacy ? sentParam(request, route, path) : clientParam(asked, path)
   }, {
     safetyIdentifier: (request.caller as AdmittedCaller).safetyIdentifier,
     requestId: request.id,
@@ -142,7 +142,7 @@ function mintUpstream ({ mint, audit }: MintDeps, request: FastifyRequest, minti
   })
 }
 
-function legacyParam ({ body }: FastifyRequest, { legacy }: MintRoute, path: Path): string | null {
+function sentParam ({ body }: FastifyRequest, { legacy }: MintRoute, path: Path): string | null {
   return legacy && getIn(bodyObject(body), path) !== undefined ? path.join('.') : null
 }
 
@@ -161,7 +161,7 @@ function clientParam (asked: Asked, path: Path): string | null {
 /** A secret that was granted and not received is audited once more, because it exists. */
 function watchDelivery (audit: Audit, request: FastifyRequest, reply: FastifyReply): void {
   const undelivered = () => audit.record('mint.undelivered', mintEntry(request, reply, null))
-  if (isGone(request)) return undelivered()
+  if (isClientGone(request)) return undelivered()
   reply.raw.on('close', () => { if (!reply.raw.writableFinished || reply.statusCode !== 200) undelivered() })
 }
 

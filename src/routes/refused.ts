@@ -1,5 +1,5 @@
 // Records of a refusal: a log line, and at audited routes an audit line. Two kinds are bounded: those without a
-// credential, all together, and those by a lack of the service's own, for each caller.
+// credential, all together, and 503s, for each caller.
 
 import type { FastifyRequest } from 'fastify'
 import { ApiError, type ErrorCode } from '../errors.ts'
@@ -10,7 +10,7 @@ import type { PlainLog } from '../records/log.ts'
 import type { Metrics } from '../records/metrics.ts'
 import { paramOf } from './decision.ts'
 
-/** No longer one is an origin that CORS_ORIGINS could name. */
+/** Cap for a logged Origin: CORS_ORIGINS accepts none that is longer. */
 const MAX_ORIGIN_LENGTH = 256
 
 export type RefusalRecords = Readonly<{ record: OnRefused, close: () => void }>
@@ -42,7 +42,7 @@ export function createRefusalRecords (log: PlainLog, audit: Audit, timed: Metric
         timed({ outcome, upstreamMs: decision.upstreamMs, totalMs: reply.elapsedTime })
       }
       const entry = audited.entry(request, reply, error)
-      if (error.mayHaveMinted) audit.record(`${family}.unknown`, entry)
+      if (error.mayHaveSucceeded) audit.record(`${family}.unknown`, entry)
       else if (isBounded) audit.recordBounded(`${family}.refused`, entry)
       else audit.record(`${family}.refused`, entry)
     },

@@ -4,7 +4,7 @@ import { createCaller } from '../callers/caller.ts'
 import { ApiError } from '../errors.ts'
 import type { JsonObject } from '../json.ts'
 import type { CallRules } from '../policy/compile.ts'
-import { type GrantedCall, type Left, regrantedOf } from '../policy/granted-call.ts'
+import { type GrantedCall, type LeftCall, regrantedOf } from '../policy/granted-call.ts'
 import { selectPolicy } from '../policy/select.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Rulebook } from './rulebook.ts'
@@ -16,10 +16,10 @@ export type CallOwner = Readonly<{
 
 /** A call that another replica has left, by the policies of now. */
 export function regrantedBy (
-  { policies: { policies } }: Pick<Rulebook, 'policies'>, left: Left & Readonly<{ policy: string, kind: Kind }>
+  { policies: { policies } }: Pick<Rulebook, 'policies'>, call: LeftCall & Readonly<{ policy: string, kind: Kind }>
 ): GrantedCall {
-  const policy = policies.find(({ name }) => name === left.policy)
-  return regrantedOf(policy?.sessions[left.kind], left)
+  const policy = policies.find(({ name }) => name === call.policy)
+  return regrantedOf(policy?.sessions[call.kind], call)
 }
 
 /** Throws ApiError: blocked, without a policy, or without calls. */

@@ -54,7 +54,7 @@ export function attempt (
       resolve(outcome)
     }
     const giveUp = () => {
-      settle(new ApiError('upstream_timeout', { reason: 'deadline', mayHaveMinted: sending !== undefined }))
+      settle(new ApiError('upstream_timeout', { reason: 'deadline', mayHaveSucceeded: sending !== undefined }))
       sending?.abort(new Error('deadline'))
     }
     if (isOver()) return giveUp()
@@ -69,7 +69,7 @@ export function attempt (
       onResponseStart: (controller, status, headers) => {
         // We expect no 100 and take no 103: whatever sends one is not the API.
         if (status < 200) {
-          return controller.abort(new ApiError('upstream_error', { reason: 'informational', mayHaveMinted: true }))
+          return controller.abort(new ApiError('upstream_error', { reason: 'informational', mayHaveSucceeded: true }))
         }
         head = { status, headers }
         onHead?.(headOf(head))
@@ -106,7 +106,7 @@ function headOf ({ status, headers }: { status: number, headers: AnswerHeaders }
 /** Cut short, or larger than anything that we asked for. A success may have minted. */
 function answerCut ({ status, headers }: { status: number, headers: AnswerHeaders }, cause: Error): ApiError {
   return new ApiError('upstream_error', {
-    reason: 'answer_cut', mayHaveMinted: status < 300, upstreamRequestId: plainHeader(headers['x-request-id']), cause
+    reason: 'answer_cut', mayHaveSucceeded: status < 300, upstreamRequestId: plainHeader(headers['x-request-id']), cause
   })
 }
 
@@ -119,10 +119,10 @@ function failure (cause: Error): ApiError {
   }
   // An unexpected 100 or 101 is a bad answer and no reset, though it comes as the same error.
   if (code === 'ECONNRESET' || code === 'EPIPE' || (code === 'UND_ERR_SOCKET' && !cause.message.startsWith('bad '))) {
-    return new ApiError('upstream_error', { reason: 'connection_reset', mayHaveMinted: true, cause })
+    return new ApiError('upstream_error', { reason: 'connection_reset', mayHaveSucceeded: true, cause })
   }
   const tls = /^(ERR_TLS|CERT_|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/.test(code)
-  return new ApiError('upstream_error', { reason: tls ? 'tls' : 'unreadable', mayHaveMinted: !tls, cause })
+  return new ApiError('upstream_error', { reason: tls ? 'tls' : 'unreadable', mayHaveSucceeded: !tls, cause })
 }
 
 const UNREACHABLE = new Set([

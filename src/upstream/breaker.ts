@@ -30,11 +30,11 @@ export function createUpstreamBreaker (
   })
   return {
     isOpen: breaker.isOpen,
-    ask: async (attempt, safetyIdentifier) => await breaker.run(attempt, safetyIdentifier) ?? refusal()
+    ask: async (attempt, safetyIdentifier) => await breaker.run(attempt, safetyIdentifier) ?? breakerOpen()
   }
 }
 
-function refusal (): ApiError {
+function breakerOpen (): ApiError {
   const retryAfterSeconds = Math.ceil(PROBE_AFTER_MS / 1000)
   return new ApiError('upstream_unavailable', { reason: 'breaker_open', retryAfterSeconds })
 }

@@ -6,7 +6,7 @@ import type { JsonObject, Path } from '../json.ts'
 import type { CallProtocol } from '../realtime/call-protocol.ts'
 import type { Log } from '../records/log.ts'
 import type { Answer, Head } from './attempt.ts'
-import { type Client, errorOf, type KeyHeaders, type UpstreamRequest } from './client.ts'
+import { type Client, type KeyHeaders, upstreamError, type UpstreamRequest } from './client.ts'
 import type { Mint } from './mint.ts'
 import { complaintIn, refusal } from './refusal.ts'
 
@@ -36,7 +36,7 @@ export type CallCreation = Readonly<{
 }>
 
 export type UpstreamCalls = Readonly<{
-  /** Throws ApiError; with `mayHaveMinted` where there may be a call whose id is lost. */
+  /** Throws ApiError; with `mayHaveSucceeded` where there may be a call whose id is lost. */
   create: (creation: CallCreation) => Promise<Readonly<{ answer: string }>>
   /** True where the call is over for certain. Never rejects. */
   hangUp: (call: CreatedCall, safetyIdentifier: string, signal?: AbortSignal) => Promise<boolean>
@@ -119,7 +119,7 @@ export function isNotFound (status: number, code: unknown): boolean {
 
 /** Whether an answer to a hang-up says that the call is over. */
 export function isOver (answer: Answer): boolean {
-  return isSuccess(answer.status) || isNotFound(answer.status, errorOf(answer)?.code)
+  return isSuccess(answer.status) || isNotFound(answer.status, upstreamError(answer)?.code)
 }
 
 function isSuccess (status: number): boolean {
@@ -131,7 +131,7 @@ function readCreated (answer: Answer, id: string | null, { clientParam }: CallCr
   if (id === null && !isSuccess(status)) throw refusal(answer, complaint(answer, clientParam))
   // The content type is not checked: `text/plain` was seen.
   if (id === null || text?.startsWith('v=0') !== true) {
-    throw new ApiError('upstream_error', { reason: 'unusable_answer', mayHaveMinted: true, upstreamRequestId })
+    throw new ApiError('upstream_error', { reason: 'unusable_answer', mayHaveSucceeded: true, upstreamRequestId })
   }
   return { answer: text }
 }
@@ -139,19 +139,19 @@ function readCreated (answer: Answer, id: string | null, { clientParam }: CallCr
 /** The client's name for the field that upstream complains of; the offer is always the client's. */
 function complaint (answer: Answer, clientParam: CallCreation['clientParam']): string | null {
   const path = complaintIn(answer)
-  const isOfOffer = path?.join('.') === 'sdp' || /sdp|offer/.test(String(errorOf(answer)?.code))
+  const isOfOffer = path?.join('.') === 'sdp' || /sdp|offer/.test(String(upstreamError(answer)?.code))
   return isOfOffer ? 'sdp' : path === null ? null : clientParam(path)
 }
 
 /** A secret that may have been minted is no call: no client has it. */
 function asNoCall (error: unknown): never {
-  throw error instanceof ApiError ? new ApiError(error.code, { ...detailsOf(error), mayHaveMinted: false }) : error
+  throw error instanceof ApiError ? new ApiError(error.code, { ...detailsOf(error), mayHaveSucceeded: false }) : error
 }
 
 /** If a call was created, or may have been, SDKs must not retry: they would make two more. */
 function concluded (error: ApiError, isCreated: boolean): ApiError {
-  if (!isCreated && !error.mayHaveMinted) return error
-  return new ApiError(error.code, { ...detailsOf(error), mayHaveMinted: !isCreated, retryCannotHelp: true })
+  if (!isCreated && !error.mayHaveSucceeded) return error
+  return new ApiError(error.code, { ...detailsOf(error), mayHaveSucceeded: !isCreated, retryCannotHelp: true })
 }
 
 function detailsOf ({ param, reason, retryAfterSeconds, retryCannotHelp, upstreamRequestId, cause }: ApiError) {

@@ -75,13 +75,13 @@ export type ClientDeps = Readonly<{
   log: Pick<Log, 'error' | 'warn' | 'debug'>
   watch?: Watch | undefined
   proxy?: URL | null
-  /** Of `direct` alone: mints wait in real time. */
+  /** The clock of `direct`; mints wait in real time. */
   clock?: Clock
   /** Sends each attempt. */
   send?: typeof attempt | undefined
 }>
 
-export function createClient (
+export function createUpstreamClient (
   config: Config['upstream'],
   { key, log, watch = UNWATCHED, proxy = null, clock = systemClock, send = attempt }: ClientDeps
 ): Client {
@@ -158,9 +158,9 @@ export function createClient (
         await wait(pauseMs)
         watch.retried()
         const second = await guarded(request)
-        if (!(first instanceof ApiError) || !first.mayHaveMinted) return conclude(second, request)
+        if (!(first instanceof ApiError) || !first.mayHaveSucceeded) return conclude(second, request)
         // The second attempt does not tell whether the first one has minted.
-        if (!mayHaveMinted(second)) return conclude(first, request)
+        if (!mayHaveSucceeded(second)) return conclude(first, request)
         request.onUnknown?.(first)
         return conclude(second, request)
       } finally {
@@ -238,16 +238,16 @@ function rejectsKey (outcome: Answer | ApiError): boolean {
 }
 
 /** A success that cannot be read may have minted, too. */
-function mayHaveMinted (outcome: Answer | ApiError): boolean {
-  return outcome instanceof ApiError ? outcome.mayHaveMinted : outcome.status < 300
+function mayHaveSucceeded (outcome: Answer | ApiError): boolean {
+  return outcome instanceof ApiError ? outcome.mayHaveSucceeded : outcome.status < 300
 }
 
 export function isBilling (answer: Answer): boolean {
-  return BILLING.test(String(errorOf(answer)?.code))
+  return BILLING.test(String(upstreamError(answer)?.code))
 }
 
 /** OpenAI's error object, where the answer has one. Its message is never relayed: it may quote the key. */
-export function errorOf ({ body }: Answer): JsonObject | null {
+export function upstreamError ({ body }: Answer): JsonObject | null {
   return isObject(body) && isObject(body.error) ? body.error : null
 }
 

@@ -8,7 +8,7 @@ import { legacyCanCarry, writeLegacy } from '../realtime/legacy/request.ts'
 import { sessionFromLegacy } from '../realtime/legacy/session.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Answer } from './attempt.ts'
-import { type Client, errorOf, type UpstreamRequest } from './client.ts'
+import { type Client, upstreamError, type UpstreamRequest } from './client.ts'
 import { complaintIn, refusal } from './refusal.ts'
 
 export type MintRequest = Readonly<{
@@ -59,7 +59,7 @@ export function createMint (
     if (second === undefined) return read(await ask(first), first)
     if ((goneUntil.get(first.path) ?? 0) <= now()) {
       const answer = await ask(first)
-      if (!isGone(answer)) return read(answer, first)
+      if (!isRouteGone(answer)) return read(answer, first)
     }
     const minted = read(await ask(second), second)
     // Only now: an upstream that is down altogether has not shown that the route is gone.
@@ -74,7 +74,7 @@ export function createMint (
       : readAnswer(answer.body, now())
     if (minted === null) {
       throw new ApiError(
-        'upstream_error', { reason: 'unusable_answer', mayHaveMinted: true, upstreamRequestId: answer.requestId }
+        'upstream_error', { reason: 'unusable_answer', mayHaveSucceeded: true, upstreamRequestId: answer.requestId }
       )
     }
     return { ...minted, upstreamRequestId: answer.requestId }
@@ -104,8 +104,8 @@ export function upstreamRoutes (
   return legacy && carried() ? [old(), current] : [current]
 }
 
-function isGone (answer: Answer): boolean {
-  const code = errorOf(answer)?.code
+function isRouteGone (answer: Answer): boolean {
+  const code = upstreamError(answer)?.code
   return answer.status === 405 || answer.status === 501 ||
     (answer.status === 404 && code !== 'model_not_found') ||
     (answer.status === 400 && code === 'beta_api_shape_disabled')

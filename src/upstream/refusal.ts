@@ -3,7 +3,7 @@
 import { ApiError } from '../errors.ts'
 import type { Path } from '../json.ts'
 import type { Answer } from './attempt.ts'
-import { errorOf, isBilling } from './client.ts'
+import { isBilling, upstreamError } from './client.ts'
 
 /**
  * `complaint` is the client's own name of the field that upstream complains of. An upstream 401 or 403 is our fault and
@@ -29,14 +29,14 @@ export function refusal (answer: Answer, complaint: string | null): ApiError {
     reason,
     retryCannotHelp: rejected,
     // A success that cannot be read may have minted.
-    mayHaveMinted: status < 300,
+    mayHaveSucceeded: status < 300,
     upstreamRequestId
   })
 }
 
 /** The path in our request that upstream complains of: `session.tools[0].name` complains of `session.tools`. */
 export function complaintIn (answer: Answer): Path | null {
-  const param = errorOf(answer)?.param
+  const param = upstreamError(answer)?.param
   return typeof param === 'string' ? param.replace(/\[.*$/, '').split('.') : null
 }
 

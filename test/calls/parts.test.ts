@@ -86,7 +86,7 @@ t.test('call: hang-up: one that another replica goes on with is aborted, and not
     },
     untilMs: 3_600_000
   })
-  hangUp.letGo()
+  hangUp.abort()
   t.equal(await hangUp.done, false)
   await turn()
   t.equal(hangUp.underWay(), null)
@@ -379,7 +379,7 @@ function sharingOf (state: ReturnType<typeof sharedState>, clock: Clock): NonNul
   return {
     clock,
     isLocal: false,
-    review: () => ({ maxSeconds: 60, idleSeconds: 60 }),
+    currentRules: () => ({ maxSeconds: 60, idleSeconds: 60 }),
     load: async () => {},
     onAdopted: nothing,
     regrant: () => { throw new Error('not asked') },
@@ -487,7 +487,7 @@ for (const [whose, fence, givenBack] of [['another replica\'s', null, 0], ['its 
     await passerOf(clock)(1)
     const call = calls.begin(factsWith({}))
     const reserved = await call.reserve(WINDOWS)
-    await call.forsake()
+    await call.noteUnknown()
     await reserved.refund()
     t.equal(count, givenBack)
   })
@@ -536,7 +536,7 @@ t.test('call: a replica without its lease gives nothing back, and holds what it 
   const call = calls.begin(factsWith({}))
   const reserved = await call.reserve(WINDOWS)
   // Upstream may have created it: its place is kept for a minute.
-  call.abandon(60_000)
+  call.abandon(true)
   state.isUp = false
   await pass(30)
   await reserved.giveBack()

@@ -5,7 +5,7 @@ import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { readConfig } from '../../src/config/environment.ts'
-import { createClient } from '../../src/upstream/client.ts'
+import { createUpstreamClient } from '../../src/upstream/client.ts'
 import { deadlineIn } from '../../src/upstream/deadline.ts'
 import { openKey } from '../../src/upstream/key.ts'
 import { until } from '../support/until.ts'
@@ -30,7 +30,7 @@ async function startWithKeyFile (
   ))
   log.debug = () => {}
   const key = openKey(config, log as never)
-  const client = createClient(config, { key, log: log as never })
+  const client = createUpstreamClient(config, { key, log: log as never })
   t.teardown(() => {
     key.close()
     client.close()

@@ -6,7 +6,7 @@ import { attempt } from '../../src/upstream/attempt.ts'
 import { deadlineIn } from '../../src/upstream/deadline.ts'
 
 const POST = { path: '/v1/realtime/client_secrets', headers: {}, body: '{}' }
-const NEVER_SENT = { code: 'upstream_timeout', reason: 'deadline', mayHaveMinted: false }
+const NEVER_SENT = { code: 'upstream_timeout', reason: 'deadline', mayHaveSucceeded: false }
 
 t.test('fault 3: a request that waited for its connection until the deadline is never sent', async (t) => {
   const server = createServer().listen(0, '127.0.0.1')

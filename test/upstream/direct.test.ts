@@ -5,7 +5,7 @@ import { readConfig } from '../../src/config/environment.ts'
 import { ApiError } from '../../src/errors.ts'
 import { createLogger } from '../../src/records/log.ts'
 import type { Head } from '../../src/upstream/attempt.ts'
-import { createClient } from '../../src/upstream/client.ts'
+import { createUpstreamClient } from '../../src/upstream/client.ts'
 import { deadlineIn } from '../../src/upstream/deadline.ts'
 import { openKey } from '../../src/upstream/key.ts'
 import { keepLines } from '../support/lines.ts'
@@ -15,7 +15,7 @@ async function start (t: Test) {
   const upstream = await startUpstream(t)
   const { upstream: config } = readConfig({ OPENAI_API_KEY: 'sk-now', OPENAI_BASE_URL: upstream.url })
   const log = createLogger('silent', keepLines())
-  const client = createClient(config, { key: openKey(config, log), log })
+  const client = createUpstreamClient(config, { key: openKey(config, log), log })
   t.teardown(() => { client.close() })
   const path = '/realtime/client_secrets'
   const mint = () => client.request({

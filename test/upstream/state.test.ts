@@ -1,7 +1,7 @@
 import t from 'tap'
 import { readConfig } from '../../src/config/environment.ts'
 import { createUpstreamBreaker } from '../../src/upstream/breaker.ts'
-import { createClient } from '../../src/upstream/client.ts'
+import { createUpstreamClient } from '../../src/upstream/client.ts'
 import { openKey } from '../../src/upstream/key.ts'
 
 const log = { info: () => {}, warn: () => {}, error: () => {}, debug: () => {} }
@@ -22,7 +22,7 @@ t.test('the breaker does not take a fault of ours for one of upstream', async (t
 
 t.test('a client that has asked nothing yet is at rest', async (t) => {
   const { upstream } = readConfig(env)
-  const client = createClient(upstream, { key: openKey(upstream, log), log })
+  const client = createUpstreamClient(upstream, { key: openKey(upstream, log), log })
   t.same(client.state(), { inFlight: 0, isBreakerOpen: false })
   await client.close()
 })

@@ -9,7 +9,7 @@ import { ApiError } from '../../errors.ts'
 import type { Policies } from '../../policy/policy.ts'
 import { REALTIME_CALLS } from '../../realtime/call-protocol.ts'
 import { type CreatedCall, isOver } from '../../upstream/calls.ts'
-import { errorOf } from '../../upstream/client.ts'
+import { upstreamError } from '../../upstream/client.ts'
 import { deadlineIn } from '../../upstream/deadline.ts'
 import { tryChanges } from './call-changes.ts'
 import { type CallTrial, type Line, openLine, SUBJECT } from './call-line.ts'
@@ -84,7 +84,7 @@ async function create ({ config, upstream, peer, session, by, report }: CallTria
   } catch (error) {
     /* c8 ignore next -- a fault of ours, not of upstream */
     if (!(error instanceof ApiError)) throw error
-    const lost = error.mayHaveMinted ? `; if there is one, ${LASTS}` : ''
+    const lost = error.mayHaveSucceeded ? `; if there is one, ${LASTS}` : ''
     report(wrong(SUBJECT, `was not created: ${error.code} (${error.reason})${lost}`, adviceOf(error, isByKey)))
   }
   return created
@@ -187,8 +187,8 @@ async function askToHangUp (
   }
 }
 
-function read (answer: Parameters<typeof errorOf>[0]): HungUp {
-  const code = errorOf(answer)?.code
+function read (answer: Parameters<typeof upstreamError>[0]): HungUp {
+  const code = upstreamError(answer)?.code
   const text = typeof code === 'string' ? `${answer.status} ${code}` : String(answer.status)
   return { isOver: isOver(answer), answer: text }
 }
