@@ -193,6 +193,18 @@ t.test('an exported type or function shares its name with none of another file',
     isExported && names.some((other) => other.name === name && other.path !== path)), [])
 })
 
+/** The parts that are made once, and joined. */
+const MAKERS = [
+  'KeySets', 'Sender', 'RedisStore', 'MemoryStore', 'UpstreamClient', 'UpstreamCalls', 'Sidebands', 'Mint', 'Calls',
+  'Places', 'SharedCalls', 'Audit', 'Logger', 'Metrics'
+].map((part) => `create${part}`).concat('openKey', 'openRulebook', 'buildApp', 'buildOps')
+
+t.test('only service.ts makes the parts of the service', async (t) => {
+  const makers = withMatch(new RegExp(`(?<!function )\\b(${MAKERS.join('|')})\\(`), isProduction)
+  // A store of limits is chosen in one place, and requests without a proxy share one sender.
+  t.same(makers, ['src/limits/open.ts', 'src/outbound/request.ts', 'src/service.ts'])
+})
+
 t.test('files are named in kebab case', async (t) => {
   t.same(SOURCES.filter((path) => !/^src\/([a-z]+\/)*[a-z]+(-[a-z]+)*\.ts$/.test(path)), [])
   t.same(SOURCES.filter((path) => /manager|utils|helper/.test(path) && isProduction(path)), [])

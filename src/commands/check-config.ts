@@ -3,13 +3,14 @@
 
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { createKeySets } from '../callers/jwks.ts'
 import { ConfigError, policyEnvironment, processEnv, readSafetyIdentifierSecret } from '../config/environment.ts'
 import { OWN_MOUNT, ownMounts } from '../config/own-mount.ts'
+import { NO_PROXIES } from '../config/proxies.ts'
 import { whyUnreadable } from '../config/unreadable.ts'
 import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
 import type { Fault } from '../schema/report.ts'
+import { openProviders } from '../service.ts'
 import { type Case, checkCase, readCases, type ValidFile } from './cases.ts'
 import { run, silentLog, UsageError } from './command.ts'
 import { STAND_INS } from './dry-run.ts'
@@ -24,7 +25,7 @@ await run(async () => {
   const environment = policyEnvironment(processEnv, file)
   const text = readPolicyFile(file)
   const { problems, warnings } = readRulebook(
-    text, { ...environment, isStrict: true, log: silentLog, keySets: createKeySets({ log: silentLog }) }
+    text, { ...environment, ...openProviders({ proxies: NO_PROXIES }, silentLog), isStrict: true, log: silentLog }
   )
   const { cases, problems: faults } = casesFile === undefined
     ? { cases: [], problems: [] }

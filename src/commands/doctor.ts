@@ -3,7 +3,6 @@
 
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
-import { createKeySets } from '../callers/jwks.ts'
 import type { CallerEntry } from '../callers/schema.ts'
 import { systemClock } from '../clock.ts'
 import {
@@ -12,11 +11,10 @@ import {
 import { isShared } from '../config/origins.ts'
 import { NO_PROXIES } from '../config/proxies.ts'
 import { type SecretSource, secretSource } from '../config/secrets.ts'
-import { createSender } from '../outbound/request.ts'
 import type { Policies } from '../policy/policy.ts'
 import { readPolicies } from '../rulebook/policies.ts'
 import { readPolicyFile, readRulebook } from '../rulebook/rulebook.ts'
-import { openUpstream } from '../service.ts'
+import { openProviders, openUpstream } from '../service.ts'
 import { run, silentLog } from './command.ts'
 import { makeCall } from './doctor/call.ts'
 import { compareClocks } from './doctor/clock.ts'
@@ -63,10 +61,10 @@ await run(async () => {
     await upstream.close()
   }
   if (config !== null) describeRoutes(config, callers.map(([, entry]) => entry)).forEach(report)
-  const send = createSender(config?.proxies ?? NO_PROXIES)
+  const proxies = config?.proxies ?? NO_PROXIES
   for (const [i, entry] of callers) {
     progress.show(`checking callers.${i}`)
-    const finding = await checkCaller(entry, i, { secrets, clocks, send })
+    const finding = await checkCaller(entry, i, { secrets, clocks, proxies })
     if (finding !== null) report(finding)
   }
   if (config !== null && config.redis !== null) {
@@ -124,7 +122,7 @@ function checkPolicyFile (report: ReportFinding): CheckedFile {
   try {
     const text = readPolicyFile(path)
     const { problems, warnings } = readRulebook(
-      text, { ...environment, log: silentLog, keySets: createKeySets({ log: silentLog }) }
+      text, { ...environment, ...openProviders({ proxies: NO_PROXIES }, silentLog), log: silentLog }
     )
     for (const { path: at, problem } of problems) {
       report(wrong('policy file', `${at} ${problem}`, `npm run check-config -- ${path}`))

@@ -4,13 +4,14 @@ import { randomUUID } from 'node:crypto'
 import { claimReader } from '../../callers/claims.ts'
 import type { CompileContext } from '../../callers/compile.ts'
 import { compileIntrospection } from '../../callers/introspection.ts'
-import { createKeySets } from '../../callers/jwks.ts'
 import { compileJwt } from '../../callers/jwt-entry.ts'
 import type { CallerEntry, ForwardEntry, IntrospectionEntry, JwtEntry } from '../../callers/schema.ts'
 import { systemClock } from '../../clock.ts'
+import type { Proxies } from '../../config/proxies.ts'
 import type { SecretSource } from '../../config/secrets.ts'
 import type { ApiError } from '../../errors.ts'
-import { type OutboundResponse, readObject, type SendRequest, sendRequest } from '../../outbound/request.ts'
+import { type OutboundResponse, readObject } from '../../outbound/request.ts'
+import { openProviders } from '../../service.ts'
 import { silentLog } from '../command.ts'
 import type { Clocks } from './clock.ts'
 import { connectionFault, type Finding, ok, wrong } from './finding.ts'
@@ -21,8 +22,7 @@ const MAX_BYTES = 100 * 1024
 export type CheckContext = Readonly<{
   secrets: SecretSource
   clocks: Clocks
-  /** By the proxies of the environment. */
-  send?: SendRequest
+  proxies: Proxies
 }>
 
 /** Null for an entry without a remote endpoint. `i` is the index of the entry under callers. */
@@ -139,8 +139,9 @@ async function checkIntrospection (
 }
 
 async function request (
-  url: string, { clocks, send = sendRequest }: CheckContext, isDirect = false
+  url: string, { clocks, proxies }: CheckContext, isDirect = false
 ): Promise<OutboundResponse> {
+  const { send } = openProviders({ proxies }, silentLog)
   const sentAtMs = Date.now()
   const options = { signal: AbortSignal.timeout(TIMEOUT_MS), maxBytes: MAX_BYTES, closes: true, isDirect }
   const response = await send(url, options)
@@ -150,15 +151,14 @@ async function request (
 
 /** Without reports: problems of the entry itself were reported when the file was read. */
 function compilingWith (
-  { secrets, send = sendRequest }: CheckContext, log: CompileContext['log']
+  { secrets, proxies }: CheckContext, log: CompileContext['log']
 ): CompileContext {
   return {
+    ...openProviders({ proxies }, log),
     secrets,
-    send,
     log,
     clock: systemClock,
     allowedOrigins: new Set(),
-    keySets: createKeySets({ log, send }),
     report: { problem: silentLog.warn, warning: silentLog.warn }
   }
 }

@@ -4,6 +4,7 @@ import { access, constants, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { RedisAddress, RedisEndpoint } from '../../config/environment.ts'
+import { openLimits } from '../../limits/open.ts'
 import { silentLog } from '../command.ts'
 import { type Finding, ok, wrong } from './finding.ts'
 
@@ -19,12 +20,10 @@ export async function checkRedis (address: RedisAddress, now = () => performance
     warn: () => { logged.warned = true },
     error: (facts: object) => { logged.reason = (facts as { reason: string }).reason }
   }
-  // Loaded only if needed: the client library takes 20 MB.
-  const { createRedisStore } = await import('../../limits/redis.ts')
-  const store = createRedisStore({ address, log, local: null })
+  const { store, state } = await openLimits({ redis: address, onRedisLoss: 'deny' }, log)
   const until = now() + REDIS_WITHIN_MS
-  while (!store.isUp() && logged.reason === null && now() < until) await wait(LOOK_EVERY_MS)
-  const isUp = store.isUp()
+  while (!state().isUp && logged.reason === null && now() < until) await wait(LOOK_EVERY_MS)
+  const { isUp } = state()
   await store.close()
   if (isUp) {
     return ok('redis', `${where} answers and accepts writes${logged.warned ? POLICY_UNKNOWN : ', and evicts no keys'}`)

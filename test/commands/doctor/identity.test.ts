@@ -7,6 +7,7 @@ import type { CallerEntry } from '../../../src/callers/schema.ts'
 import { compareClocks } from '../../../src/commands/doctor/clock.ts'
 import type { Finding } from '../../../src/commands/doctor/finding.ts'
 import { checkCaller } from '../../../src/commands/doctor/identity.ts'
+import { NO_PROXIES } from '../../../src/config/proxies.ts'
 import { createSigner } from '../../callers/forge.ts'
 import { answers, floods, type HostileIssuer, startHostileIssuer } from '../../support/hostile-issuer.ts'
 import { RESOURCE_SERVER, startOidcProvider } from '../../support/oidc-provider.ts'
@@ -16,7 +17,7 @@ const secrets = { env: () => SECRET, file: () => SECRET }
 
 async function check (t: Test, entry: CallerEntry, given = secrets): Promise<Finding> {
   const clocks = compareClocks()
-  const finding = await checkCaller(entry, 0, { secrets: given, clocks }) as Finding
+  const finding = await checkCaller(entry, 0, { secrets: given, clocks, proxies: NO_PROXIES }) as Finding
   t.notMatch(JSON.stringify([finding, clocks.findings()]), 'canary')
   return finding
 }
@@ -126,7 +127,7 @@ t.test('entries without an endpoint are not checked', async (t) => {
     { guest: {} },
     { gateway: { issuer: 'g', header: 'x-user', from: ['10.0.0.0/8'], secret_header: 'x-secret', secret_env: 'X' } }
   ]) {
-    t.equal(await checkCaller(entry, 0, { secrets, clocks: compareClocks() }), null)
+    t.equal(await checkCaller(entry, 0, { secrets, clocks: compareClocks(), proxies: NO_PROXIES }), null)
   }
 })
 
