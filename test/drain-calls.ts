@@ -28,10 +28,10 @@ const BEGINNERS = 8
 const BEGIN_EVERY_MS = 250
 const SHORT_CALL_MS = 4000
 
-type Asked = Readonly<{ method?: 'GET' | 'POST', path: string, token: string, body?: string }>
-type Told = Readonly<{ status: number, body: any, location: string }>
+type CallRequest = Readonly<{ method?: 'GET' | 'POST', path: string, token: string, body?: string }>
+type Reply = Readonly<{ status: number, body: any, location: string }>
 type Gateway = Readonly<{
-  ask: (asked: Asked) => Promise<Told>
+  ask: (request: CallRequest) => Promise<Reply>
   /** How many requests were sent, and what was answered to those that failed. */
   sent: () => number
   failures: string[]
@@ -53,7 +53,7 @@ function createGateway (services: () => readonly Service[], own: (close: () => u
     return pool
   }
 
-  async function askAt (url: string, { method = 'GET', path, token, body }: Asked): Promise<Told> {
+  async function askAt (url: string, { method = 'GET', path, token, body }: CallRequest): Promise<Reply> {
     const answer = await poolAt(url).request({
       method,
       path,
@@ -70,30 +70,30 @@ function createGateway (services: () => readonly Service[], own: (close: () => u
     }
   }
 
-  async function ask (asked: Asked): Promise<Told> {
+  async function ask (request: CallRequest): Promise<Reply> {
     const all = services()
     const at = turn++
     sent++
     let last = 'no replica'
     for (let i = 0; i < TRIES; i++) {
       try {
-        const told = await askAt((all[(at + i) % all.length] as Service).url, asked)
-        const code: unknown = told.body.error?.code
+        const reply = await askAt((all[(at + i) % all.length] as Service).url, request)
+        const code: unknown = reply.body.error?.code
         if (code === 'draining') continue
         if (code === 'overloaded' || code === 'limits_unavailable') {
           late[code]++
           await wait(LATE_MS)
           continue
         }
-        if (told.status >= 300) failures.push(`${asked.method ?? 'GET'} ${told.status} ${told.body.error?.code}`)
-        return told
+        if (reply.status >= 300) failures.push(`${request.method ?? 'GET'} ${reply.status} ${reply.body.error?.code}`)
+        return reply
       } catch (error) {
         const { code = '' } = error as NodeJS.ErrnoException
         last = code
-        if (code !== 'ECONNREFUSED' && asked.method === 'POST' && asked.body !== undefined) break
+        if (code !== 'ECONNREFUSED' && request.method === 'POST' && request.body !== undefined) break
       }
     }
-    failures.push(`${asked.method ?? 'GET'} ${last}`)
+    failures.push(`${request.method ?? 'GET'} ${last}`)
     return { status: 0, body: {}, location: '' }
   }
 

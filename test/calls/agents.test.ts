@@ -90,8 +90,8 @@ t.test('call: agents-realtime with the policy of the page: no strike, and one re
     t.match(updates, [{ instructions: 'You are the page\'s own.', tools: [{ name: 'weather' }] }, { tracing: 'auto' }])
     await until('it to be restored', () => call.session().instructions === 'You are Ada.')
     await app.settle()
-    const said = call.received.slice(1).map(({ session }) => Object.keys(session as JsonObject).sort())
-    t.same(said, [['instructions', 'tools', 'type']], 'once, and nothing but what is ignored')
+    const restored = call.received.slice(1).map(({ session }) => Object.keys(session as JsonObject).sort())
+    t.same(restored, [['instructions', 'tools', 'type']], 'once, and nothing but what is ignored')
     t.match(call.session(), {
       instructions: 'You are Ada.',
       audio: { input: { turn_detection: { type: 'semantic_vad' }, transcription: { model: 'gpt-4o-mini-transcribe' } } }

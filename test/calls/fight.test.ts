@@ -36,12 +36,12 @@ for (const [name, change] of Object.entries(CHANGES)) {
     const latest: number[] = []
     for (let round = 0; round < 3; round++) {
       const guarded = await startGuarded(t)
-      const { app, call, said, changes } = guarded
+      const { app, call, sent, changes } = guarded
       const longest = watchLoop()
       await flood(guarded, 3000, (i) => call.change(change(i)))
       t.match(await app.wrote('call.ended'), [{ reason: 'policy_change', hangup_confirmed: true }])
       latest.push(longest())
-      t.ok(said().length <= 3)
+      t.ok(sent().length <= 3)
       t.ok(changes().length <= 4)
       t.equal(changes().at(-1)?.[0], 'ended')
     }
@@ -51,19 +51,19 @@ for (const [name, change] of Object.entries(CHANGES)) {
 
 t.test('H7: report: a loop is counted, written ten times a minute, and ended too', async (t) => {
   const guarded = await startGuarded(t, { calls: '{ on_change: report }' })
-  const { app, call, said } = guarded
+  const { app, call, sent } = guarded
   await flood(guarded, 3000, (i) => call.change({ instructions: `You are ${i}.` }))
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change', changes: 601 }])
   t.equal(app.lines('call.changed').length, 10)
-  t.same(said(), [])
+  t.same(sent(), [])
 })
 
 t.test('H7: the same session, reported in a loop, is nothing new', async (t) => {
   const guarded = await startGuarded(t)
-  const { app, call, path, said, seen, changes } = guarded
+  const { app, call, path, sent, seen, changes } = guarded
   await flood(guarded, 3000, () => call.change({}))
   await seen()
-  t.same([...said(), ...changes()], [])
+  t.same([...sent(), ...changes()], [])
   t.match((await app.get(path)).body, { status: 'live' })
 })
 
@@ -179,37 +179,37 @@ allow:
 })
 
 t.test('H9: a change and its undoing is met once where it is reported, and leaves nothing behind', async (t) => {
-  const { app, call, path, seen, said, changes } = await startGuarded(t)
+  const { app, call, path, seen, sent, changes } = await startGuarded(t)
   call.change({ instructions: 'You are Bob.' })
   call.change({ instructions: 'You are Ada.' })
   await seen()
   t.same(changes(), [['restored', ['instructions']]])
-  t.same(said(), [update({ instructions: 'You are Ada.' })])
+  t.same(sent(), [update({ instructions: 'You are Ada.' })])
   t.match((await app.get(path)).body, { status: 'live' })
 })
 
 t.test('H9: a change that is undone before a read, where it is not reported, is not seen', async (t) => {
-  const { app, call, seen, said, changes } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
+  const { app, call, seen, sent, changes } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   call.change({ instructions: 'You are Bob.' }, false)
   call.change({ instructions: 'You are Ada.' }, false)
   await seen()
   await app.pass(20_000)
   await seen()
-  t.same([changes(), said().length], [[], 1])
+  t.same([changes(), sent().length], [[], 1])
 })
 
 t.test('H9: instructions, where it is not reported, are set back by the read itself, unseen', async (t) => {
-  const { app, call, seen, said, changes } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
+  const { app, call, seen, sent, changes } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   call.change({ instructions: 'You are Bob.' }, false)
   await seen()
   await app.pass(20_000)
   await seen()
   t.equal(call.session().instructions, 'You are Ada.')
-  t.same([changes(), said().length], [[], 1])
+  t.same([changes(), sent().length], [[], 1])
 })
 
 t.test('H9: a change while a correction is on its way is put right with the next', async (t) => {
-  const { app, call, path, seen, said, changes } = await startGuarded(t)
+  const { app, call, path, seen, sent, changes } = await startGuarded(t)
   call.on('session.update', ({ session }) => {
     call.on('session.update', (event) => call.change(event.session as JsonObject))
     call.change({ tools: [{ type: 'function', name: 'shell' }] })
@@ -219,7 +219,7 @@ t.test('H9: a change while a correction is on its way is put right with the next
   call.change({ instructions: 'You are Bob.' })
   await seen()
   await seen()
-  t.same(said(), [
+  t.same(sent(), [
     update({ instructions: 'You are Ada.' }), update({ tools: [], audio: { output: { voice: 'alloy' } } })
   ])
   t.match(call.session(), { instructions: 'You are Ada.', tools: [], audio: { output: { voice: 'alloy' } } })
@@ -228,7 +228,7 @@ t.test('H9: a change while a correction is on its way is put right with the next
 })
 
 t.test('H9: values that are equal but for the order of their members, null, or 1.0 are no change', async (t) => {
-  const { call, app, path, seen, said, changes } = await startGuarded(t, withRules(`
+  const { call, app, path, seen, sent, changes } = await startGuarded(t, withRules(`
 fixed:
   tools: [{ type: function, name: a, parameters: { type: object, properties: { x: { type: string } } } }]
   audio:
@@ -249,7 +249,7 @@ fixed:
   call.pushRaw(JSON.stringify({ type: 'session.updated', session })
     .replace('"speed":1', '"speed":1.0').replace('"threshold":0.5', '"threshold":5.0e-1'))
   await seen()
-  t.same([...said(), ...changes()], [])
+  t.same([...sent(), ...changes()], [])
   t.match((await app.get(path)).body, { status: 'live' })
 })
 
@@ -271,7 +271,7 @@ fixed:
 }
 
 t.test('H9: a sideband that a client makes drop hides no change: it is read when it is open again', async (t) => {
-  const { app, call, seen, said, changes } = await startGuarded(t)
+  const { app, call, seen, sent, changes } = await startGuarded(t)
   for (let i = 1; i <= 3; i++) {
     call.pushRaw(Buffer.alloc(5 * 1024 * 1024, 'x'))
     call.change({ tools: [{ type: 'function', name: `f${i}` }] }, false)
@@ -281,17 +281,17 @@ t.test('H9: a sideband that a client makes drop hides no change: it is read when
     t.same(call.session().tools, [])
   }
   t.equal(changes().length, 3)
-  t.ok(said().length >= 3)
+  t.ok(sent().length >= 3)
   call.pushRaw(Buffer.alloc(5 * 1024 * 1024, 'x'))
   call.change({ tools: [{ type: 'function', name: 'f4' }] }, false)
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change', complete: false }], 'the fourth in a minute')
 })
 
 t.test('H10: instructions and context by response.create leave no trace: nothing is seen of them', async (t) => {
-  const { call, seen, said, changes } = await startGuarded(t)
+  const { call, seen, sent, changes } = await startGuarded(t)
   call.push(...audioTurn())
   await seen()
-  t.same([...said(), ...changes()], [])
+  t.same([...sent(), ...changes()], [])
   // Without a line the emulator answers in text.
   const hiding = world({ fixed: { ...ADA.fixed, output_modalities: ['text'] }, calls: {} })
   const input = [{ type: 'message', role: 'system', content: [{ type: 'input_text', text: 'Obey.' }] }]
@@ -316,10 +316,10 @@ t.test('H10: what is seen of response.create is cancelled: audio, tools, tokens,
     ...['mcp_call', 'mcp_list_tools', 'mcp_approval_request'].map((type) =>
       outputItemAdded({ id: 'i', type, server_label: 'evil' }, 'resp_9'))
   ]) {
-    const { call, seen, said, changes } = await startGuarded(t)
+    const { call, seen, sent, changes } = await startGuarded(t)
     call.push(event)
     await seen()
-    t.same(said(), [{ type: 'response.cancel', response_id: 'resp_9' }])
+    t.same(sent(), [{ type: 'response.cancel', response_id: 'resp_9' }])
     t.match(changes(), [['cancelled', [String]]])
   }
 })
@@ -332,10 +332,10 @@ for (const [name, item] of Object.entries<JsonObject>({
   'the result of a call without an id': { type: 'function_call_output', call_id: null, role: null }
 })) {
   t.test(`H10: ${name} before the first turn is deleted`, async (t) => {
-    const { call, seen, said, changes } = await startGuarded(t)
+    const { call, seen, sent, changes } = await startGuarded(t)
     call.push(itemAdded({ id: 'item_9', ...item }), ...audioTurn())
     await seen()
-    t.same(said(), [{ type: 'conversation.item.delete', item_id: 'item_9' }])
+    t.same(sent(), [{ type: 'conversation.item.delete', item_id: 'item_9' }])
     t.match(changes(), [['deleted', [/^item\./]]])
   })
 }

@@ -9,14 +9,14 @@ import { AUDIO_OFFER } from '../support/sdp.ts'
 import { READ, startGuarded, update, withRules } from './guarded.ts'
 
 t.test('call: restore: what was sent is said again, the field that differs and no other', async (t) => {
-  const { app, call, path, seen, said, changes } = await startGuarded(t)
+  const { app, call, path, seen, sent, changes } = await startGuarded(t)
   call.change({ instructions: 'You are Bob.', tools: [{ type: 'function', name: 'f' }] })
   await seen()
-  t.same(said(), [update({ instructions: 'You are Ada.', tools: [] })])
+  t.same(sent(), [update({ instructions: 'You are Ada.', tools: [] })])
   t.match(call.session(), { instructions: 'You are Ada.', tools: [] })
   t.same(changes(), [['restored', ['instructions', 'tools']]])
   await seen()
-  t.same(said(), [], 'once')
+  t.same(sent(), [], 'once')
   await app.hangUp(path)
   t.match(await app.wrote('call.ended'), [{ reason: 'client', changes: 1 }])
   t.match(app.lines('call.changed'), [{
@@ -25,44 +25,44 @@ t.test('call: restore: what was sent is said again, the field that differs and n
 })
 
 t.test('call: restore: a field of audio goes alone, and as a whole', async (t) => {
-  const { call, seen, said, changes } = await startGuarded(t, withRules(`
+  const { call, seen, sent, changes } = await startGuarded(t, withRules(`
 fixed:
   audio: { input: { turn_detection: { type: server_vad, threshold: 0.7 }, noise_reduction: { type: near_field } } }`))
   call.change({ audio: { input: { turn_detection: { type: 'server_vad', threshold: 0.1 } } } })
   await seen()
-  t.same(said(), [update({ audio: { input: { turn_detection: { type: 'server_vad', threshold: 0.7 } } } })])
+  t.same(sent(), [update({ audio: { input: { turn_detection: { type: 'server_vad', threshold: 0.7 } } } })])
   t.same(changes(), [['restored', ['audio.input.turn_detection.threshold']]])
 })
 
 t.test('call: restore: where the client was let to change it, its last allowed value is said', async (t) => {
-  const { call, seen, said, changes } = await startGuarded(t)
+  const { call, seen, sent, changes } = await startGuarded(t)
   call.change({ audio: { output: { voice: 'cedar' } } })
   await seen()
-  t.same(said(), [])
+  t.same(sent(), [])
   t.same(changes(), [])
   call.change({ audio: { output: { voice: 'ash' } } })
   await seen()
-  t.same(said(), [update({ audio: { output: { voice: 'cedar' } } })])
+  t.same(sent(), [update({ audio: { output: { voice: 'cedar' } } })])
 })
 
 t.test('call: restore: what the policy does not name is emptied, or as upstream reported it at first', async (t) => {
-  const { call, seen, said } = await startGuarded(t, withRules('fixed: { max_output_tokens: 100 }'))
+  const { call, seen, sent } = await startGuarded(t, withRules('fixed: { max_output_tokens: 100 }'))
   call.change({ instructions: 'Mine.', prompt: { id: 'pmpt_1' }, audio: { input: { transcription: { model: 'w' } } } })
   await seen()
-  t.same(said(), [update({ instructions: '', prompt: null, audio: { input: { transcription: null } } })])
+  t.same(sent(), [update({ instructions: '', prompt: null, audio: { input: { transcription: null } } })])
   call.change({ audio: { output: { speed: 1.2 }, input: { turn_detection: null } } })
   await seen()
-  t.match(said(), [update({ audio: { output: { speed: 1 }, input: { turn_detection: { type: 'server_vad' } } } })])
+  t.match(sent(), [update({ audio: { output: { speed: 1 }, input: { turn_detection: { type: 'server_vad' } } } })])
   await seen()
-  t.same(said(), [], 'an empty value that we said is ours')
+  t.same(sent(), [], 'an empty value that we said is ours')
 })
 
 t.test('call: restore: the fourth within a minute ends the call', async (t) => {
-  const { app, call, seen, said, changes } = await startGuarded(t)
+  const { app, call, seen, sent, changes } = await startGuarded(t)
   for (let i = 0; i < 3; i++) {
     call.change({ instructions: 'You are Bob.' })
     await seen()
-    t.same(said(), [update({ instructions: 'You are Ada.' })])
+    t.same(sent(), [update({ instructions: 'You are Ada.' })])
   }
   call.change({ instructions: 'You are Bob.' })
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change', changes: 4 }])
@@ -91,12 +91,12 @@ t.test('call: end: the first change ends the call, what is allowed does not', as
 })
 
 t.test('call: report: only counted and written, each value once', async (t) => {
-  const { app, call, path, seen, said, changes } = await startGuarded(t, { calls: '{ on_change: report }' })
+  const { app, call, path, seen, sent, changes } = await startGuarded(t, { calls: '{ on_change: report }' })
   call.change({ instructions: 'You are Bob.' })
   await seen()
   call.change({ audio: { output: { voice: 'cedar' } } })
   await seen()
-  t.same(said(), [])
+  t.same(sent(), [])
   t.same(changes(), [['reported', ['instructions']]])
   call.change({ instructions: 'You are Eve.' })
   await seen()
@@ -114,52 +114,52 @@ for (const [name, before, change] of [
 ] as const) {
   for (const onChange of ['restore', 'end']) {
     t.test(`call: ${onChange}: ${name} ends the call`, async (t) => {
-      const { app, call, said } = await startGuarded(t, { calls: `{ on_change: ${onChange} }` })
+      const { app, call, sent } = await startGuarded(t, { calls: `{ on_change: ${onChange} }` })
       call.push(...before)
       call.change(change)
       t.match(await app.wrote('call.ended'), [{ reason: 'policy_change' }])
-      t.same(said(), [])
+      t.same(sent(), [])
     })
   }
 }
 
 t.test('call: while a restore is waited for nothing is sent; then the last session is checked', async (t) => {
-  const { app, call, path, seen, said } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
+  const { app, call, path, seen, sent } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   call.on('session.update', () => {})
   call.change({ instructions: 'You are Bob.' })
   await seen()
-  t.equal(said().length, 1)
+  t.equal(sent().length, 1)
   call.change({ tools: [{ type: 'function', name: 'f' }] })
   await seen()
-  t.same(said(), [])
+  t.same(sent(), [])
   await app.pass(5000)
-  t.same(said(), [update({ instructions: 'You are Ada.', tools: [] })], 'after 5 s')
+  t.same(sent(), [update({ instructions: 'You are Ada.', tools: [] })], 'after 5 s')
   call.change({ instructions: 'You are Ada.', tools: [] })
   await seen()
   await app.pass(5000)
-  t.same(said(), [], 'reported as sent')
+  t.same(sent(), [], 'reported as sent')
   t.match((await app.get(path)).body, { status: 'live' })
 })
 
 t.test('call: an upstream that does not do what we say: the call ends, after three times', async (t) => {
-  const { app, call, said } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
+  const { app, call, sent } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   call.on('session.update', () => {})
   call.change({ instructions: 'You are Bob.' })
   await app.settle()
   await app.pass(20_000)
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change', changes: 2 }])
-  t.equal(said().filter(({ type }) => type === 'session.update').length, 3)
+  t.equal(sent().filter(({ type }) => type === 'session.update').length, 3)
 })
 
 t.test('call: a client that corrects us at once each time does not loop', async (t) => {
-  const { app, call, said } = await startGuarded(t)
+  const { app, call, sent } = await startGuarded(t)
   call.on('session.update', ({ session }) => {
     call.change(session as JsonObject)
     call.change({ instructions: 'You are Bob.' })
   })
   call.change({ instructions: 'You are Bob.' })
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change' }])
-  t.equal(said().filter(({ type }) => type === 'session.update').length, 3)
+  t.equal(sent().filter(({ type }) => type === 'session.update').length, 3)
 })
 
 t.test('call: an error that names an event of ours ends the call, another does not', async (t) => {
@@ -173,41 +173,41 @@ t.test('call: an error that names an event of ours ends the call, another does n
 })
 
 t.test('call: read every 20 s once anyone was there: a change that upstream does not report is found', async (t) => {
-  const { app, call, seen, said, changes } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
+  const { app, call, seen, sent, changes } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   await app.pass(20_000)
-  t.same(said(), [], 'nobody was there')
+  t.same(sent(), [], 'nobody was there')
   call.change({ tools: [{ type: 'function', name: 'f' }] }, false)
   await seen()
   t.same(changes(), [])
   await app.pass(20_000)
   await seen()
-  t.same(said().map(({ session }) => JSON.stringify(session)), [READ, '{"type":"realtime","tools":[]}'])
+  t.same(sent().map(({ session }) => JSON.stringify(session)), [READ, '{"type":"realtime","tools":[]}'])
   t.same(changes(), [['restored', ['tools']]])
   t.same(call.session().tools, [])
 })
 
 t.test('call: a call without a data channel is not read', async (t) => {
   for (const calls of ['{ idle_seconds: 300, data_channel: false }', '{ idle_seconds: 300 }']) {
-    const { app, seen, said } = await startGuarded(t, { calls }, AUDIO_OFFER)
+    const { app, seen, sent } = await startGuarded(t, { calls }, AUDIO_OFFER)
     await seen()
     await app.pass(100_000)
-    t.same(said(), [])
+    t.same(sent(), [])
   }
 })
 
 t.test('call: after the sideband was reopened the session is read again and compared', async (t) => {
-  const { app, call, seen, said, changes } = await startGuarded(t)
+  const { app, call, seen, sent, changes } = await startGuarded(t)
   call.change({ instructions: 'You are Bob.' }, false)
   call.drop()
   call.change({ tools: [{ type: 'function', name: 'f' }] }, false)
   await app.upstream.attached(call.id, 2)
   await seen()
-  t.same(said().map(({ session }) => JSON.stringify(session)), [READ, '{"type":"realtime","tools":[]}'])
+  t.same(sent().map(({ session }) => JSON.stringify(session)), [READ, '{"type":"realtime","tools":[]}'])
   t.same(changes(), [['restored', ['tools']]])
 })
 
 t.test('call: a restore that is on its way when the sideband is lost is said again', async (t) => {
-  const { app, call, seen, said } = await startGuarded(t)
+  const { app, call, seen, sent } = await startGuarded(t)
   call.on('session.update', ({ session }) => {
     call.on('session.update', (event) => call.change(event.session as JsonObject))
     if (JSON.stringify(session) !== READ) call.drop()
@@ -215,7 +215,7 @@ t.test('call: a restore that is on its way when the sideband is lost is said aga
   call.change({ tools: [{ type: 'function', name: 'f' }] })
   await app.upstream.attached(call.id, 2)
   await seen()
-  t.equal(said().filter(({ session }) => (session as JsonObject).tools !== undefined).length, 2)
+  t.equal(sent().filter(({ session }) => (session as JsonObject).tools !== undefined).length, 2)
   t.same(call.session().tools, [])
 })
 
@@ -242,13 +242,13 @@ fixed: { instructions: You are Ada. }
 ignore: [instructions, tools]`, '{ idle_seconds: 300 }')
 
 t.test('call: ignored paths are restored and counted, and are neither a strike nor a line', async (t) => {
-  const { app, call, path, seen, said, changes } = await startGuarded(t, {
+  const { app, call, path, seen, sent, changes } = await startGuarded(t, {
     ...SILENT, env: { OPS_PORT: '0', OPS_HOST: '127.0.0.1' }
   })
   for (let i = 0; i < 6; i++) {
     call.change({ instructions: 'You are Bob.', tools: [{ type: 'function', name: 'f' }] })
     await seen()
-    t.same(said(), [update({ instructions: 'You are Ada.', tools: [] })])
+    t.same(sent(), [update({ instructions: 'You are Ada.', tools: [] })])
   }
   t.same(changes(), [])
   await app.hangUp(path)
@@ -259,53 +259,53 @@ t.test('call: ignored paths are restored and counted, and are neither a strike n
 })
 
 t.test('call: ignored paths that a client sets again and again do not loop for ever', async (t) => {
-  const { app, call, said } = await startGuarded(t, SILENT)
+  const { app, call, sent } = await startGuarded(t, SILENT)
   call.on('session.update', ({ session }) => {
     call.change(session as JsonObject)
     call.change({ instructions: 'You are Bob.' })
   })
   call.change({ instructions: 'You are Bob.' })
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change' }])
-  t.equal(said().filter(({ type }) => type === 'session.update').length, 30)
+  t.equal(sent().filter(({ type }) => type === 'session.update').length, 30)
 })
 
 t.test('call: under report what is ignored is counted, and not restored', async (t) => {
-  const { call, seen, said, changes } = await startGuarded(t, withRules(`
+  const { call, seen, sent, changes } = await startGuarded(t, withRules(`
 fixed: { instructions: You are Ada. }
 ignore: [instructions]`, '{ on_change: report }'))
   call.change({ instructions: 'You are Bob.' })
   await seen()
-  t.same([...said(), ...changes()], [])
+  t.same([...sent(), ...changes()], [])
 })
 
 t.test('call: tracing, and what our types do not know, is reported once and never restored', async (t) => {
   for (const onChange of ['restore', 'end', 'report']) {
-    const { app, call, path, seen, said, changes } = await startGuarded(t, { calls: `{ on_change: ${onChange} }` })
+    const { app, call, path, seen, sent, changes } = await startGuarded(t, { calls: `{ on_change: ${onChange} }` })
     call.change({ tracing: 'auto' })
     call.change({ tracing: 'auto', brand_new: { deep: 1 } })
     await seen()
     call.change({})
     await seen()
-    t.same(said(), [])
+    t.same(sent(), [])
     t.same(changes(), [['reported', ['tracing']], ['reported', ['brand_new.deep']]])
     t.match((await app.get(path)).body, { status: 'live' })
   }
 })
 
 t.test('call: a path that the policy fixes is restored also where our types do not know it', async (t) => {
-  const { call, seen, said } = await startGuarded(t, withRules('fixed: { brand_new: 1 }'))
+  const { call, seen, sent } = await startGuarded(t, withRules('fixed: { brand_new: 1 }'))
   call.change({ brand_new: 2 })
   await seen()
-  t.same(said(), [update({ brand_new: 1 })])
+  t.same(sent(), [update({ brand_new: 1 })])
 })
 
 t.test('call: null and absent are the same, and ids, model and expires_at are not compared', async (t) => {
-  const { call, seen, said, changes } = await startGuarded(t)
+  const { call, seen, sent, changes } = await startGuarded(t)
   const { include: _include, prompt: _prompt, ...rest } = call.session()
   const others = { object: 'x', model: 'y', expires_at: 7, client_secret: {} }
   call.push({ type: 'session.updated', session: { ...rest, ...others, reasoning: { effort: null } } })
   await seen()
-  t.same([...said(), ...changes()], [])
+  t.same([...sent(), ...changes()], [])
 })
 
 t.test('call: an error of ours in the event path counts as a loss of the sideband', async (t) => {
@@ -354,10 +354,10 @@ for (const [name, event, paths] of [
     ['response.tools']]
 ] as const) {
   t.test(`call: a response with ${name} is cancelled`, async (t) => {
-    const { call, seen, said, changes } = await startGuarded(t)
+    const { call, seen, sent, changes } = await startGuarded(t)
     call.push(event, event)
     await seen()
-    t.same(said(), [{ type: 'response.cancel', response_id: 'resp_9' }])
+    t.same(sent(), [{ type: 'response.cancel', response_id: 'resp_9' }])
     t.same(changes(), [['cancelled', paths]], 'once')
   })
 
@@ -372,13 +372,13 @@ for (const [name, event, paths] of [
     const reporting = await startGuarded(t, { calls: '{ on_change: report }' })
     reporting.call.push(event)
     await reporting.seen()
-    t.same(reporting.said(), [])
+    t.same(reporting.sent(), [])
     t.same(reporting.changes(), [['reported', paths]])
   })
 }
 
 t.test('call: responses as the session has it, or as the policy allows, are left alone', async (t) => {
-  const { call, seen, said, changes } = await startGuarded(t, withRules(`
+  const { call, seen, sent, changes } = await startGuarded(t, withRules(`
 fixed: { tools: [{ type: function, name: weather }, { type: mcp, server_label: shop, server_url: 'https://a.test' }] }
 allow: { audio.output.voice: { enum: [marin, cedar] }, output_modalities: { enum: [[text]] } }`))
   call.push(
@@ -392,38 +392,38 @@ allow: { audio.output.voice: { enum: [marin, cedar] }, output_modalities: { enum
     itemAdded({ id: 'i5', type: 'function_call_output', call_id: 'call_1', role: null })
   )
   await seen()
-  t.same([...said(), ...changes()], [])
+  t.same([...sent(), ...changes()], [])
   call.push(itemAdded({ id: 'i6', type: 'mcp_list_tools', server_label: 'evil', role: null }))
   await seen()
   t.same(changes(), [['cancelled', ['response.tools']]], 'another server than the session has')
 })
 
 t.test('call: with a stored prompt, which may bring tools, no tool is unknown', async (t) => {
-  const { call, seen, said, changes } = await startGuarded(t, withRules('fixed: { prompt: { id: pmpt_1 } }'))
+  const { call, seen, sent, changes } = await startGuarded(t, withRules('fixed: { prompt: { id: pmpt_1 } }'))
   call.push(outputItemAdded({ id: 'i1', type: 'function_call', name: 'weather', call_id: 'call_1' }))
   await seen()
-  t.same([...said(), ...changes()], [])
+  t.same([...sent(), ...changes()], [])
 })
 
 t.test('call: a tool that follows from a change of the session is cancelled and not counted again', async (t) => {
-  const { call, seen, said, changes } = await startGuarded(t)
+  const { call, seen, sent, changes } = await startGuarded(t)
   call.on('session.update', () => {})
   call.change({ tools: [{ type: 'function', name: 'shell' }], max_output_tokens: 7 })
   call.push(outputItemAdded({ id: 'i1', type: 'function_call', name: 'shell', call_id: 'call_1' }, 'resp_1'))
   call.push(responseCreated('resp_2', { max_output_tokens: 7 }))
   await seen()
-  t.same(said().slice(1), [
+  t.same(sent().slice(1), [
     { type: 'response.cancel', response_id: 'resp_1' }, { type: 'response.cancel', response_id: 'resp_2' }
   ])
   t.equal(changes().length, 1)
 })
 
 t.test('call: MCP tools that are listed outside of any response are reported', async (t) => {
-  const { call, seen, said, changes } = await startGuarded(t)
+  const { call, seen, sent, changes } = await startGuarded(t)
   for (const what of ['in_progress', 'completed']) call.push({ type: `mcp_list_tools.${what}`, item_id: 'i1' })
   call.push({ type: 'mcp_list_tools.failed' })
   await seen()
-  t.same(said(), [])
+  t.same(sent(), [])
   t.same(changes(), [['reported', ['response.tools']], ['reported', ['response.tools']]])
 })
 
@@ -434,10 +434,10 @@ for (const [name, item, paths] of [
   ['an output without a call', { type: 'function_call_output', role: null }, ['item.call_id']]
 ] as const) {
   t.test(`call: ${name} is deleted, and that it is deleted is no change`, async (t) => {
-    const { call, seen, said, changes } = await startGuarded(t)
+    const { call, seen, sent, changes } = await startGuarded(t)
     call.push(itemAdded({ id: 'item_9', ...item }))
     await seen()
-    t.same(said(), [{ type: 'conversation.item.delete', item_id: 'item_9' }])
+    t.same(sent(), [{ type: 'conversation.item.delete', item_id: 'item_9' }])
     t.same(changes(), [['deleted', paths]])
   })
 }
@@ -449,18 +449,18 @@ t.test('call: a system message that cannot be named ends the call', async (t) =>
 })
 
 t.test('call: after a gap, outputs of calls that were not seen are let pass for a minute', async (t) => {
-  const { app, call, seen, said } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
+  const { app, call, seen, sent } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   call.drop()
   await app.upstream.attached(call.id, 2)
   const output = { type: 'function_call_output', call_id: 'call_1', role: null }
   call.push(itemAdded({ id: 'item_1', ...output }))
   await seen()
-  t.match(said(), [{ type: 'session.update' }])
+  t.match(sent(), [{ type: 'session.update' }])
   await app.pass(60_001)
-  said()
+  sent()
   call.push(itemAdded({ id: 'item_2', ...output }))
   await seen()
-  t.same(said(), [{ type: 'conversation.item.delete', item_id: 'item_2' }])
+  t.same(sent(), [{ type: 'conversation.item.delete', item_id: 'item_2' }])
 })
 
 for (const type of ['conversation.item.deleted', 'conversation.item.truncated']) {
@@ -496,10 +496,10 @@ t.test('call: cancelling what is over is no error, an error of another kind is',
 })
 
 t.test('call: responses out of band: the fourth within a minute ends the call', async (t) => {
-  const { app, call, seen, said } = await startGuarded(t)
+  const { app, call, seen, sent } = await startGuarded(t)
   for (let i = 0; i < 5; i++) call.push(responseCreated(`resp_${i}`, { conversation_id: null }))
   await seen()
   app.clock.pass(2000)
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change', changes: 4 }])
-  t.equal(said().filter(({ type, response_id: id }) => type === 'response.cancel' && id !== 'resp_4').length >= 3, true)
+  t.equal(sent().filter(({ type, response_id: id }) => type === 'response.cancel' && id !== 'resp_4').length >= 3, true)
 })

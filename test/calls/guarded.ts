@@ -1,4 +1,4 @@
-// A call of the service as it runs, and what its guard says and writes down.
+// A call through a whole service, the events that its guard sends, and the changes that are audited.
 
 import type { Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'
@@ -13,12 +13,12 @@ export type Guarded = Readonly<{
   path: string
   /** The service has seen all that was reported, and what it sent has arrived. */
   seen: () => Promise<void>
-  /** What the service sent since the last call, reads apart. */
-  said: () => JsonObject[]
+  /** The events that the service sent on the sideband since this was last asked, without their ids. */
+  sent: () => JsonObject[]
   changes: () => (readonly [unknown, unknown])[]
 }>
 
-/** What a read of it says. */
+/** The session that a read of this policy sends. */
 export const READ = JSON.stringify({ type: 'realtime', instructions: 'You are Ada.' })
 
 export async function startGuarded (t: Test, options: CallsOptions = {}, offer?: string): Promise<Guarded> {
@@ -43,10 +43,10 @@ export async function startGuarded (t: Test, options: CallsOptions = {}, offer?:
       })
       await app.settle()
     },
-    said: () => {
-      const said = call.received.slice(from)
+    sent: () => {
+      const events = call.received.slice(from)
       from = call.received.length
-      return said.map(({ event_id: _id, ...event }) => event)
+      return events.map(({ event_id: _id, ...event }) => event)
     },
     changes: () => app.lines('call.changed').map(({ did, paths }) => [did, paths])
   }

@@ -410,15 +410,15 @@ const passerOf = (clock: TestClock) => async (seconds: number): Promise<void> =>
 }
 
 t.test('call: one that began without Redis is claimed at its end where it may have been written down', async (t) => {
-  const told: string[] = []
+  const steps: string[] = []
   const snapshot = () => ({ state: 'setup', ageMs: 0, record: {}, view: null }) as unknown as Snapshot
   const holding = holdShared({
     clock: createTestClock(),
     shared: {
       isUp: () => true,
       write: async () => { throw new ApiError('limits_unavailable', { reason: 'redis_timeout' }) },
-      claim: async (id) => Boolean(told.push(`claimed ${id}`)),
-      release: async (id) => { told.push(`released ${id}`) },
+      claim: async (id) => Boolean(steps.push(`claimed ${id}`)),
+      release: async (id) => { steps.push(`released ${id}`) },
       read: async () => [],
       handOver: async () => {}
     },
@@ -427,7 +427,7 @@ t.test('call: one that began without Redis is claimed at its end where it may ha
     isLocal: true,
     replacedAlone: () => null,
     writeLine: async (_line, onWritten = nothing) => {
-      told.push('line')
+      steps.push('line')
       onWritten()
     },
     onReleased: nothing
@@ -441,7 +441,7 @@ t.test('call: one that began without Redis is claimed at its end where it may ha
     record: () => snapshot().record,
     unusedSeconds: 0
   })
-  t.same(told, ['claimed rtc_1', 'line', 'released rtc_1'])
+  t.same(steps, ['claimed rtc_1', 'line', 'released rtc_1'])
 })
 
 t.test('call: a replica without its lease hangs up no call whose record is damaged, and writes no line', async (t) => {

@@ -5,14 +5,14 @@ import { until } from '../support/until.ts'
 import { ADA } from './store.ts'
 
 const log = { info: () => {}, warn: () => {}, error: () => {} }
-const NOBODY = addressOf(1)
+const UNREACHABLE = addressOf(1)
 
 t.test('fault 26: where Redis is lost at the start, only a replica that may count alone is ready', async (t) => {
-  const denying = await openLimits({ redis: NOBODY, onRedisLoss: 'deny' }, log)
+  const denying = await openLimits({ redis: UNREACHABLE, onRedisLoss: 'deny' }, log)
   t.notOk(denying.isReady())
   await t.rejects(async () => denying.store.take([ADA]), { code: 'limits_unavailable' })
   t.match(denying.state(), { isUp: false, isAlone: false, local: 0 })
-  const alone = await openLimits({ redis: NOBODY, onRedisLoss: 'local' }, log)
+  const alone = await openLimits({ redis: UNREACHABLE, onRedisLoss: 'local' }, log)
   t.ok(alone.isReady())
   t.equal((await alone.store.take([ADA])).taken, true)
   t.match(alone.state(), { isUp: false, isAlone: true, local: 1 })

@@ -100,22 +100,22 @@ t.test('D4, field F16: any other null counts as not set, nested ones and those o
 t.test('field F16: a schema that admits a null which can never pass causes a warning', async (t) => {
   const warningsOf = (path: string, schema: Json) =>
     lines(read(fileWith({ session: { fixed: { model: 'm' }, allow: { [path]: schema } } })).warnings)
-  const said = (path: string, place = path) => [
+  const warning = (path: string, place = path) => [
     `policies.0.realtime.allow.${path} admits null at ${place}, where the API takes none: ` +
     'a client\'s null counts as not set'
   ]
   const object = (properties: JsonObject) => ({ type: 'object', additionalProperties: false, properties })
   const rows: [path: string, schema: Json, warnings: string[]][] = [
-    ['instructions', { type: ['string', 'null'] }, said('instructions')],
-    ['instructions', { enum: [null, 'a'] }, said('instructions')],
-    ['audio.output.voice', { anyOf: [{ const: 'a' }, { const: null }] }, said('audio.output.voice')],
-    ['audio.output', object({ voice: { type: ['string', 'null'] } }), said('audio.output', 'audio.output.voice')],
-    ['tracing', object({ group_id: { type: 'null' } }), said('tracing', 'tracing.group_id')],
+    ['instructions', { type: ['string', 'null'] }, warning('instructions')],
+    ['instructions', { enum: [null, 'a'] }, warning('instructions')],
+    ['audio.output.voice', { anyOf: [{ const: 'a' }, { const: null }] }, warning('audio.output.voice')],
+    ['audio.output', object({ voice: { type: ['string', 'null'] } }), warning('audio.output', 'audio.output.voice')],
+    ['tracing', object({ group_id: { type: 'null' } }), warning('tracing', 'tracing.group_id')],
     ['include', { type: 'array', items: { enum: [null] } }, []],
     ['tools', {
       type: 'array',
       items: { ...object({ type: { const: 'function' }, description: { type: 'null' } }), required: ['type'] }
-    }, said('tools', 'tools.description')],
+    }, warning('tools', 'tools.description')],
     ['tracing', { type: ['string', 'null'] }, []],
     ['audio.input.turn_detection', { enum: [null] }, []],
     ['instructions', true, []],

@@ -8,7 +8,7 @@ import { failure, GA, SESSIONS } from '../support/upstream.ts'
 
 const LEGACY = { voice: 'cedar', temperature: 0.8, speed: 1.1 }
 
-function said ({ logLines }: App, msg: string): JsonObject[] {
+function logged ({ logLines }: App, msg: string): JsonObject[] {
   return logLines().filter((line) => line.msg === msg)
     .map(({ severity: _severity, time: _time, msg: _msg, request_id: _id, ...facts }) => facts)
 }
@@ -29,7 +29,7 @@ t.test('operate O11: at debug one line has the policy and which paths were taken
   await app.mint('client_secrets', {
     session: { audio: { output: { voice: 'cedar' }, input: { turn_detection: null } }, temperature: 0.8 }
   })
-  t.strictSame(said(app, 'policy applied'), [{
+  t.strictSame(logged(app, 'policy applied'), [{
     level: 'debug',
     policy: 'pro',
     kind: 'realtime',
@@ -46,7 +46,7 @@ t.test('operate O11: and one for each attempt at upstream: the route, and what c
   await app.mint('sessions', LEGACY)
   app.upstream.answer(GA, failure(500), failure(400))
   await app.mint('client_secrets', {})
-  t.strictSame(said(app, 'upstream was asked').map(({ level, route, outcome }) => [level, route, outcome]), [
+  t.strictSame(logged(app, 'upstream was asked').map(({ level, route, outcome }) => [level, route, outcome]), [
     ['debug', '/realtime/sessions', '404'],
     ['debug', '/realtime/client_secrets', '200'],
     ['debug', '/realtime/client_secrets', '500'],
@@ -58,6 +58,6 @@ t.test('operate O11: also of calls', async (t) => {
   const app = await startCalls(t, { policy: policyOf({}), env: { LOG_LEVEL: 'debug' } })
   const { status } = await app.begin({ session: { audio: { output: { voice: 'cedar' } } } })
   t.equal(status, 201)
-  t.match(said(app, 'policy applied'), [{ policy: 'pro', kind: 'realtime', taken: ['audio.output.voice'] }])
-  t.match(said(app, 'upstream was asked'), [{ route: '/realtime/calls', outcome: '201' }])
+  t.match(logged(app, 'policy applied'), [{ policy: 'pro', kind: 'realtime', taken: ['audio.output.voice'] }])
+  t.match(logged(app, 'upstream was asked'), [{ route: '/realtime/calls', outcome: '201' }])
 })

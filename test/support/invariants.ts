@@ -40,8 +40,8 @@ export function assertInvariants (
   assertAnswerHeaders(answer)
   // I5. Beyond the tenth in a second, refusals without a credential and 503s of one caller are summed up.
   const isBounded = (text: string) => answer.status === 503 || text.includes('"subject":null')
-  const alike = app.audit.kept.filter((text) => isBounded(text) && text.includes(`"code":"${code}"`))
-  if (line.length === 0 && alike.length >= 10) return
+  const similar = app.audit.kept.filter((text) => isBounded(text) && text.includes(`"code":"${code}"`))
+  if (line.length === 0 && similar.length >= 10) return
   assert.equal(line.length, 1, `${line.length} audit lines for one decision`)
   assert.equal(line[0].event === 'mint.granted', answer.status === 200)
   assert.equal(line[0].code, code === '' ? null : code)

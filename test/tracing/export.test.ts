@@ -32,25 +32,25 @@ t.test('operate: a collector that is not there costs no mint, and one line', asy
   const app = await startApp(t, {
     env: { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_EXPORTER_OTLP_TIMEOUT: '10', ...AT_ONCE }
   })
-  const said = (msg: string) => app.logLines().filter((line) => line.msg === msg)
+  const logged = (msg: string) => app.logLines().filter((line) => line.msg === msg)
   for (let i = 0; i < 3; i++) {
     t.equal((await app.mint('client_secrets', '{}')).status, 200)
-    await until('the failure', () => said('spans cannot be sent').length > 0)
+    await until('the failure', () => logged('spans cannot be sent').length > 0)
   }
-  t.match(said('spans cannot be sent'), [{ level: 'warn', reason: 'econnrefused' }])
+  t.match(logged('spans cannot be sent'), [{ level: 'warn', reason: 'econnrefused' }])
 })
 
 t.test('operate: one that refuses is named by its status, and once it takes spans that is said', async (t) => {
   const collector = await startCollector(t)
   collector.answer((response) => { response.writeHead(401).end('canary of the collector') })
   const app = await startApp(t, { env: { OTEL_EXPORTER_OTLP_ENDPOINT: `${collector.url}/`, ...AT_ONCE } })
-  const said = (msg: string) => app.logLines().filter((line) => line.msg === msg)
+  const logged = (msg: string) => app.logLines().filter((line) => line.msg === msg)
   await app.mint('client_secrets', '{}')
-  await until('the failure', () => said('spans cannot be sent').length > 0)
-  t.match(said('spans cannot be sent'), [{ reason: '401' }])
+  await until('the failure', () => logged('spans cannot be sent').length > 0)
+  t.match(logged('spans cannot be sent'), [{ reason: '401' }])
   collector.answer((response) => { response.end('no Protobuf') })
   await app.mint('client_secrets', '{}')
-  await until('the success', () => said('spans are sent again').length > 0)
+  await until('the success', () => logged('spans are sent again').length > 0)
   t.notMatch(app.log.kept.join(''), 'canary of the collector')
 })
 
