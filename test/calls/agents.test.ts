@@ -80,7 +80,7 @@ function replace (t: Test, on: object, name: string, value: unknown): void {
   })
 }
 
-t.test('call: agents-realtime with the policy of the page: no strike, and one restore an opening', async (t) => {
+t.test('call: agents-realtime with the policy of the page: one restore an opening, no change counted', async (t) => {
   const app = await startCalls(t, { policy: `${CALLERS}policies:\n${SHOWN}` })
   const { updates } = fakeBrowser(t, () => app.upstream.calls.at(-1) as Call)
   for (const nth of [1, 2]) {

@@ -373,7 +373,7 @@ t.test('H10: an assistant message that the client puts there looks like any othe
   t.same(changes(), [])
 })
 
-t.test('H10: with an audio-only call there is nothing to say any of this by', async (t) => {
+t.test('H10: an audio-only call has no data channel to send any of this on', async (t) => {
   const app = await startCalls(t, { calls: '{ data_channel: false }' })
   t.match(await app.begin(), { status: 403, body: { error: { code: 'policy_violation', param: 'sdp' } } })
   t.equal(app.upstream.creations.length, 0)

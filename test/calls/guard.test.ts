@@ -8,7 +8,7 @@ import {
 import { AUDIO_OFFER } from '../support/sdp.ts'
 import { READ, startGuarded, update, withRules } from './guarded.ts'
 
-t.test('call: restore: what was sent is said again, the field that differs and no other', async (t) => {
+t.test('call: restore: the field that differs is sent again, and no other', async (t) => {
   const { app, call, path, seen, sent, changes } = await startGuarded(t)
   call.change({ instructions: 'You are Bob.', tools: [{ type: 'function', name: 'f' }] })
   await seen()
@@ -34,7 +34,7 @@ fixed:
   t.same(changes(), [['restored', ['audio.input.turn_detection.threshold']]])
 })
 
-t.test('call: restore: where the client was let to change it, its last allowed value is said', async (t) => {
+t.test('call: restore: a field that the client may change goes back to its last allowed value', async (t) => {
   const { call, seen, sent, changes } = await startGuarded(t)
   call.change({ audio: { output: { voice: 'cedar' } } })
   await seen()
@@ -54,7 +54,7 @@ t.test('call: restore: what the policy does not name is emptied, or as upstream 
   await seen()
   t.match(sent(), [update({ audio: { output: { speed: 1 }, input: { turn_detection: { type: 'server_vad' } } } })])
   await seen()
-  t.same(sent(), [], 'an empty value that we said is ours')
+  t.same(sent(), [], 'an empty value that we sent is ours')
 })
 
 t.test('call: restore: the fourth within a minute ends the call', async (t) => {
@@ -206,7 +206,7 @@ t.test('call: after the sideband was reopened the session is read again and comp
   t.same(changes(), [['restored', ['tools']]])
 })
 
-t.test('call: a restore that is on its way when the sideband is lost is said again', async (t) => {
+t.test('call: a correction that is on its way when the sideband is lost is sent again', async (t) => {
   const { app, call, seen, sent } = await startGuarded(t)
   call.on('session.update', ({ session }) => {
     call.on('session.update', (event) => call.change(event.session as JsonObject))

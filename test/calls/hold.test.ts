@@ -64,7 +64,7 @@ t.test('call: a session.updated that was not asked for counts as joined, and is 
   t.match(await app.wrote('call.ended'), [{ reason: 'idle' }])
 })
 
-t.test('call: idle: nothing is said for idle_seconds, counted from the last thing that was', async (t) => {
+t.test('call: idle: ended idle_seconds after the last activity of either side', async (t) => {
   const live = await startCall(t, { calls: '{ idle_seconds: 60 }' })
   const { app, status } = live
   await seen(live, ...audioTurn())
@@ -177,7 +177,7 @@ t.test('call: without a Date, or an expires_at, OpenAI\'s end is not known', asy
   }
 })
 
-t.test('call: under on_change report a read says no field again', async (t) => {
+t.test('call: under on_change report a read has no field of the policy', async (t) => {
   const { call } = await startCall(t, { calls: '{ on_change: report }' })
   t.same((await call.next('session.update')).session, { type: 'realtime' })
 })
@@ -496,7 +496,7 @@ for (const how of ['closes', 'drops'] as const) {
   })
 }
 
-t.test('call: sideband closes while a hang-up is under way that then fails: what is missed is said', async (t) => {
+t.test('call: sideband closes while a hang-up is under way that then fails: reported as incomplete', async (t) => {
   const { app, call, path } = await startCall(t)
   const { reply, release } = held<HangUp>(failure(500))
   app.upstream.onHangUp(reply, confirm)

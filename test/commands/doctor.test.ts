@@ -122,7 +122,7 @@ t.test('without a valid environment or policy file the remaining checks still ru
   t.match(out, /^note {3}clock/m)
 })
 
-t.test('field F23: it says which way requests go, and what a proxy refuses', async (t) => {
+t.test('field F23: the doctor reports which requests go by a proxy, and what it refuses', async (t) => {
   const proxy = await startConnectProxy(t, { leads: {}, login: 'user:canary-proxy' })
   // The keys of auth.test are not requested: its tokens are signed with a secret.
   const policy = CALLERS.replace('gateway:', `jwt: { issuer: 'https://keys.test/', audience: voice }
@@ -152,7 +152,7 @@ t.test('field F23: it says which way requests go, and what a proxy refuses', asy
   t.match(stranger.out, /^wrong {2}upstream: .*the proxy .* wants a login\n +→ put user and password/m)
 })
 
-t.test('field F19: it says which patterns match hosts of others', async (t) => {
+t.test('field F19: the doctor reports which patterns match hosts of others', async (t) => {
   const policy = CALLERS.replace(/^.*forward: .*\n/m, '') + POLICIES
   const env = { CORS_ORIGINS: 'https://app-*-team.vercel.app,https://pr-*.app.test,https://app.test' }
   const { out } = await doctor(t, { policy, env: { ...env, OPENAI_BASE_URL: 'http://127.0.0.1:1/v1' } })

@@ -81,7 +81,7 @@ t.test('operate: a variable of OpenTelemetry that cannot work stops the start, w
   t.equal(tracing({ ...ENDPOINT, OTEL_TRACES_EXPORTER: 'none' }), null)
 })
 
-t.test('operate: the defaults are those of OpenTelemetry, and what is said of traces goes before', async (t) => {
+t.test('operate: the defaults are those of OpenTelemetry, and variables for traces take precedence', async (t) => {
   const read = tracing(ENDPOINT)
   t.equal(read?.url.href, 'http://collector.test:4318/base/v1/traces')
   t.match(read, {

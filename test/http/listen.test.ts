@@ -45,7 +45,7 @@ t.test('field F25: an error of listening names the variable, and not its value',
   await t.rejects(listenAt(odd, { host: '::1', port: 80 }, NAMES), { message: /^OPS_HOST is not an address/ })
 })
 
-t.test('field F25: the process says so, without a stack', async (t) => {
+t.test('field F25: the process prints such an error without a stack', async (t) => {
   const port = await occupy(t, '127.0.0.1')
   for (const [env, says] of [
     [{ HOST: 'x86_64-conda-linux-gnu' }, /^ephemint: HOST is not an address of this machine/],

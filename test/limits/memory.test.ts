@@ -75,7 +75,7 @@ const step = fc.oneof(
   }
 )
 
-t.test('E10, edge M4: it takes, refuses, gives back and refunds as the model does', async (t) => {
+t.test('E10, edge M4: the memory store takes, refuses, gives back and refunds as the model does', async (t) => {
   fc.assert(fc.property(fc.tuple(
     windows, windows
   ), windows, fc.array(step, { maxLength: 60 }), ([first, second], total, steps) => {
@@ -219,7 +219,7 @@ t.test('E12: an exhausted caller is not forgotten, however many come after', asy
   t.notOk(take([exhausted]).taken)
 })
 
-t.test('nor is what all callers of a policy have taken', async (t) => {
+t.test('E12: an exhausted total of a policy is not forgotten either', async (t) => {
   const { take, peek } = store(100)
   const total = { key: 'policy:rare', windows: { day: 1000 } }
   take([caller('a', { day: 9 }), total])
@@ -227,7 +227,7 @@ t.test('nor is what all callers of a policy have taken', async (t) => {
   t.match(await peek([total]), [{ remaining: 999 }])
 })
 
-t.test('the least recently seen is forgotten first', async (t) => {
+t.test('the window that was seen least recently is forgotten first', async (t) => {
   const { take, peek } = store(3)
   for (const name of ['a', 'b', 'c', 'a', 'd']) take([caller(name, { day: 9 })])
   const used = await Promise.all(
@@ -263,7 +263,7 @@ t.test('a caller and a total that find no room are refused together', async (t) 
   t.ok(take([caller('b', { day: 1 })]).taken, 'nothing of it was counted')
 })
 
-t.test('one that gives back makes room', async (t) => {
+t.test('a window that is given back makes room', async (t) => {
   const { take } = store(1)
   const first = take([caller('a', { day: 1 })])
   t.throws(() => take([caller('b', { day: 1 })]))

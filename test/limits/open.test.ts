@@ -26,7 +26,7 @@ t.test('without Redis limits are held in memory, and that is no loss', async (t)
   t.same(state(), { isUp: true, isAlone: false, local: 0, notGivenBack: 0, dataLosses: 0 })
 })
 
-t.test('with Redis they are held there', { skip: NO_REDIS }, async (t) => {
+t.test('with Redis limits are held there', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const { store, isReady, state } = await openLimits({ redis: redis.address, onRedisLoss: 'local' }, log)
   t.teardown(() => store.close())

@@ -25,7 +25,7 @@ function shared (): Promise<RedisCluster> {
   return common
 }
 
-t.test('a cluster that cannot be used is lost, with the reason', { skip: NO_REDIS }, async (t) => {
+t.test('a cluster that cannot be used is Redis lost, with the reason', { skip: NO_REDIS }, async (t) => {
   const cluster = await shared()
   const [single, stranger] = [await startRedis(t), createAuthority('Somebody Else')]
   const rows: [reason: string, address: RedisAddress][] = [

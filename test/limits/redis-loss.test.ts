@@ -31,7 +31,7 @@ t.test('fault 26: where Redis is down at the start nothing is minted, and the re
   t.equal((await store.take([ADA])).taken, true)
 })
 
-t.test('fault 26: where replicas may count alone they are ready without Redis, and say that they do', {
+t.test('fault 26: where replicas may count alone they are ready without Redis, and report that they do', {
   skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
@@ -45,7 +45,7 @@ t.test('fault 26: where replicas may count alone they are ready without Redis, a
   await until('the loss to be logged', () => store.messages().includes('Redis is lost: each replica counts alone'))
 })
 
-t.test('fault 27: where Redis dies under load every mint is answered in time, and it is said once', {
+t.test('fault 27: where Redis dies under load every mint is answered in time, and the loss is logged once', {
   skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t)
@@ -177,7 +177,7 @@ t.test('fault 28: a Redis that takes no writes is lost until it does', {
   t.equal((await store.take([ADA])).taken, true)
 })
 
-t.test('fault 28: a Redis that a script of somebody else blocks is lost until that ends', {
+t.test('fault 28: a Redis that a foreign script blocks is lost until that ends', {
   skip: NO_REDIS, buffered: true
 }, async (t) => {
   const redis = await startRedis(t, '--lua-time-limit', '10')

@@ -117,7 +117,7 @@ t.test('call: what an API takes no null at, and the policy has no value for, may
   t.match(checked(whole, input('transcription', null)), { refused: ['audio.input.transcription'] }, 'null is a value')
 })
 
-t.test('call: what the client had chosen and left out again is not said again', async (t) => {
+t.test('call: a field is restored without what the client had chosen and has left out', async (t) => {
   const asked = {
     fixed: input('transcription', { model: 'whisper-1' }),
     allow: { 'audio.input.transcription.language': { enum: ['de'] } }

@@ -129,7 +129,7 @@ t.test('H13: tokens are compared as digests of one length, in constant time', as
   t.match([...answers][0], /^401 /)
 })
 
-t.test('admin: it is accepted as any case of the scheme writes it', async (t) => {
+t.test('admin: the scheme of the token is accepted in any case', async (t) => {
   const app = await startAdmin(t)
   t.equal((await app.operate('/calls', undefined, { authorization: `bearer ${TOKEN}` })).status, 200)
 })

@@ -40,7 +40,7 @@ t.test('operate: a collector that is not there costs no mint, and one line', asy
   t.match(logged('spans cannot be sent'), [{ level: 'warn', reason: 'econnrefused' }])
 })
 
-t.test('operate: one that refuses is named by its status, and once it takes spans that is said', async (t) => {
+t.test('operate: a collector that refuses is logged by its status, and so is its recovery', async (t) => {
   const collector = await startCollector(t)
   collector.answer((response) => { response.writeHead(401).end('canary of the collector') })
   const app = await startApp(t, { env: { OTEL_EXPORTER_OTLP_ENDPOINT: `${collector.url}/`, ...AT_ONCE } })

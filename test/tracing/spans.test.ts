@@ -137,7 +137,7 @@ t.test('operate: the trace of a peer that is no trusted proxy is not continued',
   t.equal(client.traceId, server.traceId)
 })
 
-t.test('operate: that of a trusted proxy is, in spans and lines alike, and goes nowhere else', async (t) => {
+t.test('operate: the trace of a trusted proxy is continued in spans and lines, and sent nowhere else', async (t) => {
   const app = await startTraced(t, { env: { TRUST_PROXY: '127.0.0.1' } })
   await app.mint('client_secrets', '{}', { traceparent: TRACEPARENT, tracestate: 'vendor=1', baggage: 'user=canary' })
   const [server, client] = await pair(app.collector, MINT)
@@ -204,7 +204,7 @@ callers:
   t.notMatch(app.collector.posts.map(({ bytes }) => bytes.toString('latin1')).join(''), 'canary')
 })
 
-t.test('operate: what cannot be asked is a span with the reason', async (t) => {
+t.test('operate: a request that gets no answer is a span with the reason', async (t) => {
   const policy = POLICY.replace(CALLERS, `
 callers:
   - jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET }
@@ -235,7 +235,7 @@ t.test('operate: a client that is gone before its answer is named as the reason'
   })
 })
 
-t.test('operate: Redis has a span for each question of a request, with no key in it', { skip: NO_REDIS }, async (t) => {
+t.test('operate: Redis has a span for each command of a request, with no key in it', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const app = await startTraced(t, { env: { REDIS_URL: redis.url } })
   await until('Redis to be up', async () => (await app.request('/readyz')).status === 200)
