@@ -150,7 +150,7 @@ t.test('the audit trail goes to AUDIT_FILE if it is set', async (t) => {
   t.match(await service.exited, { code: 0 })
 })
 
-/** A module that says on stderr when the package that only calls need is loaded. */
+/** A module that reports on stderr when the package that only calls need is loaded. */
 const TELL_OF_WS = `data:text/javascript,${encodeURIComponent(`
   import { registerHooks } from 'node:module'
   registerHooks({

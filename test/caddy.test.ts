@@ -64,13 +64,13 @@ t.test('operate O4: while a replica is there it answers, and no header is there 
   await assertAnsweredByReplica(t, await shared())
 })
 
-/** For tests that stop no replica. */
+/** One set-up for all tests that stop no replica. */
 function shared (): Promise<Front> {
   common ??= startReplicas(t).then((service) => startCaddy(t, service))
   return common
 }
 
-/** Without the seconds in which Caddy tries again. */
+/** Starts Caddy without the five seconds for which it tries again. */
 function startWithoutReplicas (t: Test) {
   const replicas = [{ url: 'http://127.0.0.1:1' }, { url: 'http://127.0.0.1:2' }] as const
   return startCaddy(t, { replicas }, (lines) => lines.replace('lb_try_duration 5s', ''))

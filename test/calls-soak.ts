@@ -22,14 +22,14 @@ export type CallsSoakOptions = Readonly<{
 
 const ALIVE = 300
 const MAX_GROWTH = 1.1
-/** Ended calls are kept for five minutes, in this much each. */
+/** The memory that an ended call takes for the five minutes for which it can be read. */
 const ENDED_BYTES = 2048
 const ENDED_KEPT_MS = 300_000
-/** In less the allocator and the compiler have not warmed up. */
+/** A shorter run does not check resident memory: allocator and compiler have not warmed up. */
 const RESIDENT_SECONDS = 180
-/** A kill is found out after 35 s at the latest, and hang-ups are tried again after a minute. */
+/** A kill is noticed within 35 s, and a hang-up is tried again within a minute. */
 const REST_MS = 150_000
-/** Of a call whose creation has no known outcome. */
+/** How long the place of a call whose creation has no known outcome is kept. */
 const PLACES_KEPT_MS = 110_000
 const AT_ONCE = 30
 const SAMPLE_MS = 500
@@ -110,7 +110,7 @@ async function run ({ world, load, seconds, seed, isLocal, report }: Running): P
   return problems
 }
 
-/** The logs and the audit lines of all replicas: a run does not happen twice. */
+/** Keeps the logs and the audit lines of all replicas, because a run cannot be repeated exactly. */
 function keepEvidence ({ slots, replicas: { replicas }, seen }: SoakWorld): string {
   const folder = mkdtempSync(join(tmpdir(), 'ephemint-soak-'))
   for (const { auditFile } of slots) copyFileSync(auditFile, join(folder, `audit-${basename(auditFile)}`))
@@ -122,7 +122,7 @@ function keepEvidence ({ slots, replicas: { replicas }, seen }: SoakWorld): stri
   return folder
 }
 
-/** How many calls live at upstream, twice a second. Ends at the signal. */
+/** Samples the number of live calls at upstream, twice a second, until the signal. */
 async function watchAlive ({ upstream }: SoakWorld, signal: AbortSignal): Promise<number[]> {
   const samples: number[] = []
   while (!signal.aborted) {
@@ -132,7 +132,7 @@ async function watchAlive ({ upstream }: SoakWorld, signal: AbortSignal): Promis
   return samples.sort((a, b) => a - b)
 }
 
-/** Every call is ended by an operator. Resolves to those that are left. */
+/** Lets an operator end every call. Resolves to those that are left. */
 async function rest (
   { slots: [{ service }], replicas: { operate } }: SoakWorld, load: Load
 ): Promise<readonly string[]> {
@@ -150,12 +150,12 @@ async function rest (
   return []
 }
 
-/** Keys that are there for longer than anything should need a place. */
+/** The keys that remain for longer than any place is kept. */
 async function leftInRedis ({ redis: { control } }: SoakWorld): Promise<readonly string[]> {
   const look = async () => {
     const keys = await control.keys('{ephemint}:calls:*')
     const states = await Promise.all(keys.map((key) => key.includes(':call:') ? control.hget(key, 'state') : ''))
-    // One without a state has expired between the two questions.
+    // A key without a state has expired between the two commands.
     return keys.filter((key, i) => !['done', null].includes(states[i] ?? null) && !key.endsWith(':leases'))
   }
   await until('places to be free', async () => (await look()).length === 0, PLACES_KEPT_MS).catch(() => {})
@@ -169,7 +169,7 @@ function keptBy ({ auditFile }: Slot): number {
     .filter(({ event, time }) => event === 'call.ended' && Date.parse(time) > fromMs).length
 }
 
-/** The callers who get no new call. */
+/** Begins a call of every caller. Resolves to those who get none. */
 async function beginAgain (load: Load): Promise<readonly string[]> {
   const left = Array.from({ length: CALLERS_COUNT }, (_, caller) => caller)
   const refused: string[] = []
@@ -183,7 +183,7 @@ async function beginAgain (load: Load): Promise<readonly string[]> {
   return refused
 }
 
-/** On a busy machine an answer of Redis comes too late, and the place that was taken is given back a little later. */
+/** Tries again: on a busy machine Redis may answer too late, and the place is given back a little later. */
 async function beginPatiently (load: Load, caller: number): Promise<Answered> {
   const untilMs = performance.now() + PATIENCE_MS
   for (;;) {

@@ -251,7 +251,7 @@ async function startCompose (t: Test) {
   return { upstream, start, replicas, gateway: await startNginx(t, [one.url, two.url]) }
 }
 
-/** A `docker` whose commands `answer` gives the output of, or null for a failure. */
+/** A `docker` whose commands print what `answer` returns, or fail if that is null. */
 async function startDocker (t: Test, answer: (args: string[], revision?: string) => Promise<string | null>) {
   const server = createServer(async (request, response) => {
     const { args, revision } = JSON.parse(await text(request))
@@ -270,7 +270,7 @@ fetch('http://127.0.0.1:${port}', { method: 'POST', body: JSON.stringify({ args,
   })
 }
 
-/** Programs that a script finds in place of those of the machine. */
+/** Programs that a script finds instead of those of the machine. */
 function writePrograms (t: Test, programs: Record<string, string>) {
   const folder = makeFolder(t)
   const write = (name: string, script: string) => {
@@ -279,7 +279,7 @@ function writePrograms (t: Test, programs: Record<string, string>) {
   }
   for (const [name, script] of Object.entries(programs)) write(name, script)
   return {
-    /** With `seconds` as the pause between two looks, and five looks. */
+    /** Checks five times, with `seconds` between two checks. */
     run: async (script: string, { seconds = '0.05', args = [] as string[] } = {}) => {
       write('sleep', `#!/bin/sh\nexec /bin/sleep ${seconds}\n`)
       write('seq', '#!/bin/sh\necho 1 2 3 4 5\n')

@@ -103,7 +103,7 @@ t.test('production code cannot reach the sandbox', async (t) => {
   t.same(SOURCES.filter(isProduction).filter((path) => imports(path).some((name) => name.includes('sandbox'))), [])
 })
 
-/** What is loaded only if it is there. */
+/** Packages that are loaded only if they are installed. */
 const OPTIONAL: Readonly<Record<string, readonly string[]>> = { 'src/commands/doctor/peer.ts': ['werift'] }
 
 t.test('production code imports only production dependencies', async (t) => {
@@ -162,7 +162,7 @@ t.test('no module body has a branch and no class a field: coverage sees neither 
     return isBranch || (ts.forEachChild(node, (child) => branches(child) || undefined) ?? false)
   }
   const found = SOURCES.filter((path) => isProduction(path) && branches(trees.get(path) as ts.SourceFile))
-  // The tests that measure its coverage start it without a cache.
+  // Tests that measure the coverage of server.ts start it without a compile cache.
   t.same(found, ['src/server.ts'])
 })
 
@@ -193,7 +193,7 @@ t.test('an exported type or function shares its name with none of another file',
     isExported && names.some((other) => other.name === name && other.path !== path)), [])
 })
 
-/** The parts that are made once, and joined. */
+/** The functions that make the parts of the service. */
 const MAKERS = [
   'KeySets', 'Sender', 'RedisStore', 'MemoryStore', 'UpstreamClient', 'UpstreamCalls', 'Sidebands', 'Mint', 'Calls',
   'Places', 'SharedCalls', 'Audit', 'Logger', 'Metrics'

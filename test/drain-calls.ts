@@ -21,9 +21,9 @@ const EXIT_WITHIN_MS = 25_000
 const TRIES = 6
 const LATE_MS = 500
 const RESPONSE_TOKENS = 12
-/** A close may overtake what the service has not read yet. */
+/** A close may overtake events that the service has not read yet. */
 const UNREAD_MS = 500
-/** So many are begun at once, before the restart. */
+/** How many calls are begun at once, before the restart. */
 const BEGINNERS = 8
 const BEGIN_EVERY_MS = 250
 const SHORT_CALL_MS = 4000
@@ -32,14 +32,15 @@ type CallRequest = Readonly<{ method?: 'GET' | 'POST', path: string, token: stri
 type Reply = Readonly<{ status: number, body: any, location: string }>
 type Gateway = Readonly<{
   ask: (request: CallRequest) => Promise<Reply>
-  /** How many requests were sent, and what was answered to those that failed. */
+  /** The number of requests that were sent. */
   sent: () => number
   failures: string[]
-  /** Where the machine has too little for all. Such a request is sent again. */
+  /** Refusals because the machine is too busy, by code. Such a request is sent again. */
   late: Readonly<Record<'overloaded' | 'limits_unavailable', number>>
 }>
 
-/** A refused connection and most of 503 send a request on, a broken one only where it may be repeated. */
+/** Sends a request on to the next replica after a 503 or a refused connection, after a broken one only if the request
+ *  may be repeated. */
 function createGateway (services: () => readonly Service[], own: (close: () => unknown) => void): Gateway {
   const pools = new Map<string, Pool>()
   const failures: string[] = []
@@ -102,7 +103,7 @@ function createGateway (services: () => readonly Service[], own: (close: () => u
 
 type Watched = { opened: number, closedAt: number | null, isOpen: boolean, sent: { atMs: number, isOpen: boolean }[] }
 
-/** Sees when each call has a sideband, and lets it say something. */
+/** Records when each call has a sideband, and sends responses on it. */
 function watch (upstream: CallsUpstream, closes: () => boolean) {
   const calls = new Map<string, Watched>()
   const gaps: number[] = []
@@ -136,7 +137,7 @@ function watch (upstream: CallsUpstream, closes: () => boolean) {
       call.push(responseCreated(id), responseDone(id, usageOf({ inputText: RESPONSE_TOKENS })))
     }
   }
-  /** How many responses of a call its receipt must count, and may count. */
+  /** How many responses the receipt of a call must count, and how many it may count. */
   const countable = (id: string) => {
     const { sent } = calls.get(id) as Watched
     const closed = closings.get(id) ?? []
@@ -178,7 +179,7 @@ export async function drainCalls ({ live, replicas, isOne, report }: CallsDrain)
         if (code !== 0) problems.push(`exit code ${code}`)
         if (afterMs > EXIT_WITHIN_MS) problems.push(`exit after ${afterMs} ms`)
         exits.push((afterMs / 1000).toFixed(1))
-        // Used again once it is ready.
+        // Requests go to this place again once the new replica is ready.
         services = services.filter((one) => one !== service)
         services = [...services, await world.start({}, { port: service.port })]
       }
@@ -192,7 +193,7 @@ export async function drainCalls ({ live, replicas, isOne, report }: CallsDrain)
     }
 
     state.isQuiet = true
-    // What was sent last has been read.
+    // Until the last events have been read.
     await wait(UNREAD_MS)
     const early = world.upstream.calls.filter((call) => !call.isLive()).map(({ id }) => id)
     const wished = isOne ? 0 : world.lines('call.ended').filter(({ reason }) => reason === 'client').length

@@ -88,7 +88,7 @@ export async function drainRounds (rounds: number, report: (line: string) => voi
   const totals = { minted: 0, delivered: 0, inFlight: 0, lost: 0 }
   const exits: number[] = []
   for (let round = 1; round <= rounds; round++) {
-    // At a different moment in each round.
+    // A different moment in each round.
     const { problems, ...counts } = await drainOnce(100 + (round * 37) % 200)
     if (problems.length > 0) bad++
     for (const name of ['minted', 'delivered', 'inFlight', 'lost'] as const) totals[name] += counts[name]

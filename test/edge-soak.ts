@@ -18,7 +18,7 @@ const UPSTREAM_MS = 5
 const P99_MS = 100
 const MAX_GROWTH = 1.1
 const SAMPLE_MS = 1000
-/** Shorter, and what the allocator and the compiler do at the start is most of what is seen. */
+/** In a shorter run the warm-up of allocator and compiler dominates. */
 const MEASURED_MS = 60_000
 const POLICY = `callers: [{ jwt: { issuer: 'https://auth.test/', audience: voice, secret_env: TOKEN_SECRET } }]
 policies: [{ name: any, when: any, limits: none, realtime: { fixed: { model: gpt-realtime-2.1 } } }]
@@ -116,7 +116,7 @@ export async function edgeSoak ({ minutes, report }: EdgeSoakOptions): Promise<r
   }
 }
 
-/** Bytes, once a second. Ends at the signal. */
+/** Samples resident memory in bytes, once a second, until the signal. */
 async function watchResident ({ child }: Service, signal: AbortSignal): Promise<number[]> {
   const samples: number[] = []
   while (!signal.aborted) {
@@ -128,10 +128,10 @@ async function watchResident ({ child }: Service, signal: AbortSignal): Promise<
   return samples
 }
 
-/** Once all that was opened by the attackers has been closed and collected. */
+/** Measures the heap once all connections of the attackers are closed and collected. */
 async function memoryAtRest ({ child, ask }: Service): Promise<{ heapUsed: number }> {
   await until('the service to answer', async () => (await ask('/livez')).status === 200)
-  // Answers that wait for a client that has gone are given up at the latest look.
+  // The service gives up answers to clients that have gone at its next periodic check.
   await wait(2000)
   child.send('memory')
   const [memory] = await once(child, 'message')

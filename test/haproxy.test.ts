@@ -11,7 +11,7 @@ import { startUpstream } from './support/upstream.ts'
 
 const skip = NO_HAPROXY
 
-/** As they are found in configurations, old ones too. */
+/** Health checks as found in configurations, old ones too. */
 const CHECKS: Readonly<Record<string, string>> = {
   'as in deploy/haproxy.cfg': 'option httpchk GET /readyz',
   'without a method, which is OPTIONS': 'option httpchk /readyz',
@@ -29,7 +29,7 @@ const CHECKS: Readonly<Record<string, string>> = {
       'tcp-check expect rstring ^HTTP/1.[01]\\ 200'
 }
 
-/** Those that name no health route. */
+/** Health checks that name no health route. */
 const NO_CHECKS: Readonly<Record<string, string>> = {
   'without a method and a path': 'option httpchk',
   'of /': 'option httpchk GET /',
@@ -44,7 +44,7 @@ t.test('field F22: a health check that names no health route keeps a backend dow
   for (const [i, name] of Object.keys(NO_CHECKS).entries()) {
     const { code } = await until(name, async () => {
       const found = (await servers())[i]
-      // HAProxy marks a check in progress by an asterisk, and shows no code of it.
+      // HAProxy marks a check in progress by an asterisk, without its code.
       return found?.status === 'DOWN' && !found.check.startsWith('*') ? found : null
     })
     t.match(code, /^40[045]$/, name)
@@ -110,7 +110,7 @@ t.test('fault 33: while one replica stops no mint is lost, and none is minted tw
   await assertStopLosesNothing(t, await startFront(t))
 })
 
-/** The state of that replica by each of `checks`, in their order. */
+/** Returns the states of that replica by each of `checks`, in their order. */
 async function checkedBy (t: Test, checks: Readonly<Record<string, string>>, replica: Service) {
   const backends = Object.values(checks).map((check, i) =>
     `\nbackend check-${i}\n  ${check}\n  server one 127.0.0.1:${replica.port} check inter 100ms fall 1 rise 1\n`)

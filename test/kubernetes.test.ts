@@ -1,4 +1,4 @@
-// The manifests of deploy/kubernetes: no cluster is here to apply them to.
+// The manifests of deploy/kubernetes, checked without a cluster.
 
 import { globSync, readFileSync } from 'node:fs'
 import { BlockList, isIPv6 } from 'node:net'
@@ -50,7 +50,7 @@ type Egress = Readonly<{
 const isKustomization = (path: string) => basename(path) === 'kustomization.yaml'
 const kustomization = (folder: string) => parse(read(join(folder, 'kustomization.yaml'))) as Kustomization
 const ROOT_FILE = kustomization('.')
-/** Those in comments too. */
+/** The components of kustomization.yaml, including those in comments. */
 const COMPONENTS = [...read('kustomization.yaml').matchAll(/^ {2}(?:# )?- (\w+)$/gm)].map(([, name]) => String(name))
 const FOLDERS = ['base', ...COMPONENTS]
 const PATCHES = FOLDERS.flatMap((folder) => (kustomization(folder).patches ?? []).map(({ path }) => join(folder, path)))
@@ -181,7 +181,7 @@ t.test('operate: selectors find the pods, and every reference exists', async (t)
   t.same(find('StatefulSet', 'valkey').spec.serviceName, find('Service', 'valkey').metadata.name)
 })
 
-/** As TypeScript finds them by the types of the models. */
+/** The unknown fields of manifests, found by TypeScript with the types of the models. */
 function unknownFields (manifests: readonly Manifest[]): string[] {
   const path = join(import.meta.dirname, 'manifests.ts')
   const text = manifests.map((manifest, i) =>

@@ -67,7 +67,7 @@ t.test('operate: every query of the dashboard finds what a running service repor
   }
   for (const { alert, expr } of rules) t.ok(Array.isArray(await query(expr)), alert)
   t.same(await query('up{job=~"(.*/)?ephemint"} == 0'), [])
-  // Before the services, which would wait for its connections.
+  // Stopped before the services, which would wait for its connections.
   await stop()
   await app.hangUp(live)
 })
@@ -131,14 +131,14 @@ t.test('operate: promtool takes the alerts, and they fire when they should', { s
     fires('EphemintLimitsLost', '5m', { [of('ephemint_limits_store_up')]: '1 1 1 0x60' }),
     fires('EphemintPolicyRefused', '5h', { [of('ephemint_policy_refused')]: '0 0 0 1x1500' }, { instance }),
     fires('EphemintGone', '10m', { [of('up')]: '1 1 1 _x60' }),
-    // Where there are only calls, each of which fails; and where one in a thousand does.
+    // Only calls: each of them fails, or one in a thousand.
     fires('EphemintMintsFail', '10m', { [decided('call.refused', 'upstream_error')]: '0 0 0 0+10x60' }),
     silent('EphemintMintsFail', '10m', {
       [decided('call.refused', 'upstream_error')]: '0+1x60',
       [decided('call.started', '')]: '0+1000x60',
       [decided('granted', '')]: '0+1x60'
     }),
-    // Neither do refusals that the policy or the client is the reason of hide it, whatever their number.
+    // Refusals by the policy or by a fault of the client do not hide failures, whatever their number.
     fires('EphemintMintsFail', '10m', {
       [decided('refused', 'upstream_timeout')]: '0 0 0 0+10x60',
       [decided('refused', 'unsupported_media_type')]: '0 0 0 0+9999x60'
@@ -161,7 +161,7 @@ function annotationsOf (alert: string, labels: Record<string, string>, value: st
   return { ...annotations, summary }
 }
 
-/** It scrapes `targets` four times a second. */
+/** Starts a Prometheus that scrapes `targets` four times a second. */
 async function startPrometheus (t: Test, targets: readonly string[]) {
   const folder = makeFolder(t)
   const port = await freePort()

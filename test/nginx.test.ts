@@ -137,7 +137,7 @@ t.test('a dead replica costs no mint', { skip: NO_NGINX }, async (t) => {
 
 t.test('fault 33: while one replica stops no mint is lost, and none is minted twice', { skip: NO_NGINX }, async (t) => {
   const front = await startFront(t)
-  // As the health check of the compose file: by these requests nginx notices replicas that are not ready.
+  // The health check of the compose file: by these requests nginx notices replicas that are not ready.
   const checks = setInterval(
     () => { fetch(`${front.url}/readyz`).then((response) => response.text(), () => {}) }, 250
   )
@@ -194,7 +194,7 @@ const FOREIGN = [
   'https://app--team.exampleXapp', 'https://app-*-team.example.app'
 ]
 
-/** The origins are written as a person would, with what is no origin among them. */
+/** The origins are written as a person would, with invalid ones among them. */
 function startWithoutReplicas (t: Test): Promise<Gateway> {
   const origins = ' https://app.test, capacitor://localhost ,http://[::1]:3000,,https://app-*-team.example.app'
   return startNginx(t, ['http://127.0.0.1:1', 'http://127.0.0.1:2'], undefined, `${origins},";evil;",$x`)

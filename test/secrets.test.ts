@@ -145,7 +145,7 @@ const DRIVES: Record<ErrorCode, Drive> = {
 
 for (const [code, { options, ofCalls, act }] of Object.entries(DRIVES)) {
   t.test(`F1: ${code} discloses no secret, at log level trace`, async (t) => {
-    // Field F23: not asked, since all is loopback here; its password is in the configuration all along.
+    // Field F23: this proxy is not used, since all hosts are loopback; its password is in the configuration.
     const proxy = { HTTPS_PROXY: 'http://user:canary-proxy-password@proxy.test:3128' }
     const app = await startApp(
       t, {
@@ -410,7 +410,7 @@ async function askWhileClosing (app: App): Promise<Answer> {
   return { ...answer, body: JSON.parse(answer.text) }
 }
 
-/** Asks for a call; the answer to one that is made is no JSON. */
+/** Asks for a call. The answer to a created call is not JSON. */
 async function call (app: App, sub = 'ada'): Promise<Answer> {
   const response = await fetch(`${app.url}/v1/realtime/calls`, {
     method: 'POST',

@@ -1,4 +1,4 @@
-// The service as its parts are joined: what it says at the start, and what an operator may ask of it while it runs.
+// The service with all its parts: its log at the start, and what an operator can change while it runs.
 
 import { hash } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'

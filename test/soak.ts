@@ -193,7 +193,7 @@ function compare ({ asked, left, unanswered, answers, audit, minted }: Books): s
   const [granted, undelivered, unknown, allRefused] = [
     'mint.granted', 'mint.undelivered', 'mint.unknown', 'mint.refused'
   ].map(lines) as [JsonObject[], JsonObject[], JsonObject[], JsonObject[]]
-  // What one caller is refused more than ten times a second is summed up, also for clients that have left.
+  // More than ten refusals of one caller in a second are summed up, also for clients that have left.
   const [refused, sums] = [false, true].map((isSum) => allRefused.filter(({ count }) => (count !== undefined) === isSum)
   ) as [JsonObject[], JsonObject[]]
   const delivered = answers.filter(({ status }) => status === 200)

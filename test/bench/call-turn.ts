@@ -1,9 +1,9 @@
-// The events of a call as the live API was recorded: one turn of speech and its answer, with the deltas of both.
+// The events of a call as recorded from the live API: one turn of speech and its answer, with the deltas of both.
 
 import { isObject, type JsonObject } from '../../src/json.ts'
 import { audioTurn, transcribed, usageOf } from '../support/call-events.ts'
 
-/** A token or two each: of the answer's transcript, and of the user's. */
+/** Deltas of a token or two: of the answer's transcript, and of the user's. */
 const [ANSWER_DELTAS, USER_DELTAS] = [90, 8]
 const WORDS = ['The', ' weather', ' in', ' Lisbon', ' is', ' mild', ' today', ',', ' with', ' some', ' clouds', '.']
 const SPOKEN = 'canary transcript of the model'
@@ -46,7 +46,7 @@ function words (count: number): string[] {
   return Array.from({ length: count }, (_, i) => WORDS[i % WORDS.length] as string)
 }
 
-/** Both orders were seen: the id of an event before its type, and after it. */
+/** Places the id before or after the type: recordings have both orders. */
 function withId (event: JsonObject, i: number): JsonObject {
   const [type, id] = [String(event.type), `event_#${String(i).padStart(4, '0')}`]
   return type.endsWith('.delta') ? { event_id: id, ...event } : { type, event_id: id, ...event }

@@ -11,15 +11,15 @@ import { ANSWER } from '../support/sdp.ts'
 import { FIRST_OF_RESPONSE, frameOf, LAST_OF_RESPONSE, TURN } from './call-turn.ts'
 
 export type Receiver = 'calls' | 'floor'
-/** Events to each call of one kind, from now on; or to none. */
+/** From now on each call of one kind is sent events at this pace; null: none is. */
 export type PaceOrder = Readonly<{ to: Receiver | null, eventsPerSecond: number }>
 export type UpstreamState = Readonly<{
   url: string
-  /** Sent to calls of the service, and to the floor. */
+  /** Events sent to calls of the service, and to the floor. */
   events: Readonly<Record<Receiver, number>>
-  /** Of the service's calls, each sent to its end once. */
+  /** Responses sent to the service's calls as far as their `response.done`. */
   responses: number
-  /** Of each call that has ended since the last order: from the head of the answer to the first sign of the end. */
+  /** For each call that has ended since the last order: from the head of the answer to the first sign of the end. */
   lastedMs: readonly number[]
 }>
 
@@ -30,14 +30,14 @@ type Call = {
   readonly serial: number
   socket: WebSocket | null
   sent: number
-  /** The last turn whose response was sent to its end. */
+  /** The last turn whose `response.done` was sent. */
   doneTurn: number
   endBegunMs: number | null
 }
 
-/** As often as the service reads a session: the floor is sent the same. */
+/** The service reads a session this often; the floor is sent as many sessions. */
 const READ_EVERY_SECONDS = 20
-/** What is further behind the pace is not sent: the report says how many were. */
+/** Events that are further behind the pace are not sent; the report counts those that were. */
 const MAX_BEHIND_MS = 50
 const SESSION_PART = /name="session"(?:\r\n[^\r\n]+)*\r\n\r\n([^\r\n]*)\r\n/
 
@@ -72,7 +72,7 @@ async function serve (request: IncomingMessage, response: ServerResponse): Promi
   } else response.end('{}')
 }
 
-/** Calls are at different events of their turns at a time. */
+/** Each call begins at another event of the turn. */
 function newCall (of: Receiver, session: string): Call {
   lastSession = session
   serial++

@@ -19,20 +19,20 @@ export type World = Readonly<{
   service: Running
   floor: Running
   upstream: (order?: PaceOrder) => Promise<UpstreamState>
-  /** Milliseconds from the offer to the answer. `hangUp`: afterwards, and not part of the time. */
+  /** Makes a call; `tookMs` is from the offer to the answer, without `hangUp`. */
   call: (user: number) => Promise<Readonly<{ tookMs: number, hangUp: () => Promise<void> }>>
-  /** The same, asked of the upstream itself. */
+  /** Makes the same call directly at the upstream. */
   direct: () => Promise<Readonly<{ tookMs: number, hangUp: () => Promise<void> }>>
-  /** One of each of so many users; hangs all of them up. */
+  /** Opens a call of each of `count` users; the result hangs all of them up. */
   open: (count: number, length: Length) => Promise<() => Promise<void>>
-  /** By the audit lines of calls that have ended. */
+  /** The responses that the audit lines of ended calls count. */
   responsesInBooks: () => number
   stop: () => Promise<void>
 }>
 
 const AT_ONCE = 8
 const [RETRIES, RETRY_MS] = [10, 500]
-/** As long as one that is written with care. */
+/** As long as carefully written instructions are. */
 const INSTRUCTIONS = 'You are Ada, the voice agent of Example. '.repeat(40)
 const SESSION = {
   fixed: {
@@ -124,7 +124,7 @@ export async function startWorld (
   }
 }
 
-/** Where the machine is busy with something else, the service refuses for a moment. */
+/** Retries a 503: on a busy machine the service refuses for a moment. */
 async function retried<T> (run: () => Promise<T>, left = RETRIES): Promise<T> {
   try {
     return await run()

@@ -20,14 +20,14 @@ type Sizes = Readonly<{
 type Measured = Readonly<{
   addedMs: number
   eventsPerSecond: number
-  /** At the pace, whether the upstream kept it or not. */
+  /** CPU at the full pace, computed even if the upstream did not keep it. */
   coreShare: number
-  /** Of an event. */
+  /** CPU time of an event of the service, and of the floor. */
   micros: number
   floorMicros: number
   kibPerCall: number
   floorKib: number
-  /** Sorted. */
+  /** How late each call ended, sorted. */
   lateMs: readonly number[]
   missing: number
 }>
@@ -46,11 +46,11 @@ const QUICK: Sizes = {
   transports: ['TLS'], calls: 100, many: 0, setups: 50, rounds: 1, roundSeconds: 3, shortSeconds: 10
 }
 const EVENTS_PER_SECOND = 20
-/** As many in all as of 1,000 calls. */
+/** The pace for 5,000 calls: as many events in all as for 1,000 calls. */
 const MANY_EVENTS_PER_SECOND = 4
-/** What is freed is given back. */
+/** Time in which freed memory is returned to the system. */
 const SETTLE_MS = 1500
-/** What was sent last has arrived. */
+/** Time in which the last events arrive. */
 const ARRIVE_MS = 100
 const [MANY_SAMPLES, MANY_SAMPLE_MS] = [20, 2000]
 const KIB = 1024
@@ -115,7 +115,7 @@ function barsOf (transport: Transport, measured: Measured, quick: boolean): Bar[
     named('share of a core', measured.coreShare, coreShare * slack),
     named('call : floor, CPU of an event', measured.micros / measured.floorMicros, 2 * slack),
     named('responses missing in the audit lines', measured.missing, 0),
-    // Not in a quick run: delays depend on the load of the machine, and of few calls the heap itself is most.
+    // Not in a quick run: delays depend on the load of the machine, and with few calls the heap itself dominates.
     ...(quick
       ? []
       : [
@@ -177,7 +177,7 @@ async function measure (world: World, sizes: Sizes, say: (text: string) => void)
   }
 }
 
-/** One after the other, and in turn with the upstream itself. */
+/** Sets up calls one after the other, alternating with calls directly at the upstream. */
 async function measureSetup ({ call, direct }: World, { calls, setups }: Sizes): Promise<number> {
   const [alone, through]: [number[], number[]] = [[], []]
   for (let i = -Math.ceil(setups / 3); i < setups; i++) {
@@ -189,7 +189,7 @@ async function measureSetup ({ call, direct }: World, { calls, setups }: Sizes):
   return median(through) - median(alone)
 }
 
-/** Of the service or of the floor, while its calls are sent events. */
+/** The CPU cost of the service or of the floor while its calls are sent events. */
 async function costOf ({ service, floor, upstream }: World, to: Receiver, seconds: number): Promise<Cost> {
   const account = async () => (await (to === 'calls' ? service : floor).account()).cpuMicros
   const [cpuBefore, before, startedMs] = [

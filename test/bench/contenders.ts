@@ -69,7 +69,7 @@ export function ephemint (
     name,
     file: '../../src/server.ts',
     requestsFile: requests,
-    // As in `npm start`.
+    // The options of `npm start`.
     args: ['--max-semi-space-size=16', '--max-old-space-size=384'],
     env: {
       HOST: '127.0.0.1',

@@ -123,7 +123,7 @@ t.test('without a valid environment or policy file the remaining checks still ru
 })
 
 t.test('field F23: the doctor reports which requests go by a proxy, and what it refuses', async (t) => {
-  const proxy = await startConnectProxy(t, { leads: {}, login: 'user:canary-proxy' })
+  const proxy = await startConnectProxy(t, { ports: {}, login: 'user:canary-proxy' })
   // The keys of auth.test are not requested: its tokens are signed with a secret.
   const policy = CALLERS.replace('gateway:', `jwt: { issuer: 'https://keys.test/', audience: voice }
   - jwt: { issuer: 'https://b.test/', audience: voice, jwks: 'https://cdn.test/keys' }

@@ -109,20 +109,20 @@ async function startTls (t: Test, answer: RequestListener) {
 
 /** Answers over TLS as `api.test`, behind a proxy that is the only one to know the name. */
 async function startTarget (t: Test, options: Partial<ConnectProxyOptions> = {}) {
-  const asked: string[] = []
+  const requests: string[] = []
   const server = await startTls(t, (request, response) => {
-    asked.push(`${request.method} ${request.url} ${request.headers.authorization ?? ''}`)
+    requests.push(`${request.method} ${request.url} ${request.headers.authorization ?? ''}`)
     response.end('{"keys":[]}')
   })
   const { port } = server.address() as AddressInfo
-  const proxy = await startConnectProxy(t, { leads: { 'api.test:443': port, 'other.test:443': port }, ...options })
-  return { asked, server, proxy }
+  const proxy = await startConnectProxy(t, { ports: { 'api.test:443': port, 'other.test:443': port }, ...options })
+  return { requests, server, proxy }
 }
 
 const OPTIONS = () => ({ signal: AbortSignal.timeout(5000), maxBytes: 1000, closes: true })
 
 t.test('field F23: a proxy that opens no tunnel is an error with a code, in time', async (t) => {
-  const { proxy, asked } = await startTarget(t, { login: LOGIN })
+  const { proxy, requests } = await startTarget(t, { login: LOGIN })
   const cases: [answer: string | null, code: string][] = [
     ['', 'PROXY_CLOSED'],
     ['HTTP/1.1 502 Bad Gateway\r\n\r\n', 'PROXY_502'],
@@ -147,7 +147,7 @@ t.test('field F23: a proxy that opens no tunnel is an error with a code, in time
   t.match(error, { code: 'unreachable', noResponse: true })
   t.equal(codeOf(error?.cause), 'PROXY_403')
   t.notMatch(String(error?.cause), /canary/)
-  t.same(asked, [])
+  t.same(requests, [])
 })
 
 t.test('field F23: a proxy that hangs is given up', async (t) => {
@@ -169,21 +169,21 @@ t.test('field F23: a proxy that resets the connection has sent nothing on', asyn
 })
 
 t.test('field F23: https goes by CONNECT, with the login of the URL, and the proxy reads nothing of it', async (t) => {
-  const { proxy, asked } = await startTarget(t, { login: LOGIN })
+  const { proxy, requests } = await startTarget(t, { login: LOGIN })
   const send = createSender(proxiesOf({ HTTPS_PROXY: proxy.url }))
   const headers = { authorization: 'Bearer canary' }
   for (const path of ['/a', '/b']) {
     t.equal((await send(`https://api.test${path}`, { ...OPTIONS(), headers })).status, 200)
   }
-  t.same(asked, ['GET /a Bearer canary', 'GET /b Bearer canary'])
-  t.same(proxy.asked, ['CONNECT api.test:443', 'CONNECT api.test:443'])
+  t.same(requests, ['GET /a Bearer canary', 'GET /b Bearer canary'])
+  t.same(proxy.requests, ['CONNECT api.test:443', 'CONNECT api.test:443'])
   t.same(proxy.credentials, [KNOWN, KNOWN])
   t.notMatch(proxy.seen(), /canary/)
   // The certificate is the target's, not whatever the tunnel leads to.
   const error = await send('https://other.test/', OPTIONS()).then(() => null, (error: OutboundError) => error)
   t.equal(codeOf(error?.cause), 'ERR_TLS_CERT_ALTNAME_INVALID')
   await t.rejects(send('https://api.test/', { ...OPTIONS(), isDirect: true }), { code: 'unreachable' })
-  t.equal(proxy.asked.length, 3)
+  t.equal(proxy.requests.length, 3)
 })
 
 t.test('field F23: a proxy that is reached by https must prove who it is', async (t) => {
@@ -213,16 +213,16 @@ t.test('field F23: plain http is handed to the proxy as a whole URL', async (t) 
   await once(server, 'listening')
   t.teardown(() => server.close())
   const { port } = server.address() as AddressInfo
-  const proxy = await startConnectProxy(t, { leads: { 'keys.test': port }, login: LOGIN })
+  const proxy = await startConnectProxy(t, { ports: { 'keys.test': port }, login: LOGIN })
   const send = createSender(proxiesOf({ HTTP_PROXY: proxy.url }))
   const { status, body } = await send('http://keys.test/jwks?a=b', OPTIONS())
   t.equal(status, 200)
   t.same(JSON.parse(String(body)), { url: '/jwks?a=b', host: 'keys.test' })
-  t.same(proxy.asked, ['GET http://keys.test/jwks?a=b'])
+  t.same(proxy.requests, ['GET http://keys.test/jwks?a=b'])
   t.same(proxy.credentials, [KNOWN])
   const pool = openPool('http://keys.test', new URL(proxy.url), { connections: 1 })
   await (await pool.request({ method: 'GET', path: '/one' })).body.dump()
-  t.equal(proxy.asked.at(-1), 'GET http://keys.test/one')
+  t.equal(proxy.requests.at(-1), 'GET http://keys.test/one')
   await pool.close()
 })
 
@@ -237,68 +237,68 @@ t.test('field F23: a WebSocket goes by CONNECT too', async (t) => {
   const [data] = await once(socket, 'message')
   t.equal(String(data), 'heard hello')
   socket.terminate()
-  t.same(proxy.asked, ['CONNECT api.test:443'])
+  t.same(proxy.requests, ['CONNECT api.test:443'])
   const refused = new WebSocket('wss://nowhere.test:8443/', { agent })
   const [error] = await once(refused, 'error')
   t.equal(error.code, 'PROXY_403')
-  t.equal(proxy.asked.at(-1), 'CONNECT nowhere.test:8443')
+  t.equal(proxy.requests.at(-1), 'CONNECT nowhere.test:8443')
   const byAddress = new WebSocket('wss://[2001:db8::7]/', { agent })
   await once(byAddress, 'error')
-  t.equal(proxy.asked.at(-1), 'CONNECT [2001:db8::7]:443')
+  t.equal(proxy.requests.at(-1), 'CONNECT [2001:db8::7]:443')
 })
 
 /** An upstream that mints, as `api.test`. */
 async function startMinting (t: Test, login?: string) {
-  const asked: string[] = []
+  const requests: string[] = []
   const server = await startTls(t, async (request, response) => {
     const body = JSON.parse(Buffer.concat(await request.toArray()).toString() || '{}')
-    asked.push(`${request.method} ${request.url} ${request.headers.authorization ?? ''}`)
+    requests.push(`${request.method} ${request.url} ${request.headers.authorization ?? ''}`)
     response.end(JSON.stringify(currentAnswer({ body } as Parameters<typeof currentAnswer>[0], 'ek_canary_secret')))
   })
   const { port } = server.address() as AddressInfo
   const proxy = await startConnectProxy(
-    t, { leads: { 'api.test:443': port, 'api.test': port }, ...(login === undefined ? {} : { login }) }
+    t, { ports: { 'api.test:443': port, 'api.test': port }, ...(login === undefined ? {} : { login }) }
   )
-  return { asked, proxy }
+  return { requests, proxy }
 }
 
 t.test('field F23: what a proxy refuses was never sent, is given back, and its password is in no line', async (t) => {
-  const { proxy, asked } = await startMinting(t, LOGIN)
+  const { proxy, requests } = await startMinting(t, LOGIN)
   const app = await startApp(t, {
     env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url.replace('us%40er', 'stranger') }
   })
   t.equal((await app.mint('client_secrets')).status, 503)
   t.same(lastDecision(app), { event: 'mint.refused', code: 'upstream_unavailable', reason: 'proxy_407' })
-  t.same(asked, [])
+  t.same(requests, [])
   for (const line of [...app.log.kept, ...app.audit.kept]) t.notMatch(line, /canary-proxy|ecret@|stranger/)
   t.match(app.logLines().find(({ msg }) => msg === 'waiting for a connection to upstream'), { proxy: proxy.host })
 })
 
 t.test('field F23: mints go by the proxy, with the key inside the tunnel', async (t) => {
-  const { proxy, asked } = await startMinting(t, LOGIN)
+  const { proxy, requests } = await startMinting(t, LOGIN)
   const app = await startApp(t, { env: { OPENAI_BASE_URL: 'https://api.test/v1', HTTPS_PROXY: proxy.url } })
   for (let i = 0; i < 3; i++) {
     t.equal((await app.request('/v1/realtime/client_secrets', {
       method: 'POST', headers: { authorization: `Bearer ${await app.token()}` }
     })).status, 200)
   }
-  t.same(asked, Array(3).fill(`POST /v1/realtime/client_secrets Bearer ${CANARIES.OPENAI_API_KEY}`))
-  t.same(proxy.asked, ['CONNECT api.test:443'], 'one tunnel, kept')
+  t.same(requests, Array(3).fill(`POST /v1/realtime/client_secrets Bearer ${CANARIES.OPENAI_API_KEY}`))
+  t.same(proxy.requests, ['CONNECT api.test:443'], 'one tunnel, kept')
   t.notMatch(proxy.seen(), new RegExp(CANARIES.OPENAI_API_KEY))
 })
 
 t.test('field F23: a mint by plain http goes by HTTP_PROXY, and one to loopback by none', async (t) => {
   const upstream = await startUpstream(t)
-  const proxy = await startConnectProxy(t, { leads: { 'gateway.test': Number(new URL(upstream.url).port) } })
+  const proxy = await startConnectProxy(t, { ports: { 'gateway.test': Number(new URL(upstream.url).port) } })
   const env = { HTTP_PROXY: proxy.url, HTTPS_PROXY: proxy.url }
   const local = await startApp(t, { upstream, env })
   t.equal((await local.mint('client_secrets')).status, 200)
-  t.same(proxy.asked, [])
+  t.same(proxy.requests, [])
   const app = await startApp(t, {
     upstream, env: { ...env, OPENAI_BASE_URL: 'http://gateway.test/v1', OPENAI_ALLOW_HTTP: 'true' }
   })
   t.equal((await app.mint('client_secrets')).status, 200)
-  t.same(proxy.asked, ['POST http://gateway.test/v1/realtime/client_secrets'])
+  t.same(proxy.requests, ['POST http://gateway.test/v1/realtime/client_secrets'])
   await app.close()
 })
 
@@ -311,7 +311,7 @@ t.test('field F23: keys, introspection and forward go by the proxy; forward by p
   const server = await startTls(t, (request, response) => {
     response.end(JSON.stringify(answers[String(request.url)] ?? {}))
   })
-  const proxy = await startConnectProxy(t, { leads: { 'api.test:443': (server.address() as AddressInfo).port } })
+  const proxy = await startConnectProxy(t, { ports: { 'api.test:443': (server.address() as AddressInfo).port } })
   const policy = POLICY.replace(CALLERS, `callers:
   - jwt: { issuer: 'https://api.test/', audience: voice }
   - introspection: { issuer: as, url: 'https://api.test/introspect', client_id: mint, client_secret_env: TOKEN_SECRET }
@@ -325,13 +325,13 @@ t.test('field F23: keys, introspection and forward go by the proxy; forward by p
       insecure_http: true
 `)
   const app = await startApp(t, { policy, env: { HTTPS_PROXY: proxy.url, HTTP_PROXY: proxy.url } })
-  t.ok(proxy.asked.length > 0 && proxy.asked.every((line) => line === 'CONNECT api.test:443'), 'discovery and keys')
-  const tunnels = proxy.asked.length
+  t.ok(proxy.requests.length > 0 && proxy.requests.every((line) => line === 'CONNECT api.test:443'), 'keys too')
+  const tunnels = proxy.requests.length
   const ask = async (headers: Record<string, string>) => (await app.request('/v1/realtime/policy', { headers })).status
   t.equal(await ask({ authorization: 'Bearer opaque' }), 200)
   t.equal(await ask({ 'x-session': 'one' }), 200)
-  t.ok(proxy.asked.length > tunnels)
-  const asked = proxy.asked.length
+  t.ok(proxy.requests.length > tunnels)
+  const count = proxy.requests.length
   t.equal(await ask({ 'x-plain': 'one' }), 503)
-  t.equal(proxy.asked.length, asked, 'a credential in the clear is not for a proxy')
+  t.equal(proxy.requests.length, count, 'a credential in the clear is not for a proxy')
 })

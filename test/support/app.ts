@@ -1,4 +1,4 @@
-// The service as in production, in this process: real sockets on both sides, its clock and files are the test's.
+// The service as in production, in this process, with real sockets on both sides, and a clock and files of the test.
 
 import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
@@ -99,7 +99,7 @@ export type App = Watched & Readonly<{
   server: Server
   policyFile: string
   close: () => Promise<void>
-  /** As at a signal. */
+  /** Stops the service as a signal does. */
   stop: () => Promise<void>
 }>
 

@@ -1,4 +1,4 @@
-// An address where no SYN is answered: its process is stopped and its accept queue is full. Once resumed, it mints.
+// An upstream that answers no SYN: its process is suspended and its accept queue is full. Once resumed, it mints.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,4 +1,4 @@
-// Server events of a call as the live API was recorded, for a test to push to its sideband. Event ids are added there.
+// Server events as recorded from the live API, for a test to push to a sideband, which adds the event ids.
 
 import type { Json, JsonObject } from '../../src/json.ts'
 
@@ -47,7 +47,7 @@ function response (id: string, status: string, fields: JsonObject): JsonObject {
   }
 }
 
-/** `fields` replace those of the response: `{ conversation_id: null }` is one out of band. */
+/** `fields` replace those of the response: `{ conversation_id: null }` makes it out of band. */
 export function responseCreated (id = 'resp_1', fields: JsonObject = {}): JsonObject {
   return { type: 'response.created', response: response(id, 'in_progress', fields) }
 }
@@ -58,7 +58,7 @@ export function responseDone (
   return { type: 'response.done', response: response(id, 'completed', { usage, ...fields }) }
 }
 
-/** A response that ran into a rate limit: there is no `error` beside it. */
+/** A response that failed by a rate limit; no `error` event comes with it. */
 export function responseFailed (id = 'resp_1', code = 'rate_limit_exceeded'): JsonObject {
   const details = { type: 'failed', error: { type: 'tokens', code, message: 'Rate limit reached.' } }
   return responseDone(id, null, { status: 'failed', status_details: details })
@@ -102,7 +102,7 @@ export function outputAudio (what: 'started' | 'stopped' | 'cleared', responseId
   return { type: `output_audio_buffer.${what}`, response_id: responseId }
 }
 
-/** By tokens or, as some models are billed, by `{ type: 'duration', seconds }`. */
+/** Usage in tokens or, for models that are billed so, `{ type: 'duration', seconds }`. */
 export function transcribed (itemId = 'item_1', usage: Json = {
   type: 'tokens',
   total_tokens: 35,

@@ -9,9 +9,9 @@ import { failure, json } from './upstream.ts'
 
 export type Accept = Readonly<{
   status?: number
-  /** Null: no `Location`; another string is sent as it is. */
+  /** Null: no `Location`; any other string is sent unchanged. */
   location?: 'relative' | 'absolute' | null | string
-  /** By default one with a data channel where the offer has one. */
+  /** The SDP answer; by default with a data channel if the offer has one. */
   answer?: string
   headers?: Readonly<Record<string, string>>
 }>
@@ -29,12 +29,12 @@ function head (request: CallRequest, response: ServerResponse, options: Accept):
   return answer ?? (request.parts.sdp?.text.includes('m=application') ? ANSWER : AUDIO_ANSWER)
 }
 
-/** The call lives from here on. */
+/** Creates the call and answers 201. */
 export function accept (options: Accept = {}): CreateReply {
   return (request, response) => { response.end(head(request, response, options)) }
 }
 
-/** A call, and then what `reply` makes of it: `opened(hang)`, `opened(reset())`. */
+/** Creates the call, then answers with `reply`: `opened(hang)`, `opened(reset())`. */
 export function opened (reply: CreateReply): CreateReply {
   return (request, response) => {
     request.open()
@@ -42,13 +42,13 @@ export function opened (reply: CreateReply): CreateReply {
   }
 }
 
-/** 201, and the connection breaks within the answer. */
+/** Answers 201, and breaks the connection within the body. */
 export const cutBody: CreateReply = (request, response) => {
   const answer = head(request, response, { headers: { 'content-length': '4096' } })
   response.write(answer.slice(0, 20), () => response.destroy())
 }
 
-/** 201, and the answer never comes. */
+/** Answers 201, and never sends the body. */
 export const stalledBody: CreateReply = (request, response) => {
   head(request, response, { headers: { 'content-length': '4096' } })
   response.flushHeaders()
@@ -58,11 +58,11 @@ export function redirect (status: number, location: string): CreateReply {
   return json(status, {}, { location })
 }
 
-/** As Azure: 401 to the key; a call only with a client secret that was minted here. */
+/** Behaves as Azure does: 401 for the key; creates a call only for a client secret that was minted here. */
 export const onlySecrets: CreateReply = (request, response) =>
   (request.isRaw ? accept() : failure(401))(request, response)
 
-/** Answered when `release` is called, and not before. */
+/** Holds the answer until `release` is called. */
 export function held<Request> (reply: (request: Request, response: ServerResponse) => unknown) {
   const released = Promise.withResolvers<void>()
   return {
@@ -74,7 +74,7 @@ export function held<Request> (reply: (request: Request, response: ServerRespons
   }
 }
 
-/** 101 where the call lives, 404 where it does not. */
+/** Answers 101 if the call is live, else 404. */
 export const open: AttachReply = (attach) => { attach.call?.isLive() ? attach.accept() : notFound(attach) }
 
 export const notFound: AttachReply = ({ refuse }) => refuse(404, 'call_id_not_found')
@@ -83,10 +83,10 @@ export function refusing (status: number, code = 'server_error'): AttachReply {
   return ({ refuse }) => refuse(status, code)
 }
 
-/** 101, and no answer to anything. */
+/** Answers 101, and then no event. */
 export const silent: AttachReply = ({ accept }) => { accept(false) }
 
-/** 101, an `error` to the first `session.update`, and no answer after it. */
+/** Answers 101, an `error` to the first `session.update`, and nothing after it. */
 export function rejecting (code = 'invalid_value'): AttachReply {
   return ({ call, accept }) => {
     call?.on('session.update', ({ event_id: id }) => {
@@ -101,17 +101,17 @@ export function closing (code: number, reason?: string): AttachReply {
   return ({ accept }) => accept().close(code, reason)
 }
 
-/** No answer to the upgrade. */
+/** Never answers the upgrade. */
 export const stalled = (_attach: Attach): void => {}
 
-/** 200 and the call is over; 404 where it was. */
+/** Ends the call and answers 200, or 404 if it is already over. */
 export const confirm: HangUpReply = (request, response) => {
   if (!request.call?.isLive()) return gone(404)(request, response)
   request.call.end(1000)
   response.writeHead(200).end()
 }
 
-/** The call had ended, as OpenAI says it: seen with 404 and with 400. */
+/** Answers as OpenAI does for a call that has ended: seen with 404 and with 400. */
 export function gone (status: 400 | 404): HangUpReply {
   return (request, response) => {
     if (request.call?.isLive()) request.call.end(1000)

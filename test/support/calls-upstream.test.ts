@@ -1,4 +1,4 @@
-// The scripted upstream of the tests does what its users trust it to do.
+// The scripted upstream of calls behaves as the tests that use it assume.
 
 import { once } from 'node:events'
 import t, { type Test } from 'tap'

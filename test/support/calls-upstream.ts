@@ -1,4 +1,4 @@
-// An upstream of calls on a real socket, without WebRTC: everything that OpenAI may do, by script and at once.
+// An upstream of calls on a real socket, without WebRTC: does anything that OpenAI may do, by script and without delay.
 //
 //   const upstream = await startCallsUpstream(t)          // it mints as well: `Upstream` of upstream.ts
 //   upstream.onCreate(failure(429), accept())             // replies in order; the last one stays
@@ -26,11 +26,11 @@ import { type Call, createCall, type OwnedCall } from './upstream-call.ts'
 export type Part = Readonly<{ headers: Readonly<Record<string, string>>, text: string }>
 
 export type CallRequest = Received & Readonly<{
-  /** By name; a raw body is the part `sdp`. `body` of the request is the session that was asked for. */
+  /** The parts of the form by name; a raw body is the part `sdp`. `body` of the request is the requested session. */
   parts: Readonly<Record<string, Part>>
-  /** `application/sdp`, with a client secret. */
+  /** Whether the body is `application/sdp`, which is sent with a client secret. */
   isRaw: boolean
-  /** From now on there is a call. */
+  /** Creates the call. */
   open: () => Call
 }>
 export type CreateReply = (request: CallRequest, response: ServerResponse) => unknown
@@ -56,21 +56,21 @@ export type CallsUpstream = Upstream & Readonly<{
   hangUps: readonly HangUp[]
   /** Every call that was ever opened, in order. */
   calls: readonly Call[]
-  /** How many live; and how many at most did at one moment, in all or with this safety identifier. */
+  /** The number of live calls, and the most there were at one moment, in all or with this safety identifier. */
   live: () => number
   maxLive: (safetyIdentifier?: string) => number
   created: (nth?: number) => Promise<Call>
-  /** So many requests to create have arrived, answered or not. */
+  /** Resolves once `count` requests to create have arrived, answered or not. */
   asked: (count: number) => Promise<CallRequest>
-  /** So many sidebands of the call were accepted. */
+  /** Resolves once `times` sidebands of the call were accepted. */
   attached: (callId: string, times?: number) => Promise<Call>
-  /** So many hang-ups of the call have arrived. */
+  /** Resolves once `times` hang-ups of the call have arrived. */
   hungUp: (callId: string, times?: number) => Promise<HangUp>
   ended: (callId: string) => Promise<void>
 }>
 
 const CALLS = '/v1/realtime/calls'
-/** An event that never comes fails its test, and not all that share its process. */
+/** An event that never comes then fails its own test, not all tests that share its process. */
 const WAIT_MS = 60_000
 
 export async function startCallsUpstream (owner: Owner): Promise<CallsUpstream> {
@@ -194,7 +194,7 @@ function bearer ({ authorization = '' }: IncomingHttpHeaders): string {
   return authorization.replace(/^Bearer /, '')
 }
 
-/** With each part's own headers, which FormData does not keep. */
+/** Parses the form with each part's headers, which FormData drops. */
 function partsOf (type: string, bytes: Buffer): Record<string, Part> {
   const boundary = /boundary="?([^";]+)/.exec(type)?.[1] ?? ''
   return Object.fromEntries(bytes.toString().split(`--${boundary}`).slice(1, -1).map((part) => {

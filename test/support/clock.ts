@@ -4,13 +4,13 @@ import { EventEmitter, once } from 'node:events'
 import type { Clock } from '../../src/clock.ts'
 
 export type TestClock = Clock & Readonly<{
-  /** Time passes: what is due is called back, in its order. */
+  /** Advances both clocks and runs the timers that fall due, in order. */
   pass: (ms: number) => void
-  /** Waits until something waits for so long. */
+  /** Resolves once a timer of exactly `ms` is set. */
   armed: (ms: number) => Promise<void>
-  /** The same, and lets that time pass. */
+  /** Waits for such a timer, then lets its time pass. */
   expire: (ms: number) => Promise<void>
-  /** Moves the wall clock alone, as an operator may. */
+  /** Moves the wall clock only, as an operator may. */
   shiftWall: (ms: number) => void
 }>
 
@@ -45,7 +45,7 @@ export function createTestClock (): TestClock {
     after: (ms, callback) => {
       const timer = { atMs: nowMs + ms, ms, callback }
       timers.add(timer)
-      // A timer of 0 ms fires at once: no test lets time pass for it.
+      // A timer of 0 ms fires at once, without a call of `pass`.
       if (ms <= 0) setImmediate(() => { if (timers.delete(timer)) callback() })
       armed.emit('timer')
       return () => { timers.delete(timer) }

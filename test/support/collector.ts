@@ -10,10 +10,10 @@ import { until } from './until.ts'
 export type Span = Readonly<{
   traceId: string
   spanId: string
-  /** Empty for a root. */
+  /** Empty for a root span. */
   parentSpanId: string
   name: string
-  /** 2: of a server, 3: of a client. */
+  /** 2: server, 3: client. */
   kind: number
   attributes: Readonly<Record<string, unknown>>
   /** 2: an error. */
@@ -30,7 +30,7 @@ export type Collector = Readonly<{
   url: string
   posts: readonly Posted[]
   spans: () => Span[]
-  /** Waits for so many spans with this name. */
+  /** Waits for `count` spans with this name. */
   span: (name: string, count?: number) => Promise<Span>
   answer: (reply: (response: ServerResponse) => void) => void
 }>
@@ -88,7 +88,7 @@ function fromJson ({ resourceSpans }: JsonRequest): Span[] {
   }))))
 }
 
-/** By the field numbers of opentelemetry-proto 1: trace/v1/trace.proto, common/v1/common.proto. */
+/** Decodes by the field numbers of opentelemetry-proto 1: trace/v1/trace.proto, common/v1/common.proto. */
 function fromProtobuf (bytes: Buffer): Span[] {
   return all(bytes, 1).flatMap((resourceSpans) => {
     const resource = valuesOf(all(one(resourceSpans, 1), 1))
@@ -123,7 +123,7 @@ function one (message: Buffer, number: number): Buffer {
   return all(message, number)[0] ?? Buffer.alloc(0)
 }
 
-/** The wire format: varints, 8 bytes, 4 bytes, and what has a length. */
+/** The wire types: varint, 8 bytes, 4 bytes, and length-delimited. */
 function fields (message: Buffer): { number: number, value: Buffer | bigint }[] {
   const found: { number: number, value: Buffer | bigint }[] = []
   let at = 0

@@ -10,7 +10,7 @@ import { format } from 'node:util'
 
 export type Ran = Readonly<{ code: number | null, out: string, err: string }>
 
-/** That of this process: it matters whether coverage was measured when code was compiled. */
+/** The compile cache of this process: code that was compiled with and without coverage differs. */
 const cache = getCompileCacheDir()
 const CACHED = cache === undefined ? {} : { NODE_COMPILE_CACHE: dirname(cache) }
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -30,7 +30,7 @@ export async function runCommand (
 
 let imports = 0
 
-/** One at a time: the command uses the arguments, environment, console and exit code of this process. */
+/** Runs one command at a time, because it uses the arguments, environment, console and exit code of this process. */
 export async function callCommand (
   name: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}
 ): Promise<Ran> {
@@ -55,7 +55,7 @@ export async function callCommand (
   }
 }
 
-/** Changed in place, because modules may hold a reference. */
+/** Changes `process.env` in place, because modules may hold a reference. */
 function replaceEnvironment (env: NodeJS.ProcessEnv): void {
   for (const name of Object.keys(process.env)) delete process.env[name]
   Object.assign(process.env, env)

@@ -1,4 +1,4 @@
-// A proxy as companies have them: CONNECT, and plain http by whole URLs. Names lead where the test says.
+// A forward proxy: CONNECT for https, absolute URLs for plain http. The test decides which port each name leads to.
 
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request as httpRequest } from 'node:http'
@@ -11,28 +11,28 @@ export type ConnectProxy = Readonly<{
   url: string
   /** `host:port` without scheme, user and password. */
   host: string
-  /** The requests to it: `CONNECT api.test:443`, `GET http://api.test/`. */
-  asked: string[]
-  /** Their Proxy-Authorization. */
+  /** The requests to the proxy: `CONNECT api.test:443`, `GET http://api.test/`. */
+  requests: string[]
+  /** The Proxy-Authorization of each request. */
   credentials: (string | undefined)[]
-  /** Bytes that it could read of what goes through tunnels. */
+  /** The bytes of tunnels, as the proxy sees them. */
   seen: () => string
-  /** Instead of a tunnel; null is a tunnel again. Empty: the connection is closed. */
+  /** Answers CONNECT with these bytes instead of a tunnel; null opens tunnels again, '' closes the connection. */
   answer: (bytes: string | null) => void
 }>
 
 export type ConnectProxyOptions = Readonly<{
   /** Ports by name: `{ 'api.test:443': 8443 }`. */
-  leads: Readonly<Record<string, number>>
-  /** As `user:password`, percent-encoded. */
+  ports: Readonly<Record<string, number>>
+  /** The required credentials as `user:password`, percent-encoded. */
   login?: string
   certificate?: Certificate
 }>
 
 export async function startConnectProxy (
-  owner: Owner, { leads, login, certificate }: ConnectProxyOptions
+  owner: Owner, { ports, login, certificate }: ConnectProxyOptions
 ): Promise<ConnectProxy> {
-  const asked: string[] = []
+  const requests: string[] = []
   const credentials: (string | undefined)[] = []
   const sockets = new Set<Socket>()
   let seen = ''
@@ -51,11 +51,11 @@ export async function startConnectProxy (
     socket.on('error', () => {})
   })
   server.on('connect', (request: IncomingMessage, client: Socket) => {
-    asked.push(`CONNECT ${request.url}`)
+    requests.push(`CONNECT ${request.url}`)
     client.on('error', () => {})
     const known = isKnown(request)
     if (scripted !== null) return client.end(scripted)
-    const port = leads[String(request.url)]
+    const port = ports[String(request.url)]
     if (!known) return client.end('HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n')
     if (port === undefined) return client.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n')
     const other = connect(port, '127.0.0.1', () => {
@@ -70,11 +70,11 @@ export async function startConnectProxy (
     }
   })
   server.on('request', (request: IncomingMessage, response) => {
-    asked.push(`${request.method} ${request.url}`)
+    requests.push(`${request.method} ${request.url}`)
     if (!isKnown(request)) return response.writeHead(407).end()
     const { host, pathname, search } = new URL(String(request.url))
     const { 'proxy-authorization': _, ...headers } = request.headers
-    const port = leads[host] ?? 0
+    const port = ports[host] ?? 0
     const path = pathname + search
     const onward = httpRequest({ host: '127.0.0.1', port, path, method: request.method, headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 0, answer.headers)
@@ -92,7 +92,7 @@ export async function startConnectProxy (
   return {
     url: `${certificate === undefined ? 'http' : 'https'}://${login === undefined ? '' : `${login}@`}${host}`,
     host,
-    asked,
+    requests,
     credentials,
     seen: () => seen,
     answer: (bytes) => { scripted = bytes }

@@ -26,12 +26,12 @@ export type Counted = Readonly<{
   secret: string | null
   closes: boolean
   tookMs: number
-  /** Delay of the clients' own event loop meanwhile, which the service did not cause. */
+  /** The delay of the clients' own event loop in that time, which the service did not cause. */
   ownLagMs: number
 }>
 
 export type Clients = Readonly<{
-  /** Null without an answer: connection refused or reset. */
+  /** Null if there was no answer: connection refused or reset. */
   mint: (token: string) => Promise<Counted | null>
   /** Sends a request and hangs up before the answer. */
   leave: (token: string) => Promise<void>
@@ -132,7 +132,7 @@ export type Script = Owner & Readonly<{ end: () => Promise<void> }>
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
-/** Teardown for scripts, the latest first. */
+/** Teardown for scripts, in reverse order. */
 export function createScript (): Script {
   const callbacks: (() => unknown)[] = []
   const end = async () => {

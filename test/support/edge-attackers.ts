@@ -3,7 +3,7 @@
 import { connect, type Socket } from 'node:net'
 
 export type Attack = Readonly<{ port: number, token: string }>
-/** Since the last report. */
+/** Counts since the last report. */
 export type Attacked = Readonly<{ refused: number, reopened: number }>
 
 const DEAF = 50
@@ -22,7 +22,7 @@ process.once('message', ({ port, token }: Attack) => {
   const slowBody = `${POST}${authorization}Content-Type: application/json\r\nContent-Length: 30000\r\n\r\n`
 
   for (let i = 0; i < DEAF; i++) {
-    // Whole requests at the end of some, half a one at that of others.
+    // Some end with a whole request, others with half of one.
     const bytes = (i % 2 === 0 ? ANONYMOUS : mint).repeat(14_000) + (i % 4 < 2 ? '' : POST)
     keepOpen(port, (socket) => { socket.pause().write(bytes) })
   }
@@ -37,7 +37,7 @@ process.once('message', ({ port, token }: Attack) => {
     const bytes = i % 2 === 0 ? ANONYMOUS : ANONYMOUS.replace('\r\n\r\n', `\r\nAuthorization: Bearer ${token}x\r\n\r\n`)
     keepOpen(port, (socket) => {
       socket.write(bytes)
-      // An answer is smaller than a packet.
+      // One `data` event is one answer, which is smaller than a packet.
       socket.on('data', () => {
         refused++
         socket.write(bytes)

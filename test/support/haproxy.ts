@@ -17,7 +17,7 @@ const CONFIG = join(import.meta.dirname, '../../deploy/haproxy.cfg')
 export type Checked = Readonly<{
   backend: string
   server: string
-  /** `UP`, `DOWN` or on the way between. */
+  /** `UP`, `DOWN` or a transition between them. */
   status: string
   /** Outcome of the last health check, such as `L7OK`. Empty before the first one. */
   check: string
@@ -27,7 +27,7 @@ export type Checked = Readonly<{
 
 export type LoadBalancer = Readonly<{
   url: string
-  /** Its output. */
+  /** The output of HAProxy. */
   log: () => string
   servers: () => Promise<Checked[]>
 }>

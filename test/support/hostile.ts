@@ -25,7 +25,7 @@ const refused = (name: string, reply: Reply, code: ErrorCode, attempts = 1): Hos
 const late = (name: string, reply: Reply): Hostile =>
   ({ name, reply, code: 'upstream_timeout', event: 'mint.unknown', attempts: 1 })
 
-/** One byte at a time, until the connection is closed. */
+/** Writes `piece` every 20 ms until the connection is closed. */
 function drip (head: string, piece: string): Reply {
   return (_received, { socket }) => {
     socket?.write(head)
@@ -34,7 +34,7 @@ function drip (head: string, piece: string): Reply {
   }
 }
 
-/** As fast as the other side reads. */
+/** Writes as fast as the other side reads. */
 function endless (head: string, piece: string): Reply {
   const pieces = piece.repeat(5000)
   return (_received, { socket }) => {

@@ -41,7 +41,7 @@ export function keepLines (): KeptLines {
   }
 }
 
-/** An audit entry of a mint whose caller is not known. */
+/** An audit entry of a mint without an authenticated caller. */
 export const MINT_ENTRY: MintEntry = {
   request_id: 'r',
   subject: null,

@@ -1,4 +1,4 @@
-// Loaded before everything else: writes the address of each module of the process to LOADED_FILE.
+// Preloaded: writes the URL of each module that the process loads to LOADED_FILE.
 
 import { appendFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'

@@ -1,4 +1,4 @@
-/** For how long the loop is held up by its own work at most: while others have the processor, it does none. */
+/** Measures the longest time that this process blocked its event loop; time in which others had the CPU is left out. */
 export function watchLoop (): () => number {
   let [atMs, used, most] = [performance.now(), process.cpuUsage(), 0]
   const timer = setInterval(() => {

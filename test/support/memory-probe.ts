@@ -1,6 +1,6 @@
-// Preloaded into a process (`--import`, with --expose-gc): reports its memory over IPC, asked for its `memory` after a
-// garbage collection that gives back the pages V8 keeps in reserve (up to 90 MB after a busy minute), for what is
-// `resident` as it is.
+// Preloaded into a process (`--import`, with --expose-gc): reports its memory by IPC. Asked for `memory`, it first runs
+// a garbage collection that also frees the pages V8 keeps in reserve (up to 90 MB after a busy minute); asked for
+// `resident`, it does not.
 
 const probe = async (asked: unknown) => {
   // The second collection frees objects that the first one finalized.

@@ -18,10 +18,10 @@ export type Gateway = Readonly<{
   url: string
   port: number
   accessLog: () => string
-  /** Where it would be /tmp. */
+  /** The folder that stands for /tmp. */
   prefix: string
   reload: () => void
-  /** The files under a folder of its prefix. */
+  /** The files under a folder of nginx' prefix. */
   files: (folder: string) => string[]
 }>
 
@@ -34,7 +34,7 @@ export async function startNginx (
 ): Promise<Gateway> {
   const path = NGINX.path()
   const folder = makeFolder(owner)
-  // Started by root, its workers run as another user.
+  // Where root starts nginx, its workers run as another user.
   chmodSync(folder, 0o755)
   const port = await freePort()
   const [one, two] = replicas.map((url) => new URL(url).host) as [string, string]

@@ -9,7 +9,7 @@ import { createSigner } from '../callers/forge.ts'
 
 export const RESOURCE_SERVER = { id: 'mint', secret: 'the secret of the / mint:' + 'x'.repeat(16) }
 const APP = { id: 'spa', secret: 'the secret of the app', redirect: 'https://app.example.com/callback' }
-/** Access tokens for the first are JWTs, for the second opaque. */
+/** Resources: access tokens for the first are JWTs, for the second opaque. */
 export const JWT_API = 'urn:voice-app'
 export const OPAQUE_API = 'urn:voice-app:opaque'
 

@@ -1,4 +1,4 @@
-// The user's side of a call without a browser: a WebRTC peer that offers, talks, and keeps what it hears and is sent.
+// The user's side of a call without a browser: a WebRTC peer that offers, talks, and records audio and events.
 
 import type { Test } from 'tap'
 import { MediaStreamTrack, RTCPeerConnection, RtpHeader, RtpPacket } from 'werift'
@@ -10,16 +10,16 @@ export type Phone = Readonly<{
   offer: string
   take: (answer: string) => Promise<void>
   send: (event: JsonObject) => void
-  /** The next event of this type, of those that have come and of those to come; each is given once. */
+  /** The next event of this type, received or still to come; each event is returned once. */
   next: (type: string) => Promise<any>
   seen: readonly string[]
-  /** As a page does that is left. */
+  /** Closes the peer, as leaving a page does. */
   hangUp: () => void
-  /** The other side has closed the data channel. */
+  /** Resolves once the other side has closed the data channel. */
   ended: Promise<unknown>
-  /** Loud frames of the answer so far. */
+  /** The number of loud frames received so far. */
   heard: () => number
-  /** Hums into the line for so long, in real time. */
+  /** Sends a hum for `milliseconds`, in real time. */
   talk: (milliseconds: number) => Promise<void>
 }>
 
@@ -65,7 +65,7 @@ export async function createPhone (t: Test, { channel = true } = {}): Promise<Ph
 }
 
 export function createPeer (t: Test): RTCPeerConnection {
-  // As browsers bundle: werift's own default leaves a socket behind that keeps this process alive.
+  // Browsers bundle too; werift's default leaves a socket open that keeps this process alive.
   const peer = new RTCPeerConnection({
     bundlePolicy: 'max-bundle',
     iceServers: [],
@@ -78,7 +78,7 @@ export function createPeer (t: Test): RTCPeerConnection {
   return peer
 }
 
-/** `next(type)` takes the first event that was not taken yet, and waits where there is none; `seen` lists all types. */
+/** `next(type)` takes the first event of the type that was not taken yet, or waits for it; `seen` lists all types. */
 export function createInbox () {
   const seen: string[] = []
   const came: { type: string }[] = []

@@ -11,12 +11,12 @@ import type { Owner } from './fault-proxy.ts'
 
 export type Exit = readonly [code: number | null, signal: NodeJS.Signals | null]
 
-/** In front of Node.js: starts it without tap's coverage, which halves the time of a start. */
+/** A command in front of Node.js that turns tap's coverage off, which halves the time of a start. */
 export const UNCOUNTED = [
   'env', '-u', 'NODE_OPTIONS', `NODE_COMPILE_CACHE=${join(import.meta.dirname, '../../.tap/compile-cache')}`
 ] as const
 
-/** Removed at the end of the test, after its processes have ended. */
+/** Makes a folder that is removed at the end of the test, after its processes have ended. */
 export function makeFolder (owner: Owner): string {
   const folder = mkdtempSync(join(tmpdir(), 'ephemint-'))
   owner.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -33,7 +33,7 @@ export function endWith (owner: Owner, child: ChildProcess, signal: NodeJS.Signa
   return exited
 }
 
-/** Below the ports that the kernel gives to connections and listeners, so none takes it before the process does. */
+/** A free port below the range that the kernel assigns, so that nothing takes it before the process does. */
 export async function freePort (): Promise<number> {
   const port = randomInt(10_000, 32_000)
   const server = createServer().listen(port, '127.0.0.1')

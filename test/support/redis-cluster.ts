@@ -48,7 +48,7 @@ export async function startCluster (owner: Owner): Promise<RedisCluster> {
   }
 }
 
-/** The node that has our slot and the one that would take it over, once both are well. */
+/** The node that has our slot and the replica that would take it over, once both are healthy. */
 export async function rolesIn ({ nodes: [first, , , last] }: RedisCluster): Promise<[ClusterNode, ClusterNode]> {
   return until('the owner to be followed', async () => {
     const isFirst = String((await first.control.role())[0]) === 'master'
@@ -72,7 +72,7 @@ export async function moveSlot (
   for (const node of [to, from]) await node.control.cluster('SETSLOT', slot, 'NODE', to.id)
 }
 
-/** Whether a replica confirms what is written: one that is online gets nothing in its first second. */
+/** Whether a replica confirms a write: in its first second an online replica receives none. */
 export async function isFollowed ({ control }: Pick<RedisServer, 'control'>): Promise<boolean> {
   if (!(await control.info('replication')).includes('state=online')) return false
   await control.set('{ephemint}', 'probe', 'PX', 1)

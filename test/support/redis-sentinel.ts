@@ -20,7 +20,7 @@ export type RedisSentinels = Readonly<{
   sentinels: readonly Sentinel[]
 }>
 
-/** With TLS everything speaks it, as `localhost`. `passwords` are those of the sentinels, '' for none. */
+/** With TLS, servers and sentinels all use it, as `localhost`. `passwords` are those of the sentinels, '' for none. */
 export async function startSentinels (
   owner: Owner, { passwords, isTls = false }: Readonly<{ passwords: readonly string[], isTls?: boolean }>
 ): Promise<RedisSentinels> {
@@ -51,7 +51,7 @@ async function knowsReplica ({ control }: Sentinel): Promise<boolean> {
   return replicas.some((replica) => replica.includes('ok'))
 }
 
-/** `known` is the port that the others know it by. */
+/** `known` is the port that sentinels and replicas know the server by. */
 async function startServer (owner: Owner, authority: Authority | null): Promise<RedisServer & { known: number }> {
   const { tlsPort, options } = authority === null ? { tlsPort: null, options: [] } : await tlsOptions(owner, authority)
   const server = await startRedis(

@@ -16,9 +16,9 @@ export const NO_REDIS = REDIS.skip
 
 export type Process = Readonly<{
   kill: () => Promise<void>
-  /** Starts again, on the same port and with its data on disk. */
+  /** Starts the server again, on the same port and with its data on disk. */
   start: () => Promise<void>
-  /** Stops the process; the kernel still accepts bytes for it. */
+  /** Suspends the process; the kernel still accepts bytes for it. */
   pause: () => void
   resume: () => void
 }>
@@ -55,7 +55,7 @@ export function control (owner: Owner, port: number, password = ''): Redis {
   return client
 }
 
-/** Of redis-server, which is up once it has printed a line like this. */
+/** Runs redis-server, which is up once it has printed a line that `isUp` matches. */
 export async function startProcess (owner: Owner, args: readonly string[], isUp: RegExp): Promise<Process> {
   const path = REDIS.path()
   let child: ChildProcess | undefined
@@ -102,7 +102,7 @@ export async function tlsOptions (owner: Owner, authority: Authority): Promise<{
   }
 }
 
-/** Brings the end of every window nearer. */
+/** Shortens the lifetime of every key by `ms`, as if that time had passed. */
 export async function letTimePass (control: Redis, ms: number): Promise<void> {
   await control.eval(`
     for _, key in ipairs(redis.call('KEYS', '{ephemint}:*:*')) do

@@ -20,7 +20,7 @@ policies:
 const FORWARDING = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'cf-connecting-ip', 'true-client-ip']
 export const TRACEPARENT = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
 
-/** Of deploy/haproxy.cfg and the lines for Caddy. */
+/** The origins in deploy/haproxy.cfg and in the lines for Caddy. */
 export const ORIGINS_OF_EXAMPLES = {
   permitted: ['https://app.example.com', 'capacitor://localhost', 'https://app-pr-7.example.com'],
   foreign: [
@@ -39,7 +39,7 @@ export async function startReplicas (t: Test): Promise<Replicas> {
   return { replicas: await Promise.all([startReplica(t, upstream), startReplica(t, upstream)]), upstream }
 }
 
-/** Trusts forwarding headers from this host. */
+/** Starts a replica that trusts forwarding headers from this host. */
 export function startReplica (t: Test, upstream: Upstream, port?: number): Promise<Service> {
   return startService(t, {
     upstreamUrl: upstream.url,
@@ -113,7 +113,7 @@ export async function assertLargeRequests (t: Test, { url }: Front): Promise<voi
   }
 }
 
-/** `url` is of a load balancer that reaches no replica. */
+/** `url` is that of a load balancer that reaches no replica. */
 export async function assertUnavailable (t: Test, url: string): Promise<void> {
   const response = await fetch(url + MINT, { method: 'POST' })
   t.equal(response.status, 503)
@@ -123,7 +123,7 @@ export async function assertUnavailable (t: Test, url: string): Promise<void> {
   t.match(await response.json(), { error: { type: 'api_error', code: 'overloaded', param: null } })
 }
 
-/** `url` is of a load balancer that reaches no replica. Only pages of `permitted` may read what it answers. */
+/** `url` is that of a load balancer that reaches no replica. Only pages of `permitted` may read what it answers. */
 export async function assertReadable (
   t: Test, url: string, { permitted, foreign }: Readonly<{ permitted: readonly string[], foreign: readonly string[] }>
 ): Promise<void> {
@@ -163,7 +163,7 @@ export async function assertReadable (
   })
 }
 
-/** No header comes twice, and those of CORS are the replica's: it knows no origin. */
+/** Asserts that no header comes twice, and that the CORS headers are the replica's, which permits no origin. */
 export async function assertAnsweredByReplica (t: Test, { url }: Pick<Front, 'url'>): Promise<void> {
   for (const origin of ORIGINS_OF_EXAMPLES.permitted) {
     const response = await fetch(url + MINT, { method: 'POST', headers: { origin } })
@@ -182,7 +182,7 @@ export async function assertDeadReplicaCostsNothing (t: Test, { url, replicas: [
   await until('an audit line of each', () => two.audit.length >= 20)
 }
 
-/** Mints some hundred times a second. Returns how to end it, which resolves to the statuses. */
+/** Mints some hundred times a second. Returns a function that ends it and resolves to the statuses. */
 export async function startLoad (url: string, connections: number): Promise<() => Promise<number[]>> {
   const authorization = `Bearer ${await tokenOf()}`
   const statuses: number[] = []
@@ -192,7 +192,7 @@ export async function startLoad (url: string, connections: number): Promise<() =
       const response = await fetch(url + MINT, { method: 'POST', headers: { authorization } })
       await response.text()
       statuses.push(response.status)
-      // The law needs mints at any moment, not all that a machine can do.
+      // Enough that a mint is in flight at any moment; the machine need not be at its limit.
       await pause(20)
     }
   }

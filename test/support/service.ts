@@ -22,7 +22,7 @@ export type ServiceOptions = Readonly<{
   upstreamUrl: string
   policy?: string
   env?: Readonly<Record<string, string>>
-  /** By default a free one. */
+  /** The public port; by default a free one. */
   port?: number
   /** Options of Node.js. */
   args?: readonly string[]
@@ -31,7 +31,7 @@ export type ServiceOptions = Readonly<{
   /** File descriptor for stdout; by default a pipe that is read. */
   stdout?: number
   spawning?: SpawnOptions
-  /** Measures coverage, which doubles the time of a start. */
+  /** Whether coverage is measured, which doubles the time of a start. */
   isCounted?: boolean
 }>
 
@@ -65,7 +65,7 @@ export async function startService (owner: Owner, options: ServiceOptions): Prom
   return service
 }
 
-/** Does not wait for it to listen. */
+/** Starts the process, and does not wait until it listens. */
 export async function spawnService (owner: Owner, {
   upstreamUrl, policy = POLICY, env = {}, port: wanted, args = [], command = [], stdout, spawning, isCounted = false
 }: ServiceOptions): Promise<Service> {

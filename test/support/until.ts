@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 
-/** Looks until there is something to see. Throws, saying what was waited for, where it does not come in time. */
+/** Polls until `look` returns a value other than null, undefined and false. Throws `what` if that takes too long. */
 export async function until<T> (what: string, look: () => T | Promise<T>, withinMs = 30_000): Promise<NonNullable<T>> {
   const endsAt = performance.now() + withinMs
   for (;;) {

@@ -1,4 +1,4 @@
-// One call of the tests' upstream: its session, its sideband, and what the service said on it.
+// One call of the tests' upstream: its session, its sideband, and the events that the service sent on it.
 
 import { EventEmitter } from 'node:events'
 import type { WebSocket } from 'ws'
@@ -17,26 +17,26 @@ export type Call = Readonly<{
   /** The effective session, defaults filled in. */
   session: () => JsonObject
   isLive: () => boolean
-  /** To the sideband, in order, each with an event id. Goes nowhere where none is attached. */
+  /** Sends events to the sideband in order, each with an event id; they are lost where none is attached. */
   push: (...events: JsonObject[]) => void
-  /** A frame as it is: what is no JSON, what is too large. */
+  /** Sends a frame unchanged, for frames that are not JSON or too large. */
   pushRaw: (frame: string | Buffer) => void
-  /** As a `session.update` of the browser: merged, and shown on the sideband unless it shall not be. */
+  /** Merges a `session.update` of the browser, and reports it on the sideband unless `isShown` is false. */
   change: (update: JsonObject, isShown?: boolean) => void
-  /** Every event of the service, over all sidebands of this call. */
+  /** Every event that the service sent, over all sidebands of this call. */
   received: readonly JsonObject[]
-  /** The first event of this type that was not taken yet; waits where there is none. */
+  /** Takes the first event of this type that was not taken yet, or waits for it. */
   next: (type: string) => Promise<JsonObject>
-  /** The answer to an event of the service from now on. By default the API's answer to a `session.update`
-   *  and to a `conversation.item.delete`, and nothing to others. */
+  /** Sets the answer to events of a type. By default `session.update` and `conversation.item.delete` are answered as
+   *  by the API, and other events not at all. */
   on: (type: string, handler: Handler) => void
-  /** The sideband closes; the call lives on. */
+  /** Closes the sideband; the call lives on. */
   close: (code: number, reason?: string) => void
-  /** 1006: the connection goes without a word. The call lives on. */
+  /** Drops the connection without a close frame (1006); the call lives on. */
   drop: () => void
-  /** No pong, no event read: the other side is as good as gone. */
+  /** Stops answering pings and reading events. */
   freeze: () => void
-  /** The call is gone, and its sideband closes so. With null it stays open, and silent. */
+  /** Ends the call and closes its sideband with `code`; with null the sideband stays open, and silent. */
   end: (code?: number | null, reason?: string) => void
 }>
 

@@ -10,7 +10,7 @@ import type { Owner } from './fault-proxy.ts'
 export type Received = Readonly<{
   method: string, path: string, headers: IncomingMessage['headers'], body: JsonObject, ended: Promise<unknown>
 }>
-/** Ends the response, or the socket under it, or neither. */
+/** A reply may end the response, destroy its socket, or do neither. */
 export type Reply = (received: Received, response: ServerResponse) => unknown
 
 export type Upstream = Readonly<{
@@ -18,20 +18,20 @@ export type Upstream = Readonly<{
   requests: Received[]
   /** Every client secret that was handed out. */
   secrets: string[]
-  /** The answers to the next requests to `path`, in order; the last one stays. */
+  /** Sets the answers to the next requests to `path`, in order; the last one is repeated. */
   answer: (path: string, ...replies: [Reply, ...Reply[]]) => void
-  /** From now on it mints again. */
+  /** Makes `path` mint again. */
   reset: (path: string) => void
-  /** Resolves once so many requests have arrived. */
+  /** Resolves once `count` requests have arrived. */
   arrived: (count: number) => Promise<void>
   sockets: () => number
-  /** Lets what it mints expire so much later. */
+  /** Shifts the clock by which minted secrets expire. */
   shiftClock: (seconds: number) => void
 }>
 
-/** Further routes. */
+/** Serves further routes. */
 export type Extension = Readonly<{
-  /** Whether the request was taken. */
+  /** Returns whether the request was handled. */
   serve: (request: IncomingMessage, response: ServerResponse, bytes: Buffer) => boolean
   upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 }>
@@ -55,7 +55,7 @@ export async function startUpstream (owner: Owner, extension?: Extension): Promi
     socket.once('close', () => sockets--)
     socket.on('error', () => {})
   })
-  // Requests that are cut, and garbage, are part of the tests.
+  // Tests also send incomplete requests and garbage.
   server.on('clientError', (_error, socket) => socket.destroy())
 
   async function receive (request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -157,7 +157,7 @@ export function json (status: number, body: unknown, headers: Record<string, str
   ).end(JSON.stringify(body))
 }
 
-/** OpenAI's error envelope; its message quotes what must not get out. */
+/** OpenAI's error envelope; its message quotes data that must not reach clients. */
 export function failure (
   status: number,
   code: string | null = null,
@@ -173,7 +173,7 @@ export function failure (
   }, headers)(received, response)
 }
 
-/** Bytes, then the end of the connection. */
+/** Sends bytes, then closes the connection. */
 export function raw (...bytes: (string | Buffer)[]): Reply {
   return (_received, { socket }) => {
     for (const part of bytes) socket?.write(part)
@@ -181,7 +181,7 @@ export function raw (...bytes: (string | Buffer)[]): Reply {
   }
 }
 
-/** The connection is reset, after `bytes` if there are any. */
+/** Resets the connection, after `bytes` if there are any. */
 export function reset (bytes = ''): Reply {
   return (_received, { socket }) =>
     bytes === '' ? socket?.resetAndDestroy() : socket?.write(bytes, () => socket.resetAndDestroy())

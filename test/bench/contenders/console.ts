@@ -1,4 +1,4 @@
-// As in OpenAI's console sample: Express, global fetch, the session config in the code, no authentication.
+// What OpenAI's console sample does: Express, global fetch, the session config in the code, no authentication.
 
 import express from 'express'
 

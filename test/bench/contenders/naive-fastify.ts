@@ -1,4 +1,4 @@
-// As in the one existing dedicated service: Fastify, fetch, CORS for any origin, no authentication.
+// What the one other dedicated service does: Fastify, fetch, CORS for any origin, no authentication.
 
 import cors from '@fastify/cors'
 import { fastify } from 'fastify'

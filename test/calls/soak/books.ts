@@ -28,15 +28,15 @@ export type Books = Readonly<{
   torn: number
   kills: number
   happened: readonly Happened[]
-  /** By caller. */
+  /** Seconds taken from the limits, by caller. */
   taken: readonly number[]
-  /** Replicas count alone while Redis is away. */
+  /** Whether replicas count alone while Redis is away. */
   isLocal: boolean
 }>
 
-/** A timer, its hang-up and the test's own delay, where nothing disturbs them. */
+/** Bound for a timer, its hang-up and the delay of the test where no fault disturbs them. */
 const LATE_MS = 5000
-/** Half a minute until another replica adopts it, then the pauses of the hang-up. */
+/** Bound with faults: half a minute until another replica adopts a call, then the pauses of the hang-up. */
 const LATEST_MS = 90_000
 const LEAST_PAUSE_MS = 900
 
@@ -103,7 +103,7 @@ export function checkBooks ({ seen, answers, lines, torn, kills, happened, taken
   const calm = over.filter(isCalm)
   expect(calm.flatMap((one) => linesOf(one).filter(({ seconds }) => Math.abs(seconds - lasted(one) / 1000) > 2)
     .map(({ seconds }) => `${nameOf(one)} ${seconds} s for ${lasted(one)} ms`)), 'seconds are as they were')
-  // A replica that is stopped meanwhile reads of the creation later.
+  // A replica that is suspended at that time reads the answer to the creation later.
   const born = over.filter(({ bornMs }) => !isDisturbed(bornMs, bornMs + 2000))
   expect(born.flatMap((one) => linesOf(one).filter(({ seconds, unfenced }) =>
     unfenced !== true && seconds < Math.floor(lasted(one) / 1000) - 1)
@@ -117,14 +117,14 @@ export function checkBooks ({ seen, answers, lines, torn, kills, happened, taken
   const bySubject = Map.groupBy(byId.values(), ([line]) => String(line?.subject))
   const usedIn = ({ started, reason, seconds }: Line, most: number) =>
     started || reason === 'client_gone' ? Math.min(seconds, most) : 0
-  // Where its replica was cut off from Redis, another one may have given all back.
+  // If the replica was cut off from Redis, another one may have given all seconds back.
   const unknownIds = new Set(lines.filter(({ event }) => event === 'call.unknown').map(({ call_id: id }) => id))
   const used = (caller: number, pick: (...seconds: number[]) => number) =>
     (bySubject.get(identifierOf({ caller })) ?? []).reduce((sum, of) => {
       const seconds = of.map((line) => usedIn(line, MAX_SECONDS[policyNameOf(caller)]))
       return sum + pick(...seconds, ...of.some(({ call_id: id }) => unknownIds.has(id)) ? [0] : [])
     }, 0)
-  // What is to be given back while Redis is away stays taken, and is counted in a metric.
+  // Seconds that cannot be given back while Redis is away stay taken, and are counted in a metric.
   const refused = Map.groupBy(lines.filter(({ event }) => ['call.refused', 'call.unknown'].includes(event)),
     ({ subject }) => subject)
   const undone = (caller: number) =>

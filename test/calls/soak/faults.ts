@@ -6,23 +6,23 @@ import { failure, hang, reset } from '../../support/upstream.ts'
 import type { Random } from './random.ts'
 import type { Slot, SoakWorld } from './world.ts'
 
-/** Until `untilMs` it may have an effect. */
+/** A fault that may have an effect until `untilMs`. */
 export type Happened = { readonly name: string, readonly fromMs: number, untilMs: number }
 
-type Scene = Readonly<{ world: SoakWorld, random: Random, /** The one that it happens to. */ slot: Slot }>
+type Scene = Readonly<{ world: SoakWorld, random: Random, /** The replica that it happens to. */ slot: Slot }>
 type Fault = Readonly<{
   name: string
-  /** Ends a process. */
+  /** Whether the fault ends a process. */
   isEnd?: boolean
-  /** Longer than a replica may be without its lease. */
+  /** Whether the fault lasts longer than a lease. */
   isLong?: boolean
-  /** Its effect: another replica adopts, or what was lost is tried again. */
+  /** How long its effect lasts: another replica adopts calls, or lost requests are tried again. */
   afterMs: number
   run: (scene: Scene) => Promise<unknown>
 }>
 
 const ADOPTED_MS = 45_000
-/** The pauses of hang-ups and of sidebands grow to this. */
+/** The longest pause between tries of a hang-up or of a sideband. */
 const TRIED_AGAIN_MS = 25_000
 const CLOSES = [1000, 1001, 1006, 1011]
 
@@ -115,15 +115,15 @@ const FAULTS: readonly Fault[] = [
 
 const KILL_AT_MS = 10_000
 const STOP_AT_MS = 30_000
-/** A shorter soak leaves out what lasts for half a minute. */
+/** A shorter soak leaves out faults of half a minute. */
 const LONG_MS = 180_000
 const HEALTHY_MS = [500, 2500] as const
-/** What a replica began without Redis is written down by then. */
+/** Time in which a replica writes down the calls that it began without Redis. */
 const HEALTHY_LOCAL_MS = [3000, 5000] as const
 
 export type Weather = Readonly<{
   happened: readonly Happened[]
-  /** Faults, with healthy time between them, until then. */
+  /** Injects faults for `ms`, with healthy time between them. */
   storm: (ms: number) => Promise<void>
 }>
 

@@ -14,14 +14,14 @@ export type Answered = Readonly<{
 
 export type Load = Readonly<{
   answers: readonly Answered[]
-  /** What the limits have counted, by caller. */
+  /** The seconds that the limits have counted, by caller. */
   secondsTaken: () => Promise<readonly number[]>
   /** How often a caller found its own call unknown. */
   lost: () => number
-  /** Begins no more calls; resolves once no client waits for anything. */
+  /** Stops beginning calls; resolves once no client waits for anything. */
   pause: () => Promise<void>
   resume: () => void
-  /** A call of this caller, begun now. */
+  /** Begins a call of this caller now. */
   begin: (caller: number) => Promise<Answered>
   hangUp: (answered: Answered) => Promise<void>
 }>
@@ -29,11 +29,11 @@ export type Load = Readonly<{
 const MAX_CREATING = 24
 const TICK_MS = 25
 const LOOK_MS = 200
-/** Browsers give up then. */
+/** Browsers give up after this time. */
 const PATIENCE_MS = 30_000
 const HANG_UP_MS = 8000
 const AGAIN_MS = 1000
-/** As long as a kill and the pauses of hang-ups may take. */
+/** Enough tries for a kill and the pauses of hang-ups. */
 const MOST_TRIES = 90
 const SET_ASIDE_MS = 5000
 const SOON_MS = 300
@@ -123,7 +123,7 @@ export async function startLoad (world: SoakWorld, random: Random, alive: number
       await wait(random.between(500, 3000))
     }
     if (state.isRunning) await endings[plan.end](answered, one)
-    // An operator ends what is left at a rest.
+    // The operator ends the remaining calls at each rest.
     const latestMs = endsAtMs + 2000 * MAX_SECONDS[policyNameOf(plan.caller)]
     while (state.isRunning && isLive(one) && performance.now() < latestMs) await wait(LOOK_MS)
   }

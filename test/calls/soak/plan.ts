@@ -1,4 +1,4 @@
-// What becomes of one call: how it is created, how long it lasts, what is spoken, who ends it.
+// The plan of one call: how it is created, how long it lasts, what is spoken, who ends it.
 
 import { CALLERS } from '../../support/app.ts'
 import { accept, cutBody, opened } from '../../support/call-replies.ts'
@@ -15,7 +15,7 @@ export type Plan = Readonly<{
   caller: number
   reply: CreateReply
   latencyMs: number
-  /** The client goes before its answer. */
+  /** When the client disconnects before its answer; null: it does not. */
   goneAfterMs: number | null
   lifeMs: number
   end: End
@@ -23,7 +23,7 @@ export type Plan = Readonly<{
 
 export const CALLERS_COUNT = 600
 export const MAX_SECONDS: Readonly<Record<PolicyName, number>> = { long: 70, short: 10, quiet: 70 }
-/** Which no call reaches. */
+/** A limit that no caller reaches. */
 export const SECONDS_A_DAY = 1_000_000
 
 const LIMITS = `{ minute: 100000, call_seconds: { day: ${SECONDS_A_DAY} } }`
@@ -39,7 +39,7 @@ policies:${policy('long')}${policy('short')}${policy('quiet', ', idle_seconds: 5
 `
 
 const POLICIES: readonly PolicyName[] = ['long', 'long', 'short', 'long', 'quiet']
-/** A caller always has the same one. */
+/** The policy of a caller, which never changes. */
 export const policyNameOf = (caller: number) => POLICIES[caller % POLICIES.length] as PolicyName
 const ENDS: readonly End[] = ['client', 'client', 'client', 'operator', 'upstream', 'upstream', 'replaced']
 const BAD: readonly CreateReply[] =
@@ -63,6 +63,6 @@ export function planOf (random: Random, index: number, caller: number): Plan {
 export const SERVED = { reply: accept(), latencyMs: 0, goneAfterMs: null } as const
 
 export const subjectOf = (caller: number) => `caller-${caller}`
-/** The offer says which plan is meant. */
+/** The offer carries the index of its plan. */
 export const offerOf = (index: number) => `${OFFER}a=x-plan:${index}\r\n`
 export const indexIn = (offer = '') => Number(/a=x-plan:(\d+)/.exec(offer)?.[1])

@@ -30,14 +30,14 @@ export type Seen = {
   readonly hangUps: { atMs: number, wasLive: boolean }[]
 }
 
-/** One of the two places of a replica: whoever restarts there has its port and its audit file. */
+/** One of the two places of a replica: a replica that restarts there has the same port and audit file. */
 export type Slot = {
   readonly name: string
   readonly auditFile: string
-  /** To Redis. */
+  /** The proxy between this replica and Redis. */
   readonly proxy: FaultProxy
   service: Service
-  /** Clients are sent there. */
+  /** Whether clients are sent there. */
   isUp: boolean
   restarts: number
 }
@@ -48,20 +48,20 @@ export type SoakWorld = Readonly<{
   upstream: CallsUpstream
   upstreamProxy: FaultProxy
   replicas: Pick<CallReplicas, 'operate' | 'replicas'>
-  /** By their ids at upstream. */
+  /** The calls by their ids at upstream. */
   seen: ReadonlyMap<string, Seen>
   seenOf: (plan: Plan) => Seen | undefined
   plans: Plan[]
-  /** What upstream does instead of what was planned; null ends it. */
+  /** Overrides what the plans say of upstream; null ends that. */
   behave: (behaviour: Behaviour | null) => void
-  /** The user speaks and is answered, for a while. */
+  /** Lets the user speak and be answered for a while. */
   speak: (seen: Seen) => Promise<void>
-  /** Upstream ends a call. */
+  /** Ends a call at upstream. */
   end: (seen: Seen) => void
   restart: (slot: Slot, signal: 'SIGKILL' | 'SIGTERM') => Promise<void>
   ready: () => Promise<void>
   anyUp: () => Slot
-  /** Replicas go on without Redis. */
+  /** Whether replicas go on without Redis. */
   isLocal: boolean
 }>
 export type Behaviour = Readonly<{ create?: () => CreateReply, refusesHangUps?: boolean }>
@@ -108,7 +108,7 @@ export async function startSoakWorld (owner: Owner, random: Random, isLocal: boo
 
   const unfinished = new Set<string>()
 
-  /** Each response has its cost once, wherever it is seen. */
+  /** Completes a response, whose cost is counted once. */
   function finish (call: Call, id: string): void {
     if (!unfinished.delete(id) || !call.isLive()) return
     const tokens = { inputText: random.between(1, 99), outputText: random.between(1, 99), outputAudio: 50 }
@@ -139,7 +139,7 @@ export async function startSoakWorld (owner: Owner, random: Random, isLocal: boo
     AUDIT_FILE: slot.auditFile,
     UPSTREAM_TIMEOUT_MS: '3000',
     DRAIN_SECONDS: '2',
-    // As in the image.
+    // The settings of the image.
     MALLOC_ARENA_MAX: '1'
   }, {
     upstreamUrl: `http://${upstreamProxy.host}/v1`,
