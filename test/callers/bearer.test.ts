@@ -1,4 +1,4 @@
-// Threats of the group "Tokens" that take several requests, or another place than the header.
+// Threats of the group "Tokens" that take several requests, or a place other than the header.
 
 import t from 'tap'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'

@@ -1,4 +1,4 @@
-// Cases that people met with identity providers of their own: first those that must stay refused, then those that pass.
+// Cases reported from the field with identity providers: first those that must stay refused, then those that pass.
 
 import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'

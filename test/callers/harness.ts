@@ -32,7 +32,7 @@ export type TestClock = Clock & Readonly<{
   /** Runs the callbacks that fall due, and waits for them. */
   advance: (ms: number) => Promise<void>
   setWall: (ms: number) => void
-  /** When the next callback is due, in milliseconds from now. */
+  /** Milliseconds until the next callback is due. */
   nextInMs: () => number
 }>
 

@@ -49,7 +49,7 @@ export async function start (t: Test) {
   return { ...await serve(t, entries, { secrets: SECRETS }), keys, entries }
 }
 
-/** Changed claims with the original signature. */
+/** Changes the claims and keeps the original signature. */
 export function tampered (token: string): string {
   const [header, , end] = token.split('.')
   return `${header}.${encode(base({ sub: 'root' }))}.${end}`

@@ -20,7 +20,7 @@ const [first, second, shared] = [
 ]
 const third = createSigner('ES256', 'third')
 const rsaJwk = { ...createSigner('RS256').jwk, alg: undefined }
-/** Off the curve, for encryption, too short, and with invalid exponents: with the first of them anyone could sign. */
+/** Keys off the curve, for encryption, too short, or with an invalid exponent: with exponent 1 anyone could sign. */
 const UNUSABLE = [
   { ...first.jwk, x: 'AAAA' }, { ...second.jwk, use: 'enc' }, { kty: 'RSA', kid: 'weak', n: 'AQAB', e: 'AQAB' },
   ...['AQ', 'Ag', 'BA'].map((e) => ({ ...rsaJwk, kid: `e-${e}`, e }))

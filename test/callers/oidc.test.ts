@@ -5,7 +5,7 @@ import type { CallerEntry } from '../../src/callers/schema.ts'
 import { JWT_API, OPAQUE_API, RESOURCE_SERVER, startOidcProvider } from '../support/oidc-provider.ts'
 import { assertPassed, assertRefused, assertUnavailable, bearer, createClock, serve } from './harness.ts'
 
-/** Starts at the system's time, which the provider uses, and then stands still. */
+/** A clock that starts at the system's time, which the provider uses, and then stands still. */
 function createPresentClock () {
   const clock = createClock()
   clock.setWall(Date.now())

@@ -3,7 +3,7 @@
 
 import type { Json, JsonObject } from '../../src/json.ts'
 
-/** Claims that are put over others; undefined takes one away. */
+/** Claims to override; undefined removes one. */
 type Changes = Readonly<Record<string, Json | undefined>>
 
 export type Recipe = Readonly<{
@@ -20,9 +20,9 @@ export type Recipe = Readonly<{
   sentIn?: string
   /** The claim that is the subject, if it is not `sub`. */
   subject?: string
-  /** Changes to the claims with which the token is as valid. */
+  /** Changes to the claims that leave the token valid. */
   right?: readonly Changes[]
-  /** Those of a paying user; `iat` and `exp` are added. */
+  /** The claims of a paying user; `iat` and `exp` are added. */
   claims: JsonObject
   /** Changes to the claims that make the token invalid. */
   wrong: readonly Changes[]
@@ -508,10 +508,10 @@ export type EndpointRecipe = Readonly<{
   when: JsonObject | null
   /** The names of the session cookie: whole, and in pieces. */
   cookies: readonly (readonly string[])[]
-  /** To a paying user, who is the subject. */
+  /** The answer for a paying user, who is `subject`. */
   answer: Answered
   subject: string
-  /** To anyone else: each is a 401. */
+  /** Answers for anyone else; each leads to a 401. */
   refused: readonly Answered[]
   notes: string
 }>

@@ -1,4 +1,4 @@
-// Signatures by jose verify, for every algorithm; changed by a bit or a byte they do not.
+// Signatures made by jose verify, for every algorithm; with a changed bit or byte they do not.
 
 import { createSecretKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import fc from 'fast-check'
@@ -24,7 +24,7 @@ const ours = (alg: string, token: string) => {
     algorithm: alg, input: Buffer.from(token.slice(0, end)), signature: Buffer.from(token.slice(end + 1), 'base64url')
   })
 }
-/** The signature of `token` with one bit turned, one byte more or less, or nothing left. */
+/** `token` with one bit of its signature flipped, one byte more or less, or an empty signature. */
 const changes: ((signature: Buffer, at: number) => Buffer)[] = [
   (signature, at) => {
     const changed = Buffer.from(signature)

@@ -12,7 +12,7 @@ import {
 
 const without = (name: string) => forge(rsa, Object.fromEntries(Object.entries(base()).filter(([key]) => key !== name)))
 
-/** Row, expected reason, and what must be refused for it. */
+/** Row, expected reason, and the credentials that must be refused for it. */
 const REFUSED: Record<string, Record<string, readonly (string | Sent)[]>> = {
   'A1 alg none': {
     algorithm_not_allowed: ['none', 'None', 'NONE', 'nOnE', '', 'NONE ', 'RS1', 'toString', '__proto__'].flatMap(
@@ -264,7 +264,7 @@ t.test('tokens that are refused', async (t) => {
       for (const [reason, attempts] of Object.entries(reasons)) {
         for (const [i, sent] of attempts.entries()) {
           const answer = await ask(typeof sent === 'string' ? bearer(sent) : sent)
-          // The name of the algorithm stands behind the reason.
+          // The reason ends with the name of the algorithm.
           const expected = answer.reason?.startsWith(`${reason}: `) ? answer.reason : reason
           assertRefused(t, answer, expected, `${reason} ${i}`)
         }

@@ -1,4 +1,4 @@
-// What a replica goes on with when it finds the calls of another: the guard, the receipt, the timers, and each state
+// What a replica takes over when it finds the calls of another: the guard, the receipt, the timers, and each state
 // that a record may be in.
 
 import t from 'tap'
@@ -304,7 +304,7 @@ t.test('fault 54: clocks set by an hour either way: no lease runs out, and timer
   const { ends_at: endsAt } = (await one.get(calls[0].path)).body
   for (const stepMs of [HOUR_MS, -2 * HOUR_MS]) {
     for (const { clock } of [one, two]) clock.shiftWall(stepMs)
-    // As good as setting its clock: everything that it has written is so much older.
+    // Stands for setting the clock of Redis: everything in it becomes older by the step.
     await redis.control.eval(`
       local P, step = '{ephemint}:calls:', tonumber(ARGV[1])
       for _, replica in ipairs(redis.call('ZRANGE', P .. 'leases', 0, -1)) do

@@ -28,7 +28,7 @@ const weather = tool({
 
 const { connectByCall } = await import(join(import.meta.dirname, '../browser/examples/agents-call.js'))
 
-/** What the library sends, and what it is answered. */
+/** The updates that the library sends, and the events that it receives. */
 function fakeBrowser (t: Test, callOf: () => Call): { updates: JsonObject[] } {
   const updates: JsonObject[] = []
   const tell = (channel: EventTarget, event: JsonObject) => {

@@ -18,7 +18,7 @@ const NOT_FOUND = '{"error":{"message":"There is nothing at this address.","type
 
 type Victim = Readonly<{ app: CallsApp, path: string, id: string, isUntouched: () => Promise<void> }>
 
-/** A call of Bob's, while Ada attacks. */
+/** Begins a call of Bob's, which Ada then attacks. */
 async function startVictim (t: Test): Promise<Victim> {
   const app = await startCalls(t, { env: { OPS_PORT: '0', OPS_HOST: '127.0.0.1', ADMIN_TOKEN } })
   const path = (await app.begin({ claims: BOB })).headers.get('location') as string
@@ -36,7 +36,7 @@ async function startVictim (t: Test): Promise<Victim> {
   }
 }
 
-/** The path is sent as it is, which no client would do. */
+/** Sends the path unchanged, which no client would do. */
 async function ask (app: CallsApp, line: string, credential?: string): Promise<RawAnswer> {
   const authorization = credential ?? `Bearer ${await app.token()}`
   const [answer] = await exchange(app, [
@@ -95,7 +95,7 @@ t.test('H2: no one else hangs a call up: not by its id, an admin token or the ke
 const CHANNEL = 'm=application 9 UDP/DTLS/SCTP webrtc-datachannel'
 const offerWith = (line: string) => `${AUDIO_OFFER}${line}\r\n`
 
-/** As bytes: what is no UTF-8 too. */
+/** Posts bytes, which need not be UTF-8. */
 async function post (app: CallsApp, body: string | Buffer, type = 'application/sdp'): Promise<Answer> {
   const authorization = `Bearer ${await app.token()}`
   const response = await fetch(app.url + PATH, {
@@ -105,7 +105,7 @@ async function post (app: CallsApp, body: string | Buffer, type = 'application/s
   return { status: response.status, headers: response.headers, text, body: response.ok ? {} : JSON.parse(text) }
 }
 
-/** Whether it passed; then upstream has got the very bytes. */
+/** Whether the offer passed; if so, upstream has received the same bytes. */
 async function offered (t: Test, app: CallsApp, offer: string | Buffer): Promise<boolean> {
   const { length } = app.upstream.creations
   const answer = await post(app, offer)

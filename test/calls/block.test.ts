@@ -34,7 +34,7 @@ for (const [name, policy, code] of [
     const { app, call } = await startCall(t, { clock: systemClock })
     const { subject } = app.lines('call.started')[0] as { subject: string }
     t.equal((await app.begin({ claims: { sub: 'bob' } })).status, 201)
-    // Of one that is cancelled and never done, no more than a moment is waited for.
+    // The service waits only a moment for a cancelled response that is never done.
     if (name === 'the caller is blocked') call.push(responseCreated('resp_1'))
     const startedAt = performance.now()
     const changed = app.swapPolicy(policy ?? policyOf({ blocked: `[{ safety_identifier: ${subject} }]` }))

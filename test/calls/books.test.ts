@@ -1,5 +1,5 @@
 // Many calls at a time with random ends: the books agree afterwards, and nothing is left of them. A run that
-// fails says its seed.
+// fails prints its seed.
 // Rounds: two hundred calls in each.
 
 import assert from 'node:assert/strict'
@@ -29,12 +29,12 @@ const ALL_OVER_SECONDS = 300
 const plan = fc.record({
   caller: fc.nat(CALLERS - 1),
   creation: fc.constantFrom(...Array(6).fill('served'), 'gone', 'gone', 'refused', 'cut', 'unwatched'),
-  /** When the client is gone: so many turns of the event loop later. */
+  /** For a client that disconnects: after how many turns of the event loop. */
   goneAfter: fc.constantFrom('the request', 'the creation', 'the creation'),
   turns: fc.nat(15),
   talks: fc.constantFrom('never', 'once', 'always', 'within a response'),
   end: fc.constantFrom('client', 'timers', 'upstream', 'upstream, in silence'),
-  /** From its start on. */
+  /** Counted from the start of the call. */
   steps: fc.nat(15),
   drops: fc.constantFrom(0, 0, 1, 2),
   failedHangUps: fc.nat(2)
@@ -46,7 +46,7 @@ const rounds = fc.tuple(
   fc.array(fc.integer({ min: 1, max: MAX_STEP_SECONDS }), { minLength: 5, maxLength: 5 })
 )
 
-/** A call as the test itself sees it. */
+/** A call as the test sees it. */
 type Seen = { plan: Plan, bornMs: number, overMs: number | null, hangUps: number }
 type Live = { readonly plan: Plan, readonly path: string, readonly id: string, steps: number }
 
@@ -60,12 +60,12 @@ const identifierOf = (plan: Pick<Plan, 'caller'>) =>
   safetyIdentifier(ISSUER, subjectOf(plan), CANARIES.SAFETY_IDENTIFIER_SECRET)
 
 /**
- * The service learns later that it is over: nothing says so, or the sideband is just being opened again, while time
- * passes too fast for the answer to a hang-up.
+ * Whether the service learns later that a call is over: no event reports it, or the sideband is just being opened
+ * again, while time passes too fast for the answer to a hang-up.
  */
 const isSeenLate = ({ end, drops }: Plan) => end === 'upstream, in silence' || drops > 0
 
-/** The offer says which plan is meant. */
+/** The offer carries the index of its plan. */
 const offerOf = (index: number) => `${OFFER}a=x-plan:${index}\r\n`
 const indexIn = (offer = '') => Number(/a=x-plan:(\d+)/.exec(offer)?.[1])
 
@@ -113,7 +113,7 @@ async function play (
       client.abort()
     }
     const answer = await asked
-    // Another of the same caller, or of all, has to end first.
+    // Another call of the caller, or of the policy, has to end first.
     if (answer?.status === 409 || answer?.status === 503) queue.push(index)
     if (answer?.status !== 201) return
     const path = answer.headers.get('location') as string
@@ -136,7 +136,7 @@ async function play (
     (seen.get(id) as Seen).overMs = clock.monotonicMs()
   }
 
-  /** Everything that upstream has done has arrived, and is audited. */
+  /** Whether everything that upstream did has arrived and is audited. */
   function isQuiet (): boolean {
     const lines = app.auditLines() as Line[]
     const idsOf = (...events: string[]) =>
@@ -187,7 +187,7 @@ function checkBooks ({ auditLines, upstream }: CallsApp): readonly Line[] {
   return ended
 }
 
-/** By the test's own watch. */
+/** Compares the audited seconds with the test's own measurement. */
 function checkSeconds (seen: ReadonlyMap<string, Seen>, ended: readonly Line[]): void {
   for (const { upstream_call_id: id, seconds } of ended) {
     const { plan, bornMs, overMs } = seen.get(id) as Seen
@@ -197,13 +197,13 @@ function checkSeconds (seen: ReadonlyMap<string, Seen>, ended: readonly Line[]):
   }
 }
 
-/** The limits count what was used, and no more. */
+/** Checks that the limits count what was used, and no more. */
 async function checkLimits (app: CallsApp, ended: readonly Line[]): Promise<void> {
   const taken = new Map((app.auditLines() as Line[]).map((line) => [line.call_id, line.max_seconds] as const)
     .filter(([, seconds]) => typeof seconds === 'number'))
   for (let caller = 0; caller < CALLERS; caller++) {
     const own = ended.filter(({ subject }) => subject === identifierOf({ caller }))
-      // A failure that is not the client's doing is given back whole.
+      // A failure that the client did not cause is given back in full.
       .filter(({ started, reason }) => started || reason === 'client_gone')
     const used = own.map(({ call_id: id, seconds }) => Math.min(seconds, taken.get(id) as number))
     const { day, call_seconds: { day: seconds } } = await app.limits({ sub: subjectOf({ caller }) })

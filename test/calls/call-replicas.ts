@@ -13,7 +13,7 @@ import { policyOf } from './harness.ts'
 const CALLS = '/v1/realtime/calls'
 
 export type CallReplicas = Readonly<{
-  /** Not there where the options say a URL. */
+  /** Missing if `redisUrl` is a string. */
   redis: RedisServer
   upstream: CallsUpstream
   /** Every replica that was started. */
@@ -24,7 +24,7 @@ export type CallReplicas = Readonly<{
   call: (service: Service, sub?: string) => Promise<string>
   get: (service: Service, path: string, sub?: string) => Promise<TimedAnswer>
   hangUp: (service: Service, path: string, sub?: string) => Promise<TimedAnswer>
-  /** As an operator. */
+  /** Sends a request of an operator. */
   operate: (service: Service, path: string, body?: JsonObject) => Promise<JsonObject>
   /** The audit lines of all replicas. */
   lines: (event: string) => JsonObject[]
@@ -35,7 +35,7 @@ export type CallReplicasOptions = Readonly<{
   count?: number
   policy?: string
   redisOptions?: readonly string[]
-  /** For the replica with this index; a string is of a Redis that is there already. */
+  /** The URL for the replica with this index; a string names a Redis that runs already. */
   redisUrl?: string | ((redis: RedisServer, i: number) => Promise<string>)
   env?: Readonly<Record<string, string>>
 }>

@@ -69,7 +69,7 @@ type Refusal = Readonly<{
   created: number
 }>
 
-/** Each would be repeated by the client, did the answer not say that it must not be. */
+/** Refusals that the client would repeat, if the answer did not forbid it. */
 const ONCE: readonly Refusal[] = [
   {
     name: 'a second call at a time',

@@ -1,4 +1,4 @@
-// Creation: every step's failure, and what is left after it, which is nothing.
+// The creation of a call: after a failure of any step nothing is left.
 
 import { writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
@@ -20,7 +20,7 @@ function codeOf ({ body }: Answer): unknown {
   return (body.error as { code?: string } | undefined)?.code
 }
 
-/** No call is left, nothing is taken from the limits, and the place is free. */
+/** Asserts that no call is left, nothing is taken from the limits, and the place is free. */
 async function holdNothing (t: Test, app: CallsApp, minute = 10): Promise<void> {
   t.equal(app.upstream.live(), 0, 'no call is left behind')
   t.match(await app.limits(), {

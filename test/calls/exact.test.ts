@@ -1,5 +1,5 @@
-// What 200 requests at once take over three replicas, and what is given back at the end: as the policy says, in each of
-// many rounds.
+// 200 requests at once take exactly what the policy permits from three replicas, and give it back at the end, in each
+// of many rounds.
 // Rounds: eight hundred requests to processes of their own in each.
 
 import { setTimeout as wait } from 'node:timers/promises'
@@ -13,7 +13,7 @@ import { times } from '../support/times.ts'
 import { until } from '../support/until.ts'
 import { startCallReplicas } from './call-replicas.ts'
 
-/** A hundred by `npm run laws`. */
+/** Ten times as many by `npm run laws`. */
 const ROUNDS = times(10)
 const AT_ONCE = 50
 const [CONCURRENT, TOTAL, SECONDS, MINUTE] = [3, 11, 100, 7]
@@ -29,7 +29,7 @@ policies:${[
   policy('minute', '{ concurrent: 60 }', `{ minute: ${MINUTE} }`)
 ].join('')}
 `
-/** Where a busy machine makes Redis or a replica late. */
+/** The pause before another try where Redis or a replica is late on a busy machine. */
 const AGAIN_MS = 500
 const CALLS = '/v1/realtime/calls'
 
@@ -71,12 +71,12 @@ t.test('H5: places, seconds and windows are exact over three replicas under 200 
   const limitsOf = async (claims: Claims, i: number): Promise<any> =>
     (await ask(at(i), '/v1/realtime/policy', claims)).body.limits
 
-  /** No more than the policy says in each round, and exactly that where Redis answered each request in time. */
+  /** Asserts that each round takes no more than the policy permits, and exactly that if Redis answered in time. */
   async function play (round: number): Promise<boolean> {
     const [created, ended, lateBefore] = [upstream.calls.length, lines('call.ended').length, late()]
     const one = (plan: string) => Array.from({ length: AT_ONCE }, () => ({ sub: `${plan} ${round}`, plan }))
     const [places, total, seconds, minute] = await Promise.all([
-      // The same caller in each round, and callers of one total: what is not given back is missed at the next.
+      // Rounds share callers and a total, so places that are not given back are missing in the next.
       beginAtOnce(one('places').map(({ plan }) => ({ sub: 'ada', plan }))),
       beginAtOnce(Array.from({ length: AT_ONCE }, (_, i) => ({ sub: `one of ${i % 10}`, plan: 'total' }))),
       beginAtOnce(one('seconds')),

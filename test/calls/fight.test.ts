@@ -17,7 +17,7 @@ import { startCalls } from './harness.ts'
 const READS_IN_A_MINUTE = 8
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-/** Events as a server sends them: not all in one turn, since here it shares our loop. */
+/** Pushes events over several turns of the event loop, as a server in another process would. */
 async function flood ({ call }: Guarded, count: number, next: (i: number) => void): Promise<void> {
   for (let i = 0; i < count && call.isLive(); i++) {
     next(i)
@@ -292,7 +292,7 @@ t.test('H10: instructions and context by response.create leave no trace: nothing
   call.push(...audioTurn())
   await seen()
   t.same([...sent(), ...changes()], [])
-  // Without a line the emulator answers in text.
+  // Without audio the emulator answers in text.
   const hiding = world({ fixed: { ...ADA.fixed, output_modalities: ['text'] }, calls: {} })
   const input = [{ type: 'message', role: 'system', content: [{ type: 'input_text', text: 'Obey.' }] }]
   for (const response of [

@@ -1,5 +1,5 @@
 // A guard in process, against the emulator's own conversation: events wait in queues until a test lets them arrive, and
-// time is the test's.
+// the test moves the clock.
 
 import { createGuard, type Did } from '../../src/calls/guard.ts'
 import type { JsonObject } from '../../src/json.ts'
@@ -16,21 +16,21 @@ const ASKED = askedFor({})
 export type Options = Readonly<{
   onChange?: CallRules['onChange']
   mirrorsUpdates?: boolean
-  /** The first session is not reported. */
+  /** Whether the first session is left unreported. */
   isUnreported?: boolean
 }>
 
 export type World = Readonly<{
   clock: TestClock
-  /** What was reported first. */
+  /** The session that was reported first. */
   baseline: JsonObject
   session: () => JsonObject
-  /** A `session.update` of the client; throws where the API refuses it. */
+  /** Sends a `session.update` of the client; throws if the API refuses it. */
   update: (session: JsonObject) => void
   client: (event: JsonObject) => void
-  /** An event of upstream that the emulator does not make. */
+  /** Sends an event of upstream that the emulator does not produce. */
   report: (event: JsonObject) => void
-  /** One event arrives, on its way to us or from us. False: there is none. */
+  /** Delivers one event to the guard or from it; false if there is none. */
   step: (towardsUs?: boolean) => boolean
   settle: () => void
   sent: readonly JsonObject[]

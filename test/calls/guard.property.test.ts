@@ -14,7 +14,7 @@ import { startWorld, type World } from './guard-world.ts'
 
 fc.configureGlobal({ endOnFailure: true })
 
-/** With 50 sequences each: 10,000 by `npm run laws`. */
+/** Policies with 50 sequences each: 10,000 sequences by `npm run laws`. */
 const POLICIES = times(20)
 const SEQUENCES = 50
 
@@ -23,7 +23,7 @@ const shell = { type: 'function', name: 'shell', description: 'S', parameters: {
 const server = (rest: JsonObject) => ({ type: 'server_vad', ...rest })
 const semantic = (rest: JsonObject = {}) => ({ type: 'semantic_vad', ...rest })
 
-/** For each field: what may be sent there, and schemas to allow some of it by. */
+/** For each field: values to send, and schemas that allow some of them. */
 const FIELDS: Readonly<Record<string, readonly [readonly Json[], readonly Json[]]>> = {
   instructions: [['Mine.', 'You are Ada.', ''], [{ type: 'string', maxLength: 6 }]],
   tools: [[[], [weather], [weather, shell]], [{ enum: [[], [weather]] }]],
@@ -105,7 +105,7 @@ const FIELDS: Readonly<Record<string, readonly [readonly Json[], readonly Json[]
   'audio.output.voice': [['marin', 'cedar', 'ash'], [{ enum: ['marin', 'cedar'] }]],
   'audio.output.speed': [[0.5, 1, 1.25], [{ type: 'number', minimum: 0.9 }]]
 }
-/** What is as good as nothing where the policy has nothing. */
+/** Values that equal no value where the policy has none. */
 const EMPTY: Readonly<Record<string, readonly Json[]>> = { instructions: [''], include: [[]] }
 /** Fields of which a policy may fix one member and allow another, and what a client may then send. */
 const PARTS: Readonly<Record<string, readonly [fixed: Json, allowed: string, schema: Json, mine: readonly Json[]]>> = {
@@ -156,7 +156,7 @@ const sequence = fc.record({
   mirrorsUpdates: fc.boolean(),
   updates: fc.array(fc.record({
     changes: fc.array(change, { minLength: 1, maxLength: 4 }),
-    /** How many events arrive before the next, on either way. */
+    /** The events that arrive before the next update: true for one to the guard, false for one from it. */
     arriving: fc.array(fc.boolean(), { maxLength: 6 }),
     passMs: fc.constantFrom(0, 100, 5000, 20_000, 61_000)
   }), { maxLength: 6 })
@@ -166,7 +166,7 @@ function rulesOf (session: JsonObject): SessionRules | null {
   return read(fileWith({ session })).policies?.policies[0]?.sessions.realtime ?? null
 }
 
-/** Whether a client may send it there. */
+/** Whether the rules permit a client this value at the path. */
 function mayBe (rules: SessionRules, path: string, value: Json): boolean {
   const accepts = ruleAt(rules, splitPath(path))?.accepts
   const [, member, , mine] = PARTS[path] ?? []
@@ -193,7 +193,7 @@ function run (world: World, updates: Updates): void {
   }
 }
 
-/** Nothing is said by the client any more, and all that is on its way arrives. */
+/** Lets all events arrive, while the client sends no more. */
 function calm (world: World): void {
   for (let i = 0; i < 4; i++) {
     world.settle()
@@ -204,7 +204,7 @@ function calm (world: World): void {
 
 const absent = (value: Json | undefined) => value ?? null
 
-/** A value that was asked for at a field, as upstream reports it. */
+/** A value at a path, as upstream reports it. */
 function asReported (world: World, path: Path, value: Json): Json {
   const update: JsonObject = {}
   setIn(update, path, value)

@@ -365,7 +365,7 @@ for (const [name, event, paths] of [
     const ending = await startGuarded(t, { calls: '{ on_change: end }' })
     ending.call.push(event)
     await ending.seen()
-    // It is cancelled first, and may say what it cost.
+    // The response is cancelled first, and may still report its usage.
     ending.app.clock.pass(2000)
     t.match(await ending.app.wrote('call.ended'), [{ reason: 'policy_change' }])
     t.same(ending.changes(), [['ended', paths]])

@@ -1,4 +1,4 @@
-// Calls through the service as it runs, over real sockets, against the upstream of the tests. Time is the test's.
+// Calls through a whole service, over real sockets, against the upstream of the tests. The test moves the clock.
 
 import { writeFileSync } from 'node:fs'
 import type { JWTPayload } from 'jose'
@@ -37,7 +37,7 @@ blocked: ${blocked}
 
 export type Begin = Readonly<{
   offer?: string
-  /** With one the body is a form. */
+  /** The session that is asked for; with one the body is a form. */
   session?: JsonObject
   claims?: JWTPayload
   headers?: Readonly<Record<string, string>>
@@ -50,19 +50,19 @@ export type CallsApp = App & Readonly<{
   begin: (begin?: Begin) => Promise<Answer>
   get: (path: string, claims?: JWTPayload) => Promise<Answer>
   hangUp: (path: string, init?: RequestInit, claims?: JWTPayload) => Promise<Answer>
-  /** As an operator, at the listener for operations: a POST where there is a body. Needs the variables of OPS. */
+  /** A request of an operator at the listener for operations, a POST with a body. Needs the variables of OPS. */
   operate: (path: string, body?: unknown, headers?: Readonly<Record<string, string>>) => Promise<Answer>
   /** The audit lines of this event. */
   lines: (event: string) => JsonObject[]
-  /** Waits until there are so many of them. */
+  /** Waits until there are `count` of them. */
   wrote: (event: string, count?: number) => Promise<JsonObject[]>
   /** Writes the policy file, as an operator does; resolves when it is in use. */
   swapPolicy: (policy: string) => Promise<void>
   /** Resolves once everything that has arrived at the service is handled. */
   settle: () => Promise<void>
-  /** Time passes in which each ping is answered. */
+  /** Lets time pass in which each ping is answered. */
   pass: (ms: number) => Promise<void>
-  /** So many connections of clients are closed. */
+  /** Resolves once `count` connections of clients are closed. */
   disconnected: (count: number) => Promise<unknown>
   reserving: () => boolean
   /** The limits that `GET /v1/realtime/policy` shows. */
@@ -72,7 +72,7 @@ export type CallsApp = App & Readonly<{
 /** The environment of a service with a listener for operations. */
 export const OPS = { OPS_HOST: '127.0.0.1', OPS_PORT: '0' }
 
-/** Without `store` the limits are in memory; null: where the environment says. Services may share an upstream. */
+/** Without `store` the limits are in memory; with null the environment decides. Services may share an upstream. */
 export type CallsOptions = Omit<AppOptions, 'limits' | 'upstream'> & PolicyOptions &
   Readonly<{ store?: LimitStore | null, upstream?: CallsUpstream }>
 

@@ -1,4 +1,4 @@
-// A call that lives: its timers, its sideband, and the one way in which it is hung up.
+// A live call: its timers, its sideband, and its hang-up.
 
 import t, { type Test } from 'tap'
 import {
@@ -25,7 +25,7 @@ async function startCall (t: Test, options: CallsOptions = {}, offer?: string): 
   return { app, call, path, status: async () => (await app.get(path)).body }
 }
 
-/** The service has seen all that was pushed: a response is counted in the receipt. */
+/** Pushes events, and waits until the service has handled them: a last response is counted in the receipt. */
 async function seen ({ call, status }: Live, ...events: Parameters<Call['push']>): Promise<void> {
   const { usage: { responses } } = await status()
   call.push(...events, responseDone(`seen_${responses}`, usageOf({})))
@@ -373,7 +373,7 @@ t.test('call: an error that names our read ends the call', async (t) => {
   t.match(await app.wrote('call.ended'), [{ reason: 'policy_change' }])
 })
 
-/** The attempt that is due has failed, and the next one waits. */
+/** Waits until attempt number `times` to hang up has failed and the next one is scheduled. */
 async function failed ({ app, call }: Live, times: number): Promise<void> {
   await app.upstream.hungUp(call.id, times)
   await app.settle()
@@ -664,7 +664,7 @@ t.test('call: a stop that finds no time for a response to be done still asks to 
   app.clock.pass(10_000)
   await app.upstream.hungUp(call.id)
   t.match(await app.wrote('call.ended'), [{ reason: 'shutdown', hangup_confirmed: false, complete: false }])
-  // The attempt that is on its way has its time.
+  // The attempt that is under way times out.
   app.clock.pass(5000)
   await stopped
 })

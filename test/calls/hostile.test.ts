@@ -17,7 +17,7 @@ const BOB = { sub: 'bob' }
 
 type Two = Readonly<{ app: CallsApp, ada: Call, bob: Call, path: string, bobIsUntouched: () => Promise<void> }>
 
-/** Ada's call, whose events are hostile, and Bob's, which has nothing to do with them. */
+/** Begins Ada's call, whose events are hostile, and Bob's, which they must not affect. */
 async function startTwo (t: Test): Promise<Two> {
   const app = await startCalls(t)
   const path = (await app.begin()).headers.get('location') as string

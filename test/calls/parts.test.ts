@@ -1,4 +1,4 @@
-// The parts of a call by themselves, where a row of the tables needs more than a wire can show.
+// The parts of a call by themselves, for cases that a test over the wire cannot show.
 
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -365,7 +365,7 @@ t.test('call: one that has ended keeps nothing of its session, and can be read',
   t.match((await calls.find(OWNER, id))?.view(), { status: 'ended', end_reason: 'client' })
 })
 
-/** A call of a replica that is dead. */
+/** A call that a dead replica left. */
 const leftBehind = (id: string, fields: Readonly<{ data: string, state: string }>): Adopted => ({
   id, fence: 2, nowMs: 0, from: 'before', isOffered: false, fields: { caller: 'ada', policy: 'pro', ...fields }
 })
@@ -535,7 +535,7 @@ t.test('call: a replica without its lease gives nothing back, and holds what it 
   await pass(1)
   const call = calls.begin(factsWith({}))
   const reserved = await call.reserve(WINDOWS)
-  // Upstream may have created it: its place is kept for a minute.
+  // Upstream may have created the call: its place is kept for a minute.
   call.abandon(true)
   state.isUp = false
   await pass(30)

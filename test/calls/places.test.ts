@@ -1,4 +1,4 @@
-// How many calls there may be, exactly, and a new call in the place of an old one.
+// The exact number of places for calls, and a new call that replaces an old one.
 
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
@@ -250,7 +250,7 @@ t.test('call: places: whatever is taken, promised, passed and released, one simp
         : asked.whenFull === 'replace' && own.length === asked.concurrent && own.every(({ heir }) => heir === null)
           ? own.find(({ isOffered }) => isOffered)
           : undefined
-      // Each promise counts once in the total of either policy.
+      // A place that is promised to a new call counts once in the total of each policy.
       const ofPolicy = known.filter(({ policy, isHeir, call }) => policy === asked.policy &&
         !(isHeir && known.some(({ heir, policy }) => heir?.call === call && policy === asked.policy))).length -
         (old?.policy === asked.policy ? 1 : 0)

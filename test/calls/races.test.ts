@@ -11,10 +11,10 @@ import { type CallsApp, OPS, policyOf, startCalls } from './harness.ts'
 
 const LIMITS = '{ minute: 10, call_seconds: { hour: 1200 } }'
 
-/** A creation that stands still at one of its waits. */
+/** A moment at which a creation waits. */
 type Moment = Readonly<{
   name: string
-  /** Resolves at that moment; the result lets it go on. */
+  /** Resolves at that moment; the result lets the creation continue. */
   at: (app: CallsApp) => Promise<() => void>
   prepare: (app: CallsApp) => void
 }>

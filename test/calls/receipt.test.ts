@@ -1,5 +1,4 @@
-// The receipt of a call: whatever comes of its events, in whatever order, its sums are right or it says that they are
-// not all.
+// The receipt of a call: with any events in any order its sums are right, or it is marked incomplete.
 
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
@@ -121,7 +120,7 @@ const few = fc.nat(1000)
 const tokens = fc.record({
   inputText: few, inputAudio: few, inputImage: few, outputText: few, outputAudio: few, cachedText: few, cachedAudio: few
 })
-/** Something that costs, and the events that report it. */
+/** A cost, and the events that report it. */
 type Reported = Readonly<{ cost: Json, begin: (id: string) => JsonObject, end: (id: string, cost: Json) => JsonObject }>
 const reported: fc.Arbitrary<Reported> = fc.oneof(
   tokens.map((of): Reported => ({ cost: usageOf(of), begin: responseCreated, end: responseDone })),
@@ -159,7 +158,7 @@ t.test('call: receipt: reordered, repeated, lost or damaged: right, or incomplet
       ...Array.from({ length: ends }, () => end(`id_${i}`, junk === null ? cost : spoiled(cost, junk)))
     ].map((event, n) => ({ event, at: order[n] as number })))
     const receipt = receiptOf(TRANSCRIBED, ...events.sort((a, b) => a.at - b.at).map(({ event }) => event))
-    // Of what left no trace only the loss of the sideband is a sign.
+    // Only the loss of the sideband shows that events without a trace may be missing.
     if (things.some(([, { begins, ends }]) => begins + ends === 0)) receipt.noteGap()
 
     const [found, right] = [flat(receipt.usage()), flat(truth.usage())]

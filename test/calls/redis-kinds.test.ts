@@ -18,7 +18,7 @@ import type { Call } from '../support/upstream-call.ts'
 import { type CallReplicas, startCallReplicas } from './call-replicas.ts'
 
 t.setTimeout(180_000)
-// The first one waits for 15 s.
+// The first test waits for 15 s.
 t.jobs = 2
 
 const PROMOTED_WITHIN_MS = 40_000
@@ -35,7 +35,7 @@ function authorityFile (t: Test, ca: string | undefined): Readonly<Record<string
 
 const isPrimary = async ({ control }: Pick<RedisServer, 'control'>) => (await control.role())[0] === 'master'
 
-/** Two replicas, and a call at the first that has said something. */
+/** Begins a call at the first of two replicas, and sends one response on it. */
 async function begin (
   world: CallReplicas
 ): Promise<Readonly<{ path: string, call: Call, one: Service, two: Service }>> {
@@ -47,7 +47,7 @@ async function begin (
   return { path, call, one, two }
 }
 
-/** Read at the other replica and at no time without its place; `after` what happens to Redis. */
+/** Asserts that a call is read at the other replica and always keeps its place; `after` disturbs Redis. */
 async function assertShared (t: Test, world: CallReplicas, after: () => Promise<unknown>): Promise<void> {
   const { path, call, one, two } = await begin(world)
   t.match((await world.get(two, path)).body, { status: 'live' })
@@ -67,7 +67,7 @@ async function assertShared (t: Test, world: CallReplicas, after: () => Promise<
   t.equal(world.upstream.hangUps.length, 1)
 }
 
-/** The lease of a replica that is killed runs out at once. */
+/** Asserts that a call is taken over from a killed replica, whose lease is ended at once. */
 async function assertAdopted (t: Test, world: CallReplicas, control: Redis): Promise<void> {
   const { path, call, one, two } = await begin(world)
   const owner = await control.hget(`${P}call:${path.split('/').at(-1)}`, 'owner') as string

@@ -1,4 +1,4 @@
-// Starts first: leases are of Redis' own time, and each test takes half a minute. All run at once.
+// Starts first: leases follow the clock of Redis, and each test takes half a minute. All run at once.
 // What becomes of shared calls when a replica is stopped or cut off from Redis, and when Redis loses its data.
 
 import t, { type Test } from 'tap'
@@ -17,7 +17,7 @@ t.jobs = 8
 
 let starting: Promise<unknown> = Promise.resolve()
 
-/** One after the other: a dozen services that start at once are all late. */
+/** Starts one world after the other: a dozen services that start at once are all late. */
 function start (t: Test, options: CallReplicasOptions = {}): Promise<CallReplicas> {
   const world = starting.then(() => startCallReplicas(t, options))
   starting = world.catch(() => {})
@@ -27,7 +27,7 @@ function start (t: Test, options: CallReplicasOptions = {}): Promise<CallReplica
 const endsOf = (service: Service) => service.audit.filter(({ event }) => event === 'call.ended')
 const idsOf = (lines: readonly object[]) => new Set(lines.map((line) => (line as { call_id: string }).call_id))
 
-/** Every call of upstream has a line, and each that began. */
+/** Asserts that every call of upstream has ended with a line, and every call that was started too. */
 function assertBooks (t: Test, world: CallReplicas): void {
   const ended = world.lines('call.ended')
   t.same(new Set(ended.map((line) => line.upstream_call_id)), new Set(world.upstream.calls.map(({ id }) => id)))

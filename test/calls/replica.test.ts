@@ -1,4 +1,4 @@
-// The lease of a replica by itself, where minutes pass: the store stands still or is away as the test says.
+// The lease of a replica by itself, over minutes: the test decides when the store hangs or is away.
 
 import t from 'tap'
 import type { Call } from '../../src/calls/call.ts'

@@ -266,7 +266,7 @@ t.test('call: the metrics count what is live, what ended, seconds and tokens', a
   t.notMatch(text, 'ephemint_calls_live{policy="pro"} 1')
 })
 
-/** What OpenAI sends, what it may send, and what is none of it: small and large, deep and broken. */
+/** Events that OpenAI sends or may send, and frames that are none: small and large, deep and broken. */
 const KINDS = [
   ...audioTurn(7), itemAdded({ role: 'system' }), responseCreated('resp_never'), errorEvent('canary'), transcribed(),
   { type: 'response.output_audio_transcript.delta', delta: 'canary' }, { type: 'canary.unknown', canary: true },
@@ -283,10 +283,10 @@ t.test('call: 10,000 events in a second, of any kind and size: the loop stays un
   const [call] = app.upstream.calls
   const logged = app.logLines().length
   const latest: number[] = []
-  // The first round warms up what is compiled as it runs; another may meet a collection of garbage.
+  // The first round warms up the compiler; another may meet a garbage collection.
   for (let round = 1; round <= 4; round++) {
     const longest = watchLoop()
-    // As a server sends them: not all in one turn, since here it shares our loop.
+    // Over several turns of the event loop, as from a server in another process.
     for (let i = 0; i < 10_000; i++) {
       call?.pushRaw(KINDS[i % KINDS.length] as string)
       if (i % 2000 === 0) call?.pushRaw(LARGE)

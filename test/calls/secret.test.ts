@@ -1,4 +1,4 @@
-// What the holder of a client secret does, of which the service sees nothing: it is what calls are for.
+// What the holder of a client secret can do unseen by the service, and why calls exist.
 
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { until } from '../support/until.ts'
 
 const BLOCKED = POLICY.replace(/^blocked: .*$/m, 'blocked: [{ subject: ada }]')
 
-/** Minted by the service; what its holder then does is between them and the emulated OpenAI. */
+/** A secret minted by the service; its holder then talks to the emulated OpenAI directly. */
 async function startHolder (t: Test) {
   const openai = await startUpstream({ apiKey: CANARIES.OPENAI_API_KEY })
   t.teardown(openai.close)

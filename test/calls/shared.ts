@@ -1,5 +1,5 @@
-// Two services in this process that share their calls, and a way to make one of them as good as dead: it is cut off
-// from Redis, and its lease taken away.
+// Two services in this process that share their calls. One of them can be made to seem dead: cut off from Redis, and
+// without its lease.
 
 import type { Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'
@@ -10,7 +10,7 @@ import { until } from '../support/until.ts'
 import { type CallsApp, type CallsOptions, OPS, startCalls } from './harness.ts'
 
 const P = '{ephemint}:calls:'
-/** Where other tests take all processors, it is slower than a service waits. */
+/** While other tests use all CPUs, Redis answers later than the 250 ms of production. */
 const REDIS_WITHIN_MS = 3000
 
 export type Pair = Readonly<{
@@ -18,11 +18,11 @@ export type Pair = Readonly<{
   upstream: CallsUpstream
   one: CallsApp
   two: CallsApp
-  /** Between `one` and Redis. */
+  /** The proxy between `one` and Redis. */
   proxy: FaultProxy
   /** Begins a call at a service: its path, its id and its record in Redis. */
   call: (app: CallsApp, sub?: string) => Promise<Readonly<{ path: string, id: string, key: string }>>
-  /** The lease of `one` has run out; `spoil` changes what it left before the other finds it. */
+  /** Lets the lease of `one` run out; `spoil` changes the records that it left before the other finds them. */
   kill: (spoil?: () => Promise<unknown>) => Promise<void>
   isUp: (app: CallsApp) => Promise<unknown>
 }>
@@ -42,7 +42,7 @@ export async function startPair (t: Test, first: CallsOptions = {}, second = fir
   const one = await start(`redis://${proxy.host}`, first)
   const dead = await until('its lease', async () => (await redis.control.zrange(`${P}leases`, '0', '-1'))[0])
   const two = await start(redis.url, second)
-  // While there are an upstream to hang up at, and a Redis to say so.
+  // Before upstream and Redis are closed, which a stop needs.
   t.teardown(() => Promise.all([one, two].map(({ stop }) => stop())))
   return {
     redis,
@@ -65,7 +65,7 @@ export async function startPair (t: Test, first: CallsOptions = {}, second = fir
       await proxy.inject('refuse')
       await until('it to be lost', () => one.logLines().some(({ msg }) => /Redis is lost/.test(String(msg))))
       await spoil()
-      // What it sent last may still renew it.
+      // A renewal that is already on its way may still arrive.
       await until('its lease to be over', async () => {
         await redis.control.zadd(`${P}leases`, '1', dead)
         await looks(redis, 1)
@@ -78,7 +78,7 @@ export async function startPair (t: Test, first: CallsOptions = {}, second = fir
 export const statusAt = async (app: CallsApp, path: string, sub = 'ada'): Promise<unknown> =>
   ((await app.get(path, { sub })).body as JsonObject).status
 
-/** So many more looks of a replica at Redis. */
+/** Waits until a replica has polled Redis `count` more times. */
 export async function looks ({ control }: RedisServer, count: number): Promise<void> {
   const leases = () => control.zrange('{ephemint}:calls:leases', '0', '-1', 'WITHSCORES').then(String)
   for (let left = count, before = await leases(); left > 0; left--) {

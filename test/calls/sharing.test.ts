@@ -97,7 +97,7 @@ t.test('a call that another service takes while it is created is given back by t
   const [key = ''] = await redis.control.keys('{ephemint}:calls:call:*')
   const owner = await redis.control.hget(key, 'owner')
   await redis.control.hset(key, 'fence', String(2 ** 53))
-  // It writes all that it has down, since Redis has less.
+  // The service writes down all its calls, because Redis has fewer.
   await redis.control.zrem(`{ephemint}:calls:of:${owner}`, key.split(':').at(-1) as string)
   t.match(await asked, { status: 503, body: { error: { code: 'limits_unavailable' } } })
   t.match(await two.limits(), { call_seconds: { hour: { remaining: 0 } } })

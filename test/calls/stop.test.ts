@@ -1,4 +1,4 @@
-// A service that stops while upstream confirms no hang-up: each call is ended by another service, or is said to be
+// A service that stops while upstream confirms no hang-up: each call is ended by another service, or reported as
 // left.
 
 import t from 'tap'
@@ -10,10 +10,10 @@ import { failure } from '../support/upstream.ts'
 import { type Pair, startPair } from './shared.ts'
 
 const LEASES = '{ephemint}:calls:leases'
-/** It gives up then, and offers its calls before. */
+/** When a stop gives up. It offers its calls to others before. */
 const [STOP_MS, OFFERED_MS] = [10_000, 5000]
 
-/** Hang-ups fail until another service has the call. */
+/** Lets hang-ups fail until another service has the call. */
 async function refusing ({ control }: RedisServer, key: string): Promise<HangUpReply> {
   const owner = () => control.hget(key, 'owner')
   const first = await owner()
@@ -39,7 +39,7 @@ t.test('fault 53: a stop leaves no call to a service that has just died', { skip
   t.equal(await redis.control.hget(key, 'state'), 'done', 'its place is free')
 })
 
-/** The first hang-up has failed, the stop tries again and offers the call. */
+/** Stops the service after the first hang-up has failed: the stop tries again and offers the call. */
 async function stopWhileEnding ({ one, upstream }: Pick<Pair, 'one' | 'upstream'>, path: string) {
   const id = upstream.calls[0]?.id as string
   const asked = one.hangUp(path)

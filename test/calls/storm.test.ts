@@ -9,12 +9,12 @@ import { times } from '../support/times.ts'
 import { until } from '../support/until.ts'
 import { type CallsApp, startCalls } from './harness.ts'
 
-/** So many turns of the event loop: time that a test does not wait for. */
+/** Waits for `count` turns of the event loop, which takes no real time. */
 async function turns (count: number): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise<void>((resolve) => setImmediate(resolve))
 }
 
-/** Each step of upstream takes a while, so that clients go at every moment of a creation. */
+/** Delays each step of upstream, so that clients disconnect at every moment of a creation. */
 function slowDown ({ upstream }: CallsApp, next: () => number): void {
   upstream.onCreate(async (request, response) => {
     await turns(next())
@@ -38,10 +38,10 @@ function slowDown ({ upstream }: CallsApp, next: () => number): void {
 type Client = Readonly<{ tries: number, pause: number, goes: number | null, hangsUp: number }>
 
 const TRIES = 3
-/** No deadline is met: a creation that misses it would keep its place as unknown. */
+/** A deadline that is never reached: a creation that misses it would keep its place as unknown. */
 const PATIENT = { UPSTREAM_TIMEOUT_MS: '60000' }
 
-/** Asks until it has a call, which it then ends, or goes, or has asked `tries` times. */
+/** Asks for a call at most `tries` times; hangs it up, or disconnects first. */
 async function run (app: CallsApp, { tries, pause, goes, hangsUp }: Client): Promise<unknown> {
   const controller = new AbortController()
   const asked = app.begin({ signal: controller.signal }).catch(() => null)
@@ -59,7 +59,7 @@ async function run (app: CallsApp, { tries, pause, goes, hangsUp }: Client): Pro
 async function nothingIsLeft (t: Test, app: CallsApp, minute: number, seconds: number): Promise<void> {
   const { calls } = app.upstream
   await until('all calls to be over', () => {
-    // A client may go while its answer is on its way: nobody joins that call, and its timer ends it.
+    // A client may disconnect while its answer is on its way: no one joins that call, and its timer ends it.
     app.clock.pass(app.upstream.live() === 0 ? 0 : 1000)
     return app.upstream.live() === 0
   })

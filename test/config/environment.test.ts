@@ -132,7 +132,7 @@ const WRONG: [env: Environment, problem: RegExp][] = [
   ]
 ]
 
-/** What is around a key where a shell, a secret manager or an environment file was not the one that was meant. */
+/** Keys with what a shell, a secret manager or an environment file may leave around them. */
 const MANGLED_KEYS: readonly (readonly [what: string, text: string, problem: string])[] = [
   ['in double quotes', '"sk-canary"', 'has quotation marks around the key: leave them out'],
   ['in single quotes', "'sk-canary'", 'has quotation marks around the key: leave them out'],
@@ -161,7 +161,7 @@ t.test('operate O5: a key with quotation marks, a name or an escaped line end is
     if (name.startsWith('OPENAI')) continue
     t.same(problemsOf({ ...LEAST, [`${name}_FILE`]: file('quoted', secret) }), [problem])
   }
-  // Everybody would get another identifier: the start warns.
+  // Refusing it would change the identifier of every user, so the start only warns.
   t.equal(readConfig({ ...LEAST, SAFETY_IDENTIFIER_SECRET: secret }).safetyIdentifierSecret, secret)
 })
 

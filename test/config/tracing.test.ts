@@ -1,4 +1,4 @@
-// The variables of OpenTelemetry: meant as its specification has them, and reported by name.
+// The variables of OpenTelemetry: read as its specification says, and reported by name.
 
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

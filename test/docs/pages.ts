@@ -15,7 +15,7 @@ export const BLOCKS: readonly Block[] = PAGES.flatMap((page) => {
   return found.map(([, language = '', text = '']) => ({ page, language, text }))
 })
 
-/** Without what stands between fences. */
+/** The page without its fenced blocks. */
 export function prose (page: string): string {
   return read(page).replace(/^```[^]*?^```$/gm, '')
 }
@@ -41,7 +41,7 @@ export function section (page: string, heading: string): string {
   return end === -1 ? text.slice(from) : text.slice(from, from + end)
 }
 
-/** As GitHub makes them. */
+/** The anchors of headings, as GitHub makes them. */
 export function anchors (page: string): string[] {
   return [...prose(page).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
     heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, '').replaceAll(' ', '-'))

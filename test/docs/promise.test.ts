@@ -1,4 +1,4 @@
-// What docs/calls.md promises of attacks is shown by tests: each cell of its table names them, and they exist.
+// Each cell of the table of attacks in docs/calls.md names tests that exist.
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ const WORDS = ['prevented', 'corrected', 'cancelled', 'deleted', 'ended', 'repor
 const rows = tableRows(section('docs/calls.md', 'What is prevented, and what is not'))
 const LINK = /\[([^\]]+)]\(\.\.\/([^) ]+) "([^"]+)"\)/g
 
-/** The names of the tests of a file, as patterns where they are put together. */
+/** The names of the tests of a file, as patterns where they are template strings. */
 function namesIn (path: string): RegExp[] {
   const escaped = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
   return [...read(path).matchAll(/\bt\.test\(\s*(?:'((?:[^'\\]|\\.)*)'|`([^`]*)`)/g)].map(([, quoted, template]) => {

@@ -30,7 +30,7 @@ const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string
 const SMALLEST = only('yaml', 'name: everyone')
 
 function shell (line: string, cwd: string): Promise<string> {
-  // As npm would run it, but in a folder with the files that the page speaks of.
+  // Runs the script as npm does, but in a folder with the files that the page names.
   const script = (name: string) => (scripts[name] as string).replace('src/', `${ROOT}/src/`)
   const command = line.replace(/npm run -s ([\w-]+)(?: --)?/g, (_, name: string) => script(name))
   const PATH = `${dirname(process.execPath)}:${process.env.PATH}`
@@ -64,7 +64,7 @@ const SANDBOX = {
 const EXAMPLE_HOST = 'https://mint.example.com'
 const EXAMPLE_OPS = 'http://127.0.0.1:9090'
 
-/** Commands of `sh` blocks: how each is known to work. */
+/** Commands of `sh` blocks, and how each is known to work. */
 const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
   'npm ci && npm run dev': () => t.match(read('.ci/run'), /npm ci\n[^]*npm run dev/, 'CI pastes it'),
   'npm ci && npm test': () => t.match(read('.ci/run'), /npm ci\n[^]*npm test/, 'CI pastes it'),
@@ -93,7 +93,7 @@ const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
   'docker compose exec -T ephemint-1 node': (line) => inContainer(line),
   'docker compose exec ephemint-1 tail': (line) =>
     t.match(read('docker-compose.yml'), `AUDIT_FILE: ${line.split(' ').at(-1)}\n`),
-  // That image has curl; the one that ends in -slim has not.
+  // This image has curl; the one that ends in -slim does not.
   'docker compose exec gateway curl -sS http://ephemint-1:9090/metrics': () =>
     t.match(read('docker-compose.yml'), /gateway:\n +image: nginx:[\d.]+-alpine\n/),
   'kubectl -n ephemint exec deploy/ephemint': (line) => inContainer(line),
@@ -238,7 +238,7 @@ t.test('alerts ask for metrics and codes that exist', async (t) => {
       for (const name of names) t.ok(known.has(name), `${alert}: ${name}`)
       for (const [, codes = ''] of expr.matchAll(/code!?=~?"([^"]*)"/g)) {
         const isCode = (pattern: string) => ERROR_CODES.some((code) => new RegExp(`^${pattern}$`).test(code))
-        // A grant has none.
+        // The code of a grant is empty.
         for (const pattern of codes.split('|').filter(Boolean)) t.ok(isCode(pattern), `${alert}: ${pattern}`)
       }
     }
@@ -247,7 +247,7 @@ t.test('alerts ask for metrics and codes that exist', async (t) => {
   t.same(listed, new Set([...known].filter((name) => name?.startsWith('ephemint_'))), 'and the page lists every metric')
 })
 
-/** Names at every depth but those below a value that is a caller's or a policy's own. */
+/** The member names at every depth, except below members whose names the caller or the policy chooses. */
 function shapeOf (value: Json, own: readonly string[]): Json {
   if (!isObject(value)) return typeof value
   const members = Object.entries(value) as [string, Json][]

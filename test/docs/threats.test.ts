@@ -12,7 +12,7 @@ t.test('every row of the threats has a test whose name begins with it, or a reas
 })
 
 t.test('a test names no row that the page does not have', async (t) => {
-  // Invariants, and rows of other tables (`field F1`), stand elsewhere.
+  // Invariants and rows of other tables (`field F1`) are listed elsewhere.
   const isElsewhere = (row: string) => row.startsWith('I') || /^[a-z]+ [A-Z]/.test(row)
   t.same([...testsByRow().keys()].filter((row) => !isElsewhere(row) && !rows.includes(row)), [])
 })

@@ -11,7 +11,7 @@ import { type Service, startService, type TimedAnswer, tokenOf } from '../suppor
 import { until } from '../support/until.ts'
 
 t.jobs = 3
-/** A line is waited for for a second. */
+/** The service waits for a line for a second. */
 const REFUSED_WITHIN_MS = 1900
 const AT_ONCE_MS = 900
 
@@ -22,7 +22,7 @@ function assertRefused (t: Test, { status, code, headers, body }: TimedAnswer): 
   t.notMatch(JSON.stringify(body), /ek_/)
 }
 
-/** Every mint is refused in time, the process lives, and upstream is not asked once the fault is known. */
+/** Asserts: every mint is refused in time, the process lives, and upstream is not asked once the fault is known. */
 async function assertFailsClosed (t: Test, service: Service, minted: readonly string[]): Promise<void> {
   const first = await service.mint()
   assertRefused(t, first)

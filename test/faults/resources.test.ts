@@ -37,7 +37,7 @@ t.test('fault 39: running out of file descriptors crashes nothing, and it serves
   t.notMatch(service.stderr(), /EMFILE/)
 })
 
-/** May stay unaccepted. */
+/** Opens a socket that the service may leave unaccepted. */
 async function openSocket (t: Test, port: number): Promise<Socket> {
   const socket = connect(port, '127.0.0.1')
   t.teardown(() => socket.destroy())
@@ -108,7 +108,7 @@ t.test('fault 43: a policy file that is no longer readable keeps the last good o
   await until('the file to be taken over', () => service.log.some(({ msg }) => msg === 'policy file reloaded'))
 })
 
-/** In a folder that any user may enter. */
+/** Writes a policy file into a folder that any user may enter. */
 function readable (t: Test, text: string): string {
   const folder = t.testdir({ 'ephemint.yaml': text })
   chmodSync(folder, 0o755)
@@ -141,7 +141,7 @@ t.test('fault 40: with a tenth of a CPU it is slower, refuses no valid token, an
 }, async (t) => {
   const upstream = await startCountingUpstream(t, 0)
   const service = await startService(t, { upstreamUrl: upstream.url })
-  // As a CPU quota of 10 ms in every 100.
+  // Stands for a CPU quota of 10 ms in every 100.
   const stopping = setInterval(() => {
     service.kill('SIGCONT')
     setTimeout(() => service.kill('SIGSTOP'), 10)
@@ -150,7 +150,7 @@ t.test('fault 40: with a tenth of a CPU it is slower, refuses no valid token, an
   // Expired, within the clock tolerance.
   const authorization = `Bearer ${await tokenOf({ exp: Math.floor(Date.now() / 1000) - 5 })}`
   const refused: number[] = []
-  // Where it has no processor for a second it says so, and a client asks again.
+  // A process without CPU time for a second sheds load with 503, and the client tries again.
   await Promise.all(Array.from({ length: 10 }, () => until('a secret', async () => {
     const { status } = await service.mint({ headers: { authorization } })
     if (![200, 503].includes(status)) refused.push(status)

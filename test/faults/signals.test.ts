@@ -82,7 +82,7 @@ policies: [{ name: any, when: any, limits: none, realtime: {} }]
   t.equal(service.stderr(), '')
 })
 
-/** Sends itself a signal when the first file of ours after the entry is loaded, as an operator might from outside. */
+/** The process sends itself a signal when it loads service.ts, as an operator might from outside. */
 const signalWhileLoading = (signal: string) => `data:text/javascript,${encodeURIComponent(`
   import { registerHooks } from 'node:module'
   registerHooks({
@@ -98,7 +98,7 @@ const canUnshare = spawnSync(NAMESPACES[0] as string, [...NAMESPACES.slice(1), '
 const unshare = program(['unshare'], 'util-linux')
 const skip = unshare.skip || (!canUnshare && process.env.CI !== 'true' && 'this machine permits no PID namespaces')
 
-/** 0 where it has none yet. */
+/** The first child of a process; 0 if it has none yet. */
 const firstChildOf = (pid: number) => Number.parseInt(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')) || 0
 
 for (const signal of ['SIGTERM', 'SIGINT']) {
@@ -136,7 +136,7 @@ for (const afterMs of [0, 30, 100, 400]) {
       upstreamUrl: 'http://127.0.0.1:9/v1', command: [...NAMESPACES, tini.path(), '-s', '--']
     })
     const nameOf = (pid: number) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim()
-    // Before that tini does not take signals yet, and a process 1 that does not is sent none.
+    // Earlier tini handles no signals yet, and the kernel sends a process 1 only those that it handles.
     await until('process 1 and its child', () => {
       const first = firstChildOf(service.pid)
       return first > 0 && nameOf(first) === 'tini' && firstChildOf(first) > 0

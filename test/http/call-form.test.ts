@@ -12,7 +12,7 @@ const [SDP, FORM] = CALL_BODIES as [BodyParser, BodyParser]
 const TYPE = 'multipart/form-data; boundary=b-1'
 const SESSION = '{"type":"realtime"}'
 
-/** The refusal as `code param`, or what was read. */
+/** The refusal as `code param`, or the body that was read. */
 function outcomeOf (parser: BodyParser, body: string | Uint8Array, contentType: string): CallBody | string {
   try {
     return parser.parse(Buffer.from(body as string), contentType) as CallBody
@@ -190,7 +190,7 @@ t.test('call offer: alone, it is UTF-8 of type application/sdp', async (t) => {
   ])
 })
 
-/** The refusal of a text that is no JSON object the service takes; undefined if it is. */
+/** The refusal of a text that is not JSON; undefined if it is. */
 function refusalOfJson (text: string): string | undefined {
   try {
     JSON.parse(text)

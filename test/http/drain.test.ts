@@ -1,4 +1,4 @@
-// The parts of a stop that a stopped process cannot show reliably; test/faults/stop.test.ts has the rest.
+// The parts of a stop that a test with a real process cannot show reliably; test/faults/stop.test.ts has the rest.
 
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'

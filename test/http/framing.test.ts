@@ -25,7 +25,7 @@ const DATES = 'If-Modified-Since: Thu, 01 Jan 2099 00:00:00 GMT\r\n' +
   'If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT\r\n'
 const old = good.replace('HTTP/1.1', 'HTTP/1.0')
 
-/** Each is 400 unless a status is given. */
+/** Requests that are refused, with 400 unless a status is given. */
 const REFUSED: Record<string, Rows> = {
   'B1: a length that could be read in two ways is 400, and the connection ends': [
     ['a length and chunks', `${good}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}`],
@@ -147,7 +147,7 @@ for (const [law, rows] of Object.entries(REFUSED)) {
   })
 }
 
-/** Again where the machine was late: the service sheds load before it has seen the body. */
+/** Tries again after a 503: on a late machine the service sheds load before it has seen the body. */
 function exchangeInTime (bytes: readonly string[]): Promise<RawAnswer[]> {
   return until('an answer in time', async () => {
     const answers = await exchange(app, bytes)
@@ -155,7 +155,7 @@ function exchangeInTime (bytes: readonly string[]): Promise<RawAnswer[]> {
   })
 }
 
-/** By the expected status. `canary` must be nowhere. */
+/** Requests with their expected status; `canary` must appear nowhere. */
 const UNMOVED: Record<string, Rows> = {
   'B6: whatever Host says, it names no route, no user and no URL': [
     'canary.test', 'user:canary@mint.test', 'a@canary #x y', '#@', 'canary'.repeat(50), '127.0.0.1', '[::1]:9090',

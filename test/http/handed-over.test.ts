@@ -47,7 +47,7 @@ for (const [name, { port, server }] of Object.entries(LISTENERS)) {
         socket.on('error', () => {})
         await once(socket, 'connect')
         await new Promise((resolve) => socket.write(bytes, resolve))
-        // Some before the server has read it, some behind its answer.
+        // Half of the resets come before the server has read the request, half after its answer.
         if (i % 2 === 1) await Promise.race([once(socket, 'data'), once(socket, 'close')])
         socket.resetAndDestroy()
       }

@@ -1,4 +1,4 @@
-// 405 at addresses with parameters: the router's own law decides what an address is.
+// 405 for routes with parameters: the router decides which route a path matches.
 
 import { fastify, type FastifyInstance } from 'fastify'
 import t from 'tap'

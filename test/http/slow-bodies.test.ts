@@ -9,7 +9,7 @@ import { until } from '../support/until.ts'
 const [OF_CALLER, OF_ADDRESS] = [32, 256]
 const UNLIMITED = POLICY.replace(/limits: .*/, 'limits: none')
 
-/** Resolves once all are begun. */
+/** Resolves once all requests are begun. */
 async function begin (t: Test, app: App, sub: string, count: number) {
   const headers = `Authorization: Bearer ${await app.token({ sub })}\r\nContent-Type: application/json\r\n`
   const statuses: number[] = []

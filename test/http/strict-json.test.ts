@@ -10,7 +10,7 @@ import { GA } from '../support/upstream.ts'
 const json = { 'content-type': 'application/json' }
 const ROUTES = ['sessions', 'transcription_sessions', 'client_secrets', 'translations/client_secrets']
 
-/** Up to the header that frames the body. */
+/** A request up to the header that frames the body. */
 async function headFor (app: App): Promise<string> {
   const head = 'POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: mint.test\r\nContent-Type: application/json\r\n'
   return `${head}Authorization: Bearer ${await app.token()}\r\n`
@@ -20,8 +20,8 @@ type Rows = readonly (readonly [name: string, body: string | Uint8Array, code: s
 const MAX_CPU_MS = 50
 
 /**
- * Processor time, the client's part included: elapsed time would measure the neighbours. Garbage collector and compiler
- * may run at any time, but not three times in a row: the least of three counts.
+ * Measures CPU time, the client's part included: elapsed time would measure other processes too. Garbage collector and
+ * compiler may run at any time, but hardly three times in a row, so the least of three counts.
  */
 async function timed (app: App, body: string | Uint8Array): Promise<Answer & { cpuMs: number }> {
   let cpuMs = Infinity
@@ -34,7 +34,7 @@ async function timed (app: App, body: string | Uint8Array): Promise<Answer & { c
   }
 }
 
-/** Each is 400, within little processor time. */
+/** Bodies that are refused with 400, within little CPU time. */
 const REFUSED: Record<string, Rows> = {
   'B12: depth is refused, and breaks nothing': [
     ['33 levels', `{"session":${'{"a":'.repeat(32)}1${'}'.repeat(33)}`, 'invalid_request'],

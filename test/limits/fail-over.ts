@@ -1,4 +1,4 @@
-// For tests of sentinels and of a cluster: a loss has its reason, and a replica that is promoted is followed.
+// Assertions for sentinels and clusters: a loss has its reason, and a promoted replica is followed.
 
 import type { Test } from 'tap'
 import { checkRedis } from '../../src/commands/doctor/redis-and-audit.ts'
@@ -11,7 +11,7 @@ import { ADA, type OpenedStore, openStore } from './store.ts'
 
 export const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503 }
 export const LOST = 'Redis is lost: mints are refused'
-/** After the promotion of a replica. */
+/** The store is up again this long after the promotion of a replica. */
 const UP_WITHIN_MS = 5000
 
 export async function reasonOfLoss (store: OpenedStore): Promise<unknown> {
@@ -19,7 +19,7 @@ export async function reasonOfLoss (store: OpenedStore): Promise<unknown> {
   return JSON.parse(store.log.kept[0] ?? '').reason
 }
 
-/** Mints are refused, and log and doctor give `reason`, without a password. */
+/** Asserts that mints are refused, and that log and doctor give `reason`, without a password. */
 export async function assertUnusable (t: Test, reason: string, address: RedisAddress): Promise<void> {
   const store = openStore(t, { address })
   await t.rejects(async () => store.take([ADA]), UNAVAILABLE)
@@ -40,7 +40,7 @@ export type FailOver = Readonly<{
   begin: () => Promise<unknown>
 }>
 
-/** Resolves to how many mints were counted, the 20 that are made at the end included. */
+/** Resolves to the number of mints that were counted, including the 20 at the end. */
 export async function assertFollowed (t: Test, { store, bucket, replica, begin }: FailOver): Promise<number> {
   const load = startLoad(store, () => [bucket])
   await until('mints', () => load.granted() > 100)

@@ -1,4 +1,4 @@
-// Mints without pause, while something happens to Redis.
+// Mints without pause while a test disturbs Redis.
 
 import { setTimeout as pace } from 'node:timers/promises'
 import type { ApiError } from '../../src/errors.ts'
@@ -9,9 +9,9 @@ const PACE_MS = 2
 
 export type Load = Readonly<{
   granted: () => number
-  /** Of those that were neither granted nor refused. */
+  /** The reasons of mints that were neither granted nor refused. */
   reasons: () => readonly string[]
-  /** Resolves when the last one was answered. */
+  /** Stops minting; resolves once the last mint was answered. */
   stop: () => Promise<void>
 }>
 
@@ -40,7 +40,7 @@ export function startLoad (store: LimitStore, bucketsOf: (i: number) => readonly
   }
 }
 
-/** How many were counted in a window, and how many of 60 at once are granted where 20 more may be. */
+/** `counted` is the number of mints in the window; `taken`, how many of 60 at once are granted where 20 are left. */
 export async function takeUpTo (store: LimitStore, { key }: Bucket): Promise<{ counted: number, taken: number }> {
   const many = 1_000_000
   const [window] = await store.peek([{ key, windows: { hour: many } }])

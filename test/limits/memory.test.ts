@@ -17,7 +17,7 @@ function store (maxEntries = 1000) {
 type Counted = { endsAt: number, count: number, refunds: number }
 type PutBack = (at: number, isRefund: boolean) => void
 
-/** Each mint that counts, by itself. A window opens with the first one that is counted in it. */
+/** The model: counts each mint by itself. A window opens with the first mint that is counted in it. */
 function model () {
   const windows = new Map<string, Counted>()
   const isOpen = ({ endsAt, count, refunds }: Counted, at: number) => endsAt > at && count + refunds > 0

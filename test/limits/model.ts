@@ -1,4 +1,4 @@
-// The law of every store: it counts as the one in memory does.
+// A property of every store: it counts as the memory store does.
 
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
@@ -7,7 +7,7 @@ import { type Bucket, type LimitStore, type Take, WINDOW_MS, type WindowState } 
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { letTimePass } from '../support/redis.ts'
 
-/** Real time passes too, while a run lasts: windows end and are compared in steps that are far longer. */
+/** Windows end and are compared in steps that are far longer than a run, because real time passes too. */
 const STEP_MS = 10_000
 
 const windows = fc.record(

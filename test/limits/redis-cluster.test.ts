@@ -15,7 +15,7 @@ import { startLoad } from './load.ts'
 import { countsAsMemory } from './model.ts'
 import { connectStore, openStore } from './store.ts'
 
-/** Of one caller, and of all. */
+/** The bucket of one caller. */
 const bucketOf = (caller: number): Bucket => ({ key: `caller:${caller}`, windows: { hour: 1_000_000 } })
 const LAST_SLOT = 16_383
 
@@ -84,7 +84,7 @@ t.test('while the slot moves a mint whose windows are on both sides is refused, 
     await until('mints to go on', () => load.granted() > before + 40)
   }
   await load.stop()
-  // What a slow machine answered too late is given back.
+  // Mints that a slow machine answered too late are given back.
   await until('each mint to be counted once', async () => {
     const windows = await store.peek([total, ...Array.from({ length: 40 }, (_, i) => bucketOf(i))])
     const [ofAll, ...ofCallers] = windows.map(({ limit, remaining }) => limit - remaining)

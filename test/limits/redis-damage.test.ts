@@ -194,7 +194,7 @@ t.test('call: an end that is claimed after Redis was emptied is no key that stay
   t.ok(await redis.control.pttl('{ephemint}:calls:call:lost') > 0)
 })
 
-/** A call from its beginning to its end, by way of two replicas. */
+/** Takes a call from its beginning to its end, over two replicas. */
 async function assertCall (t: Test, store: RedisStore): Promise<void> {
   const shared = createSharedCalls(store.connection)
   const { marker } = await shared.look('one', 0, { marker: '', isLeaving: true, handled: 0 })

@@ -12,7 +12,7 @@ import { ADA, connectStore, type OpenedStore, openStore } from './store.ts'
 t.jobs = 4
 
 const ANSWER_WITHIN_MS = 250
-/** The same, with time for a busy machine. */
+/** The same bound, with time for a busy machine. */
 const IN_TIME_MS = 1000
 const BACK_WITHIN_MS = 5000
 const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503, retryAfterSeconds: 1 }

@@ -1,5 +1,5 @@
-// Limits over replicas, under many at once.
-// Rounds: so many mints in each.
+// Limits over replicas, under many mints at once.
+// Rounds: many mints in each.
 
 import t, { type Test } from 'tap'
 import { CALLERS } from '../support/app.ts'
@@ -57,7 +57,7 @@ t.test('E11: what upstream failed is given back, whichever replica was asked', {
   t.same(tally(await mintAtOnce(replicas, 2 * LIMIT, { sub: 'eve' })), { 200: LIMIT, 429: LIMIT })
 })
 
-/** Each test asks for callers of its own. */
+/** One set-up for all tests, each of which has callers of its own. */
 function shared (): ReturnType<typeof startReplicas> {
   common ??= startReplicas(t)
   return common

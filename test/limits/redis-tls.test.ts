@@ -69,7 +69,7 @@ t.test('field F27: a certificate of no public authority needs REDIS_CA_FILE, and
   t.match(await checkRedis(connecting('ca.pem').address), { state: 'ok' })
 })
 
-/** Redis, behind what ends TLS. */
+/** Starts Redis behind a server that terminates TLS. */
 async function startTls (t: Test, certificate: Certificate) {
   const redis = await startRedis(t)
   let bytes = 0

@@ -93,7 +93,7 @@ t.test('a mint is one round trip, and so is a look', { skip: NO_REDIS }, async (
   t.equal(proxy.exchanges() - before, 1)
   await store.peek([ADA])
   t.equal(proxy.exchanges() - before, 2)
-  // The first one may have to bring its script.
+  // The first command may have to load its script.
   for (const exchanges of [null, 2]) {
     const before = proxy.exchanges()
     const failed = await store.take([{ key: 'caller:bob', windows: { minute: 9, day: 9 } }])

@@ -18,7 +18,7 @@ const MOST = 60
 type Window = { endsAt: number, count: number }
 type Held = { seconds: number, parts: Window[] }
 
-/** Every second by itself: no store of ours does it so simply. */
+/** The model, which is simpler than either store: it keeps what each reservation took from each window. */
 function createModel () {
   const windows = new Map<string, Window>()
   const partsOf = (at: number, buckets: readonly Bucket[]) => buckets.flatMap(({ key, windows: limits }) =>

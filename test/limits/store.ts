@@ -1,4 +1,4 @@
-// The Redis store as the tests of it begin: connected, and closed with the test.
+// The Redis store for tests: connected at the start, closed at the end of the test.
 
 import type { Test } from 'tap'
 import type { RedisAddress } from '../../src/config/environment.ts'
@@ -14,7 +14,7 @@ export type OpenedStore = RedisStore & Readonly<{ log: KeptLines, messages: () =
 
 export const ADA: Bucket = { key: 'caller:ada', windows: { minute: 2, day: 10 } }
 
-/** Without waiting for Redis. */
+/** Opens a store without waiting for Redis. */
 export function openStore (t: Test, redis: Addressed, options: StoreOptions = {}): OpenedStore {
   const log = keepLines()
   const store = createRedisStore({ address: redis.address, log: createLogger('trace', log), local: null, ...options })

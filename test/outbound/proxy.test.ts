@@ -1,4 +1,4 @@
-// Which requests go by a proxy, and that what goes through its tunnels stays unread.
+// Which requests go by a proxy, and that it cannot read the bytes in its tunnels.
 
 import { once } from 'node:events'
 import { createServer as createPlainServer, type RequestListener } from 'node:http'
@@ -179,7 +179,7 @@ t.test('field F23: https goes by CONNECT, with the login of the URL, and the pro
   t.same(proxy.requests, ['CONNECT api.test:443', 'CONNECT api.test:443'])
   t.same(proxy.credentials, [KNOWN, KNOWN])
   t.notMatch(proxy.seen(), /canary/)
-  // The certificate is the target's, not whatever the tunnel leads to.
+  // The certificate must be that of the target, wherever the tunnel leads.
   const error = await send('https://other.test/', OPTIONS()).then(() => null, (error: OutboundError) => error)
   t.equal(codeOf(error?.cause), 'ERR_TLS_CERT_ALTNAME_INVALID')
   await t.rejects(send('https://api.test/', { ...OPTIONS(), isDirect: true }), { code: 'unreachable' })

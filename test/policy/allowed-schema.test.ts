@@ -1,4 +1,4 @@
-// What is taken for a schema without asking the meta-schema is one for the meta-schema, too.
+// Schemas that are accepted without the meta-schema are valid by the meta-schema too.
 
 import assert from 'node:assert/strict'
 import { Ajv2020 } from 'ajv/dist/2020.js'

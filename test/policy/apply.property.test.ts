@@ -19,7 +19,7 @@ const TOKEN = 'client-token'
 const VARIABLE = 'variable-token'
 const text = { type: 'string', maxLength: 300 }
 
-/** For each path: valid values, and a schema to allow it by. */
+/** For each path: valid values, and a schema that allows them. */
 const COMMON: Record<string, [Json[], Json]> = {
   'audio.input.noise_reduction': [
     [null, { type: 'near_field' }], { enum: [null, { type: 'near_field' }, { type: 'far_field' }] }
@@ -253,7 +253,7 @@ const prompt = fc.option(fc.record({
   ),
   more: fc.constant({ x: TOKEN })
 }, { requiredKeys: ['id'] }).map((members) => {
-  // Mostly without what is refused in any case.
+  // Mostly without members that are refused in any case.
   if (typeof members.version !== 'string' || members.version === '3') delete members.version
   if (members.id !== 'helper') delete members.more
   return members
@@ -266,7 +266,7 @@ const request = fc.record({
   expiresAfter: expiry,
   prompt,
   extra: fc.constantFrom<JsonObject[]>({ model: TOKEN }, { unheard_of: { x: TOKEN } }, {}, {}, {}, {}, {}, {}),
-  /** How many of the parts are anything at all; the others keep to what is allowed, fixed or ignored. */
+  /** How many of the parts are arbitrary; the others keep to allowed, fixed or ignored paths. */
   slips: fc.constantFrom(0, 0, 0, 1, 1, 5)
 })
 type Request = typeof request extends fc.Arbitrary<infer R> ? R : never
@@ -387,7 +387,7 @@ function effective (
   return { session: whole, fixed, profile }
 }
 
-/** A model that lies inside an allowed object has its aliases too. */
+/** Applies aliases to a model inside an allowed object too. */
 function translated (kind: Kind, path: string, value: Json, aliases: JsonObject = {}): Json {
   const below = modelPath(kind).slice(split(path).length)
   const alias = touch(path, modelPath(kind).join('.')) && below.length > 0
@@ -396,7 +396,7 @@ function translated (kind: Kind, path: string, value: Json, aliases: JsonObject 
   return alias === undefined ? value : plus(value, { [below[0] as string]: alias })
 }
 
-/** Every path in a value, through arrays too, of a string that has `mark` in it. */
+/** The paths of all strings in a value that contain `mark`, through arrays too. */
 function marked (value: Json, mark: string, path: string[] = []): string[] {
   if (typeof value === 'string') return value.includes(mark) ? [path.join('.')] : []
   return typeof value === 'object' && value !== null

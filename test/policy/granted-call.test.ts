@@ -1,4 +1,4 @@
-// A call that another replica has left, where its policy does not grant it any more.
+// A call that another replica left, and that its policy does not grant any more.
 
 import t from 'tap'
 import { regrantedOf } from '../../src/policy/granted-call.ts'

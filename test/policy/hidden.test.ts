@@ -1,4 +1,4 @@
-// A session whose secrets are known by their hash alone: what comes back, and from where.
+// A session whose secrets are known only by their hash: which values are restored, and from where.
 
 import t from 'tap'
 import { compileConceal } from '../../src/policy/conceal.ts'

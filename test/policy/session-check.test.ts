@@ -1,4 +1,4 @@
-// A session in force, checked by the rules of a request: what of it is allowed, and what puts the rest right.
+// A session in force, checked by the rules of a request: which values are allowed, and what corrects the others.
 
 import t from 'tap'
 import { getIn, type Json, type JsonObject, setIn } from '../../src/json.ts'

@@ -11,7 +11,7 @@ import type {
 import { FIELDS } from '../../src/realtime/legacy/fields.ts'
 import type { RealtimeSession, TranscriptionSession, TranslationSession } from '../../src/realtime/session.ts'
 
-/** Every dotted path of T; free-form values end theirs. */
+/** Every dotted path of T, down to free-form values. */
 type Paths<T> = T extends readonly (infer Item)[]
   ? Paths<Item>
   : T extends object
@@ -24,7 +24,7 @@ type Paths<T> = T extends readonly (infer Item)[]
 type None<Missing extends never> = Missing
 type Missing<Theirs, Ours> = Exclude<Paths<Theirs>, Paths<Ours>>
 
-// Missing in their types: null turns noise reduction and transcription off.
+// The types of `openai` lack the null that turns noise reduction and transcription off.
 type WithoutNull<T> = T extends object ? { [K in keyof T]: WithoutNull<Exclude<T[K], null>> } : T
 type Fits<Ours extends Theirs, Theirs> = [Ours, Theirs]
 

@@ -8,7 +8,7 @@ import { CALLERS, POLICY, startApp } from '../support/app.ts'
 import { keepLines, MINT_ENTRY as entry } from '../support/lines.ts'
 import { exchange } from '../support/raw-http.ts'
 
-/** Many times what is written in a second. */
+/** Many times the number of lines that are written in a second. */
 const FLOOD = 120
 
 t.test('a line has the time of the wall clock, also when that is set back', async (t) => {

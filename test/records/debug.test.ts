@@ -1,4 +1,4 @@
-// LOG_LEVEL=debug: for an operator who asks what the policy did with a request, and where it was minted.
+// LOG_LEVEL=debug shows an operator what the policy did with a request, and where it was minted.
 
 import t, { type Test } from 'tap'
 import type { JsonObject } from '../../src/json.ts'

@@ -82,7 +82,7 @@ t.test('fault 45: in a full pipe no line is confirmed within a second, and the e
   delay.disable()
   t.ok(delay.percentile(50) / 1e6 < 100, 'most turns of the loop are short')
 
-  // Written after all, and corrected; the line that was dropped from the queue never is.
+  // The late line is written after all, and corrected; the line that was dropped from the queue never is.
   let text = read()
   await until('what was queued', () => {
     text += read()

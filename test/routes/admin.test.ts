@@ -232,7 +232,7 @@ t.test('call: an operator begins a hang-up that fails again, never faster than o
   await failed(1)
   app.clock.pass(1000)
   await failed(2)
-  // The next one is due after 5 s; who owns the call changes nothing about that.
+  // The next attempt is due after 5 s, whether the caller or an operator asks.
   const answers = [app.operate(path, {}), app.operate(path, {}), app.operate('/calls/hangup', { all: true })]
   await app.settle()
   app.clock.pass(999)

@@ -18,7 +18,7 @@ async function request (app: App): Promise<string> {
   return `${head}Authorization: Bearer ${await app.token()}\r\n\r\n`
 }
 
-/** A client that has sent its request, and how to make it go, as seen by the service. */
+/** Sends a request; `leave` disconnects, and resolves once the service has seen it. */
 async function ask (app: App): Promise<{ leave: () => Promise<void> }> {
   const accepted = once(app.server, 'connection') as Promise<[Socket]>
   const client = await open(app)
@@ -33,7 +33,7 @@ async function ask (app: App): Promise<{ leave: () => Promise<void> }> {
   }
 }
 
-/** Limits from which nothing is taken before that. */
+/** Limits from which nothing is taken before `moment`. */
 function takenAfter (moment: Promise<void>, onAsked = () => {}): LimitStore {
   const memory = createMemoryStore()
   return {
@@ -130,7 +130,7 @@ t.test('a client that goes while upstream fails is refused like any other', asyn
 })
 
 t.test('a client that half closes its connection is gone: Node ends the other half', async (t) => {
-  // Its end may come later than its request.
+  // The end of the connection may arrive later than the request.
   const ended = Promise.withResolvers<void>()
   const app = await startApp(t, { limits: takenAfter(ended.promise) })
   app.server.once('connection', (socket: Socket) => socket.once('end', ended.resolve))

@@ -40,7 +40,7 @@ t.test('while it drains it still mints, and gives up each connection', async (t)
   t.equal(headers.get('connection'), 'close')
 })
 
-/** Both listeners, which wait for `missing`. */
+/** Starts both listeners, which wait for `missing`. */
 async function startBoth (t: Test, missing: () => string[]) {
   const app = await startApp(t, { waitingFor: missing })
   const ops = await buildOps(
@@ -92,7 +92,7 @@ t.test('field F22: health routes answer whatever a load balancer sends, on both 
   }
 })
 
-/** All that is answered, since the answer to a HEAD says a length without having a body. */
+/** Reads until the connection closes, because the answer to a HEAD has a length and no body. */
 async function exchangeText (at: Pick<App, 'port'>, bytes: string): Promise<string> {
   const socket = await open(at)
   const answer = text(socket)

@@ -40,7 +40,7 @@ const POLICY = `${LEGACY_POLICY}    translation:
       '{ $env: MCP_KEY }] }, '
   )
 
-/** Another order of the tools, more fields, and the secret in places where the policy does not have it. */
+/** Reorders the tools, adds fields, and puts the secret into places where the policy does not have it. */
 function embroider (session: JsonObject): JsonObject {
   const tools = (session.tools ?? []) as JsonObject[]
   return {

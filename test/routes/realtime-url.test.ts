@@ -1,4 +1,4 @@
-// Where a client that connects to us instead of upstream is sent.
+// The address for a client that connects to us instead of upstream.
 
 import t from 'tap'
 import { ORIGIN, startApp } from '../support/app.ts'

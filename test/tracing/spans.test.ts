@@ -1,4 +1,4 @@
-// Spans, as a collector gets them: which there are, how they hang together, and what is never in them.
+// Spans as a collector gets them: which there are, how they are linked, and what is never in them.
 
 import { once } from 'node:events'
 import { createServer } from 'node:http'
@@ -47,7 +47,7 @@ async function listen (t: Test, answer: object, status = 200): Promise<{ url: st
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, headers }
 }
 
-/** Two spans may have one name: that of a server and that of a client. */
+/** The server span and the client span of a name, which may share it. */
 async function pair (collector: Collector, name: string): Promise<[server: Span, client: Span]> {
   await collector.span(name, 2)
   const of = (kind: number) => collector.spans().find((span) => span.name === name && span.kind === kind) as Span

@@ -1,4 +1,4 @@
-// Requests past breaker, pause and bound: what ends a call must get through while mints do not.
+// Requests that bypass breaker, pause and bound: a hang-up must get through while mints do not.
 
 import t, { type Test } from 'tap'
 import { readConfig } from '../../src/config/environment.ts'

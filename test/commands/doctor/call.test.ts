@@ -66,7 +66,7 @@ async function callAt (t: Test, url: string, { env = {}, policy = POLICY, waitMs
   return found
 }
 
-/** What is not as it should be. */
+/** The findings that are not ok and have advice. */
 const bad = (found: readonly Finding[]) => found.filter(({ state, advice }) => state !== 'ok' && advice !== undefined)
 
 async function callEmulator (t: Test, moods: Moods, options: Options = {}): Promise<Finding[]> {

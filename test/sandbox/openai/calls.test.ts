@@ -9,7 +9,7 @@ import { startUpstream, type UpstreamOptions } from '../../../src/sandbox/openai
 import { createInbox, createPhone, type Phone } from '../../support/phone.ts'
 import { until } from '../../support/until.ts'
 
-// Most of the time they wait, one of them twice seven seconds.
+// Most of these tests wait, one of them twice seven seconds.
 t.jobs = 4
 
 const apiKey = 'sk-sandbox-0123456789abcdef'
@@ -55,7 +55,7 @@ function dial (t: Test, url: string, id: string, key = apiKey) {
     `${url.replace('http', 'ws')}/realtime?call_id=${id}`, { headers: { authorization: `Bearer ${key}` } }
   )
   t.teardown(() => socket.terminate())
-  // One that was refused is torn down while it connects.
+  // A refused socket is torn down while it connects.
   socket.on('error', () => {})
   const inbox = createInbox()
   socket.on('message', (data) => inbox.put(data.toString()))

@@ -1,4 +1,4 @@
-// The emulator over real sockets: it must refuse what OpenAI refuses, or Ephemint is tried against a pushover.
+// The emulator over real sockets: it must refuse what OpenAI refuses, or tests against it prove little.
 
 import OpenAI from 'openai'
 import t, { type Test } from 'tap'

@@ -1,4 +1,4 @@
-// Calls over WebRTC, held by a peer that is no browser. What browsers make of them is in test/browser.
+// Calls over WebRTC, with a peer that is not a browser. test/browser has those of browsers.
 
 import OpenAI from 'openai'
 import t, { type Test } from 'tap'
@@ -24,7 +24,7 @@ function post (url: string, secret: string | null, sdp: string, headers: Record<
   )
 }
 
-/** Events come one at a time; what comes before it is asked for is kept. */
+/** Returns events one at a time, and keeps those that come before they are asked for. */
 function eventsOf (channel: RTCDataChannel): () => Promise<any> {
   const waiting: string[] = []
   let wake = () => {}
