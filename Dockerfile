@@ -39,9 +39,9 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
 ARG REVISION=
 LABEL org.opencontainers.image.revision=$REVISION
 ENV EPHEMINT_REVISION=$REVISION
-# Process 1 loses a signal without a handler, and Node.js takes a tenth of a second until it runs our first line. With -s it says
-# nothing where it is not process 1 (docker run --init).
+# Process 1 ignores a signal that it has no handler for, and Node.js takes a tenth of a second until it runs our first line. With -s tini
+# does not warn where it is not process 1 (docker run --init).
 ENTRYPOINT ["/usr/bin/tini", "-s", "--"]
-# Without npm or a shell in between, which would not pass SIGTERM on. A young generation of 16 MiB is as fast and takes a third
+# No npm or shell in between: it would not pass SIGTERM on. A young generation of 16 MiB is as fast and takes a third
 # less memory. An old generation of 384 MiB fits a container of 512 MiB, of which Node.js would use only half by default.
 CMD ["node", "--max-semi-space-size=16", "--max-old-space-size=384", "src/server.ts"]

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Bounds the audit trail in a folder: sh rotate.sh FOLDER [BYTES] [KEPT] [SECONDS]
-# A file `*.jsonl` of BYTES is moved aside with the time in its name, and Ephemint opens a new one within a second; what it
-# wrote until then is in the moved one. Of those KEPT stay: 16 files of 64 MiB, about 1.5 million mints for each replica.
+# A file `*.jsonl` of BYTES is moved aside with the time in its name, and Ephemint opens a new one within a second; lines
+# until then go to the moved file. KEPT moved files stay: 16 files of 64 MiB, about 1.5 million mints for each replica.
 set -eu
 
 folder=$1
@@ -14,7 +14,7 @@ rotate () {
   moved=$1.$(date -u +%Y%m%dT%H%M%SZ)
   [ ! -e "$moved" ] || return 0
   mv "$1" "$moved"
-  # By time, the oldest last. Whatever else lies beside the file is not counted, and stays.
+  # Sorted by time, the oldest last. Other files in the folder are not counted, and stay.
   ls -1r "$1".[0-9]*T[0-9]*Z* | tail -n "+$((kept + 1))" | while read -r old; do rm -f "$old"; done
 }
 

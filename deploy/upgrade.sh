@@ -1,8 +1,8 @@
 #!/bin/sh
-# Takes over a changed .env, image or docker-compose.yml without losing a mint or a call: sh deploy/upgrade.sh [SECONDS]
-# One replica after the other: nginx leaves it out, it is recreated, the other one goes on with its calls, and once it is ready
-# nginx uses it again. With SECONDS it first waits so long for its calls to end: where there are more than the other one takes
-# within DRAIN_SECONDS, about 300 a second. Run it in the folder of docker-compose.yml; after a failure run it again.
+# Applies a changed .env, image or docker-compose.yml without losing a mint or a call: sh deploy/upgrade.sh [SECONDS]
+# One replica after the other: nginx leaves it out, the other one takes its calls over, it is recreated, and once it is ready
+# nginx uses it again. With SECONDS the script first waits that long for its calls to end: for more calls than the other one
+# takes within DRAIN_SECONDS, about 300 a second. Run it in the folder of docker-compose.yml; after a failure run it again.
 set -eu
 
 patience=${1:-0}
@@ -49,7 +49,7 @@ exec 9< "$0"
 ! command -v flock > /dev/null || flock -n 9 || { echo 'Another upgrade is running.' >&2; exit 1; }
 
 REVISION=${REVISION:-$(git describe --always --dirty --abbrev=40 --exclude='*' 2> /dev/null || true)} docker compose build
-# One that a former run has left behind comes first, while the other one serves.
+# A replica that an earlier run left unready comes first, while the other one serves.
 order='ephemint-1 ephemint-2'
 is_ready ephemint-2 || order='ephemint-2 ephemint-1'
 for replica in $order; do
