@@ -29,7 +29,7 @@ function imports (path: string): string[] {
 
 const isProduction = (path: string) => !path.startsWith('src/sandbox/')
 
-/** From top to bottom. A file imports from its own room and from rooms on lower floors only. */
+/** The rooms from top to bottom. A file imports from its own room and from rooms on lower floors only. */
 const FLOORS: readonly (readonly string[])[] = [
   ['server', 'commands', 'sandbox'],
   ['service'],

@@ -107,7 +107,7 @@ async function run ({ upstream, proxy, service, seconds, rate, report }: Running
     else answers.push(answer)
   }
 
-  /** At a fixed rate, however long the answers take. */
+  /** Mints at a fixed rate, however long the answers take. */
   async function mintFor (ms: number): Promise<void> {
     const startedAt = performance.now()
     for (let i = 0; performance.now() - startedAt < ms; i++) {

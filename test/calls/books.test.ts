@@ -23,7 +23,7 @@ const [CONCURRENT, TOTAL] = [2, 24]
 const [CALLS_A_DAY, SECONDS_A_DAY] = [1000, 700]
 const STARTS_A_STEP = 10
 const MAX_STEP_SECONDS = 10
-/** Longer than any timer of a call. */
+/** A time that is longer than any timer of a call. */
 const ALL_OVER_SECONDS = 300
 
 const plan = fc.record({

@@ -1,5 +1,5 @@
 // Starts first: leases follow the clock of Redis, and each test takes half a minute. All run at once.
-// What becomes of shared calls when a replica is stopped or cut off from Redis, and when Redis loses its data.
+// Shared calls when a replica is stopped or cut off from Redis, and when Redis loses its data.
 
 import t, { type Test } from 'tap'
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts'

@@ -1,4 +1,4 @@
-// One call all the way, over real sockets.
+// One call from start to end, over real sockets.
 
 import t from 'tap'
 import { audioTurn } from '../support/call-events.ts'

@@ -15,7 +15,7 @@ import { startCountingUpstream } from '../support/counting.ts'
 import { startService } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
-/** More than the kernel buffers of an unread answer. */
+/** An answer larger than the kernel's buffers, for a client that does not read. */
 const BIG_BYTES = 16 * 1024 * 1024
 
 async function startBounded (t: Test, maxInFlight: number, clock: Clock = systemClock) {

@@ -8,7 +8,7 @@ import { until } from '../support/until.ts'
 
 t.jobs = 4
 
-/** Shorter than the real timeouts, which one test reads. */
+/** Timeouts shorter than the real ones, which one test reads. */
 const SHORT = { headersTimeout: 400, requestTimeout: 900 }
 /** Well below the real timeouts. */
 const CLOSED_WITHIN_MS = 9000

@@ -15,7 +15,7 @@ import { until } from '../support/until.ts'
 const BIG = 'x'.repeat(100_000)
 /** The most that the kernel buffers of answers that are not read. */
 const KERNEL_BYTES = 16 * 1024 * 1024
-/** More than the kernel can buffer the answers of. */
+/** So many that the kernel cannot buffer all their answers. */
 const REQUESTS = 1000
 
 type Answer = (request: IncomingMessage, response: ServerResponse, body: string) => unknown

@@ -11,7 +11,7 @@ const BOTH = { hasDataChannel: true }
 const AUDIO_ONLY = { hasDataChannel: false }
 const CHANNEL = 'm=application 9 UDP/DTLS/SCTP webrtc-datachannel'
 
-/** Null for an offer that passes. */
+/** The refusal of an offer; null if it passes. */
 function refusalOf (sdp: string, rules: { hasDataChannel: boolean }): string | null {
   try {
     assertOffer(sdp, rules)

@@ -1,4 +1,4 @@
-// For processes that tests start: a folder, a free port, and their end.
+// Helpers for processes that tests start: a folder, a free port, and their end.
 
 import type { ChildProcess } from 'node:child_process'
 import { randomInt } from 'node:crypto'

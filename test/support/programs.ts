@@ -4,9 +4,9 @@ import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 export type Program = Readonly<{
-  /** Its path. Throws with installation advice if it is missing. */
+  /** The path of the program. Throws with installation advice if it is missing. */
   path: () => string
-  /** For tap: the reason to skip a test, or false. */
+  /** The reason to skip a test, or false: tap's option `skip`. */
   skip: string | false
 }>
 

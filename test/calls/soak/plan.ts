@@ -59,7 +59,7 @@ export function planOf (random: Random, index: number, caller: number): Plan {
   }
 }
 
-/** For a call that nothing disturbs. */
+/** Parts of a plan for a call that nothing disturbs. */
 export const SERVED = { reply: accept(), latencyMs: 0, goneAfterMs: null } as const
 
 export const subjectOf = (caller: number) => `caller-${caller}`
