@@ -151,7 +151,7 @@ t.test('the audit trail goes to AUDIT_FILE if it is set', async (t) => {
 })
 
 /** A module that reports on stderr when the package that only calls need is loaded. */
-const TELL_OF_WS = `data:text/javascript,${encodeURIComponent(`
+const REPORT_WS = `data:text/javascript,${encodeURIComponent(`
   import { registerHooks } from 'node:module'
   registerHooks({
     load (url, context, next) {
@@ -163,7 +163,7 @@ const TELL_OF_WS = `data:text/javascript,${encodeURIComponent(`
 
 t.test('call: a service that mints loads nothing of what only calls need, until the first call', async (t) => {
   const upstream = await startCallsUpstream(t)
-  const args = ['--import', TELL_OF_WS]
+  const args = ['--import', REPORT_WS]
   const service = await startService(t, { upstreamUrl: upstream.url, policy: policyOf(), args })
   t.equal((await service.mint()).status, 200)
   t.equal(service.stderr(), '')

@@ -9,18 +9,18 @@ import { attacker, base, BOTH, ISSUER, rsa, signed, start, tampered } from './is
 t.test('A6: a URL in the token is never fetched', async (t) => {
   const { ask, keys } = await start(t)
   const trap = await startHostileIssuer(t, answers({ keys: [attacker.jwk] }))
-  const before = keys.asked.length
+  const before = keys.requests.length
   for (const url of [trap.url, 'http://169.254.169.254/', 'file:///etc/passwd']) {
     for (const name of ['jku', 'x5u']) {
       assertRefused(t, await ask(bearer(forge(attacker, base(), { [name]: url, kid: rsa.kid }))), 'signature_invalid')
     }
   }
-  t.equal(trap.asked.length + keys.asked.length, before)
+  t.equal(trap.requests.length + keys.requests.length, before)
 })
 
 t.test('A9: unknown keys cause one fetch, not one each', async (t) => {
   const { callers, keys, clock } = await start(t)
-  const before = keys.asked.length
+  const before = keys.requests.length
   const flood = async (times: number, reasons = ['key_unknown']) => {
     for (let i = 0; i < times; i++) {
       const tokens = Array.from(
@@ -36,13 +36,13 @@ t.test('A9: unknown keys cause one fetch, not one each', async (t) => {
   // Few requests wait for the fetch; the others are refused at once.
   await flood(1, ['key_unknown', 'keys_busy'])
   await flood(19)
-  t.equal(keys.asked.length, before + 1)
+  t.equal(keys.requests.length, before + 1)
   await clock.advance(29_000)
   await flood(1)
-  t.equal(keys.asked.length, before + 1)
+  t.equal(keys.requests.length, before + 1)
   await clock.advance(1000)
   await flood(1, ['key_unknown', 'keys_busy'])
-  t.equal(keys.asked.length, before + 2)
+  t.equal(keys.requests.length, before + 2)
 })
 
 t.test('A25: a token that does not fit into the headers gets 431', async (t) => {

@@ -50,7 +50,7 @@ t.test('C1, C2, C3, C7, C12, C13: a cookie credential needs an allowed origin', 
         status: 403, reason: 'cookie_without_allowed_origin', body: '"code":"origin_not_allowed"', caller: undefined
       }, `${name}: ${attack}`)
     }
-    t.equal(app.asked.length, 0)
+    t.equal(app.requests.length, 0)
     t.equal(
       (await ask([...cookie, ...form, ['origin', ORIGIN]], { body: 'a=1' })).status,
       415,
@@ -59,7 +59,7 @@ t.test('C1, C2, C3, C7, C12, C13: a cookie credential needs an allowed origin', 
     assertPassed(t, await ask([...cookie, ...json, ['origin', ORIGIN]], { body: '{}' }), { subject: 'user-1' })
     assertPassed(t, await ask([...cookie, ['origin', ORIGIN], ['sec-fetch-site', 'cross-site']]), { subject: 'user-1' })
     assertPassed(t, await ask([...cookie, ['sec-fetch-site', 'same-origin']], { method: 'GET' }), { subject: 'user-1' })
-    app.asked.length = 0
+    app.requests.length = 0
   }
   assertPassed(t, await ask(bearer(token)), { subject: 'user-1' }, 'C7 a bearer token needs no origin')
 })

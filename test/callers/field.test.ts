@@ -207,7 +207,7 @@ t.test('A36, field F5: the same token at two places is one credential, only wher
   const expired = token({ exp: NOW - 60, iat: undefined })
   assertRefused(t, await ask([...bearer(expired), cookie('__session', expired)]), 'token_expired', 'checked once')
   t.equal((await ask([['x-token', good], cookie('__session', good)])).status, 403, 'a cookie still needs its page')
-  t.equal(app.asked.length, 0)
+  t.equal(app.requests.length, 0)
 
   for (let i = 0; i < 2; i++) {
     assertPassed(t, await ask([...bearer(good), cookie('__session', good)]), { subject: 'user-1' }, 'as Authorization')
@@ -327,7 +327,7 @@ t.test('field F10: several issuers in one entry, and no placeholders', async (t)
   for (const iss of issuer) {
     assertPassed(t, await ask(bearer(forge(common, claimsOf({ iss })))), { issuer: iss, claims: { iss } })
   }
-  t.equal(keys.asked.length, 1)
+  t.equal(keys.requests.length, 1)
 })
 
 t.test('field F11: a secret that is written as base64', async (t) => {
@@ -393,7 +393,7 @@ t.test('field F12: a cookie in pieces is refused unless it is complete', async (
     t.throws(() => callers.authenticate(request as never), { reason: 'cookie_pieces_too_large' } as never)
   }
   t.equal((await ask([['cookie', 'sid.0=a; sid.1=b']])).status, 403, 'pieces need a page too')
-  t.equal(app.asked.length, 0)
+  t.equal(app.requests.length, 0)
 })
 
 t.test('field F12: complete pieces pass in any order; one missing, doubled, renamed or too many do not', async (t) => {
@@ -425,7 +425,7 @@ t.test('field F12: complete pieces pass in any order; one missing, doubled, rena
 
 t.test('field F12: the pieces of a cookie are passed as they came, and nothing else', async (t) => {
   const { app, ask } = await serveForward(t)
-  const passed = () => app.asked.at(-1)?.headers.cookie
+  const passed = () => app.requests.at(-1)?.headers.cookie
   for (const [sent, expected] of [
     [['theme=dark', 'sid.0=a', 'sid.1=b=c', 'sid.x=y', 'other.0=z'], 'sid.0=a; sid.1=b=c'],
     [['sid_1=b', 'lang=en', 'sid_0=a'], 'sid_1=b; sid_0=a'],
@@ -435,9 +435,9 @@ t.test('field F12: the pieces of a cookie are passed as they came, and nothing e
     assertPassed(t, await ask(cookies(...sent)), { subject: '42' })
     t.match(passed(), expected)
   }
-  const { length } = app.asked
+  const { length } = app.requests
   assertPassed(t, await ask(cookies('sid.0=a', 'x=y', 'sid.1=b=c')), { subject: '42' })
-  t.equal(app.asked.length, length, 'cached by its pieces')
+  t.equal(app.requests.length, length, 'cached by its pieces')
   app.behave(answers({}, 401))
   for (const other of [['sid.0=ab', 'sid.1==c'], ['sid.1=b=c', 'sid.0=a'], ['sid_0=a', 'sid_1=b=c'], ['sid=ab=c']]) {
     assertRefused(t, await ask(cookies(...other)), 'app_refused', other.join('; '))

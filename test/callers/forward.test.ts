@@ -34,7 +34,7 @@ t.test('A43: a refusal by the app is a refusal', async (t) => {
     app.behave(behaviour)
     assertRefused(t, await ask(cookie()), reason)
   }
-  t.equal(app.asked.length, refusals.length, 'asked each time, and no redirect followed')
+  t.equal(app.requests.length, refusals.length, 'asked each time, and no redirect followed')
   app.behave(answers({ id: 'user-1' }))
   assertPassed(t, await ask(cookie()), { subject: 'user-1' }, 'a refusal is not cached')
 })
@@ -88,9 +88,9 @@ t.test('A43: only the configured headers are passed', async (t) => {
   assertPassed(t, await ask(sent, { body: '{"a":1}' }), {
     issuer: 'app', subject: 'user-1', claims: { id: 'user-1', plan: 'pro', iss: 'app', sub: 'user-1' }
   })
-  t.equal(app.asked.length, 1)
-  const { host, connection, ...headers } = app.asked[0]!.headers
-  t.same({ ...app.asked[0], headers }, {
+  t.equal(app.requests.length, 1)
+  const { host, connection, ...headers } = app.requests[0]!.headers
+  t.same({ ...app.requests[0], headers }, {
     method: 'GET',
     path: '/api/me?full=1',
     body: '',
@@ -118,7 +118,7 @@ t.test('A43: an ambiguous or malformed cookie is refused without a request', asy
   for (const other of ['SID=a', 'xsid=a', 'sid', 'sid =a', '']) {
     assertPassed(t, await ask([['cookie', other]]), { issuer: 'guest' }, other)
   }
-  t.equal(app.asked.length, 0)
+  t.equal(app.requests.length, 0)
 })
 
 t.test('A43: a header can carry the credential instead of a cookie', async (t) => {
@@ -128,7 +128,7 @@ t.test('A43: a header can carry the credential instead of a cookie', async (t) =
   assertPassed(t, await ask([['authorization', 'Token of-the-app-itself']]), { issuer: 'app' })
   assertPassed(t, await ask(cookie()), { issuer: 'guest' })
   t.same(
-    app.asked.map(({ headers: { authorization, cookie } }) => ({ authorization, cookie })),
+    app.requests.map(({ headers: { authorization, cookie } }) => ({ authorization, cookie })),
     [{ authorization: 'Token of-the-app-itself', cookie: undefined }]
   )
 })
@@ -151,12 +151,12 @@ t.test('fault 25: concurrent checks of one credential share one request', async 
   let release = () => {}
   app.behave((response, request) => { release = () => answers({ id: 'user-1' })(response, request) })
   const waiting = Array.from({ length: 20 }, () => ask(cookie()))
-  while (app.asked.length === 0) await new Promise(setImmediate)
+  while (app.requests.length === 0) await new Promise(setImmediate)
   // All of them arrive before the first response: a request is authenticated as soon as its headers are read.
   assertPassed(t, await ask(), { issuer: 'guest' })
   release()
   t.same(new Set((await Promise.all(waiting)).map(({ status }) => status)), new Set([200]))
-  t.equal(app.asked.length, 1)
+  t.equal(app.requests.length, 1)
 })
 
 t.test('fault 24, fault 25, fault 41: checks pause while there is no response, by a monotonic clock', async (t) => {
@@ -169,14 +169,14 @@ t.test('fault 24, fault 25, fault 41: checks pause while there is no response, b
   for (let i = 0; i < 10; i++) assertUnavailable(t, await ask(cookie()), 'checker_not_200', 'an error is a response')
   app.behave(hangsUp)
   for (let i = 0; i < 5; i++) assertUnavailable(t, await ask(cookie()), 'checker_unreachable')
-  const { length } = app.asked
+  const { length } = app.requests
   app.behave(answers({ id: 'user-1' }))
   for (let i = 0; i < 5; i++) {
     const answer = await ask(cookie())
     assertUnavailable(t, answer, 'checker_paused')
     t.equal(answer.headers['retry-after'], '5')
   }
-  t.equal(app.asked.length, length)
+  t.equal(app.requests.length, length)
   const { now } = Date
   t.intercept(Date, 'now', { value: () => now() - 600_000 })
   await clock.advance(5000)

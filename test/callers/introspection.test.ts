@@ -87,7 +87,7 @@ t.test('fault 24: one that is slow, or hangs before TLS, times out, and checks t
 t.test('A41: the request is that of RFC 7662', async (t) => {
   const { server, ask } = await start(t)
   assertPassed(t, await ask([...bearer(TOKEN), ['x-forwarded-for', '1.2.3.4']]), { subject: 'user-1' })
-  const [asked] = server.asked
+  const [asked] = server.requests
   t.match(asked, { method: 'POST', path: '/introspect', body: new URLSearchParams({ token: TOKEN }).toString() })
   t.match(
     asked?.headers, { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded;charset=UTF-8' }
@@ -155,18 +155,18 @@ t.test('A41: introspection beside JWTs takes opaque tokens and JWTs of its own i
     'nor is a cookie a bearer token'
   )
   assertPassed(t, await ask(bearer(token(jwt.issuer))), { subject: 'user-2' })
-  t.equal(server.asked.length, 0)
+  t.equal(server.requests.length, 0)
   assertPassed(
     t, await ask(bearer(token(ISSUER))), { issuer: ISSUER, subject: 'user-1' }, 'a JWT of the introspected issuer'
   )
   assertPassed(t, await ask(bearer(`${encrypted}.AAAA`)), { issuer: ISSUER }, 'an encrypted token')
-  t.equal(server.asked.length, 2)
+  t.equal(server.requests.length, 2)
 })
 
 t.test('A41: without jwt entries, any token is opaque', async (t) => {
   const { server, ask } = await start(t)
   assertPassed(t, await ask(bearer(forgeHmac('any', { iss: 'https://elsewhere.example.com' }))), { issuer: ISSUER })
-  t.equal(server.asked.length, 1)
+  t.equal(server.requests.length, 1)
   assertRefused(t, await ask([['authorization', 'Basic eDp5']]), 'authorization_malformed')
 })
 

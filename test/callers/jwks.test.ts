@@ -80,7 +80,7 @@ t.test('fault 21, A11: an invalid key set is rejected completely, and the last g
     t.equal(reason(), expected)
     t.equal((await find('first')).length, 1)
   }
-  t.notOk(issuer.asked.some(({ path }) => path === '/elsewhere'))
+  t.notOk(issuer.requests.some(({ path }) => path === '/elsewhere'))
   issuer.behave(setOf(second))
   await clock.advance(MINUTE)
   t.equal((await find('second')).length, 1)
@@ -135,8 +135,8 @@ t.test('fault 21: the discovery document must name this issuer and a safe jwks_u
   }
   discovery(good)
   t.equal((await find('first')).length, 1)
-  t.equal(trap.asked.length, 0)
-  t.same(issuer.asked.slice(-2).map(({ path }) => path), ['/tenant/.well-known/openid-configuration', '/keys'])
+  t.equal(trap.requests.length, 0)
+  t.same(issuer.requests.slice(-2).map(({ path }) => path), ['/tenant/.well-known/openid-configuration', '/keys'])
 })
 
 t.test('fault 16: an issuer that is down at the start is retried every 1 to 30 s, not by each request', async (t) => {
@@ -145,7 +145,7 @@ t.test('fault 16: an issuer that is down at the start is retried every 1 to 30 s
   const token = tokenOf(first)
   t.same(callers.waitingFor(), [ISSUER])
   assertPassed(t, await ask(), { issuer: 'guest' }, 'other ways keep working')
-  t.equal(issuer.asked.length, 1)
+  t.equal(issuer.requests.length, 1)
   for (const [i, longest] of [1, 2, 4, 8, 16, 30, 30, 30].entries()) {
     const dueMs = clock.nextInMs()
     t.ok(dueMs >= longest * 500 && dueMs <= longest * 1000, `waits ${dueMs} ms`)
@@ -153,7 +153,7 @@ t.test('fault 16: an issuer that is down at the start is retried every 1 to 30 s
     assertUnavailable(t, answer, 'keys_unavailable')
     t.equal(answer.headers['retry-after'], String(Math.ceil(dueMs / 1000)))
     await clock.advance(dueMs)
-    t.equal(issuer.asked.length, i + 2)
+    t.equal(issuer.requests.length, i + 2)
   }
   issuer.behave(setOf(first))
   await clock.advance(30_000)
@@ -200,7 +200,7 @@ t.test('fault 19: a new key is accepted after one fetch, the old one while it is
   issuer.behave(setOf(first, second))
   assertPassed(t, await ask(bearer(tokenOf(second))), { subject: 'u' })
   assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' })
-  t.equal(issuer.asked.length, 2)
+  t.equal(issuer.requests.length, 2)
 })
 
 t.test('fault 20, A38: a removed key is refused within ten minutes, even for a cached token', async (t) => {
@@ -228,12 +228,12 @@ t.test('fault 22, fault 23: fetches do not overlap, and a slow one delays no tok
   const waiting = Array.from({ length: 20 }, () => ask(bearer(tokenOf(second))))
   assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' })
   const refreshing = clock.advance(5 * MINUTE)
-  while (issuer.asked.length < 2) await new Promise(setImmediate)
+  while (issuer.requests.length < 2) await new Promise(setImmediate)
   issuer.behave(setOf(shared))
   release()
   for (const answer of await Promise.all(waiting)) t.equal(answer.status, 200)
   await refreshing
-  t.equal(issuer.asked.length, 2)
+  t.equal(issuer.requests.length, 2)
 })
 
 t.test('A9: a token without kid is tried against a few keys that fit', async (t) => {
@@ -278,15 +278,15 @@ t.test('edge L9: an unknown key is 503 while the issuer is down, without extra f
   const { ask, clock } = await serve(t, [jwtEntry(issuer)])
   issuer.behave(hangsUp)
   for (let i = 0; i < 50; i++) assertUnavailable(t, await ask(bearer(tokenOf(second))), 'keys_unavailable')
-  t.equal(issuer.asked.length, 2)
+  t.equal(issuer.requests.length, 2)
   assertPassed(t, await ask(bearer(tokenOf(first))), { subject: 'u' })
   await clock.advance(clock.nextInMs())
-  t.equal(issuer.asked.length, 3)
+  t.equal(issuer.requests.length, 3)
   assertUnavailable(t, await ask(bearer(tokenOf(second))), 'keys_unavailable')
   issuer.behave(setOf(first))
   await clock.advance(clock.nextInMs())
   for (let i = 0; i < 50; i++) assertRefused(t, await ask(bearer(tokenOf(second))), 'key_unknown')
-  t.equal(issuer.asked.length, 4, 'within the cooldown of the first search')
+  t.equal(issuer.requests.length, 4, 'within the cooldown of the first search')
 })
 
 t.test('edge M3c: few requests wait for a key set that hangs, and none whose key is known', async (t) => {
@@ -300,7 +300,7 @@ t.test('edge M3c: few requests wait for a key set that hangs, and none whose key
   await t.rejects(find('one-more'), { code: 'identity_unavailable', reason: 'keys_busy', retryAfterSeconds: 1 })
   t.equal((await find('first')).length, 1)
   await Promise.all(waiting)
-  t.equal(issuer.asked.length, 2)
+  t.equal(issuer.requests.length, 2)
   issuer.behave(setOf(first, second))
   await clock.advance(MINUTE)
   t.equal((await find('second')).length, 1, 'the places are free again')
@@ -316,9 +316,9 @@ t.test('fault 43: a reloaded policy keeps the keys of the last one', async (t) =
   old.callers.close()
   t.same(reloaded.callers.waitingFor(), [])
   assertPassed(t, await reloaded.ask(bearer(tokenOf(first))), { subject: 'u' })
-  t.equal(issuer.asked.length, 1)
+  t.equal(issuer.requests.length, 1)
   await clock.advance(5 * MINUTE)
-  t.equal(issuer.asked.length, 2, 'and they are still refreshed')
+  t.equal(issuer.requests.length, 2, 'and they are still refreshed')
   reloaded.callers.close()
   t.equal(clock.nextInMs(), Infinity, 'until no policy uses them')
 })

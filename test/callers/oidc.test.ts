@@ -45,7 +45,7 @@ t.test('fault 19, fault 20: JWT access tokens, with keys from discovery and a ro
   await clock.advance(5 * 60_000)
   assertRefused(t, await ask(bearer(token)), 'key_unknown')
   t.same(
-    new Set(provider.asked.filter((path) => /jwks|well-known/.test(path))),
+    new Set(provider.requests.filter((path) => /jwks|well-known/.test(path))),
     new Set(['/.well-known/openid-configuration', '/jwks'])
   )
 })
@@ -72,9 +72,9 @@ t.test('A41, A42: opaque tokens, introspected and revoked', async (t) => {
   assertPassed(t, await ask(bearer(token)), {
     issuer: provider.issuer, subject: 'jane', claims: { plan: 'pro', client_id: 'spa', sub: 'jane' }
   })
-  const asked = provider.asked.length
+  const asked = provider.requests.length
   assertPassed(t, await ask(bearer(token)), { subject: 'jane' })
-  t.equal(provider.asked.length, asked, 'cached')
+  t.equal(provider.requests.length, asked, 'cached')
 
   await provider.revoke(token)
   await clock.advance(30_000)

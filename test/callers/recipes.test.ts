@@ -97,7 +97,8 @@ for (const { name, callers, when, cookies, answer, subject, refused } of ENDPOIN
     for (const [i, names] of cookies.entries()) {
       const passed = await ask(sign(names, `signed-in-user-${i}`))
       assertPassed(t, passed, { issuer: forward.issuer, subject })
-      t.equal(app.asked.at(-1)?.headers.cookie, names.map((name, j) => `${name}=signed-in-user-${i}-${j}`).join('; '))
+      const sent = names.map((name, j) => `${name}=signed-in-user-${i}-${j}`).join('; ')
+      t.equal(app.requests.at(-1)?.headers.cookie, sent)
       t.equal(when === null || compileWhen(when as never)(passed.caller!), true, 'a paying user')
     }
   })

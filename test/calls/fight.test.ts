@@ -105,7 +105,7 @@ const nested = (path: string, value: Json): JsonObject =>
   path.split('.').reduceRight<Json>((inner, key) => ({ [key]: inner }), value) as JsonObject
 const world = (session: JsonObject, options = {}): World => startWorld(rulesOf({ session }), options)
 const ADA = { fixed: { instructions: 'You are Ada.' }, calls: {} }
-const dids = ({ changes }: World) => changes.map(({ did }) => did)
+const actionsOf = ({ changes }: World) => changes.map(({ did }) => did)
 
 for (const mirrorsUpdates of [true, false]) {
   const where = mirrorsUpdates ? 'reported' : 'not reported'
@@ -120,7 +120,7 @@ for (const mirrorsUpdates of [true, false]) {
         fight.clock.pass(1000)
       }
       t.ok(fight.isOver(), path)
-      t.same(dids(fight), ['restored', 'restored', 'restored', 'ended'], path)
+      t.same(actionsOf(fight), ['restored', 'restored', 'restored', 'ended'], path)
       t.ok(seconds <= (mirrorsUpdates ? 4 : 40), `${path}: ${seconds} s`)
     }
   })
@@ -133,7 +133,7 @@ t.test('H8: a client that undoes a correction by another field each time is ende
     fight.update(nested(path, value))
     fight.settle()
   }
-  t.same(dids(fight), ['restored', 'restored', 'restored', 'ended'])
+  t.same(actionsOf(fight), ['restored', 'restored', 'restored', 'ended'])
 })
 
 t.test('call: where updates are not reported, a call is read every 6 s for a minute after a correction', async (t) => {
@@ -147,7 +147,7 @@ t.test('call: where updates are not reported, a call is read every 6 s for a min
   }
   calm.update({ instructions: 'You are Bob.' })
   pass(20)
-  t.same([dids(calm), reads()], [['restored'], 1])
+  t.same([actionsOf(calm), reads()], [['restored'], 1])
   pass(60)
   t.ok(reads() > READS_IN_A_MINUTE, `${reads()}`)
   const before = reads()

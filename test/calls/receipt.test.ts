@@ -131,7 +131,7 @@ const reported: fc.Arbitrary<Reported> = fc.oneof(
 )
 const JUNK = [undefined, null, -1, '7', 0.5, 1e300, Infinity, {}, [], true] as Json[]
 /** How often each of the two events comes, when, and what upstream makes of one count. */
-const fate = fc.record({
+const delivery = fc.record({
   begins: fc.nat(2),
   ends: fc.nat(3),
   order: fc.array(fc.nat(100), { minLength: 5, maxLength: 5 }),
@@ -150,7 +150,7 @@ function flat (usage: Usage): number[] {
 }
 
 t.test('call: receipt: reordered, repeated, lost or damaged: right, or incomplete and never too high', (t) => {
-  fc.assert(fc.property(fc.array(fc.tuple(reported, fate), { maxLength: 8 }), (things) => {
+  fc.assert(fc.property(fc.array(fc.tuple(reported, delivery), { maxLength: 8 }), (things) => {
     const truth = receiptOf(...things.map(([{ cost, end }], i) => end(`id_${i}`, cost)))
     assert.equal(truth.isComplete(), true)
     const events = things.flatMap(([{ cost, begin, end }, { begins, ends, order, junk }], i) => [

@@ -157,7 +157,7 @@ t.test('fault 43: a half-written file that is valid is not used', {
   const { path, rulebook, inForce, taken } = await startReloading(t)
   const withoutBlocked = SECOND.slice(0, SECOND.indexOf('\nblocked:'))
   writeFileSync(path, withoutBlocked)
-  await until('two looks', twoLooks())
+  await until('two looks', afterTwoPolls())
   t.equal(inForce(), 'first')
   writeFileSync(path, SECOND)
   await taken('second')
@@ -172,14 +172,14 @@ t.test('fault 43: a file that is touched, or changed and changed back, is not re
   writeFileSync(path, SECOND)
   writeFileSync(path, FIRST)
   writeFileSync(`${path}.second`, SECOND)
-  await until('two looks', twoLooks())
+  await until('two looks', afterTwoPolls())
   t.equal(rulebook.generation(), 1)
   renameSync(`${path}.second`, path)
   await taken('second')
   t.equal(rulebook.generation(), 2)
 })
 
-function twoLooks (): () => boolean {
+function afterTwoPolls (): () => boolean {
   const endsAt = performance.now() + 1500
   return () => performance.now() > endsAt
 }
@@ -189,12 +189,12 @@ const withJwks = (text: string, jwks: string) => text.replace(/secret_env: \w+/,
 t.test('fault 43: a reload keeps fetched keys and does not need the issuer', { buffered: true }, async (t) => {
   const { issuer, key } = await startIssuer(t)
   const { path, rulebook, taken } = await startReloading(t, { text: withJwks(FIRST, `${issuer.url}/jwks`) })
-  const asked = issuer.asked.length
+  const asked = issuer.requests.length
   t.equal(asked, 1)
   issuer.behave((response) => { response.destroy() })
   writeFileSync(path, withJwks(SECOND, `${issuer.url}/jwks`))
   await taken('second')
-  t.equal(issuer.asked.length, asked, 'not fetched again')
+  t.equal(issuer.requests.length, asked, 'not fetched again')
   t.same(rulebook.current().callers.waitingFor(), [])
   t.ok(key)
 })
@@ -204,7 +204,7 @@ t.test('fault 43: the keys of a new issuer are fetched before its file is in for
   const { path, rulebook, taken } = await startReloading(t)
   writeFileSync(path, withJwks(SECOND, `${issuer.url}/jwks`))
   await taken('second')
-  t.equal(issuer.asked.length, 1)
+  t.equal(issuer.requests.length, 1)
   t.same(rulebook.current().callers.waitingFor(), [])
 })
 

@@ -47,14 +47,14 @@ t.test('field F25: an error of listening names the variable, and not its value',
 
 t.test('field F25: the process prints such an error without a stack', async (t) => {
   const port = await occupy(t, '127.0.0.1')
-  for (const [env, says] of [
+  for (const [env, problem] of [
     [{ HOST: 'x86_64-conda-linux-gnu' }, /^ephemint: HOST is not an address of this machine/],
     [{ PORT: String(port) }, /^ephemint: PORT is in use/],
     [{ OPS_HOST: '127.0.0.1', OPS_PORT: String(port) }, /^ephemint: OPS_PORT is in use/]
   ] as const) {
     const service = await spawnService(t, { upstreamUrl: 'http://127.0.0.1:9/v1', policy: POLICY, env })
     t.match(await service.exited, { code: 1 })
-    t.match(service.stderr(), says)
+    t.match(service.stderr(), problem)
     t.equal(service.stderr().split('\n').length, 2)
   }
 })

@@ -419,12 +419,12 @@ function pathsSent (value: Json, path: string[] = []): string[] {
 type Case = Readonly<{ policy: Parts, rules: SessionRules, body: JsonObject, legacy: boolean, claims: JsonObject }>
 
 /** A path with a client value that is neither allowed, nor ignored, nor equal to the policy's. */
-function unheededIn (
+function unexpectedPathIn (
   { kind, session }: Parts,
   { session: sent, added }: { session: JsonObject, added: readonly Path[] },
   { fixed, profile }: { fixed: JsonObject, profile: JsonObject }
 ): string | undefined {
-  const heeded = [
+  const permitted = [
     ...Object.keys(session.allow ?? {}), ...(session.ignore ?? []) as string[], ...added.map((path) => path.join('.'))
   ]
   const { type: _, prompt, ...others } = sent
@@ -440,9 +440,9 @@ function unheededIn (
       at !== undefined && (isDeepStrictEqual(at, alias ?? value) || (isObject(at) && isDeepStrictEqual(value, {}))))
     // An empty object around an allowed path has no effect.
     const isEmpty = isDeepStrictEqual(value, {}) &&
-      heeded.some((open) => [...path, ''].join('.') === open.slice(0, path.join('.').length + 1))
-    const isHeeded = heeded.some((open) => `${path.join('.')}.`.startsWith(`${open}.`))
-    return path.length === 0 || isConfigured || isEmpty || isHeeded ? undefined : path.join('.')
+      permitted.some((open) => [...path, ''].join('.') === open.slice(0, path.join('.').length + 1))
+    const isPermitted = permitted.some((open) => `${path.join('.')}.`.startsWith(`${open}.`))
+    return path.length === 0 || isConfigured || isEmpty || isPermitted ? undefined : path.join('.')
   }).find((path) => path !== undefined)
 }
 
@@ -489,8 +489,8 @@ function grantFault (granted: Granted, { policy, rules, body, legacy, claims }: 
   }
 
   const allowed = Object.keys(policy.session.allow ?? {})
-  const unheeded = unheededIn(policy, translated, expected)
-  if (unheeded !== undefined) return `passes over ${unheeded}, which should be refused`
+  const unexpected = unexpectedPathIn(policy, translated, expected)
+  if (unexpected !== undefined) return `passes over ${unexpected}, which should be refused`
   const templates = [
     rules.fixed, rules.defaults, ...[...rules.prompts.values()].map((prompt) => prompt.session)
   ].flatMap(({ paths }) => paths.map((path) => path.join('.')))

@@ -9,7 +9,7 @@ const FULL = new ApiError('audit_unavailable')
 t.test('a grant whose line cannot be written counts as an audit failure, not as a grant', async (t) => {
   const metrics = createMetrics()
   const audit = metrics.audited(
-    auditThat({ confirm: async () => { throw FULL }, assertWritable: () => { throw FULL } })
+    auditWith({ confirm: async () => { throw FULL }, assertWritable: () => { throw FULL } })
   )
   await t.rejects(audit.confirm('mint.granted', ENTRY), FULL)
   t.throws(() => audit.assertWritable(), FULL)
@@ -23,7 +23,7 @@ t.test('decisions are counted by event, code, kind and policy, and still written
   const written: string[] = []
   const metrics = createMetrics()
   const audit = metrics.audited(
-    auditThat({ record: (event) => written.push(event), recordBounded: () => written.push('anonymous') })
+    auditWith({ record: (event) => written.push(event), recordBounded: () => written.push('anonymous') })
   )
   audit.assertWritable()
   await audit.confirm('mint.granted', ENTRY)
@@ -100,7 +100,7 @@ const SOURCES: Sources = {
   linesLost: () => ({ stdout: 8 })
 }
 
-function auditThat (does: Partial<Audit>): Audit {
+function auditWith (does: Partial<Audit>): Audit {
   return {
     assertWritable: () => {},
     confirm: async () => {},

@@ -111,12 +111,12 @@ t.test('the examples are real requests and responses', async (t) => {
     t.equal(answer.status, 200, `${id} ${name}`)
     t.same(timeless(answer.body), timeless(expected))
     const { path, method } = OPERATIONS.find((operation) => operation.id === id) as typeof OPERATIONS[number]
-    assertTold(t, answer, path, method)
+    assertDocumented(t, answer, path, method)
   }
 })
 
 /** A response of the app matches the document: its status, the schema of its body, and each header. */
-function assertTold (t: Test, { status, headers, body }: Answer, path: string, method = 'post'): void {
+function assertDocumented (t: Test, { status, headers, body }: Answer, path: string, method = 'post'): void {
   const listed = document.paths[path][method].responses[status]
   if (!t.ok(listed, `${status} of ${path} is listed`)) return
   t.same(
@@ -160,7 +160,7 @@ t.test('the refusals of the app are listed, with their headers', async (t) => {
   for (const [code, ask] of rows) {
     const answer = await ask()
     t.match(answer.body, { error: { code } })
-    assertTold(t, answer, MINT)
+    assertDocumented(t, answer, MINT)
   }
 })
 
@@ -178,7 +178,7 @@ t.test('temporary failures are listed, with their headers', async (t) => {
       MINT, { method: 'POST', headers: { authorization: `Bearer ${await app.token()}` } }
     )
     t.match(answer.body, { error: { code } })
-    assertTold(t, answer, MINT)
+    assertDocumented(t, answer, MINT)
   }
 })
 
@@ -191,5 +191,5 @@ t.test('a process that is not ready lists its missing dependencies', async (t) =
   const app = await startApp(t, { waitingFor: () => ['identity'] })
   const answer = await app.request('/readyz')
   t.same(answer.body, { status: 'unavailable', waiting_for: ['identity'] })
-  assertTold(t, answer, '/readyz', 'get')
+  assertDocumented(t, answer, '/readyz', 'get')
 })

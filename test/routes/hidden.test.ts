@@ -41,7 +41,7 @@ const POLICY = `${LEGACY_POLICY}    translation:
   )
 
 /** Reorders the tools, adds fields, and puts the secret into places where the policy does not have it. */
-function embroider (session: JsonObject): JsonObject {
+function scatterSecret (session: JsonObject): JsonObject {
   const tools = (session.tools ?? []) as JsonObject[]
   return {
     ...session,
@@ -66,10 +66,10 @@ for (const mintApi of ['auto', 'client_secrets', 'sessions'] as const) {
     )
     const answer = (received: Received, value: string): JsonObject => {
       if (received.path === SESSIONS || received.path === TRANSCRIPTIONS) {
-        return embroider(legacyAnswer(received, value))
+        return scatterSecret(legacyAnswer(received, value))
       }
       const current = currentAnswer(received, value)
-      return { ...current, session: embroider(current.session as JsonObject) }
+      return { ...current, session: scatterSecret(current.session as JsonObject) }
     }
     for (const path of [GA, TRANSLATIONS, SESSIONS, TRANSCRIPTIONS]) {
       app.upstream.answer(path, (received, response) => json(200, answer(received, 'ek_1'))(received, response))

@@ -11,17 +11,17 @@ type Behaviour = (response: ServerResponse, request: IncomingMessage) => void
 export type HostileIssuer = Readonly<{
   url: string
   /** The requests that arrived, in order. */
-  asked: IssuerRequest[]
+  requests: IssuerRequest[]
   /** Replaces the script. */
   behave: (behaviour: Behaviour) => void
   close: () => Promise<void>
 }>
 
 export async function startHostileIssuer (t: Test, behaviour: Behaviour = answers({})): Promise<HostileIssuer> {
-  const asked: IssuerRequest[] = []
+  const requests: IssuerRequest[] = []
   let behave = behaviour
   const server = createServer(async (request, response) => {
-    asked.push({
+    requests.push({
       method: request.method as string, path: request.url as string, headers: request.headers, body: await text(request)
     })
     behave(response, request)
@@ -34,7 +34,7 @@ export async function startHostileIssuer (t: Test, behaviour: Behaviour = answer
   t.teardown(close)
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    asked,
+    requests,
     behave: (next) => { behave = next },
     close
   }

@@ -17,7 +17,7 @@ export type OidcProvider = Readonly<{
   issuer: string
   introspection: string
   /** The requested paths, in order. */
-  asked: string[]
+  requests: string[]
   /** An access token by the client credentials grant. */
   clientCredentials: (resource: string) => Promise<string>
   /** A user's tokens by the authorization code flow. */
@@ -30,10 +30,10 @@ export type OidcProvider = Readonly<{
 export async function startOidcProvider (t: Test): Promise<OidcProvider> {
   // The provider warns about development settings.
   for (const method of ['info', 'warn'] as const) t.intercept(console, method, { value: () => {} })
-  const asked: string[] = []
+  const requests: string[] = []
   let handle: RequestListener
   const server = createServer((request, response) => {
-    asked.push(request.url as string)
+    requests.push(request.url as string)
     handle(request, response)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -67,7 +67,7 @@ export async function startOidcProvider (t: Test): Promise<OidcProvider> {
   return {
     issuer,
     introspection: `${issuer}/token/introspection`,
-    asked,
+    requests,
     rotate,
     revoke: async (token) => { await post('/token/revocation', { token }) },
     clientCredentials: async (resource) =>

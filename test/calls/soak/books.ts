@@ -72,7 +72,7 @@ export function checkBooks ({ seen, answers, lines, torn, kills, happened, taken
   const unknown = countBy(lines.filter(({ event }) => event === 'call.unknown').map(({ subject }) => subject))
   const unnamed = Map.groupBy(seen.filter((one) => linesOf(one).length === 0), ({ plan }) => identifierOf(plan))
   expect([...unnamed].filter(([identifier, calls]) => calls.length > (unknown.get(identifier) ?? 0))
-    .map(([, calls]) => calls.map(nameOf).join()), 'a call of upstream has an end, or is known to be unknown')
+    .map(([, calls]) => calls.map(nameOf).join()), 'a call of upstream has a line call.ended or call.unknown')
   const startedIds = new Map(started.map((line) => [line.call_id, line]))
   expect([...startedIds.keys()].filter((id) => !byId.has(id)), 'what started has ended')
   expect(answers.filter(({ status, id }) => status === 201 && !startedIds.has(id ?? '')).map(({ id }) => String(id)),
@@ -83,15 +83,16 @@ export function checkBooks ({ seen, answers, lines, torn, kills, happened, taken
 
   const plain = (of: readonly Line[]) => of.filter(({ repeated, unfenced }) => !repeated && !unfenced)
   expect([...byId].filter(([, of]) => plain(of).length > 1 || new Set(of.map((line) => line.upstream_call_id)).size > 1)
-    .map(([id, of]) => `${id} ${of.map(({ reason }) => reason)}`), 'an end has one line, but for what says so')
+    .map(([id, of]) => `${id} ${of.map(({ reason }) => reason)}`),
+  'a call ends once, but for repeated and unfenced lines')
   expect([...byId].filter(([, of]) => of.some(({ repeated }) => repeated) &&
-    new Set(of.filter(({ unfenced }) => !unfenced).map(({ repeated: _, ...line }) => essenceOf(line))).size > 1)
-    .map(([id, of]) => `${id} ${of.map(essenceOf).join(' | ')}`), 'a repeated line says the same')
+    new Set(of.filter(({ unfenced }) => !unfenced).map(({ repeated: _, ...line }) => summaryOf(line))).size > 1)
+    .map(([id, of]) => `${id} ${of.map(summaryOf).join(' | ')}`), 'a repeated line has the same facts')
   expect(ended.filter((line) => !line.hangup_confirmed).map((line) => line.call_id), 'each hang-up was confirmed')
 
   for (const [law, isWrong] of LAWS_OF_USAGE) {
     expect(seen.flatMap((one) => linesOf(one).filter((line) => isWrong(line, one))
-      .map((line) => `${nameOf(one)} ${essenceOf(line)}, sent ${JSON.stringify(one.sent)}`)), law)
+      .map((line) => `${nameOf(one)} ${summaryOf(line)}, sent ${JSON.stringify(one.sent)}`)), law)
   }
 
   const over = seen.filter(({ overMs }) => overMs !== null)
@@ -142,7 +143,7 @@ type Law = readonly [name: string, isWrong: (line: Line, seen: Seen) => boolean]
 const LAWS_OF_USAGE: readonly Law[] = [
   ['usage is never more than upstream sent', ({ usage }, { sent }) =>
     usage.responses > sent.responses || usage.input_tokens > sent.input || usage.output_tokens > sent.output],
-  ['what is complete is all that upstream sent', ({ usage, complete }, { sent }) => complete &&
+  ['a complete receipt counts all that upstream sent', ({ usage, complete }, { sent }) => complete &&
     (usage.responses !== sent.responses || usage.input_tokens !== sent.input || usage.output_tokens !== sent.output)]
 ]
 
@@ -156,5 +157,5 @@ export const identifierOf = ({ caller }: Pick<Plan, 'caller'>) =>
   safetyIdentifier(ISSUER, subjectOf(caller), CANARIES.SAFETY_IDENTIFIER_SECRET)
 
 const nameOf = ({ call, plan }: Seen) => `${call.id} (${plan.end})`
-const essenceOf = ({ reason, seconds, complete, usage }: Omit<Line, 'repeated'>) =>
+const summaryOf = ({ reason, seconds, complete, usage }: Omit<Line, 'repeated'>) =>
   `${reason} ${seconds} s, ${complete ? 'complete' : 'incomplete'}, ${JSON.stringify(usage)}`

@@ -127,7 +127,7 @@ export type Weather = Readonly<{
   storm: (ms: number) => Promise<void>
 }>
 
-/** One kill and one stop come early; `spared` is not ended where `isSparing` says so. */
+/** One kill and one stop come early; no fault ends the process of `spared`. */
 export function createWeather ({ world, random, totalMs, spared, report }: Readonly<{
   world: SoakWorld, random: Random, totalMs: number, spared: () => Slot | null, report: (line: string) => void
 }>): Weather {

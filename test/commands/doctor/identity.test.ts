@@ -150,8 +150,8 @@ t.test('an app\'s endpoint must not name a user without a credential', async (t)
     t.match(
       finding, { state, subject: 'callers.0.forward', message, ...advice === undefined ? {} : { advice } }, `${status}`
     )
-    t.equal(app.asked.length, 1)
-    t.equal(app.asked[0]?.headers.cookie, undefined)
+    t.equal(app.requests.length, 1)
+    t.equal(app.requests[0]?.headers.cookie, undefined)
   }
 })
 

@@ -58,10 +58,10 @@ t.test('an upstream that accepts the key gets one models request, with the heade
     { state: 'ok', subject: 'upstream', message: `${server.url}/v1/models answers and accepts the key` }
   )
   t.match(
-    server.asked,
+    server.requests,
     [{ method: 'GET', path: '/v1/models', headers: { authorization: `Bearer ${KEY}`, 'openai-organization': 'org-1' } }]
   )
-  t.equal(server.asked.length, 1)
+  t.equal(server.requests.length, 1)
 })
 
 t.test('the size of the response does not matter', async (t) => {
