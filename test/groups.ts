@@ -5,20 +5,28 @@ import { join, relative } from 'node:path'
 
 const FOLDER = '.tap/groups'
 const UNCOUNTED_SUFFIX = '.uncounted'
-/** More would leave a processor idle at the end of a run, fewer cost a start. */
-const FILES = 10
 const SMALL = ['config', 'docs', 'outbound', 'realtime', 'records', 'reference', 'schema', 'support', 'tracing']
 /** What they test is outside the coverage gate, or runs in processes of its own. */
 const UNCOUNTED = /^test\/((browser|sandbox)\/|calls\/replica(s|-faults)\.|(caddy|compose|haproxy|nginx)\.)/
-const SLOW = new RegExp(`${UNCOUNTED.source}|^test/(calls|faults)/`)
+/** Their tests wait for timers, leases and deadlines of other processes, most of the time without work. */
+const WAITING = /^test\/(calls|faults)\//
+/** How much longer tests take than the size of their files says. */
+const FACTORS: readonly (readonly [path: RegExp, factor: number])[] = [
+  [/^test\/browser\//, 8], [/^test\/(faults\/|calls\/(adoption|sharing)\.|(caddy|compose|haproxy|nginx)\.)/, 4]
+]
+const FACTOR_OF_FIRST = 30
+/** Weight of a process. More would leave a processor idle at the end of a run, less cost a start. */
+const MOST = 200_000
 /**
  * Compiling packages is half of the time of a process. What is compiled without coverage has no counters, so it has
- * another cache. What comes from either cache has none in module bodies (test/conventions.test.ts).
+ * another cache. What comes from either cache has none in module bodies (test/conventions.test.ts). Services that the
+ * sandbox starts have the cache of its process.
  */
 const CACHES = { isCounted: '.tap/compile-cache-counted', isNot: '.tap/compile-cache' }
 /** No test runs while a file is still loading: it may have changed the environment for a moment. */
 const ENTRY = `import { enableCompileCache } from 'node:module'
 enableCompileCache('CACHE')
+CHILDREN
 const { default: t } = await import('tap')
 t.setTimeout(600_000)
 const { promise, resolve } = Promise.withResolvers()
@@ -57,32 +65,52 @@ function roomOf (path: string): string {
   return SMALL.includes(room) || room.endsWith('.ts') ? 'others' : room
 }
 
+function isWaiting (path: string): boolean {
+  return WAITING.test(path)
+}
+
 export function isUncounted (path: string): boolean {
   return UNCOUNTED.test(path)
 }
 
+/** Guesses the time that tests take, from the sizes of their files. */
+function weigh (files: readonly string[], sourceOf: (path: string) => string): number {
+  return files.reduce((sum, path) => {
+    const source = sourceOf(path)
+    const [, factor = 1] = FACTORS.find(([pattern]) => pattern.test(path)) ?? []
+    return sum + source.length * (startsFirst(source) ? FACTOR_OF_FIRST : factor)
+  }, 0)
+}
+
 export function groupsOf (files: readonly string[], sourceOf: (path: string) => string): Group[] {
+  const weight = (paths: readonly string[]) => weigh(paths, sourceOf)
+  const heaviestFirst = files.toSorted().toSorted((a, b) => weight([b]) - weight([a]))
   const keyOf = (path: string) => `${isUncounted(path)} ${processOf(path, sourceOf(path))}`
-  return [...Map.groupBy(files.toSorted(), keyOf)].flatMap(([key, members]) => {
+  return [...Map.groupBy(heaviestFirst, keyOf)].flatMap(([key, members]) => {
     const [, name = ''] = key.split(' ')
-    const parts = Math.ceil(members.length / FILES)
-    return Array.from({ length: parts }, (_, part) => ({
-      name: parts === 1 ? name : `${name}-${part + 1}`, files: members.filter((_path, i) => i % parts === part)
-    }))
+    const count = Math.min(members.length, Math.ceil(weight(members) / MOST) || 1)
+    const parts = Array.from({ length: count }, (): string[] => [])
+    for (const path of members) parts.reduce((least, part) => weight(part) < weight(least) ? part : least).push(path)
+    return parts.map((files, i) => ({ name: count === 1 ? name : `${name}-${i + 1}`, files }))
   })
 }
 
-/** In the order in which they start: what waits longest, then the largest, so that none is waited for at the end. */
+/**
+ * In the order in which they start: those that wait and those that work side by side from the first to the last, and of
+ * each kind the longest first, so that no processor is idle and none is waited for.
+ */
 export function orderedGroups (files: readonly string[], sourceOf: (path: string) => string): Group[] {
-  const weight = ({ files }: Group) => {
-    const sources = files.map(sourceOf)
-    const bytes = sources.reduce((sum, { length }) => sum + length, 0)
-    // Tests of browsers, calls, faults and other programs take longer than their size says.
-    return sources.some(startsFirst) ? Infinity : files.some((path) => SLOW.test(path)) ? 4 * bytes : bytes
-  }
-  return groupsOf(files, sourceOf).map((group) => ({ group, weight: weight(group) }))
-    .toSorted((a, b) => a.weight === b.weight ? 0 : b.weight - a.weight)
-    .map(({ group }) => group)
+  const weight = ({ files }: Group) => weigh(files, sourceOf)
+  const kinds = Map.groupBy(groupsOf(files, sourceOf), ({ files }) => files.some(isWaiting))
+  return [...kinds.values()].flatMap((groups) => {
+    const total = weigh(groups.flatMap(({ files }) => files), sourceOf)
+    let before = 0
+    return groups.toSorted((a, b) => weight(b) - weight(a)).map((group) => {
+      const startsAt = before / total
+      before += weight(group)
+      return { group, startsAt }
+    })
+  }).toSorted((a, b) => a.startsAt - b.startsAt).map(({ group }) => group)
 }
 
 /** Each file by itself, those that take longest first. */
@@ -104,7 +132,9 @@ export function writeGroups (root: string, step: string, groups: readonly Group[
     const path = `${FOLDER}/${number}-${name}${isCounted ? '' : UNCOUNTED_SUFFIX}.ts`
     const imports = files.map((file) => `await import('${relative(FOLDER, file)}')`)
     const cache = join(root, isCounted ? CACHES.isCounted : CACHES.isNot)
-    writeFileSync(join(root, path), ENTRY.replace('CACHE', cache).replace('IMPORTS', imports.join('\n')))
+    const children = isCounted ? '' : `process.env.NODE_COMPILE_CACHE = '${cache}'`
+    writeFileSync(join(root, path), ENTRY.replace('CACHE', cache).replace('CHILDREN', children)
+      .replace('IMPORTS', imports.join('\n')))
     return path
   })
 }

@@ -1,4 +1,5 @@
-// npm test [-- FILES]: runs tap with options that its configuration cannot express.
+// npm test [-- FILES or FOLDERS]: runs tap with options that its configuration cannot express.
+// Pages in a browser take as long as a third of all others, so they run by `npm run test:browser`.
 // The files of a room share processes (test/groups.ts): loading tap and the service takes longer than most of them.
 // A test file that measures time has a line `// Runs alone: why`: after the others, beside few such files.
 // One that tries a law in many rounds has a line `// Rounds: why`: it runs by `npm run laws`, or when it is asked for.
@@ -9,13 +10,14 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createWriteStream, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { orderedGroups, removeGroups, separate, writeGroups } from './groups.ts'
+import { isUncounted, orderedGroups, removeGroups, separate, writeGroups } from './groups.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const RESULTS = join(ROOT, '.tap/results.tap')
 const LIST = join(ROOT, '.tap/alone.txt')
 const PARTIAL = ['--allow-incomplete-coverage', '--allow-empty-coverage']
 const UNREPORTED = '--coverage-report=none'
+const BROWSER = 'test/browser'
 
 /** Each reason for which tests were skipped, and under it their names, from raw TAP. */
 export function skippedIn (results: string): string[] {
@@ -60,13 +62,19 @@ if (import.meta.main) {
   const asked = process.argv.slice(2)
   const isWhole = asked.length === 0
   const source = (path: string) => readFileSync(join(ROOT, path), 'utf8')
-  const all = () => globSync('test/**/*.test.ts', { cwd: ROOT }).filter((path) => !isRounds(source(path)))
-  const files = isWhole ? all() : asked
+  const within = (folder: string) => globSync(`${folder}/**/*.test.ts`, { cwd: ROOT })
+    .filter((path) => !isRounds(source(path)))
+  const isFile = (path: string) => path.endsWith('.ts')
+  const files = isWhole
+    ? within('test').filter((path) => !path.startsWith(`${BROWSER}/`))
+    : asked.flatMap((path) => isFile(path) ? [path] : within(path))
   const alone = files.filter((path) => runsAlone(source(path)))
   const others = files.filter((path) => !alone.includes(path))
-  const gated = gate({ isStrict: process.env.CI === 'true', isWhole })
+  const gated = [
+    ...gate({ isStrict: process.env.CI === 'true', isWhole }), ...files.every(isUncounted) ? ['--disable-coverage'] : []
+  ]
   removeGroups(ROOT)
-  const together = writeGroups(ROOT, 'a', isWhole ? orderedGroups(others, source) : separate(others, source))
+  const together = writeGroups(ROOT, 'a', (asked.some(isFile) ? separate : orderedGroups)(others, source))
   const afterwards = writeGroups(ROOT, 'b', separate(alone, source))
 
   const steps = [
@@ -79,4 +87,5 @@ if (import.meta.main) {
     if (files.length === 0) continue
     if (!await tap(options, files)) process.exitCode = 1
   }
+  if (isWhole) console.log('not run: npm run test:browser, the pages in Chromium and Firefox')
 }

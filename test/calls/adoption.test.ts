@@ -11,6 +11,8 @@ import type { Call } from '../support/upstream-call.ts'
 import { policyOf } from './harness.ts'
 import { looks, startPair, statusAt } from './shared.ts'
 
+t.jobs = 4
+
 const HOUR_MS = 3_600_000
 const SECRET = 'canary secret instructions'
 const withSecret = (voice = 'marin') => policyOf().replace(

@@ -10,6 +10,8 @@ import { hang } from '../support/upstream.ts'
 import type { Call } from '../support/upstream-call.ts'
 import { looks, startPair, statusAt } from './shared.ts'
 
+t.jobs = 4
+
 const REPLACE = { calls: '{ when_full: replace }' }
 
 t.test('a caller\'s new call replaces the one at another service, in one place', { skip: NO_REDIS }, async (t) => {
