@@ -60,7 +60,7 @@ export async function buildApp (
     // Idle sockets are closed by the drain; Node would wait for their keep-alive to run out.
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
-    // An id that is too long to be one is none: the same answer as to any other. Node bounds the whole head.
+    // Any length: an id that is too long gets the same 404 as any unknown one. Node bounds the whole head.
     routerOptions: { maxParamLength: 16_384 }
   }) as unknown as FastifyInstance
 

@@ -1,7 +1,7 @@
-// Time, as everything that waits or expires takes it: tests set it.
+// Time as an argument of everything that waits or expires: tests set it.
 
 export type Clock = Readonly<{
-  /** Milliseconds since 1970: for dates that others wrote, such as a token's. */
+  /** Milliseconds since 1970: for dates from elsewhere, such as a token's. */
   wallMs: () => number
   /** Milliseconds since some moment: for durations, since no step of the wall clock moves it. */
   monotonicMs: () => number
@@ -25,7 +25,7 @@ export const systemClock: Clock = {
   wallMs: () => Date.now(),
   monotonicMs: () => performance.now(),
   after: (ms, callback) => {
-    // A process that was stopped finds moments that have passed.
+    // After SIGSTOP and SIGCONT the moment may have passed.
     const timer = setTimeout(callback, Math.max(0, ms)).unref()
     return () => clearTimeout(timer)
   }

@@ -51,7 +51,7 @@ export type ErrorDetails = {
   /** Upstream may have minted, or created the call: its answer was lost. */
   mayHaveSucceeded?: boolean
   upstreamRequestId?: string | null
-  /** The methods that the address does answer. */
+  /** Methods that the path supports. */
   allow?: string
   cause?: unknown
 }

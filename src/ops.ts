@@ -25,7 +25,7 @@ export async function buildOps (
   const ops = fastify({
     ...listenerOptions(log),
     genReqId: () => randomUUID(),
-    // The last listener to close: it waits for no connection.
+    // This listener closes last, and waits for no connection.
     forceCloseConnections: true
   }) as unknown as FastifyInstance
   registerListener(ops, ({ code, statusCode, cause }) => {

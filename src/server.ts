@@ -8,7 +8,7 @@ import { setFlagsFromString } from 'node:v8'
 const stopNow = () => process.exit(0)
 process.on('SIGTERM', stopNow).on('SIGINT', stopNow)
 // V8 learns at the start which objects live long, and then allocates such objects in the old generation. What a request
-// leaves behind is held by them until the next full collection: a fifth of the processor, and twice the memory.
+// leaves behind then stays until the next full collection, at a fifth of the processor and twice the memory.
 setFlagsFromString('--no-allocation-site-pretenuring')
 // A report that Node.js writes on a crash would hold the environment.
 if (process.report !== undefined) process.report.excludeEnv = true
@@ -21,7 +21,7 @@ process.on('SIGHUP', () => reopenAudit())
 const { default: closeWithGrace } = await import('close-with-grace')
 const { ConfigError, processEnv } = await import('./config/environment.ts')
 const { EXIT_WITHIN_MS, openService } = await import('./service.ts')
-// A signal that came meanwhile is delivered between two turns of the event loop: it stops before anything is opened.
+// Signals are delivered between two turns of the event loop: one that came meanwhile stops the process here.
 await turn()
 await turn()
 try {

@@ -55,7 +55,7 @@ export type Service = Readonly<{
   flushNow: () => void
 }>
 
-/** A part that takes the place of the one that the environment describes, or that watches it. */
+/** Parts for tests, instead of those that the environment describes. */
 export type Replacements = Readonly<{
   lines?: Readonly<{ stdout: Lines, audit: Lines }>
   limits?: LimitStore
@@ -206,7 +206,7 @@ export async function openService (environment: Environment, replaced: Replaceme
       const hungUp = calls.stop(drained, STOPPED_WITHIN_MS)
       await drained
       await app.close()
-      // Also mints whose client is gone: what upstream minted is audited.
+      // Mints whose client is gone are waited for, too: their audit lines come.
       while (client.state().inFlight > 0) await wait(LOOK_EVERY_MS)
       await hungUp
       rulebook.close()
@@ -238,7 +238,7 @@ export function openProviders (
 
 export type Upstream = ReturnType<typeof openUpstream>
 
-/** Everything that is done with the key: for the service, and for a command that tries it. Throws ConfigError. */
+/** All parts that use the key: for the service, and for a command that tries it. Throws ConfigError. */
 export function openUpstream (config: Pick<Config, 'upstream' | 'proxies'>, { log, clock, watch, traces }: Readonly<{
   log: Pick<Log, 'info' | 'warn' | 'error' | 'debug'>
   clock: Clock
@@ -260,7 +260,7 @@ export function openUpstream (config: Pick<Config, 'upstream' | 'proxies'>, { lo
     calls: createUpstreamCalls({
       client, mint: config.upstream.callsApi === 'secret' ? mint : null, protocol: REALTIME_CALLS, log
     }),
-    /** Before the first `dial`: nothing of it is loaded for a service without calls. */
+    /** Must resolve before the first `dial`. A service without calls loads nothing of this. */
     loadSidebands: async () => {
       loading ??= import('./upstream/sideband.ts').then(({ createSidebands }) => {
         const made = createSidebands({ config: config.upstream, proxy, clock, log })

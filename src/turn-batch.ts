@@ -1,6 +1,5 @@
-// Work that one turn of the event loop brings is done together, the same step of all before the next step of any: code
-// and tables then are in the processor's caches still. One by one, a mint costs a fifth more, one with a new token a
-// third.
+// Requests of one turn of the event loop are processed together, each step for all of them before the next, while code
+// and tables are in the processor's caches. One by one, a mint costs a fifth more, and a mint with a new token a third.
 
 /** Takes work that begins once the turn has read all its input. It must not throw. */
 export type Batch = (work: () => void) => void

@@ -1,11 +1,11 @@
-// Goes on with what another replica has left: a call, the end of one, or the place of one that was being created.
+// Takes over from a replica that stopped or died: a call, the end of a call, or the place of one being created.
 //
-// | state of its record   | then                                                                             |
+// | state of the record   | then                                                                             |
 // |-----------------------|----------------------------------------------------------------------------------|
-// | creating              | upstream may have created it: `call.unknown`, and its place is kept for a minute |
-// | unknown               | as creating, but its line is written, and all but its place was given back       |
-// | setup                 | hung up: it was never answered                                                   |
-// | live, offered, ending | goes on, or ends for the reason that was wished                                  |
+// | creating              | the call may exist: `call.unknown`, and its place is kept for a minute           |
+// | unknown               | as creating, but the line is written, and only the place is still held           |
+// | setup                 | hung up: the client never got its answer                                         |
+// | live, offered, ending | goes on, or ends for the reason that was asked for                               |
 // | claimed               | its line is repeated, and its place given back                                   |
 // | damaged               | hung up, if its id at upstream is known                                          |
 
@@ -36,12 +36,12 @@ export type AdoptionDeps = Readonly<{
   writeLine: WriteLine
   /** Holds a call with the fence of its adoption. */
   take: (facts: CallFacts, fence: number) => Call
-  /** The same, of one that is over or cannot be found. */
+  /** As `take`, for a call that is over or cannot be found. */
   hold: (adopted: Adopted) => Held
   longestMs: number
 }>
 
-/** A place that is given back in the end, also by way of a loss of Redis. The rest as in SharedHolding. */
+/** A place that is given back even if Redis is lost meanwhile. See SharedHolding. */
 export type Held = Readonly<{ isMine: () => boolean, release: (seconds: number | null, afterMs?: number) => void }>
 
 export function adoptCall (deps: AdoptionDeps, adopted: Adopted, data: string): void {
@@ -83,7 +83,7 @@ function goOn (
   if (fields.wish !== undefined) call.end(fields.wish as EndReason)
 }
 
-/** Its owner had claimed the end, and may have written the line. */
+/** The former owner had claimed the end, and may have written the line. */
 function repeatLine (
   { hold, writeLine }: AdoptionDeps, adopted: Adopted, { line, data }: Readonly<{ line: CallEnd, data: string }>
 ): void {
@@ -93,7 +93,7 @@ function repeatLine (
   writeLine({ ...line, repeated: true }, () => holding.release(unused))
 }
 
-/** Null if it is none that we wrote. */
+/** Null if the text is not a line of ours. */
 function readLine (text = ''): CallEnd | null {
   try {
     const line = JSON.parse(text) as CallEnd | null
@@ -152,6 +152,6 @@ function endDamaged (
     complete: false,
     hangup_confirmed: isConfirmed
   })
-  // Where another replica has it now, that one writes the line.
+  // If another replica has the call now, that one writes the line.
   done.then((isConfirmed) => isMine() ? writeLine(lineOf(isConfirmed), release) : release())
 }

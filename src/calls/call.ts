@@ -2,13 +2,13 @@
 //
 // | state    | what comes                            | then                                              |
 // |----------|---------------------------------------|---------------------------------------------------|
-// | creating | upstream answers with its id          | setup; ending where an end was wished before      |
-// |          | it is known that there is no call     | ended, without a line                             |
+// | creating | upstream answers with its id          | setup; ending if an end was asked for before      |
+// |          | there is certainly no call            | ended, without a line                             |
 // | setup    | the answer goes out                   | live                                              |
 // | setup,   | a wish to end: timer, owner, stop,    | ending; the first reason wins, all wishes have    |
 // | live     | policy, supervision, failure          | the same promise                                  |
 // |          | upstream has ended it                 | ended                                             |
-// | any      | another replica has it                | gone: nothing more is done about it               |
+// | any      | another replica has the call          | gone: nothing more is done about it here          |
 // | ending   | hang-up confirmed, or the longest end | ended: limits, place, line                        |
 
 import { atMost, type Clock } from '../clock.ts'
@@ -47,7 +47,7 @@ export type CallState = 'creating' | 'setup' | 'live' | 'ending' | 'ended' | 'go
 
 /** Used by the request that creates the call, in this order. */
 type Creation = Readonly<{
-  /** Takes its place and from the limits. Throws ApiError; `taken` is false where a window has nothing left. */
+  /** Takes a place, and takes from the limits. Throws ApiError; `taken` is false where a window has nothing left. */
   reserve: (windows: Omit<Reservation, 'credit' | 'place'>) => Promise<Reserved>
   maxSeconds: () => number
   /** To be called as soon as upstream has created the call. */
@@ -55,11 +55,11 @@ type Creation = Readonly<{
   /** Resolves once upstream has created the call, or has certainly not. */
   whenCreated: Promise<void>
   upstreamId: () => string | null
-  /** Writes it down for other replicas. Rejects with ApiError where that fails. */
+  /** Writes the record for other replicas. Rejects with ApiError if that fails. */
   write: () => Promise<void>
   /** Opens the sideband; resolves at the answer to the first read. Throws ApiError. */
   open: () => Promise<void>
-  /** The answer goes out once the line that says so is written. */
+  /** Makes the call live once `line`, the audit line of its start, is written. */
   started: (line: Promise<void>) => Promise<void>
   /** For a creation that failed: resolves once the first attempt to hang up has an outcome. */
   hangUpTried: () => Promise<void>
@@ -74,18 +74,18 @@ type Creation = Readonly<{
 /** Used from the beginning of the call to its end. */
 type Life = Readonly<{
   state: () => CallState
-  /** Null until upstream has created it. */
+  /** Null until upstream has created the call. */
   view: () => CallView | null
-  /** The policy has changed: shorter times apply at once, longer ones do not. */
+  /** Applies a changed policy: shorter times take effect at once, longer ones do not. */
   shorten: (rules: Pick<CallRules, 'maxSeconds' | 'idleSeconds'>) => void
   /** The first reason wins. `error`: what a request that still waits for the call is refused with. */
   end: (reason: EndReason, error?: ApiError) => void
   /** Why the call ends or ended; null while nothing wants it to. */
   wish: () => Wish | null
-  /** Resolves at the first wish. */
+  /** Resolves when an end is first asked for. */
   whenWished: Promise<Wish>
   isHangingUp: () => boolean
-  /** Tries again at once, where a hang-up is under way. */
+  /** Tries again at once if a hang-up is under way. */
   hangUpAgain: () => void
   /** Ends the call unconfirmed: hanging up has taken too long. */
   giveUp: () => void
@@ -97,12 +97,12 @@ type Life = Readonly<{
 
 /** Moves a call from one replica to another. */
 type Handover = Readonly<{
-  /** Goes on with a call of another replica. `ageMs`: since upstream created it. */
+  /** Takes over a call of another replica. `ageMs`: since upstream created it. */
   resume: (record: CreatedRecord, now: Readonly<{ ageMs: number, maxSeconds: number, key: CreatedCall['key'] }>) => void
   snapshot: (state?: CallStatus) => Snapshot
-  /** Grows with each change that is worth writing down. */
+  /** Grows with each change that belongs into the record. */
   revision: () => number
-  /** Another replica has it, or may: nothing more is done about it here. */
+  /** Drops a call that another replica has or may have: nothing more is done about it here. */
   letGo: () => void
 }>
 
@@ -116,17 +116,17 @@ export type CallDeps = Readonly<{
   audit: Pick<Audit, 'conclude' | 'change'>
   metrics: Pick<CallMetrics, 'ended' | 'reopened' | 'changed'>
   log: PlainLog
-  /** The claims that a policy reads: others are not written down. */
+  /** The claims that a policy reads: the record has no others. */
   claimsRead: () => ReadonlySet<string>
   /** False once other replicas may have this one's calls. */
   mayAct: () => boolean
 }>
 
 const EXPIRES_EARLY_MS = 5000
-/** A response that was cancelled still says what it cost. */
+/** Time for a cancelled response to report its cost. */
 const CANCEL_MS = 2000
 const CANCEL_BLOCKED_MS = 500
-/** A confirmed hang-up waits so long for the sideband to close. */
+/** How long a confirmed hang-up waits for the sideband to close. */
 const LAST_EVENTS_MS = 800
 
 /** The parts of a call that upstream has created. */
@@ -166,7 +166,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
   const lastedMs = ({ atMs }: Born) => (endedAt?.ms ?? clock.monotonicMs()) - atMs
   const seconds = () => Math.ceil(lastedMs(born as Born) / 1000)
   const unused = () => Math.max(0, maxSeconds() - seconds())
-  /** Its client may have been answered. */
+  /** Whether the client may have got its answer. */
   const mayHaveTalked = () => wasStarted || inherited !== null
 
   function created (call: CreatedCall): void {
@@ -176,7 +176,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     if (wish !== null) finish(born as Born, wish)
   }
 
-  /** From its creation by upstream on. `before`: as another replica has left it. */
+  /** Starts timers and guard of a call that upstream has created. `before`: the record of another replica. */
   function follow (call: CreatedCall, atMs: number, before: CreatedRecord | null): void {
     const leash = createLeash({
       clock,
@@ -227,7 +227,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     wish = { reason, error }
     revision++
     wished.resolve(wish)
-    // Before that there is nothing to end: it ends as soon as its id is known.
+    // Without an id there is nothing to hang up yet: `created` does it.
     if (born !== null) finish(born, wish)
   }
 
@@ -257,7 +257,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     if (!isGone()) conclude(isConfirmed)
   }
 
-  /** Resolves when none is open any more, or after a while. */
+  /** Resolves when no response is open any more, or after `withinMs`. */
   async function cancelResponses (leash: Leash, withinMs: number): Promise<void> {
     const open = leash.openResponses()
     if (open.length === 0) return
@@ -267,7 +267,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
 
   function backAtEnd (): number {
     if (isRefunded) return 0
-    // Its client was never answered, and is not why it ended.
+    // The client never got its answer, and did not cause the end.
     const isForNothing = inherited !== null && !inherited.wasStarted && inherited.reason === null
     return isForNothing ? maxSeconds() : unused()
   }
@@ -298,7 +298,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     holding.conclude({ line, starting, view, record: recordOf, unusedSeconds: backAtEnd() }).finally(over.resolve)
   }
 
-  /** Handles each event. `isOurs`: an answer to one of ours. */
+  /** Handles each event. `isOurs`: the answer to an event that we sent. */
   function handle (signal: Signal | null, isOurs: boolean): void {
     const { leash, guard } = born as Born
     /* c8 ignore next -- an event after a lapse: test/calls/replica-faults.test.ts */
@@ -332,7 +332,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
     end(loss === 'refused' ? 'policy_change' : 'supervision_lost')
   }
 
-  /** A close may be the end of the call: most are. */
+  /** Logs a clean close as information only: most are the end of the call. */
   function logLoss ({ isClean, error: err }: Lost): void {
     const line = { err, call_id: facts.id, reason: isClean ? 'closed' : 'lost' }
     log[isClean ? 'info' : 'warn'](line, 'the sideband of a call is lost')
@@ -378,7 +378,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
       },
       onReopened: () => {
         metrics.reopened()
-        // The call lived on.
+        // The call went on while events were missed.
         if (wasStarted) receipt.noteGap()
         gaps.noteReopened()
       },
@@ -510,10 +510,10 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
       hangUp?.abort()
     },
     refund: async () => {
-      // Its end has given back what was not used, or the replica that has it now does.
+      // The end has given back what was not used, or the replica that has the call now does.
       if (state === 'ended' || state === 'gone') return
       isRefunded = true
-      // First: another replica that goes on with it gives nothing back again.
+      // The record first: a replica that takes the call over then gives nothing back again.
       if (state === 'ending') await holding.note(snapshot())
       await (reserved as Reserved).refund()
     },

@@ -1,5 +1,5 @@
-// The calls of this replica: those that are being created, those that live, and for a while those that have ended. If
-// replicas share calls, those of the others can be found and ended here, too.
+// The calls of this replica: being created, live, and for a while those that have ended. If replicas share calls, those
+// of other replicas can be found and ended here too.
 
 import { randomBytes } from 'node:crypto'
 import { type Clock, pause } from '../clock.ts'
@@ -36,13 +36,13 @@ export type Calls = Readonly<{
   /** A call of this owner that upstream has created, live or ended. */
   find: (owner: Owner, id: string) => Promise<KnownCall | undefined>
   live: (owner: Owner) => Promise<readonly KnownCall[]>
-  /** As `find`, of any caller. */
+  /** As `find`, for any caller. */
   get: (id: string) => Promise<KnownCall | undefined>
   /** Whether a call that has not ended has this id at upstream. */
   hasUpstream: (upstreamId: string) => boolean
   /** The calls of all callers that have not ended, also those that upstream has yet to create. */
   all: () => Promise<readonly KnownCall[]>
-  /** Checks those of this replica by the current policy. */
+  /** Checks the calls of this replica by the current policy. */
   recheck: (currentRules: CurrentRules) => void
   /**
    * Ends all calls of this replica, or leaves them to others. `drained`: no more are begun. Resolves within 10 s of
@@ -63,7 +63,7 @@ export type Sharing = Readonly<{
   currentRules: CurrentRules
   /** Loads what calls need, before the first is taken over. */
   load: () => Promise<unknown>
-  /** A call of another replica goes on here. */
+  /** Called for each call of another replica that goes on here. */
   onAdopted: () => void
 }> & Pick<AdoptionDeps, 'regrant' | 'key'>
 
@@ -73,12 +73,12 @@ export type CallsDeps = Omit<CallDeps, 'mayAct'> & Pick<AdoptionDeps, 'audit'> &
   sharing: Sharing | null
 }>
 
-/** For calls whose place is taken already. */
+/** For adopted calls, which have their place already. */
 const HAS_PLACE = { concurrent: 1, whenFull: 'refuse', total: null } as const
 const ENDED_KEPT_MS = 300_000
 const REPLACED_WITHIN_MS = 5000
 const HUNG_UP_WITHIN_MS = 10_000
-/** At least, and at least so long after new calls are refused: what began last is taken too. */
+/** Least time for other replicas to take calls over: from the stop, and after the last new call. */
 const TAKEN_WITHIN_MS = 5000
 const LAST_TAKEN_WITHIN_MS = 2000
 const LOOK_MS = 100
@@ -93,7 +93,7 @@ export function createCalls (deps: CallsDeps): Calls {
   const writeLine: WriteLine = (line, onWritten) => writeLastLine(deps, line, onWritten)
   const replica = sharing === null ? null : replicaFor(sharing)
   const mayAct = () => replica?.mayAct() ?? true
-  // After a lapse nothing that was to happen to a call may happen.
+  // After a lapse of the lease no timer or event may act on a call.
   const gated: Clock = {
     ...clock, after: (ms, callback) => clock.after(ms, () => { if (mayAct()) callback() })
   }
@@ -145,7 +145,7 @@ export function createCalls (deps: CallsDeps): Calls {
   function letGo (call: Call): void {
     const { id } = call.facts
     held.delete(id)
-    // Its id at upstream is not known yet: no other replica could end it.
+    // Without an id at upstream no other replica could end the call.
     /* c8 ignore next -- a replica that lapses while it creates a call: no test can hit the moment */
     if (call.state() === 'creating') return call.end('supervision_lost', new ApiError('limits_unavailable'))
     current.delete(id)
@@ -203,7 +203,7 @@ export function createCalls (deps: CallsDeps): Calls {
       replacedAlone: () => replacedAlone(facts),
       writeLine,
       onReleased: () => {
-        // A replica that has lapsed may have taken its own call again: then another holding has its place.
+        // A replica whose lease lapsed may have adopted its own call: then another holding has the place.
         if (held.get(id) === holding) held.delete(id)
       }
     }, { call: id, caller, policy, concurrent, whenFull, total }, adopted)
@@ -216,12 +216,12 @@ export function createCalls (deps: CallsDeps): Calls {
     return { isMine, release: (seconds, afterMs = 0) => { clock.after(afterMs, () => releaseLeft(seconds)) } }
   }
 
-  /** Adopted calls may exceed what bounds new ones. */
+  /** Adopted calls may exceed the bounds of new ones. */
   function takeOver (facts: CallFacts, fence: number): Call {
     return add(facts, holdFor(facts, fence))
   }
 
-  /** As exact as one replica can be that knows its own calls only. Throws ApiError. */
+  /** Counts the calls of this replica only. Throws ApiError. */
   function replacedAlone ({ id, safetyIdentifier, policy, rules: { concurrent, whenFull, total } }: Bounded) {
     const others = [...current.values()].filter((call) => call.facts.id !== id)
     const own = others.filter(({ facts }) => facts.safetyIdentifier === safetyIdentifier)
@@ -232,7 +232,7 @@ export function createCalls (deps: CallsDeps): Calls {
     return old === null ? null : { id: old.facts.id, over: old.over }
   }
 
-  /** Its timer holds no more of the call than that. */
+  /** A function of its own, so that the timer keeps only these values in memory. */
   function keepEnded (id: string, call: KnownCall): void {
     ended.set(id, call)
     clock.after(ENDED_KEPT_MS, () => ended.delete(id))
@@ -256,7 +256,7 @@ export function createCalls (deps: CallsDeps): Calls {
     return [own && followed(own), ended.get(id)].find((call) => (call?.view() ?? null) !== null)
   }
 
-  /** Its end, also where another replica takes it meanwhile. */
+  /** Waits for the end of a call, also if another replica takes it over meanwhile. */
   function followed (call: Call): KnownCall {
     let wanted: EndReason | null = null
     return {
@@ -289,7 +289,7 @@ export function createCalls (deps: CallsDeps): Calls {
   async function get (id: string): Promise<KnownCall | undefined> {
     const own = getOwn(id)
     if (own !== undefined || sharing === null || current.has(id)) return own
-    // Another replica may have it.
+    // Another replica may have the call.
     if (!sharing.shared.isUp()) throw new ApiError('limits_unavailable', { reason: 'redis_unavailable' })
     return (await remotes([id])).find(({ view }) => view() !== null)
   }

@@ -36,7 +36,7 @@ export type EventCheck = Readonly<{
 const MAX_IDS = 10_000
 /** Roles whose text a model takes for the operator's. */
 const OPERATORS: ReadonlySet<string | null> = new Set(['system', 'developer'])
-/** After a gap, the output of a function call that was not seen may come for so long. */
+/** How long after a gap the output of a function call that was not seen may come. */
 const UNSEEN_MS = 60_000
 
 export function createEventCheck ({ clock, protocol, checkSession, openResponses }: Readonly<{
@@ -45,7 +45,7 @@ export function createEventCheck ({ clock, protocol, checkSession, openResponses
   checkSession: CheckSession
   openResponses: () => readonly string[]
 }>): EventCheck {
-  /** Each is found once. */
+  /** Ids that were reported, each once. */
   const found = new Set<string>()
   const calls = new Set<string>()
   const items = new Set<string>()
@@ -57,7 +57,7 @@ export function createEventCheck ({ clock, protocol, checkSession, openResponses
     if (id !== null && ids.size < MAX_IDS) ids.add(id)
   }
 
-  /** `cause` is found once where there is no response to cancel. */
+  /** Reports `cause` once where there is no response to cancel. */
   function cancel (
     paths: readonly string[], responseId: string | null, { isKnown = false, cause = responseId } = {}
   ): Violation | null {
@@ -76,7 +76,7 @@ export function createEventCheck ({ clock, protocol, checkSession, openResponses
   ): Violation | null {
     if (isOutOfBand) return cancel(['response.conversation'], id)
     const asked = merge(baseline, settings)
-    // Most are as the session says, which needs no check: that took a tenth of all events' time.
+    // Most responses follow the session and need no check, which took a tenth of the time of all events.
     if (isDeepStrictEqual(asked, baseline)) return null
     const { refused, ignored } = checkSession(baseline, asked)
     const wrong = [...refused, ...ignored]

@@ -1,9 +1,9 @@
-// How long a call can last at most, as upstream says it.
+// How long a call can last at most, according to upstream.
 
 /** Lifetimes outside this range are ignored. */
 const [LEAST_LIFE_MS, MOST_LIFE_MS] = [60_000, 7_200_000]
 
-/** From the creation on, by upstream's clock alone: `dateMs` is of the same server. Null where it says nothing. */
+/** Milliseconds from the creation, by upstream's clock alone: `dateMs` is its Date header. Null if unknown. */
 export function lifeOf (expiresAtSeconds: number | null, dateMs: number | null): number | null {
   if (expiresAtSeconds === null || dateMs === null) return null
   const lifeMs = expiresAtSeconds * 1000 - dateMs

@@ -8,7 +8,7 @@ import type { CheckSession } from '../policy/session-check.ts'
 import type { Kind } from '../realtime/session.ts'
 
 export type CallFacts = Readonly<{
-  /** Ours. */
+  /** The service's own id of the call. */
   id: string
   /** The id of the request that asked for the call. */
   requestId: string

@@ -1,10 +1,10 @@
-// Whether the sideband of a call showed all of it, and why it was closed.
+// Whether the sideband of a call has shown all events, and why it was closed.
 
 import type { CallProtocol } from '../realtime/call-protocol.ts'
 import type { Loss, Lost } from './supervision.ts'
 
 export type Gaps = Readonly<{
-  /** Another replica's sideband came before. */
+  /** Another replica had the sideband before. */
   noteAdopted: () => void
   noteError: (code: string | null) => void
   noteLost: (closing: Pick<Lost, 'reason' | 'isClean'>, isHangingUp: boolean) => void
@@ -17,13 +17,13 @@ export type Gaps = Readonly<{
   noteOver: (loss: Loss) => void
   /** Events may have been missed, since the sideband was lost and is not open again. */
   isOpen: () => boolean
-  /** Upstream closed it because the call had its longest time. */
+  /** Upstream closed the sideband because the call had reached its longest duration. */
   wasExpired: () => boolean
 }>
 
 export function createGaps (protocol: Pick<CallProtocol, 'isExpired'>): Gaps {
   let isBlind = false
-  /** Not closed by a frame that upstream sent after its last event. */
+  /** The sideband was not closed by a frame that upstream sent after its last event. */
   let isCut = false
   let closeReason = ''
   let lastError: string | null = null

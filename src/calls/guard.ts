@@ -25,9 +25,9 @@ import type { Leash } from './leash.ts'
 export type Did = 'restored' | 'cancelled' | 'deleted' | 'ended' | 'reported' | 'ignored'
 
 export type Guard = Readonly<{
-  /** Takes every event, an answer to ours or not. */
+  /** Takes every event, also answers to our own. */
   handle: (signal: Signal) => void
-  /** The sideband is lost: events may be missed. */
+  /** Events may have been missed: the sideband was lost. */
   noteGap: () => void
   /** Null until a session was reported. */
   baseline: () => JsonObject | null
@@ -42,7 +42,7 @@ export type GuardDeps = Readonly<{
   >
   checkSession: CheckSession
   rules: Pick<CallRules, 'onChange'>
-  /** Without one the client cannot change anything. */
+  /** Without a data channel the client cannot change anything. */
   hasDataChannel: boolean
   /** The values of the session that the policy fixes. */
   fixed: JsonObject
@@ -60,14 +60,14 @@ export type GuardDeps = Readonly<{
 type WatchedSessions = Readonly<{ first: JsonObject, baseline: JsonObject, latest: JsonObject }>
 
 const READ_EVERY_MS = 20_000
-/** For a minute after a correction, so that a client that undoes it is noticed soon where updates are not reported. */
+/** For a minute after a correction: a client that undoes it is noticed soon, even if updates are not reported. */
 const READ_SOON_MS = 6000
 const RESTORE_MS = 5000
 const MINUTE_MS = 60_000
 const MAX_RESTORED = 3
-/** At ignored paths, where nothing else ends a fight of corrections. */
+/** Cap for corrections at ignored paths, which nothing else would bound. */
 const MAX_IGNORED = 30
-/** Different sessions: to check one costs more than it costs a client to make it. */
+/** Cap for different sessions: checking one costs more than making one. */
 const MAX_SESSIONS = 600
 const MAX_EVENTS = 64
 
@@ -80,7 +80,7 @@ export function createGuard (deps: GuardDeps): Guard {
   const mayRestore = createAllowance(clock, MAX_RESTORED)
   const mayIgnore = createAllowance(clock, MAX_IGNORED)
   const mayChange = createAllowance(clock, MAX_SESSIONS)
-  /** Our events by id; true where one may harmlessly come too late. */
+  /** Our events by id; true if the event may harmlessly come too late. */
   const sent = new Map<string, boolean>()
   /** Our last correction of each field. */
   const corrected = new Map<string, Correction>()
@@ -132,7 +132,7 @@ export function createGuard (deps: GuardDeps): Guard {
     return isOurs(field, now) || isSame(now, getIn(baseline, field) ?? null)
   }
 
-  /** As upstream reported it first, or as we set it: that may be another empty value. */
+  /** The value that upstream reported first, or that we set, which may be another empty value. */
   function isOurs (field: Path, value: Json): boolean {
     const { first } = inForce as WatchedSessions
     const last = corrected.get(dotted(field))
@@ -249,7 +249,7 @@ function dotted (path: Path): string {
   return path.join('.')
 }
 
-/** So many within a minute. */
+/** Allows `most` within a minute. */
 function createAllowance (clock: Pick<Clock, 'monotonicMs'>, most: number): () => boolean {
   let taken: number[] = []
   return () => {

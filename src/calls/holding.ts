@@ -16,7 +16,7 @@ export type Ending = Readonly<{
   line: () => CallEnd
   starting: Promise<unknown>
   view: CallView
-  /** For a replica that has taken the call. */
+  /** Written for a replica that has taken the call over. */
   record: () => CallRecord
   unusedSeconds: number
 }>
@@ -30,20 +30,20 @@ export type Holding = Readonly<{
   whenPassed: () => Promise<unknown>
   /** From now on another call may replace this one. */
   offer: () => void
-  /** Writes the call down for other replicas. Rejects with ApiError where another has it, or that is unknown. */
+  /** Writes the call down for other replicas. Rejects with ApiError where another has it, or may have it. */
   write: (snapshot: Snapshot) => Promise<void>
   /** Resolves after the first attempt to write the line. Never rejects. */
   conclude: (ending: Ending) => Promise<void>
-  /** As `write`, where that can be. Never rejects. */
+  /** As `write`, if possible. Never rejects. */
   note: (snapshot: Snapshot) => Promise<unknown>
-  /** There was no call, or none is known: nothing goes back but the place. */
+  /** Gives only the place back: there was no call, or its id is unknown. */
   release: (afterMs: number) => void
 }>
 
 /** How long a call that may exist, under an unknown id, keeps its place. No client has its answer: upstream ends it. */
 export const UNKNOWN_KEPT_MS = 60_000
 
-/** Writes the line until it is written, and calls back then; resolves after the first attempt. */
+/** Tries until the line is written, then calls back; resolves after the first attempt. */
 export type WriteLine = (line: CallEnd, onWritten?: () => unknown) => Promise<void>
 
 export function holdInMemory ({ place, reserve, giveBack, after, writeLine }: Readonly<{

@@ -1,4 +1,4 @@
-// The line that says what a call came to, repeated until it is written: sums are made of these lines.
+// The last audit line of a call, tried until it is written: accounts are summed up from these lines.
 
 import type { Clock } from '../clock.ts'
 import type { Audit, CallEnd } from '../records/audit.ts'
@@ -29,7 +29,7 @@ export async function writeLastLine (
   } catch (err) {
     log.error({ err, call_id: line.call_id }, 'the end of a call could not be audited')
     const pauseMs = AGAIN_MS[Math.min(failures, AGAIN_MS.length - 1)] as number
-    // The line may have been written nevertheless, after the time that was waited.
+    // The line may have been written after all, later than we waited for it.
     clock.after(pauseMs, () => { writeLastLine(deps, { ...line, repeated: true }, onWritten, failures + 1) })
     return
   }

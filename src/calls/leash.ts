@@ -6,18 +6,18 @@ import type { Signal } from '../realtime/call-protocol.ts'
 export type LeashReason = 'never_connected' | 'idle' | 'max_duration'
 
 export type Leash = Readonly<{
-  /** The answer goes out: from now on the client may connect. */
+  /** Starts the timers: the answer goes out, and the client may connect. */
   begin: () => void
-  /** An event that is no answer to one of ours: the client has connected. */
+  /** The client has connected: an event came that is no answer to ours. */
   join: () => void
   isJoined: () => boolean
-  /** An event that means something for the timers. */
+  /** Takes an event that may affect the timers. */
   handle: (signal: Signal) => void
   /** The sideband was lost: whether anyone speaks is unknown. */
   forget: () => void
   /** Ends the call at this moment at the latest. */
   endBy: (atMs: number) => void
-  /** Fewer seconds than before take effect; more do not. */
+  /** Shorter times than before take effect; longer ones do not. */
   shorten: (maxSeconds: number, idleSeconds: number) => void
   /** By the monotonic clock. */
   endsAtMs: () => number
@@ -26,14 +26,14 @@ export type Leash = Readonly<{
   stop: () => void
 }>
 
-/** For a replica that goes on with it; milliseconds since the call was created. */
+/** State for a replica that takes the call over; milliseconds since the call was created. */
 export type LeashState = Readonly<{ isJoined: boolean, idleMs: number, lastMs: number, endsAtMs: number }>
 
 const LEAST_TO_JOIN_MS = 45_000
 /** A call has one response at a time, and few out of band. */
 const MAX_RESPONSES = 256
 
-/** `bornMs` is when upstream created the call; `before` is where another replica has left it. */
+/** `bornMs` is when upstream created the call; `before` is the state from another replica. */
 export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, before = null, onEnd }: Readonly<{
   clock: Clock
   bornMs: number
@@ -55,7 +55,7 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, before = 
 
   const isBusy = () => isSpeaking || isPlaying || responses.size > 0
 
-  /** One timer for all events: when it fires, it waits for what is left since the last event. */
+  /** One timer for all events: when it fires, it waits for the rest of the time since the last event. */
   function watch (ms: number): void {
     stopQuiet = clock.after(ms, () => {
       if (!isJoined) return onEnd('never_connected')

@@ -14,7 +14,7 @@ export type Receipt = Readonly<{
   state: () => ReceiptState
 }>
 
-/** For a replica that goes on with it. */
+/** State for a replica that takes the call over. */
 export type ReceiptState = Readonly<{
   usage: Usage
   responses: CountedIds
@@ -45,10 +45,10 @@ const NOTHING: ReceiptState = {
   isWhole: true
 }
 
-/** Ids that are counted, and those that are still expected. */
+/** Ids that were counted, and ids that are still expected. */
 type Counted = Readonly<{ seen: Set<string>, expected: Set<string> }>
 
-/** From the start, or from where another replica has left it. */
+/** Begins empty, or with the state from another replica. */
 export function createReceipt (before: ReceiptState = NOTHING): Receipt {
   const responses = countedFrom(before.responses)
   const transcriptions = countedFrom(before.transcriptions)
@@ -57,14 +57,14 @@ export function createReceipt (before: ReceiptState = NOTHING): Receipt {
 
   const noteGap = () => { isWhole = false }
 
-  /** Only an id tells what was counted. */
+  /** Without an id the same usage could be counted twice. */
   function add (ids: Set<string>, id: string | null): boolean {
     if (id === null || (ids.size >= MAX_IDS && !ids.has(id))) noteGap()
     else if (!ids.has(id)) return Boolean(ids.add(id))
     return false
   }
 
-  /** Events may come in any order: what was counted is expected no more. */
+  /** Events may come in any order: a counted id is expected no more. */
   function expect ({ seen, expected }: Counted, id: string | null): void {
     if (id === null || !seen.has(id)) add(expected, id)
   }
@@ -74,7 +74,7 @@ export function createReceipt (before: ReceiptState = NOTHING): Receipt {
     return add(seen, id)
   }
 
-  /** Null where it is missing, or no count. */
+  /** Null if the value is missing or not a count. */
   function countAt (of: Json, path: Path, isCount: (value: number) => boolean = Number.isInteger): number | null {
     const found = getIn(of, path) ?? null
     if (typeof found === 'number' && found >= 0 && found <= MAX_COUNT && isCount(found)) return found

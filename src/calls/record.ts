@@ -1,4 +1,4 @@
-// A call as it is written down for other replicas: all that one of them needs to go on with it, and no secret.
+// A call as written for other replicas: all that one of them needs to take it over, and no secret.
 
 import { hash } from 'node:crypto'
 import Type, { type Static } from 'typebox'
@@ -24,7 +24,7 @@ const Created = Type.Object({
   createdAt: Type.Integer({ minimum: 0 }),
   longestMs: Milliseconds,
   wasStarted: Type.Boolean(),
-  /** Everything was given back already. */
+  /** Whether everything was given back already. */
   isRefunded: Type.Boolean(),
   reason: orNull(Type.String()),
   leash: Type.Object({
@@ -52,7 +52,7 @@ export const CallRecord = Type.Object({
   requestId: Type.String(),
   issuer: Type.String(),
   subject: Type.String(),
-  /** Those that a policy reads. */
+  /** The claims that a policy reads. */
   claims: Session,
   kind: Type.Enum(['realtime', 'transcription', 'translation']),
   model: orNull(Type.String()),
@@ -87,13 +87,13 @@ export function writeRecord (
   }
 }
 
-/** The first 16 hex digits of the SHA-256 of a key, which tell it from others and no more. */
+/** The first 16 hex digits of the SHA-256 of a key: enough to tell keys apart. */
 export function keyDigest (headers: Readonly<Record<string, string>>): string {
   const [value = ''] = Object.values(headers)
   return hash('sha256', value.replace(/^Bearer /, '')).slice(0, 16)
 }
 
-/** Null if it is not one that we wrote. */
+/** Null if the text is not a record of ours. */
 export function readRecord (text: string): CallRecord | null {
   try {
     const value: unknown = JSON.parse(text)

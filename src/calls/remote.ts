@@ -1,4 +1,4 @@
-// A call that another replica has, as its record shows it. What is wanted of it is passed on by Redis.
+// A call that another replica has, according to its record. Requests to end it are passed on by Redis.
 
 import type { Clock } from '../clock.ts'
 import type { Call } from './call.ts'
@@ -13,10 +13,10 @@ export type KnownCall = Pick<Call, 'view' | 'end' | 'over' | 'hangUpAgain'> & Re
 }>
 
 const LOOK_MS = 100
-/** Longer than anyone waits for the end. */
+/** Longer than any request waits for the end. */
 const LOOKS = 60
 
-/** Null while upstream has not created it. */
+/** Null until upstream has created the call. */
 export function viewIn ({ view, state, nowMs, bornMs, wish }: Found): CallView | null {
   const known = JSON.parse(String(view)) as CallView | null
   if (known === null) return null
@@ -29,7 +29,7 @@ export function viewIn ({ view, state, nowMs, bornMs, wish }: Found): CallView |
   }
 }
 
-/** Null where its record cannot be read. */
+/** Null if the record cannot be read. */
 export function remoteCall (
   { shared, clock }: Readonly<{ shared: SharedCalls, clock: Clock }>, id: string, found: Found
 ): KnownCall | null {

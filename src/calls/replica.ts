@@ -1,5 +1,5 @@
-// This replica among others: it renews its lease, hears what others want of its calls, writes them down, and goes on
-// with calls whose replica is dead or stops.
+// This replica among others: renews its lease, takes messages about its calls, writes their records, and takes over
+// calls of replicas that are dead or stopping.
 //
 // | since the last renewal | what is done                                                                           |
 // |------------------------|----------------------------------------------------------------------------------------|
@@ -16,39 +16,39 @@ import type { SharedHolding } from './shared-holding.ts'
 
 export type Replica = Readonly<{
   id: () => string
-  /** False once other replicas may have its calls. Asked before anything is done to a call. */
+  /** False once other replicas may have this one's calls. Checked before anything is done to a call. */
   mayAct: () => boolean
-  /** Resolves once it has a lease, or has found that Redis gives none. */
+  /** Resolves once this replica has a lease, or Redis cannot give one. */
   ready: () => Promise<void>
   start: () => void
-  /** Offers its calls to the others; resolves once they can see it, and it takes over no more. */
+  /** Offers the calls to other replicas; resolves once they can see that, and no more calls are taken over here. */
   leave: () => Promise<void>
-  /** Whether others are there to take them. */
+  /** Whether there are other replicas to take calls over. */
   hasOthers: () => boolean
-  /** Offers live ones no more; resolves once those that were taken are let go. */
+  /** Offers live calls no more; resolves once those that others took are let go. */
   withdraw: () => Promise<void>
-  /** Offers one that upstream does not end. */
+  /** Offers a call that upstream does not end. */
   offer: (call: Call) => void
-  /** Gives its lease up. */
+  /** Gives the lease up. */
   stop: () => Promise<void>
 }>
 
 export type ReplicaDeps = Readonly<{
   clock: Clock
   shared: SharedCalls
-  /** Calls go on without Redis. */
+  /** Whether calls go on without Redis. */
   isLocal: boolean
   log: PlainLog
   load: () => Promise<unknown>
-  /** Its calls that are not over. */
+  /** The calls of this replica that are not over. */
   own: () => readonly Readonly<{ call: Call, holding: SharedHolding }>[]
   /** Whether this call is held, over or not. */
   holds: (id: string) => boolean
   countHeld: () => number
-  /** Without Redis for so long that others will take them. */
+  /** Ends all calls: Redis has been lost for so long that other replicas will take them. */
   endAll: () => void
   letGo: (call: Call) => void
-  /** Another replica passes on what a caller or an operator wants. */
+  /** Takes a message about a call, passed on by another replica for a caller or an operator. */
   hear: (id: string, text: string) => void
   adopt: (adopted: Adopted, data: string) => void
 }>
@@ -67,13 +67,13 @@ const REST_LOOKS = 20
 const STEP_MS = 5000
 /** Time for other replicas to renew their leases. */
 const STEPPED_MS = 2000
-/** Redis may have lost some calls, or have some that are not ours any more. */
+/** So many looks in a row that count other calls than ours, and all records are written again. */
 const MISMATCHES = 3
 
 export function createReplica (deps: ReplicaDeps): Replica {
   const { clock, shared, isLocal, log, load, own, holds, countHeld, endAll, letGo, hear, adopt } = deps
   const newId = () => randomBytes(8).toString('hex')
-  /** The state of each call as it was written last. */
+  /** The state of each call as last written. */
   const written = new Map<string, Readonly<{ revision: number, state: string }>>()
   let id = newId()
   let marker = ''
@@ -83,19 +83,19 @@ export function createReplica (deps: ReplicaDeps): Replica {
   let wroteAtMs = clock.monotonicMs()
   let sight: Sight | null = null
   let phase: 'in' | 'leaving' | 'withdrawing' | 'out' = 'in'
-  /** Taken over, until their replica has let them go. */
+  /** Calls that are being taken over, until their replica has let them go. */
   const waiting = new Set<string>()
   const offered = new Set<Call>()
   let handingOver: Promise<unknown> = Promise.resolve()
   let mismatches = 0
-  /** Messages of the look before. */
+  /** Number of messages that the last look brought and that were handled. */
   let handled = 0
-  /** More may be there to take over than one look takes. */
+  /** There may be more calls to take over than one look takes. */
   let isMore = false
   let stopTimer = () => {}
   let stepping: Promise<void> | null = null
 
-  /** After SIGCONT timers fire before anything else could tell of the lost lease. */
+  /** After SIGCONT timers fire first, and must not act before the lost lease is noticed. */
   function hasLapsed (nowMs: number): boolean {
     const wasStopped = nowMs - steppedAtMs >= CUT_OFF_MS
     return renewedAtMs > -Infinity && nowMs - renewedAtMs >= LAPSE_MS && (!isLocal || wasStopped)
@@ -108,7 +108,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
     return false
   }
 
-  /** As a new replica, which may take its former calls like those of any dead one. */
+  /** Starts again as a new replica, which may adopt its former calls like those of any dead replica. */
   function lapse (): void {
     log.error({ replica: id, calls: own().length }, 'the lease on calls has run out: they are left to other replicas')
     id = newId()
@@ -163,7 +163,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
     if (phase === 'in' && isThere) await takeOver(strays, !mayTakeDead)
   }
 
-  /** `offered`: those that others are to learn another state of. */
+  /** `offered`: only calls whose state has changed. */
   async function writeDown (which: 'all' | 'changed' | 'offered'): Promise<void> {
     if (which !== 'offered') wroteAtMs = clock.monotonicMs()
     const current = own().filter(({ call }) => ['setup', 'live', 'ending'].includes(call.state()))
@@ -232,7 +232,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
     handingOver = Promise.all([handingOver, takeOffered(adopted.filter(({ isOffered }) => isOffered), mine)])
   }
 
-  /** Each once its replica has let it go: OpenAI documents one sideband a call. */
+  /** Adopts each call once its replica has let it go: OpenAI documents one sideband per call. */
   async function takeOffered (offered: readonly Adopted[], mine: string): Promise<void> {
     for (const one of offered) waiting.add(one.id)
     let open = offered
@@ -244,7 +244,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
       for (const { one, rest, wish } of next.filter(({ rest }) => rest !== null || isLast)) {
         waiting.delete(one.id)
         const fields = wish === null ? one.fields : { ...one.fields, wish }
-        // Without its lease this replica has them no more.
+        // A replica that has lost its lease has lost these calls too.
         if (id === mine) adopt({ ...one, fields }, rest ?? fields.data)
       }
       open = open.filter((one) => waiting.has(one.id))

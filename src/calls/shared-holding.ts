@@ -1,5 +1,5 @@
-// The holding of one call if replicas share calls: its place and its record lie in Redis. A replica that has lost a
-// call to another one finds it out by the fence of its record.
+// The holding of one call if replicas share calls: place and record are in Redis. By the fence of the record a replica
+// notices that another one has taken the call over.
 
 import { type Clock, pause } from '../clock.ts'
 import { ApiError } from '../errors.ts'
@@ -11,9 +11,9 @@ export type SharedHolding = Holding & Readonly<{
   written: (snapshot: Snapshot) => Written
   /** A write has succeeded, and answered this fence. */
   noteWritten: (fence: number) => void
-  /** As `release`, of a call that another replica has left. `seconds` go back to their windows; null: all. */
+  /** As `release`, for an adopted call. `seconds` go back to their windows; null: all. */
   releaseLeft: (seconds: number | null) => void
-  /** False once another replica may have it. */
+  /** False once another replica may have the call. */
   isMine: () => boolean
 }>
 
@@ -27,7 +27,7 @@ export type SharedHoldingDeps = Readonly<{
   /** The call that a new one replaces while this replica counts alone. Throws ApiError. */
   replacedAlone: () => Readonly<{ id: string, over: Promise<void> }> | null
   writeLine: WriteLine
-  /** Its place is given back, or another replica has it. */
+  /** The place is given back, or another replica has the call. */
   onReleased: () => void
 }>
 
@@ -38,7 +38,7 @@ const AGAIN_MS = 1000
 /** The fence of a call that began without Redis: lower than each that Redis gives. */
 const FENCE_ALONE = 1
 
-/** `adopted`: it was another replica's, and has its place. */
+/** `adopted`: the fence of a call that was another replica's and has its place; else null. */
 export function holdShared (
   deps: SharedHoldingDeps, place: Omit<SharedPlace, 'replica' | 'data'>, adopted: number | null = null
 ): SharedHolding {
@@ -120,7 +120,7 @@ export function holdShared (
     throw new ApiError('call_in_progress', { reason: 'not_replaced' })
   }
 
-  /** False: another replica has it. Null: Redis does not say. */
+  /** False: another replica has the call. Null: Redis gave no answer. */
   async function ask (question: () => Promise<boolean>): Promise<boolean | null> {
     try {
       return isMine() && shared.isUp() ? await question() : null
@@ -130,7 +130,7 @@ export function holdShared (
     }
   }
 
-  /** Again and again while the call is this replica's. */
+  /** Repeats until Redis answers, as long as the call is this replica's. */
   async function settle (isClaimed: boolean, claim: () => Promise<boolean>, seconds: number | null): Promise<void> {
     const state = isClaimed || await ask(claim)
     const isReleased = state === true && await ask(() => shared.release(id, fence(), seconds).then(() => true))
@@ -144,7 +144,7 @@ export function holdShared (
     reserve,
     replaces: () => alone?.id ?? placed?.replaces ?? null,
     whenPassed,
-    // Live calls may be replaced: their record says that they are.
+    // Only live calls may be replaced: the record tells which are.
     offer: () => {},
     write,
     written: writtenAs,
@@ -153,14 +153,14 @@ export function holdShared (
       await starting.catch(() => {})
       const isAlone = placed === null
       if (isAlone) limits.giveSecondsBack((reserved as Reserved).slots, unusedSeconds)
-      // The call began without Redis and has never been there.
+      // The call began without Redis and was never written there.
       if (isAlone && !isWritten) {
         onReleased()
         return writeLine(line())
       }
       const claim = () => shared.claim(id, fence(), { line: JSON.stringify(line()), view: JSON.stringify(view) })
       const isClaimed = await ask(claim)
-      // The replica that has it now writes the line, and may not know yet why it ended.
+      // The replica that has the call now writes the line, and may not know yet why it ended.
       if (isClaimed === false) {
         await ask(() => shared.handOver([{ id, data: JSON.stringify(record()) }]).then(() => true))
         return onReleased()

@@ -1,12 +1,12 @@
-// The calls that replicas share, in Redis: what each script is asked, and its answer as values.
+// The calls that replicas share, in Redis: one function per script, with its arguments and its answer as values.
 
 import type { RedisConnection } from '../limits/redis.ts'
 import { MARKER } from '../redis/scripts.ts'
 
-/** `unknown`: upstream may have created it, and all but its place was given back. */
+/** `unknown`: the call may exist at upstream, and only its place is still held. */
 export type CallStatus = 'creating' | 'unknown' | 'setup' | 'live' | 'offered' | 'ending'
 
-/** A call as its owner writes it down. `ageMs`: since upstream created it. */
+/** A call as its owner writes it. `ageMs`: since upstream created it. */
 export type Written = Readonly<{
   id: string,
   fence: number,
@@ -23,10 +23,10 @@ export type Sight = Readonly<{
   marker: string
   /** Redis has lost its data since this replica looked last. */
   isLost: boolean
-  /** How many calls are this replica's, and are offered by others. */
+  /** Numbers of calls: of this replica, and offered by others. */
   own: number
   offered: number
-  /** Replicas without a lease, and others that take calls. */
+  /** Numbers of replicas: without a lease, and others that take calls. */
   dead: number
   others: number
   messages: readonly Readonly<{ call: string, text: string }>[]
@@ -37,10 +37,10 @@ export type Sight = Readonly<{
 export type Adopted = Readonly<{
   id: string
   fence: number
-  /** By Redis' clock. */
+  /** Now, by Redis' clock. */
   nowMs: number
   from: string
-  /** Its replica stops and gives it away; else it is dead. */
+  /** Whether a stopping replica offered the call; else its replica is dead. */
   isOffered: boolean
   fields: Readonly<{ caller: string, policy: string, data: string } & Partial<Record<string, string>>>
 }>
@@ -58,36 +58,36 @@ export type Found = Readonly<{
   data: string | null,
   rest: string | null,
   isWaiting: boolean
-  /** Another replica had it before. */
+  /** Whether another replica had the call before. */
   isAdopted: boolean
 }>
 
-/** Each rejects with ApiError `limits_unavailable`. */
+/** Every function rejects with ApiError `limits_unavailable`. */
 export type SharedCalls = Readonly<{
   isUp: () => boolean
-  /** For each call its fence from now on; null: another replica has it. */
+  /** The new fence of each call; null: another replica has it. */
   write: (replica: string, calls: readonly Written[]) => Promise<readonly (number | null)[]>
-  /** False: another replica has it. */
+  /** False: another replica has the call. */
   claim: (id: string, fence: number, end: Readonly<{ line: string, view: string }>) => Promise<boolean>
   /** `seconds` go back to their windows; null: all, and what it counts as a mint. */
   release: (id: string, fence: number, seconds: number | null) => Promise<void>
-  /** `handled`: how many messages of the look before. Those that are not come again. */
+  /** Renews the lease. `handled`: number of messages of the last look that need not come again. */
   look: (
     replica: string, leaseMs: number, before: Readonly<{ marker: string, isLeaving: boolean, handled: number }>
   ) => Promise<Sight>
-  /** `isOnlyOffered`: none of dead replicas. `again`: calls that this one adopted, and whose answer was lost. */
+  /** `isOnlyOffered`: no calls of dead replicas. `again`: adopted calls of which the answer was lost. */
   adopt: (
     replica: string, what: Readonly<{ most: number, isOnlyOffered?: boolean, again?: readonly string[] }>
   ) => Promise<readonly Adopted[]>
-  /** Passes a wish on to the replicas that have these calls. */
+  /** Passes a message on to the replicas that have these calls. */
   post: (wish: string, ids: readonly string[]) => Promise<void>
-  /** The last that their replica knows of calls that it gave away. */
+  /** Writes the last state of calls that were given away. */
   handOver: (calls: readonly Readonly<{ id: string, data: string }>[]) => Promise<void>
   read: (ids: readonly string[]) => Promise<readonly (Found | null)[]>
   list: (of: Readonly<{ caller: string } | { replica: string }> | null) => Promise<readonly string[]>
 }>
 
-/** One script of so many calls holds Redis up for about a millisecond. */
+/** Calls per script: it blocks Redis for about a millisecond. */
 const BATCH = 100
 
 export function createSharedCalls ({ ask, isUp }: RedisConnection): SharedCalls {

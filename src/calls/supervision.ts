@@ -26,14 +26,14 @@ export type Loss = 'gone' | 'refused' | 'silent' | 'lost'
 export type Lost = Pick<Closing, 'reason' | 'isClean'> & Readonly<{ error?: unknown }>
 
 export type Supervision = Readonly<{
-  /** The first read was answered. */
+  /** Whether a first read was answered. */
   isReady: () => boolean
-  /** Ready, and not lost since. */
+  /** Whether the sideband is ready and was not lost since. */
   isOpen: () => boolean
   send: (event: JsonObject) => void
-  /** Whatever looks at the events failed: as if the sideband were lost. */
+  /** Reopens the sideband after an error in the handling of events. */
   fail: (error: unknown) => void
-  /** Nothing is called back from here on. */
+  /** No callback is called from here on. */
   stop: () => void
 }>
 
@@ -42,16 +42,16 @@ export type SupervisionDeps = Readonly<{
   protocol: Pick<CallProtocol, 'signalOf' | 'readEvent'>
   dial: (handlers: SidebandHandlers) => Sideband
   newEventId: () => string
-  /** The values that the policy fixes: a read says one of them again. */
+  /** The values that the policy fixes: a read sets one of them again. */
   fixed: JsonObject
-  /** Another replica has had it open: it is reopened. */
+  /** Another replica had the sideband open: it is reopened. */
   isResumed?: boolean
   onReady: (session: Signal & { is: 'session' }) => void
-  /** `isOurs`: an answer to an event of ours. */
+  /** `isOurs`: the answer to an event that we sent. */
   onEvent: (signal: Signal | null, isOurs: boolean) => void
   onLost: (lost: Lost) => void
   onReopened: () => void
-  /** Before `onOver` with `gone`, where the call may have lived on for a while after the sideband was lost. */
+  /** Called before `onOver` with `gone`, if the call may have gone on after the sideband was lost. */
   onGoneSince: () => void
   onOver: (loss: Loss) => void
   /** The hang-up that is under way, if any. */
@@ -103,12 +103,12 @@ export function supervise (deps: SupervisionDeps): Supervision {
     const signal = protocol.signalOf(type, body)
     if (readId !== null && signal?.is === 'session') return opened(signal)
     if (readId !== null && signal?.is === 'error' && signal.eventId === readId) return end('refused')
-    // An event of another session than the one that was read is not this call's.
+    // Events of another session than the one that was read are not this call's.
     if (signal?.is === 'session' && signal.session.id !== sessionId) return
     onEvent(signal, signal?.is === 'error' && signal.eventId !== null)
   }
 
-  /** Its answer carries no event id: the first that comes after the read is taken for it. */
+  /** The answer to a read carries no event id: the first session after the read is taken for it. */
   function opened (session: Signal & { is: 'session' }): void {
     readId = null
     sessionId = session.session.id

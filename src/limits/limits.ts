@@ -19,9 +19,9 @@ export type Take = Readonly<{
   taken: boolean
   /** After taking. */
   windows: readonly WindowState[]
-  /** Gives back to the windows it came from, if they are still open: upstream was never asked. */
+  /** Gives back to the same windows, if they are still open: upstream was never asked. */
   giveBack: () => Promise<void> | void
-  /** The same where upstream was asked and failed: bounded by `refundBound`. */
+  /** As `giveBack`, if upstream was asked and failed: bounded by `refundBound`. */
   refund: () => Promise<void> | void
 }>
 

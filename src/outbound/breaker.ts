@@ -11,7 +11,7 @@ export type Verdict = 'success' | 'failure' | 'outage'
 
 export type BreakerOptions<Outcome> = Readonly<{
   failuresInARow: number
-  /** At most this many of them may come from one caller. */
+  /** How many failures of one caller count. */
   ofOneCaller?: number
   probeAfterMs: number
   classify: (outcome: Outcome) => Verdict
@@ -30,7 +30,7 @@ export type Breaker<Outcome> = Readonly<{
 export function createBreaker<Outcome> (options: BreakerOptions<Outcome>): Breaker<Outcome> {
   const { failuresInARow, ofOneCaller = failuresInARow, probeAfterMs, classify, onOpen, onClose, now } = options
   const failuresOf = new LRUCache<string, number>({ max: MAX_SUSPECTS })
-  // Callers who failed may be the cause, so their probes do not delay those of others.
+  // Callers whose requests failed may be the cause, so their probes do not delay those of others.
   const others = { waitMs: probeAfterMs, since: 0, isProbing: false }
   const suspects = { waitMs: 2 * probeAfterMs, since: 0, isProbing: false }
   let failures = 0

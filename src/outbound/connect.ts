@@ -5,7 +5,7 @@ import type { LookupFunction } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 
 export const CONNECT_TIMEOUT_MS = 3000
-/** Shorter than the above, so that a failed lookup is not taken for a failed connection. */
+/** Shorter than the connect timeout, so that a failed lookup is not taken for a failed connection. */
 const LOOKUP_TIMEOUT_MS = 2500
 
 type LookupResult = Parameters<Parameters<LookupFunction>[2]>

@@ -33,14 +33,14 @@ export function routeOf ({ https, http, exempt }: Proxies, { protocol, hostname,
 
 /** Unspecified, or loopback as an IPv6 address. */
 const OWN_ADDRESS = /^(0\.0\.0\.0|::|::ffff:(0:0|7f[\da-f]{2}:[\da-f]+))$/
-/** As the hosts files of distributions call loopback. */
+/** Names of loopback in the hosts files of distributions. */
 const OWN_NAME = /(^|\.)localhost$|^localhost[46]?(\.localdomain[46]?)?$|^ip6-(localhost|loopback)$/
 
 function isThisMachine (host: string): boolean {
   return isLoopback(host) || OWN_NAME.test(host) || OWN_ADDRESS.test(host)
 }
 
-/** As curl and others read it: `*`, a name with all below it, an address, a range, each with a port or without. */
+/** NO_PROXY as curl reads it: `*`, a name with all below it, an address, a range, each with a port or without. */
 function isExempt (entry: string, host: string, port: number): boolean {
   const [, name = '', only] = isRange(entry) ? ['', entry] : /^(\[.+\]|[^:]*)(?::(\d+))?$/.exec(entry) ?? []
   if (only !== undefined && Number(only) !== port) return false
@@ -48,7 +48,7 @@ function isExempt (entry: string, host: string, port: number): boolean {
   const range = name.replace(/^\[|\]$/g, '')
   if (isRange(range)) return inRanges(addressRanges([range]), host)
   const suffix = name.replace(/^\*?\.|\.$/g, '')
-  // The end of an address is not what it belongs to.
+  // Suffixes match names only: the end of an address means nothing.
   if (suffix === '' || isIP(host) !== 0) return false
   return host.endsWith(`.${suffix}`) || (suffix === host && !name.startsWith('*'))
 }
@@ -68,7 +68,7 @@ export function openPool (
   }
 }
 
-/** One agent for each way that requests go. */
+/** One agent per proxy, and one for direct requests. */
 export function openAgents (): (proxy: URL | null, target: URL) => Dispatcher {
   const direct = new Agent(CONNECT_OPTIONS)
   const agents = new Map<string, Dispatcher>()
@@ -140,7 +140,7 @@ export function openTunnel (proxy: URL, authority: string): Promise<Socket> {
       const end = head.indexOf(HEAD_END)
       if (end === -1 && head.length <= MAX_HEAD_BYTES) return
       const [, status] = /^HTTP\/1\.[01] (\d{3})\b/.exec(head) ?? []
-      // Nothing may follow yet: behind the tunnel we speak first.
+      // Bytes behind the head are an error: in a tunnel the client speaks first.
       const isClean = end + HEAD_END.length === head.length
       if (status?.startsWith('2') && isClean) settle(null)
       else settle(new ProxyError(`PROXY_${status === undefined || status.startsWith('2') ? 'GARBAGE' : status}`))
@@ -157,7 +157,7 @@ export function openTunnel (proxy: URL, authority: string): Promise<Socket> {
   })
 }
 
-/** Not as errors of upstream, which may have read the request. The name's own code would make undici retry for ever. */
+/** Codes unlike those of upstream, which may have read the request. With ENOTFOUND undici would retry for ever. */
 function proxyFault (error: NodeJS.ErrnoException): Error {
   if (error.code === 'ECONNRESET' || error.code === 'EPIPE') return new ProxyError('PROXY_CLOSED')
   return error.code?.startsWith('ERR_TLS') ? new ProxyError('PROXY_TLS') : error

@@ -38,7 +38,7 @@ type RequestOptions = Readonly<{
   maxBytes: number
   /** For requests so rare that a kept connection would be dead by the next one. */
   closes?: boolean
-  /** Past any proxy. */
+  /** Goes past any proxy. */
   isDirect?: boolean
 }>
 
@@ -103,7 +103,7 @@ export function readJson (bytes: Uint8Array): Json | undefined {
   }
 }
 
-/** As `readJson`; undefined for anything but an object too. */
+/** As `readJson`; also undefined for JSON that is not an object. */
 export function readObject (bytes: Uint8Array): JsonObject | undefined {
   const value = readJson(bytes)
   return isObject(value) ? value : undefined

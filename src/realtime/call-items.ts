@@ -1,4 +1,4 @@
-// Items of a conversation, as far as they say who made them and which tool they are of.
+// Items of a conversation: who made them, and to which tool they belong.
 
 import { isObject, type Json, type JsonObject } from '../json.ts'
 
@@ -14,7 +14,7 @@ export type Item = Readonly<{
   tool: Tool | null
 }>
 
-/** Upstream's choice, and kept for as long as the call. */
+/** Cap for ids, which upstream chooses and a call keeps. */
 const MAX_LENGTH = 256
 const OF_SERVERS: ReadonlySet<Json | undefined> = new Set(['mcp_call', 'mcp_list_tools', 'mcp_approval_request'])
 
@@ -31,7 +31,7 @@ export function readItem (item: Json | undefined): Item {
   }
 }
 
-/** Without a name: any of its kind. True too where a stored prompt may have brought it. */
+/** Without a name: any tool of its kind. Also true if a stored prompt may have brought the tool. */
 export function hasTool ({ tools, prompt = null }: JsonObject, { is, name }: Tool): boolean {
   if (prompt !== null) return true
   return Array.isArray(tools) && tools.filter(isObject).some((tool) => is === 'mcp'

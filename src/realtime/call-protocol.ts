@@ -1,4 +1,4 @@
-// All that is particular to calls of the Realtime API. Another API of calls is another value of this type.
+// What is specific to calls of the Realtime API. Another API of calls would be another value of this type.
 
 import { getIn, isObject, type Json, type JsonObject, type Path, setIn } from '../json.ts'
 import { hasTool, type Item, readItem, type Tool } from './call-items.ts'
@@ -14,24 +14,24 @@ export type Signal =
   | Readonly<{ is: 'transcription', itemId: string | null, isFailed: boolean, usage: Json }>
   | Readonly<{ is: 'item', item: Item }>
   | Readonly<{ is: 'removed', itemId: string | null }>
-  /** A response does something. */
+  /** Activity of a response. */
   | Readonly<{ is: 'output', responseId: string | null, item: Item }>
-  /** Something happens at an MCP server. */
+  /** Activity of an MCP server. */
   | Readonly<{ is: 'mcp', responseId: string | null, itemId: string | null }>
   | Readonly<{ is: 'error', code: string | null, eventId: string | null }>
-  /** An event with a meaning that is no JSON. */
+  /** An event of a known type that is not JSON. */
   | Readonly<{ is: 'unreadable' }>
 
 export type CallProtocol = Readonly<{
   /** Prefix of our own ids. */
   idPrefix: string
-  /** Below the base URL. */
+  /** Path below the base URL. */
   createPath: string
   /** The call id in `Location` of the answer to a creation. Null where the path ends in none. */
   idIn: (location: string) => string | null
   hangUpPath: (id: string) => string
   sidebandPath: (id: string) => string
-  /** An event whose answer tells the whole session. `fixed` are the values of the policy. */
+  /** An event whose answer has the whole session. `fixed`: the values that the policy fixes. */
   readEvent: (eventId: string, fixed: JsonObject) => JsonObject
   /** Sets fields of the session, each as a whole. */
   updateEvent: (eventId: string, fields: readonly Readonly<{ field: Path, value: Json }>[]) => JsonObject
@@ -46,7 +46,7 @@ export type CallProtocol = Readonly<{
   signalOf: (type: string, body: () => JsonObject | undefined) => Signal | null
   /** Whether upstream ended the call because it was the longest possible. */
   isExpired: (closeReason: string, errorCode: string | null) => boolean
-  /** The longest that a call can last where upstream does not say it. */
+  /** The longest duration of a call unless upstream reports one. */
   longestMs: number
 }>
 
@@ -56,7 +56,7 @@ const MAX_ID_LENGTH = 256
 type ReadSignal = Signal | ((event: JsonObject) => Signal | null)
 
 const CALL_PATH = /\/realtime\/calls\/(rtc_[A-Za-z0-9_-]{1,200})$/
-/** The first that a policy fixes is sent again as it is: that changes nothing, and its answer has every field. */
+/** The first that the policy fixes is set to its own value: that changes nothing, and the answer has every field. */
 const READ_BY = ['max_output_tokens', 'output_modalities', 'tool_choice', 'instructions'] as const
 
 const TOO_LATE: ReadonlySet<string | null> = new Set(['response_cancel_not_active', 'item_delete_invalid_item_id'])
@@ -115,7 +115,7 @@ export const REALTIME_CALLS: CallProtocol = {
   idPrefix: 'rtc_',
   createPath: '/realtime/calls',
   idIn: (location) => {
-    // A host in it is ignored: nothing is ever asked of it.
+    // A host in Location is ignored: no request goes there.
     const path = URL.parse(location, 'https://upstream.invalid')?.pathname ?? ''
     return CALL_PATH.exec(path)?.[1] ?? null
   },

@@ -2,11 +2,11 @@
 
 import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
 
-/** Those that no client can change, or that change by themselves. */
+/** Fields that no client can change, or that change by themselves. */
 export const NOT_COMPARED: ReadonlySet<string> = new Set([
   'id', 'object', 'type', 'model', 'expires_at', 'client_secret'
 ])
-/** Cannot be changed any more once it was heard. */
+/** The field that cannot be changed once the voice was heard. */
 export const VOICE: Path = ['audio', 'output', 'voice']
 
 const CONTAINERS: ReadonlySet<string> = new Set(['audio', 'audio.input', 'audio.output'])
@@ -45,7 +45,7 @@ const EMPTY: Readonly<Record<string, Json>> = {
   'audio.input.noise_reduction': null
 }
 
-/** Its members are fields, not it. */
+/** The members of this object are fields; the object is not. */
 export function isContainer (path: Path): boolean {
   return path.length === 0 || CONTAINERS.has(path.join('.'))
 }
@@ -64,7 +64,7 @@ export function isDefault (path: Path, value: Json, parent: JsonObject): boolean
   return known?.some((one) => JSON.stringify(one) === JSON.stringify(value)) === true
 }
 
-/** The value that empties a field, if any. Without turn detection no one is heard: that is no emptying. */
+/** The value that empties a field, if any. Null for turn detection is a mode of its own, not emptiness. */
 export function emptyOf (field: Path): Json | undefined {
   return EMPTY[field.join('.')]
 }

@@ -1,6 +1,6 @@
 // The client library, connected to one server, to the primary that sentinels name, or to a cluster.
 
-// Before the client library is loaded, which looks for DEBUG in the environment: that module deletes it.
+// Imported before the client library, which reads DEBUG from the environment: this module deletes it.
 import '../config/environment.ts'
 import { isIP } from 'node:net'
 import { Redis } from 'ioredis'

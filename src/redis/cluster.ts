@@ -1,4 +1,4 @@
-// A cluster, of which one node has all our keys. A node that redirects did not run the command, so that is followed.
+// A cluster, of which one node has all our keys. Redirections are followed: the other node did not run the command.
 
 import { Cluster, type Redis, type RedisOptions } from 'ioredis'
 import type { RedisAddress, RedisEndpoint } from '../config/environment.ts'
@@ -6,7 +6,7 @@ import { optionsFor, type RedisClient, type RedisClientDeps, retryAfterMs, type 
 
 /** The slot of the hash tag. */
 const SLOT = 6702
-/** More than one follow each other while the slot moves. */
+/** While the slot moves, several redirections may follow each other. */
 const MAX_REDIRECTIONS = 4
 const TRY_AGAIN_MS = 20
 
@@ -18,7 +18,7 @@ export function followCluster<Name extends string> (
   const cluster = new Cluster([...nodes], {
     redisOptions: { ...redisOptions, ...(tls === null ? {} : { tls }) },
     scripts: sources as NonNullable<typeof sources>,
-    // A certificate is checked against the name, not against its address.
+    // Certificates are checked against the name, not the address.
     dnsLookup: (name, done) => done(null, name),
     enableOfflineQueue: false,
     enableReadyCheck: false,
@@ -31,7 +31,7 @@ export function followCluster<Name extends string> (
   })
   let lastFault: Error | null = null
   const owner = () => cluster.slots[SLOT]?.[0]
-  // All are connected, so that one that takes the slot over can be used at once.
+  // All nodes are connected, so that one that takes the slot over can be used at once.
   cluster.on('+node', (node: Redis) => {
     node.on('ready', onReady)
     node.connect().catch(() => {})
@@ -43,7 +43,7 @@ export function followCluster<Name extends string> (
     if (cause.message !== 'Connection is closed.') lastFault = cause
     if (key === owner()) onFault(cause)
   })
-  // Without a cause it was reported before, or comes with the next attempt.
+  // An error without a cause was reported before, or will be with the next attempt.
   const report = () => {
     if (lastFault === null) return
     onFault(lastFault.message.includes('cluster support disabled') ? { code: 'NO_CLUSTER' } : lastFault)

@@ -1,5 +1,5 @@
-// The connection to Redis, and whether it can be relied on. An answer comes in time, or Redis counts as lost until it
-// has passed a check: until then no request waits for it, and nothing is queued.
+// The connection to Redis, and whether it can be relied on. After a late answer Redis counts as lost until it passes a
+// check: meanwhile no request waits for it, and nothing is queued.
 
 import type { RedisAddress } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
@@ -11,20 +11,20 @@ export type { Scripts }
 
 const ANSWER_WITHIN_MS = 250
 const CHECK_EVERY_MS = 250
-/** While it is up: what an operator changes at run time breaks no connection. */
+/** Checks go on while Redis is up: a setting that an operator changes breaks no connection. */
 const LOOK_EVERY_MS = 3000
-/** A connection that was silent at so many checks is given up: after a partition TCP would wait for minutes. */
+/** A connection is given up after so many unanswered checks: after a partition TCP would wait for minutes. */
 const SILENT_CHECKS = 4
 
 /** Rejects with ApiError `limits_unavailable` in time; `onLate` gets an answer that came after that. */
 export type Ask<Name extends string> =
   <T>(question: (scripts: Scripts<Name>) => Promise<T>, onLate?: (answer: T) => void) => Promise<T>
-/** Around each question, not around the checks. */
+/** Wraps each command, but not the checks. */
 export type Around = <Name extends string>(ask: Ask<Name>) => Ask<Name>
 
 export type Connection<Name extends string> = Readonly<{
   ask: Ask<Name>
-  /** A fault of the server makes it false at once, a fault of one key does not. */
+  /** False at once after a fault of the server, but not after a fault of one key. */
   isUp: () => boolean
   wasUp: () => boolean
   close: () => void
@@ -36,7 +36,7 @@ export type ConnectionDeps<Name extends string> = Readonly<{
   log: Pick<Log, 'info' | 'warn' | 'error'>
   /** The consequence of a loss, for the log. */
   consequence: string
-  /** The last part of the check; rejects where Redis is not to be relied on. */
+  /** The last part of the check; rejects if Redis cannot be relied on. */
   check: (ask: Connection<Name>['ask']) => Promise<void>
   around?: Around | undefined
   withinMs?: number | undefined
@@ -88,12 +88,12 @@ export function connectRedis<Name extends string> (
   }
 
   async function checkNow (): Promise<void> {
-    // Connected, but the library's first command gets no answer.
+    // The connection is open, but the library's first command gets no answer.
     if (client.server().status === 'connect') noteSilence()
     if (isChecking || client.server().status !== 'ready') return
     isChecking = true
     try {
-      // Where it could not select another database, the library goes on in 0.
+      // The library goes on in database 0 if it could not select another one.
       if (address.database !== 0) await ask(() => client.server().select(address.database))
       await check(ask)
       await assertKeepsKeys()
@@ -112,7 +112,7 @@ export function connectRedis<Name extends string> (
     client.reconnect()
   }
 
-  /** A window that is evicted would count as one that was never opened. */
+  /** An evicted window would count as never opened. */
   async function assertKeepsKeys (): Promise<void> {
     const memory = await ask(() => client.server().info('memory').catch(emptyIfRefused))
     const [, limit] = /^maxmemory:(\d+)/m.exec(memory) ?? []
@@ -142,7 +142,7 @@ function inTime<T> (answer: Promise<T>, withinMs: number, onLate: (answer: T) =>
   return new Promise((resolve, reject) => {
     let isLate = false
     const timeout = setTimeout(() => {
-      // Where this process itself was busy for so long, the answer may be there already: it is read first.
+      // If this process itself was busy for so long, the answer may have come already: it is read first.
       setImmediate(() => {
         isLate = true
         reject(new Error('TIMEOUT'))
@@ -159,18 +159,18 @@ function inTime<T> (answer: Promise<T>, withinMs: number, onLate: (answer: T) =>
   })
 }
 
-/** Empty where the rights do not permit the command. */
+/** Empty if the rights do not permit the command. */
 function emptyIfRefused (cause: Error): string {
   if (cause.name !== 'ReplyError') throw cause
   return ''
 }
 
-/** Error replies begin with a word in capitals, but for those of a script of Redis 6, where it comes later. */
+/** Error replies begin with a word in capitals; in those of scripts of Redis 6 it comes later. */
 function reasonOf (cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException
-  // Sent to and fro between the two nodes of a slot that moves, some of whose keys each of them has.
+  // Each of the two nodes of a moving slot has some of the keys, and redirects to the other.
   if (message?.startsWith('Too many Cluster redirections')) return 'redis_tryagain'
-  // A script that meets a value that is none of ours says where it stopped.
+  // A script that finds a value of another type says where it stopped.
   const unnamed = message?.includes('user_script') === true ? 'damaged' : 'unavailable'
   const word = code ?? /\b(?!ERR\b)[A-Z]{3,}\b/.exec(message)?.[0] ?? unnamed
   return `redis_${word.toLowerCase()}`

@@ -5,17 +5,17 @@ import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import type { RedisAddress, RedisEndpoint } from '../config/environment.ts'
 
 export const CONNECT_WITHIN_MS = 1000
-/** A connection that is given up, and whose other side does not close it, is destroyed. */
+/** A closing connection that the other side does not close is destroyed after this. */
 const CLOSE_WITHIN_MS = 250
 const RECONNECT_MS = { first: 100, last: 1000 }
 
-/** Each takes how many keys there are, the keys, and the arguments. */
+/** Each script takes the number of keys, the keys, and the arguments. */
 type Script = (keys: number, ...keysAndArguments: (string | number)[]) => Promise<unknown>
 export type Scripts<Name extends string> = Readonly<Record<Name, Script>>
 
 export type RedisClient<Name extends string> = Readonly<{
   scripts: Scripts<Name>
-  /** The connection to the one that has our keys. Of a cluster, while that node is not known, the cluster's. */
+  /** The connection to the server that has our keys; while that node of a cluster is unknown, the cluster's. */
   server: () => Redis | Cluster
   reconnect: () => void
   close: () => void
@@ -33,7 +33,7 @@ export function optionsFor ({ username, password, database }: RedisAddress, sour
     username,
     password,
     db: database,
-    // Version 3 of the protocol brings nothing here, and some proxies do not know it.
+    // Version 3 of the protocol is of no use here, and some proxies do not know it.
     protocol: 2,
     disableClientInfo: true,
     connectTimeout: CONNECT_WITHIN_MS,
@@ -54,7 +54,7 @@ export function retryAfterMs (times: number): number {
   return Math.min(RECONNECT_MS.last, RECONNECT_MS.first * 2 ** (times - 1))
 }
 
-/** Servers are often announced by address, while their certificate has a name: one that REDIS_URL has will do. */
+/** Servers are often announced by address, while certificates have names: any name in REDIS_URL will do. */
 export function secure ({ tls, ca }: RedisAddress, endpoints: readonly RedisEndpoint[]): ConnectionOptions | null {
   if (!tls) return null
   return {
@@ -75,7 +75,7 @@ export function clientOf<Name extends string> (
     scripts: redis as unknown as Scripts<Name>,
     server: () => redis,
     reconnect: () => {
-      // One that is connecting, and is disturbed while it asks a sentinel, would never connect again.
+      // A client that is disturbed while it asks a sentinel would never connect again.
       if (redis.status === 'ready' || redis.status === 'connect') redis.disconnect(true)
     },
     close: () => redis.disconnect()

@@ -21,6 +21,6 @@ export const SCRIPTS = {
   listCalls: lua('calls', 'list-calls')
 }
 
-/** One hash tag for everything: a script reaches only keys of one slot. Names behind it cannot be another tag. */
+/** One hash tag for all keys: a script reaches only keys of one slot. */
 export const PREFIX = '{ephemint}:'
 export const MARKER = `${PREFIX}marker`

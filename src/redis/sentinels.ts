@@ -1,4 +1,4 @@
-// The primary that sentinels name, and another one as soon as they name that.
+// Follows the primary that the sentinels name.
 
 import type { ConnectionOptions } from 'node:tls'
 import { Redis } from 'ioredis'
@@ -7,7 +7,7 @@ import {
   clientOf, CONNECT_WITHIN_MS, optionsFor, type RedisClient, type RedisClientDeps, retryAfterMs, secure
 } from './options.ts'
 
-/** A sentinel that answers and refuses the password: it is reachable. */
+/** Errors of a sentinel that is reachable and refuses the password. */
 const REFUSAL = /NOAUTH|WRONGPASS|NOPERM/
 
 export function followSentinels<Name extends string> (

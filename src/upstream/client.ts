@@ -195,7 +195,7 @@ export function createUpstreamClient (
       return { status: statusCode, date: headers.date?.toString() }
     },
     warm: async () => {
-      // Any answer will do: what counts is the connection that it leaves behind.
+      // Any answer will do: the purpose is an open connection.
       await pool.request({ method: 'GET', path: `${basePath}/`, signal: AbortSignal.timeout(CONNECT_TIMEOUT_MS) }).then(
         ({ body }) => body.dump(), () => {}
       )
@@ -246,7 +246,7 @@ export function isBilling (answer: Answer): boolean {
   return BILLING.test(String(upstreamError(answer)?.code))
 }
 
-/** OpenAI's error object, where the answer has one. Its message is never relayed: it may quote the key. */
+/** OpenAI's error object, if the answer has one. Its message is never relayed: it may quote the key. */
 export function upstreamError ({ body }: Answer): JsonObject | null {
   return isObject(body) && isObject(body.error) ? body.error : null
 }

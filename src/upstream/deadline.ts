@@ -9,7 +9,7 @@ export type Deadline = Readonly<{
   waiting: Set<() => void>
   /** Before its time. */
   end: () => void
-  /** Once nothing waits any more. */
+  /** To be called once nothing waits any more. */
   cancel: () => void
 }>
 

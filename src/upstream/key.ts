@@ -1,4 +1,4 @@
-// The OpenAI key: the one thing that a browser must never hold, held in this one place.
+// The OpenAI key, held in this one place.
 
 import { readFileSync } from 'node:fs'
 import { keyFault } from '../config/api-key.ts'
@@ -10,7 +10,7 @@ import type { Log } from '../records/log.ts'
 type Headers = Readonly<Record<string, string>>
 
 export type Key = Readonly<{
-  /** The headers that carry it. */
+  /** The headers that carry the key. */
   headers: () => Headers
   /** Reads the file again, if there is one. True if the key now differs from `sent`. */
   reread: (sent: Headers) => Promise<boolean>
@@ -63,7 +63,7 @@ function readAtStart (path: string): ReadText {
 
 type KeyText = Readonly<{ value: string, fault: null } | { value: null, fault: string }>
 
-/** A trailing newline is no part of it. */
+/** Leaves out a trailing newline. */
 function keyIn ({ text, why }: ReadText): KeyText {
   if (text === null) return { value: null, fault: `cannot be read: ${why}` }
   const value = text.trim()

@@ -1,5 +1,5 @@
-// Which upstream route mints, and what came of it. OpenAI retired the legacy routes in May 2026; other servers still
-// speak nothing else.
+// Which upstream route mints, and its answer in GA shape. OpenAI retired the legacy routes in May 2026; some servers
+// have no others.
 
 import type { Config } from '../config/environment.ts'
 import { ApiError } from '../errors.ts'
@@ -28,7 +28,7 @@ export type Minted = Readonly<{
   /** In GA shape, as upstream sent it. */
   session: JsonObject
   upstreamRequestId: string | null
-  /** Retry and second route included. */
+  /** With retry and second route. */
   tookMs: number
 }>
 
@@ -62,7 +62,7 @@ export function createMint (
       if (!isRouteGone(answer)) return read(answer, first)
     }
     const minted = read(await ask(second), second)
-    // Only now: an upstream that is down altogether has not shown that the route is gone.
+    // Only after an answer of the second route: an upstream that is down has not shown that the first is gone.
     if ((goneUntil.get(first.path) ?? 0) <= now()) goneUntil.set(first.path, now() + GONE_REMEMBERED_MS)
     return minted
   }

@@ -1,4 +1,4 @@
-// From an answer of upstream that is no success to the client's refusal.
+// Turns an upstream answer that is no success into the refusal for the client.
 
 import { ApiError } from '../errors.ts'
 import type { Path } from '../json.ts'
@@ -7,7 +7,7 @@ import { isBilling, upstreamError } from './client.ts'
 
 /**
  * `complaint` is the client's own name of the field that upstream complains of. An upstream 401 or 403 is our fault and
- * never the user's; a 400 is the user's only where it names what they sent.
+ * never the user's; a 400 is the user's only if it names a field that they sent.
  */
 export function refusal (answer: Answer, complaint: string | null): ApiError {
   const { status, requestId: upstreamRequestId } = answer

@@ -1,5 +1,5 @@
-// One WebSocket to a call, beside the client's own connection: opened once, and gone for good when it closes. The
-// supervision of the call opens another.
+// One WebSocket to a call, beside the client's own connection. It is never reopened: the supervision of the call opens
+// another.
 
 import { Agent as HttpAgent, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
@@ -19,9 +19,9 @@ export type Closing = Readonly<{
   wasOpen: boolean
   /** Upstream knows of no such call. */
   isGone: boolean
-  /** Upstream closed it: nothing was on its way. */
+  /** Upstream closed the sideband: no event was under way. */
   isClean: boolean
-  /** Upstream's own, or a code of ours. */
+  /** A code of upstream or of ours. */
   reason: string
   /** The close code (RFC 6455, section 7.4); null where there was none. */
   code: number | null
@@ -31,13 +31,13 @@ export type SidebandHandlers = Readonly<{
   onOpen: () => void
   /** `body` parses the event; undefined where it is no JSON object. */
   onEvent: (type: string, body: () => JsonObject | undefined) => void
-  /** Once, whatever came before. */
+  /** Called once. */
   onClose: (closing: Closing) => void
 }>
 
 export type Sideband = Readonly<{
   send: (event: JsonObject) => void
-  /** Nothing is called back from here on. */
+  /** No callback is called from here on. */
   close: () => void
 }>
 
@@ -50,7 +50,7 @@ const MAX_REFUSAL_BYTES = 64 * 1024
 const HANDSHAKE_MS = 5000
 const PING_MS = 20_000
 const MAX_MISSED = 2
-/** How ws reports a connection that broke, and a frame that we do not take (RFC 6455, section 7.4.1). */
+/** Close codes of ws for a broken connection and for a frame that we do not accept (RFC 6455, section 7.4.1). */
 const NO_CLOSE = 1006
 const TOO_LARGE = 1009
 const HEAD_LENGTH = 256
