@@ -78,7 +78,7 @@ const HAS_PLACE = { concurrent: 1, whenFull: 'refuse', total: null } as const
 const ENDED_KEPT_MS = 300_000
 const REPLACED_WITHIN_MS = 5000
 const HUNG_UP_WITHIN_MS = 10_000
-/** Least time for other replicas to take calls over: from the stop, and after the last new call. */
+/** How long other replicas may take calls over: from the stop on, and at least after new calls are refused. */
 const TAKEN_WITHIN_MS = 5000
 const LAST_TAKEN_WITHIN_MS = 2000
 const LOOK_MS = 100

@@ -68,7 +68,7 @@ export function openPool (
   }
 }
 
-/** One agent per proxy, and one for direct requests. */
+/** One agent for direct requests, and two per proxy: for https and for http. */
 export function openAgents (): (proxy: URL | null, target: URL) => Dispatcher {
   const direct = new Agent(CONNECT_OPTIONS)
   const agents = new Map<string, Dispatcher>()
