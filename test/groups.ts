@@ -96,16 +96,18 @@ export function groupsOf (files: readonly string[], sourceOf: (path: string) => 
 }
 
 /**
- * In the order in which they start: those that wait and those that work side by side from the first to the last, and of
- * each kind the longest first, so that no processor is idle and none is waited for.
+ * In the order in which they start: those that wait and those that work side by side from first to last, so that no
+ * processor is idle. Of each kind come first those that ask for it, then the longest, so that none is waited for.
  */
 export function orderedGroups (files: readonly string[], sourceOf: (path: string) => string): Group[] {
   const weight = ({ files }: Group) => weigh(files, sourceOf)
+  const isFirst = ({ files }: Group) => files.some((path) => startsFirst(sourceOf(path)))
   const kinds = Map.groupBy(groupsOf(files, sourceOf), ({ files }) => files.some(isWaiting))
   return [...kinds.values()].flatMap((groups) => {
     const total = weigh(groups.flatMap(({ files }) => files), sourceOf)
     let before = 0
-    return groups.toSorted((a, b) => weight(b) - weight(a)).map((group) => {
+    const ordered = groups.toSorted((a, b) => Number(isFirst(b)) - Number(isFirst(a)) || weight(b) - weight(a))
+    return ordered.map((group) => {
       const startsAt = before / total
       before += weight(group)
       return { group, startsAt }

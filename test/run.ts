@@ -68,6 +68,7 @@ if (import.meta.main) {
   const files = isWhole
     ? within('test').filter((path) => !path.startsWith(`${BROWSER}/`))
     : asked.flatMap((path) => isFile(path) ? [path] : within(path))
+  if (files.length === 0) throw new Error(`no test files: ${asked.join(' ')}`)
   const alone = files.filter((path) => runsAlone(source(path)))
   const others = files.filter((path) => !alone.includes(path))
   const gated = [
