@@ -1,6 +1,7 @@
 // Two replicas for a load balancer in front of them, and what any load balancer must hold.
 
 import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Test } from 'tap'
@@ -174,12 +175,22 @@ export async function assertAnsweredByReplica (t: Test, { url }: Pick<Front, 'ur
   }
 }
 
+/** A POST that was sent into a connection of the dead replica would be lost: no load balancer may send it again. */
 export async function assertDeadReplicaCostsNothing (t: Test, { url, replicas: [one, two] }: Front): Promise<void> {
   one.kill('SIGKILL')
   await one.exited
+  await until('the load balancer to close what the replica closed', () => !hasHalfClosed(new URL(one.url).port))
   const statuses = await Promise.all(Array.from({ length: 20 }, () => mintFrom(url, '127.0.0.7')))
   t.same([...new Set(statuses)], [200])
   await until('an audit line of each', () => two.audit.length >= 20)
+}
+
+/** Whether a process of this machine still holds a connection that the server of that port has closed. */
+function hasHalfClosed (port: string): boolean {
+  const hex = Number(port).toString(16).toUpperCase().padStart(4, '0')
+  // Local address, remote address and state; 08 is CLOSE_WAIT.
+  return ['/proc/net/tcp', '/proc/net/tcp6'].filter((path) => existsSync(path))
+    .some((path) => new RegExp(`^ *\\d+: \\S+ \\S+:${hex} 08 `, 'm').test(readFileSync(path, 'utf8')))
 }
 
 /** Mints some hundred times a second. Returns a function that ends it and resolves to the statuses. */
