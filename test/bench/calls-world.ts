@@ -5,11 +5,12 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { Agent, fetch, FormData } from 'undici'
 import { createAuthority } from '../support/certificate.ts'
+import { freePort } from '../support/processes.ts'
 import { OFFER } from '../support/sdp.ts'
 import type { PaceOrder, UpstreamState } from './calls-upstream.ts'
 import { ephemint } from './contenders.ts'
 import type { Identity } from './identity.ts'
-import { type Begin, freePort, type Running } from './running.ts'
+import type { Begin, Running } from './running.ts'
 
 export type Transport = 'plain text' | 'TLS'
 /** A call lasts an hour at most, or as long as `shortSeconds` of the world. */

@@ -3,11 +3,12 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { freePort } from '../support/processes.ts'
 import { ephemint, mintRequest, policyFile, requestsFile } from './contenders.ts'
 import { startIdentity } from './identity.ts'
 import type { LoadOrder, LoadReport } from './load.ts'
 import { type Bar, bar, median, type Report } from './report.ts'
-import { ACCOUNTING, type Begin, freePort, type Running } from './running.ts'
+import { ACCOUNTING, type Begin, type Running } from './running.ts'
 
 const MIB = 2 ** 20
 const CALLERS = 1_000_000

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { freePort } from './running.ts'
+import { freePort } from '../support/processes.ts'
 
 /** Starts a redis-server or valkey-server; null if neither is installed. */
 export async function startRedis (): Promise<{ url: string, stop: () => Promise<void> } | null> {

@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { freePort } from '../support/processes.ts'
 import { measureCalls } from './calls.ts'
 import { type Contender, ephemint, mintRequest, peer, policyFile, requestsFile, TOKEN_REQUEST } from './contenders.ts'
 import { measureExtremes } from './extremes.ts'
@@ -13,7 +14,7 @@ import { startIdentity } from './identity.ts'
 import { startRedis } from './limits-redis.ts'
 import type { LoadOrder, LoadReport } from './load.ts'
 import { median, printReport, type Report, type Sample, summarize } from './report.ts'
-import { freePort, type Running, start } from './running.ts'
+import { type Running, start } from './running.ts'
 
 const flag = { type: 'boolean', default: false } as const
 const { values: { quick, json, extremes, calls } } = parseArgs({

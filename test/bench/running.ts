@@ -2,7 +2,6 @@
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 
 export const ACCOUNTING = new URL('./accounting.ts', import.meta.url).href
@@ -55,13 +54,4 @@ export async function start (file: string, env: Record<string, string>, execArgv
       await gone
     }
   }
-}
-
-export async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }

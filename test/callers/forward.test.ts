@@ -72,7 +72,7 @@ t.test('fault 25: an app that never ends its response, or hangs before TLS, is a
   const { ask: askSilence } = await start(t, { url: `https://127.0.0.1:${(await startSilence(t)).port}/` })
   const startedAt = performance.now()
   assertUnavailable(t, await askSilence(cookie()), 'checker_timeout')
-  t.ok(performance.now() - startedAt < 1000)
+  t.ok(performance.now() - startedAt < 2500)
 })
 
 t.test('A43: only the configured headers are passed', async (t) => {

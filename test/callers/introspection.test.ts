@@ -80,7 +80,7 @@ t.test('fault 24: one that is slow, or hangs before TLS, times out, and checks t
     const startedAt = performance.now()
     await Promise.all(Array.from({ length: 5 }, (_, i) => ask(bearer(`token-${i}`))))
     assertUnavailable(t, await ask(bearer(TOKEN)), 'checker_paused')
-    t.ok(performance.now() - startedAt < 1000, `${performance.now() - startedAt} ms`)
+    t.ok(performance.now() - startedAt < 2500, `${performance.now() - startedAt} ms`)
   }
 })
 

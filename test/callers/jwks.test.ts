@@ -101,7 +101,7 @@ t.test('fault 16, fault 22: an issuer that never ends its response, or hangs bef
   const startedAt = performance.now()
   await t.rejects(silent.find('first'), { code: 'identity_unavailable', reason: 'keys_unavailable' })
   t.equal(silent.reason(), 'timeout')
-  t.ok(performance.now() - startedAt < 1000)
+  t.ok(performance.now() - startedAt < 2500)
 })
 
 t.test('fault 21: the discovery document must name this issuer and a safe jwks_uri', async (t) => {

@@ -125,15 +125,15 @@ t.test('fault 45: a rotated file is reopened, on its own and by SIGHUP', { buffe
 })
 
 t.test('fault 45: the deadline covers upstream and the audit line together', { buffered: true }, async (t) => {
-  const upstream = await startCountingUpstream(t, 1000)
+  const upstream = await startCountingUpstream(t, 1300)
   const pipe = makePipe(t)
   const service = await startService(
-    t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: pipe.path, UPSTREAM_TIMEOUT_MS: '1500' } }
+    t, { upstreamUrl: upstream.url, env: { AUDIT_FILE: pipe.path, UPSTREAM_TIMEOUT_MS: '1600' } }
   )
   pipe.fill()
   const answer = await service.mint()
   assertRefused(t, answer)
-  t.ok(answer.tookMs < 1900, `${answer.tookMs} ms, and each of the two takes a second`)
+  t.ok(answer.tookMs < 2200, `${answer.tookMs} ms, and one of the two takes 1.3 s, the other one a second`)
 })
 
 const decision = (code: MintEntry['code']): MintEntry => ({ ...MINT_ENTRY, code, reason: null })

@@ -11,7 +11,7 @@ t.test('fault 15: mints beyond UPSTREAM_CONCURRENCY are 503 at once and cost no 
   const { app, proxy, upstream } = await startBehindProxy(t, { env: { UPSTREAM_CONCURRENCY: String(CONCURRENCY) } })
   t.equal((await app.mint('client_secrets')).status, 200)
   const before = await remainingOf(app)
-  await proxy.inject({ slow: 1500 })
+  await proxy.inject({ slow: 4000 })
   const held = Array.from({ length: CONCURRENCY }, () => app.mint('client_secrets'))
   await until('upstream to be busy', () => upstream.requests.length === CONCURRENCY + 1)
 

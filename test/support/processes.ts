@@ -4,7 +4,7 @@ import type { ChildProcess } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Owner } from './fault-proxy.ts'
@@ -33,13 +33,30 @@ export function endWith (owner: Owner, child: ChildProcess, signal: NodeJS.Signa
   return exited
 }
 
-/** A free port below the range that the kernel assigns, so that nothing takes it before the process does. */
+const PORTS_IN_BLOCK = 100
+let ports: number[] = []
+
+/** A free port that no other test process is given, below the range from which the kernel assigns ports. */
 export async function freePort (): Promise<number> {
-  const port = randomInt(10_000, 32_000)
-  const server = createServer().listen(port, '127.0.0.1')
-  const isFree = await once(server, 'listening').then(() => true, () => false)
-  if (!isFree) return freePort()
+  if (ports.length === 0) ports = await takeBlock()
+  const port = ports.shift() as number
+  const server = await listenAt(port)
+  if (server === null) return freePort()
   server.close()
   await once(server, 'close')
   return port
+}
+
+/** The ports of a block. This process listens at the block's first port, so no other one takes the block. */
+async function takeBlock (): Promise<number[]> {
+  const first = PORTS_IN_BLOCK * randomInt(100, 320)
+  const holder = await listenAt(first)
+  if (holder === null) return takeBlock()
+  holder.unref()
+  return Array.from({ length: PORTS_IN_BLOCK - 1 }, (_, i) => first + 1 + i)
+}
+
+async function listenAt (port: number): Promise<Server | null> {
+  const server = createServer().listen(port, '127.0.0.1')
+  return once(server, 'listening').then(() => server, () => null)
 }
