@@ -12,7 +12,7 @@ import type { CallFacts } from './facts.ts'
 import { type Holding, holdInMemory, type WriteLine } from './holding.ts'
 import { writeLastLine } from './last-line.ts'
 import type { Places } from './place.ts'
-import { type KnownCall, remoteCall } from './remote.ts'
+import { createRemoteCalls, type KnownCall } from './remote.ts'
 import { createReplica, type Replica } from './replica.ts'
 import type { Adopted, SharedCalls } from './shared.ts'
 import { holdShared, type SharedHolding } from './shared-holding.ts'
@@ -92,6 +92,7 @@ export function createCalls (deps: CallsDeps): Calls {
 
   const writeLine: WriteLine = (line, onWritten) => writeLastLine(deps, line, onWritten)
   const replica = sharing === null ? null : replicaFor(sharing)
+  const remoteCall = sharing === null ? null : createRemoteCalls(sharing)
   const mayAct = () => replica?.mayAct() ?? true
   // After a lapse of the lease no timer or event may act on a call.
   const gated: Clock = {
@@ -244,8 +245,7 @@ export function createCalls (deps: CallsDeps): Calls {
     current.get(old)?.end('replaced')
     const late = Promise.withResolvers<true>()
     const stop = clock.after(REPLACED_WITHIN_MS, () => late.resolve(true))
-    const isLate = await Promise.race([holding.whenPassed(), late.promise])
-    stop()
+    const isLate = await Promise.race([holding.whenPassed(), late.promise]).finally(stop)
     if (isLate === true) {
       throw new ApiError('call_in_progress', { reason: 'not_replaced', retryCannotHelp: true })
     }
@@ -277,12 +277,11 @@ export function createCalls (deps: CallsDeps): Calls {
   }
 
   async function remotes (ids: readonly string[]): Promise<readonly KnownCall[]> {
-    const { clock: leaseClock, shared } = sharing as Sharing
     const others = ids.filter((id) => !current.has(id) && !ended.has(id))
-    const found = await shared.read(others)
+    const found = await (sharing as Sharing).shared.read(others)
     return others.flatMap((id, i) => {
       const one = found[i]
-      return one ? remoteCall({ shared, clock: leaseClock }, id, one) ?? [] : []
+      return one ? remoteCall?.(id, one) ?? [] : []
     })
   }
 

@@ -45,7 +45,9 @@ export function holdShared (
   const { clock, shared, limits, replica, isLocal, replacedAlone, writeLine, onReleased } = deps
   const { call: id, caller, policy } = place
   const mine = replica.id()
+  /** Null if the call began without Redis. */
   let placed: Placed | null = adopted === null ? null : { fence: adopted, replaces: null }
+  let fence = adopted ?? FENCE_ALONE
   let alone: ReturnType<typeof replacedAlone> = null
   let reserved: Reserved | null = null
   /** According to Redis another replica has the call. */
@@ -53,7 +55,6 @@ export function holdShared (
   /** True also if the answer to the write was lost. */
   let isWritten = adopted !== null
 
-  const fence = () => placed?.fence ?? FENCE_ALONE
   const isMine = () => replica.mayAct() && replica.id() === mine
 
   async function reserve (windows: Parameters<Holding['reserve']>[0], snapshot: () => Snapshot): Promise<Reserved> {
@@ -65,6 +66,7 @@ export function holdShared (
     if (!taken.taken) return taken
     reserved = taken
     placed = taken.placed ?? null
+    fence = placed?.fence ?? FENCE_ALONE
     isWritten = placed !== null
     try {
       if (placed === null) alone = replacedAlone()
@@ -81,7 +83,7 @@ export function holdShared (
     isWritten = true
     return {
       id,
-      fence: fence(),
+      fence,
       caller,
       policy,
       state,
@@ -105,7 +107,7 @@ export function holdShared (
   }
 
   function noteWritten (written: number): void {
-    if (placed !== null) placed = { ...placed, fence: written }
+    fence = written
   }
 
   async function whenPassed (): Promise<void> {
@@ -133,7 +135,7 @@ export function holdShared (
   /** Repeats until Redis answers, as long as the call is this replica's. */
   async function settle (isClaimed: boolean, claim: () => Promise<boolean>, seconds: number | null): Promise<void> {
     const state = isClaimed || await ask(claim)
-    const isReleased = state === true && await ask(() => shared.release(id, fence(), seconds).then(() => true))
+    const isReleased = state === true && await ask(() => shared.release(id, fence, seconds).then(() => true))
     if (state === false || isReleased === true || !isMine()) return onReleased()
     clock.after(AGAIN_MS, () => { settle(state === true, claim, seconds) })
   }
@@ -158,7 +160,7 @@ export function holdShared (
         onReleased()
         return writeLine(line())
       }
-      const claim = () => shared.claim(id, fence(), { line: JSON.stringify(line()), view: JSON.stringify(view) })
+      const claim = () => shared.claim(id, fence, { line: JSON.stringify(line()), view: JSON.stringify(view) })
       const isClaimed = await ask(claim)
       // The replica that has the call now writes the line, and may not know yet why it ended.
       if (isClaimed === false) {

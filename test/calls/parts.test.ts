@@ -8,7 +8,7 @@ import { startHangUp } from '../../src/calls/hang-up.ts'
 import type { Snapshot } from '../../src/calls/holding.ts'
 import { createLeash } from '../../src/calls/leash.ts'
 import { createPlaces } from '../../src/calls/place.ts'
-import { viewIn } from '../../src/calls/remote.ts'
+import { createRemoteCalls, type KnownCall, viewIn } from '../../src/calls/remote.ts'
 import type { Adopted, Found, Sight } from '../../src/calls/shared.ts'
 import { holdShared } from '../../src/calls/shared-holding.ts'
 import type { CallView } from '../../src/calls/view.ts'
@@ -94,26 +94,106 @@ t.test('call: hang-up: one that another replica goes on with is aborted, and not
   t.equal(attempts, 1)
 })
 
+const FOUND: Found = {
+  nowMs: 0,
+  caller: 'ada',
+  policy: 'pro',
+  owner: 'other',
+  state: 'offered',
+  bornMs: 0,
+  wish: null,
+  view: null,
+  data: null,
+  rest: null,
+  isWaiting: false,
+  isAdopted: false
+}
+
 t.test('call: one that ends and is offered to other replicas is shown as ending', (t) => {
-  const found: Found = {
-    nowMs: 0,
-    caller: 'ada',
-    policy: 'pro',
-    owner: 'other',
-    state: 'offered',
-    bornMs: 0,
-    wish: null,
-    view: JSON.stringify({ status: 'ending', end_reason: 'idle', seconds: 7 }),
-    data: null,
-    rest: null,
-    isWaiting: false,
-    isAdopted: false
-  }
+  const found = { ...FOUND, view: JSON.stringify({ status: 'ending', end_reason: 'idle', seconds: 7 }) }
   t.match(viewIn(found), { status: 'ending', end_reason: 'idle' })
   const view = JSON.stringify({ status: 'live', end_reason: null, seconds: 7 })
   t.match(viewIn({ ...found, view }), { status: 'live' })
   t.match(viewIn({ ...found, view, wish: 'client' }), { status: 'ending', end_reason: 'client' })
+  t.equal(viewIn({ ...found, view: 'damaged' }), null)
   t.end()
+})
+
+t.test('call: those of other replicas are ended and read together; an answer that is missing is no end', async (t) => {
+  const clock = createTestClock()
+  const asked: string[] = []
+  let answer = async (): Promise<(Found | null)[]> => { throw new ApiError('limits_unavailable') }
+  const remoteCall = createRemoteCalls({
+    clock,
+    shared: {
+      post: async (wish, ids) => { asked.push(`${wish} ${ids.join()}`) },
+      read: async (ids) => {
+        asked.push(`read ${ids.join()}`)
+        return answer()
+      }
+    }
+  })
+  const over: string[] = []
+  const ending = (id: string): KnownCall => {
+    const call = remoteCall(id, { ...FOUND, state: 'done' }) as KnownCall
+    call.over.then(() => over.push(id))
+    return call
+  }
+  const [one, two, three] = ['one', 'two', 'three'].map(ending)
+  one?.end('operator')
+  two?.end('operator')
+  three?.end('blocked')
+  await turn()
+  await turn()
+  t.same(asked.splice(0), ['operator one,two', 'blocked three', 'read one,two,three'])
+  t.same(over, [])
+  answer = async () => [FOUND, { ...FOUND, state: 'done' }, null]
+  clock.pass(100)
+  await turn()
+  t.same(over, ['two', 'three'])
+  ending('two').end('operator')
+  await turn()
+  t.same(asked.splice(0), ['read one,two,three', 'operator two'], 'no second reader')
+  answer = async () => [FOUND, FOUND]
+  for (let looks = 0; looks < 60; looks++) {
+    clock.pass(100)
+    await turn()
+  }
+  t.same(over, ['two', 'three', 'one', 'two'], 'no longer than any request waits')
+  t.equal(asked.length, 60)
+})
+
+t.test('call: one that began without Redis goes on by the fence that Redis then gives it', async (t) => {
+  const fences: number[] = []
+  const snapshot = () => ({ state: 'live', ageMs: 0, record: {}, view: null }) as unknown as Snapshot
+  const holding = holdShared({
+    clock: createTestClock(),
+    shared: {
+      isUp: () => true,
+      write: async (_replica, [call]) => [fences.push(call?.fence ?? 0) * 1000],
+      claim: async (_id, fence) => fences.push(fence) > 0,
+      release: async () => {},
+      read: async () => [],
+      handOver: async () => {}
+    },
+    limits: { reserve: async () => RESERVED, giveSecondsBack: nothing },
+    replica: { id: () => 'one', mayAct: () => true, ready: async () => {} },
+    isLocal: true,
+    replacedAlone: () => null,
+    writeLine: async () => {},
+    onReleased: nothing
+  }, { call: 'rtc_1', caller: 'ada', policy: 'pro', concurrent: 1, whenFull: 'refuse', total: null })
+  await holding.reserve(WINDOWS, snapshot)
+  await holding.write(snapshot())
+  await holding.write(snapshot())
+  await holding.conclude({
+    line: () => ({}) as CallEnd,
+    starting: Promise.resolve(),
+    view: {} as CallView,
+    record: () => snapshot().record,
+    unusedSeconds: 0
+  })
+  t.same(fences, [1, 1000, 2000])
 })
 
 t.test('call: hang-up: the longest possible end comes before the next attempt', async (t) => {
