@@ -6,7 +6,10 @@ import type { Signal } from '../realtime/call-protocol.ts'
 export type LeashReason = 'never_connected' | 'idle' | 'max_duration'
 
 export type Leash = Readonly<{
-  /** Starts the timers: the answer goes out, and the client may connect. */
+  /**
+   * Starts the timers: the answer goes out, and the client may connect. The idle time of a call that was taken over
+   * begins again: no replica heard the speech in between.
+   */
   begin: () => void
   /** The client has connected: an event came that is no answer to ours. */
   join: () => void
@@ -27,7 +30,7 @@ export type Leash = Readonly<{
 }>
 
 /** State for a replica that takes the call over; milliseconds since the call was created. */
-export type LeashState = Readonly<{ isJoined: boolean, idleMs: number, lastMs: number, endsAtMs: number }>
+export type LeashState = Readonly<{ isJoined: boolean, idleMs: number, endsAtMs: number }>
 
 const LEAST_TO_JOIN_MS = 45_000
 /** A call has one response at a time, and few out of band. */
@@ -47,7 +50,7 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, before = 
   let isPlaying = false
   let isJoined = before?.isJoined ?? false
   let isBegun = false
-  let lastMs = bornMs + (before?.lastMs ?? 0)
+  let lastMs = bornMs
   let idleMs = before?.idleMs ?? idleSeconds * 1000
   let endsAtMs = bornMs + (before?.endsAtMs ?? maxSeconds * 1000)
   let stopLongest = clock.after(Math.max(0, endsAtMs - clock.monotonicMs()), () => onEnd('max_duration'))
@@ -115,12 +118,7 @@ export function createLeash ({ clock, bornMs, maxSeconds, idleSeconds, before = 
     },
     endsAtMs: () => endsAtMs,
     openResponses: () => [...responses],
-    state: () => ({
-      isJoined,
-      idleMs,
-      lastMs: (isBusy() ? clock.monotonicMs() : lastMs) - bornMs,
-      endsAtMs: endsAtMs - bornMs
-    }),
+    state: () => ({ isJoined, idleMs, endsAtMs: endsAtMs - bornMs }),
     stop: () => {
       stopLongest()
       stopQuiet()

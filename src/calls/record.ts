@@ -28,7 +28,7 @@ const Created = Type.Object({
   isRefunded: Type.Boolean(),
   reason: orNull(Type.String()),
   leash: Type.Object({
-    isJoined: Type.Boolean(), idleMs: Milliseconds, lastMs: Milliseconds, endsAtMs: Milliseconds
+    isJoined: Type.Boolean(), idleMs: Milliseconds, endsAtMs: Milliseconds
   }),
   receipt: Type.Object({
     usage: Usage, responses: Ids, transcriptions: Ids, isTranscribed: Type.Boolean(), isWhole: Type.Boolean()

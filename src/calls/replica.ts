@@ -228,8 +228,17 @@ export function createReplica (deps: ReplicaDeps): Replica {
     isMore = adopted.length >= ADOPTED_A_LOOK
     if (adopted.length === 0) return
     log.info({ calls: adopted.length, from: [...new Set(adopted.map(({ from }) => from))] }, 'calls are taken over')
-    for (const one of adopted.filter(({ isOffered }) => !isOffered)) adopt(one, one.fields.rest ?? one.fields.data)
+    for (const one of adopted.filter(({ isOffered }) => !isOffered)) adoptOne(one, one.fields.rest ?? one.fields.data)
     handingOver = Promise.all([handingOver, takeOffered(adopted.filter(({ isOffered }) => isOffered), mine)])
+  }
+
+  /** A fault of ours at one call must not keep the others from being taken over. */
+  function adoptOne (one: Adopted, data: string): void {
+    try {
+      adopt(one, data)
+    } catch (err) {
+      log.error({ err, call_id: one.id }, 'a call could not be taken over')
+    }
   }
 
   /** Adopts each call once its replica has let it go: OpenAI documents one sideband per call. */
@@ -245,7 +254,7 @@ export function createReplica (deps: ReplicaDeps): Replica {
         waiting.delete(one.id)
         const fields = wish === null ? one.fields : { ...one.fields, wish }
         // A replica that has lost its lease has lost these calls too.
-        if (id === mine) adopt({ ...one, fields }, rest ?? fields.data)
+        if (id === mine) adoptOne({ ...one, fields }, rest ?? fields.data)
       }
       open = open.filter((one) => waiting.has(one.id))
     }

@@ -7,6 +7,7 @@ import type { Adopted, Found, Sight } from '../../src/calls/shared.ts'
 import type { SharedHolding } from '../../src/calls/shared-holding.ts'
 import { createTestClock } from '../support/clock.ts'
 
+const FAULTY = 'rtc_faulty'
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 const SIGHT: Sight = { marker: 'm', isLost: false, own: 1, offered: 0, dead: 0, others: 0, messages: [], leftMs: null }
 
@@ -66,7 +67,10 @@ function startReplica (isLocal: boolean) {
     endAll: () => { state.ended++ },
     letGo: () => { state.letGo++ },
     hear: () => {},
-    adopt: ({ id, fields }, data) => { state.adopted.push([id, data, fields.wish]) }
+    adopt: ({ id, fields }, data) => {
+      if (id === FAULTY) throw new TypeError('a fault of ours')
+      state.adopted.push([id, data, fields.wish])
+    }
   }
   const replica = createReplica(deps)
   replica.start()
@@ -197,6 +201,16 @@ t.test('a replica that says nothing more of a call that it offered is waited for
   t.same(state.adopted, [])
   await pass(1000, 50)
   t.same(state.adopted, [['rtc_2', 'old', undefined]])
+})
+
+t.test('a fault of ours at one call keeps no other from being taken over', async (t) => {
+  const { state, pass } = startReplica(false)
+  await pass(500)
+  state.sight = { ...SIGHT, dead: 2 }
+  state.offered = [{ ...OFFERED, id: FAULTY, isOffered: false }, { ...OFFERED, isOffered: false }]
+  await pass(500)
+  t.match(state, { adopted: [['rtc_2', 'old', undefined]] })
+  t.ok(state.logged.includes('a call could not be taken over'))
 })
 
 t.test('a replica that loses its lease meanwhile does not go on with a call that it took', async (t) => {
