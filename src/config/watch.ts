@@ -10,7 +10,7 @@ const INTERVAL_MS = 500
 const CHECKS_IF_HALF = 6
 
 export type WatchOptions = Readonly<{
-  /** `why` says why there is no text. */
+  /** `why` says why there is no text. Must neither throw nor reject: no check would follow. */
   onText: (text: string | null, why: string) => unknown
   isUsable: (text: string) => boolean
 }>

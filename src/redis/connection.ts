@@ -80,6 +80,7 @@ export function connectRedis<Name extends string> (
   }
 
   function rise (): void {
+    if (state === 'closed') return
     if (state === 'lost') log.warn({}, 'Redis is back')
     state = 'up'
     wasUp = true

@@ -186,12 +186,13 @@ async function createUpstream (
   const { call, sdp, asked, granted, rules, setup } = asking
   await load()
   assertMayBegin({ audit }, setup)
+  const deadline = deadlineIn(Math.min(upstreamMs, setup.byMs() - performance.now()))
   const creating = upstream.create({
     offer: sdp,
     session: granted.session,
     safetyIdentifier: call.facts.safetyIdentifier,
     requestId: request.id,
-    deadline: deadlineIn(Math.min(upstreamMs, setup.byMs() - performance.now())),
+    deadline,
     clientParam: ([top, ...path]) => top === 'session' && path.length > 0 && getIn(asked.session, path) !== undefined
       ? asked.sessionParam(path)
       : null,
@@ -199,6 +200,7 @@ async function createUpstream (
     onAttempt: setup.attempt,
     onCreated: call.created
   })
+  creating.then(deadline.cancel, deadline.cancel)
   // Once the id is known, the rest of the answer need not be waited for.
   const { answer } = await Promise.race([creating, call.whenCreated.then(() => setup.orEnded(creating))])
   setup.assertWanted()

@@ -1,4 +1,4 @@
-// The total deadline of a mint: retry, second route and audit line included.
+// The total deadline of requests to upstream: for a mint, retry, second route and audit line included.
 
 import { type Clock, systemClock } from '../clock.ts'
 

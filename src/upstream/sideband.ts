@@ -50,7 +50,7 @@ const MAX_REFUSAL_BYTES = 64 * 1024
 const HANDSHAKE_MS = 5000
 const PING_MS = 20_000
 const MAX_MISSED = 2
-/** Close codes of ws for a broken connection and for a frame that we do not accept (RFC 6455, section 7.4.1). */
+/** Not clean: no close frame came, or upstream refused a frame of ours as too large (RFC 6455, section 7.4.1). */
 const NO_CLOSE = 1006
 const TOO_LARGE = 1009
 const HEAD_LENGTH = 256
@@ -123,8 +123,8 @@ export function createSidebands ({ config, proxy, clock, log }: Deps): Sidebands
       const { statusCode = 0 } = response
       readCode(response, (code) => end(`refused_${statusCode}`, { isGone: isNotFound(statusCode, code) }))
     })
-    // Reported by the `close` that follows.
-    socket.on('error', () => {})
+    // Reported by the `close` that follows. After a frame that it refuses, ws would wait half a minute for it.
+    socket.on('error', () => socket.terminate())
     socket.on('close', (code, reason) =>
       end(reason.toString(), { isClean: code !== NO_CLOSE && code !== TOO_LARGE, code }))
     return {
