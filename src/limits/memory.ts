@@ -25,6 +25,7 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
   // Bounded by size, not by number: a table for the whole number would be made now, in a tenth of a start's time.
   const evictable = new LRUCache<string, Entry>({ maxSize: maxEntries, sizeCalculation: () => 1 })
   const held = new Map<string, { entry: Entry, until: number }>()
+  const bucketsOfSlots = new WeakMap<readonly Slot[], readonly Bucket[]>()
   let nothingFreeUntil = -Infinity
 
   /** The entry without windows that have ended. */
@@ -168,6 +169,7 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
     const { entries } = count(wanted, found, seconds, at)
     const slots = wanted.flatMap(({ key, windows }, i) => WINDOWS.flatMap((window) =>
       windows[window] === undefined ? [] : [{ key, window, id: idOf(entries[i]?.[window] as Open) }]))
+    bucketsOfSlots.set(slots, wanted)
     return {
       taken: true,
       windows: one.windows,
@@ -193,6 +195,10 @@ export function createMemoryStore ({ now = monotonicMs, maxEntries = MAX_ENTRIES
       if (entry === undefined || open === undefined || idOf(open) !== id) continue
       open.count = Math.max(0, open.count - seconds)
       if (open.count === 0) entry[window] = undefined
+    }
+    for (const bucket of bucketsOfSlots.get(slots) ?? []) {
+      const entry = find(bucket.key, at)
+      if (entry !== undefined) keep(bucket, entry)
     }
   }
 

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import t from 'tap'
-import { type Bucket, type Take, tightest, WINDOW_MS, type WindowName } from '../../src/limits/limits.ts'
+import { type Bucket, type Reserved, type Take, tightest, WINDOW_MS, type WindowName } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { times } from '../support/times.ts'
 
@@ -253,6 +253,17 @@ t.test('where only exhausted callers are left a new one is refused, until one of
   clock.ms += 1
   t.match(take([caller('a', { minute: 1, day: 9 })]), { taken: true }, 'who is free again may be forgotten')
   t.notOk(take([caller('b', { day: 1 })]).taken)
+})
+
+t.test('a caller whose seconds were all taken and came back may be forgotten', (t) => {
+  const limits = createMemoryStore({ now: () => 0, maxEntries: 3 })
+  const seconds = [{ key: 'caller-seconds:a', windows: { day: 600 } }]
+  const { slots } = limits.reserve({ buckets: [], seconds, most: 600, least: 5, credit: null }) as Reserved
+  for (const name of ['b', 'c']) limits.take([caller(name, { day: 1 })])
+  t.throws(() => limits.take([caller('d', { day: 1 })]), { code: 'limits_unavailable', reason: 'store_full' })
+  limits.giveSecondsBack(slots, 590)
+  t.match(limits.take([caller('d', { day: 1 })]), { taken: true })
+  t.end()
 })
 
 t.test('a caller and a total that find no room are refused together', async (t) => {
