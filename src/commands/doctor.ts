@@ -77,7 +77,7 @@ await run(async () => {
   return isWell ? 0 : 1
 })
 
-/** Null if the service would not start. */
+/** Null if the environment has a problem. */
 function checkEnvironment (report: ReportFinding): Config | null {
   try {
     const config = readConfig(processEnv)
@@ -97,7 +97,7 @@ function checkEnvironment (report: ReportFinding): Config | null {
     }
     return config
   } catch (error) {
-    for (const problem of (error as ConfigError).problems) {
+    for (const problem of problemsOf(error)) {
       report(wrong('environment', problem, 'see .env.example for all variables'))
     }
     return null
@@ -135,7 +135,7 @@ function checkPolicyFile (report: ReportFinding): CheckedFile {
     const isValid = (i: number) => !problems.some(({ path: at }) => at === 'callers' || at.startsWith(`callers.${i}.`))
     return { policies, callers: [...(callers ?? []).entries()].filter(([i]) => isValid(i)), secrets }
   } catch (error) {
-    for (const problem of (error as ConfigError).problems) {
+    for (const problem of problemsOf(error)) {
       report(wrong('policy file', problem, 'cp ephemint.example.yaml ephemint.yaml'))
     }
     return { policies: null, callers: [], secrets }
@@ -146,7 +146,15 @@ function checkPolicyFile (report: ReportFinding): CheckedFile {
 function environmentOf (path: string): ReturnType<typeof policyEnvironment> | null {
   try {
     return policyEnvironment(processEnv, path)
-  } catch {
+  } catch (error) {
+    problemsOf(error)
     return null
   }
+}
+
+/** Throws any other error. */
+function problemsOf (error: unknown): readonly string[] {
+  /* c8 ignore next -- a fault of ours */
+  if (!(error instanceof ConfigError)) throw error
+  return error.problems
 }

@@ -40,19 +40,24 @@ export type LeftCall = Readonly<{
 /** `sessionRules` are of its policy as it is now; undefined where that grants no such session any more. */
 export function regrantedOf (sessionRules: SessionRules | undefined, call: LeftCall): GrantedCall {
   const { claims, model, prompt, rules } = call
+  if (sessionRules === undefined) return withoutRules(call)
   try {
-    if (sessionRules === undefined) throw new Error('not granted any more')
     const asked = askedFor(call.asked)
     const now = applyPolicy(sessionRules, claims, asked)
     const { session, missing } = revealSecrets(call.sent, now.session)
     const granted = { ...now, session, model, prompt }
     const { checkSession, ...rest } = grantedOf(sessionRules, { claims, asked, granted, rules })
     return { ...rest, checkSession: reportOnlyIn(missing, checkSession) }
+  // A refusal, or a record that another version wrote: the call goes on either way, and its duration is still held.
   } catch {
-    // Its rules are gone: nothing can be checked, and a value that is written down may be a secret.
-    const granted = { session: call.sent.shown, model, prompt }
-    return { granted, fixed: {}, checkSession: acceptAll, conceal: () => ({}) }
+    return withoutRules(call)
   }
+}
+
+/** Nothing can be checked, and nothing is shown: a value may be a secret of the policy. */
+function withoutRules ({ sent, model, prompt }: LeftCall): GrantedCall {
+  const granted = { session: sent.shown, model, prompt }
+  return { granted, fixed: {}, checkSession: acceptAll, conceal: () => ({}) }
 }
 
 const acceptAll: CheckSession = (_baseline, session) =>

@@ -27,7 +27,7 @@ export type RulebookSources = Readonly<{
   log: Pick<Log, 'info' | 'warn' | 'error'>
   /** Shared across reloads, so fetched keys are kept. */
   keySets: KeySets
-  /** For other identity providers; without it directly. */
+  /** Sends requests to identity providers. Without it: directly. */
   send?: SendRequest
   /** Called after another version has come into use. */
   onSwap?: (rulebook: Rulebook) => void
@@ -59,8 +59,9 @@ export function readRulebook (
 
 export type LiveRulebook = Readonly<{
   current: () => Rulebook
-  /** Successful loads, including the first, and refused reloads. */
+  /** How many loads have succeeded, the first included. */
   generation: () => number
+  /** How many reloads were refused. */
   failedReloads: () => number
   /** The file as it is now was refused: a replica that starts with it fails. */
   isRefused: () => boolean
@@ -97,7 +98,7 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
     for (const { path, problem } of problems) log.error({ path }, `policy file refused: ${problem}`)
   }
 
-  /** Never rejects: any failure means that the file is refused. */
+  /** Never rejects: any failure before the swap means that the file is refused. */
   async function reload (text: string | null, why: string): Promise<void> {
     try {
       if (text === null) return refuse([{ path, problem: `it cannot be read: ${why}` }])
@@ -108,18 +109,28 @@ export function openRulebook (path: string, sources: RulebookSources): LiveRuleb
       await reading.rulebook.callers.start()
       /* c8 ignore next -- a stop in the moment of a reload */
       if (isClosed) return reading.rulebook.callers.close()
-      const old = current
-      current = reading.rulebook
-      currentHash = hash('sha256', text)
-      isRefused = false
-      old.callers.close()
-      generation++
-      log.info({ generation, policy_hash: currentHash }, 'policy file reloaded')
-      sources.onSwap?.(current)
+      swap(reading.rulebook, text)
     /* c8 ignore next 4 -- a fault of ours is not to end the process */
     } catch (err) {
       log.error({ err }, 'policy file could not be reloaded')
       refuse([{ path, problem: 'it cannot be used' }])
+    }
+  }
+
+  /** Never throws: once in use, a file is no longer refused. */
+  function swap (next: Rulebook, text: string): void {
+    const old = current
+    current = next
+    currentHash = hash('sha256', text)
+    isRefused = false
+    generation++
+    log.info({ generation, policy_hash: currentHash }, 'policy file reloaded')
+    try {
+      old.callers.close()
+      sources.onSwap?.(current)
+    /* c8 ignore next 3 -- a fault of ours is not to end the process */
+    } catch (err) {
+      log.error({ err }, 'not everything has noticed the new policy file')
     }
   }
 

@@ -1,4 +1,4 @@
-/** `onEvent` gets the events of the data channel. Without it there is none, as `data_channel: false` wants it. */
+/** `onEvent` gets the events of the data channel. Without it none is made, as `data_channel: false` requires. */
 export async function call (mintUrl, userToken, onEvent = null) {
   const microphone = await navigator.mediaDevices.getUserMedia({ audio: true })
   const stopMicrophone = () => { for (const track of microphone.getTracks()) track.stop() }
@@ -17,6 +17,9 @@ export async function call (mintUrl, userToken, onEvent = null) {
     method: 'POST',
     headers: { ...headers, 'Content-Type': 'application/sdp' },
     body: peer.localDescription.sdp
+  }).catch((error) => {
+    stopMicrophone()
+    throw error
   })
   if (!response.ok) {
     stopMicrophone()
