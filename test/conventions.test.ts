@@ -68,6 +68,23 @@ t.test('no arrow runs up: each room imports only from rooms below it, types incl
   t.ok(SOURCES.filter((path) => path.split('/').length === 2).length <= ROOT_FILES, 'few files are at the root')
 })
 
+t.test('every arrow is seen: no import leaves src, or has a path that is made when it runs', async (t) => {
+  const targets = SOURCES.flatMap((path) => imports(path).filter((name) => name.startsWith('.'))
+    .map((name) => join(dirname(path), name)))
+  t.same(new Set(targets.filter((target) => !text.has(target))), new Set(['package.json']))
+  t.same(withMatch(/\bimport\((?!['"])|\bcreateRequire\b|\bimport\.meta\.resolve\b|\bWorker\b/), [])
+  // Files that are read, not modules that are run.
+  t.same(withMatch(/\bnew URL\((?!['"`]\.\/scripts\/)[^)]*import\.meta/, isProduction), [])
+  t.same(globSync('src/**/*.{js,mjs,cjs,mts,cts,jsx,tsx}', { cwd: ROOT })
+    .filter((path) => !path.startsWith('src/sandbox/playground/')), [])
+})
+
+t.test('lines of Lua have at most 120 characters, like those that the linter reads', async (t) => {
+  for (const path of globSync('src/**/*.lua', { cwd: ROOT })) {
+    t.notMatch(readFileSync(join(ROOT, path), 'utf8'), /^.{121}/m, path)
+  }
+})
+
 t.test('architecture.md lists the rooms as they are', async (t) => {
   t.match(readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8'), `\`\`\`text\n${FLOORS.map((rooms) =>
     rooms.join(', ')).join('\n')}\n\`\`\``)

@@ -1,9 +1,9 @@
 -- The keys of calls, for every script about them. All carry the one tag, so the keys that a script finds by itself lie
 -- in the slot of those that it was given.
 --
--- calls:call:<id>         hash: caller, policy, owner, from (the replica that had it before), fence, state, born, saved,
---                         seconds, slots, mints, data, view, line, wish, heir (the call that gets its place), waits (the
---                         call whose place it gets), rest (data as the replica that gave it away had it last)
+-- calls:call:<id>         hash: caller, policy, owner, from (the replica that had it before), fence, state, born,
+--                         saved, seconds, slots, mints, data, view, line, wish, heir (the call that gets its place),
+--                         waits (the call whose place it gets), rest (its last data, by the replica that gave it away)
 -- calls:all               ids, by birth
 -- calls:caller:<caller>   ids that have a place, by birth; calls:policy:<policy> likewise
 -- calls:of:<replica>      ids that it watches, by birth; calls:inbox:<replica> what others want of it
