@@ -1,4 +1,4 @@
-// The list: every hook and route of the public listener, in the order they run. Here the order is the security.
+// Every hook and route of the public listener, in the order in which they run. Security depends on this order.
 
 import { fastify, type FastifyInstance } from 'fastify'
 import type { Config } from './config/environment.ts'
@@ -41,11 +41,11 @@ export type AppDeps = Readonly<{
   tracing: Tracing | null
   calls: Pick<CallEntryDeps, 'calls' | 'upstream' | 'metrics' | 'clock' | 'currentRules' | 'load'>
   isDraining: () => boolean
-  /** Why it is not ready, by name. */
+  /** The names of the parts that are not ready. */
   waitingFor: () => readonly string[]
 }>
 
-/** Requests in work beside those that wait for upstream. */
+/** How many requests may be in progress beside those that wait for upstream. */
 const BEFORE_UPSTREAM = 1000
 
 export async function buildApp (

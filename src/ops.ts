@@ -1,4 +1,4 @@
-// The list of the listener for operations: for probes, scrapers and engineers, never for the public.
+// Every route of the listener for operations: for probes, scrapers and engineers, never for the public.
 
 import { randomUUID } from 'node:crypto'
 import { fastify, type FastifyInstance } from 'fastify'
@@ -15,7 +15,7 @@ export type OpsDeps = Readonly<{
   metrics: Metrics
   waitingFor: () => readonly string[]
   running?: (() => Running) | null
-  /** Without a token for it, the routes do not exist. */
+  /** Null without ADMIN_TOKEN: then there are no routes for administration. */
   admin?: AdminDeps | null
 }>
 

@@ -46,7 +46,10 @@ const LOOK_EVERY_MS = 10
 export type Service = Readonly<{
   app: FastifyInstance
   log: Log
-  /** Opens both listeners and everything that is fetched in the background; resolves once both listen. */
+  /**
+   * Opens both listeners. Resolves once they listen, and the first fetch of keys and the first connection to upstream
+   * have succeeded or failed.
+   */
   listen: () => Promise<Readonly<{ url: string, opsUrl: string | undefined }>>
   /** Readiness fails first; resolves once nothing is in flight and every line is written. */
   stop: () => Promise<void>
@@ -228,7 +231,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   }
 }
 
-/** What identity providers are asked with: for the service, and for a command that reads a policy file. */
+/** Sends requests to identity providers: for the service, and for commands that read a policy file. */
 export function openProviders (
   { proxies }: Pick<Config, 'proxies'>, log: PlainLog, traces: Traces | null = null
 ): Readonly<{ send: SendRequest, keySets: KeySets }> {
@@ -280,7 +283,7 @@ export function openUpstream (config: Pick<Config, 'upstream' | 'proxies'>, { lo
 /** Warns of settings that are valid but probably a mistake. */
 function warnOf (config: Config, log: Log): void {
   for (const { variable, meant } of config.nearMisses) {
-    log.warn({ variable, meant }, 'a variable that nothing reads is almost one that is not set')
+    log.warn({ variable, meant }, 'unknown variable: its name is almost that of a variable that is not set')
   }
   /* c8 ignore next -- a mount of its own: test/config/own-mount.test.ts */
   for (const file of ownMounts(watchedFiles(config))) log.warn({ file }, `a file ${OWN_MOUNT}`)

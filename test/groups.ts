@@ -141,7 +141,7 @@ export function writeGroups (root: string, step: string, groups: readonly Group[
   })
 }
 
-/** What an earlier run wrote is not run again. */
+/** Removes the groups of an earlier run. */
 export function removeGroups (root: string): void {
   rmSync(join(root, FOLDER), { recursive: true, force: true })
 }

@@ -5,8 +5,8 @@
 // | creating | upstream answers with its id          | setup; ending if an end was asked for before      |
 // |          | there is certainly no call            | ended, without a line                             |
 // | setup    | the answer goes out                   | live                                              |
-// | setup,   | a wish to end: timer, owner, stop,    | ending; the first reason wins, all wishes have    |
-// | live     | policy, supervision, failure          | the same promise                                  |
+// | setup,   | asked to end: timer, owner, stop,     | ending; the first reason counts, and all that     |
+// | live     | policy, supervision, failure          | asked wait for the same end                       |
 // |          | upstream has ended it                 | ended                                             |
 // | any      | another replica has the call          | gone: nothing more is done about it here          |
 // | ending   | hang-up confirmed, or the longest end | ended: limits, place, line                        |
@@ -67,7 +67,7 @@ type Creation = Readonly<{
   refund: () => Promise<void>
   /** Tells other replicas, before the limits are given back, that the call may exist under an unknown id. */
   noteUnknown: () => Promise<unknown>
-  /** Ends a call that was not created. One that may exist keeps its place for UNKNOWN_KEPT_MS. */
+  /** Ends a call that was not created. One that may exist keeps a shared place for UNKNOWN_KEPT_MS. */
   abandon: (mayExist: boolean) => void
 }>
 

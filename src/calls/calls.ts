@@ -45,8 +45,8 @@ export type Calls = Readonly<{
   /** Checks the calls of this replica by the current policy. */
   recheck: (currentRules: CurrentRules) => void
   /**
-   * Ends all calls of this replica, or leaves them to others. `drained`: no more are begun. Resolves within 10 s of
-   * that and `withinMs` in all, or when the last creation has an outcome.
+   * Ends all calls of this replica, or leaves them to others. `drained`: no more are begun. Resolves at most 10 s after
+   * that and `withinMs` after the start, or later while a creation has no outcome.
    */
   stop: (drained: Promise<unknown>, withinMs: number) => Promise<void>
   /** Live calls by policy. */
@@ -258,18 +258,18 @@ export function createCalls (deps: CallsDeps): Calls {
 
   /** Waits for the end of a call, also if another replica takes it over meanwhile. */
   function followed (call: Call): KnownCall {
-    let wanted: EndReason | null = null
+    let wish: EndReason | null = null
     return {
       ...call,
       end: (reason, error) => {
-        wanted = reason
+        wish = reason
         call.end(reason, error)
       },
       get over () {
         return call.over.then(async () => {
-          if (wanted === null || call.state() !== 'gone') return
+          if (wish === null || call.state() !== 'gone') return
           const there = await get(call.facts.id)
-          there?.end(wanted)
+          there?.end(wish)
           await there?.over
         })
       }

@@ -24,7 +24,7 @@ export type CallFacts = Readonly<{
   /** Leaves the secrets of the policy out of a session. */
   conceal: Conceal | null
   rules: CallRules
-  /** The values of the session that the policy fixes. */
+  /** The values of the session that the policy fixes; none where it only reports. */
   fixed: JsonObject
   hasDataChannel: boolean
   checkSession: CheckSession

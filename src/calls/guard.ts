@@ -44,7 +44,7 @@ export type GuardDeps = Readonly<{
   rules: Pick<CallRules, 'onChange'>
   /** Without a data channel the client cannot change anything. */
   hasDataChannel: boolean
-  /** The values of the session that the policy fixes. */
+  /** The values of the session that the policy fixes; none where it only reports. */
   fixed: JsonObject
   /** Finds the baseline that another replica had, from the session that is reported first. */
   baselineBefore?: ((session: JsonObject) => JsonObject) | null
@@ -119,7 +119,7 @@ export function createGuard (deps: GuardDeps): Guard {
       if (baselineBefore === null) return
     }
     if (isDeepStrictEqual(session, inForce.latest)) {
-      // As when it was checked last: then nothing differed, and the session is not kept twice.
+      // The session of the last check, which found nothing to correct: it is not checked or kept twice.
       if (standing.size === 0 && waitingFor.length === 0) return
     } else if (!mayChange()) return end(['session'])
     inForce = { ...inForce, latest: session }

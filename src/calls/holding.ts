@@ -26,7 +26,7 @@ export type Holding = Readonly<{
   reserve: (windows: Omit<Reservation, 'credit' | 'place'>, snapshot: () => Snapshot) => Promise<Reserved>
   /** The call whose place this one waits for; null if it has one of its own. Known once `reserve` is done. */
   replaces: () => string | null
-  /** Resolves once the place is its own. */
+  /** Resolves once this call has the place of the call that it replaces. */
   whenPassed: () => Promise<unknown>
   /** From now on another call may replace this one. */
   offer: () => void

@@ -16,7 +16,7 @@ export type PlaceRequest = Readonly<{
 export type Place = Readonly<{
   /** The call whose place this one waits for; null if it has a place of its own from the start. */
   replaces: string | null
-  /** Resolves once the place is its own. */
+  /** Resolves once this call has the place of the call that it replaces. */
   passed: Promise<void>
   /** From now on a new call of the same caller may replace this one. */
   offer: () => void

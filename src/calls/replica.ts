@@ -61,9 +61,10 @@ const LAPSE_MS = 28_000
 const WRITE_MS = 10_000
 /** Calls adopted at a time, since their sidebands are all opened at once. */
 const ADOPTED_A_LOOK = 50
+/** How often, and how many times, a record is read for the last data of the replica that gives the call away. */
 const REST_MS = 50
 const REST_LOOKS = 20
-/** A lease whose rest is off by more than this shows that Redis' clock was set. */
+/** If the time left on the lease differs from ours by more than this, Redis' clock was set. */
 const STEP_MS = 5000
 /** Time for other replicas to renew their leases. */
 const STEPPED_MS = 2000

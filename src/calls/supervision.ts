@@ -5,8 +5,8 @@
 // |----------|------------------------------------|----------------------------------------------|
 // | dialling | open                               | reading                                      |
 // |          | not found, at the start            | dialling after the next of NOT_FOUND_MS      |
-// |          | not found, later                   | over: the call is gone; it was at the close  |
-// |          |                                    | if this is the first answer, within a second |
+// |          | not found, later                   | over: the call is gone, and was gone at the  |
+// |          |                                    | close if this answer comes within a second   |
 // |          | anything else                      | dialling after the next of REOPEN_MS         |
 // | reading  | the session                        | open                                         |
 // |          | an error that names the read       | over: refused                                |
@@ -42,7 +42,7 @@ export type SupervisionDeps = Readonly<{
   protocol: Pick<CallProtocol, 'signalOf' | 'readEvent'>
   dial: (handlers: SidebandHandlers) => Sideband
   newEventId: () => string
-  /** The values that the policy fixes: a read sets one of them again. */
+  /** The values that the policy fixes: a read sets one of them again. None where the policy only reports. */
   fixed: JsonObject
   /** Another replica had the sideband open: it is reopened. */
   isResumed?: boolean

@@ -81,8 +81,9 @@ export function callerOf (claims: Json | undefined, entries: readonly CallerEntr
 }
 
 export type DryRun = Readonly<{
-  /** Null if the request was refused before a policy was selected; likewise `kind`. */
+  /** Null if the request was refused before a policy was selected. */
   policy: string | null
+  /** Null if the request was refused before its body was read. */
   kind: Kind | null
   granted: Granted | null
   /** Null also for a mint. */

@@ -1,5 +1,5 @@
 // npm run identify -- ISSUER SUBJECT: prints a person's safety identifier (upstream, audit lines, Redis).
-// npm run identify -- ISSUER --find IDENTIFIER < SUBJECTS: prints the subject, of one a line, whose identifier it is.
+// npm run identify -- ISSUER --find IDENTIFIER < SUBJECTS: prints the line whose identifier it is.
 
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'

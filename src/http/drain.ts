@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import { ApiError } from '../errors.ts'
 import type { Unanswered } from './unanswered.ts'
 
-/** At the end, a client has once or twice this long to send the rest of its request or to read its answer. */
+/** While the server closes, a silent client is disconnected after one to two of these periods. */
 const PATIENCE_MS = 500
 
 export function registerDrain (app: FastifyInstance, unanswered: Unanswered, isDraining: () => boolean): void {

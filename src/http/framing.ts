@@ -38,7 +38,7 @@ export function registerFraming (app: FastifyInstance): Unanswered {
     const status = faultOf(raw, isProbe)
     if (status === null) return done()
     answersNoMore(raw.socket)
-    // Answered like a parse error: the catalogue has no such statuses, and no caller is decided about.
+    // Answered like a parse error: the error catalogue has no such statuses, and there is no decision to audit.
     reply.code(status).header('connection', 'close').send(envelope('invalid_request'))
   })
   app.addHook('preParsing', ({ caller, raw: { httpVersion, headers: { expect } } }, reply, payload, done) => {

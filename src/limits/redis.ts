@@ -158,7 +158,7 @@ export function createRedisStore (
     }
   }
 
-  /** In Redis; or alone, where that is allowed and Redis is lost. A damaged window is neither. */
+  /** Counts in Redis or, if Redis is lost and `local` is set, alone. A damaged window is an error in both cases. */
   async function shared<T> (inRedis: () => Promise<T>, alone: (store: LimitStore) => T | Promise<T>): Promise<T> {
     if (connection.isUp()) {
       try {

@@ -24,7 +24,7 @@ export type Asked = Readonly<{
   expiresAfterParam: string
 }>
 
-/** A request for this session that comes from no client, so that a refusal names its field to no one. */
+/** A request that no client sent: of the doctor, or for a call that is taken over. */
 export function askedFor (session: JsonObject): Asked {
   return {
     session,
@@ -114,7 +114,7 @@ export type Check = Readonly<{
   added: readonly Path[]
   /** Whether the value at a path that a client may set meets the schema there. */
   accepts: (rule: RuleNode, value: Json, path: Path) => boolean
-  /** Throws at the first, or keeps all of them. */
+  /** Takes a path that is not allowed: a request throws at the first, the check of a call collects all. */
   refuse: (path: Path) => void
   checked: Checked
 }>

@@ -28,7 +28,7 @@ export type Prompt = Readonly<{
   secrets: readonly Secret[]
 }>
 
-/** Null there turns it off: then only events of a data channel can end a turn. */
+/** Null at this path turns turn detection off: then only events of a data channel can end a turn. */
 export const TURN_DETECTION: Path = ['audio', 'input', 'turn_detection']
 
 /** Brokered calls of one kind of session. */

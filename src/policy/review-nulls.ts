@@ -30,7 +30,7 @@ function membersOfItems (items: Json, nodes: readonly TSchema[], path: Path): st
   return search(items, itemsOf(nodes), path).filter((found) => found !== path.join('.'))
 }
 
-/** In writing: `true` and `{}` admit anything. */
+/** Whether the schema names null: `true` and `{}` admit it without naming it. */
 function namesNull ({ type = null, enum: values = null, const: only }: { [key: string]: Json }): boolean {
   return [type].flat().includes('null') || list(values).includes(null) || only === null
 }

@@ -13,7 +13,7 @@ import {
 import { type Asked, type Checked, checkValue, configuredBy, type Granted, isFiniteThroughout } from './apply.ts'
 import { type RuleNode, type SessionRules, splitPath } from './compile.ts'
 
-/** `value` puts it right; undefined where nothing does. */
+/** `value` undoes the change of this field; undefined if no value does. */
 export type Correction = Readonly<{ field: Path, value: Json | undefined }>
 
 export type CheckedSession = Readonly<{
@@ -130,7 +130,7 @@ function differenceOf (
     const at = [...path, key]
     const [was, is] = [own(old, key), own(current, key)]
     if (was === undefined && is !== undefined && isDefault(at, is, current)) return []
-    // A default of the API goes where the type changes.
+    // When the type of an object changes, the API removes the defaults of the old type.
     if (was !== undefined && is === undefined && own(asked, key) === undefined && isDefault(at, was, old)) return []
     const found = differenceOf(was, is, own(asked, key), at)
     return found === undefined ? [] : [[key, found] as const]

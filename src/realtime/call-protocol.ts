@@ -1,4 +1,4 @@
-// What is specific to calls of the Realtime API. Another API of calls would be another value of this type.
+// The parts of calls that are specific to the Realtime API. Another API would be another value of this type.
 
 import { getIn, isObject, type Json, type JsonObject, type Path, setIn } from '../json.ts'
 import { hasTool, type Item, readItem, type Tool } from './call-items.ts'

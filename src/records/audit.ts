@@ -13,7 +13,7 @@ export type Family = 'mint' | 'call'
 export type AuditEvent =
   | 'mint.granted' | 'mint.undelivered' | 'call.started' | `${Family}.refused` | `${Family}.unknown`
 
-/** The members of every line, mints and calls. Null: not known when the decision was taken. */
+/** The members of each line about a request. Null: not known when the decision was taken. */
 export type AuditEntry = Readonly<Trace & {
   request_id: string
   /** The safety identifier, not the subject. */
@@ -38,7 +38,7 @@ export type MintEntry = AuditEntry & Readonly<{
   duration_ms: number | null
 }>
 
-/** The request that asked for a call. What is null for a call is so on every line of its family. */
+/** The line about a request for a call. Members that only mints have, such as `session_id`, are null. */
 export type CallEntry = MintEntry & Readonly<{
   call_id: string | null
   upstream_call_id: string | null
@@ -76,7 +76,7 @@ export type CallChange = Readonly<
 >
 
 export type Confirming = Readonly<{
-  /** By the monotonic clock; a second from now where this is later or missing. */
+  /** When to give up, by the monotonic clock: 0.1 to 1 s from now, and after 1 s where it is missing. */
   byMs?: number
   /** The event that corrects a line which was written only after its confirmation had failed. */
   ifLate?: AuditEvent

@@ -46,11 +46,11 @@ export function createCallMetrics (registers: Registry[]): CallMetrics {
     registers
   })
   const seconds = new Counter({
-    name: 'ephemint_call_seconds_total', help: 'How long they lasted.', labelNames: ['policy'], registers
+    name: 'ephemint_call_seconds_total', help: 'Seconds that calls lasted.', labelNames: ['policy'], registers
   })
   const tokens = new Counter({
     name: 'ephemint_call_tokens_total',
-    help: 'Tokens of their responses.',
+    help: 'Tokens of the responses in calls.',
     labelNames: ['direction', 'modality', 'policy'],
     registers
   })

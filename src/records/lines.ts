@@ -23,7 +23,10 @@ export type Lines = Readonly<{
   write: (line: string) => void
   /** Resolves once the line is written, rejects in time if it cannot be. */
   confirm: (line: string, confirming?: ConfirmOptions) => Promise<void>
-  /** True while no line would be confirmed: a write has taken almost a second, or the last one has just failed. */
+  /**
+   * True while no line would be confirmed: a write has taken almost a second, the last one has just failed, the file
+   * was deleted and cannot be opened again, or stdout is closed.
+   */
   isStuck: () => boolean
   lost: () => number
   /** Opens the path again after its file was moved away (logrotate). */

@@ -1,4 +1,5 @@
-// Operational logs on stdout, one JSON line each. Facts by allow-list, no objects: no header, body, claim or address.
+// Operational logs on stdout, one JSON line each. Callers pass single facts: no body, claim or client address, and of
+// the headers only a refused Origin and a trusted request id.
 
 import { type Logger, pino } from 'pino'
 import { escapeControls } from '../json.ts'
@@ -7,7 +8,7 @@ import { type Level, severityOf } from './severity.ts'
 
 export type Log = Logger
 
-/** The part of a log that most rooms need: facts first, then a constant message. */
+/** The part of a log that most rooms need: facts first, then a message without values of a client. */
 export type PlainLog = Readonly<Record<'info' | 'warn' | 'error', (facts: object, message: string) => void>>
 
 export function createLogger (level: string, lines: Lines): Log {

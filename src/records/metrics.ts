@@ -60,7 +60,7 @@ export function createMetrics (now: () => number = () => performance.now()): Met
   const retries = new Counter({ name: 'ephemint_upstream_retries_total', help: 'Second attempts.', registers })
   const auditFailures = new Counter({
     name: 'ephemint_audit_failures_total',
-    help: 'Mints refused because their audit line could not be written.',
+    help: 'Mints and calls refused because their audit line could not be written.',
     registers
   })
 
@@ -72,7 +72,7 @@ export function createMetrics (now: () => number = () => performance.now()): Met
   })
   const attempted = tally({
     name: 'ephemint_upstream_requests_total',
-    help: 'Attempts to mint by upstream status, or by why there was none.',
+    help: 'Attempts to mint or create a call, by upstream status or the reason for none.',
     labelNames: ['outcome'],
     registers
   })
@@ -179,8 +179,8 @@ function registerSources (
   info('ephemint_build_info', 'What runs here.', () => ({ version, revision: revision ?? '' }))
   info('ephemint_policy_info', 'SHA-256 of the policy file in use.', () => ({ hash: policy().hash }))
   gauge('ephemint_ready', '1 while /readyz answers 200.', isReady)
-  gauge('ephemint_in_flight', 'Mints in flight to upstream.', () => upstream().inFlight)
-  gauge('ephemint_upstream_concurrency', 'The most mints in flight to upstream.', () => upstream().concurrency)
+  gauge('ephemint_in_flight', 'Mints and creations of calls in flight to upstream.', () => upstream().inFlight)
+  gauge('ephemint_upstream_concurrency', 'The most of them in flight to upstream.', () => upstream().concurrency)
   gauge('ephemint_upstream_breaker_open', '1 while upstream gets only probes.', () => upstream().isBreakerOpen)
   gauge(
     'ephemint_policy_generation',
@@ -198,7 +198,7 @@ function registerSources (
   counter('ephemint_limits_local_total', 'Limits decided by this replica alone.', () => limits().local)
   counter(
     'ephemint_limits_not_given_back_total',
-    'Failed mints that stay counted because Redis was lost.',
+    'Mints, calls and their seconds that stay counted because Redis was lost.',
     () => limits().notGivenBack
   )
   counter(

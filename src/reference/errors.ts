@@ -11,7 +11,7 @@ const ADVICE: Readonly<Record<ErrorCode, string>> = {
   origin_not_allowed: 'The operator must add the page\'s origin to CORS_ORIGINS.',
   no_policy: 'Do not retry.',
   caller_blocked: 'Do not retry.',
-  policy_violation: 'Leave out what is at `param`.',
+  policy_violation: 'Leave out the field at `param`. Without one, the policy grants no such request.',
   not_found: 'Check the path.',
   method_not_allowed: 'See `Allow`.',
   call_in_progress: 'Hang up the other call first, or wait for its end.',

@@ -18,7 +18,7 @@ export type Operation = Readonly<{
   /** By content type; `schema` is a name in requests.ts. */
   request: Readonly<{ isRequired: boolean, content: Readonly<Record<string, RequestContent>> }> | null
   answer: OperationAnswer
-  /** Takes from the limits, and says so in its headers. */
+  /** Whether it takes from the limits, and answers with their headers. */
   isLimited: boolean
   refusals: readonly ErrorCode[]
   /** The `param` in the example of a policy_violation. */
@@ -39,16 +39,15 @@ type OperationAnswer = Readonly<{
 
 const ADMISSION: readonly ErrorCode[] = [
   'invalid_request', 'invalid_credentials', 'origin_not_allowed', 'no_policy', 'caller_blocked', 'rate_limit_exceeded',
-  'internal_error', 'identity_unavailable', 'limits_unavailable', 'overloaded', 'draining'
+  'internal_error', 'identity_unavailable', 'overloaded', 'draining'
 ]
 const MINTING: readonly ErrorCode[] = [
   'invalid_json', ...ADMISSION, 'policy_violation', 'body_too_large', 'unsupported_media_type',
   'upstream_rate_limited', 'upstream_rejected', 'upstream_error', 'upstream_unavailable', 'audit_unavailable',
-  'upstream_timeout'
+  'limits_unavailable', 'upstream_timeout'
 ]
 
 const CALLING: readonly ErrorCode[] = [...MINTING, 'call_in_progress', 'calls_full']
-const READING = ADMISSION.filter((code) => code !== 'limits_unavailable')
 
 const JSON_ANSWER = { status: 200, type: 'application/json', description: 'The current state.', headers: [] } as const
 
@@ -155,7 +154,7 @@ export const OPERATIONS: readonly Operation[] = [
     request: null,
     answer: { ...JSON_ANSWER, name: 'CallList', schema: CallList, examples: ANSWERS.listCalls as Examples },
     isLimited: false,
-    refusals: READING,
+    refusals: ADMISSION,
     param: ''
   },
   {
@@ -168,7 +167,7 @@ export const OPERATIONS: readonly Operation[] = [
     request: null,
     answer: { ...JSON_ANSWER, name: 'Call', schema: CallAnswer, examples: ANSWERS.getCall as Examples },
     isLimited: false,
-    refusals: [...READING, 'not_found'],
+    refusals: [...ADMISSION, 'not_found'],
     param: ''
   },
   {
@@ -181,7 +180,7 @@ export const OPERATIONS: readonly Operation[] = [
     request: null,
     answer: { ...JSON_ANSWER, name: 'Call', schema: CallAnswer, examples: ANSWERS.hangUpCall as Examples },
     isLimited: false,
-    refusals: [...READING, 'not_found', 'invalid_json', 'body_too_large', 'unsupported_media_type'],
+    refusals: [...ADMISSION, 'not_found', 'invalid_json', 'body_too_large', 'unsupported_media_type'],
     param: ''
   },
   {

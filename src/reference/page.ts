@@ -1,5 +1,5 @@
 // The API reference as one HTML page without scripts or external resources. A library's page would put megabytes of
-// script on a listener of a service that holds an API key, to show ten schemas.
+// script on a listener of a service that holds an API key, to show some schemas.
 
 import { hash } from 'node:crypto'
 import { type Json, variantsOf } from '../json.ts'
@@ -111,7 +111,7 @@ function contentsOf ({ content = {} }: Readonly<{ content?: Content }> = {}): Co
   return Object.entries(content)
 }
 
-/** JSON is what everything is unless it is named. */
+/** The content type is shown unless it is JSON. */
 function renderContent ([type, { schema, examples }]: ContentEntry, components: Document['components']): string {
   const name = type === 'application/json' ? '' : `<p><code>${escape(type)}</code></p>`
   return name + renderReferred(schema, components) + renderExamples(examples)
@@ -223,7 +223,7 @@ function paragraphs (text: string): string {
   return text.split('\n\n').map((part) => `<p>${inline(part)}</p>`).join('\n')
 }
 
-/** The only Markdown that the document uses. */
+/** Renders code, the only Markdown in the document. */
 function inline (text: string): string {
   return escape(text).replace(/`([^`]+)`/g, '<code>$1</code>')
 }

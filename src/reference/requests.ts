@@ -35,7 +35,7 @@ export function requestSchemas (): JsonObject {
     LegacyTranscriptionSessionRequest: legacyRequest('transcription'),
     SdpOffer: {
       type: 'string',
-      description: 'A WebRTC offer of one voice, and of a data channel where the policy permits it; at most 64 KiB.'
+      description: 'A WebRTC offer with one audio section, and a data channel if the policy permits it; at most 64 KiB.'
     },
     CallForm: {
       ...closed('At most 96 KiB; no part is a file.', { sdp: ref('SdpOffer'), session: ref('RealtimeSession') }),

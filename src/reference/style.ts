@@ -1,4 +1,4 @@
-/** For light and dark, and for a phone's width. */
+/** The stylesheet of the API reference, for light and dark and for a phone's width. */
 export const CSS = `
 :root {
   color-scheme: light dark; --text: light-dark(#1c2024, #e6e8ea); --dim: light-dark(#596068, #a3abb3);

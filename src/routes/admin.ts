@@ -73,7 +73,7 @@ export function registerAdmin (ops: FastifyInstance, { token, calls, clock, rota
   })
 }
 
-/** Compared by digest, so that the time it takes tells neither the token nor its length. */
+/** Compared by digest, so that the time it takes reveals neither the token nor its length. */
 function requireToken (token: string): (request: FastifyRequest) => Promise<void> {
   const digest = (value: string) => hash('sha256', value, 'buffer')
   const expected = digest(token)

@@ -119,7 +119,7 @@ type Setup = Readonly<{
   assertWanted: () => void
   attempt: () => void
   isAttempted: () => boolean
-  /** By the clock of deadlines. */
+  /** The deadline of the setup, by `performance.now`. */
   byMs: () => number
   stop: () => void
 }>

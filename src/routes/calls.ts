@@ -13,7 +13,7 @@ import type { AdmittedCaller } from './admission.ts'
 import { type CallEntryDeps, setUpCall } from './call-entry.ts'
 import { callEntry } from './decision.ts'
 
-/** A request to hang up is answered then at the latest, also while that fails. */
+/** How long a request to hang up may wait for the end of the call, failed attempts included. */
 export const HANG_UP_WAIT_MS = 5000
 
 export const CallAnswer = Type.Object({

@@ -1,4 +1,4 @@
-// The story of a mint: read, apply the policy, take from the limits, mint upstream, audit, answer.
+// The steps of a mint: read, apply the policy, take from the limits, mint upstream, audit, answer.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type Type from 'typebox'
@@ -115,7 +115,7 @@ async function mintFor (
   return answer
 }
 
-/** Upstream's 400 about a field that the client sent. It stays counted, or a client could repeat it for free. */
+/** Upstream's 400 about a field that the client sent. The mint stays counted, or it could be repeated for free. */
 function isClientsFault (error: unknown): boolean {
   return error instanceof ApiError && error.code === 'invalid_request'
 }

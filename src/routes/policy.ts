@@ -59,6 +59,7 @@ function windowsView (windows: readonly WindowState[]): JsonObject {
 }
 
 function viewOf ({ allowed, prompts, aliases, expiresAfter, calls, hasSecrets }: SessionRules): JsonObject {
+  // The schema of the answer leaves out members of calls that are not for clients, such as `on_change`.
   return {
     allow: allowed,
     prompts: [...prompts.values()].map(promptView),

@@ -1,5 +1,5 @@
-// Records of a refusal: a log line, and at audited routes an audit line. Two kinds are bounded: those without a
-// credential, all together, and 503s, for each caller.
+// Records of a refusal: a log line, and at audited routes an audit line. Two kinds are bounded by code: refusals of
+// requests that are not authenticated, all together, and 503s, for each caller.
 
 import type { FastifyRequest } from 'fastify'
 import { ApiError, type ErrorCode } from '../errors.ts'

@@ -7,7 +7,7 @@ import type { ServerSpan, Tracing } from '../tracing/tracing.ts'
 
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH'])
 
-/** Registered right behind the decision, whose trace log and audit lines name. */
+/** Registered directly after the decision: log and audit lines name the trace that is set here. */
 export function registerSpans (app: FastifyInstance, { serve }: Pick<Tracing, 'serve'>): void {
   app.addHook('onRequest', (request, reply, done) => {
     const { decision, raw, routeOptions: { config: { isProbe = false } } } = request
@@ -25,7 +25,7 @@ export function registerSpans (app: FastifyInstance, { serve }: Pick<Tracing, 's
   })
 }
 
-/** Where its own requests begin: what answers a batch of requests, or parses a body, runs outside of any. */
+/** Makes the span of the request current again: batched work and body parsers run outside of any request. */
 export function registerSpanContext (admitted: FastifyInstance): void {
   const enter = ({ decision: { span } }: FastifyRequest, _reply: unknown, done: () => void) =>
     (span as ServerSpan).within(done)

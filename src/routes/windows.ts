@@ -1,4 +1,4 @@
-// The state of the limits, as headers of every answer or as a refusal.
+// The state of the limits: headers of the answers to mints and calls, and the refusal when a window is used up.
 
 import type { FastifyReply } from 'fastify'
 import { ApiError } from '../errors.ts'

@@ -1,4 +1,4 @@
-// Checks what a connection to the emulator presents: the server's key creates calls, a minted secret connects.
+// Checks the credentials of connections to the emulator: the server's key creates calls, a minted secret connects.
 
 import { incorrectKey, OpenaiError } from './openai/error.ts'
 import type { SessionConfig, SessionStore } from './openai/session-store.ts'

@@ -1,4 +1,4 @@
-// The rule of a policy for changes in a call, for the page to show. Ephemint tells no client: the name of the policy is
+// The rule of a policy for changes in a call, for the page to show. Clients do not get it from Ephemint: the policy is
 // in the audit line of the call's start, the rule in the policy file.
 
 import { readFile } from 'node:fs/promises'
@@ -10,9 +10,9 @@ import { getIn, isObject, type JsonObject } from '../json.ts'
 export type ChangeRule = Readonly<{ policy: string, on_change: string }>
 
 export type ChangeRules = Readonly<{
-  /** A line of Ephemint's. */
+  /** Takes a parsed line of Ephemint's output. */
   put: (entry: JsonObject) => void
-  /** Null where no such call has begun. Waits for the line, which comes by another way than the answer to the page. */
+  /** Waits for the line of the call's start. Null if none comes, or if the policy file cannot be read. */
   of: (callId: string) => Promise<ChangeRule | null>
 }>
 

@@ -39,7 +39,7 @@ function breakerOpen (): ApiError {
   return new ApiError('upstream_unavailable', { reason: 'breaker_open', retryAfterSeconds })
 }
 
-/** A 429 or a 400 is not upstream's being down. Where no connection came about, no request can be the cause. */
+/** A 429 or a 400 does not mean that upstream is down. If no connection was made, no request can be the cause. */
 function classify (outcome: Answer | ApiError): Verdict {
   if (!(outcome instanceof ApiError)) return outcome.status >= 500 ? 'failure' : 'success'
   const { code, reason } = outcome

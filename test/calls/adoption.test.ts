@@ -1,4 +1,4 @@
-// What a replica takes over when it finds the calls of another: the guard, the receipt, the timers, and each state
+// Calls that a replica takes over from another: the guard, the receipt, the timers, and each state
 // that a record may be in.
 
 import t from 'tap'

@@ -74,7 +74,7 @@ t.test('call: a call that has lasted longer than the new max_seconds ends at onc
   t.match(await app.wrote('call.ended'), [{ reason: 'max_duration', seconds: 100 }])
 })
 
-t.test('call: a shorter idle_seconds takes effect on a call that runs, from the last thing said', async (t) => {
+t.test('call: a shorter idle_seconds takes effect on a call that runs, counted from its last activity', async (t) => {
   const { app, path, call } = await startCall(t, { calls: '{ idle_seconds: 300 }' })
   call.push(itemAdded())
   await app.settle()
@@ -91,6 +91,6 @@ t.test('call: a changed fixed, and whatever else the policy says of a session, d
   await app.swapPolicy(POLICY.replace('You are Ada.', 'You are Bob.').replace('[marin, cedar]', '[ash]')
     .replace('minute: 500', 'minute: 1'))
   t.match(await app.get(path), { body: { status: 'live', end_reason: null } })
-  t.equal(call.received.length, 1, 'nothing was said but the first read')
+  t.equal(call.received.length, 1, 'only the first read was sent')
   t.equal(call.session().instructions, 'You are Ada.')
 })

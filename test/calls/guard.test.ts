@@ -1,4 +1,4 @@
-// What a client changes in a call, and what is done about it, over real sockets.
+// Changes by a client in a call, and their corrections, over real sockets.
 
 import t from 'tap'
 import type { JsonObject } from '../../src/json.ts'
@@ -175,7 +175,7 @@ t.test('call: an error that names an event of ours ends the call, another does n
 t.test('call: read every 20 s once anyone was there: a change that upstream does not report is found', async (t) => {
   const { app, call, seen, sent, changes } = await startGuarded(t, { calls: '{ idle_seconds: 300 }' })
   await app.pass(20_000)
-  t.same(sent(), [], 'nobody was there')
+  t.same(sent(), [], 'no client has joined')
   call.change({ tools: [{ type: 'function', name: 'f' }] }, false)
   await seen()
   t.same(changes(), [])

@@ -671,7 +671,7 @@ t.test('call: a stop that finds no time for a response to be done still asks to 
   await stopped
 })
 
-t.test('call: a receipt that cannot be written is written later, once, as a repeated one', async (t) => {
+t.test('call: a last line that cannot be written is written later, once, as a repeated one', async (t) => {
   const { app, path } = await startCall(t)
   app.audit.refuse()
   t.match(await app.hangUp(path), { body: { status: 'ended' } })

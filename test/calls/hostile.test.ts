@@ -32,7 +32,7 @@ async function startTwo (t: Test): Promise<Two> {
     path,
     bobIsUntouched: async () => {
       t.same((await app.get(bobs, BOB)).body, before)
-      t.equal(bob.received.length, 1, 'nothing was said to it')
+      t.equal(bob.received.length, 1, 'only the first read was sent')
       t.equal(app.upstream.hangUps.filter(({ callId }) => callId === bob.id).length, 0)
       t.equal(app.upstream.attaches.filter(({ callId }) => callId === bob.id).length, 1)
       t.equal((await app.hangUp(bobs, {}, BOB)).status, 200)

@@ -276,7 +276,7 @@ t.test('call: leash: a shorter idle_seconds before anyone joined leaves the time
   t.end()
 })
 
-t.test('call: places: a promise that is withdrawn counts in no total any more', (t) => {
+t.test('call: places: a call that no longer waits for a place counts in no total', (t) => {
   const places = createPlaces(10)
   const ask = { caller: 'ada', concurrent: 1, whenFull: 'replace', total: 1 } as const
   const old = places.take({ ...ask, call: 'old', policy: 'pro' })
@@ -316,7 +316,7 @@ t.test('call: a read says the first field again that the policy fixes, and never
   t.end()
 })
 
-t.test('call: guard: nothing before the first session counts, and what it said long ago is forgotten', (t) => {
+t.test('call: guard: nothing before the first session counts, and ids of its own old events are forgotten', (t) => {
   const rules = rulesOf({ session: { fixed: { instructions: 'Ours.' }, calls: {} } })
   const world = startWorld(rules, { isUnreported: true })
   world.report(responseCreated('resp_1', { conversation_id: null }))
@@ -335,11 +335,11 @@ t.test('call: guard: nothing before the first session counts, and what it said l
   t.equal(world.isOver(), true)
   world.update({ instructions: 'Mine.' })
   world.settle()
-  t.equal(world.sent.length, 70, 'nothing is said when it is over')
+  t.equal(world.sent.length, 70, 'nothing is sent after the end')
   t.end()
 })
 
-t.test('call: onlooker: a voice that is no text is compared as a value', (t) => {
+t.test('call: event check: a voice that is not a string is compared as a value', (t) => {
   const rules = rulesOf({ session: { fixed: { audio: { output: { voice: 'marin' } } }, calls: {} } })
   const world = startWorld(rules)
   world.report(responseCreated('resp_1', { audio: { output: { voice: { id: 'voice_1' } } } }))

@@ -221,7 +221,7 @@ const step = fc.oneof(
 
 type Known = PlaceRequest & { place: Place, isOffered: boolean, heir: Known | null, isHeir: boolean }
 
-t.test('call: places: whatever is taken, promised, passed and released, one simple model counts the same', (t) => {
+t.test('call: places: calls that take, wait, pass on and release places are counted as by one simple model', (t) => {
   fc.assert(fc.property(fc.array(step, { maxLength: 40 }), fc.integer({ min: 1, max: 5 }), (steps, max) => {
     const places = createPlaces(max)
     let known: Known[] = []
@@ -250,7 +250,7 @@ t.test('call: places: whatever is taken, promised, passed and released, one simp
         : asked.whenFull === 'replace' && own.length === asked.concurrent && own.every(({ heir }) => heir === null)
           ? own.find(({ isOffered }) => isOffered)
           : undefined
-      // A place that is promised to a new call counts once in the total of each policy.
+      // A place that a new call waits for counts once in the total of each policy.
       const ofPolicy = known.filter(({ policy, isHeir, call }) => policy === asked.policy &&
         !(isHeir && known.some(({ heir, policy }) => heir?.call === call && policy === asked.policy))).length -
         (old?.policy === asked.policy ? 1 : 0)

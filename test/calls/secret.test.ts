@@ -1,4 +1,4 @@
-// What the holder of a client secret can do unseen by the service, and why calls exist.
+// A client secret lets its holder do things that the service does not see: the reason for calls.
 
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'

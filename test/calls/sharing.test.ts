@@ -58,7 +58,7 @@ t.test('the total of a policy holds over all services', { skip: NO_REDIS }, asyn
   t.match(await one.begin({ claims: { sub: 'cleo' } }), { status: 201 })
 })
 
-t.test('what only one service may hold is bounded there', { skip: NO_REDIS }, async (t) => {
+t.test('CALLS_MAX bounds the calls of each service by itself', { skip: NO_REDIS }, async (t) => {
   const { one, two, call: begin } = await startPair(t, { env: { CALLS_MAX: '1' } })
   await begin(one, 'ada')
   t.match(await one.begin({ claims: { sub: 'bob' } }), { status: 503, body: { error: { code: 'calls_full' } } })
@@ -170,7 +170,7 @@ t.test('a service that stops leaves its calls to another, with what it knew last
   t.equal(upstream.hangUps.length, 0)
 })
 
-t.test('a place that nobody waits for is given back', { skip: NO_REDIS }, async (t) => {
+t.test('a place that was taken for a request which is gone is given back', { skip: NO_REDIS }, async (t) => {
   const { redis, one, two, call: begin } = await startPair(t, { limits: '{ day: 9, call_seconds: { hour: 600 } }' })
   const { key } = await begin(one, 'bob')
   const owner = await redis.control.hget(key, 'owner') as string

@@ -74,7 +74,7 @@ t.test('call: a reported object meets its schema without what the API fills in',
   }, 'eagerness has to be asked for')
 })
 
-t.test('call: enum and const judge the whole: a member as before is not left out of it', async (t) => {
+t.test('call: enum and const are about the whole value: a member as before is not left out of it', async (t) => {
   const policy = (schema: Json) => ({
     defaults: detection({ type: 'semantic_vad', eagerness: 'low', create_response: false }),
     allow: { 'audio.input.turn_detection': schema }

@@ -100,7 +100,7 @@ t.test('H13: on the public port there is nothing, whatever the token', async (t)
   const hangUp = await app.request(`/v1/realtime/calls/${id}/hangup`, {
     method: 'POST', headers: { authorization: `Bearer ${TOKEN}` }
   })
-  t.equal(hangUp.status, 401, 'it is nobody\'s token here')
+  t.equal(hangUp.status, 401, 'it is no user\'s token')
   t.equal(app.upstream.live(), 1)
 })
 

@@ -67,7 +67,7 @@ function read (trial: Trial, fixed: JsonObject, isMet?: IsMet): Promise<JsonObje
   return update(trial, REALTIME_CALLS.readEvent('', fixed).session as JsonObject, isMet)
 }
 
-/** Sends it by the client, to whom changes by the sideband are reported as well. */
+/** Sends an update by the data channel, where updates by the sideband are reported too: `isMet` tells them apart. */
 async function updateAsClient (
   { peer, newEventId, waitMs }: Trial, session: JsonObject, isMet: IsMet
 ): Promise<JsonObject | null> {
@@ -77,7 +77,7 @@ async function updateAsClient (
   return event !== null && isSession(event) ? event.session : null
 }
 
-/** Whether the client may change anything. */
+/** Tries whether the sideband sees a change by the client. False if upstream refuses the change. */
 async function tryMirror (trial: Trial, before: JsonObject): Promise<boolean> {
   const { line, report, waitMs } = trial
   const isChanged: IsMet = ({ instructions }) => instructions === CHANGED

@@ -15,12 +15,12 @@ export type CallTrial = Readonly<{
   upstream: Pick<Upstream, 'client' | 'calls' | 'dial' | 'loadSidebands'>
   peer: Peer
   session: JsonObject
-  /** Which policy it is of. */
+  /** The policy that grants the session, for messages. */
   by: string
   report: (finding: Finding) => void
   /** How long an event is waited for. */
   waitMs: number
-  /** Between two tries. */
+  /** Waits between two tries. */
   pause: (ms: number) => Promise<unknown>
 }>
 
@@ -33,7 +33,7 @@ export type Line = Readonly<{
 
 export const SUBJECT = 'call'
 
-/** Why there is none, where it does not open. */
+/** Resolves to the open sideband, or to the reason why it did not open. */
 export function openLine (
   { upstream }: Pick<CallTrial, 'upstream'>, { id, key }: CreatedCall
 ): Promise<Line | Closing> {

@@ -1,4 +1,4 @@
-// Makes one real call, and says what this upstream does today of what the service depends on when it follows calls.
+// Makes one real call, and reports how this upstream behaves where the service depends on it.
 
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -104,7 +104,7 @@ function identifierOf ({ safetyIdentifierSecret }: CallTrial['config']): string 
   return safetyIdentifier('ephemint', 'doctor', safetyIdentifierSecret)
 }
 
-/** Null where none opens. */
+/** The open sideband; null if none opens. */
 async function attach (trial: CallTrial, call: CreatedCall): Promise<Line | null> {
   let refusals = 0
   for (;;) {
@@ -127,7 +127,7 @@ async function attach (trial: CallTrial, call: CreatedCall): Promise<Line | null
   }
 }
 
-/** The one that is open afterwards, or null. */
+/** The sideband that is open afterwards; null if none is. */
 async function reopen (trial: CallTrial, call: CreatedCall, line: Line): Promise<Line | null> {
   line.close()
   const again = await openLine(trial, call)

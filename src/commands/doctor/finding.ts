@@ -4,7 +4,7 @@ import { OutboundError } from '../../outbound/request.ts'
 import { codeOf } from '../../upstream/attempt.ts'
 
 export type Finding = Readonly<{
-  /** `note`: nothing is wrong, but not everything could be checked. */
+  /** `note`: no fault was found, but something was not checked or deserves attention. */
   state: 'ok' | 'note' | 'wrong'
   subject: string
   message: string

@@ -30,7 +30,7 @@ export async function openPeer (isLocal: boolean, load: () => Promise<Werift> = 
   const peer = new RTCPeerConnection({
     codecs: { audio: [usePCMU()], video: [] },
     bundlePolicy: 'max-bundle',
-    // OpenAI has public addresses: what this machine is called from outside need not be asked for.
+    // OpenAI has public addresses: this machine needs no STUN server to learn its own.
     iceServers: [],
     ...isLocal && {
       iceUseIpv4: false,

@@ -33,8 +33,7 @@ local function isFenced (id, fence)
   return have and (tonumber(have) or 0) > tonumber(fence)
 end
 
--- Taken over before it was written down that upstream has created it: only the replica that created it can go on with
--- it.
+-- The call was taken over before its record had the id at upstream: only the replica that created it knows that id.
 local function isTakenForLost (state) return state == 'creating' or state == 'unknown' end
 
 -- Messages expire after this: a replica that has not read them by then has lost its lease, and the replica that takes
@@ -48,7 +47,7 @@ end
 local function enter (id, replica, born, caller, policy, hasPlace)
   redis.call('ZADD', P .. 'all', born, id)
   redis.call('ZADD', P .. 'of:' .. replica, born, id)
-  -- One whose lease is over and was forgotten: others find what it wrote late.
+  -- Adds a replica whose lease has run out and was removed: others then find the calls that it wrote late.
   redis.call('ZADD', P .. 'leases', 'NX', whole(millis()), replica)
   if hasPlace then redis.call('ZADD', P .. 'caller:' .. caller, born, id) end
   if hasPlace then redis.call('ZADD', P .. 'policy:' .. policy, born, id) end

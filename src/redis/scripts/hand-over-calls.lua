@@ -1,4 +1,4 @@
--- The last that the replica which gave calls away knows of them.
+-- Writes the last data of calls, by the replica that gave them away.
 -- KEYS: 1 the marker.
 -- ARGV: for each call its id and data.
 for at = 1, #ARGV, 2 do

@@ -1,4 +1,4 @@
--- What a replica learns twice a second, while it renews its lease.
+-- Renews the lease of a replica, twice a second, and answers the state of its calls and of other replicas.
 -- KEYS: 1 the marker.
 -- ARGV: 1 the replica, 2 for how many milliseconds its lease is renewed, 3 the marker that it saw last ('' for none),
 --   4 a marker to set where there is none, 5 `leaving` where it takes no calls of others any more, 6 how many messages

@@ -1,6 +1,6 @@
 -- Takes one from every window of mints and the same number of seconds from every window of seconds, or nothing at all.
 -- KEYS: the marker, then windows of mints, then windows of seconds.
--- ARGV: 1 the marker expected ('' for any), 2 the id of whatever is opened now, 3 how many windows count mints,
+-- ARGV: 1 the marker expected ('' for any), 2 the id of each window that is opened now, 3 how many windows count mints,
 --   4 the most and 5 the fewest seconds to take; then for each window its limit (0 only looks) and its length in
 --   milliseconds; then for each window of seconds the id of a window that a call is about to give back to, and how
 --   much.

@@ -1,4 +1,4 @@
--- What every script knows of a window: one key, `<taken> <id of the window>` and, once it has given some, ` <refunds>`.
+-- A window is one key: `<taken> <id of the window>` and, once it has given some, ` <refunds>`.
 -- It expires when the window ends: time is Redis' own, so replicas need not agree on it. Redis 6 or later, or Valkey.
 
 -- Lua reads any number of digits as a number, and writes a long one as another: only what we would write counts.

@@ -56,7 +56,7 @@ const OVER = 'Your session hit the maximum duration of 60 minutes.'
 export function createCalls (
   { store, apiKey, sessionSeconds, moods, log, onSideband }: CallsOptions
 ): Calls {
-  /** Those that live: one that was never joined does until its session ends. */
+  /** Live calls. A call that was never joined lives until its session ends. */
   const calls = new Map<string, Call>()
 
   async function routes (app: FastifyInstance): Promise<void> {
@@ -120,7 +120,7 @@ export function createCalls (
       sidebands: new Set(),
       refusals: moods.refusedAttaches ?? 0,
       end: async (code, reason) => {
-        // Closing is a change of the connection too.
+        // Closing the connection calls this function again.
         if (!calls.delete(id)) return
         clearTimeout(longest)
         log(`${id} ended`)

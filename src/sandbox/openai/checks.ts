@@ -1,4 +1,4 @@
-// The checks of the GA mint, which is strict: an unknown parameter is an error and never dropped.
+// The checks of the GA API, which is strict: an unknown parameter of a mint, a call or an update is an error.
 
 import { isObject, type Json, type JsonObject } from '../../json.ts'
 import { checkSession, isKnownPath, type Kind } from '../../realtime/session.ts'

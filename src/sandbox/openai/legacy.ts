@@ -38,7 +38,7 @@ const DEFAULTS = {
   }
 } satisfies Record<string, JsonObject>
 
-/** One hand wrote the name differently for each of the two routes. */
+/** The name of the lifetime differs between the two legacy routes. */
 const EXPIRY = { realtime: 'expires_after', transcription: 'expires_at' }
 const DEFAULT_SECONDS = 60
 

@@ -10,7 +10,7 @@ import { FRAME_MS, FRAME_SAMPLES, hum } from './voice.ts'
 
 const CHANNEL = 'oai-events'
 const GOODBYE_MS = 500
-/** More than the flight with the Finished has. */
+/** More records than the last flight of the handshake has. */
 const HANDSHAKE_RECORDS = 32
 /** Browsers check every 2.5 s, and others, as RFC 7675 has it, every 5 s. */
 const WATCH_MS = 7000

@@ -12,11 +12,11 @@ export type SessionConfig = Readonly<{
 }>
 
 export type SessionStore = Readonly<{
-  /** The secret that opens sessions of this config until then. */
+  /** Returns a secret that opens sessions of this config until `expiresAtSeconds`. */
   mint: (config: SessionConfig, expiresAtSeconds: number) => string
   /** A session of this config begins. */
   begin: (config: SessionConfig) => SessionConfig
-  /** A session of its own at each call; null where the secret is unknown or has expired. */
+  /** Begins a new session each time; null if the secret is unknown or has expired. */
   open: (secret: string) => SessionConfig | null
 }>
 

@@ -14,7 +14,7 @@ import { completeSession } from './session-object.ts'
 import { createSessionStore, newId } from './session-store.ts'
 
 export type UpstreamOptions = {
-  /** The one that is wanted; another if it is taken. By default any. */
+  /** The wanted port; another if it is taken. By default any. */
   port?: number
   apiKey: string
   /** Mints at the legacy routes too, as servers do that still speak the beta. */
@@ -124,7 +124,7 @@ function bodyOf (body: unknown): JsonObject {
   return body
 }
 
-/** More than a mint needs, as OpenAI's answers carry more: what passes any of it on would be seen. */
+/** More headers than a mint needs, as OpenAI sends them: tests notice if Ephemint passes one on. */
 function openaiHeaders (elapsedMs: number): Record<string, string> {
   return {
     'x-request-id': newId('req'),

@@ -59,7 +59,7 @@ export function describeChangeRule (onChange) {
   return CHANGE_RULES[onChange]
 }
 
-/** Describes the end of an attempt to break out, and how long it took. */
+/** Describes the current state of an attempt to break out, and how long it took. */
 export function becameOf (what, ms, message) {
   return {
     applied: () => `In force after ${shortTime(ms)}, not undone yet.`,
