@@ -2,7 +2,7 @@
 
 import { getIn, isObject, type Json, type JsonObject } from '../../json.ts'
 import { REALTIME_CALLS } from '../../realtime/call-protocol.ts'
-import { type CallTrial, type Line, SUBJECT } from './call-line.ts'
+import { type CallTrial, type OpenSideband, SUBJECT } from './call-sideband.ts'
 import { note, ok, wrong } from './finding.ts'
 
 const CHANGED = 'Changed by the client of ephemint-doctor.'
@@ -11,9 +11,9 @@ const DETECTION = ['audio', 'input', 'turn_detection']
 const SILENCE_MS = 730
 
 type IsMet = (session: JsonObject) => boolean
-type Trial = CallTrial & Readonly<{ line: Line, newEventId: () => string }>
+type Trial = CallTrial & Readonly<{ line: OpenSideband, newEventId: () => string }>
 
-export async function tryChanges (call: CallTrial, line: Line, answer: string): Promise<void> {
+export async function tryChanges (call: CallTrial, line: OpenSideband, answer: string): Promise<void> {
   const { peer, report, session, waitMs } = call
   let events = 0
   const trial: Trial = { ...call, line, newEventId: () => `doctor_${++events}` }

@@ -12,7 +12,7 @@ import { type CreatedCall, isOver } from '../../upstream/calls.ts'
 import { upstreamError } from '../../upstream/client.ts'
 import { deadlineIn } from '../../upstream/deadline.ts'
 import { tryChanges } from './call-changes.ts'
-import { type CallTrial, type Line, openLine, SUBJECT } from './call-line.ts'
+import { type CallTrial, type OpenSideband, openSideband, SUBJECT } from './call-sideband.ts'
 import { note, ok, wrong } from './finding.ts'
 import { openPeer } from './peer.ts'
 import { sessionForCall } from './upstream.ts'
@@ -49,7 +49,7 @@ export async function makeCall ({
 
 async function tryCall (trial: CallTrial): Promise<void> {
   const { call, answer } = await create(trial)
-  let line: Line | null = null
+  let line: OpenSideband | null = null
   try {
     if (call !== null) line = await attach(trial, call)
     if (call === null || line === null) return
@@ -105,10 +105,10 @@ function identifierOf ({ safetyIdentifierSecret }: CallTrial['config']): string 
 }
 
 /** Null where none opens. */
-async function attach (trial: CallTrial, call: CreatedCall): Promise<Line | null> {
+async function attach (trial: CallTrial, call: CreatedCall): Promise<OpenSideband | null> {
   let refusals = 0
   for (;;) {
-    const line = await openLine(trial, call)
+    const line = await openSideband(trial, call)
     if ('inbox' in line) {
       const after = refusals === 0 ? '' : `, after it was not found ${refusals} times`
       trial.report(ok(SUBJECT, `the key attaches a sideband${after}`))
@@ -128,9 +128,9 @@ async function attach (trial: CallTrial, call: CreatedCall): Promise<Line | null
 }
 
 /** The one that is open afterwards, or null. */
-async function reopen (trial: CallTrial, call: CreatedCall, line: Line): Promise<Line | null> {
+async function reopen (trial: CallTrial, call: CreatedCall, line: OpenSideband): Promise<OpenSideband | null> {
   line.close()
-  const again = await openLine(trial, call)
+  const again = await openSideband(trial, call)
   if ('inbox' in again) {
     trial.report(ok(SUBJECT, 'goes on when its sideband closes, and another one attaches'))
     return again
@@ -142,7 +142,7 @@ async function reopen (trial: CallTrial, call: CreatedCall, line: Line): Promise
   return null
 }
 
-async function hangUp (trial: CallTrial, call: CreatedCall, line: Line | null): Promise<void> {
+async function hangUp (trial: CallTrial, call: CreatedCall, line: OpenSideband | null): Promise<void> {
   const { report, waitMs } = trial
   const first = await askToHangUp(trial, call, HANG_UP_TRIES)
   if (!first.isOver) {
@@ -162,7 +162,7 @@ async function hangUp (trial: CallTrial, call: CreatedCall, line: Line | null): 
     ? ok(SUBJECT, `a second hang-up is answered with ${second.answer}`)
     : note(SUBJECT, `a second hang-up is answered with ${second.answer}`, 'the service takes it for a call that lasts'))
   if (line === null) return
-  const after = await openLine(trial, call)
+  const after = await openSideband(trial, call)
   if ('inbox' in after) after.close()
   report('inbox' in after || !after.isGone
     ? note(

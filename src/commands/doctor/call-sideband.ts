@@ -24,7 +24,7 @@ export type CallTrial = Readonly<{
   pause: (ms: number) => Promise<unknown>
 }>
 
-export type Line = Readonly<{
+export type OpenSideband = Readonly<{
   inbox: Inbox
   send: (event: JsonObject) => void
   close: () => void
@@ -34,9 +34,9 @@ export type Line = Readonly<{
 export const SUBJECT = 'call'
 
 /** Why there is none, where it does not open. */
-export function openLine (
+export function openSideband (
   { upstream }: Pick<CallTrial, 'upstream'>, { id, key }: CreatedCall
-): Promise<Line | Closing> {
+): Promise<OpenSideband | Closing> {
   const inbox = openInbox()
   const { promise: closed, resolve: close } = Promise.withResolvers<Closing>()
   return new Promise((resolve) => {
