@@ -9,9 +9,9 @@ import { CONNECT_TIMEOUT_MS } from '../outbound/connect.ts'
 import { openPool as openPoolBy } from '../outbound/proxy.ts'
 import type { Log } from '../records/log.ts'
 import { type Answer, attempt, type Head } from './attempt.ts'
-import { createUpstreamBreaker } from './breaker.ts'
 import { type Deadline, deadlineIn } from './deadline.ts'
 import type { Key } from './key.ts'
+import { createUpstreamBreaker } from './outage.ts'
 
 const MAX_ANSWER_BYTES = 256 * 1024
 const MAX_PAUSE_MS = 60_000

@@ -3,7 +3,7 @@
 import t, { type Test } from 'tap'
 import { ApiError } from '../../src/errors.ts'
 import type { Answer } from '../../src/upstream/attempt.ts'
-import { createUpstreamBreaker } from '../../src/upstream/breaker.ts'
+import { createUpstreamBreaker } from '../../src/upstream/outage.ts'
 import { startApp } from '../support/app.ts'
 import { lastDecision, startBehindProxy } from '../support/behind-proxy.ts'
 import { until } from '../support/until.ts'
