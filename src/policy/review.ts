@@ -6,7 +6,7 @@ import { getIn, type Json, leafPaths, merge, omitIn, overlaps, type Path, withIn
 import { legacyCanCarry } from '../realtime/legacy/request.ts'
 import { checkSession, isKnownPath, modelPath, schemaAt, sessionSchemas } from '../realtime/session.ts'
 import type { Report, StrictReport } from '../schema/report.ts'
-import { describeSchema, type SchemaNode } from '../schema/words.ts'
+import { describeSchema, type SchemaNode } from '../schema/schema-text.ts'
 import { openness, pathsIn } from './allowed-schema.ts'
 import { type Prompt, ruleAt, type SessionRules, splitPath, TURN_DETECTION } from './compile.ts'
 import { meantPath, withoutSession } from './meant-path.ts'
