@@ -28,7 +28,7 @@ import { type Lines, openLines } from './records/lines.ts'
 import { createLogger, type Log, type PlainLog } from './records/log.ts'
 import { followLevel } from './records/log-level.ts'
 import { createMetrics } from './records/metrics.ts'
-import { type CallOwner, callRulesOf, regrantedBy } from './rulebook/call-rules.ts'
+import { adoptedTerms, type CallOwner, callRulesOf } from './rulebook/call-rules.ts'
 import { openRulebook } from './rulebook/rulebook.ts'
 import { createUpstreamCalls } from './upstream/calls.ts'
 import { createUpstreamClient, type Watch } from './upstream/client.ts'
@@ -117,7 +117,7 @@ export async function openService (environment: Environment, replaced: Replaceme
           clock: systemClock,
           isLocal: config.onRedisLoss === 'local',
           currentRules,
-          regrant: (call) => regrantedBy(rulebook.current(), call),
+          regrant: (call) => adoptedTerms(rulebook.current(), call),
           key: upstream.key.headers,
           load: upstream.loadSidebands,
           onAdopted: metrics.calls.adopted

@@ -7,7 +7,7 @@ import type { Conceal } from './conceal.ts'
 import { type Hidden, reportOnlyIn, revealSecrets } from './hidden.ts'
 import { type CheckSession, createSessionCheck } from './session-check.ts'
 
-export type GrantedCall = Readonly<{
+export type CallTerms = Readonly<{
   granted: Pick<Granted, 'session' | 'model' | 'prompt'>
   /** The values of the session that the policy fixes; none where it only reports. */
   fixed: JsonObject
@@ -15,10 +15,10 @@ export type GrantedCall = Readonly<{
   conceal: Conceal | null
 }>
 
-export function grantedOf (
+export function termsOfCall (
   sessionRules: SessionRules,
   { claims, asked, granted, rules }: Readonly<{ claims: JsonObject, asked: Asked, granted: Granted, rules: CallRules }>
-): GrantedCall {
+): CallTerms {
   return {
     granted,
     fixed: rules.onChange === 'report' ? {} : fixedOf(sessionRules, granted.session),
@@ -28,7 +28,7 @@ export function grantedOf (
 }
 
 /** A call as another replica has left it; `asked` is the session of its request. */
-export type LeftCall = Readonly<{
+export type AdoptableCall = Readonly<{
   claims: JsonObject
   asked: JsonObject
   sent: Hidden
@@ -38,7 +38,7 @@ export type LeftCall = Readonly<{
 }>
 
 /** `sessionRules` are of its policy as it is now; undefined where that grants no such session any more. */
-export function regrantedOf (sessionRules: SessionRules | undefined, call: LeftCall): GrantedCall {
+export function termsOfAdopted (sessionRules: SessionRules | undefined, call: AdoptableCall): CallTerms {
   const { claims, model, prompt, rules } = call
   try {
     if (sessionRules === undefined) throw new Error('not granted any more')
@@ -46,7 +46,7 @@ export function regrantedOf (sessionRules: SessionRules | undefined, call: LeftC
     const now = applyPolicy(sessionRules, claims, asked)
     const { session, missing } = revealSecrets(call.sent, now.session)
     const granted = { ...now, session, model, prompt }
-    const { checkSession, ...rest } = grantedOf(sessionRules, { claims, asked, granted, rules })
+    const { checkSession, ...rest } = termsOfCall(sessionRules, { claims, asked, granted, rules })
     return { ...rest, checkSession: reportOnlyIn(missing, checkSession) }
   } catch {
     // Its rules are gone: nothing can be checked, and a value that is written down may be a secret.

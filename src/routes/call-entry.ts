@@ -13,7 +13,7 @@ import { LEAST_CALL_SECONDS, type LimitStore, type Reserved, secondsBucketsOf } 
 import type { Asked, Granted } from '../policy/apply.ts'
 import type { CallRules, SessionRules } from '../policy/compile.ts'
 import { grantCall } from '../policy/grant.ts'
-import { grantedOf } from '../policy/granted-call.ts'
+import { termsOfCall } from '../policy/granted-call.ts'
 import type { Audit } from '../records/audit.ts'
 import type { CallMetrics } from '../records/call-metrics.ts'
 import type { CallOwner } from '../rulebook/call-rules.ts'
@@ -71,7 +71,7 @@ export async function setUpCall (
     asked: asked.session,
     rules,
     hasDataChannel: namesDataChannel(sdp),
-    ...grantedOf(sessionRules, { claims, asked, granted, rules })
+    ...termsOfCall(sessionRules, { claims, asked, granted, rules })
   }
   const call = decision.call = deps.calls.begin(facts)
   const setup = startSetup(deps, call, request, reply)
