@@ -1,7 +1,7 @@
 // A call that another replica left, and that its policy does not grant any more.
 
 import t from 'tap'
-import { termsOfAdopted } from '../../src/policy/granted-call.ts'
+import { termsOfAdopted } from '../../src/policy/call-terms.ts'
 import { CALL_RULES, rulesOf } from './harness.ts'
 
 const LEFT = {
