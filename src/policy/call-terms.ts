@@ -4,7 +4,7 @@ import type { JsonObject } from '../json.ts'
 import { applyPolicy, type Asked, askedFor, type Granted } from './apply.ts'
 import type { CallRules, SessionRules } from './compile.ts'
 import type { Conceal } from './conceal.ts'
-import { type Hidden, reportOnlyIn, revealSecrets } from './hidden.ts'
+import { type RedactedSession, reportOnlyIn, restoreSecrets } from './redacted.ts'
 import { type CheckSession, createSessionCheck } from './session-check.ts'
 
 export type CallTerms = Readonly<{
@@ -31,7 +31,7 @@ export function termsOfCall (
 export type AdoptableCall = Readonly<{
   claims: JsonObject
   asked: JsonObject
-  sent: Hidden
+  sent: RedactedSession
   model: string | null
   prompt: string | null
   rules: CallRules
@@ -44,7 +44,7 @@ export function termsOfAdopted (sessionRules: SessionRules | undefined, call: Ad
     if (sessionRules === undefined) throw new Error('not granted any more')
     const asked = askedFor(call.asked)
     const now = applyPolicy(sessionRules, claims, asked)
-    const { session, missing } = revealSecrets(call.sent, now.session)
+    const { session, missing } = restoreSecrets(call.sent, now.session)
     const granted = { ...now, session, model, prompt }
     const { checkSession, ...rest } = termsOfCall(sessionRules, { claims, asked, granted, rules })
     return { ...rest, checkSession: reportOnlyIn(missing, checkSession) }
