@@ -113,7 +113,7 @@ export async function openService (environment: Environment, replaced: Replaceme
     sharing: limits.connection === null || store !== limits.store
       ? null
       : {
-          shared: await sharedBy(limits.connection),
+          shared: await openSharedCalls(limits.connection),
           clock: systemClock,
           isLocal: config.onRedisLoss === 'local',
           currentRules,
@@ -330,7 +330,7 @@ async function linesFor (
 }
 
 /** Loaded only where there is a Redis. */
-async function sharedBy (connection: RedisConnection): Promise<SharedCalls> {
+async function openSharedCalls (connection: RedisConnection): Promise<SharedCalls> {
   const { createSharedCalls } = await import('./calls/shared.ts')
   return createSharedCalls(connection)
 }
