@@ -159,7 +159,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   const ops = config.ops === null
     ? null
     : { at: config.ops, app: await buildOps({ log, metrics, waitingFor: outOfRotation, running, admin }) }
-  metrics.watch({
+  metrics.readFrom({
     isReady: () => outOfRotation().length === 0,
     build,
     upstream: () => ({ ...client.state(), concurrency: config.upstream.concurrency }),
@@ -177,7 +177,7 @@ export async function openService (environment: Environment, replaced: Replaceme
     })
   })
 
-  metrics.calls.watch({ live: calls.countLive, hangUpsPending: calls.countHangingUp })
+  metrics.calls.readFrom({ live: calls.countLive, hangUpsPending: calls.countHangingUp })
 
   return {
     app,

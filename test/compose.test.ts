@@ -159,7 +159,7 @@ t.test('operate O1: two upgrades at once do not stop both replicas: the second o
 
 t.test('operate O1: the upgrade waits for the calls of every policy, whatever its name', async (t) => {
   const metrics = createMetrics()
-  metrics.calls.watch({ live: () => new Map([['pro', 3], ['my "own" } plan', 4]]), hangUpsPending: () => 0 })
+  metrics.calls.readFrom({ live: () => new Map([['pro', 3], ['my "own" } plan', 4]]), hangUpsPending: () => 0 })
   const server = createServer(async (_request, response) => response.end(await metrics.text())).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
