@@ -59,7 +59,7 @@ export function createSessionCheck (
     return accepts(now) || (isObject(now) && canBeAsked(now, before, rule, path))
   }
 
-  function rightValue (baseline: JsonObject, field: Path): Json | undefined {
+  function correctValue (baseline: JsonObject, field: Path): Json | undefined {
     const now = getIn(baseline, field) ?? null
     const before = now === null ? undefined : withoutNullMembers(now)
     const inside = allowed.filter((path) => overlaps(path, field))
@@ -110,7 +110,7 @@ export function createSessionCheck (
       ignored,
       remarkable,
       corrections: fieldsWith([...refused, ...ignored]).map((field) =>
-        ({ field, value: rightValue(baseline, field) }))
+        ({ field, value: correctValue(baseline, field) }))
     }
   }
 }
