@@ -86,7 +86,7 @@ export async function setUpCall (
     // Before the old call of a caller is ended for this one.
     assertMayBegin(deps, setup)
     await setup.orEnded(deps.calls.replace(call))
-    const answer = await createUpstream(deps, request, { call, sdp, asked, granted, rules, setup })
+    const answer = await createAtUpstream(deps, request, { call, sdp, asked, granted, rules, setup })
     await setup.orEnded(call.write())
     await setup.orEnded(call.open())
     call.shorten(deps.currentRules(facts))
@@ -117,7 +117,7 @@ type Setup = Readonly<{
   orEnded: <T>(step: Promise<T>) => Promise<T>
   /** Throws ApiError if the call is to end. */
   assertWanted: () => void
-  attempt: () => void
+  noteAttempt: () => void
   isAttempted: () => boolean
   /** By the clock of deadlines. */
   byMs: () => number
@@ -147,7 +147,7 @@ function startSetup (
       const wish = call.wish()
       if (wish !== null) throw refusalFor(wish)
     },
-    attempt: () => { isAttempted = true },
+    noteAttempt: () => { isAttempted = true },
     isAttempted: () => isAttempted,
     byMs: () => byMs,
     stop
@@ -180,7 +180,7 @@ type Creating = Readonly<{
 }>
 
 /** Never aborted, even if the client is gone: a success is a call, and without its id it cannot be ended. */
-async function createUpstream (
+async function createAtUpstream (
   { calls, upstream, audit, load, upstreamMs }: CallEntryDeps, request: FastifyRequest, asking: Creating
 ): Promise<string> {
   const { call, sdp, asked, granted, rules, setup } = asking
@@ -196,7 +196,7 @@ async function createUpstream (
       ? asked.sessionParam(path)
       : null,
     isTaken: calls.hasUpstream,
-    onAttempt: setup.attempt,
+    onAttempt: setup.noteAttempt,
     onCreated: call.created
   })
   // Once the id is known, the rest of the answer need not be waited for.
