@@ -31,7 +31,7 @@ export type OpenSideband = Readonly<{
   closed: Promise<Closing>
 }>
 
-export const SUBJECT = 'call'
+export const CALL_SUBJECT = 'call'
 
 /** Why there is none, where it does not open. */
 export function openSideband (

@@ -12,7 +12,7 @@ import { type CreatedCall, isOver } from '../../upstream/calls.ts'
 import { upstreamError } from '../../upstream/client.ts'
 import { deadlineIn } from '../../upstream/deadline.ts'
 import { tryChanges } from './call-changes.ts'
-import { type CallTrial, type OpenSideband, openSideband, SUBJECT } from './call-sideband.ts'
+import { CALL_SUBJECT, type CallTrial, type OpenSideband, openSideband } from './call-sideband.ts'
 import { note, ok, wrong } from './finding.ts'
 import { openPeer } from './peer.ts'
 import { sessionForCall } from './upstream.ts'
@@ -37,12 +37,14 @@ export async function makeCall ({
   const peer = await findPeer(isLoopback(config.upstream.baseUrl.hostname))
   if (peer === null) {
     report(wrong(
-      SUBJECT, 'was not made: werift, the WebRTC library for it, is not installed',
+      CALL_SUBJECT, 'was not made: werift, the WebRTC library for it, is not installed',
       'run it with this environment where the development dependencies are: npm ci && npm run doctor -- --call'
     ))
     return
   }
-  report({ state: 'note', subject: SUBJECT, message: 'a real one is made now, of some seconds: it costs a few cents' })
+  report({
+    state: 'note', subject: CALL_SUBJECT, message: 'a real one is made now, of some seconds: it costs a few cents'
+  })
   await upstream.loadSidebands()
   await tryCall({ config, upstream, peer, ...sessionForCall(policies), report, waitMs, pause })
 }
@@ -80,12 +82,12 @@ async function create ({ config, upstream, peer, session, by, report }: CallTria
       onCreated: (call) => { created.call = call }
     })
     created.answer = answer
-    report(ok(SUBJECT, `${isByKey ? 'the key' : 'a client secret'} creates one, with a session ${by}`))
+    report(ok(CALL_SUBJECT, `${isByKey ? 'the key' : 'a client secret'} creates one, with a session ${by}`))
   } catch (error) {
     /* c8 ignore next -- a fault of ours, not of upstream */
     if (!(error instanceof ApiError)) throw error
     const lost = error.mayHaveSucceeded ? `; if there is one, ${LASTS}` : ''
-    report(wrong(SUBJECT, `was not created: ${error.code} (${error.reason})${lost}`, adviceOf(error, isByKey)))
+    report(wrong(CALL_SUBJECT, `was not created: ${error.code} (${error.reason})${lost}`, adviceOf(error, isByKey)))
   }
   return created
 }
@@ -111,14 +113,14 @@ async function attach (trial: CallTrial, call: CreatedCall): Promise<OpenSideban
     const line = await openSideband(trial, call)
     if ('inbox' in line) {
       const after = refusals === 0 ? '' : `, after it was not found ${refusals} times`
-      trial.report(ok(SUBJECT, `the key attaches a sideband${after}`))
+      trial.report(ok(CALL_SUBJECT, `the key attaches a sideband${after}`))
       return line
     }
     const pauseMs = line.isGone ? NOT_FOUND_MS[refusals++] : undefined
     if (pauseMs === undefined) {
       const why = line.isGone ? 'the call is not found' : `the connection fails (${line.reason})`
       trial.report(wrong(
-        SUBJECT, `no sideband attaches: ${why}`,
+        CALL_SUBJECT, `no sideband attaches: ${why}`,
         'the service refuses calls that it cannot follow: use the key of the project that creates them'
       ))
       return null
@@ -132,11 +134,11 @@ async function reopen (trial: CallTrial, call: CreatedCall, line: OpenSideband):
   line.close()
   const again = await openSideband(trial, call)
   if ('inbox' in again) {
-    trial.report(ok(SUBJECT, 'goes on when its sideband closes, and another one attaches'))
+    trial.report(ok(CALL_SUBJECT, 'goes on when its sideband closes, and another one attaches'))
     return again
   }
   trial.report(wrong(
-    SUBJECT, 'no other sideband attaches when the first one has closed',
+    CALL_SUBJECT, 'no other sideband attaches when the first one has closed',
     'here a lost connection ends a call: find out whether a proxy closes idle ones'
   ))
   return null
@@ -147,7 +149,7 @@ async function hangUp (trial: CallTrial, call: CreatedCall, line: OpenSideband |
   const first = await askToHangUp(trial, call, HANG_UP_TRIES)
   if (!first.isOver) {
     report(wrong(
-      SUBJECT, `${call.id} cannot be hung up: ${first.answer}; ${LASTS}`,
+      CALL_SUBJECT, `${call.id} cannot be hung up: ${first.answer}; ${LASTS}`,
       'let the key end calls: the service can end none'
     ))
     return line?.close()
@@ -155,21 +157,23 @@ async function hangUp (trial: CallTrial, call: CreatedCall, line: OpenSideband |
   const closing = line === null ? null : await Promise.race([line.closed, wait(waitMs, null, { ref: false })])
   line?.close()
   const closes = closing === null ? 'stays open' : `closes with ${closing.code}`
-  report(ok(SUBJECT, `is hung up: ${first.answer}${line === null ? '' : `; its sideband ${closes}`}`))
+  report(ok(CALL_SUBJECT, `is hung up: ${first.answer}${line === null ? '' : `; its sideband ${closes}`}`))
 
   const second = await askToHangUp(trial, call, 1)
   report(second.isOver
-    ? ok(SUBJECT, `a second hang-up is answered with ${second.answer}`)
-    : note(SUBJECT, `a second hang-up is answered with ${second.answer}`, 'the service takes it for a call that lasts'))
+    ? ok(CALL_SUBJECT, `a second hang-up is answered with ${second.answer}`)
+    : note(
+      CALL_SUBJECT, `a second hang-up is answered with ${second.answer}`, 'the service takes it for a call that lasts'
+    ))
   if (line === null) return
   const after = await openSideband(trial, call)
   if ('inbox' in after) after.close()
   report('inbox' in after || !after.isGone
     ? note(
-      SUBJECT, 'that it has ended is not reported to a sideband that attaches',
+      CALL_SUBJECT, 'that it has ended is not reported to a sideband that attaches',
       'set idle_seconds low: it ends what clients have left'
     )
-    : ok(SUBJECT, 'no sideband attaches to one that has ended, by which the service sees it'))
+    : ok(CALL_SUBJECT, 'no sideband attaches to one that has ended, by which the service sees it'))
 }
 
 type HungUp = Readonly<{ isOver: boolean, answer: string }>
