@@ -33,14 +33,14 @@ export type CallsOptions = Readonly<{
   onSideband: (offer: string, type: string) => void
 }>
 
-export type Calls = Readonly<{
+export type EmulatedCalls = Readonly<{
   routes: (app: FastifyInstance) => Promise<void>
   /** How a sideband is joined to the call once it is open. Throws OpenaiError. */
   attach: (callId: string, authorization: string | undefined) => (sideband: WebSocket) => void
   end: () => Promise<void>
 }>
 
-type Call = {
+type EmulatedCall = {
   readonly offer: string
   readonly conversation: Conversation
   readonly sidebands: Set<WebSocket>
@@ -49,26 +49,26 @@ type Call = {
 }
 
 const PATHS = ['/v1/realtime/calls', '/v1/realtime/translations/calls']
-const SDP_LIMIT_BYTES = 64 * 1024
+const OFFER_LIMIT_BYTES = 64 * 1024
 const FORM_LIMIT_BYTES = 256 * 1024
 const OVER = 'Your session hit the maximum duration of 60 minutes.'
 
-export function createCalls (
+export function createEmulatedCalls (
   { store, apiKey, sessionSeconds, moods, log, onSideband }: CallsOptions
-): Calls {
+): EmulatedCalls {
   /** Those that live: one that was never joined does until its session ends. */
-  const calls = new Map<string, Call>()
+  const calls = new Map<string, EmulatedCall>()
 
   async function routes (app: FastifyInstance): Promise<void> {
     // OpenAI takes requests from pages of any origin: the secret alone decides.
     await app.register(cors, { origin: '*', methods: ['POST'], exposedHeaders: ['Location', 'x-request-id'] })
     app.addHook('onResponse', async ({ method, url }, reply) => log(`${method} ${url} ${reply.statusCode}`))
     app.addContentTypeParser(
-      'application/sdp', { parseAs: 'string', bodyLimit: SDP_LIMIT_BYTES }, (_request, body, done) => done(null, body)
+      'application/sdp', { parseAs: 'string', bodyLimit: OFFER_LIMIT_BYTES }, (_request, body, done) => done(null, body)
     )
     app.addContentTypeParser(
       'multipart/form-data', { parseAs: 'buffer', bodyLimit: FORM_LIMIT_BYTES },
-      ({ headers }: FastifyRequest, body: Buffer<ArrayBuffer>) => readForm(headers['content-type'] as string, body)
+      ({ headers }: FastifyRequest, body: Buffer<ArrayBuffer>) => parseForm(headers['content-type'] as string, body)
     )
     for (const path of PATHS) {
       app.post(path, async ({ headers, body }, reply) => {
@@ -114,7 +114,7 @@ export function createCalls (
       onChannel: (channel) => converse(channel, call.conversation, hangUp),
       onEnd: hangUp
     })
-    const call: Call = {
+    const call: EmulatedCall = {
       offer,
       conversation: startConversation(config, { voice: line, mirrorsUpdates: moods.mirrorsUpdates ?? true }),
       sidebands: new Set(),
@@ -139,7 +139,7 @@ export function createCalls (
     }
   }
 
-  function find (id: string): Call {
+  function find (id: string): EmulatedCall {
     const call = calls.get(id)
     if (call === undefined) throw notFound()
     return call
@@ -158,7 +158,7 @@ export function createCalls (
 }
 
 function watch (
-  sideband: WebSocket, { offer, conversation, sidebands }: Call, onSideband: CallsOptions['onSideband']
+  sideband: WebSocket, { offer, conversation, sidebands }: EmulatedCall, onSideband: CallsOptions['onSideband']
 ): void {
   const { receive, leave } = conversation.join((event) => {
     sideband.send(JSON.stringify(event))
@@ -182,7 +182,7 @@ function converse (channel: RTCDataChannel, conversation: Conversation, hangUp: 
   channel.stateChange.subscribe((state) => { if (state === 'closed') hangUp() })
 }
 
-async function readForm (type: string, body: Buffer<ArrayBuffer>): Promise<FormData> {
+async function parseForm (type: string, body: Buffer<ArrayBuffer>): Promise<FormData> {
   try {
     return await new Response(body, { headers: { 'content-type': type } }).formData()
   } catch {

@@ -5,7 +5,7 @@ import { isObject, type JsonObject } from '../../json.ts'
 import type { Kind } from '../../realtime/session.ts'
 import { admitKey } from '../admit.ts'
 import { listen } from '../listen.ts'
-import { type CallsOptions, createCalls, type Moods } from './calls.ts'
+import { type CallsOptions, createEmulatedCalls, type Moods } from './calls.ts'
 import { checkMint, checkTranslationMint } from './checks.ts'
 import { invalidValue, openaiEnvelope, OpenaiError } from './error.ts'
 import { checkLegacyMint, completeLegacySession } from './legacy.ts'
@@ -53,7 +53,7 @@ export async function startUpstream ({
     legacy ? serveLegacyMints(api) : retireLegacyMints(api)
   }, { prefix: '/v1/realtime' })
 
-  const calls = createCalls({ store, apiKey, sessionSeconds, moods, log, onSideband })
+  const calls = createEmulatedCalls({ store, apiKey, sessionSeconds, moods, log, onSideband })
   app.register(calls.routes)
   const endSessions = serveRealtimeSockets(app.server, store, calls, log)
   const origin = await listen(app, port)
