@@ -28,12 +28,12 @@ export type UpstreamOptions = {
   onSideband?: CallsOptions['onSideband']
 }
 
-export type Upstream = Readonly<{ url: string, close: () => Promise<void> }>
+export type EmulatedUpstream = Readonly<{ url: string, close: () => Promise<void> }>
 
 export async function startUpstream ({
   port = 0, apiKey, legacy = false, sessionSeconds = 3600, moods = {}, now = Date.now, log = () => {},
   onSideband = () => {}
-}: UpstreamOptions): Promise<Upstream> {
+}: UpstreamOptions): Promise<EmulatedUpstream> {
   const app = fastify({ forceCloseConnections: true })
   const store = createSessionStore(now, sessionSeconds)
 
