@@ -14,7 +14,7 @@ import { completeSession } from './session-object.ts'
 import type { SessionConfig, SessionStore } from './session-store.ts'
 
 /** Undocumented behaviour that servers show, or may show. */
-export type Moods = Readonly<{
+export type Quirks = Readonly<{
   /** Whether a client's `session.update` is shown to the sideband. Default true. */
   mirrorsUpdates?: boolean
   /** 401 to the key at `/calls`, as Azure answers: only a client secret creates. */
@@ -27,7 +27,7 @@ export type CallsOptions = Readonly<{
   store: SessionStore
   apiKey: string
   sessionSeconds: number
-  moods: Moods
+  quirks: Quirks
   log: (line: string) => void
   /** The type of each event that is sent to a sideband, with the offer of its call. */
   onSideband: (offer: string, type: string) => void
@@ -54,7 +54,7 @@ const FORM_LIMIT_BYTES = 256 * 1024
 const OVER = 'Your session hit the maximum duration of 60 minutes.'
 
 export function createEmulatedCalls (
-  { store, apiKey, sessionSeconds, moods, log, onSideband }: CallsOptions
+  { store, apiKey, sessionSeconds, quirks, log, onSideband }: CallsOptions
 ): EmulatedCalls {
   /** Those that live: one that was never joined does until its session ends. */
   const calls = new Map<string, EmulatedCall>()
@@ -91,7 +91,7 @@ export function createEmulatedCalls (
 
   async function callOfServer (authorization: string | undefined, form: FormData) {
     admitKey(authorization, apiKey)
-    if (moods.refusesKeyAtCalls) throw new OpenaiError(401, 'This operation requires ephemeral tokens.')
+    if (quirks.refusesKeyAtCalls) throw new OpenaiError(401, 'This operation requires ephemeral tokens.')
     const { sdp, session } = await partsOf(form)
     const asked = checkCallSession(session)
     const complete = completeSession('realtime', asked, 0)
@@ -116,9 +116,9 @@ export function createEmulatedCalls (
     })
     const call: EmulatedCall = {
       offer,
-      conversation: startConversation(config, { voice: line, mirrorsUpdates: moods.mirrorsUpdates ?? true }),
+      conversation: startConversation(config, { voice: line, mirrorsUpdates: quirks.mirrorsUpdates ?? true }),
       sidebands: new Set(),
-      refusals: moods.refusedAttaches ?? 0,
+      refusals: quirks.refusedAttaches ?? 0,
       end: async (code, reason) => {
         // Closing is a change of the connection too.
         if (!calls.delete(id)) return
