@@ -77,7 +77,7 @@ export function createEmulatedCalls (
           : callOfPage(headers.authorization, path, body)
         // A call and its session are named alike.
         const id = String(config.session.id).replace(/^sess/, 'rtc')
-        const answer = await pickUp(id, offer, config)
+        const answer = await answerOffer(id, offer, config)
         return reply.code(201).header('location', `${path}/${id}`)
           .type(body instanceof FormData ? 'text/plain; charset=utf-8' : 'application/sdp').send(answer)
       })
@@ -107,7 +107,7 @@ export function createEmulatedCalls (
   }
 
   /** The SDP answer. Throws OpenaiError where the offer is none. */
-  async function pickUp (id: string, offer: string, config: SessionConfig): Promise<string> {
+  async function answerOffer (id: string, offer: string, config: SessionConfig): Promise<string> {
     const hangUp = () => { call.end(1000, '') }
     const line = createLine({
       onFrame: (frame) => call.conversation.hear(frame),
