@@ -12,7 +12,7 @@ import { createSpeechDetector } from './speech-detector.ts'
 export type Send = (event: JsonObject) => void
 
 /** The speaker of a call. */
-export type Voice = Readonly<{ play: (milliseconds: number, ended: () => void) => void, hush: () => void }>
+export type Voice = Readonly<{ play: (milliseconds: number, ended: () => void) => void, stopPlaying: () => void }>
 
 export type Participant = Readonly<{ receive: (message: string) => void, leave: () => void }>
 
@@ -87,7 +87,7 @@ export function startConversation (
       case 'conversation.item.delete': case 'conversation.item.truncate': case 'conversation.item.retrieve':
         return withItem(event, reply)
       case 'output_audio_buffer.clear':
-        return hush()
+        return stopPlaying()
       // Audio that a WebSocket appends is ignored.
       case 'input_audio_buffer.append':
         return
@@ -140,11 +140,11 @@ export function startConversation (
 
   function stopResponse (reason: CancelReason): void {
     active?.cancel(reason)
-    if (playing !== null) hush()
+    if (playing !== null) stopPlaying()
   }
 
   function play (responseId: string, milliseconds: number): void {
-    if (playing !== null) hush()
+    if (playing !== null) stopPlaying()
     playing = responseId
     hasSpoken = true
     emit('output_audio_buffer.started', { response_id: responseId })
@@ -154,8 +154,8 @@ export function startConversation (
     })
   }
 
-  function hush (): void {
-    voice?.hush()
+  function stopPlaying (): void {
+    voice?.stopPlaying()
     if (playing !== null) emit('output_audio_buffer.cleared', { response_id: playing })
     playing = null
   }

@@ -20,7 +20,7 @@ export type Line = Readonly<{
   answer: (offer: string) => Promise<string>
   /** Plays in real time; what was being played is cut off. */
   play: (milliseconds: number, ended: () => void) => void
-  hush: () => void
+  stopPlaying: () => void
   close: () => Promise<void>
 }>
 
@@ -59,7 +59,7 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
     if (received === before) onEnd()
   }
 
-  function hush (): void {
+  function stopPlaying (): void {
     clearInterval(playing)
   }
 
@@ -79,7 +79,7 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
       return peer.localDescription?.sdp as string
     },
     play: (milliseconds, ended) => {
-      hush()
+      stopPlaying()
       const frames = hum(milliseconds)
       const startedAt = performance.now()
       let played = 0
@@ -95,13 +95,13 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
           sent++
         }
         if (played < frames.length) return
-        hush()
+        stopPlaying()
         ended()
       }, FRAME_MS)
     },
-    hush,
+    stopPlaying,
     close: async () => {
-      hush()
+      stopPlaying()
       clearInterval(watching)
       // werift sends no DTLS alert: the page sees the end of its channel, once that has gone out.
       events?.close()
