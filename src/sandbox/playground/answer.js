@@ -4,7 +4,7 @@ import { callView } from './call.js'
 import { connection } from './connection.js'
 import { countdown } from './countdown.js'
 import { byId, copyButton, folded, h, masked, pretty, speak } from './page.js'
-import { duration, explain } from './words.js'
+import { duration, explain } from './texts.js'
 
 /** Ends the countdown, the connection or the call of the previous response. */
 let endLast = async () => {}

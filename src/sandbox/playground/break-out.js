@@ -3,7 +3,7 @@
 
 import { h, speak } from './page.js'
 import { changeRuleOf } from './service.js'
-import { becameOf, describeChangeRule } from './words.js'
+import { becameOf, describeChangeRule } from './texts.js'
 
 /** If OpenAI does not report a change, Ephemint finds it when it reads the session, which is every 20 s. */
 const WAIT_MS = 25_000

@@ -6,7 +6,7 @@ import { messageForm } from './message.js'
 import { byId, folded, h, pretty, speak } from './page.js'
 import { reach, Unreachable } from './service.js'
 import { sidebandOf } from './sideband.js'
-import { endOf } from './words.js'
+import { endOf } from './texts.js'
 
 const POLL_MS = 2000
 /** Once the line has ended, to learn why. */

@@ -8,7 +8,7 @@ import { placeCall } from './place-call.js'
 import { refusals } from './refusals.js'
 import { ask, BETA_ROUTES, CALL_ROUTE, ownToken, reach, ROUTES, signInsOf, tidyToken, Unreachable } from './service.js'
 import { callSnippets, snippets } from './snippets.js'
-import { describeCalls } from './words.js'
+import { describeCalls } from './texts.js'
 
 const KINDS = { realtime: 'Realtime', transcription: 'Transcription', translation: 'Translation' }
 
