@@ -29,7 +29,7 @@ export function showRefused (exchange, { kind, sessions, isCall = false }) {
   const retryAfter = exchange.headers['retry-after'] ?? null
   const explanation = explain({ code, message, param: param ?? null, retryAfter }, { kind, sessions, isCall })
   show('refused', [
-    h('p', { class: 'verdict' }, `Refused, ${exchange.status}`),
+    h('p', { class: 'headline' }, `Refused, ${exchange.status}`),
     param && h('p', { class: 'path' }, h('span', { class: 'unseen' }, 'Refused path: '), h('code', {}, param)),
     h('p', {}, explanation.text, explanation.advice === '' ? '' : ` ${explanation.advice}`),
     ...folds(exchange, true)
@@ -45,7 +45,7 @@ export function showGranted (exchange, { kind, limits, isReal }) {
   const connecting = connection({ kind, url: headers['x-realtime-url'], secret: value, model: session.model, isReal })
   const life = lifetime(expiresAt, connecting.expire)
   show('granted', [
-    h('p', { class: 'verdict' }, 'Minted'),
+    h('p', { class: 'headline' }, 'Minted'),
     h('div', { class: 'secret' },
       h('div', {}, h('span', { class: 'caption' }, 'Client secret'), h('code', { id: 'secret' }, masked(value))),
       copyButton('the client secret', () => value)),

@@ -27,7 +27,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
   let lineEndedMs = null
   let endsAtMs = performance.now() + seconds * 1000
 
-  const verdict = h('p', { class: 'verdict' }, 'Call in progress')
+  const headline = h('p', { class: 'headline' }, 'Call in progress')
   const state = h('p', { class: 'state' }, lineState)
   const say = voice.speak !== undefined &&
     h('button', { type: 'button', hidden: true, onclick: () => voice.speak(TONE_SECONDS) }, 'Say something')
@@ -44,7 +44,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
   const sideband = isReal ? null : sidebandOf(line.offer)
   const receipt = h('div', { class: 'receipt', hidden: true })
   const element = h('div', { class: 'call' },
-    verdict,
+    headline,
     time.element,
     h('div', { class: 'state-row' }, state, h('div', { class: 'buttons' }, say, hangUpButton)),
     message,
@@ -141,7 +141,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
     sideband?.end()
     tries?.end(cause, lineEndedMs ?? performance.now())
     hungUp.then(line.close)
-    verdict.textContent = 'Call ended'
+    headline.textContent = 'Call ended'
     for (const part of [time.element, say, hangUpButton, message]) if (part) part.hidden = true
     receipt.hidden = false
     state.textContent = reason
