@@ -3,7 +3,7 @@
 import { callView } from './call.js'
 import { connection } from './connection.js'
 import { countdown } from './countdown.js'
-import { byId, copyButton, folded, h, masked, pretty, speak } from './page.js'
+import { announce, byId, copyButton, folded, h, masked, pretty } from './page.js'
 import { duration, explain } from './texts.js'
 
 /** Ends the countdown, the connection or the call of the previous response. */
@@ -34,7 +34,7 @@ export function showRefused (exchange, { kind, sessions, isCall = false }) {
     h('p', {}, explanation.text, explanation.advice === '' ? '' : ` ${explanation.advice}`),
     ...folds(exchange, true)
   ])
-  speak(`Refused. ${param ? `${param}: ` : ''}${explanation.text} ${explanation.advice}`)
+  announce(`Refused. ${param ? `${param}: ` : ''}${explanation.text} ${explanation.advice}`)
 }
 
 export function showGranted (exchange, { kind, limits, isReal }) {
@@ -56,7 +56,7 @@ export function showGranted (exchange, { kind, limits, isReal }) {
     ...folds(exchange)
   ])
   endLast = async () => { life.end(); connecting.end() }
-  speak(`Minted. The secret is valid for ${duration(expiresAt - nowSeconds())}.`)
+  announce(`Minted. The secret is valid for ${duration(expiresAt - nowSeconds())}.`)
 }
 
 /** `call` is what `callView` takes. */
@@ -93,7 +93,7 @@ function lifetime (expiresAt, onEnd) {
     left: () => expiresAt - Date.now() / 1000,
     words: (left) => left > 0 ? `valid for another ${duration(left)}` : 'has expired: it opens no more sessions',
     onOver: () => {
-      speak('The secret has expired.')
+      announce('The secret has expired.')
       onEnd()
     }
   })

@@ -3,7 +3,7 @@
 import { breakOuts, noBreakOuts } from './break-out.js'
 import { countdown } from './countdown.js'
 import { messageForm } from './message.js'
-import { byId, folded, h, pretty, speak } from './page.js'
+import { announce, byId, folded, h, pretty } from './page.js'
 import { reach, Unreachable } from './service.js'
 import { sidebandOf } from './sideband.js'
 import { endOf } from './texts.js'
@@ -145,7 +145,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
     for (const part of [time.element, say, hangUpButton, message]) if (part) part.hidden = true
     receipt.hidden = false
     state.textContent = reason
-    speak(`The call has ended. ${reason}`)
+    announce(`The call has ended. ${reason}`)
     // The focused button is hidden now.
     if (wasHere) byId('answer').focus()
   }
@@ -158,7 +158,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
   function setState (text) {
     if (state.textContent === text) return
     state.textContent = text
-    speak(text)
+    announce(text)
   }
 }
 
