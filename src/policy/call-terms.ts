@@ -56,7 +56,7 @@ export function termsOfAdopted (sessionRules: SessionRules | undefined, call: Ad
 }
 
 const acceptAll: CheckSession = (_baseline, session) =>
-  ({ baseline: session, refused: [], ignored: [], remarkable: [], corrections: [] })
+  ({ baseline: session, refused: [], ignored: [], reportedOnly: [], corrections: [] })
 
 function fixedOf ({ fixed: { source } }: SessionRules, session: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(session).filter(([name]) => Object.hasOwn(source, name)))

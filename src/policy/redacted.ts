@@ -51,11 +51,11 @@ export function reportOnlyIn (fields: readonly Path[], checkSession: CheckSessio
   if (fields.length === 0) return checkSession
   const isUnknown = (path: Path) => fields.some((field) => overlaps(field, path))
   return (...asked) => {
-    const { refused, remarkable, corrections, ...rest } = checkSession(...asked)
+    const { refused, reportedOnly, corrections, ...rest } = checkSession(...asked)
     return {
       ...rest,
       refused: refused.filter((path) => !isUnknown(path)),
-      remarkable: [...remarkable, ...refused.filter(isUnknown)],
+      reportedOnly: [...reportedOnly, ...refused.filter(isUnknown)],
       corrections: corrections.filter(({ field }) => !isUnknown(field))
     }
   }

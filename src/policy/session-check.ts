@@ -23,7 +23,7 @@ export type CheckedSession = Readonly<{
   /** Changes at paths that the policy ignores. */
   ignored: readonly Path[]
   /** Changes that are reported and no more. */
-  remarkable: readonly Path[]
+  reportedOnly: readonly Path[]
   /** For each field with a refused or ignored change. */
   corrections: readonly Correction[]
 }>
@@ -91,11 +91,11 @@ export function createSessionCheck (
       refuse: (path) => { faults.push(path) },
       checked
     })
-    const isRemarkable = (path: Path) =>
+    const isToReport = (path: Path) =>
       isReportedOnly(path) || (!isKnownPath(rules.kind, path) && getIn(sent, path) === undefined)
     const ignored = checked.ignored.map(splitPath)
-    const refused = faults.filter((path) => !isRemarkable(path))
-    const remarkable = faults.filter(isRemarkable)
+    const refused = faults.filter((path) => !isToReport(path))
+    const reportedOnly = faults.filter(isToReport)
     const fieldsWith = (paths: readonly Path[]) => fieldsOf(changed).filter(
       (field) => paths.some((path) => overlaps(path, field))
     )
@@ -108,7 +108,7 @@ export function createSessionCheck (
       baseline,
       refused,
       ignored,
-      remarkable,
+      reportedOnly,
       corrections: fieldsWith([...refused, ...ignored]).map((field) =>
         ({ field, value: correctValue(baseline, field) }))
     }

@@ -340,7 +340,7 @@ const factsWith = (session: JsonObject) => ({
   rules: CALL_RULES,
   fixed: session,
   hasDataChannel: true,
-  checkSession: (baseline: JsonObject) => ({ baseline, refused: [], ignored: [], remarkable: [], corrections: [] })
+  checkSession: (baseline: JsonObject) => ({ baseline, refused: [], ignored: [], reportedOnly: [], corrections: [] })
 } as const)
 
 t.test('call: one that has ended keeps nothing of its session, and can be read', async (t) => {

@@ -18,7 +18,9 @@ t.test('where its policy is gone, or refuses its request, nothing of a call is r
   for (const rules of [undefined, refusing]) {
     const { checkSession, conceal, fixed } = termsOfAdopted(rules, LEFT)
     const session = { instructions: 'Other.' }
-    t.same(checkSession({}, session), { baseline: session, refused: [], ignored: [], remarkable: [], corrections: [] })
+    t.same(checkSession({}, session), {
+      baseline: session, refused: [], ignored: [], reportedOnly: [], corrections: []
+    })
     t.same(conceal?.(session), {})
     t.same(fixed, {})
   }
