@@ -8,8 +8,8 @@ import type { WebSocket } from 'ws'
 import { admit, admitKey, bearerOf } from '../admit.ts'
 import { checkCallSession } from './checks.ts'
 import { type Conversation, startConversation } from './conversation.ts'
+import { createEmulatedPeer } from './emulated-peer.ts'
 import { invalidValue, missingParameter, OpenaiError, unknownParameter } from './error.ts'
-import { createLine } from './line.ts'
 import { completeSession } from './session-object.ts'
 import type { SessionConfig, SessionStore } from './session-store.ts'
 
@@ -109,14 +109,14 @@ export function createEmulatedCalls (
   /** The SDP answer. Throws OpenaiError where the offer is none. */
   async function answerOffer (id: string, offer: string, config: SessionConfig): Promise<string> {
     const hangUp = () => { call.end(1000, '') }
-    const line = createLine({
+    const peer = createEmulatedPeer({
       onFrame: (frame) => call.conversation.hear(frame),
       onChannel: (channel) => converse(channel, call.conversation, hangUp),
       onEnd: hangUp
     })
     const call: EmulatedCall = {
       offer,
-      conversation: startConversation(config, { voice: line, mirrorsUpdates: quirks.mirrorsUpdates ?? true }),
+      conversation: startConversation(config, { voice: peer, mirrorsUpdates: quirks.mirrorsUpdates ?? true }),
       sidebands: new Set(),
       refusals: quirks.refusedAttaches ?? 0,
       end: async (code, reason) => {
@@ -126,13 +126,13 @@ export function createEmulatedCalls (
         log(`${id} ended`)
         call.conversation.end()
         for (const sideband of call.sidebands) sideband.close(code, reason)
-        await line.close()
+        await peer.close()
       }
     }
     calls.set(id, call)
     const longest = setTimeout(() => call.end(1001, OVER), sessionSeconds * 1000)
     try {
-      return await line.answer(offer)
+      return await peer.answer(offer)
     } catch (error) {
       await call.end(1000, '')
       throw error
