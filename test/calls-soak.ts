@@ -9,7 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { JsonObject } from '../src/json.ts'
 import { checkBooks, countBy, type Line, readLines } from './calls/soak/books.ts'
 import { createWeather } from './calls/soak/faults.ts'
-import { type Answered, type Load, startLoad } from './calls/soak/load.ts'
+import { type AnsweredCall, type Load, startLoad } from './calls/soak/load.ts'
 import { CALLERS_COUNT } from './calls/soak/plan.ts'
 import { createRandom } from './calls/soak/random.ts'
 import { memoryOf, type Slot, type SoakWorld, startSoakWorld } from './calls/soak/world.ts'
@@ -184,7 +184,7 @@ async function beginAgain (load: Load): Promise<readonly string[]> {
 }
 
 /** Tries again: on a busy machine Redis may answer too late, and the place is given back a little later. */
-async function beginPatiently (load: Load, caller: number): Promise<Answered> {
+async function beginPatiently (load: Load, caller: number): Promise<AnsweredCall> {
   const untilMs = performance.now() + PATIENCE_MS
   for (;;) {
     const answered = await load.begin(caller)
@@ -195,7 +195,7 @@ async function beginPatiently (load: Load, caller: number): Promise<Answered> {
 
 type Described = Readonly<{
   lines: readonly Line[]
-  answers: readonly Answered[]
+  answers: readonly AnsweredCall[]
   seen: number
   alive: readonly number[]
   report: CallsSoakOptions['report']

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { safetyIdentifier } from '../../../src/callers/safety-identifier.ts'
 import { CANARIES, ISSUER } from '../../support/app.ts'
 import type { Happened } from './faults.ts'
-import type { Answered } from './load.ts'
+import type { AnsweredCall } from './load.ts'
 import { MAX_SECONDS, type Plan, policyNameOf, subjectOf } from './plan.ts'
 import type { Seen } from './world.ts'
 
@@ -23,7 +23,7 @@ export type Line = Readonly<
 
 export type Books = Readonly<{
   seen: readonly Seen[]
-  answers: readonly Answered[]
+  answers: readonly AnsweredCall[]
   lines: readonly Line[]
   torn: number
   kills: number
