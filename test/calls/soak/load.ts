@@ -12,7 +12,7 @@ export type AnsweredCall = Readonly<{
   plan: Plan, status: number | null, code: string | null, id: string | null, requestId: string
 }>
 
-export type Load = Readonly<{
+export type CallsLoad = Readonly<{
   answers: readonly AnsweredCall[]
   /** The seconds that the limits have counted, by caller. */
   secondsTaken: () => Promise<readonly number[]>
@@ -38,7 +38,7 @@ const MOST_TRIES = 90
 const SET_ASIDE_MS = 5000
 const SOON_MS = 300
 
-export async function startLoad (world: SoakWorld, random: Random, alive: number): Promise<Load> {
+export async function startCallsLoad (world: SoakWorld, random: Random, alive: number): Promise<CallsLoad> {
   const { plans, seenOf, anyUp, speak, end, replicas, isLocal } = world
   const exp = Math.floor(Date.now() / 1000) + 7200
   const tokens = await Promise.all(Array.from({ length: CALLERS_COUNT }, (_, caller) =>
