@@ -28,7 +28,7 @@ const REFUSAL = JSON.stringify({
   }
 })
 
-export type TestClock = Clock & Readonly<{
+export type CallersClock = Clock & Readonly<{
   /** Runs the callbacks that fall due, and waits for them. */
   advance: (ms: number) => Promise<void>
   setWall: (ms: number) => void
@@ -36,7 +36,7 @@ export type TestClock = Clock & Readonly<{
   nextInMs: () => number
 }>
 
-export function createClock (): TestClock {
+export function createClock (): CallersClock {
   let monotonic = 0
   let wall = START_MS
   const waiting = new Set<{ at: number, callback: () => unknown }>()
@@ -84,7 +84,7 @@ export function secretSource (secrets: Record<string, string>): SecretSource {
 
 export type Service = Readonly<{
   callers: Callers
-  clock: TestClock
+  clock: CallersClock
   log: ReturnType<typeof createLog>
   url: string
   ask: (sent?: Sent, options?: { method?: string, path?: string, body?: string }) => Promise<Answer>
@@ -94,7 +94,7 @@ type ServiceOptions = Readonly<{
   secrets?: Record<string, string>
   origins?: string[]
   trustProxy?: boolean
-  clock?: TestClock
+  clock?: CallersClock
   keySets?: KeySets
   host?: string
 }>
