@@ -22,7 +22,7 @@ import { CALL_RULES, rulesOf } from '../policy/harness.ts'
 import { errorEvent, responseCreated } from '../support/call-events.ts'
 import { createTestClock, type TestClock } from '../support/clock.ts'
 import { until } from '../support/until.ts'
-import { startWorld } from './guard-world.ts'
+import { startGuardWorld } from './guard-world.ts'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -238,7 +238,7 @@ t.test('call: a read says the first field again that the policy fixes, and never
 
 t.test('call: guard: nothing before the first session counts, and what it said long ago is forgotten', (t) => {
   const rules = rulesOf({ session: { fixed: { instructions: 'Ours.' }, calls: {} } })
-  const world = startWorld(rules, { isUnreported: true })
+  const world = startGuardWorld(rules, { isUnreported: true })
   world.report(responseCreated('resp_1', { conversation_id: null }))
   world.settle()
   t.same(world.changes, [])
@@ -261,7 +261,7 @@ t.test('call: guard: nothing before the first session counts, and what it said l
 
 t.test('call: onlooker: a voice that is no text is compared as a value', (t) => {
   const rules = rulesOf({ session: { fixed: { audio: { output: { voice: 'marin' } } }, calls: {} } })
-  const world = startWorld(rules)
+  const world = startGuardWorld(rules)
   world.report(responseCreated('resp_1', { audio: { output: { voice: { id: 'voice_1' } } } }))
   world.settle()
   t.match(world.changes, [{ did: 'cancelled' }])
