@@ -16,8 +16,8 @@ import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { times } from '../support/times.ts'
 import { createSigner, forge, forgeHmac } from './forge.ts'
 import {
-  type Answer, assertPassed, assertRefused, assertUnavailable, bearer, createLog, NOW, ORIGIN, secretSource, type Sent,
-  serve
+  assertPassed, assertRefused, assertUnavailable, bearer, type CheckedAnswer, createLog, NOW, ORIGIN, secretSource,
+  type Sent, serve
 } from './harness.ts'
 
 const ISSUER = 'https://auth.example.com/'
@@ -59,7 +59,8 @@ function assertProblems (t: Test, rows: readonly (readonly [entry: CallerEntry, 
   }
 }
 
-const matches = (when: PolicyEntry['when'], { caller }: Answer) => caller !== undefined && compileWhen(when)(caller)
+const matches = (when: PolicyEntry['when'], { caller }: CheckedAnswer) =>
+  caller !== undefined && compileWhen(when)(caller)
 
 const NO_SUBJECTS = [4.2, -0.5, 2 ** 53, -(2 ** 53), true, false, null, '', ' 42', [42], { id: 42 }]
 

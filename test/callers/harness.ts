@@ -62,7 +62,7 @@ export function createClock (): CallersClock {
 }
 
 export type Sent = readonly (readonly [name: string, value: string])[]
-export type Answer = Readonly<{
+export type CheckedAnswer = Readonly<{
   status: number, headers: IncomingHttpHeaders, body: string, reason: string | undefined, caller: Caller | undefined
 }>
 export type LogLine = Readonly<{ level: string, message: string } & Record<string, unknown>>
@@ -87,7 +87,7 @@ export type Service = Readonly<{
   clock: CallersClock
   log: ReturnType<typeof createLog>
   url: string
-  ask: (sent?: Sent, options?: { method?: string, path?: string, body?: string }) => Promise<Answer>
+  ask: (sent?: Sent, options?: { method?: string, path?: string, body?: string }) => Promise<CheckedAnswer>
 }>
 
 type ServiceOptions = Readonly<{
@@ -132,7 +132,7 @@ export async function serve (t: Test, entries: CallerEntry[], options: ServiceOp
     url,
     ask: async (sent = [], { method = 'POST', path = '/', body = '' } = {}) => {
       reason = caller = undefined
-      const answer = await new Promise<Omit<Answer, 'reason' | 'caller'>>((resolve, reject) => {
+      const answer = await new Promise<Omit<CheckedAnswer, 'reason' | 'caller'>>((resolve, reject) => {
         const headers = [
           'host', 'mint.example.com', ...(body === '' ? ['content-length', '0'] : ['transfer-encoding', 'chunked']),
           ...sent.flat()
@@ -156,7 +156,7 @@ function assertNothingLeaks (t: Test, sent: Sent, output: string): void {
 }
 
 /** The 401, identical for every fault of every credential. */
-export function assertRefused (t: Test, answer: Answer, reason: string, name = reason): void {
+export function assertRefused (t: Test, answer: CheckedAnswer, reason: string, name = reason): void {
   const { status, body, headers } = answer
   t.same({
     reason: answer.reason,
@@ -179,14 +179,14 @@ export function assertRefused (t: Test, answer: Answer, reason: string, name = r
 }
 
 /** The 503 for credentials that cannot be checked, with Retry-After. */
-export function assertUnavailable (t: Test, answer: Answer, reason: string, name = reason): void {
+export function assertUnavailable (t: Test, answer: CheckedAnswer, reason: string, name = reason): void {
   t.equal(answer.reason, reason, name)
   t.equal(answer.status, 503)
   t.match(answer.body, '"code":"identity_unavailable"')
   t.match(answer.headers['retry-after'], /^[1-9]\d*$/)
 }
 
-export function assertPassed (t: Test, answer: Answer, caller: Partial<Caller>, name?: string): void {
+export function assertPassed (t: Test, answer: CheckedAnswer, caller: Partial<Caller>, name?: string): void {
   t.equal(answer.reason, undefined, name ?? 'passed')
   t.equal(answer.status, 200)
   t.match(answer.caller, caller)
