@@ -82,7 +82,7 @@ export function secretSource (secrets: Record<string, string>): SecretSource {
   return { env: read, file: read }
 }
 
-export type Service = Readonly<{
+export type CallersService = Readonly<{
   callers: Callers
   clock: CallersClock
   log: ReturnType<typeof createLog>
@@ -90,7 +90,7 @@ export type Service = Readonly<{
   ask: (sent?: Sent, options?: { method?: string, path?: string, body?: string }) => Promise<CheckedAnswer>
 }>
 
-type ServiceOptions = Readonly<{
+type CallersOptions = Readonly<{
   secrets?: Record<string, string>
   origins?: string[]
   trustProxy?: boolean
@@ -99,7 +99,7 @@ type ServiceOptions = Readonly<{
   host?: string
 }>
 
-export async function serve (t: Test, entries: CallerEntry[], options: ServiceOptions = {}): Promise<Service> {
+export async function serve (t: Test, entries: CallerEntry[], options: CallersOptions = {}): Promise<CallersService> {
   const { secrets = {}, origins = [ORIGIN], trustProxy = false, clock = createClock(), host = '127.0.0.1' } = options
   const log = createLog()
   const { keySets = createKeySets({ log, clock }) } = options
