@@ -17,7 +17,7 @@ import { times } from '../support/times.ts'
 import { createSigner, forge, forgeHmac } from './forge.ts'
 import {
   assertPassed, assertRefused, assertUnavailable, bearer, type CheckedAnswer, createLog, NOW, ORIGIN, secretSource,
-  type Sent, serve
+  type SentHeaders, serve
 } from './harness.ts'
 
 const ISSUER = 'https://auth.example.com/'
@@ -37,7 +37,7 @@ async function serveForward (t: Test, entry: Partial<ForwardEntry> = {}) {
   const forward = { issuer: 'app', url: app.url, cookie: 'sid', pass: ['cookie'], subject: '/user/id', ...entry }
   return { app, ...await serve(t, [{ forward: forward as ForwardEntry }, { guest: {} }]) }
 }
-const cookies = (...pairs: string[]): Sent => [['cookie', pairs.join('; ')], ['origin', ORIGIN]]
+const cookies = (...pairs: string[]): SentHeaders => [['cookie', pairs.join('; ')], ['origin', ORIGIN]]
 const session = cookies('sid=abcdef')
 
 /** Problems and warnings of entries, each as `path problem`. */
@@ -189,10 +189,10 @@ t.test('A36, field F5: the same token at two places is one credential, only wher
     { introspection: { issuer: 'as', url: app.url, client_id: 'mint', client_secret_env: 'KEY' } },
     { forward: { issuer: 'app', url: app.url, cookie: 'sid', pass: ['cookie'], subject: '/sub' } }
   ], { secrets: SECRETS })
-  const cookie = (name: string, value: string): Sent[number] => ['cookie', `${name}=${value}`]
-  const origin: Sent[number] = ['origin', ORIGIN]
+  const cookie = (name: string, value: string): SentHeaders[number] => ['cookie', `${name}=${value}`]
+  const origin: SentHeaders[number] = ['origin', ORIGIN]
   const [good, foreign] = [token(), token({ iss: other })]
-  const refusals: [name: string, sent: Sent][] = [
+  const refusals: [name: string, sent: SentHeaders][] = [
     ['another token of the user', [...bearer(good), cookie('__session', token({ iat: NOW - 11 }))]],
     ['a token that begins alike', [...bearer(good), cookie('__session', `${good}A`)]],
     ['a cookie of another entry', [...bearer(good), cookie('other', good)]],
@@ -230,7 +230,7 @@ t.test('field F7: a proxy passes the token alone, in a header of its own', async
   const { ask } = await serve(t, [
     jwtEntry({ header: 'X-Goog-IAP-JWT-Assertion' }), jwtEntry({ issuer: 'https://other.example.com' }), { guest: {} }
   ], { secrets: SECRETS })
-  const alone = (value: string): Sent => [['x-goog-iap-jwt-assertion', value]]
+  const alone = (value: string): SentHeaders => [['x-goog-iap-jwt-assertion', value]]
   assertRefused(t, await ask(alone(`Bearer ${token()}`)), 'token_malformed', 'the token alone')
   assertRefused(t, await ask(alone(`${token()}, ${token()}`)), 'token_malformed')
   assertRefused(t, await ask(alone('')), 'header_empty')

@@ -61,7 +61,7 @@ export function createClock (): CallersClock {
   }
 }
 
-export type Sent = readonly (readonly [name: string, value: string])[]
+export type SentHeaders = readonly (readonly [name: string, value: string])[]
 export type CheckedAnswer = Readonly<{
   status: number, headers: IncomingHttpHeaders, body: string, reason: string | undefined, caller: Caller | undefined
 }>
@@ -87,7 +87,7 @@ export type CallersService = Readonly<{
   clock: CallersClock
   log: ReturnType<typeof createLog>
   url: string
-  ask: (sent?: Sent, options?: { method?: string, path?: string, body?: string }) => Promise<CheckedAnswer>
+  ask: (sent?: SentHeaders, options?: { method?: string, path?: string, body?: string }) => Promise<CheckedAnswer>
 }>
 
 type CallersOptions = Readonly<{
@@ -148,7 +148,7 @@ export async function serve (t: Test, entries: CallerEntry[], options: CallersOp
 }
 
 /** The request's credentials appear neither in the response nor in the log. */
-function assertNothingLeaks (t: Test, sent: Sent, output: string): void {
+function assertNothingLeaks (t: Test, sent: SentHeaders, output: string): void {
   const values = sent.filter(([name]) => /^(authorization|cookie)$/i.test(name)).map(([, value]) => value)
   const secrets = values.map((value) => value.replace(/^\S+?[ =]/, ''))
   const leaked = secrets.filter((secret) => secret.length > 16 && output.includes(secret))
@@ -192,7 +192,7 @@ export function assertPassed (t: Test, answer: CheckedAnswer, caller: Partial<Ca
   t.match(answer.caller, caller)
 }
 
-export const bearer = (token: string): Sent => [['authorization', `Bearer ${token}`]]
+export const bearer = (token: string): SentHeaders => [['authorization', `Bearer ${token}`]]
 
 /** Divides all deadlines by a hundred. */
 export function shortenTimeouts (t: Test): void {
