@@ -115,7 +115,7 @@ export async function assertLargeRequests (t: Test, { url }: Front): Promise<voi
 }
 
 /** `url` is that of a load balancer that reaches no replica. */
-export async function assertUnavailable (t: Test, url: string): Promise<void> {
+export async function assertLimitsUnavailable (t: Test, url: string): Promise<void> {
   const response = await fetch(url + MINT, { method: 'POST' })
   t.equal(response.status, 503)
   t.equal(response.headers.get('retry-after'), '1')
