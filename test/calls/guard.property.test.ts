@@ -8,7 +8,7 @@ import t from 'tap'
 import { getIn, type Json, type JsonObject, type Path, setIn } from '../../src/json.ts'
 import { ruleAt, type SessionRules, splitPath } from '../../src/policy/compile.ts'
 import { updateSession } from '../../src/sandbox/openai/session-object.ts'
-import { fileWith, read } from '../policy/harness.ts'
+import { fileWith, readPolicy } from '../policy/harness.ts'
 import { times } from '../support/times.ts'
 import { type GuardWorld, startGuardWorld } from './guard-world.ts'
 
@@ -163,7 +163,7 @@ const sequence = fc.record({
 })
 
 function rulesOf (session: JsonObject): SessionRules | null {
-  return read(fileWith({ session })).policies?.policies[0]?.sessions.realtime ?? null
+  return readPolicy(fileWith({ session })).policies?.policies[0]?.sessions.realtime ?? null
 }
 
 /** Whether the rules permit a client this value at the path. */
