@@ -11,12 +11,12 @@ const DETECTION = ['audio', 'input', 'turn_detection']
 const SILENCE_MS = 730
 
 type IsMet = (session: JsonObject) => boolean
-type Trial = CallTrial & Readonly<{ line: OpenSideband, newEventId: () => string }>
+type Trial = CallTrial & Readonly<{ sideband: OpenSideband, newEventId: () => string }>
 
-export async function tryChanges (call: CallTrial, line: OpenSideband, answer: string): Promise<void> {
+export async function tryChanges (call: CallTrial, sideband: OpenSideband, answer: string): Promise<void> {
   const { peer, report, session, waitMs } = call
   let events = 0
-  const trial: Trial = { ...call, line, newEventId: () => `doctor_${++events}` }
+  const trial: Trial = { ...call, sideband, newEventId: () => `doctor_${++events}` }
   const alone = await update(trial, {})
   const instructions = session.instructions ?? alone?.instructions ?? ''
   const before = await read(trial, { instructions })
@@ -52,13 +52,13 @@ function isSession (event: JsonObject): event is JsonObject & { session: JsonObj
 
 /** Sends an update by the sideband and waits for a session that meets it; null where none comes, or an error. */
 async function update (
-  { line, newEventId, waitMs }: Trial, session: JsonObject, isMet: IsMet = () => true
+  { sideband, newEventId, waitMs }: Trial, session: JsonObject, isMet: IsMet = () => true
 ): Promise<JsonObject | null> {
   const id = newEventId()
-  line.send({ type: 'session.update', event_id: id, session: { type: 'realtime', ...session } })
-  const event = await line.inbox.next((one) =>
+  sideband.send({ type: 'session.update', event_id: id, session: { type: 'realtime', ...session } })
+  const event = await sideband.inbox.next((one) =>
     getIn(one, ['error', 'event_id']) === id || (isSession(one) && isMet(one.session)), waitMs)
-  line.inbox.clear()
+  sideband.inbox.clear()
   return event !== null && isSession(event) ? event.session : null
 }
 
@@ -79,13 +79,13 @@ async function updateAsClient (
 
 /** Whether the client may change anything. */
 async function tryMirror (trial: Trial, before: JsonObject): Promise<boolean> {
-  const { line, report, waitMs } = trial
+  const { sideband, report, waitMs } = trial
   const isChanged: IsMet = ({ instructions }) => instructions === CHANGED
   if (await updateAsClient(trial, { instructions: CHANGED }, isChanged) === null) {
     report(note(CALL_SUBJECT, 'a session.update of the client is refused', 'what else it may change was not tried'))
     return false
   }
-  if (await line.inbox.next((event) => isSession(event) && isChanged(event.session), waitMs) !== null) {
+  if (await sideband.inbox.next((event) => isSession(event) && isChanged(event.session), waitMs) !== null) {
     report(ok(CALL_SUBJECT, 'a session.update of the client is reported to the sideband'))
     return true
   }

@@ -51,14 +51,14 @@ export async function makeCall ({
 
 async function tryCall (trial: CallTrial): Promise<void> {
   const { call, answer } = await create(trial)
-  let line: OpenSideband | null = null
+  let sideband: OpenSideband | null = null
   try {
-    if (call !== null) line = await attach(trial, call)
-    if (call === null || line === null) return
-    if (answer !== null) await tryChanges(trial, line, answer)
-    line = await reopen(trial, call, line)
+    if (call !== null) sideband = await attach(trial, call)
+    if (call === null || sideband === null) return
+    if (answer !== null) await tryChanges(trial, sideband, answer)
+    sideband = await reopen(trial, call, sideband)
   } finally {
-    if (call !== null) await hangUp(trial, call, line)
+    if (call !== null) await hangUp(trial, call, sideband)
     await trial.peer.close()
   }
 }
@@ -110,15 +110,15 @@ function identifierOf ({ safetyIdentifierSecret }: CallTrial['config']): string 
 async function attach (trial: CallTrial, call: CreatedCall): Promise<OpenSideband | null> {
   let refusals = 0
   for (;;) {
-    const line = await openSideband(trial, call)
-    if ('inbox' in line) {
+    const sideband = await openSideband(trial, call)
+    if ('inbox' in sideband) {
       const after = refusals === 0 ? '' : `, after it was not found ${refusals} times`
       trial.report(ok(CALL_SUBJECT, `the key attaches a sideband${after}`))
-      return line
+      return sideband
     }
-    const pauseMs = line.isGone ? NOT_FOUND_MS[refusals++] : undefined
+    const pauseMs = sideband.isGone ? NOT_FOUND_MS[refusals++] : undefined
     if (pauseMs === undefined) {
-      const why = line.isGone ? 'the call is not found' : `the connection fails (${line.reason})`
+      const why = sideband.isGone ? 'the call is not found' : `the connection fails (${sideband.reason})`
       trial.report(wrong(
         CALL_SUBJECT, `no sideband attaches: ${why}`,
         'the service refuses calls that it cannot follow: use the key of the project that creates them'
@@ -130,8 +130,8 @@ async function attach (trial: CallTrial, call: CreatedCall): Promise<OpenSideban
 }
 
 /** The one that is open afterwards, or null. */
-async function reopen (trial: CallTrial, call: CreatedCall, line: OpenSideband): Promise<OpenSideband | null> {
-  line.close()
+async function reopen (trial: CallTrial, call: CreatedCall, sideband: OpenSideband): Promise<OpenSideband | null> {
+  sideband.close()
   const again = await openSideband(trial, call)
   if ('inbox' in again) {
     trial.report(ok(CALL_SUBJECT, 'goes on when its sideband closes, and another one attaches'))
@@ -144,7 +144,7 @@ async function reopen (trial: CallTrial, call: CreatedCall, line: OpenSideband):
   return null
 }
 
-async function hangUp (trial: CallTrial, call: CreatedCall, line: OpenSideband | null): Promise<void> {
+async function hangUp (trial: CallTrial, call: CreatedCall, sideband: OpenSideband | null): Promise<void> {
   const { report, waitMs } = trial
   const first = await askToHangUp(trial, call, HANG_UP_TRIES)
   if (!first.isOver) {
@@ -152,12 +152,12 @@ async function hangUp (trial: CallTrial, call: CreatedCall, line: OpenSideband |
       CALL_SUBJECT, `${call.id} cannot be hung up: ${first.answer}; ${LASTS}`,
       'let the key end calls: the service can end none'
     ))
-    return line?.close()
+    return sideband?.close()
   }
-  const closing = line === null ? null : await Promise.race([line.closed, wait(waitMs, null, { ref: false })])
-  line?.close()
+  const closing = sideband === null ? null : await Promise.race([sideband.closed, wait(waitMs, null, { ref: false })])
+  sideband?.close()
   const closes = closing === null ? 'stays open' : `closes with ${closing.code}`
-  report(ok(CALL_SUBJECT, `is hung up: ${first.answer}${line === null ? '' : `; its sideband ${closes}`}`))
+  report(ok(CALL_SUBJECT, `is hung up: ${first.answer}${sideband === null ? '' : `; its sideband ${closes}`}`))
 
   const second = await askToHangUp(trial, call, 1)
   report(second.isOver
@@ -165,7 +165,7 @@ async function hangUp (trial: CallTrial, call: CreatedCall, line: OpenSideband |
     : note(
       CALL_SUBJECT, `a second hang-up is answered with ${second.answer}`, 'the service takes it for a call that lasts'
     ))
-  if (line === null) return
+  if (sideband === null) return
   const after = await openSideband(trial, call)
   if ('inbox' in after) after.close()
   report('inbox' in after || !after.isGone
