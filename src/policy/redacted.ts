@@ -9,7 +9,7 @@ import { splitPath } from './compile.ts'
 import type { Conceal } from './conceal.ts'
 import type { CheckSession } from './session-check.ts'
 
-/** `hidden`: dotted field → SHA-256 of its JSON, in hex. */
+/** `hidden`, by which name it is stored: dotted field → SHA-256 of its JSON, in hex. */
 export type RedactedSession = Readonly<{ shown: JsonObject, hidden: Readonly<Record<string, string>> }>
 
 export function redactSecrets (session: JsonObject, conceal: Conceal | null): RedactedSession {
@@ -23,7 +23,7 @@ export function redactSecrets (session: JsonObject, conceal: Conceal | null): Re
   }
 }
 
-/** Takes hidden fields from `source` where it has the same value; `missing` are the others. */
+/** Takes redacted fields from `source` where it has the same value; `missing` are the others. */
 export function restoreSecrets (
   { shown, hidden }: RedactedSession, source: JsonObject
 ): Readonly<{ session: JsonObject, missing: readonly Path[] }> {
@@ -37,9 +37,9 @@ export function restoreSecrets (
   }
 }
 
-/** The baseline that was hidden; `sent` has the value of a field that is another now. */
-export function baselineOf (hidden: RedactedSession, latest: JsonObject, sent: JsonObject): JsonObject {
-  const { session, missing } = restoreSecrets(hidden, latest)
+/** The baseline that was redacted; `sent` has the value of a field that is another now. */
+export function baselineOf (redacted: RedactedSession, latest: JsonObject, sent: JsonObject): JsonObject {
+  const { session, missing } = restoreSecrets(redacted, latest)
   return missing.reduce((known, field) => {
     const value = getIn(sent, field)
     return value === undefined ? known : withIn(known, field, value)
