@@ -14,7 +14,7 @@ import { startIdentity } from './identity.ts'
 import { startBenchRedis } from './limits-redis.ts'
 import type { LoadOrder, LoadReport } from './load.ts'
 import { median, printReport, type Report, type Sample, summarize } from './report.ts'
-import { type Running, start } from './running.ts'
+import { type Running, startRunning } from './running.ts'
 
 const flag = { type: 'boolean', default: false } as const
 const { values: { quick, json, extremes, calls } } = parseArgs({
@@ -174,7 +174,7 @@ async function measureContenders (): Promise<Report> {
 }
 
 async function begin (file: string, env: Record<string, string>, args: string[] = []): Promise<Running> {
-  const begun = await start(file, env, args)
+  const begun = await startRunning(file, env, args)
   running.push(begun)
   return begun
 }
