@@ -6,11 +6,12 @@ import type { ForwardEntry } from '../../src/callers/schema.ts'
 import { startSilence } from '../support/black-hole.ts'
 import { answers, floods, hangsUp, type HostileIssuer, startHostileIssuer } from '../support/hostile-issuer.ts'
 import {
-  assertPassed, assertRefused, assertUnavailable, ORIGIN, type SentHeaders, serve, shortenTimeouts
+  assertPassed, assertRefused, assertUnavailable, type SentHeaders, serve, shortenTimeouts,
+  SITE
 } from './harness.ts'
 
 const SESSION = 'session-of-user-1-abcdef'
-const cookie = (value = SESSION): SentHeaders => [['cookie', `theme=dark; sid=${value}; lang=en`], ['origin', ORIGIN]]
+const cookie = (value = SESSION): SentHeaders => [['cookie', `theme=dark; sid=${value}; lang=en`], ['origin', SITE]]
 
 async function start (t: Test, entry: Partial<ForwardEntry> = {}) {
   const app = await startHostileIssuer(t, answers({ id: 'user-1', plan: 'pro', iss: 'evil', sub: 'root' }))
@@ -116,7 +117,7 @@ t.test('A43: an ambiguous or malformed cookie is refused without a request', asy
       'cookie_malformed', [['cookie', 'sid=\xe4']]
     ]
   ]
-  for (const [reason, sent] of bad) assertRefused(t, await ask([...sent, ['origin', ORIGIN]]), reason)
+  for (const [reason, sent] of bad) assertRefused(t, await ask([...sent, ['origin', SITE]]), reason)
   for (const other of ['SID=a', 'xsid=a', 'sid', 'sid =a', '']) {
     assertPassed(t, await ask([['cookie', other]]), { issuer: 'guest' }, other)
   }

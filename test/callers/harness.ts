@@ -15,7 +15,7 @@ import { registerRefusals } from '../../src/http/refusals.ts'
 import { STRICT_JSON } from '../../src/http/strict-json.ts'
 import type { PlainLog } from '../../src/records/log.ts'
 
-export const ORIGIN = 'https://app.example.com'
+export const SITE = 'https://app.example.com'
 export const START_MS = Date.UTC(2026, 5, 1, 12)
 export const NOW = START_MS / 1000
 
@@ -100,7 +100,7 @@ type CallersOptions = Readonly<{
 }>
 
 export async function serve (t: Test, entries: CallerEntry[], options: CallersOptions = {}): Promise<CallersService> {
-  const { secrets = {}, origins = [ORIGIN], trustProxy = false, clock = createClock(), host = '127.0.0.1' } = options
+  const { secrets = {}, origins = [SITE], trustProxy = false, clock = createClock(), host = '127.0.0.1' } = options
   const log = createLog()
   const { keySets = createKeySets({ log, clock }) } = options
   const { callers, problems } = compileCallers(

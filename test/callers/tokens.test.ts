@@ -4,7 +4,7 @@ import { createHash, sign } from 'node:crypto'
 import { EncryptJWT } from 'jose'
 import t from 'tap'
 import { encode, forge, forgeHmac } from './forge.ts'
-import { assertPassed, assertRefused, bearer, NOW, ORIGIN, type SentHeaders } from './harness.ts'
+import { assertPassed, assertRefused, bearer, NOW, type SentHeaders, SITE } from './harness.ts'
 import {
   attacker, base, BOTH, ec, ec384, ed, HMAC, ISSUER, OTHER, other, PARTY, pss, rsa, SECRETS, signed, start, tampered,
   TYPED
@@ -195,8 +195,8 @@ const REFUSED: Record<string, Record<string, readonly (string | SentHeaders)[]>>
   'A36 two credentials at once': {
     two_credentials: [
       [...bearer(signed()), ['x-user', 'root']],
-      [...bearer(signed()), ['cookie', `token=${forge(rsa, base({ iss: BOTH }))}`], ['origin', ORIGIN]],
-      [['cookie', 'token=x'], ['x-user', 'root'], ['origin', ORIGIN]]
+      [...bearer(signed()), ['cookie', `token=${forge(rsa, base({ iss: BOTH }))}`], ['origin', SITE]],
+      [['cookie', 'token=x'], ['x-user', 'root'], ['origin', SITE]]
     ]
   },
   'A40 compression and costly key derivation': {
@@ -251,7 +251,7 @@ const PASSED: Record<string, Record<string, string | SentHeaders>> = {
     ['bearer', 'BEARER', 'bEaReR'].map((scheme) => [scheme, [['authorization', `${scheme} ${signed()}`]]])
   ),
   'A35, E8 the configured cookie, or a bearer token of the same issuer': {
-    cookie: [['cookie', `a=b; token=${forge(rsa, base({ iss: BOTH }))}`], ['origin', ORIGIN]],
+    cookie: [['cookie', `a=b; token=${forge(rsa, base({ iss: BOTH }))}`], ['origin', SITE]],
     bearer: forge(rsa, base({ iss: BOTH }))
   },
   'Entra ID tokens carry x5t': { x5t: signed({}, { x5t: 'AAAA' }) }
