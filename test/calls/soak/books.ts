@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { safetyIdentifier } from '../../../src/callers/safety-identifier.ts'
-import { CANARIES, ISSUER } from '../../support/app.ts'
+import { APP_ISSUER, CANARIES } from '../../support/app.ts'
 import type { Happened } from './faults.ts'
 import type { AnsweredCall } from './load.ts'
 import { MAX_SECONDS, type Plan, policyNameOf, subjectOf } from './plan.ts'
@@ -154,7 +154,7 @@ export function countBy (names: readonly string[]): Map<string, number> {
 }
 
 export const identifierOf = ({ caller }: Pick<Plan, 'caller'>) =>
-  safetyIdentifier(ISSUER, subjectOf(caller), CANARIES.SAFETY_IDENTIFIER_SECRET)
+  safetyIdentifier(APP_ISSUER, subjectOf(caller), CANARIES.SAFETY_IDENTIFIER_SECRET)
 
 const nameOf = ({ call, plan }: Seen) => `${call.id} (${plan.end})`
 const summaryOf = ({ reason, seconds, complete, usage }: Omit<Line, 'repeated'>) =>
