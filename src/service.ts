@@ -28,7 +28,7 @@ import { type Lines, openLines } from './records/lines.ts'
 import { createLogger, type Log, type PlainLog } from './records/log.ts'
 import { followLevel } from './records/log-level.ts'
 import { createMetrics } from './records/metrics.ts'
-import { type CallOwner, callRulesOf, regrantedBy } from './rulebook/call-rules.ts'
+import { adoptedTerms, type CallOwner, callRulesOf } from './rulebook/call-rules.ts'
 import { openRulebook } from './rulebook/rulebook.ts'
 import { createUpstreamCalls } from './upstream/calls.ts'
 import { createUpstreamClient, type Watch } from './upstream/client.ts'
@@ -116,11 +116,11 @@ export async function openService (environment: Environment, replaced: Replaceme
     sharing: limits.connection === null || store !== limits.store
       ? null
       : {
-          shared: await sharedBy(limits.connection),
+          shared: await openSharedCalls(limits.connection),
           clock: systemClock,
           isLocal: config.onRedisLoss === 'local',
           currentRules,
-          regrant: (call) => regrantedBy(rulebook.current(), call),
+          regrant: (call) => adoptedTerms(rulebook.current(), call),
           key: upstream.key.headers,
           load: upstream.loadSidebands,
           onAdopted: metrics.calls.adopted
@@ -162,7 +162,7 @@ export async function openService (environment: Environment, replaced: Replaceme
   const ops = config.ops === null
     ? null
     : { at: config.ops, app: await buildOps({ log, metrics, waitingFor: outOfRotation, running, admin }) }
-  metrics.watch({
+  metrics.readFrom({
     isReady: () => outOfRotation().length === 0,
     build,
     upstream: () => ({ ...client.state(), concurrency: config.upstream.concurrency }),
@@ -180,7 +180,7 @@ export async function openService (environment: Environment, replaced: Replaceme
     })
   })
 
-  metrics.calls.watch({ live: calls.countLive, hangUpsPending: calls.countHangingUp })
+  metrics.calls.readFrom({ live: calls.countLive, hangUpsPending: calls.countHangingUp })
 
   return {
     app,
@@ -333,7 +333,7 @@ async function linesFor (
 }
 
 /** Loaded only where there is a Redis. */
-async function sharedBy (connection: RedisConnection): Promise<SharedCalls> {
+async function openSharedCalls (connection: RedisConnection): Promise<SharedCalls> {
   const { createSharedCalls } = await import('./calls/shared.ts')
   return createSharedCalls(connection)
 }

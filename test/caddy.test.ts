@@ -8,8 +8,9 @@ import { BLOCKS } from './docs/pages.ts'
 import { endWith, freePort, makeFolder } from './support/processes.ts'
 import { program } from './support/programs.ts'
 import {
-  assertAnsweredByReplica, assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests, assertOneRequestId,
-  assertReadable, assertStopLosesNothing, assertUnavailable, type Front, ORIGINS_OF_EXAMPLES, startReplicas
+  assertAnsweredByReplica, assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests,
+  assertLimitsUnavailable, assertOneRequestId, assertReadable, assertStopLosesNothing, type Front, ORIGINS_OF_EXAMPLES,
+  startReplicas
 } from './support/replicas.ts'
 import { until } from './support/until.ts'
 
@@ -51,7 +52,7 @@ t.test('operate O7: while one replica behind Caddy stops no mint is lost, and no
 })
 
 t.test('without a replica the answer is in the error format that SDKs understand', { skip }, async (t) => {
-  await assertUnavailable(t, (await startWithoutReplicas(t)).url)
+  await assertLimitsUnavailable(t, (await startWithoutReplicas(t)).url)
 })
 
 t.test('operate O4: pages of the origins in its lines can read what Caddy answers, and their preflights succeed', {

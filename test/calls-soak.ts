@@ -9,7 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { JsonObject } from '../src/json.ts'
 import { checkBooks, countBy, type Line, readLines } from './calls/soak/books.ts'
 import { createWeather } from './calls/soak/faults.ts'
-import { type Answered, type Load, startLoad } from './calls/soak/load.ts'
+import { type AnsweredCall, type CallsLoad, startCallsLoad } from './calls/soak/load.ts'
 import { CALLERS_COUNT } from './calls/soak/plan.ts'
 import { createRandom } from './calls/soak/random.ts'
 import { memoryOf, type Slot, type SoakWorld, startSoakWorld } from './calls/soak/world.ts'
@@ -41,14 +41,14 @@ export async function callsSoak ({ seconds, seed, isLocal, report }: CallsSoakOp
   const script = createScript()
   try {
     const world = await startSoakWorld(script, createRandom(seed ^ 1), isLocal)
-    const load = await startLoad(world, createRandom(seed ^ 2), ALIVE)
+    const load = await startCallsLoad(world, createRandom(seed ^ 2), ALIVE)
     return await run({ world, load, seconds, seed, isLocal, report })
   } finally {
     await script.end()
   }
 }
 
-type Running = CallsSoakOptions & Readonly<{ world: SoakWorld, load: Load }>
+type Running = CallsSoakOptions & Readonly<{ world: SoakWorld, load: CallsLoad }>
 
 async function run ({ world, load, seconds, seed, isLocal, report }: Running): Promise<readonly string[]> {
   const random = createRandom(seed)
@@ -134,7 +134,7 @@ async function watchAlive ({ upstream }: SoakWorld, signal: AbortSignal): Promis
 
 /** Lets an operator end every call. Resolves to those that are left. */
 async function rest (
-  { slots: [{ service }], replicas: { operate } }: SoakWorld, load: Load
+  { slots: [{ service }], replicas: { operate } }: SoakWorld, load: CallsLoad
 ): Promise<readonly string[]> {
   const paused = load.pause()
   const untilMs = performance.now() + REST_MS
@@ -170,7 +170,7 @@ function keptBy ({ auditFile }: Slot): number {
 }
 
 /** Begins a call of every caller. Resolves to those who get none. */
-async function beginAgain (load: Load): Promise<readonly string[]> {
+async function beginAgain (load: CallsLoad): Promise<readonly string[]> {
   const left = Array.from({ length: CALLERS_COUNT }, (_, caller) => caller)
   const refused: string[] = []
   await Promise.all(Array.from({ length: AT_ONCE }, async () => {
@@ -184,7 +184,7 @@ async function beginAgain (load: Load): Promise<readonly string[]> {
 }
 
 /** Tries again: on a busy machine Redis may answer too late, and the place is given back a little later. */
-async function beginPatiently (load: Load, caller: number): Promise<Answered> {
+async function beginPatiently (load: CallsLoad, caller: number): Promise<AnsweredCall> {
   const untilMs = performance.now() + PATIENCE_MS
   for (;;) {
     const answered = await load.begin(caller)
@@ -195,7 +195,7 @@ async function beginPatiently (load: Load, caller: number): Promise<Answered> {
 
 type Described = Readonly<{
   lines: readonly Line[]
-  answers: readonly Answered[]
+  answers: readonly AnsweredCall[]
   seen: number
   alive: readonly number[]
   report: CallsSoakOptions['report']

@@ -12,7 +12,7 @@ import t, { type Test } from 'tap'
 import { createMetrics } from '../src/records/metrics.ts'
 import { NO_NGINX, startNginx } from './support/nginx.ts'
 import { endWith, freePort, makeFolder, UNCOUNTED } from './support/processes.ts'
-import { POLICY_OF_REPLICAS, startLoad } from './support/replicas.ts'
+import { POLICY_OF_REPLICAS, startMintLoad } from './support/replicas.ts'
 import { type Service, startService, tokenOf } from './support/service.ts'
 import { until } from './support/until.ts'
 import { startUpstream } from './support/upstream.ts'
@@ -63,7 +63,7 @@ t.test('operate O1: the upgrade loses no mint, and waits for calls where it is t
     })
   })
 
-  const stopLoad = await startLoad(gateway.url, 4)
+  const stopLoad = await startMintLoad(gateway.url, 4)
   const { code, printed } = await docker.run(join(DEPLOY, 'upgrade.sh'), { args: ['60'] })
   await until('mints at both new replicas', () => NAMES.every((name) => replicas[name].audit.length > 0))
   const statuses = await stopLoad()
@@ -159,7 +159,7 @@ t.test('operate O1: two upgrades at once do not stop both replicas: the second o
 
 t.test('operate O1: the upgrade waits for the calls of every policy, whatever its name', async (t) => {
   const metrics = createMetrics()
-  metrics.calls.watch({ live: () => new Map([['pro', 3], ['my "own" } plan', 4]]), hangUpsPending: () => 0 })
+  metrics.calls.readFrom({ live: () => new Map([['pro', 3], ['my "own" } plan', 4]]), hangUpsPending: () => 0 })
   const server = createServer(async (_request, response) => response.end(await metrics.text())).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())

@@ -191,23 +191,40 @@ t.test('every exception from coverage gives a reason', async (t) => {
   }
 })
 
-/** The names of the types and of the functions of a file, each with its kind. */
-function namesIn (path: string): { path: string, name: string, isExported: boolean }[] {
-  return (trees.get(path) as ts.SourceFile).statements.flatMap((one) => {
+type Named = Readonly<{ path: string, name: string, isExported: boolean, value: string | null }>
+
+/** The names of the types, functions and constants of a file; `value` is the text of a constant that is no function. */
+function namesIn (path: string, tree: ts.SourceFile): Named[] {
+  return tree.statements.flatMap((one) => {
     const isExported = one.getText().startsWith('export ')
-    if (ts.isTypeAliasDeclaration(one)) return [{ path, name: `type ${one.name.text}`, isExported }]
-    if (ts.isFunctionDeclaration(one)) return [{ path, name: `function ${one.name?.text}`, isExported }]
+    if (ts.isTypeAliasDeclaration(one)) return [{ path, name: one.name.text, isExported, value: null }]
+    if (ts.isFunctionDeclaration(one)) return [{ path, name: String(one.name?.text), isExported, value: null }]
     if (!ts.isVariableStatement(one)) return []
-    return one.declarationList.declarations
-      .filter(({ initializer }) => initializer !== undefined && ts.isFunctionLike(initializer))
-      .map(({ name }) => ({ path, name: `function ${name.getText()}`, isExported }))
+    return one.declarationList.declarations.map(({ name, initializer }) => ({
+      path,
+      name: name.getText(),
+      isExported,
+      value: initializer === undefined || ts.isFunctionLike(initializer) ? null : initializer.getText()
+    }))
   })
 }
 
-t.test('an exported type or function shares its name with none of another file', async (t) => {
-  const names = SOURCES.filter(isProduction).flatMap(namesIn)
-  t.same(names.filter(({ path, name, isExported }) =>
-    isExported && names.some((other) => other.name === name && other.path !== path)), [])
+/** Constants of one text are one fact, of which a part may have its own copy. */
+function meansAnother (one: Named, other: Named): boolean {
+  return other.name === one.name && other.path !== one.path && (one.value === null || one.value !== other.value)
+}
+
+t.test('an exported type, function or constant shares its name with none of another file', async (t) => {
+  const names = SOURCES.flatMap((path) => namesIn(path, trees.get(path) as ts.SourceFile))
+  t.same(names.filter((one) => one.isExported && names.some((other) => meansAnother(one, other))), [])
+})
+
+t.test('what tests export has a name of its own', async (t) => {
+  const exported = globSync('test/**/*.ts', { cwd: ROOT }).flatMap((path) => {
+    const source = readFileSync(join(ROOT, path), 'utf8')
+    return namesIn(path, ts.createSourceFile(path, source, ts.ScriptTarget.Latest, true))
+  }).filter(({ isExported }) => isExported)
+  t.same(exported.filter((one) => exported.some((other) => meansAnother(one, other))), [])
 })
 
 /** The functions that make the parts of the service. */

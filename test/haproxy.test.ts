@@ -1,9 +1,9 @@
 import t, { type Test } from 'tap'
 import { type Checked, type LoadBalancer, NO_HAPROXY, startHaproxy } from './support/haproxy.ts'
 import {
-  assertAnsweredByReplica, assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests, assertOneRequestId,
-  assertReadable, assertStopLosesNothing, assertUnavailable, type Front, ORIGINS_OF_EXAMPLES, startReplica,
-  startReplicas
+  assertAnsweredByReplica, assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests,
+  assertLimitsUnavailable, assertOneRequestId, assertReadable, assertStopLosesNothing, type Front, ORIGINS_OF_EXAMPLES,
+  startReplica, startReplicas
 } from './support/replicas.ts'
 import { type Service, startService } from './support/service.ts'
 import { until } from './support/until.ts'
@@ -88,7 +88,7 @@ t.test('a body that is too large and a large token are answered by the replica',
 
 t.test('without a replica the answer is in the error format that SDKs understand', { skip }, async (t) => {
   const { url } = await startHaproxy(t, ['http://127.0.0.1:1', 'http://127.0.0.1:2'])
-  await assertUnavailable(t, url)
+  await assertLimitsUnavailable(t, url)
 })
 
 t.test('operate O4: pages of the origins in its file can read what HAProxy answers, and their preflights succeed', {

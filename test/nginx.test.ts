@@ -9,9 +9,9 @@ import { type Gateway, NO_NGINX, startNginx } from './support/nginx.ts'
 import { exchange } from './support/raw-http.ts'
 import { NO_REDIS } from './support/redis.ts'
 import {
-  assertAnsweredByReplica, assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests, assertOneRequestId,
-  assertReadable, assertStopLosesNothing, assertUnavailable, type Front, MINT, mintFrom, ORIGINS_OF_EXAMPLES,
-  startReplicas, TRACEPARENT, visitor
+  assertAnsweredByReplica, assertClientAddress, assertDeadReplicaCostsNothing, assertLargeRequests,
+  assertLimitsUnavailable, assertOneRequestId, assertReadable, assertStopLosesNothing, type Front, MINT, mintFrom,
+  ORIGINS_OF_EXAMPLES, startReplicas, TRACEPARENT, visitor
 } from './support/replicas.ts'
 import { OFFER } from './support/sdp.ts'
 import { type Service, tokenOf } from './support/service.ts'
@@ -49,7 +49,7 @@ t.test('a body that is too large and a large token are answered by the replica',
 
 t.test('without a replica the answer is in the error format that SDKs understand', { skip: NO_NGINX }, async (t) => {
   const { url } = await startNginx(t, ['http://127.0.0.1:1', 'http://127.0.0.1:2'])
-  await assertUnavailable(t, url)
+  await assertLimitsUnavailable(t, url)
 })
 
 t.test('operate O4: pages of configured origins can read what nginx answers, and their preflights succeed', {

@@ -15,7 +15,7 @@ import { atMost, type Clock } from '../clock.ts'
 import { ApiError } from '../errors.ts'
 import type { Reservation, Reserved } from '../limits/limits.ts'
 import type { CallRules } from '../policy/compile.ts'
-import { baselineOf, hideSecrets } from '../policy/hidden.ts'
+import { baselineOf, redactSecrets } from '../policy/redacted.ts'
 import type { CallProtocol, Signal } from '../realtime/call-protocol.ts'
 import type { Audit } from '../records/audit.ts'
 import type { CallMetrics } from '../records/call-metrics.ts'
@@ -435,7 +435,7 @@ export function createCall (deps: CallDeps, facts: CallFacts, holding: Holding, 
       leash: leash.state(),
       receipt: receipt.state() as CreatedRecord['receipt'],
       changes: changes.count(),
-      baseline: baseline === null ? null : hideSecrets(baseline, facts.conceal)
+      baseline: baseline === null ? null : redactSecrets(baseline, facts.conceal)
     }
   }
 

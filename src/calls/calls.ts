@@ -73,8 +73,8 @@ export type CallsDeps = Omit<CallDeps, 'mayAct'> & Pick<AdoptionDeps, 'audit'> &
   sharing: Sharing | null
 }>
 
-/** For adopted calls, which have their place already. */
-const HAS_PLACE = { concurrent: 1, whenFull: 'refuse', total: null } as const
+/** Not used: an adopted call has its place already. */
+const NO_BOUNDS = { concurrent: 1, whenFull: 'refuse', total: null } as const
 const ENDED_KEPT_MS = 300_000
 const REPLACED_WITHIN_MS = 5000
 const HUNG_UP_WITHIN_MS = 10_000
@@ -213,7 +213,7 @@ export function createCalls (deps: CallsDeps): Calls {
   }
 
   function holdLeft ({ id, fence, fields: { caller, policy } }: Adopted): Held {
-    const { releaseLeft, isMine } = holdFor({ id, safetyIdentifier: caller, policy, rules: HAS_PLACE }, fence)
+    const { releaseLeft, isMine } = holdFor({ id, safetyIdentifier: caller, policy, rules: NO_BOUNDS }, fence)
     return { isMine, release: (seconds, afterMs = 0) => { clock.after(afterMs, () => releaseLeft(seconds)) } }
   }
 

@@ -143,12 +143,12 @@ export function createGuard (deps: GuardDeps): Guard {
     stopWaiting()
     waitingFor = []
     const { first, latest, ...before } = inForce as WatchedSessions
-    const { baseline, refused, ignored, remarkable, corrections } = checkSession(before.baseline, latest, isOurs)
+    const { baseline, refused, ignored, reportedOnly, corrections } = checkSession(before.baseline, latest, isOurs)
     inForce = { first, baseline, latest }
-    const isNew = newsIn(latest, [...refused, ...ignored, ...remarkable])
-    const news = { refused: refused.filter(isNew), remarkable: remarkable.filter(isNew) }
+    const isNew = newsIn(latest, [...refused, ...ignored, ...reportedOnly])
+    const news = { refused: refused.filter(isNew), reportedOnly: reportedOnly.filter(isNew) }
     if (ignored.some(isNew)) onChange('ignored', ignored.map(dotted))
-    if (news.remarkable.length > 0) onChange('reported', news.remarkable.map(dotted))
+    if (news.reportedOnly.length > 0) onChange('reported', news.reportedOnly.map(dotted))
     if (mode === 'report') {
       if (news.refused.length > 0) onChange('reported', news.refused.map(dotted))
       return

@@ -4,14 +4,14 @@ import { hash } from 'node:crypto'
 import Type, { type Static } from 'typebox'
 import { Check } from 'typebox/schema'
 import type { JsonObject } from '../json.ts'
-import { hideSecrets } from '../policy/hidden.ts'
+import { redactSecrets } from '../policy/redacted.ts'
 import type { CallFacts } from './facts.ts'
 import { Usage } from './usage.ts'
 
 const Milliseconds = Type.Number()
 const Ids = Type.Object({ seen: Type.Array(Type.String()), expected: Type.Array(Type.String()) })
 const Session = Type.Unsafe<JsonObject>(Type.Object({}))
-const Hidden = Type.Object({ shown: Session, hidden: Type.Record(Type.String(), Type.String()) })
+const redactedSchema = Type.Object({ shown: Session, hidden: Type.Record(Type.String(), Type.String()) })
 const orNull = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 const Count = Type.Number({ minimum: 0 })
 
@@ -35,7 +35,7 @@ const Created = Type.Object({
   }),
   changes: Count,
   /** Null until a session was reported. */
-  baseline: orNull(Hidden)
+  baseline: orNull(redactedSchema)
 })
 
 const Rules = Type.Object({
@@ -58,7 +58,7 @@ export const CallRecord = Type.Object({
   model: orNull(Type.String()),
   prompt: orNull(Type.String()),
   asked: Session,
-  sent: Hidden,
+  sent: redactedSchema,
   rules: Rules,
   hasDataChannel: Type.Boolean(),
   maxSeconds: Count,
@@ -80,7 +80,7 @@ export function writeRecord (
     model: granted.model,
     prompt: granted.prompt,
     asked,
-    sent: hideSecrets(granted.session, conceal),
+    sent: redactSecrets(granted.session, conceal),
     rules,
     hasDataChannel,
     ...now

@@ -12,7 +12,7 @@ export type Origins = Readonly<{
 /** Pages of these schemes send `Origin: null`, and so can a page of anyone, from a sandboxed frame. */
 const WITHOUT_ORIGIN = /^(null|file|data|blob|about|javascript|filesystem)(:|$)/i
 /** Where a browser does not know the scheme, it takes any text as the host. */
-const HOST = /^[\w.~[\]:-]+$/
+const HOST_PATTERN = /^[\w.~[\]:-]+$/
 /** Literal text beside the `*`, and two labels or more behind the first. */
 const PATTERN = /^https?:\/\/(?=[^.]*[a-z0-9])([a-z0-9-]*)\*([a-z0-9-]*)((?:\.[a-z0-9-]+){2,})(:\d+)?$/
 const WILDCARD_TEXT = /^[a-z0-9-]+$/
@@ -80,7 +80,7 @@ function patternFault (entry: string): string | null {
 
 function isExact (entry: string): boolean {
   const url = URL.parse(entry)
-  return url !== null && HOST.test(url.host) && entry === `${url.protocol}//${url.host}`
+  return url !== null && HOST_PATTERN.test(url.host) && entry === `${url.protocol}//${url.host}`
 }
 
 function matcherOf (pattern: string): (origin: string) => boolean {

@@ -80,7 +80,9 @@ export function readTracing ({ env, problems, integer }: Readers): TracingSettin
       readSecret(env, 'OTEL_EXPORTER_OTLP_TRACES_HEADERS', problems), 'OTEL_EXPORTER_OTLP_TRACES_HEADERS', problems
     )
   }
-  if (!Object.entries(headers).every(([name, value]) => HEADER_NAME.test(name) && HEADER_VALUE.test(value))) {
+  if (!Object.entries(headers).every(
+    ([name, value]) => TRACE_HEADER_NAME.test(name) && TRACE_HEADER_VALUE.test(value)
+  )) {
     problems.push('OTEL_EXPORTER_OTLP_HEADERS has characters that no header may have')
   }
   return {
@@ -113,8 +115,8 @@ function * urlFaults (url: URL): Generator<string> {
   if (isMetadataHost(url.hostname)) yield METADATA_HOST
 }
 
-const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/
-const HEADER_VALUE = /^[\x20-\x7e]*$/
+const TRACE_HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/
+const TRACE_HEADER_VALUE = /^[\x20-\x7e]*$/
 
 /** A list `name=value,name=value`, the values percent-encoded. */
 function pairsOf (list: string | null, variable: string, problems: string[]): Record<string, string> {

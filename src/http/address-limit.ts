@@ -5,7 +5,7 @@ import { LRUCache } from 'lru-cache'
 import { ApiError } from '../errors.ts'
 import { clientKey } from './address.ts'
 
-const WINDOW_MS = 60_000
+const MINUTE_MS = 60_000
 const MAX_ADDRESSES = 100_000
 
 /** Throws ApiError `rate_limit_exceeded`. */
@@ -23,7 +23,7 @@ export function createAddressLimit (perMinute: number, now = () => performance.n
     const nowMs = now()
     let window = windows.get(address)
     if (window === undefined || window.endsAtMs <= nowMs) {
-      window = { count: 0, endsAtMs: nowMs + WINDOW_MS }
+      window = { count: 0, endsAtMs: nowMs + MINUTE_MS }
       windows.set(address, window)
     }
     if (++window.count > perMinute) {

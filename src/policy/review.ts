@@ -6,7 +6,7 @@ import { getIn, type Json, leafPaths, merge, omitIn, overlaps, type Path, withIn
 import { legacyCanCarry } from '../realtime/legacy/request.ts'
 import { checkSession, isKnownPath, modelPath, schemaAt, sessionSchemas } from '../realtime/session.ts'
 import type { Report, StrictReport } from '../schema/report.ts'
-import { describeSchema, type SchemaNode } from '../schema/words.ts'
+import { describeSchema, type SchemaNode } from '../schema/schema-text.ts'
 import { openness, pathsIn } from './allowed-schema.ts'
 import { type Prompt, ruleAt, type SessionRules, splitPath, TURN_DETECTION } from './compile.ts'
 import { meantPath, withoutSession } from './meant-path.ts'
@@ -87,7 +87,7 @@ export function reviewRules (rules: SessionRules, at: string, report: StrictRepo
   }
 }
 
-const NEVER_HEARD = 'turns off turn detection, and with data_channel: false no one could end a turn'
+const TURN_CANNOT_END = 'turns off turn detection, and with data_channel: false no one could end a turn'
 
 function reviewCalls (rules: SessionRules, at: string, report: Report, legacyOnly: boolean): void {
   const { calls } = rules
@@ -105,13 +105,13 @@ function reviewCalls (rules: SessionRules, at: string, report: Report, legacyOnl
     ...promptsOf(rules).map(({ name, session }): [Template, string] => [session, `prompts.${name}.session`])
   ]
   for (const [{ source }, where] of written) {
-    if (getIn(source, TURN_DETECTION) === null) report.problem(`${where}.${dotted(TURN_DETECTION)}`, NEVER_HEARD)
+    if (getIn(source, TURN_DETECTION) === null) report.problem(`${where}.${dotted(TURN_DETECTION)}`, TURN_CANNOT_END)
   }
   for (const path of Object.keys(rules.allowed).map(splitPath)) {
     const inside = TURN_DETECTION.slice(path.length)
     const off = inside.length === 0 ? null : withIn({}, inside, null)
     const isAround = path.length <= TURN_DETECTION.length && overlaps(path, TURN_DETECTION)
-    if (isAround && ruleAt(rules, path)?.accepts?.(off)) report.problem(`${at}.allow.${dotted(path)}`, NEVER_HEARD)
+    if (isAround && ruleAt(rules, path)?.accepts?.(off)) report.problem(`${at}.allow.${dotted(path)}`, TURN_CANNOT_END)
   }
 }
 

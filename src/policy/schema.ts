@@ -26,7 +26,7 @@ const When = Type.Union([
 ])
 
 const mints = Type.Integer({ minimum: 1 })
-const Windows = {
+const mintWindows = {
   minute: optional('Mints and calls in a minute.', mints),
   hour: optional('Mints and calls in an hour.', mints),
   day: optional('Mints and calls in a day.', mints)
@@ -110,10 +110,10 @@ export const PolicyEntry = Type.Object({
   limits: optional('Mints and calls per caller, over all kinds and routes.', Type.Union([
     described('No limits.', Type.Literal('none')),
     Type.Object({
-      ...Windows,
+      ...mintWindows,
       call_seconds: optional('Seconds that the calls of a caller may last together.', CallSeconds),
       total: optional('The same for all callers of this policy together.', Type.Object({
-        ...Windows,
+        ...mintWindows,
         call_seconds: optional('Seconds that their calls may last together.', CallSeconds)
       }, { ...closed, minProperties: 1 }))
     }, { ...closed, minProperties: 1 })

@@ -23,7 +23,7 @@ export type CheckedSession = Readonly<{
   /** Changes at paths that the policy ignores. */
   ignored: readonly Path[]
   /** Changes that are reported and no more. */
-  remarkable: readonly Path[]
+  reportedOnly: readonly Path[]
   /** For each field with a refused or ignored change. */
   corrections: readonly Correction[]
 }>
@@ -59,7 +59,7 @@ export function createSessionCheck (
     return accepts(now) || (isObject(now) && canBeAsked(now, before, rule, path))
   }
 
-  function rightValue (baseline: JsonObject, field: Path): Json | undefined {
+  function correctValue (baseline: JsonObject, field: Path): Json | undefined {
     const now = getIn(baseline, field) ?? null
     const before = now === null ? undefined : withoutNullMembers(now)
     const inside = allowed.filter((path) => overlaps(path, field))
@@ -91,11 +91,11 @@ export function createSessionCheck (
       refuse: (path) => { faults.push(path) },
       checked
     })
-    const isRemarkable = (path: Path) =>
+    const isToReport = (path: Path) =>
       isReportedOnly(path) || (!isKnownPath(rules.kind, path) && getIn(sent, path) === undefined)
     const ignored = checked.ignored.map(splitPath)
-    const refused = faults.filter((path) => !isRemarkable(path))
-    const remarkable = faults.filter(isRemarkable)
+    const refused = faults.filter((path) => !isToReport(path))
+    const reportedOnly = faults.filter(isToReport)
     const fieldsWith = (paths: readonly Path[]) => fieldsOf(changed).filter(
       (field) => paths.some((path) => overlaps(path, field))
     )
@@ -108,9 +108,9 @@ export function createSessionCheck (
       baseline,
       refused,
       ignored,
-      remarkable,
+      reportedOnly,
       corrections: fieldsWith([...refused, ...ignored]).map((field) =>
-        ({ field, value: rightValue(baseline, field) }))
+        ({ field, value: correctValue(baseline, field) }))
     }
   }
 }

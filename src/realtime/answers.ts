@@ -26,7 +26,7 @@ const TurnDetection = nullable(Type.Object({
   create_response: flag,
   interrupt_response: flag
 }))
-const Voice = Type.Optional(Type.Union([Type.String(), Type.Object({ id: Type.String() })]))
+const voiceSchema = Type.Optional(Type.Union([Type.String(), Type.Object({ id: Type.String() })]))
 const MaxTokens = Type.Optional(Type.Union([Type.Number(), Type.Literal('inf')]))
 
 const ToolFilter = Type.Object({ tool_names: texts, read_only: flag })
@@ -53,7 +53,7 @@ const ToolChoice = Type.Optional(Type.Union([
   Type.String(),
   Type.Object({ type: Type.String(), name: nullable(Type.String()), server_label: text })
 ]))
-const Tracing = nullable(
+const tracingSchema = nullable(
   Type.String(), Type.Object({ group_id: text, workflow_name: text, metadata: Type.Optional(Type.Unknown()) })
 )
 const Truncation = Type.Optional(Type.Union([
@@ -62,7 +62,7 @@ const Truncation = Type.Optional(Type.Union([
     type: Type.String(), retention_ratio: count, token_limits: optionalObject({ post_instructions: count })
   })
 ]))
-const Prompt = nullable(Type.Object({
+const promptSchema = nullable(Type.Object({
   id: Type.String(), version: nullable(Type.String()), variables: nullable(Type.Record(Type.String(), Type.Unknown()))
 }))
 
@@ -78,13 +78,13 @@ const RealtimeAnswer = Type.Object({
   model: text,
   instructions: text,
   output_modalities: texts,
-  audio: optionalObject({ input, output: optionalObject({ format: Format, voice: Voice, speed: count }) }),
+  audio: optionalObject({ input, output: optionalObject({ format: Format, voice: voiceSchema, speed: count }) }),
   tools: Tools,
   tool_choice: ToolChoice,
   max_output_tokens: MaxTokens,
   reasoning: optionalObject({ effort: text }),
-  prompt: Prompt,
-  tracing: Tracing,
+  prompt: promptSchema,
+  tracing: tracingSchema,
   truncation: Truncation,
   include: Include
 })
@@ -125,7 +125,7 @@ export const LegacyAnswer = Type.Object({
   ...identity,
   model: text,
   instructions: text,
-  voice: Voice,
+  voice: voiceSchema,
   speed: count,
   output_audio_format: text,
   ...legacyInput,
@@ -133,8 +133,8 @@ export const LegacyAnswer = Type.Object({
   tool_choice: text,
   max_response_output_tokens: MaxTokens,
   temperature: count,
-  prompt: Prompt,
-  tracing: Tracing,
+  prompt: promptSchema,
+  tracing: tracingSchema,
   truncation: Truncation,
   client_secret: Type.Object(secret)
 })

@@ -55,7 +55,7 @@ const input = optionalObject({
 const include = Type.Optional(Type.Array(Type.Literal('item.input_audio_transcription.logprobs')))
 
 // Little of tools and prompt variables is checked: the policy decides about the rest.
-const Tool = Type.Union([
+const toolSchema = Type.Union([
   Type.Object({ type: Type.Optional(Type.Literal('function')), name: Type.Optional(name), description: text }),
   Type.Object({
     type: Type.Literal('mcp'),
@@ -87,7 +87,7 @@ export const RealtimeSession = Type.Object({
       speed: Type.Optional(Type.Number({ minimum: 0.25, maximum: 1.5 }))
     })
   }),
-  tools: Type.Optional(Type.Array(Tool)),
+  tools: Type.Optional(Type.Array(toolSchema)),
   tool_choice: Type.Optional(Type.Union([
     Type.Enum(['none', 'auto', 'required']),
     Type.Object({ type: Type.Literal('function'), name }, closed),

@@ -27,7 +27,7 @@ export type CallMetrics = Readonly<{
   adopted: () => void
   /** `did` is a constant. */
   changed: (did: string, policy: string) => void
-  watch: (sources: CallSources) => void
+  readFrom: (sources: CallSources) => void
 }>
 
 const SETUP_SECONDS = [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 30]
@@ -81,7 +81,7 @@ export function createCallMetrics (registers: Registry[]): CallMetrics {
     reopened: () => reopened.inc(),
     adopted: () => adopted.inc(),
     changed: (did, policy) => changed.inc({ did, policy }),
-    watch: ({ live, hangUpsPending }) => {
+    readFrom: ({ live, hangUpsPending }) => {
       const calls: Gauge = new Gauge({
         name: 'ephemint_calls_live',
         help: 'Calls that were answered and have not ended.',

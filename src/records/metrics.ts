@@ -37,7 +37,7 @@ export type Metrics = Readonly<{
   calls: CallMetrics
   attempted: (outcome: string) => void
   retried: () => void
-  watch: (sources: Sources) => void
+  readFrom: (sources: Sources) => void
   text: () => Promise<string>
 }>
 
@@ -120,7 +120,7 @@ export function createMetrics (now: () => number = () => performance.now()): Met
     calls: createCallMetrics(registers),
     attempted,
     retried: () => retries.inc(),
-    watch: (sources) => registerSources(registers, sources),
+    readFrom: (sources) => registerSources(registers, sources),
     text: () => {
       if (kept === undefined || kept.until <= now()) kept = { text: registry.metrics(), until: now() + KEPT_MS }
       return kept.text

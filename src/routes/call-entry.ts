@@ -11,9 +11,9 @@ import { assertOffer, isAnswer, namesDataChannel } from '../http/sdp.ts'
 import { getIn } from '../json.ts'
 import { LEAST_CALL_SECONDS, type LimitStore, type Reserved, secondsBucketsOf } from '../limits/limits.ts'
 import type { Asked, Granted } from '../policy/apply.ts'
+import { termsOfCall } from '../policy/call-terms.ts'
 import type { CallRules, SessionRules } from '../policy/compile.ts'
 import { grantCall } from '../policy/grant.ts'
-import { grantedOf } from '../policy/granted-call.ts'
 import type { Audit } from '../records/audit.ts'
 import type { CallMetrics } from '../records/call-metrics.ts'
 import type { CallOwner } from '../rulebook/call-rules.ts'
@@ -71,7 +71,7 @@ export async function setUpCall (
     asked: asked.session,
     rules,
     hasDataChannel: namesDataChannel(sdp),
-    ...grantedOf(sessionRules, { claims, asked, granted, rules })
+    ...termsOfCall(sessionRules, { claims, asked, granted, rules })
   }
   const call = decision.call = deps.calls.begin(facts)
   const setup = startSetup(deps, call, request, reply)
@@ -86,7 +86,7 @@ export async function setUpCall (
     // Before the old call of a caller is ended for this one.
     assertMayBegin(deps, setup)
     await setup.orEnded(deps.calls.replace(call))
-    const answer = await createUpstream(deps, request, { call, sdp, asked, granted, rules, setup })
+    const answer = await createAtUpstream(deps, request, { call, sdp, asked, granted, rules, setup })
     await setup.orEnded(call.write())
     await setup.orEnded(call.open())
     call.shorten(deps.currentRules(facts))
@@ -117,7 +117,7 @@ type Setup = Readonly<{
   orEnded: <T>(step: Promise<T>) => Promise<T>
   /** Throws ApiError if the call is to end. */
   assertWanted: () => void
-  attempt: () => void
+  noteAttempt: () => void
   isAttempted: () => boolean
   /** The deadline of the setup, by `performance.now`. */
   byMs: () => number
@@ -147,7 +147,7 @@ function startSetup (
       const wish = call.wish()
       if (wish !== null) throw refusalFor(wish)
     },
-    attempt: () => { isAttempted = true },
+    noteAttempt: () => { isAttempted = true },
     isAttempted: () => isAttempted,
     byMs: () => byMs,
     stop
@@ -180,7 +180,7 @@ type Creating = Readonly<{
 }>
 
 /** Never aborted, even if the client is gone: a success is a call, and without its id it cannot be ended. */
-async function createUpstream (
+async function createAtUpstream (
   { calls, upstream, audit, load, upstreamMs }: CallEntryDeps, request: FastifyRequest, asking: Creating
 ): Promise<string> {
   const { call, sdp, asked, granted, rules, setup } = asking
@@ -197,7 +197,7 @@ async function createUpstream (
       ? asked.sessionParam(path)
       : null,
     isTaken: calls.hasUpstream,
-    onAttempt: setup.attempt,
+    onAttempt: setup.noteAttempt,
     onCreated: call.created
   })
   creating.then(deadline.cancel, deadline.cancel)

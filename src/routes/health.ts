@@ -9,12 +9,12 @@ export const HealthAnswer = Type.Object({
 
 /** `waitingFor` names the parts that are not ready, without addresses. */
 export function registerHealth (app: FastifyInstance, waitingFor: () => readonly string[]): void {
-  const answer = (url: string, handler: RouteHandler) => app.route({
+  const addProbe = (url: string, handler: RouteHandler) => app.route({
     // OPTIONS is what HAProxy sends where its configuration names no method.
     method: ['GET', 'HEAD', 'OPTIONS'], url, handler, config: { isProbe: true }
   })
-  answer('/livez', async () => ({ status: 'ok' }))
-  answer('/readyz', async (_request, reply) => {
+  addProbe('/livez', async () => ({ status: 'ok' }))
+  addProbe('/readyz', async (_request, reply) => {
     const parts = waitingFor()
     const isReady = parts.length === 0
     return reply.code(isReady ? 200 : 503).send({ status: isReady ? 'ok' : 'unavailable', waiting_for: parts })

@@ -3,8 +3,8 @@
 import { createCaller } from '../callers/caller.ts'
 import { ApiError } from '../errors.ts'
 import type { JsonObject } from '../json.ts'
+import { type AdoptableCall, type CallTerms, termsOfAdopted } from '../policy/call-terms.ts'
 import type { CallRules } from '../policy/compile.ts'
-import { type GrantedCall, type LeftCall, regrantedOf } from '../policy/granted-call.ts'
 import { selectPolicy } from '../policy/select.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { Rulebook } from './rulebook.ts'
@@ -15,11 +15,11 @@ export type CallOwner = Readonly<{
 }>
 
 /** A call that another replica has left, by the policies of now. */
-export function regrantedBy (
-  { policies: { policies } }: Pick<Rulebook, 'policies'>, call: LeftCall & Readonly<{ policy: string, kind: Kind }>
-): GrantedCall {
+export function adoptedTerms (
+  { policies: { policies } }: Pick<Rulebook, 'policies'>, call: AdoptableCall & Readonly<{ policy: string, kind: Kind }>
+): CallTerms {
   const policy = policies.find(({ name }) => name === call.policy)
-  return regrantedOf(policy?.sessions[call.kind], call)
+  return termsOfAdopted(policy?.sessions[call.kind], call)
 }
 
 /** Throws ApiError: blocked, without a policy, or without calls. */

@@ -4,7 +4,7 @@
 import { type JsonObject, merge, type Path } from '../json.ts'
 import { PolicyFile } from '../policy/schema.ts'
 import { type Kind, KINDS, sessionSchemas } from '../realtime/session.ts'
-import type { SchemaNode } from '../schema/words.ts'
+import type { SchemaNode } from '../schema/schema-text.ts'
 
 export function editorSchema (): JsonObject {
   const file: JsonObject = JSON.parse(JSON.stringify(PolicyFile))

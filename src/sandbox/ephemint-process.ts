@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { JsonObject } from '../json.ts'
-import { parse, readable } from './readable.ts'
+import { parseEntry, readable } from './readable.ts'
 
 const SERVER = fileURLToPath(new URL('../server.ts', import.meta.url))
 const KILL_AFTER_MS = 10_000
@@ -41,7 +41,7 @@ export async function startEphemint (
 
   const listening = new Promise<{ url: string, opsUrl: string | null }>((resolve) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
-      const entry = parse(line)
+      const entry = parseEntry(line)
       if (entry?.msg === 'listening') {
         resolve({ url: String(entry.url), opsUrl: typeof entry.ops_url === 'string' ? entry.ops_url : null })
       }

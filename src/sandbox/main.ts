@@ -18,13 +18,13 @@ let stopped: Promise<never> | undefined
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop(0))
 try {
-  await run(readOptions())
+  await runSandbox(readOptions())
 } catch (error) {
   if (stopped === undefined) print((error as Error).message)
   await stop(1)
 }
 
-async function run ({ port, mintApi, origins, real }: Options): Promise<void> {
+async function runSandbox ({ port, mintApi, origins, real }: Options): Promise<void> {
   if (port !== null && !await isFree(port)) throw new Error(`Port ${port} is taken.`)
   const ports = { ...PORTS, ephemint: port ?? PORTS.ephemint }
   starting = startSandbox({ ports, mintApi, origins, real: real ? realEnvironment() : null, print })

@@ -9,7 +9,7 @@ const REDUNDANT = /^(Server listening|listening|draining|refused)/
 
 /** Null for a line that is not shown. */
 export function readable (line: string): string | null {
-  const entry = parse(line)
+  const entry = parseEntry(line)
   if (entry === null) return line
   if (entry.audit === 1) return decision(entry)
   const level = LEVELS[String(entry.level)]
@@ -19,7 +19,7 @@ export function readable (line: string): string | null {
 }
 
 /** The JSON object in `line`, or null. */
-export function parse (line: string): JsonObject | null {
+export function parseEntry (line: string): JsonObject | null {
   try {
     const entry = JSON.parse(line)
     return isObject(entry) ? entry : null

@@ -4,7 +4,7 @@ import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.
 import type { TSchema } from 'typebox'
 import { Check } from 'typebox/schema'
 import { type Json, type Path, pointerPath } from '../json.ts'
-import { describeSchema, type SchemaNode } from './words.ts'
+import { describeSchema, type SchemaNode } from './schema-text.ts'
 
 export type SchemaFault = Readonly<{ keyword: string, schemaPath: string, path: Path, problem: string }>
 

@@ -21,7 +21,7 @@ export type Head = Readonly<{
   date: string | null
 }>
 
-export type Answer = Head & Readonly<{
+export type UpstreamAnswer = Head & Readonly<{
   /** Undefined where the body is encoded, or framed as no API answers. */
   text: string | undefined
   /** Undefined where it is not JSON. */
@@ -43,13 +43,13 @@ type Post = Readonly<{
  */
 export function attempt (
   pool: Pick<Dispatcher, 'dispatch'>, { onHead, ...post }: Post, { isOver, waiting }: Deadline
-): Promise<Answer | ApiError> {
+): Promise<UpstreamAnswer | ApiError> {
   return new Promise((resolve) => {
     let sending: Dispatcher.DispatchController | undefined
     let head: { status: number, headers: AnswerHeaders } | undefined
     const chunks: Buffer[] = []
 
-    const settle = (outcome: Answer | ApiError) => {
+    const settle = (outcome: UpstreamAnswer | ApiError) => {
       waiting.delete(giveUp)
       resolve(outcome)
     }
@@ -84,7 +84,7 @@ export function attempt (
 
 function readAnswer (
   { status, headers }: { status: number, headers: AnswerHeaders }, chunks: readonly Buffer[]
-): Answer {
+): UpstreamAnswer {
   const plain = headers['content-encoding'] === undefined &&
     [undefined, 'chunked'].includes(headers['transfer-encoding'] as string) &&
     Object.keys(headers).length <= MAX_ANSWER_HEADERS

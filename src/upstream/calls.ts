@@ -5,7 +5,7 @@ import { ApiError } from '../errors.ts'
 import type { JsonObject, Path } from '../json.ts'
 import type { CallProtocol } from '../realtime/call-protocol.ts'
 import type { Log } from '../records/log.ts'
-import type { Answer, Head } from './attempt.ts'
+import type { Head, UpstreamAnswer } from './attempt.ts'
 import { type Client, type KeyHeaders, upstreamError, type UpstreamRequest } from './client.ts'
 import type { Mint } from './mint.ts'
 import { complaintIn, refusal } from './refusal.ts'
@@ -118,7 +118,7 @@ export function isNotFound (status: number, code: unknown): boolean {
 }
 
 /** Whether an answer to a hang-up says that the call is over. */
-export function isOver (answer: Answer): boolean {
+export function isOver (answer: UpstreamAnswer): boolean {
   return isSuccess(answer.status) || isNotFound(answer.status, upstreamError(answer)?.code)
 }
 
@@ -126,7 +126,7 @@ function isSuccess (status: number): boolean {
   return status >= 200 && status < 300
 }
 
-function readCreated (answer: Answer, id: string | null, { clientParam }: CallCreation) {
+function readCreated (answer: UpstreamAnswer, id: string | null, { clientParam }: CallCreation) {
   const { status, text, requestId: upstreamRequestId } = answer
   if (id === null && !isSuccess(status)) throw refusal(answer, complaint(answer, clientParam))
   // The content type is not checked: `text/plain` was seen.
@@ -137,7 +137,7 @@ function readCreated (answer: Answer, id: string | null, { clientParam }: CallCr
 }
 
 /** The client's name for the field that upstream complains of; the offer is always the client's. */
-function complaint (answer: Answer, clientParam: CallCreation['clientParam']): string | null {
+function complaint (answer: UpstreamAnswer, clientParam: CallCreation['clientParam']): string | null {
   const path = complaintIn(answer)
   const isOfOffer = path?.join('.') === 'sdp' || /sdp|offer/.test(String(upstreamError(answer)?.code))
   return isOfOffer ? 'sdp' : path === null ? null : clientParam(path)

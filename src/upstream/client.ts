@@ -8,10 +8,10 @@ import { isObject, type JsonObject } from '../json.ts'
 import { CONNECT_TIMEOUT_MS } from '../outbound/connect.ts'
 import { openPool as openPoolBy } from '../outbound/proxy.ts'
 import type { Log } from '../records/log.ts'
-import { type Answer, attempt, type Head } from './attempt.ts'
-import { createUpstreamBreaker } from './breaker.ts'
+import { attempt, type Head, type UpstreamAnswer } from './attempt.ts'
 import { type Deadline, deadlineIn } from './deadline.ts'
 import type { Key } from './key.ts'
+import { createUpstreamBreaker } from './outage.ts'
 
 const MAX_ANSWER_BYTES = 256 * 1024
 const MAX_PAUSE_MS = 60_000
@@ -44,9 +44,9 @@ export type UpstreamRequest = Readonly<{
 
 export type Client = Readonly<{
   /** Any answer with a status, a usable one or not. Throws ApiError where there is none. */
-  request: (request: UpstreamRequest) => Promise<Answer>
+  request: (request: UpstreamRequest) => Promise<UpstreamAnswer>
   /** Past breaker, pause and bound, on connections of its own, never retried: for what ends a call. */
-  direct: (post: DirectPost) => Promise<Answer | ApiError>
+  direct: (post: DirectPost) => Promise<UpstreamAnswer | ApiError>
   /** The answer to a GET with the key, which mints nothing: for `npm run doctor`. Rejects with undici's error. */
   ask: (path: string) => Promise<Readonly<{ status: number, date: string | undefined }>>
   /** Opens a connection before the first mint needs it. */
@@ -103,7 +103,7 @@ export function createUpstreamClient (
   let pausedUntilMs = -Infinity
   const breaker = createUpstreamBreaker(log)
 
-  async function guarded (request: UpstreamRequest): Promise<Answer | ApiError> {
+  async function guarded (request: UpstreamRequest): Promise<UpstreamAnswer | ApiError> {
     const { path, contentType = JSON_TYPE, body, safetyIdentifier, requestId, deadline, onAttempt, onHead } = request
     const sent = request.credential ?? key.headers()
     const headers = {
@@ -125,10 +125,11 @@ export function createUpstreamClient (
   }
 
   /** Logged only if rereading the key did not help: an operator must replace it. */
-  function conclude (outcome: Answer | ApiError, { credential }: UpstreamRequest): Answer {
+  function conclude (outcome: UpstreamAnswer | ApiError, { credential }: UpstreamRequest): UpstreamAnswer {
     if (rejectsKey(outcome) && credential === undefined) {
       log.error(
-        { code: 'upstream_rejected', upstream_request_id: (outcome as Answer).requestId }, 'upstream rejects the key'
+        { code: 'upstream_rejected', upstream_request_id: (outcome as UpstreamAnswer).requestId },
+        'upstream rejects the key'
       )
     }
     // Upstream counts all our requests together: the next one would get the same answer.
@@ -220,7 +221,7 @@ const BILLING =
  * How long to wait before the one retry, or null where none is safe: a duplicate mint is harmless, but each is one more
  * credential.
  */
-function retryPause (outcome: Answer | ApiError): number | null {
+function retryPause (outcome: UpstreamAnswer | ApiError): number | null {
   if (outcome instanceof ApiError) {
     return outcome.reason === 'econnrefused' || outcome.reason === 'connection_reset' ? 50 : null
   }
@@ -228,30 +229,30 @@ function retryPause (outcome: Answer | ApiError): number | null {
   return RETRIED.has(outcome.status) ? outcome.retryAfterMs ?? 50 : null
 }
 
-function isLimited (outcome: Answer | ApiError): outcome is Answer & { retryAfterMs: number } {
+function isLimited (outcome: UpstreamAnswer | ApiError): outcome is UpstreamAnswer & { retryAfterMs: number } {
   return !(outcome instanceof ApiError) && outcome.status === 429 && outcome.retryAfterMs !== null &&
     !isBilling(outcome)
 }
 
-function rejectsKey (outcome: Answer | ApiError): boolean {
+function rejectsKey (outcome: UpstreamAnswer | ApiError): boolean {
   return !(outcome instanceof ApiError) && (outcome.status === 401 || outcome.status === 403)
 }
 
 /** A success that cannot be read may have minted, too. */
-function mayHaveSucceeded (outcome: Answer | ApiError): boolean {
+function mayHaveSucceeded (outcome: UpstreamAnswer | ApiError): boolean {
   return outcome instanceof ApiError ? outcome.mayHaveSucceeded : outcome.status < 300
 }
 
-export function isBilling (answer: Answer): boolean {
+export function isBilling (answer: UpstreamAnswer): boolean {
   return BILLING.test(String(upstreamError(answer)?.code))
 }
 
 /** OpenAI's error object, if the answer has one. Its message is never relayed: it may quote the key. */
-export function upstreamError ({ body }: Answer): JsonObject | null {
+export function upstreamError ({ body }: UpstreamAnswer): JsonObject | null {
   return isObject(body) && isObject(body.error) ? body.error : null
 }
 
-function orThrow (outcome: Answer | ApiError): Answer {
+function orThrow (outcome: UpstreamAnswer | ApiError): UpstreamAnswer {
   if (outcome instanceof ApiError) throw outcome
   return outcome
 }

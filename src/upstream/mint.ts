@@ -7,7 +7,7 @@ import { getIn, isObject, type Json, type JsonObject, leafPaths, omitIn, type Pa
 import { legacyCanCarry, writeLegacy } from '../realtime/legacy/request.ts'
 import { sessionFromLegacy } from '../realtime/legacy/session.ts'
 import type { Kind } from '../realtime/session.ts'
-import type { Answer } from './attempt.ts'
+import type { UpstreamAnswer } from './attempt.ts'
 import { type Client, upstreamError, type UpstreamRequest } from './client.ts'
 import { complaintIn, refusal } from './refusal.ts'
 
@@ -51,7 +51,7 @@ export function createMint (
 
   return async (request, context) => {
     const began = performance.now()
-    const read = (answer: Answer, route: Route): Minted =>
+    const read = (answer: UpstreamAnswer, route: Route): Minted =>
       ({ ...readMinted(answer, route, request), tookMs: performance.now() - began })
     const ask = ({ path, body }: Route) =>
       client.request({ ...context, path, body: JSON.stringify(body), isRepeatable: true })
@@ -67,7 +67,7 @@ export function createMint (
     return minted
   }
 
-  function readMinted (answer: Answer, route: Route, request: MintRequest): Omit<Minted, 'tookMs'> {
+  function readMinted (answer: UpstreamAnswer, route: Route, request: MintRequest): Omit<Minted, 'tookMs'> {
     if (answer.status !== 200) throw refusal(answer, complaint(answer, route, request))
     const minted = route.legacy
       ? readLegacyAnswer(answer.body, request.kind, now())
@@ -104,7 +104,7 @@ export function upstreamRoutes (
   return legacy && carried() ? [old(), current] : [current]
 }
 
-function isRouteGone (answer: Answer): boolean {
+function isRouteGone (answer: UpstreamAnswer): boolean {
   const code = upstreamError(answer)?.code
   return answer.status === 405 || answer.status === 501 ||
     (answer.status === 404 && code !== 'model_not_found') ||
@@ -137,7 +137,7 @@ function isFuture (expiresAt: Json | undefined, nowMs: number): expiresAt is num
     expiresAt > seconds && expiresAt <= seconds + MAX_LIFETIME_SECONDS + CLOCK_SLACK_SECONDS
 }
 
-function complaint (answer: Answer, route: Route, { clientParam }: MintRequest): string | null {
+function complaint (answer: UpstreamAnswer, route: Route, { clientParam }: MintRequest): string | null {
   const path = complaintIn(answer)
   return path === null ? null : clientParam(path, route.legacy)
 }

@@ -2,14 +2,14 @@
 
 import { ApiError } from '../errors.ts'
 import type { Path } from '../json.ts'
-import type { Answer } from './attempt.ts'
+import type { UpstreamAnswer } from './attempt.ts'
 import { isBilling, upstreamError } from './client.ts'
 
 /**
  * `complaint` is the client's own name of the field that upstream complains of. An upstream 401 or 403 is our fault and
  * never the user's; a 400 is the user's only if it names a field that they sent.
  */
-export function refusal (answer: Answer, complaint: string | null): ApiError {
+export function refusal (answer: UpstreamAnswer, complaint: string | null): ApiError {
   const { status, requestId: upstreamRequestId } = answer
   const retryAfterSeconds = clampSeconds(answer.retryAfterMs)
   if (status === 429) {
@@ -35,7 +35,7 @@ export function refusal (answer: Answer, complaint: string | null): ApiError {
 }
 
 /** The path in our request that upstream complains of: `session.tools[0].name` complains of `session.tools`. */
-export function complaintIn (answer: Answer): Path | null {
+export function complaintIn (answer: UpstreamAnswer): Path | null {
   const param = upstreamError(answer)?.param
   return typeof param === 'string' ? param.replace(/\[.*$/, '').split('.') : null
 }

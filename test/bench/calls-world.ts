@@ -16,7 +16,7 @@ export type Transport = 'plain text' | 'TLS'
 /** A call lasts an hour at most, or as long as `shortSeconds` of the world. */
 export type Length = 'long' | 'short'
 
-export type World = Readonly<{
+export type BenchWorld = Readonly<{
   service: Running
   floor: Running
   upstream: (order?: PaceOrder) => Promise<UpstreamState>
@@ -64,9 +64,9 @@ type Wanted = Readonly<{
   shortSeconds: number
 }>
 
-export async function startWorld (
+export async function startBenchWorld (
   { folder, begin, identity, tokens, transport, callsMax, shortSeconds }: Wanted
-): Promise<World> {
+): Promise<BenchWorld> {
   const isSecure = transport === 'TLS'
   const { authority, server } = certificates(folder)
   const upstream = await begin('./calls-upstream.ts', isSecure ? { KEY: server.key, CERT: server.cert } : {})

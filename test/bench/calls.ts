@@ -3,7 +3,7 @@
 
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Receiver } from './calls-upstream.ts'
-import { type Length, startWorld, type Transport, type World } from './calls-world.ts'
+import { type BenchWorld, type Length, startBenchWorld, type Transport } from './calls-world.ts'
 import { startIdentity } from './identity.ts'
 import { type Bar, bar, median, type Report } from './report.ts'
 import type { Begin, Running } from './running.ts'
@@ -71,7 +71,7 @@ export async function measureCalls (
   const users = Math.max(sizes.calls, sizes.many)
   const tokens = { long: await sign(users, 'long'), short: await sign(sizes.calls, 'short') }
   const start = (transport: Transport, callsMax: number) =>
-    startWorld({ folder, begin, identity, tokens, transport, callsMax, shortSeconds: sizes.shortSeconds })
+    startBenchWorld({ folder, begin, identity, tokens, transport, callsMax, shortSeconds: sizes.shortSeconds })
   const measured: [Transport, Measured][] = []
   for (const transport of sizes.transports) {
     const world = await start(transport, 2000)
@@ -126,7 +126,7 @@ function barsOf (transport: Transport, measured: Measured, quick: boolean): Bar[
   ]
 }
 
-async function measure (world: World, sizes: Sizes, say: (text: string) => void): Promise<Measured> {
+async function measure (world: BenchWorld, sizes: Sizes, say: (text: string) => void): Promise<Measured> {
   const { service, floor, upstream } = world
   const { calls, rounds, roundSeconds, shortSeconds } = sizes
   say('setup')
@@ -178,7 +178,7 @@ async function measure (world: World, sizes: Sizes, say: (text: string) => void)
 }
 
 /** Sets up calls one after the other, alternating with calls directly at the upstream. */
-async function measureSetup ({ call, direct }: World, { calls, setups }: Sizes): Promise<number> {
+async function measureSetup ({ call, direct }: BenchWorld, { calls, setups }: Sizes): Promise<number> {
   const [alone, through]: [number[], number[]] = [[], []]
   for (let i = -Math.ceil(setups / 3); i < setups; i++) {
     for (const [times, one] of [[alone, await direct()], [through, await call(Math.abs(i) % calls)]] as const) {
@@ -190,7 +190,7 @@ async function measureSetup ({ call, direct }: World, { calls, setups }: Sizes):
 }
 
 /** The CPU cost of the service or of the floor while its calls are sent events. */
-async function costOf ({ service, floor, upstream }: World, to: Receiver, seconds: number): Promise<Cost> {
+async function costOf ({ service, floor, upstream }: BenchWorld, to: Receiver, seconds: number): Promise<Cost> {
   const account = async () => (await (to === 'calls' ? service : floor).account()).cpuMicros
   const [cpuBefore, before, startedMs] = [
     await account(), await upstream({ to, eventsPerSecond: EVENTS_PER_SECOND }), performance.now()
@@ -203,7 +203,7 @@ async function costOf ({ service, floor, upstream }: World, to: Receiver, second
   return { micros: cpuMicros / events, eventsPerSecond: 1000 * events / tookMs }
 }
 
-async function residentWithMany ({ service, upstream, open }: World, count: number): Promise<number> {
+async function residentWithMany ({ service, upstream, open }: BenchWorld, count: number): Promise<number> {
   await open(count, 'long')
   await upstream({ to: 'calls', eventsPerSecond: MANY_EVENTS_PER_SECOND })
   let most = 0

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { freePort } from '../support/processes.ts'
 
 /** Starts a redis-server or valkey-server; null if neither is installed. */
-export async function startRedis (): Promise<{ url: string, stop: () => Promise<void> } | null> {
+export async function startBenchRedis (): Promise<{ url: string, stop: () => Promise<void> } | null> {
   const port = await freePort()
   for (const command of ['redis-server', 'valkey-server']) {
     const child = spawn(command, ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {

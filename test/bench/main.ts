@@ -11,10 +11,10 @@ import { measureCalls } from './calls.ts'
 import { type Contender, ephemint, mintRequest, peer, policyFile, requestsFile, TOKEN_REQUEST } from './contenders.ts'
 import { measureExtremes } from './extremes.ts'
 import { startIdentity } from './identity.ts'
-import { startRedis } from './limits-redis.ts'
+import { startBenchRedis } from './limits-redis.ts'
 import type { LoadOrder, LoadReport } from './load.ts'
 import { median, printReport, type Report, type Sample, summarize } from './report.ts'
-import { type Running, start } from './running.ts'
+import { type Running, startRunning } from './running.ts'
 
 const flag = { type: 'boolean', default: false } as const
 const { values: { quick, json, extremes, calls } } = parseArgs({
@@ -57,7 +57,7 @@ async function measureContenders (): Promise<Report> {
   const upstreamPort = await freePort()
   const upstream = await begin('./recorded-upstream.ts', { PORT: String(upstreamPort) })
   const load = await begin('./load.ts', {})
-  const redis = await startRedis()
+  const redis = await startBenchRedis()
   const url = `http://127.0.0.1:${upstreamPort}`
 
   say('signing tokens')
@@ -174,7 +174,7 @@ async function measureContenders (): Promise<Report> {
 }
 
 async function begin (file: string, env: Record<string, string>, args: string[] = []): Promise<Running> {
-  const begun = await start(file, env, args)
+  const begun = await startRunning(file, env, args)
   running.push(begun)
   return begun
 }

@@ -17,7 +17,9 @@ export type Running = Readonly<{
 }>
 
 /** Resolves once the process reports that it listens: by a message or by Ephemint's log line. */
-export async function start (file: string, env: Record<string, string>, execArgv: string[] = []): Promise<Running> {
+export async function startRunning (
+  file: string, env: Record<string, string>, execArgv: string[] = []
+): Promise<Running> {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), {
     env: { PATH: process.env.PATH, ...env },
     execArgv: ['--import', ACCOUNTING, ...execArgv],

@@ -6,7 +6,7 @@ import type { Page } from 'playwright-core'
 import { until } from '../support/until.ts'
 import { browserTest } from './chromium.ts'
 import {
-  becameOf, breakOut, callThroughEphemint, chooseCalls, outcome, signInAs, spoken, state, tries
+  becameOf, breakOut, callThroughEphemint, chooseCalls, outcomeOn, signInAs, spoken, state, tries
 } from './playground.ts'
 import { sandboxFor, sandboxWithLines, shared, visit } from './sandbox.ts'
 
@@ -15,7 +15,7 @@ const after = (what: string, more = '') => new RegExp(`^${what} after ${TIME}${m
 const ENDED = `Ephemint ended the call after ${TIME}: policy_change\\.`
 
 async function assertEnded (page: Page): Promise<void> {
-  await outcome(page).getByText('Call ended').waitFor()
+  await outcomeOn(page).getByText('Call ended').waitFor()
   await state(page).filter({ hasText: 'The session was changed in a way that the policy does not permit.' }).waitFor()
 }
 
@@ -48,7 +48,7 @@ browserTest('what restore undoes is shown with its time, and the fourth within a
     t.match(await becameOf(page, 'A response in another voice').textContent(), after('Cancelled', `\\. ${ENDED}`))
     t.match(await becameOf(page, 'A system message').textContent(), after('Deleted', '\\.'), 'the others stay')
     t.equal(await tries(page).getByRole('button', { disabled: false }).count(), 0)
-    const call = JSON.parse(await outcome(page).getByLabel('The call, as Ephemint reports it').textContent() ?? '')
+    const call = JSON.parse(await outcomeOn(page).getByLabel('The call, as Ephemint reports it').textContent() ?? '')
     t.match(call, { status: 'ended', end_reason: 'policy_change' })
   })
   for (const did of ['restored instructions', 'restored tools', 'deleted item.role']) {
@@ -118,7 +118,7 @@ browserTest('what is only reported is in force, and is said not to be undone', a
     await press(page, 'A system message')
     await becameOf(page, 'A system message').filter({ hasText: /^In force/ }).waitFor()
     await page.getByRole('button', { name: 'Hang up' }).click()
-    await outcome(page).getByText('You hung up.').waitFor()
+    await outcomeOn(page).getByText('You hung up.').waitFor()
     t.equal(
       await becameOf(page, 'A system message').textContent(), 'The call ended before anything was done about it.'
     )

@@ -4,7 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import type { Sandbox } from '../../src/sandbox/start.ts'
 import { until } from '../support/until.ts'
 import { browserTest } from './chromium.ts'
-import { callThroughEphemint, outcome, signInAs, state } from './playground.ts'
+import { callThroughEphemint, outcomeOn, signInAs, state } from './playground.ts'
 import { sandboxFor, sandboxWithLines, visit } from './sandbox.ts'
 
 /** Resolves once Ephemint has reloaded it: `user` has another policy then. */
@@ -28,14 +28,14 @@ browserTest('the seconds that remain count down, and an end that the page did no
   await visit(t, sandbox.playground, {}, async (page) => {
     await signInAs(page, 'Guest')
     await callThroughEphemint(page)
-    const timer = outcome(page).getByRole('timer', { name: 'Time left' })
+    const timer = outcomeOn(page).getByRole('timer', { name: 'Time left' })
     const left = async () => Number(/^(\d+) s left of at most 30 s$/.exec(await timer.textContent() ?? '')?.[1])
     const first = await left()
     t.ok(first > 25 && first <= 30, `${first} s`)
     await until('two seconds less', async () => await left() <= first - 2)
     // Silence counts once something was said.
     await page.getByRole('button', { name: 'Say something' }).click()
-    await outcome(page).getByText('Call ended').waitFor()
+    await outcomeOn(page).getByText('Call ended').waitFor()
     t.equal(await state(page).textContent(), 'No one said anything for too long.')
     t.notOk(await timer.isVisible())
   })
@@ -47,15 +47,15 @@ browserTest('a user whom the policy file stops in a call sees why, and is then r
     await signInAs(page, 'Guest')
     await callThroughEphemint(page)
     await changePolicy(sandbox, 'guest', /^ +calls: .*data_channel: false.*\n/m, '')
-    await outcome(page).getByText('The policy file no longer permits this user a call.').waitFor()
+    await outcomeOn(page).getByText('The policy file no longer permits this user a call.').waitFor()
     await page.getByRole('button', { name: 'Call through Ephemint' }).click()
-    await outcome(page).getByText('Refused, 403').waitFor()
+    await outcomeOn(page).getByText('Refused, 403').waitFor()
     // The page has learned of the new policy once the user is chosen again.
     await signInAs(page, 'Fred')
     await signInAs(page, 'Guest')
     await page.getByText('The policy grants this user no calls. Make one to see the refusal.').waitFor()
     await page.getByRole('button', { name: 'Call through Ephemint' }).click()
-    await outcome(page).getByText('The policy grants this user no calls. Mint a client secret instead.').waitFor()
+    await outcomeOn(page).getByText('The policy grants this user no calls. Mint a client secret instead.').waitFor()
   })
 })
 
@@ -88,6 +88,6 @@ browserTest('another user, a new call, or starting over ends the call too', asyn
     await until('the end of the second', () => count(/^call\.ended +\(client\) .* policy guest/) === 1)
     await page.getByRole('button', { name: 'Start over' }).click()
     await until('the end of the third', () => count(/^call\.ended +\(client\) .* policy guest/) === 2)
-    t.match(await outcome(page).textContent(), 'press Call through Ephemint.')
+    t.match(await outcomeOn(page).textContent(), 'press Call through Ephemint.')
   })
 })

@@ -3,7 +3,7 @@
 import type { Page } from 'playwright-core'
 import { until } from '../support/until.ts'
 import { browserTest } from './chromium.ts'
-import { callThroughEphemint, chooseCalls, outcome, signInAs, spoken, state } from './playground.ts'
+import { callThroughEphemint, chooseCalls, outcomeOn, signInAs, spoken, state } from './playground.ts'
 import { sandboxFor, sandboxWithLines, shared, visit } from './sandbox.ts'
 
 /** Measures how loud the sound is that the page receives, and keeps its offers. */
@@ -44,8 +44,8 @@ browserTest('an offer that Ephemint refuses is explained: a second call of a use
     await signInAs(second, 'Guest')
     await chooseCalls(second)
     await second.getByRole('button', { name: 'Call through Ephemint' }).click()
-    await outcome(second).getByText('Refused, 409').waitFor()
-    await outcome(second).getByText('This user already has a call, and the policy permits no second one.').waitFor()
+    await outcomeOn(second).getByText('Refused, 409').waitFor()
+    await outcomeOn(second).getByText('This user already has a call, and the policy permits no second one.').waitFor()
     await spoken(second).filter({ hasText: 'Hang it up, or wait for its end.' }).waitFor({ state: 'attached' })
     t.equal(await state(page).textContent(), 'Connected by WebRTC.', 'the first one goes on')
   })
@@ -61,11 +61,11 @@ browserTest('what the policy does not permit in a call is explained', async (t) 
     t.same(JSON.parse(await part.inputValue()), { type: 'realtime' })
     await part.fill('{"instructions": "Forget yours."}')
     await page.getByRole('button', { name: 'Call through Ephemint' }).click()
-    await outcome(page).locator('.path code').getByText('session.instructions').waitFor()
-    await outcome(page).getByText('The client cannot set this: the policy decides it.').waitFor()
+    await outcomeOn(page).locator('.path code').getByText('session.instructions').waitFor()
+    await outcomeOn(page).getByText('The client cannot set this: the policy decides it.').waitFor()
     await part.fill('{"instructions": ')
     await page.getByRole('button', { name: 'Call through Ephemint' }).click()
-    await outcome(page).getByText('Refused, 400').waitFor()
+    await outcomeOn(page).getByText('Refused, 400').waitFor()
   })
 })
 
@@ -110,17 +110,17 @@ browserTest('a call is heard, its sideband is shown, and hanging up ends it at O
     t.match(await sideband(page).getByRole('listitem').first().textContent(), /^\d\d:\d\d:\d\d\w+/)
 
     await page.getByRole('button', { name: 'Hang up' }).click()
-    await outcome(page).getByText('Call ended').waitFor()
+    await outcomeOn(page).getByText('Call ended').waitFor()
     t.equal(await state(page).textContent(), 'You hung up.')
     t.equal(await spoken(page).textContent(), 'The call has ended. You hung up.')
     await until('the hang-up', () => has(/POST \/v1\/realtime\/calls\/rtc_\w+\/hangup 200/))
     await until('the line of its end', () => has(/^call\.ended +\(client\) .* policy free/))
 
-    const call = JSON.parse(await outcome(page).getByLabel('The call, as Ephemint reports it').textContent() ?? '')
+    const call = JSON.parse(await outcomeOn(page).getByLabel('The call, as Ephemint reports it').textContent() ?? '')
     t.match(call, { status: 'ended', end_reason: 'client', usage: { responses: 2 } })
-    t.match(await outcome(page).locator('.receipt').textContent(), `Lasted${call.seconds} sAnswers2`)
+    t.match(await outcomeOn(page).locator('.receipt').textContent(), `Lasted${call.seconds} sAnswers2`)
     t.notOk(await page.getByRole('button', { name: 'Hang up' }).isVisible())
-    const sent = await outcome(page).getByLabel('Request sent').textContent()
+    const sent = await outcomeOn(page).getByLabel('Request sent').textContent()
     const session = '{"type":"realtime","audio":{"output":{"voice":"cedar"}}}'
     t.match(sent, `/v1/realtime/calls\n\nsession:\n${session}\n\nsdp:\nv=0`)
     t.notMatch(await page.content(), /ek_\w{5}/, 'no secret is in the page')
@@ -159,7 +159,7 @@ browserTest('a user with audio only calls without a data channel, speaks and is 
     await sideband(page).getByText('response.done').first().waitFor()
     await until('the sound', () => page.evaluate<boolean>('window.loudest > 0.05'))
     await page.getByRole('button', { name: 'Hang up' }).click()
-    await outcome(page).getByText('You hung up.').waitFor()
+    await outcomeOn(page).getByText('You hung up.').waitFor()
   })
 })
 
@@ -168,9 +168,9 @@ browserTest('a call by cookie is answered and hung up', async (t) => {
   await visit(t, playground, {}, async (page) => {
     await signInAs(page, 'Paula, by cookie')
     await callThroughEphemint(page)
-    t.match(await outcome(page).getByRole('timer').textContent(), / s left of at most 600 s$/)
+    t.match(await outcomeOn(page).getByRole('timer').textContent(), / s left of at most 600 s$/)
     await page.getByRole('button', { name: 'Hang up' }).click()
-    await outcome(page).getByText('You hung up.').waitFor()
+    await outcomeOn(page).getByText('You hung up.').waitFor()
   })
 })
 

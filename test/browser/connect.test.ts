@@ -2,7 +2,7 @@
 
 import { until } from '../support/until.ts'
 import { browserTest } from './chromium.ts'
-import { mint, outcome, signInAs } from './playground.ts'
+import { mint, outcomeOn, signInAs } from './playground.ts'
 import { sandboxFor, shared, visit } from './sandbox.ts'
 
 browserTest('an unknown secret is refused by WebRTC and WebSocket with an explanation', async (t) => {
@@ -15,9 +15,9 @@ browserTest('an unknown secret is refused by WebRTC and WebSocket with an explan
     await signInAs(page, 'Paula')
     await mint(page)
     await page.getByRole('button', { name: 'Connect by WebRTC' }).click()
-    await outcome(page).getByText('The call was refused with 401: the secret has expired.').waitFor()
+    await outcomeOn(page).getByText('The call was refused with 401: the secret has expired.').waitFor()
     await page.getByRole('button', { name: 'Connect by WebSocket' }).click()
-    await outcome(page).getByText('The connection was refused: the secret may have expired.').waitFor()
+    await outcomeOn(page).getByText('The connection was refused: the secret may have expired.').waitFor()
   })
 })
 
@@ -26,10 +26,10 @@ browserTest('an API that does not answer is reported', async (t) => {
   await visit(t, playground, {}, async (page) => {
     await signInAs(page, 'Paula')
     await mint(page)
-    await outcome(page).getByText('Minted', { exact: true }).waitFor()
+    await outcomeOn(page).getByText('Minted', { exact: true }).waitFor()
     await page.route('**/realtime/calls', (route) => route.abort('connectionrefused'))
     await page.getByRole('button', { name: 'Connect by WebRTC' }).click()
-    await outcome(page).getByText('No response from http://127.0.0.1:').waitFor()
+    await outcomeOn(page).getByText('No response from http://127.0.0.1:').waitFor()
     t.ok(await page.getByRole('button', { name: 'Connect by WebRTC' }).isEnabled(), 'another attempt is possible')
   })
 })
@@ -42,9 +42,9 @@ for (const name of ['WebRTC', 'WebSocket'] as const) {
       await visit(t, playground, {}, async (page) => {
         await signInAs(page, 'Paula')
         await mint(page)
-        if (microphone) await outcome(page).getByLabel('with my microphone').check()
+        if (microphone) await outcomeOn(page).getByLabel('with my microphone').check()
         await page.getByRole('button', { name: `Connect by ${name}` }).click()
-        await outcome(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
+        await outcomeOn(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
         const events = page.getByRole('log')
         t.match(
           await events.getByRole('listitem').first().textContent(),
@@ -58,9 +58,10 @@ for (const name of ['WebRTC', 'WebSocket'] as const) {
         await events.getByText('response.done', { exact: true }).waitFor()
 
         await page.getByRole('button', { name: 'Hang up' }).click()
-        await outcome(page).getByText(name === 'WebRTC' ? 'The call has ended.' : 'The connection is closed.').waitFor()
+        await outcomeOn(page).getByText(name === 'WebRTC' ? 'The call has ended.' : 'The connection is closed.')
+          .waitFor()
         await page.getByRole('button', { name: `Connect by ${name}` }).click()
-        await outcome(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
+        await outcomeOn(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
       })
     })
   }
@@ -75,7 +76,7 @@ for (const kind of ['Transcription', 'Translation'] as const) {
       await mint(page)
       for (const name of ['WebRTC', 'WebSocket']) {
         await page.getByRole('button', { name: `Connect by ${name}` }).click()
-        await outcome(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
+        await outcomeOn(page).getByText(`Connected by ${name}.`, { exact: true }).waitFor()
         await page.getByRole('log').getByText('session.created', { exact: true }).waitFor()
         await page.getByRole('button', { name: 'Hang up' }).click()
       }

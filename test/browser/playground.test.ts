@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 // @ts-expect-error A file of the page: plain JavaScript, without types.
 import { snippets } from '../../src/sandbox/playground/snippets.js'
 import { browserTest } from './chromium.ts'
-import { mint, outcome, signInAs, spoken } from './playground.ts'
+import { mint, outcomeOn, signInAs, spoken } from './playground.ts'
 import { sandboxFor, shared, visit } from './sandbox.ts'
 
 const sharedPlayground = async () => (await shared()).playground
@@ -25,16 +25,16 @@ browserTest('a refusal is explained and names its path', async (t) => {
     for (const [button, path, words] of cases) {
       await page.getByRole('button', { name: button, exact: true }).click()
       // Two refusals can have the same text, so wait for the new path.
-      if (path !== null) await outcome(page).locator('.path code', { hasText: path }).waitFor()
-      await outcome(page).getByText(words).waitFor()
+      if (path !== null) await outcomeOn(page).locator('.path code', { hasText: path }).waitFor()
+      await outcomeOn(page).getByText(words).waitFor()
       await spoken(page).filter({ hasText: words }).waitFor({ state: 'attached' })
-      t.match(await outcome(page).textContent(), path === null ? 'Refused, 400' : 'Refused, 403', button)
+      t.match(await outcomeOn(page).textContent(), path === null ? 'Refused, 400' : 'Refused, 403', button)
       t.match(await spoken(page).textContent(), words, 'and announced to screen readers')
-      if (path !== null) t.ok((await outcome(page).locator('.path code').textContent())?.startsWith(path), path)
+      if (path !== null) t.ok((await outcomeOn(page).locator('.path code').textContent())?.startsWith(path), path)
     }
     await page.locator('#kinds label', { hasText: 'Transcription' }).click()
     await page.getByRole('button', { name: 'Custom instructions' }).click()
-    await outcome(page).getByText('session.instructions').first().waitFor()
+    await outcomeOn(page).getByText('session.instructions').first().waitFor()
   })
 })
 
@@ -45,17 +45,17 @@ browserTest('a guest mints without a credential until a limit is used up', async
     await page.locator('#kinds label', { hasText: 'Transcription' }).click()
     await page.getByText('grants this user no transcription session').waitFor()
     await mint(page)
-    await outcome(page).getByText('The policy grants this user no transcription session. Granted: realtime.')
+    await outcomeOn(page).getByText('The policy grants this user no transcription session. Granted: realtime.')
       .waitFor()
 
     await page.locator('#kinds label', { hasText: 'Realtime' }).click()
     for (const left of [2, 1, 0]) {
       await mint(page)
-      await outcome(page).getByText(`${left} of 3`).waitFor()
+      await outcomeOn(page).getByText(`${left} of 3`).waitFor()
     }
     await mint(page)
-    await outcome(page).getByText(/A limit is used up\. Try again in \d+ s\./).waitFor()
-    t.match(await outcome(page).textContent(), 'Refused, 429')
+    await outcomeOn(page).getByText(/A limit is used up\. Try again in \d+ s\./).waitFor()
+    t.match(await outcomeOn(page).textContent(), 'Refused, 429')
   })
 })
 
@@ -76,12 +76,12 @@ browserTest('a pasted token may be wrapped and indented; a malformed or wrong on
     await spoken(page).getByText('may mint realtime, transcription').waitFor({ state: 'attached' })
     t.equal(await page.locator('#token').inputValue(), token)
     await mint(page)
-    await outcome(page).getByText('Minted', { exact: true }).waitFor()
+    await outcomeOn(page).getByText('Minted', { exact: true }).waitFor()
 
     await page.locator('#token').fill(`${token}X`)
     await use.click()
-    await outcome(page).getByText('Ephemint did not accept the credential').waitFor()
-    t.match(await outcome(page).textContent(), 'Refused, 401')
+    await outcomeOn(page).getByText('Ephemint did not accept the credential').waitFor()
+    t.match(await outcomeOn(page).textContent(), 'Refused, 401')
   })
 })
 
@@ -90,12 +90,12 @@ for (const who of ['Fred', 'Paula', 'Paula, by cookie', 'Guest'] as const) {
     await visit(t, await sharedPlayground(), {}, async (page) => {
       await signInAs(page, who)
       await mint(page)
-      await outcome(page).getByText('Minted', { exact: true }).waitFor()
-      const session = await outcome(page).getByLabel('Minted session').textContent()
+      await outcomeOn(page).getByText('Minted', { exact: true }).waitFor()
+      const session = await outcomeOn(page).getByLabel('Minted session').textContent()
       t.equal(JSON.parse(session ?? '').model, who.startsWith('Paula') ? 'gpt-realtime-2.1' : 'gpt-realtime-2.1-mini')
-      const response = await outcome(page).getByLabel('Response received').textContent()
+      const response = await outcomeOn(page).getByLabel('Response received').textContent()
       t.match(response, /^200\nx-realtime-url: .*\nratelimit-limit: \d+/)
-      t.match(await outcome(page).locator('.limits').textContent(), /Seconds of calls left this (hour|day)\d+ of \d+/)
+      t.match(await outcomeOn(page).locator('.limits').textContent(), /Seconds of calls left this (hour|day)\d+ of \d+/)
       t.notMatch(await page.content(), /ek_\w{5}/, 'the secret is nowhere in the page')
     })
   })
@@ -114,8 +114,8 @@ browserTest('the form has the fields that the policy allows, and builds the requ
     await page.getByLabel('Variable product').fill('the app')
     await page.getByLabel('Lifetime of the secret, in seconds expires').fill('120')
     await mint(page)
-    await outcome(page).getByText('Minted', { exact: true }).waitFor()
-    const [, body = ''] = (await outcome(page).getByLabel('Request sent').textContent() ?? '').split('\n\n')
+    await outcomeOn(page).getByText('Minted', { exact: true }).waitFor()
+    const [, body = ''] = (await outcomeOn(page).getByLabel('Request sent').textContent() ?? '').split('\n\n')
     t.same(JSON.parse(body), {
       expires_after: { anchor: 'created_at', seconds: 120 },
       session: {
@@ -127,7 +127,7 @@ browserTest('the form has the fields that the policy allows, and builds the requ
       }
     })
     t.match(
-      JSON.parse(await outcome(page).getByLabel('Minted session').textContent() ?? ''),
+      JSON.parse(await outcomeOn(page).getByLabel('Minted session').textContent() ?? ''),
       { instructions: /customers of Paula & Partners with the app/, tools: [{ name: 'find_order' }] }
     )
 
@@ -147,14 +147,14 @@ browserTest('a request in JSON can use the route of the beta API', async (t) => 
     await page.getByLabel('Route').selectOption('realtime/sessions')
     await page.getByLabel('Request body').fill('{"model":"gpt-4o-realtime-preview","voice":"verse"}')
     await mint(page)
-    await outcome(page).getByText('Minted', { exact: true }).waitFor()
+    await outcomeOn(page).getByText('Minted', { exact: true }).waitFor()
     t.match(
-      JSON.parse(await outcome(page).getByLabel('Minted session').textContent() ?? ''),
+      JSON.parse(await outcomeOn(page).getByLabel('Minted session').textContent() ?? ''),
       { model: 'gpt-realtime-2.1', voice: 'verse' }
     )
     await page.getByLabel('Request body').fill('{"voice":"nobody"}')
     await mint(page)
-    await outcome(page).locator('.path code').getByText('voice', { exact: true }).waitFor()
+    await outcomeOn(page).locator('.path code').getByText('voice', { exact: true }).waitFor()
   })
 })
 
@@ -164,13 +164,13 @@ browserTest('the lifetime of the secret counts down, and then connecting is disa
     await page.reload()
     await signInAs(page, 'Guest')
     await mint(page)
-    const timer = outcome(page).getByRole('timer')
+    const timer = outcomeOn(page).getByRole('timer')
     await timer.getByText(/valid for another (30|29|28) s/).waitFor()
     await page.clock.fastForward(10_000)
     await timer.getByText(/another (20|19|18|17) s/).waitFor()
     await page.clock.fastForward(25_000)
     await timer.getByText('has expired').waitFor()
-    await outcome(page).getByText('mint another one to connect').waitFor()
+    await outcomeOn(page).getByText('mint another one to connect').waitFor()
     for (const name of ['WebRTC', 'WebSocket']) {
       t.ok(await page.getByRole('button', { name: `Connect by ${name}` }).isDisabled(), name)
     }

@@ -32,16 +32,16 @@ export async function chooseCalls (page: Page): Promise<void> {
 export async function callThroughEphemint (page: Page): Promise<void> {
   await chooseCalls(page)
   await page.getByRole('button', { name: 'Call through Ephemint' }).click()
-  await outcome(page).getByText('Connected by WebRTC.', { exact: true }).waitFor()
+  await outcomeOn(page).getByText('Connected by WebRTC.', { exact: true }).waitFor()
 }
 
-export const outcome = (page: Page) => page.locator('#outcome')
+export const outcomeOn = (page: Page) => page.locator('#outcome')
 /** The state of a call. */
-export const state = (page: Page) => outcome(page).locator('.state')
+export const state = (page: Page) => outcomeOn(page).locator('.state')
 export const spoken = (page: Page) => page.locator('#spoken')
 
 /** The part of a call with the attempts to break out. */
-export const tries = (page: Page) => outcome(page).getByRole('region', { name: 'Try to break out' })
+export const tries = (page: Page) => outcomeOn(page).getByRole('region', { name: 'Try to break out' })
 
 export const becameOf = (page: Page, name: string) =>
   tries(page).getByRole('listitem').filter({ hasText: name }).locator('p')

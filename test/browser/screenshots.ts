@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Browser } from 'playwright-core'
 import { startSandbox } from '../../src/sandbox/start.ts'
 import { launch } from './chromium.ts'
-import { breakOut, callThroughEphemint, mint, outcome, signInAs, tries } from './playground.ts'
+import { breakOut, callThroughEphemint, mint, outcomeOn, signInAs, tries } from './playground.ts'
 
 const FOLDER = join(import.meta.dirname, '../../.github')
 const PORTS = { ephemint: 8080, ops: 9090, identityProvider: 8101, playground: 8102, upstream: 8103 }
@@ -32,7 +32,7 @@ async function takePlayground (browser: Browser, url: string): Promise<void> {
   await page.getByLabel('Voice').selectOption('marin')
   await mint(page)
   await page.getByRole('button', { name: 'Connect by WebRTC' }).click()
-  await outcome(page).getByText('Connected by WebRTC.', { exact: true }).waitFor()
+  await outcomeOn(page).getByText('Connected by WebRTC.', { exact: true }).waitFor()
   await page.getByRole('log').getByText('session.created', { exact: true }).waitFor()
   await page.evaluate('document.activeElement.blur(), scrollTo(0, 0)')
   await keep('playground.png', (path) => page.screenshot({ path }))

@@ -7,7 +7,7 @@ import { createKeySets } from '../../src/callers/jwks.ts'
 import type { CallerEntry } from '../../src/callers/schema.ts'
 import { readOrigins } from '../../src/config/origins.ts'
 import { createSigner } from './forge.ts'
-import { createLog, ORIGIN, secretSource } from './harness.ts'
+import { createLog, secretSource, SITE } from './harness.ts'
 
 const pem = createSigner('RS256').publicKey.export({ format: 'pem', type: 'spki' }) as string
 const SECRETS = {
@@ -20,7 +20,7 @@ const SECRETS = {
   SSH: `ssh-rsa ${'A'.repeat(64)}`
 }
 
-function compile (entries: CallerEntry[], origins = [ORIGIN]) {
+function compile (entries: CallerEntry[], origins = [SITE]) {
   const log = createLog()
   return compileCallers(
     entries, { secrets: secretSource(SECRETS), log, keySets: createKeySets({ log }), allowedOrigins: new Set(origins) }

@@ -3,7 +3,7 @@
 import t from 'tap'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { forge, forgeHmac } from './forge.ts'
-import { assertPassed, assertRefused, bearer, NOW, ORIGIN, type Sent, serve } from './harness.ts'
+import { assertPassed, assertRefused, bearer, NOW, type SentHeaders, serve, SITE } from './harness.ts'
 import { attacker, base, BOTH, ISSUER, rsa, signed, start, tampered } from './issuers.ts'
 
 t.test('A6: a URL in the token is never fetched', async (t) => {
@@ -56,9 +56,9 @@ t.test('A25: a token that does not fit into the headers gets 431', async (t) => 
 t.test('A35: a token elsewhere in the request does not count', async (t) => {
   const { ask, entries } = await start(t)
   const strict = await serve(t, entries.slice(0, 1))
-  const elsewhere: [Sent, object][] = [
+  const elsewhere: [SentHeaders, object][] = [
     [[['proxy-authorization', `Bearer ${signed()}`]], {}],
-    [[['cookie', `access_token=${signed()}`], ['origin', ORIGIN]], {}],
+    [[['cookie', `access_token=${signed()}`], ['origin', SITE]], {}],
     [[['x-authorization', `Bearer ${signed()}`]], {}],
     [[], { path: `/?access_token=${signed()}`, method: 'GET' }],
     [[['content-type', 'application/json']], { body: JSON.stringify({ access_token: signed() }) }]
@@ -71,7 +71,7 @@ t.test('A35: a token elsewhere in the request does not count', async (t) => {
 
 t.test('A35: a cookie takes only tokens of the issuer whose entry names it', async (t) => {
   const { ask } = await start(t)
-  const cookie = (token: string): Sent => [['cookie', `token=${token}`], ['origin', ORIGIN]]
+  const cookie = (token: string): SentHeaders => [['cookie', `token=${token}`], ['origin', SITE]]
   const token = signed()
   assertRefused(t, await ask(cookie(token)), 'issuer_unknown')
   assertPassed(t, await ask(bearer(token)), { issuer: ISSUER })

@@ -16,8 +16,9 @@ import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
 import { times } from '../support/times.ts'
 import { createSigner, forge, forgeHmac } from './forge.ts'
 import {
-  type Answer, assertPassed, assertRefused, assertUnavailable, bearer, createLog, NOW, ORIGIN, secretSource, type Sent,
-  serve
+  assertPassed, assertRefused, assertUnavailable, bearer, type CheckedAnswer, createLog, NOW, secretSource,
+  type SentHeaders, serve,
+  SITE
 } from './harness.ts'
 
 const ISSUER = 'https://auth.example.com/'
@@ -37,14 +38,14 @@ async function serveForward (t: Test, entry: Partial<ForwardEntry> = {}) {
   const forward = { issuer: 'app', url: app.url, cookie: 'sid', pass: ['cookie'], subject: '/user/id', ...entry }
   return { app, ...await serve(t, [{ forward: forward as ForwardEntry }, { guest: {} }]) }
 }
-const cookies = (...pairs: string[]): Sent => [['cookie', pairs.join('; ')], ['origin', ORIGIN]]
+const cookies = (...pairs: string[]): SentHeaders => [['cookie', pairs.join('; ')], ['origin', SITE]]
 const session = cookies('sid=abcdef')
 
 /** Problems and warnings of entries, each as `path problem`. */
 function review (entries: CallerEntry[], secrets: Record<string, string> = SECRETS) {
   const log = createLog()
   const { problems, warnings } = compileCallers(
-    entries, { secrets: secretSource(secrets), log, keySets: createKeySets({ log }), allowedOrigins: new Set([ORIGIN]) }
+    entries, { secrets: secretSource(secrets), log, keySets: createKeySets({ log }), allowedOrigins: new Set([SITE]) }
   )
   const lines = (faults: typeof problems) => faults.map(({ path, problem }) => `${path} ${problem}`)
   return { problems: lines(problems), warnings: lines(warnings) }
@@ -59,7 +60,8 @@ function assertProblems (t: Test, rows: readonly (readonly [entry: CallerEntry, 
   }
 }
 
-const matches = (when: PolicyEntry['when'], { caller }: Answer) => caller !== undefined && compileWhen(when)(caller)
+const matches = (when: PolicyEntry['when'], { caller }: CheckedAnswer) =>
+  caller !== undefined && compileWhen(when)(caller)
 
 const NO_SUBJECTS = [4.2, -0.5, 2 ** 53, -(2 ** 53), true, false, null, '', ' 42', [42], { id: 42 }]
 
@@ -165,15 +167,15 @@ t.test('field F4: null in a list of require admits a claim that is absent', asyn
   assertProblems(t, [
     [jwtEntry({ audience: undefined, require: { azp: [null] } } as never), /jwt\.audience is missing/]
   ])
-  const { ask } = await serveJwt(t, { audience: undefined, require: { azp: [ORIGIN, null], act: [null] } } as never)
+  const { ask } = await serveJwt(t, { audience: undefined, require: { azp: [SITE, null], act: [null] } } as never)
   for (const azp of ['https://evil.example', '', false, 0, [], ['null'], [null], {}, { null: true }, 'null']) {
     assertRefused(t, await ask(bearer(token({ azp }))), 'required_claim_mismatch', JSON.stringify(azp))
   }
-  assertRefused(t, await ask(bearer(token({ azp: ORIGIN, act: { sub: 'admin' } }))), 'required_claim_mismatch')
-  for (const azp of [ORIGIN, undefined, null, [ORIGIN]]) {
+  assertRefused(t, await ask(bearer(token({ azp: SITE, act: { sub: 'admin' } }))), 'required_claim_mismatch')
+  for (const azp of [SITE, undefined, null, [SITE]]) {
     assertPassed(t, await ask(bearer(token({ azp }))), { subject: 'user-1' }, JSON.stringify(azp))
   }
-  const { ask: askStrict } = await serveJwt(t, { require: { azp: [ORIGIN] } })
+  const { ask: askStrict } = await serveJwt(t, { require: { azp: [SITE] } })
   for (const azp of [undefined, null]) {
     assertRefused(t, await askStrict(bearer(token({ azp }))), 'required_claim_mismatch')
   }
@@ -188,10 +190,10 @@ t.test('A36, field F5: the same token at two places is one credential, only wher
     { introspection: { issuer: 'as', url: app.url, client_id: 'mint', client_secret_env: 'KEY' } },
     { forward: { issuer: 'app', url: app.url, cookie: 'sid', pass: ['cookie'], subject: '/sub' } }
   ], { secrets: SECRETS })
-  const cookie = (name: string, value: string): Sent[number] => ['cookie', `${name}=${value}`]
-  const origin: Sent[number] = ['origin', ORIGIN]
+  const cookie = (name: string, value: string): SentHeaders[number] => ['cookie', `${name}=${value}`]
+  const origin: SentHeaders[number] = ['origin', SITE]
   const [good, foreign] = [token(), token({ iss: other })]
-  const refusals: [name: string, sent: Sent][] = [
+  const refusals: [name: string, sent: SentHeaders][] = [
     ['another token of the user', [...bearer(good), cookie('__session', token({ iat: NOW - 11 }))]],
     ['a token that begins alike', [...bearer(good), cookie('__session', `${good}A`)]],
     ['a cookie of another entry', [...bearer(good), cookie('other', good)]],
@@ -229,7 +231,7 @@ t.test('field F7: a proxy passes the token alone, in a header of its own', async
   const { ask } = await serve(t, [
     jwtEntry({ header: 'X-Goog-IAP-JWT-Assertion' }), jwtEntry({ issuer: 'https://other.example.com' }), { guest: {} }
   ], { secrets: SECRETS })
-  const alone = (value: string): Sent => [['x-goog-iap-jwt-assertion', value]]
+  const alone = (value: string): SentHeaders => [['x-goog-iap-jwt-assertion', value]]
   assertRefused(t, await ask(alone(`Bearer ${token()}`)), 'token_malformed', 'the token alone')
   assertRefused(t, await ask(alone(`${token()}, ${token()}`)), 'token_malformed')
   assertRefused(t, await ask(alone('')), 'header_empty')
@@ -389,7 +391,7 @@ t.test('field F12: a cookie in pieces is refused unless it is complete', async (
   }
   const large = Array.from({ length: 5 }, (_, i) => `sid.${i}=${'x'.repeat(3270)}`)
   for (const pairs of [large, [`sid.0=${'x'.repeat(16 * 1024)}`]]) {
-    const request = { headers: { cookie: pairs.join('; '), origin: ORIGIN }, raw: { rawHeaders: [] }, method: 'POST' }
+    const request = { headers: { cookie: pairs.join('; '), origin: SITE }, raw: { rawHeaders: [] }, method: 'POST' }
     t.throws(() => callers.authenticate(request as never), { reason: 'cookie_pieces_too_large' } as never)
   }
   t.equal((await ask([['cookie', 'sid.0=a; sid.1=b']])).status, 403, 'pieces need a page too')

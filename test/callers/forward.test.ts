@@ -5,10 +5,13 @@ import t, { type Test } from 'tap'
 import type { ForwardEntry } from '../../src/callers/schema.ts'
 import { startSilence } from '../support/black-hole.ts'
 import { answers, floods, hangsUp, type HostileIssuer, startHostileIssuer } from '../support/hostile-issuer.ts'
-import { assertPassed, assertRefused, assertUnavailable, ORIGIN, type Sent, serve, shortenTimeouts } from './harness.ts'
+import {
+  assertPassed, assertRefused, assertUnavailable, type SentHeaders, serve, shortenTimeouts,
+  SITE
+} from './harness.ts'
 
 const SESSION = 'session-of-user-1-abcdef'
-const cookie = (value = SESSION): Sent => [['cookie', `theme=dark; sid=${value}; lang=en`], ['origin', ORIGIN]]
+const cookie = (value = SESSION): SentHeaders => [['cookie', `theme=dark; sid=${value}; lang=en`], ['origin', SITE]]
 
 async function start (t: Test, entry: Partial<ForwardEntry> = {}) {
   const app = await startHostileIssuer(t, answers({ id: 'user-1', plan: 'pro', iss: 'evil', sub: 'root' }))
@@ -77,7 +80,7 @@ t.test('fault 25: an app that never ends its response, or hangs before TLS, is a
 
 t.test('A43: only the configured headers are passed', async (t) => {
   const { app, ask } = await start(t, { pass: ['Cookie', 'accept-language', 'X-Forwarded-For'] })
-  const sent: Sent = [
+  const sent: SentHeaders = [
     ...cookie(), ['accept-language', 'de'], [
       'authorization', 'Bearer other'
     ], ['x-user', 'root'], ['x-forwarded-host', 'evil'], ['content-type', 'application/json'],
@@ -106,7 +109,7 @@ t.test('A43: only the configured headers are passed', async (t) => {
 
 t.test('A43: an ambiguous or malformed cookie is refused without a request', async (t) => {
   const { app, ask } = await start(t)
-  const bad: [string, Sent][] = [
+  const bad: [string, SentHeaders][] = [
     ['cookie_ambiguous', [['cookie', 'sid=a; sid=b']]], [
       'cookie_ambiguous', [['cookie', 'sid=a'], ['cookie', 'sid=a']]
     ],
@@ -114,7 +117,7 @@ t.test('A43: an ambiguous or malformed cookie is refused without a request', asy
       'cookie_malformed', [['cookie', 'sid=\xe4']]
     ]
   ]
-  for (const [reason, sent] of bad) assertRefused(t, await ask([...sent, ['origin', ORIGIN]]), reason)
+  for (const [reason, sent] of bad) assertRefused(t, await ask([...sent, ['origin', SITE]]), reason)
   for (const other of ['SID=a', 'xsid=a', 'sid', 'sid =a', '']) {
     assertPassed(t, await ask([['cookie', other]]), { issuer: 'guest' }, other)
   }

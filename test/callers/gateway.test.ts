@@ -2,7 +2,7 @@
 
 import t, { type Test } from 'tap'
 import type { GatewayEntry } from '../../src/callers/schema.ts'
-import { assertPassed, assertRefused, type Sent, serve } from './harness.ts'
+import { assertPassed, assertRefused, type SentHeaders, serve } from './harness.ts'
 
 const SECRET = 'a secret of the gateway'
 
@@ -17,7 +17,7 @@ function start (t: Test, entry: Partial<GatewayEntry> = {}, host = '127.0.0.1') 
   }
   return serve(t, [{ gateway }, { guest: {} }], { secrets: { KEY: SECRET }, trustProxy: true, host })
 }
-const userHeaders = (user: string, secret = SECRET): Sent =>
+const userHeaders = (user: string, secret = SECRET): SentHeaders =>
   [['X-Auth-Request-User', user], ['X-Gateway-Secret', secret]]
 
 t.test('A44: without the secret it is a forgery', async (t) => {
@@ -40,8 +40,8 @@ t.test('A44: from any other address it is a forgery, whatever its forwarding hea
 
 t.test('A44: an ambiguous user name is refused', async (t) => {
   const { ask } = await start(t)
-  const secret: Sent = [['x-gateway-secret', SECRET]]
-  const bad: [string, Sent][] = [
+  const secret: SentHeaders = [['x-gateway-secret', SECRET]]
+  const bad: [string, SentHeaders][] = [
     ['header_ambiguous', [['X_Auth_Request_User', 'root']]], ['header_ambiguous', [['X-Auth_Request-User', 'root']]],
     ['header_ambiguous', [['x-auth-request-user', 'a'], ['X-AUTH-REQUEST-USER', 'a']]], [
       'header_ambiguous', [['x-auth-request-user', 'a'], ['x_auth_request_user', 'root']]
@@ -49,7 +49,7 @@ t.test('A44: an ambiguous user name is refused', async (t) => {
     ['header_ambiguous', [['x_auth_request_user', 'root'], ['x-auth-request-user', 'a']]],
     ['header_empty', [['x-auth-request-user', '']]], ['header_empty', [['x-auth-request-user', '  ']]],
     ...['a,b', 'a, root', ',', 'J\xfcrgen', 'a'.repeat(256)].map(
-      (user): [string, Sent] => ['subject_malformed', [['x-auth-request-user', user]]]
+      (user): [string, SentHeaders] => ['subject_malformed', [['x-auth-request-user', user]]]
     )
   ]
   for (const [reason, sent] of bad) assertRefused(t, await ask([...sent, ...secret]), reason)

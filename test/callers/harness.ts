@@ -15,7 +15,7 @@ import { registerRefusals } from '../../src/http/refusals.ts'
 import { STRICT_JSON } from '../../src/http/strict-json.ts'
 import type { PlainLog } from '../../src/records/log.ts'
 
-export const ORIGIN = 'https://app.example.com'
+export const SITE = 'https://app.example.com'
 export const START_MS = Date.UTC(2026, 5, 1, 12)
 export const NOW = START_MS / 1000
 
@@ -28,7 +28,7 @@ const REFUSAL = JSON.stringify({
   }
 })
 
-export type TestClock = Clock & Readonly<{
+export type CallersClock = Clock & Readonly<{
   /** Runs the callbacks that fall due, and waits for them. */
   advance: (ms: number) => Promise<void>
   setWall: (ms: number) => void
@@ -36,7 +36,7 @@ export type TestClock = Clock & Readonly<{
   nextInMs: () => number
 }>
 
-export function createClock (): TestClock {
+export function createClock (): CallersClock {
   let monotonic = 0
   let wall = START_MS
   const waiting = new Set<{ at: number, callback: () => unknown }>()
@@ -61,8 +61,8 @@ export function createClock (): TestClock {
   }
 }
 
-export type Sent = readonly (readonly [name: string, value: string])[]
-export type Answer = Readonly<{
+export type SentHeaders = readonly (readonly [name: string, value: string])[]
+export type CheckedAnswer = Readonly<{
   status: number, headers: IncomingHttpHeaders, body: string, reason: string | undefined, caller: Caller | undefined
 }>
 export type LogLine = Readonly<{ level: string, message: string } & Record<string, unknown>>
@@ -82,25 +82,25 @@ export function secretSource (secrets: Record<string, string>): SecretSource {
   return { env: read, file: read }
 }
 
-export type Service = Readonly<{
+export type CallersService = Readonly<{
   callers: Callers
-  clock: TestClock
+  clock: CallersClock
   log: ReturnType<typeof createLog>
   url: string
-  ask: (sent?: Sent, options?: { method?: string, path?: string, body?: string }) => Promise<Answer>
+  ask: (sent?: SentHeaders, options?: { method?: string, path?: string, body?: string }) => Promise<CheckedAnswer>
 }>
 
-type ServiceOptions = Readonly<{
+type CallersOptions = Readonly<{
   secrets?: Record<string, string>
   origins?: string[]
   trustProxy?: boolean
-  clock?: TestClock
+  clock?: CallersClock
   keySets?: KeySets
   host?: string
 }>
 
-export async function serve (t: Test, entries: CallerEntry[], options: ServiceOptions = {}): Promise<Service> {
-  const { secrets = {}, origins = [ORIGIN], trustProxy = false, clock = createClock(), host = '127.0.0.1' } = options
+export async function serve (t: Test, entries: CallerEntry[], options: CallersOptions = {}): Promise<CallersService> {
+  const { secrets = {}, origins = [SITE], trustProxy = false, clock = createClock(), host = '127.0.0.1' } = options
   const log = createLog()
   const { keySets = createKeySets({ log, clock }) } = options
   const { callers, problems } = compileCallers(
@@ -132,7 +132,7 @@ export async function serve (t: Test, entries: CallerEntry[], options: ServiceOp
     url,
     ask: async (sent = [], { method = 'POST', path = '/', body = '' } = {}) => {
       reason = caller = undefined
-      const answer = await new Promise<Omit<Answer, 'reason' | 'caller'>>((resolve, reject) => {
+      const answer = await new Promise<Omit<CheckedAnswer, 'reason' | 'caller'>>((resolve, reject) => {
         const headers = [
           'host', 'mint.example.com', ...(body === '' ? ['content-length', '0'] : ['transfer-encoding', 'chunked']),
           ...sent.flat()
@@ -148,7 +148,7 @@ export async function serve (t: Test, entries: CallerEntry[], options: ServiceOp
 }
 
 /** The request's credentials appear neither in the response nor in the log. */
-function assertNothingLeaks (t: Test, sent: Sent, output: string): void {
+function assertNothingLeaks (t: Test, sent: SentHeaders, output: string): void {
   const values = sent.filter(([name]) => /^(authorization|cookie)$/i.test(name)).map(([, value]) => value)
   const secrets = values.map((value) => value.replace(/^\S+?[ =]/, ''))
   const leaked = secrets.filter((secret) => secret.length > 16 && output.includes(secret))
@@ -156,7 +156,7 @@ function assertNothingLeaks (t: Test, sent: Sent, output: string): void {
 }
 
 /** The 401, identical for every fault of every credential. */
-export function assertRefused (t: Test, answer: Answer, reason: string, name = reason): void {
+export function assertRefused (t: Test, answer: CheckedAnswer, reason: string, name = reason): void {
   const { status, body, headers } = answer
   t.same({
     reason: answer.reason,
@@ -179,20 +179,20 @@ export function assertRefused (t: Test, answer: Answer, reason: string, name = r
 }
 
 /** The 503 for credentials that cannot be checked, with Retry-After. */
-export function assertUnavailable (t: Test, answer: Answer, reason: string, name = reason): void {
+export function assertUnavailable (t: Test, answer: CheckedAnswer, reason: string, name = reason): void {
   t.equal(answer.reason, reason, name)
   t.equal(answer.status, 503)
   t.match(answer.body, '"code":"identity_unavailable"')
   t.match(answer.headers['retry-after'], /^[1-9]\d*$/)
 }
 
-export function assertPassed (t: Test, answer: Answer, caller: Partial<Caller>, name?: string): void {
+export function assertPassed (t: Test, answer: CheckedAnswer, caller: Partial<Caller>, name?: string): void {
   t.equal(answer.reason, undefined, name ?? 'passed')
   t.equal(answer.status, 200)
   t.match(answer.caller, caller)
 }
 
-export const bearer = (token: string): Sent => [['authorization', `Bearer ${token}`]]
+export const bearer = (token: string): SentHeaders => [['authorization', `Bearer ${token}`]]
 
 /** Divides all deadlines by a hundred. */
 export function shortenTimeouts (t: Test): void {

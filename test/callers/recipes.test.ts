@@ -7,7 +7,7 @@ import { CallerEntry, type ForwardEntry } from '../../src/callers/schema.ts'
 import { compileWhen } from '../../src/policy/select.ts'
 import { startHostileIssuer } from '../support/hostile-issuer.ts'
 import { createSigner, forge, forgeHmac } from './forge.ts'
-import { assertPassed, assertRefused, bearer, NOW, ORIGIN, type Sent, serve } from './harness.ts'
+import { assertPassed, assertRefused, bearer, NOW, type SentHeaders, serve, SITE } from './harness.ts'
 import { ENDPOINT_RECIPES, RECIPES } from './recipes.ts'
 
 const SECRETS = { SUPABASE_JWT_SECRET: 'super-secret-jwt-token-with-at-least-32-characters' }
@@ -40,7 +40,7 @@ for (const { name, callers, when, keys, alg, header, sentIn, subject = 'sub', cl
       }
     })
     t.equal(sources[0]?.jwks ?? 'discovery', keys)
-    const issue = (changes: object = {}): Sent => {
+    const issue = (changes: object = {}): SentHeaders => {
       const all = { iat: NOW, exp: NOW + 3600, ...claims, ...changes }
       const token = alg === 'HS256'
         ? forgeHmac(SECRETS.SUPABASE_JWT_SECRET, all, header)
@@ -52,8 +52,8 @@ for (const { name, callers, when, keys, alg, header, sentIn, subject = 'sub', cl
     if (cookie !== undefined) {
       const sent = issue()
       const copy = ['cookie', `${cookie}=${sent[0]?.[1].replace('Bearer ', '')}`] as const
-      assertPassed(t, await ask([...sent, copy, ['origin', ORIGIN]]), { issuer: claims.iss as string })
-      assertPassed(t, await ask([copy, ['origin', ORIGIN]]), { issuer: claims.iss as string })
+      assertPassed(t, await ask([...sent, copy, ['origin', SITE]]), { issuer: claims.iss as string })
+      assertPassed(t, await ask([copy, ['origin', SITE]]), { issuer: claims.iss as string })
     }
     for (const changes of wrong) {
       const answer = await ask(issue(changes))
@@ -81,9 +81,9 @@ for (const { name, callers, when, cookies, answer, subject, refused } of ENDPOIN
       t, [{ forward: { ...forward, url: app.url + new URL(forward.url).pathname } }, { guest: {} }]
     )
     t.equal(compiled.usesCookies, true)
-    const sign = (names: readonly string[], value: string): Sent => {
+    const sign = (names: readonly string[], value: string): SentHeaders => {
       const sent = names.map((name, i) => `${name}=${value}-${i}`)
-      return [['cookie', ['theme=dark', ...sent].join('; ')], ['origin', ORIGIN]]
+      return [['cookie', ['theme=dark', ...sent].join('; ')], ['origin', SITE]]
     }
     for (const [i, one] of refused.entries()) {
       next = one

@@ -498,7 +498,7 @@ export const RECIPES: readonly Recipe[] = [
   }
 ]
 
-type Answered = Readonly<{ status: number, headers?: Readonly<Record<string, string>>, body: string }>
+type EndpointAnswer = Readonly<{ status: number, headers?: Readonly<Record<string, string>>, body: string }>
 
 /** An endpoint that knows the user of a cookie. */
 export type EndpointRecipe = Readonly<{
@@ -509,14 +509,14 @@ export type EndpointRecipe = Readonly<{
   /** The names of the session cookie: whole, and in pieces. */
   cookies: readonly (readonly string[])[]
   /** The answer for a paying user, who is `subject`. */
-  answer: Answered
+  answer: EndpointAnswer
   subject: string
   /** Answers for anyone else; each leads to a 401. */
-  refused: readonly Answered[]
+  refused: readonly EndpointAnswer[]
   notes: string
 }>
 
-const OK = (body: unknown): Answered => ({ status: 200, body: JSON.stringify(body) })
+const OK = (body: unknown): EndpointAnswer => ({ status: 200, body: JSON.stringify(body) })
 const SESSION = { name: 'Jane', email: 'jane@example.com', image: null, id: 'cm2x9y8zq0000', plan: 'pro' }
 
 export const ENDPOINT_RECIPES: readonly EndpointRecipe[] = [

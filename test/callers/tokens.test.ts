@@ -4,7 +4,7 @@ import { createHash, sign } from 'node:crypto'
 import { EncryptJWT } from 'jose'
 import t from 'tap'
 import { encode, forge, forgeHmac } from './forge.ts'
-import { assertPassed, assertRefused, bearer, NOW, ORIGIN, type Sent } from './harness.ts'
+import { assertPassed, assertRefused, bearer, NOW, type SentHeaders, SITE } from './harness.ts'
 import {
   attacker, base, BOTH, ec, ec384, ed, HMAC, ISSUER, OTHER, other, PARTY, pss, rsa, SECRETS, signed, start, tampered,
   TYPED
@@ -13,7 +13,7 @@ import {
 const without = (name: string) => forge(rsa, Object.fromEntries(Object.entries(base()).filter(([key]) => key !== name)))
 
 /** Row, expected reason, and the credentials that must be refused for it. */
-const REFUSED: Record<string, Record<string, readonly (string | Sent)[]>> = {
+const REFUSED: Record<string, Record<string, readonly (string | SentHeaders)[]>> = {
   'A1 alg none': {
     algorithm_not_allowed: ['none', 'None', 'NONE', 'nOnE', '', 'NONE ', 'RS1', 'toString', '__proto__'].flatMap(
       (alg) => ['AAAA', encode('garbage')].map((end) => `${encode({ alg })}.${encode(base())}.${end}`)
@@ -184,7 +184,7 @@ const REFUSED: Record<string, Record<string, readonly (string | Sent)[]>> = {
         `Bearer ${signed()}, Bearer ${signed()}`, 'Bearer a b', `Basic ${signed()}`, signed(), `Bearer:${signed()}`,
         `BearerX ${signed()}`, `Bearer "${signed()}"`
       ]
-        .map((value): Sent => [['authorization', value]])
+        .map((value): SentHeaders => [['authorization', value]])
     ],
     header_ambiguous: [
       [['authorization', `Bearer ${signed()}`], ['Authorization', `Bearer ${signed()}`]],
@@ -195,8 +195,8 @@ const REFUSED: Record<string, Record<string, readonly (string | Sent)[]>> = {
   'A36 two credentials at once': {
     two_credentials: [
       [...bearer(signed()), ['x-user', 'root']],
-      [...bearer(signed()), ['cookie', `token=${forge(rsa, base({ iss: BOTH }))}`], ['origin', ORIGIN]],
-      [['cookie', 'token=x'], ['x-user', 'root'], ['origin', ORIGIN]]
+      [...bearer(signed()), ['cookie', `token=${forge(rsa, base({ iss: BOTH }))}`], ['origin', SITE]],
+      [['cookie', 'token=x'], ['x-user', 'root'], ['origin', SITE]]
     ]
   },
   'A40 compression and costly key derivation': {
@@ -211,7 +211,7 @@ const REFUSED: Record<string, Record<string, readonly (string | Sent)[]>> = {
   }
 }
 
-const PASSED: Record<string, Record<string, string | Sent>> = {
+const PASSED: Record<string, Record<string, string | SentHeaders>> = {
   'every algorithm that is allowed': {
     RS256: signed(),
     PS256: forge(pss, base()),
@@ -251,7 +251,7 @@ const PASSED: Record<string, Record<string, string | Sent>> = {
     ['bearer', 'BEARER', 'bEaReR'].map((scheme) => [scheme, [['authorization', `${scheme} ${signed()}`]]])
   ),
   'A35, E8 the configured cookie, or a bearer token of the same issuer': {
-    cookie: [['cookie', `a=b; token=${forge(rsa, base({ iss: BOTH }))}`], ['origin', ORIGIN]],
+    cookie: [['cookie', `a=b; token=${forge(rsa, base({ iss: BOTH }))}`], ['origin', SITE]],
     bearer: forge(rsa, base({ iss: BOTH }))
   },
   'Entra ID tokens carry x5t': { x5t: signed({}, { x5t: 'AAAA' }) }

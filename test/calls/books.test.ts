@@ -8,7 +8,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { safetyIdentifier } from '../../src/callers/safety-identifier.ts'
 import type { JsonObject } from '../../src/json.ts'
-import { CANARIES, ISSUER } from '../support/app.ts'
+import { APP_ISSUER, CANARIES } from '../support/app.ts'
 import { audioTurn, responseCreated } from '../support/call-events.ts'
 import { accept, confirm, cutBody, open, rejecting } from '../support/call-replies.ts'
 import { OFFER } from '../support/sdp.ts'
@@ -57,7 +57,7 @@ type Line = JsonObject & Readonly<
 
 const subjectOf = ({ caller }: Pick<Plan, 'caller'>) => `user-${caller}`
 const identifierOf = (plan: Pick<Plan, 'caller'>) =>
-  safetyIdentifier(ISSUER, subjectOf(plan), CANARIES.SAFETY_IDENTIFIER_SECRET)
+  safetyIdentifier(APP_ISSUER, subjectOf(plan), CANARIES.SAFETY_IDENTIFIER_SECRET)
 
 /**
  * Whether the service learns later that a call is over: no event reports it, or the sideband is just being opened

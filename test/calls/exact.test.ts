@@ -5,7 +5,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import { safetyIdentifier } from '../../src/callers/safety-identifier.ts'
-import { CALLERS, CANARIES, ISSUER } from '../support/app.ts'
+import { APP_ISSUER, CALLERS, CANARIES } from '../support/app.ts'
 import { NO_REDIS } from '../support/redis.ts'
 import { OFFER } from '../support/sdp.ts'
 import { type Service, type TimedAnswer, tokenOf } from '../support/service.ts'
@@ -117,5 +117,5 @@ t.test('H5: places, seconds and windows are exact over three replicas under 200 
 })
 
 function identifierOf (sub: string): string {
-  return safetyIdentifier(ISSUER, sub, CANARIES.SAFETY_IDENTIFIER_SECRET)
+  return safetyIdentifier(APP_ISSUER, sub, CANARIES.SAFETY_IDENTIFIER_SECRET)
 }

@@ -10,7 +10,7 @@ import {
 import { watchLoop } from '../support/loop.ts'
 import { AUDIO_OFFER } from '../support/sdp.ts'
 import { times } from '../support/times.ts'
-import { startWorld, type World } from './guard-world.ts'
+import { type GuardWorld, startGuardWorld } from './guard-world.ts'
 import { type Guarded, startGuarded, update, withRules } from './guarded.ts'
 import { startCalls } from './harness.ts'
 
@@ -103,9 +103,9 @@ const FORBIDDEN: Readonly<Record<string, Json>> = {
 }
 const nested = (path: string, value: Json): JsonObject =>
   path.split('.').reduceRight<Json>((inner, key) => ({ [key]: inner }), value) as JsonObject
-const world = (session: JsonObject, options = {}): World => startWorld(rulesOf({ session }), options)
+const world = (session: JsonObject, options = {}): GuardWorld => startGuardWorld(rulesOf({ session }), options)
 const ADA = { fixed: { instructions: 'You are Ada.' }, calls: {} }
-const actionsOf = ({ changes }: World) => changes.map(({ did }) => did)
+const actionsOf = ({ changes }: GuardWorld) => changes.map(({ did }) => did)
 
 for (const mirrorsUpdates of [true, false]) {
   const where = mirrorsUpdates ? 'reported' : 'not reported'
@@ -409,7 +409,7 @@ const WELL_BEHAVED = rulesOf({
 
 t.test('H9: a client that stays within the policy is never corrected, whatever the order', (t) => {
   fc.assert(fc.property(fc.array(choice, { maxLength: 30 }), fc.boolean(), (updates, mirrorsUpdates) => {
-    const calm = startWorld(WELL_BEHAVED, { mirrorsUpdates })
+    const calm = startGuardWorld(WELL_BEHAVED, { mirrorsUpdates })
     for (const one of updates) calm.update(one)
     calm.report(outputAudio('started'))
     calm.settle()

@@ -20,7 +20,7 @@ export type Options = Readonly<{
   isUnreported?: boolean
 }>
 
-export type World = Readonly<{
+export type GuardWorld = Readonly<{
   clock: TestClock
   /** The session that was reported first. */
   baseline: JsonObject
@@ -39,7 +39,7 @@ export type World = Readonly<{
   isOver: () => boolean
 }>
 
-export function startWorld (rules: SessionRules, options: Options = {}): World {
+export function startGuardWorld (rules: SessionRules, options: Options = {}): GuardWorld {
   const { onChange = 'restore', mirrorsUpdates = true, isUnreported = false } = options
   const granted = applyPolicy(rules, {}, ASKED)
   const clock = createTestClock()
@@ -83,7 +83,7 @@ export function startWorld (rules: SessionRules, options: Options = {}): World {
     if (signal !== null) guard.handle(signal)
   }
 
-  const world: World = {
+  const world: GuardWorld = {
     clock,
     baseline,
     session: () => session,

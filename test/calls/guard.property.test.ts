@@ -8,9 +8,9 @@ import t from 'tap'
 import { getIn, type Json, type JsonObject, type Path, setIn } from '../../src/json.ts'
 import { ruleAt, type SessionRules, splitPath } from '../../src/policy/compile.ts'
 import { updateSession } from '../../src/sandbox/openai/session-object.ts'
-import { fileWith, read } from '../policy/harness.ts'
+import { fileWith, readPolicy } from '../policy/harness.ts'
 import { times } from '../support/times.ts'
-import { startWorld, type World } from './guard-world.ts'
+import { type GuardWorld, startGuardWorld } from './guard-world.ts'
 
 fc.configureGlobal({ endOnFailure: true })
 
@@ -163,7 +163,7 @@ const sequence = fc.record({
 })
 
 function rulesOf (session: JsonObject): SessionRules | null {
-  return read(fileWith({ session })).policies?.policies[0]?.sessions.realtime ?? null
+  return readPolicy(fileWith({ session })).policies?.policies[0]?.sessions.realtime ?? null
 }
 
 /** Whether the rules permit a client this value at the path. */
@@ -184,7 +184,7 @@ function updateOf (changes: readonly Change[]): JsonObject {
 
 type Updates = readonly Readonly<{ changes: readonly Change[], arriving: readonly boolean[], passMs: number }>[]
 
-function run (world: World, updates: Updates): void {
+function run (world: GuardWorld, updates: Updates): void {
   for (const { changes, arriving, passMs } of updates) {
     if (world.isOver()) return
     world.update(updateOf(changes))
@@ -194,7 +194,7 @@ function run (world: World, updates: Updates): void {
 }
 
 /** Lets all events arrive, while the client sends no more. */
-function calm (world: World): void {
+function calm (world: GuardWorld): void {
   for (let i = 0; i < 4; i++) {
     world.settle()
     world.clock.pass(20_000)
@@ -205,13 +205,13 @@ function calm (world: World): void {
 const absent = (value: Json | undefined) => value ?? null
 
 /** A value at a path, as upstream reports it. */
-function asReported (world: World, path: Path, value: Json): Json {
+function asReported (world: GuardWorld, path: Path, value: Json): Json {
   const update: JsonObject = {}
   setIn(update, path, value)
   return absent(getIn(updateSession(world.baseline, update), path))
 }
 
-function assertHeld (rules: SessionRules, world: World): void {
+function assertHeld (rules: SessionRules, world: GuardWorld): void {
   for (const path of PATHS) {
     const at = splitPath(path)
     const now = absent(getIn(world.session(), at))
@@ -231,7 +231,7 @@ t.test('call: for any policy and any updates of a client, after the last correct
       const rules = rulesOf(session)
       fc.pre(rules !== null)
       for (const { mirrorsUpdates, updates } of sequences) {
-        const world = startWorld(rules as SessionRules, { mirrorsUpdates })
+        const world = startGuardWorld(rules as SessionRules, { mirrorsUpdates })
         run(world, updates)
         calm(world)
         assert.deepEqual(world.faults, [])
@@ -255,7 +255,7 @@ t.test('call: a client that stays within the policy is never corrected', (t) => 
       const rules = rulesOf(session)
       fc.pre(rules !== null)
       for (const { mirrorsUpdates, updates } of sequences) {
-        const world = startWorld(rules as SessionRules, { mirrorsUpdates })
+        const world = startGuardWorld(rules as SessionRules, { mirrorsUpdates })
         run(world, updates.map((update) => ({
           ...update,
           changes: update.changes.filter(([path, value]) => mayBe(rules as SessionRules, path, value) ||

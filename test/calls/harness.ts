@@ -35,7 +35,7 @@ blocked: ${blocked}
 `
 }
 
-export type Begin = Readonly<{
+export type CallToBegin = Readonly<{
   offer?: string
   /** The session that is asked for; with one the body is a form. */
   session?: JsonObject
@@ -47,7 +47,7 @@ export type Begin = Readonly<{
 export type CallsApp = App & Readonly<{
   upstream: CallsUpstream
   clock: TestClock
-  begin: (begin?: Begin) => Promise<Answer>
+  begin: (begin?: CallToBegin) => Promise<Answer>
   get: (path: string, claims?: JWTPayload) => Promise<Answer>
   hangUp: (path: string, init?: RequestInit, claims?: JWTPayload) => Promise<Answer>
   /** A request of an operator at the listener for operations, a POST with a body. Needs the variables of OPS. */

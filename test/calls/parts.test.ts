@@ -22,7 +22,7 @@ import { CALL_RULES, rulesOf } from '../policy/harness.ts'
 import { errorEvent, responseCreated } from '../support/call-events.ts'
 import { createTestClock, type TestClock } from '../support/clock.ts'
 import { until } from '../support/until.ts'
-import { startWorld } from './guard-world.ts'
+import { startGuardWorld } from './guard-world.ts'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -318,7 +318,7 @@ t.test('call: a read says the first field again that the policy fixes, and never
 
 t.test('call: guard: nothing before the first session counts, and ids of its own old events are forgotten', (t) => {
   const rules = rulesOf({ session: { fixed: { instructions: 'Ours.' }, calls: {} } })
-  const world = startWorld(rules, { isUnreported: true })
+  const world = startGuardWorld(rules, { isUnreported: true })
   world.report(responseCreated('resp_1', { conversation_id: null }))
   world.settle()
   t.same(world.changes, [])
@@ -341,7 +341,7 @@ t.test('call: guard: nothing before the first session counts, and ids of its own
 
 t.test('call: event check: a voice that is not a string is compared as a value', (t) => {
   const rules = rulesOf({ session: { fixed: { audio: { output: { voice: 'marin' } } }, calls: {} } })
-  const world = startWorld(rules)
+  const world = startGuardWorld(rules)
   world.report(responseCreated('resp_1', { audio: { output: { voice: { id: 'voice_1' } } } }))
   world.settle()
   t.match(world.changes, [{ did: 'cancelled' }])
@@ -420,7 +420,7 @@ const factsWith = (session: JsonObject) => ({
   rules: CALL_RULES,
   fixed: session,
   hasDataChannel: true,
-  checkSession: (baseline: JsonObject) => ({ baseline, refused: [], ignored: [], remarkable: [], corrections: [] })
+  checkSession: (baseline: JsonObject) => ({ baseline, refused: [], ignored: [], reportedOnly: [], corrections: [] })
 } as const)
 
 t.test('call: one that has ended keeps nothing of its session, and can be read', async (t) => {

@@ -62,11 +62,11 @@ t.test('with --mint one secret is minted and reported', async (t) => {
 
 t.test('call: with --call one call is made and ended; its faults decide the exit code', async (t) => {
   const policy = CALLERS + POLICIES.replace(' } } }', ' }, calls: {} } }')
-  for (const [moods, code, last] of [
+  for (const [quirks, code, last] of [
     [{}, 0, /^ok {5}call: no sideband attaches to one that has ended/m],
     [{ refusesKeyAtCalls: true }, 1, /^wrong {2}call: was not created: .*\n +→ set OPENAI_CALLS_API=secret/m]
   ] as const) {
-    const upstream = await startEmulator({ apiKey: CANARIES.OPENAI_API_KEY, moods })
+    const upstream = await startEmulator({ apiKey: CANARIES.OPENAI_API_KEY, quirks })
     t.teardown(upstream.close)
     const ran = await doctor(t, { policy, env: { OPENAI_BASE_URL: upstream.url }, args: ['--call'] })
     t.match(ran.out, /^note {3}call: a real one is made now, .*it costs a few cents$/m)

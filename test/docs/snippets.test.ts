@@ -220,7 +220,7 @@ t.test('the line for editors is that of the example', async (t) => {
 
 t.test('alerts ask for metrics and codes that exist', async (t) => {
   const metrics = createMetrics()
-  metrics.watch({
+  metrics.readFrom({
     isReady: () => true,
     build: { version: '', revision: null },
     upstream: () => ({ inFlight: 0, isBreakerOpen: false, concurrency: 1 }),
@@ -229,7 +229,7 @@ t.test('alerts ask for metrics and codes that exist', async (t) => {
     limits: () => ({ isUp: true, isAlone: false, local: 0, notGivenBack: 0, dataLosses: 0 }),
     linesLost: () => ({})
   })
-  metrics.calls.watch({ live: () => new Map(), hangUpsPending: () => 0 })
+  metrics.calls.readFrom({ live: () => new Map(), hangUpsPending: () => 0 })
   const known = new Set([...(await metrics.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name))
   const { groups } = parse(read('deploy/prometheus/alerts.yaml'))
   for (const { rules } of groups as { rules: { alert: string, expr: string }[] }[]) {

@@ -2,8 +2,8 @@
 
 import t, { type Test } from 'tap'
 import { ApiError } from '../../src/errors.ts'
-import type { Answer } from '../../src/upstream/attempt.ts'
-import { createUpstreamBreaker } from '../../src/upstream/breaker.ts'
+import type { UpstreamAnswer } from '../../src/upstream/attempt.ts'
+import { createUpstreamBreaker } from '../../src/upstream/outage.ts'
 import { startApp } from '../support/app.ts'
 import { lastDecision, startBehindProxy } from '../support/behind-proxy.ts'
 import { until } from '../support/until.ts'
@@ -12,10 +12,10 @@ import { failure, GA } from '../support/upstream.ts'
 const FAILURES = 10
 const OF_ONE_CALLER = 3
 const PROBE_AFTER_MS = 2000
-const well: Answer = {
+const well: UpstreamAnswer = {
   status: 200, requestId: null, retryAfterMs: null, location: null, date: null, text: '{}', body: {}
 }
-const down: Answer = { ...well, status: 500 }
+const down: UpstreamAnswer = { ...well, status: 500 }
 const refused = new ApiError('upstream_unavailable', { reason: 'econnrefused' })
 
 function createTested () {
@@ -28,7 +28,7 @@ function createTested () {
   const breaker = createUpstreamBreaker(log as never, () => clock.ms)
   let asked = 0
   /** Each request is of a new caller, unless one is named. */
-  const ask = async (outcome: Answer | ApiError | Promise<Answer>, caller = `caller-${asked}`) =>
+  const ask = async (outcome: UpstreamAnswer | ApiError | Promise<UpstreamAnswer>, caller = `caller-${asked}`) =>
     breaker.ask(async () => {
       asked++
       return outcome
@@ -36,7 +36,7 @@ function createTested () {
   return { clock, logged, ask, asked: () => asked, isOpen: breaker.isOpen }
 }
 
-async function open (ask: (outcome: Answer, caller: string) => Promise<unknown>): Promise<void> {
+async function open (ask: (outcome: UpstreamAnswer, caller: string) => Promise<unknown>): Promise<void> {
   for (let i = 0; i < FAILURES; i++) await ask(down, `failed-${i}`)
 }
 
@@ -59,7 +59,7 @@ t.test('fault 1: no request waits for a probe', async (t) => {
   const { clock, ask, asked } = createTested()
   await open(ask)
   clock.ms = PROBE_AFTER_MS
-  const { promise, resolve } = Promise.withResolvers<Answer>()
+  const { promise, resolve } = Promise.withResolvers<UpstreamAnswer>()
   const probe = ask(promise)
   assertShed(t, await ask(well))
   t.equal(asked(), FAILURES + 1)
@@ -155,7 +155,7 @@ t.test('edge M4: a caller whose probe failed does not keep the breaker open for 
   clock.ms += PROBE_AFTER_MS
   assertShed(t, await ask(well, 'poisoned'))
   clock.ms += PROBE_AFTER_MS
-  const { promise, resolve } = Promise.withResolvers<Answer>()
+  const { promise, resolve } = Promise.withResolvers<UpstreamAnswer>()
   const hanging = ask(promise, 'poisoned')
   assertShed(t, await ask(well, 'poisoned'))
   t.same(await ask(well, 'good'), well, 'does not wait for the end of that probe')
@@ -180,7 +180,7 @@ t.test('edge M4: if every caller has failed before, their requests are still pro
 
 t.test('edge M4: requests sent before the breaker opened neither close nor reopen it', async (t) => {
   const { clock, ask, isOpen } = createTested()
-  const early = Array.from({ length: 2 * FAILURES }, () => Promise.withResolvers<Answer>())
+  const early = Array.from({ length: 2 * FAILURES }, () => Promise.withResolvers<UpstreamAnswer>())
   const asked = early.map(({ promise }, i) => ask(promise, `early-${i}`))
   await open(ask)
   early[0]?.resolve(well)

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { POLICY, startApp } from '../support/app.ts'
 import { assertNoCanary } from '../support/invariants.ts'
-import { exchange, exchangeAndLeave, open, type RawAnswer } from '../support/raw-http.ts'
+import { exchange, exchangeAndLeave, openSocket, type RawAnswer } from '../support/raw-http.ts'
 import { until } from '../support/until.ts'
 
 type Rows = readonly (readonly [name: string, bytes: string, status?: number])[]
@@ -280,7 +280,7 @@ t.test('B11: a wrong length mints nothing: too small is 400, too large ends with
     t.same(answers.map(({ status }) => status), [400])
   }
   const before = app.audit.kept.length
-  const socket = await open(app)
+  const socket = await openSocket(app)
   socket.write(`${good}Content-Length: 9\r\n\r\n{}`)
   socket.end()
   await app.audit.wrote(before + 1)
@@ -292,7 +292,7 @@ t.test('B25: 100 Continue is sent after authentication, and never in HTTP/1.0', 
   const asked = 'Expect: 100-continue\r\nContent-Length: 2\r\n\r\n'
   t.same((await exchange(app, `${POST}${TYPE}${asked}`)).map(({ status }) => status), [401])
   t.same((await exchange(app, `${old}${asked}{}`)).map(({ status }) => status), [200])
-  const socket = await open(app)
+  const socket = await openSocket(app)
   socket.write(good + asked)
   let text = ''
   for await (const chunk of socket) {

@@ -18,9 +18,9 @@ const KERNEL_BYTES = 16 * 1024 * 1024
 /** So many that the kernel cannot buffer all their answers. */
 const REQUESTS = 1000
 
-type Answer = (request: IncomingMessage, response: ServerResponse, body: string) => unknown
+type Respond = (request: IncomingMessage, response: ServerResponse, body: string) => unknown
 
-async function serve (t: Test, answer: Answer, lookMs?: number) {
+async function serve (t: Test, answer: Respond, lookMs?: number) {
   const pending = new Set<ServerResponse>()
   const seen = { begun: 0, mostAtOnce: 0, behindUnread: 0 }
   const server = createServer(async (request, response) => {

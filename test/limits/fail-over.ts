@@ -6,7 +6,7 @@ import type { RedisAddress } from '../../src/config/environment.ts'
 import type { Bucket } from '../../src/limits/limits.ts'
 import type { RedisServer } from '../support/redis.ts'
 import { until } from '../support/until.ts'
-import { startLoad, takeUpTo } from './load.ts'
+import { startLimitsLoad, takeUpTo } from './load.ts'
 import { ADA, type OpenedStore, openStore } from './store.ts'
 
 export const UNAVAILABLE = { code: 'limits_unavailable', statusCode: 503 }
@@ -42,7 +42,7 @@ export type FailOver = Readonly<{
 
 /** Resolves to the number of mints that were counted, including the 20 at the end. */
 export async function assertFollowed (t: Test, { store, bucket, replica, begin }: FailOver): Promise<number> {
-  const load = startLoad(store, () => [bucket])
+  const load = startLimitsLoad(store, () => [bucket])
   await until('mints', () => load.granted() > 100)
   await begin()
   await until('the promotion', async () => (await replica.control.role())[0] === 'master')

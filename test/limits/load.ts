@@ -7,7 +7,7 @@ import type { Bucket, LimitStore } from '../../src/limits/limits.ts'
 const WORKERS = 8
 const PACE_MS = 2
 
-export type Load = Readonly<{
+export type LimitsLoad = Readonly<{
   granted: () => number
   /** The reasons of mints that were neither granted nor refused. */
   reasons: () => readonly string[]
@@ -15,7 +15,7 @@ export type Load = Readonly<{
   stop: () => Promise<void>
 }>
 
-export function startLoad (store: LimitStore, bucketsOf: (i: number) => readonly Bucket[]): Load {
+export function startLimitsLoad (store: LimitStore, bucketsOf: (i: number) => readonly Bucket[]): LimitsLoad {
   const state = { isOver: false }
   let [asked, granted] = [0, 0]
   const reasons: string[] = []

@@ -11,7 +11,7 @@ import { moveSlot, type RedisCluster, rolesIn, startCluster } from '../support/r
 import { times } from '../support/times.ts'
 import { until } from '../support/until.ts'
 import { assertFollowed, assertUnusable, LOST, reasonOfLoss, UNAVAILABLE } from './fail-over.ts'
-import { startLoad } from './load.ts'
+import { startLimitsLoad } from './load.ts'
 import { countsAsMemory } from './model.ts'
 import { connectStore, openStore } from './store.ts'
 
@@ -75,7 +75,7 @@ t.test('while the slot moves a mint whose windows are on both sides is refused, 
   const [[owner], other] = [await rolesIn(cluster), cluster.nodes[1]]
   const store = await connectStore(t, { address: cluster.address })
   const total = { key: 'policy:moved', windows: { day: 1_000_000 } }
-  const load = startLoad(store, (i) => [bucketOf(i % 40), total])
+  const load = startLimitsLoad(store, (i) => [bucketOf(i % 40), total])
   await until('all callers to be known', () => load.granted() >= 40)
   for (const [from, to] of [[owner, other], [other, owner]] as const) {
     let before = load.reasons().length

@@ -13,7 +13,7 @@ import { withoutNulls } from '../../src/realtime/nulls.ts'
 import { checkSession, type Kind, modelPath, sessionSchemas } from '../../src/realtime/session.ts'
 import { upstreamRoutes } from '../../src/upstream/mint.ts'
 import { times } from '../support/times.ts'
-import { ask, fileWith, read } from './harness.ts'
+import { ask, fileWith, readPolicy } from './harness.ts'
 
 const TOKEN = 'client-token'
 const VARIABLE = 'variable-token'
@@ -517,7 +517,7 @@ function grantFault (granted: Granted, { policy, rules, body, legacy, claims }: 
 
 /** Undefined if the policy is invalid. */
 function rulesFor ({ kind, session, prompts }: Parts): SessionRules | undefined {
-  const { policies } = read(fileWith({ kind, session, ...Object.keys(prompts).length > 0 && { prompts } }))
+  const { policies } = readPolicy(fileWith({ kind, session, ...Object.keys(prompts).length > 0 && { prompts } }))
   return policies?.policies[0]?.sessions[kind]
 }
 

@@ -7,7 +7,7 @@ import { bucketsOf, secondsBucketsOf } from '../../src/limits/limits.ts'
 import { grantCall, grantSecret } from '../../src/policy/grant.ts'
 import type { Policy } from '../../src/policy/policy.ts'
 import { readGa } from '../../src/routes/mint-body.ts'
-import { fileWith, lines, problemsOf, read, rulesOf, type Written } from './harness.ts'
+import { fileWith, lines, problemsOf, readPolicy, rulesOf, type Written } from './harness.ts'
 
 const AT = 'policies.0.realtime'
 const OFF = 'turns off turn detection, and with data_channel: false no one could end a turn'
@@ -105,10 +105,10 @@ t.test('calls: none are possible where upstream has only the routes of the beta'
 t.test('calls: seconds that limit nothing are a warning', async (t) => {
   for (const limits of [{ day: 1, call_seconds: { day: 60 } }, { total: { call_seconds: { hour: 60 } } }]) {
     t.same(
-      lines(read(fileWith({ session: { fixed: { model: 'm' } }, entry: { limits } })).warnings),
+      lines(readPolicy(fileWith({ session: { fixed: { model: 'm' } }, entry: { limits } })).warnings),
       ['policies.0.limits has call_seconds, which have no effect without calls:']
     )
-    t.same(read(fileWith(limited(limits))).warnings, [])
+    t.same(readPolicy(fileWith(limited(limits))).warnings, [])
   }
 })
 
@@ -173,7 +173,7 @@ t.test('calls: windows of seconds are counted apart from those of mints', async 
 })
 
 function policyOf (written: Written): Policy {
-  return read(fileWith(written)).policies?.policies[0] as Policy
+  return readPolicy(fileWith(written)).policies?.policies[0] as Policy
 }
 
 /** The refusal as `code param reason`, or the grant. */

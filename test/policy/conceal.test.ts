@@ -5,7 +5,7 @@ import t from 'tap'
 import type { Json, JsonObject } from '../../src/json.ts'
 import { compileConceal, type Step } from '../../src/policy/conceal.ts'
 import { times } from '../support/times.ts'
-import { fileWith, lines, read } from './harness.ts'
+import { fileWith, lines, readPolicy } from './harness.ts'
 
 const SECRET = 'canary-7e2d4b6f'
 const concealing = (path: Step[], value = SECRET) => {
@@ -64,7 +64,7 @@ t.test('edge M2: values too deep to be searched are not shown', async (t) => {
 
 t.test('edge M2: at the start the paths that are left out are logged, each once', async (t) => {
   const env = { $env: 'KEY' }
-  const { warnings, problems } = read(fileWith({
+  const { warnings, problems } = readPolicy(fileWith({
     session: {
       fixed: {
         model: 'gpt-realtime-2.1',

@@ -36,7 +36,7 @@ export function fileWith ({ kind = 'realtime', session = {}, prompts, entry = {}
   )
 }
 
-export function read (text: string, sources: Partial<PolicySources> = {}): Reading {
+export function readPolicy (text: string, sources: Partial<PolicySources> = {}): Reading {
   const secrets = { env: (name: string) => `secret of ${name}`, file: (path: string) => `secret in ${path}` }
   return readPolicies(text, { secrets, legacyOnly: false, hasSafetyIdentifierSecret: true, ...sources })
 }
@@ -47,12 +47,12 @@ export function lines (faults: readonly Fault[]): string[] {
 }
 
 export function problemsOf (written: Written, sources?: Partial<PolicySources>): string[] {
-  return lines(read(fileWith(written), sources).problems)
+  return lines(readPolicy(fileWith(written), sources).problems)
 }
 
 /** Throws if the policy is invalid. */
 export function rulesOf (written: Written, sources?: Partial<PolicySources>): SessionRules {
-  const { policies, problems } = read(fileWith(written), sources)
+  const { policies, problems } = readPolicy(fileWith(written), sources)
   if (policies === null) throw new Error(lines(problems).join('\n'))
   return policies.policies[0]?.sessions[written.kind ?? 'realtime'] as SessionRules
 }

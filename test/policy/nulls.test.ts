@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import type { Json, JsonObject } from '../../src/json.ts'
-import { ask, fileWith, lines, outcome, read, rulesOf } from './harness.ts'
+import { ask, fileWith, lines, outcome, readPolicy, rulesOf } from './harness.ts'
 
 const rules = rulesOf({
   session: {
@@ -99,7 +99,7 @@ t.test('D4, field F16: any other null counts as not set, nested ones and those o
 
 t.test('field F16: a schema that admits a null which can never pass causes a warning', async (t) => {
   const warningsOf = (path: string, schema: Json) =>
-    lines(read(fileWith({ session: { fixed: { model: 'm' }, allow: { [path]: schema } } })).warnings)
+    lines(readPolicy(fileWith({ session: { fixed: { model: 'm' }, allow: { [path]: schema } } })).warnings)
   const warning = (path: string, place = path) => [
     `policies.0.realtime.allow.${path} admits null at ${place}, where the API takes none: ` +
     'a client\'s null counts as not set'

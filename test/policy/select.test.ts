@@ -4,12 +4,12 @@ import { ApiError } from '../../src/errors.ts'
 import type { Json, JsonObject } from '../../src/json.ts'
 import type { Policies, Policy } from '../../src/policy/policy.ts'
 import { selectPolicy } from '../../src/policy/select.ts'
-import { lines, read } from './harness.ts'
+import { lines, readPolicy } from './harness.ts'
 
 const IDENTIFIER = 'ab'.repeat(32)
 
 function policiesOf (policies: Json[], blocked?: Json[]): Policies {
-  const reading = read(JSON.stringify({ callers: [{ guest: {} }], policies, blocked }))
+  const reading = readPolicy(JSON.stringify({ callers: [{ guest: {} }], policies, blocked }))
   if (reading.policies === null) throw new Error(lines(reading.problems).join('\n'))
   return reading.policies
 }

@@ -8,7 +8,7 @@ import { completeSession, updateSession } from '../../src/sandbox/openai/session
 import { rulesOf } from './harness.ts'
 
 type Outcome = Readonly<{
-  baseline: JsonObject, refused: string[], ignored: string[], remarkable: string[], set: JsonObject
+  baseline: JsonObject, refused: string[], ignored: string[], reportedOnly: string[], set: JsonObject
 }>
 
 /** `update` is what the client sends; a function turns the session into the one that upstream reports. */
@@ -21,17 +21,17 @@ function checked (
   const granted = applyPolicy(rules, {}, asked)
   const first = completeSession('realtime', granted.session, 0)
   const reported = typeof update === 'function' ? update(first) : updateSession(first, update)
-  const { baseline, refused, ignored, remarkable, corrections } =
+  const { baseline, refused, ignored, reportedOnly, corrections } =
     createSessionCheck(rules, { claims: {}, asked, granted })(first, reported)
   const set: JsonObject = {}
   for (const { field, value } of corrections) setIn(set, field, value === undefined ? 'nothing' : value)
   const dotted = (paths: readonly (readonly string[])[]) => paths.map((path) => path.join('.'))
-  return { baseline, refused: dotted(refused), ignored: dotted(ignored), remarkable: dotted(remarkable), set }
+  return { baseline, refused: dotted(refused), ignored: dotted(ignored), reportedOnly: dotted(reportedOnly), set }
 }
 
 const input = (member: string, value: Json): JsonObject => ({ audio: { input: { [member]: value } } })
 const detection = (value: Json) => input('turn_detection', value)
-const NONE = { refused: [], ignored: [], remarkable: [], set: {} }
+const NONE = { refused: [], ignored: [], reportedOnly: [], set: {} }
 
 t.test('call: every path is checked, and what is allowed beside a fault is kept', async (t) => {
   const found = checked({
@@ -48,7 +48,7 @@ t.test('call: every path is checked, and what is allowed beside a fault is kept'
     audio: { output: { voice: 'cedar' }, input: { turn_detection: { type: 'semantic_vad', threshold: 0.7 } } }
   })
   t.same(found.refused, ['instructions', 'audio.input.turn_detection.type'])
-  t.same([found.ignored, found.remarkable], [['tools'], ['brand_new']])
+  t.same([found.ignored, found.reportedOnly], [['tools'], ['brand_new']])
   t.same(found.set, {
     instructions: 'Ours.', tools: [], audio: { input: { turn_detection: { type: 'server_vad', threshold: 0.7 } } }
   })

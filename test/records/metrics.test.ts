@@ -57,7 +57,7 @@ t.test('the text is rendered once a second, however often it is asked for', asyn
   let now = 0
   let looked = 0
   const metrics = createMetrics(() => now)
-  metrics.watch({ ...SOURCES, isReady: () => ++looked > 0 })
+  metrics.readFrom({ ...SOURCES, isReady: () => ++looked > 0 })
   const texts = await Promise.all(Array.from({ length: 1000 }, metrics.text))
   t.equal(new Set(texts).size, 1)
   t.equal(looked, 1)
@@ -73,7 +73,7 @@ t.test('the text is rendered once a second, however often it is asked for', asyn
 t.test('values of other parts are read when rendered, and rendering does not raise a total', async (t) => {
   let now = 0
   const metrics = createMetrics(() => now)
-  metrics.watch(SOURCES)
+  metrics.readFrom(SOURCES)
   for (let i = 0; i < 2; i++, now += 1000) {
     const text = await metrics.text()
     const lines = [

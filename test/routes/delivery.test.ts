@@ -6,7 +6,7 @@ import t from 'tap'
 import type { LimitStore } from '../../src/limits/limits.ts'
 import { createMemoryStore } from '../../src/limits/memory.ts'
 import { type App, startApp } from '../support/app.ts'
-import { exchange, open } from '../support/raw-http.ts'
+import { exchange, openSocket } from '../support/raw-http.ts'
 import { failure, GA, inSeconds, json, type Reply } from '../support/upstream.ts'
 
 const minted: Reply = json(
@@ -21,7 +21,7 @@ async function request (app: App): Promise<string> {
 /** Sends a request; `leave` disconnects, and resolves once the service has seen it. */
 async function ask (app: App): Promise<{ leave: () => Promise<void> }> {
   const accepted = once(app.server, 'connection') as Promise<[Socket]>
-  const client = await open(app)
+  const client = await openSocket(app)
   const [socket] = await accepted
   client.write(await request(app))
   return {
@@ -134,7 +134,7 @@ t.test('a client that half closes its connection is gone: Node ends the other ha
   const ended = Promise.withResolvers<void>()
   const app = await startApp(t, { limits: takenAfter(ended.promise) })
   app.server.once('connection', (socket: Socket) => socket.once('end', ended.resolve))
-  const client = await open(app)
+  const client = await openSocket(app)
   client.end(await request(app))
   await app.audit.wrote(1)
   t.match(app.auditLines(), [{ event: 'mint.refused', reason: 'client_gone' }])

@@ -8,7 +8,7 @@ import { BLOCKS } from '../docs/pages.ts'
 import { type App, startApp } from '../support/app.ts'
 import { assertAnswerHeaders } from '../support/invariants.ts'
 import { keepLines } from '../support/lines.ts'
-import { exchange, open } from '../support/raw-http.ts'
+import { exchange, openSocket } from '../support/raw-http.ts'
 
 t.test('readiness says which part is missing, and liveness does not care', async (t) => {
   let missing = ['identity']
@@ -94,7 +94,7 @@ t.test('field F22: health routes answer whatever a load balancer sends, on both 
 
 /** Reads until the connection closes, because the answer to a HEAD has a length and no body. */
 async function exchangeText (at: Pick<App, 'port'>, bytes: string): Promise<string> {
-  const socket = await open(at)
+  const socket = await openSocket(at)
   const answer = text(socket)
   socket.write(bytes)
   return answer

@@ -2,7 +2,7 @@
 
 import t, { type Test } from 'tap'
 import type { Json, JsonObject } from '../../src/json.ts'
-import { fileWith, lines, problemsOf, read, rulesOf, type Written } from '../policy/harness.ts'
+import { fileWith, lines, problemsOf, readPolicy, rulesOf, type Written } from '../policy/harness.ts'
 
 const AT = 'policies.0.realtime'
 const NO_JSON_SCHEMA = 'is not a JSON Schema (2020-12):'
@@ -50,7 +50,7 @@ t.test('A44: a gateway without addresses does not load, whatever its secret: non
   ] as const) {
     const text = `callers: [{ gateway: { issuer: g, header: x-user, ${[secret, from].filter(Boolean).join(', ')} } }]
 policies: [{ name: all, when: any, realtime: { fixed: { model: gpt } } }]`
-    const { problems, callers } = read(text)
+    const { problems, callers } = readPolicy(text)
     t.match(lines(problems), [`callers.0.gateway.${problem}`], text)
     t.equal(callers, null)
   }
@@ -78,7 +78,7 @@ t.test('fault 42: a text that is not a policy file does not load', async (t) => 
     ]]
   ]
   for (const [text, problems] of rows) {
-    const reading = read(text)
+    const reading = readPolicy(text)
     assertProblems(t, lines(reading.problems), problems, text)
     t.equal(reading.policies, null)
     t.equal(reading.callers, null)
@@ -436,7 +436,7 @@ t.test('fault 42: each problem is reported by its path', async (t) => {
 
 t.test('fault 42: a blocked caller is named by subject, with or without issuer, or by safety identifier', async (t) => {
   const blocked = (entry: Json) =>
-    lines(read(fileWith({}).replace(/}$/, `,"blocked":[${JSON.stringify(entry)}]}`)).problems)
+    lines(readPolicy(fileWith({}).replace(/}$/, `,"blocked":[${JSON.stringify(entry)}]}`)).problems)
   assertProblems(t, blocked({}), ['blocked.0 must not be empty'], 'empty')
   assertProblems(
     t,
@@ -460,7 +460,7 @@ t.test('fault 42: each caller entry has exactly one kind, with its keys and no o
     [{ forward: { ...forward, pass: ['cookie'], subject: 'id' } }, ['callers.0.forward.subject has the wrong form']]
   ]
   for (const [entry, problems] of rows) {
-    const reading = read(JSON.stringify({ callers: [entry], policies: [{ name: 'a', when: 'any', deny: true }] }))
+    const reading = readPolicy(JSON.stringify({ callers: [entry], policies: [{ name: 'a', when: 'any', deny: true }] }))
     assertProblems(t, lines(reading.problems), problems, JSON.stringify(entry))
     t.equal(reading.callers, null)
   }
@@ -469,7 +469,7 @@ t.test('fault 42: each caller entry has exactly one kind, with its keys and no o
 t.test('fault 42: keys that would reach a prototype are refused anywhere', async (t) => {
   for (const name of ['__proto__', 'constructor', 'prototype']) {
     t.strictSame(lines(
-      read(`policies: [{ realtime: { fixed: { tools: [{ ${name}: { x: 1 } }] } } }]\n${name}: 1`).problems
+      readPolicy(`policies: [{ realtime: { fixed: { tools: [{ ${name}: { x: 1 } }] } } }]\n${name}: 1`).problems
     ), [
       `policies.0.realtime.fixed.tools.0.${name} is a reserved name`, `${name} is a reserved name`
     ])
@@ -479,7 +479,7 @@ t.test('fault 42: keys that would reach a prototype are refused anywhere', async
 
 t.test('fault 42: numbers that JSON cannot represent are refused', async (t) => {
   t.strictSame(
-    lines(read('a: [.inf, { b: -.inf }]\nc: .nan').problems),
+    lines(readPolicy('a: [.inf, { b: -.inf }]\nc: .nan').problems),
     ['a.0', 'a.1.b', 'c'].map((path) => `${path} is not a number that JSON can represent`)
   )
 })
@@ -492,7 +492,7 @@ t.test('fault 42: aliases can neither expand without bound nor contain themselve
   for (const text of [list, merged, 'callers: &a { b: *a }', 'callers: &a [*a]']) {
     assertProblems(
       t,
-      lines(read(text).problems),
+      lines(readPolicy(text).problems),
       ' has an alias to nothing or into itself, too many aliases, or is nested too deeply',
       text.slice(0, 20)
     )
@@ -501,7 +501,7 @@ t.test('fault 42: aliases can neither expand without bound nor contain themselve
 
 t.test('fault 42: a syntax error that breaks the rest is reported once', async (t) => {
   for (const text of ['['.repeat(1000), '['.repeat(100_000) + ']'.repeat(100_000)]) {
-    assertProblems(t, lines(read(text).problems), ['line 1 is not YAML: '], text.slice(0, 20))
+    assertProblems(t, lines(readPolicy(text).problems), ['line 1 is not YAML: '], text.slice(0, 20))
   }
 })
 
@@ -521,7 +521,7 @@ t.test('edge L10: an $id at the root, or as the name of a member, loads', async 
 })
 
 t.test('edge L8: a pattern that may backtrack for minutes loads with a warning', async (t) => {
-  const warningsOf = (schema: Json) => lines(read(fileWith(allowing('model', schema))).warnings)
+  const warningsOf = (schema: Json) => lines(readPolicy(fileWith(allowing('model', schema))).warnings)
   const slow = [
     `${AT}.allow.model has a pattern with a repetition inside another one: if both match the same text, ` +
       'one string of a client may block all requests'
@@ -616,14 +616,14 @@ t.test('fault 42: settings that the legacy API cannot express do not load for it
 
 t.test('fault 42: policy names are unique', async (t) => {
   const denial = { name: 'a', when: 'any', deny: true }
-  t.strictSame(lines(read(
+  t.strictSame(lines(readPolicy(
     JSON.stringify({ callers: [{ guest: {} }], policies: [denial, denial, { ...denial, name: 'b' }, denial] })
   ).problems),
   ['policies.1.name is the name of another policy too', 'policies.3.name is the name of another policy too'])
 })
 
 t.test('fault 42: problems of all kinds are reported at once', async (t) => {
-  const { problems, policies, callers } = read(JSON.stringify({
+  const { problems, policies, callers } = readPolicy(JSON.stringify({
     callers: [{ jwt: { issuer: 'https://auth.example.com/' } }],
     polices: [],
     prompts: { good: { session: {} }, bad: { session: 7 }, 'with-slip': { session: { instructions: '{{' } } },
@@ -712,7 +712,7 @@ t.test('fault 42: no value of the file is ever reported', async (t) => {
     ].map(fileWith)
   ]
   for (const text of texts) {
-    const { problems } = read(text)
+    const { problems } = readPolicy(text)
     t.ok(problems.length > 0, text)
     t.notMatch(lines(problems).join('\n'), canary, text)
   }
@@ -792,5 +792,5 @@ t.test('edge L3: schemas that fix the type of every tool load', async (t) => {
 
 t.test('fault 42: an empty session kind loads, and so does JSON with tabs', async (t) => {
   t.equal(rulesOf({}).kind, 'realtime')
-  t.strictSame(lines(read(JSON.stringify(JSON.parse(fileWith({})), null, '\t')).problems), [])
+  t.strictSame(lines(readPolicy(JSON.stringify(JSON.parse(fileWith({})), null, '\t')).problems), [])
 })

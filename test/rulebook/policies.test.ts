@@ -3,7 +3,7 @@
 import t from 'tap'
 import { type Caller, createCaller } from '../../src/callers/caller.ts'
 import { selectPolicy } from '../../src/policy/select.ts'
-import { ask, fileWith, lines, outcome, read, rulesOf } from '../policy/harness.ts'
+import { ask, fileWith, lines, outcome, readPolicy, rulesOf } from '../policy/harness.ts'
 
 const EXAMPLE = `
 callers:                                   # who may call; the request's credential selects the entry
@@ -90,7 +90,7 @@ const callerOf = (claims: Caller['claims'], issuer = 'https://auth.example.com/'
   createCaller({ issuer, subject: 'u1', claims })
 
 t.test('fault 42: a policy file with every feature loads', async (t) => {
-  const { policies, problems, callers, warnings } = read(EXAMPLE)
+  const { policies, problems, callers, warnings } = readPolicy(EXAMPLE)
   t.strictSame(lines(problems), [])
   t.strictSame(
     lines(warnings),
@@ -142,7 +142,7 @@ t.test('fault 42: a policy file with every feature loads', async (t) => {
 })
 
 t.test('fault 42: anchors and merge keys work as in YAML', async (t) => {
-  const { policies, problems } = read(`
+  const { policies, problems } = readPolicy(`
 callers: [ { guest: {} } ]
 policies:
   - name: free
@@ -194,7 +194,7 @@ t.test('fault 42: secrets are filled in', async (t) => {
 t.test('fault 42: probable mistakes load with a warning', async (t) => {
   const shown = 'is left out of our answers, but the live session may still show it to the client'
   const unknown = 'is not a path that this version knows: it is sent as written'
-  const { problems, warnings } = read(fileWith({
+  const { problems, warnings } = readPolicy(fileWith({
     session: {
       fixed: {
         model: 'm',
@@ -228,7 +228,7 @@ t.test('fault 42: probable mistakes load with a warning', async (t) => {
 })
 
 t.test('fault 42: a policy for guests without a guest entry loads with a warning', async (t) => {
-  const { problems, warnings } = read(
+  const { problems, warnings } = readPolicy(
     fileWith({ entry: { when: 'guest', limits: { day: 1 } } }).replace(',{"guest":{}}', '')
   )
   t.strictSame(lines(problems), [])
@@ -238,5 +238,5 @@ t.test('fault 42: a policy for guests without a guest entry loads with a warning
 t.test('fault 42: limits: none, a guest\'s limits and a total load', async (t) => {
   for (const entry of [
     { limits: 'none' }, { when: 'guest', limits: { hour: 1 } }, { limits: { total: { minute: 1 } } }
-  ]) t.strictSame(read(fileWith({ entry })).problems, [])
+  ]) t.strictSame(readPolicy(fileWith({ entry })).problems, [])
 })

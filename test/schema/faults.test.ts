@@ -7,7 +7,7 @@ import Type from 'typebox'
 import { Check } from 'typebox/value'
 import { PolicyFile } from '../../src/policy/schema.ts'
 import { faultFinder } from '../../src/schema/faults.ts'
-import { describeSchema, type SchemaNode } from '../../src/schema/words.ts'
+import { describeSchema, type SchemaNode } from '../../src/schema/schema-text.ts'
 import { times } from '../support/times.ts'
 
 const findFaults = faultFinder(PolicyFile)

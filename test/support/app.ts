@@ -18,7 +18,7 @@ import { keepLines, type KeptLines } from './lines.ts'
 import { makeFolder } from './processes.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 
-export const ISSUER = 'https://auth.test/'
+export const APP_ISSUER = 'https://auth.test/'
 export const ORIGIN = 'https://app.test'
 
 /** Secrets that must never leave the service. */
@@ -32,7 +32,7 @@ export const CANARIES = {
 
 export const CALLERS = `
 callers:
-  - jwt: { issuer: '${ISSUER}', audience: voice, secret_env: TOKEN_SECRET }
+  - jwt: { issuer: '${APP_ISSUER}', audience: voice, secret_env: TOKEN_SECRET }
 `
 
 /** Users of the plan `pro` may choose some fields of every kind. */
@@ -151,7 +151,7 @@ export async function startApp (t: Test, options: AppOptions = {}): Promise<App>
   })
 
   const token = (claims: JWTPayload = {}) =>
-    issuer.sign({ iss: ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', ...claims })
+    issuer.sign({ iss: APP_ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', ...claims })
   const request = async (path: string, init: RequestInit = {}): Promise<Answer> => {
     const response = await fetch(url + path, { redirect: 'manual', ...init })
     const text = await response.text()

@@ -13,7 +13,7 @@ export type RawAnswer = Readonly<{ status: number, headers: Headers, text: strin
 export async function exchange (
   app: Pick<App, 'port'>, bytes: string | readonly (string | (() => Promise<string>))[], answers = Infinity
 ): Promise<RawAnswer[]> {
-  const socket = await open(app)
+  const socket = await openSocket(app)
   let text = ''
   socket.setEncoding('latin1').on('data', (chunk) => {
     text += chunk
@@ -27,7 +27,7 @@ export async function exchange (
 
 /** Sends `bytes` and closes its half of the connection. */
 export async function exchangeAndLeave (app: Pick<App, 'port'>, bytes: string): Promise<RawAnswer[]> {
-  const socket = await open(app)
+  const socket = await openSocket(app)
   let text = ''
   socket.setEncoding('latin1').on('data', (chunk) => { text += chunk })
   const closed = once(socket, 'close')
@@ -36,7 +36,7 @@ export async function exchangeAndLeave (app: Pick<App, 'port'>, bytes: string): 
   return parse(text)
 }
 
-export async function open ({ port }: Pick<App, 'port'>): Promise<Socket> {
+export async function openSocket ({ port }: Pick<App, 'port'>): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1' })
   // A refused connection may be reset while the test still writes.
   await once(socket, 'connect')

@@ -115,7 +115,7 @@ export async function assertLargeRequests (t: Test, { url }: Front): Promise<voi
 }
 
 /** `url` is that of a load balancer that reaches no replica. */
-export async function assertUnavailable (t: Test, url: string): Promise<void> {
+export async function assertLimitsUnavailable (t: Test, url: string): Promise<void> {
   const response = await fetch(url + MINT, { method: 'POST' })
   t.equal(response.status, 503)
   t.equal(response.headers.get('retry-after'), '1')
@@ -194,7 +194,7 @@ function hasHalfClosed (port: string): boolean {
 }
 
 /** Mints some hundred times a second. Returns a function that ends it and resolves to the statuses. */
-export async function startLoad (url: string, connections: number): Promise<() => Promise<number[]>> {
+export async function startMintLoad (url: string, connections: number): Promise<() => Promise<number[]>> {
   const authorization = `Bearer ${await tokenOf()}`
   const statuses: number[] = []
   const load = { isOver: false }
@@ -219,7 +219,7 @@ export async function startLoad (url: string, connections: number): Promise<() =
 export async function assertStopLosesNothing (
   t: Test, { url, replicas: [leaving, staying], upstream }: Front
 ): Promise<void> {
-  const stopLoad = await startLoad(url, 8)
+  const stopLoad = await startMintLoad(url, 8)
   leaving.kill('SIGTERM')
   t.match(await leaving.exited, { code: 0 })
   const sinceThen = staying.audit.length

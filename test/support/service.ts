@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type JWTPayload, SignJWT } from 'jose'
 import type { JsonObject } from '../../src/json.ts'
-import { CANARIES, ISSUER, POLICY } from './app.ts'
+import { APP_ISSUER, CANARIES, POLICY } from './app.ts'
 import type { Owner } from './fault-proxy.ts'
 import { endWith, freePort, makeFolder, UNCOUNTED } from './processes.ts'
 import { until } from './until.ts'
@@ -146,7 +146,7 @@ export async function spawnService (owner: Owner, {
 /** A token of a user of the plan `pro`; `claims` override its claims. */
 export async function tokenOf (claims: JWTPayload = {}): Promise<string> {
   return new SignJWT(
-    { iss: ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', exp: Math.floor(Date.now() / 1000) + 300, ...claims }
+    { iss: APP_ISSUER, sub: 'ada', aud: 'voice', plan: 'pro', exp: Math.floor(Date.now() / 1000) + 300, ...claims }
   )
     .setProtectedHeader({ alg: 'HS256' })
     .sign(Buffer.from(CANARIES.TOKEN_SECRET))

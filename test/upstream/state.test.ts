@@ -1,8 +1,8 @@
 import t from 'tap'
 import { readConfig } from '../../src/config/environment.ts'
-import { createUpstreamBreaker } from '../../src/upstream/breaker.ts'
 import { createUpstreamClient } from '../../src/upstream/client.ts'
 import { openKey } from '../../src/upstream/key.ts'
+import { createUpstreamBreaker } from '../../src/upstream/outage.ts'
 
 const log = { info: () => {}, warn: () => {}, error: () => {}, debug: () => {} }
 const env = { OPENAI_API_KEY: 'sk-test', OPENAI_BASE_URL: 'http://127.0.0.1:9/v1' }

@@ -2,7 +2,7 @@
 
 import { getIn, isObject, type Json, type JsonObject } from '../../json.ts'
 import { REALTIME_CALLS } from '../../realtime/call-protocol.ts'
-import { type CallTrial, type Line, SUBJECT } from './call-line.ts'
+import { CALL_SUBJECT, type CallTrial, type OpenSideband } from './call-sideband.ts'
 import { note, ok, wrong } from './finding.ts'
 
 const CHANGED = 'Changed by the client of ephemint-doctor.'
@@ -11,36 +11,36 @@ const DETECTION = ['audio', 'input', 'turn_detection']
 const SILENCE_MS = 730
 
 type IsMet = (session: JsonObject) => boolean
-type Trial = CallTrial & Readonly<{ line: Line, newEventId: () => string }>
+type Trial = CallTrial & Readonly<{ sideband: OpenSideband, newEventId: () => string }>
 
-export async function tryChanges (call: CallTrial, line: Line, answer: string): Promise<void> {
+export async function tryChanges (call: CallTrial, sideband: OpenSideband, answer: string): Promise<void> {
   const { peer, report, session, waitMs } = call
   let events = 0
-  const trial: Trial = { ...call, line, newEventId: () => `doctor_${++events}` }
+  const trial: Trial = { ...call, sideband, newEventId: () => `doctor_${++events}` }
   const alone = await update(trial, {})
   const instructions = session.instructions ?? alone?.instructions ?? ''
   const before = await read(trial, { instructions })
   if (before === null) {
     report(wrong(
-      SUBJECT, 'a session.update of the sideband is not answered',
+      CALL_SUBJECT, 'a session.update of the sideband is not answered',
       'the service refuses calls that it cannot read: check upstream\'s status page'
     ))
     return
   }
   report(alone !== null
-    ? ok(SUBJECT, 'a session.update of its type alone is answered with the whole session')
+    ? ok(CALL_SUBJECT, 'a session.update of its type alone is answered with the whole session')
     : note(
-      SUBJECT, 'a session.update of its type alone is not answered',
+      CALL_SUBJECT, 'a session.update of its type alone is not answered',
       'where there are calls, fix max_output_tokens, output_modalities, tool_choice or instructions'
     ))
   if (!await peer.join(answer, JOIN_TIMES * waitMs)) {
     report(note(
-      SUBJECT, 'no media connect from this machine: what a client may change was not tried',
+      CALL_SUBJECT, 'no media connect from this machine: what a client may change was not tried',
       'let UDP out to OpenAI, which no proxy carries; or run this where it can get out'
     ))
     return
   }
-  report(ok(SUBJECT, 'media and data channel connect'))
+  report(ok(CALL_SUBJECT, 'media and data channel connect'))
   if (!await tryMirror(trial, before)) return
   await tryRestore(trial, instructions)
   await tryNested(trial, before)
@@ -52,13 +52,13 @@ function isSession (event: JsonObject): event is JsonObject & { session: JsonObj
 
 /** Sends an update by the sideband and waits for a session that meets it; null where none comes, or an error. */
 async function update (
-  { line, newEventId, waitMs }: Trial, session: JsonObject, isMet: IsMet = () => true
+  { sideband, newEventId, waitMs }: Trial, session: JsonObject, isMet: IsMet = () => true
 ): Promise<JsonObject | null> {
   const id = newEventId()
-  line.send({ type: 'session.update', event_id: id, session: { type: 'realtime', ...session } })
-  const event = await line.inbox.next((one) =>
+  sideband.send({ type: 'session.update', event_id: id, session: { type: 'realtime', ...session } })
+  const event = await sideband.inbox.next((one) =>
     getIn(one, ['error', 'event_id']) === id || (isSession(one) && isMet(one.session)), waitMs)
-  line.inbox.clear()
+  sideband.inbox.clear()
   return event !== null && isSession(event) ? event.session : null
 }
 
@@ -79,24 +79,24 @@ async function updateAsClient (
 
 /** Tries whether the sideband sees a change by the client. False if upstream refuses the change. */
 async function tryMirror (trial: Trial, before: JsonObject): Promise<boolean> {
-  const { line, report, waitMs } = trial
+  const { sideband, report, waitMs } = trial
   const isChanged: IsMet = ({ instructions }) => instructions === CHANGED
   if (await updateAsClient(trial, { instructions: CHANGED }, isChanged) === null) {
-    report(note(SUBJECT, 'a session.update of the client is refused', 'what else it may change was not tried'))
+    report(note(CALL_SUBJECT, 'a session.update of the client is refused', 'what else it may change was not tried'))
     return false
   }
-  if (await line.inbox.next((event) => isSession(event) && isChanged(event.session), waitMs) !== null) {
-    report(ok(SUBJECT, 'a session.update of the client is reported to the sideband'))
+  if (await sideband.inbox.next((event) => isSession(event) && isChanged(event.session), waitMs) !== null) {
+    report(ok(CALL_SUBJECT, 'a session.update of the client is reported to the sideband'))
     return true
   }
   const { output_modalities: modalities } = before
   report(await read(trial, modalities === undefined ? {} : { output_modalities: modalities }, isChanged) !== null
     ? note(
-      SUBJECT, 'a session.update of the client is not reported to the sideband, and a read shows it',
+      CALL_SUBJECT, 'a session.update of the client is not reported to the sideband, and a read shows it',
       'a change may last until the next read, 20 s; set data_channel: false where that is too long'
     )
     : wrong(
-      SUBJECT, 'a session.update of the client is not reported to the sideband, and no read shows it',
+      CALL_SUBJECT, 'a session.update of the client is not reported to the sideband, and no read shows it',
       'set data_channel: false: changes cannot be seen here'
     ))
   return true
@@ -105,8 +105,8 @@ async function tryMirror (trial: Trial, before: JsonObject): Promise<boolean> {
 async function tryRestore (trial: Trial, instructions: Json): Promise<void> {
   const restored = await update(trial, { instructions }, (session) => (session.instructions ?? '') === instructions)
   trial.report(restored !== null
-    ? ok(SUBJECT, 'a change is restored by the sideband')
-    : wrong(SUBJECT, 'a change is not restored by the sideband', 'set on_change: end, or data_channel: false'))
+    ? ok(CALL_SUBJECT, 'a change is restored by the sideband')
+    : wrong(CALL_SUBJECT, 'a change is not restored by the sideband', 'set on_change: end, or data_channel: false'))
 }
 
 async function tryNested (trial: Trial, before: JsonObject): Promise<void> {
@@ -118,16 +118,18 @@ async function tryNested (trial: Trial, before: JsonObject): Promise<void> {
   await change(0.6, { silence_duration_ms: SILENCE_MS })
   const after = await change(0.7, {})
   if (after === null) {
-    trial.report(note(SUBJECT, 'a change of turn_detection is refused', 'whether objects are merged was not tried'))
+    trial.report(
+      note(CALL_SUBJECT, 'a change of turn_detection is refused', 'whether objects are merged was not tried')
+    )
     return
   }
   const isMerged = getIn(after, [...DETECTION, 'silence_duration_ms']) === SILENCE_MS
-  trial.report(ok(SUBJECT, `a change of turn_detection ${isMerged ? 'is merged into it' : 'replaces it whole'}`))
+  trial.report(ok(CALL_SUBJECT, `a change of turn_detection ${isMerged ? 'is merged into it' : 'replaces it whole'}`))
   const output = (session: JsonObject) => JSON.stringify(getIn(session, ['audio', 'output']) ?? null)
   trial.report(output(after) === output(before)
-    ? ok(SUBJECT, 'a change of audio.input leaves audio.output as it is')
+    ? ok(CALL_SUBJECT, 'a change of audio.input leaves audio.output as it is')
     : wrong(
-      SUBJECT, 'a change of audio.input resets audio.output',
+      CALL_SUBJECT, 'a change of audio.input resets audio.output',
       'set data_channel: false: what is restored there is too little'
     ))
 }

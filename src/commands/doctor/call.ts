@@ -12,7 +12,7 @@ import { type CreatedCall, isOver } from '../../upstream/calls.ts'
 import { upstreamError } from '../../upstream/client.ts'
 import { deadlineIn } from '../../upstream/deadline.ts'
 import { tryChanges } from './call-changes.ts'
-import { type CallTrial, type Line, openLine, SUBJECT } from './call-line.ts'
+import { CALL_SUBJECT, type CallTrial, type OpenSideband, openSideband } from './call-sideband.ts'
 import { note, ok, wrong } from './finding.ts'
 import { openPeer } from './peer.ts'
 import { sessionForCall } from './upstream.ts'
@@ -37,26 +37,28 @@ export async function makeCall ({
   const peer = await findPeer(isLoopback(config.upstream.baseUrl.hostname))
   if (peer === null) {
     report(wrong(
-      SUBJECT, 'was not made: werift, the WebRTC library for it, is not installed',
+      CALL_SUBJECT, 'was not made: werift, the WebRTC library for it, is not installed',
       'run it with this environment where the development dependencies are: npm ci && npm run doctor -- --call'
     ))
     return
   }
-  report({ state: 'note', subject: SUBJECT, message: 'a real one is made now, of some seconds: it costs a few cents' })
+  report({
+    state: 'note', subject: CALL_SUBJECT, message: 'a real one is made now, of some seconds: it costs a few cents'
+  })
   await upstream.loadSidebands()
   await tryCall({ config, upstream, peer, ...sessionForCall(policies), report, waitMs, pause })
 }
 
 async function tryCall (trial: CallTrial): Promise<void> {
   const { call, answer } = await create(trial)
-  let line: Line | null = null
+  let sideband: OpenSideband | null = null
   try {
-    if (call !== null) line = await attach(trial, call)
-    if (call === null || line === null) return
-    if (answer !== null) await tryChanges(trial, line, answer)
-    line = await reopen(trial, call, line)
+    if (call !== null) sideband = await attach(trial, call)
+    if (call === null || sideband === null) return
+    if (answer !== null) await tryChanges(trial, sideband, answer)
+    sideband = await reopen(trial, call, sideband)
   } finally {
-    if (call !== null) await hangUp(trial, call, line)
+    if (call !== null) await hangUp(trial, call, sideband)
     await trial.peer.close()
   }
 }
@@ -80,12 +82,12 @@ async function create ({ config, upstream, peer, session, by, report }: CallTria
       onCreated: (call) => { created.call = call }
     })
     created.answer = answer
-    report(ok(SUBJECT, `${isByKey ? 'the key' : 'a client secret'} creates one, with a session ${by}`))
+    report(ok(CALL_SUBJECT, `${isByKey ? 'the key' : 'a client secret'} creates one, with a session ${by}`))
   } catch (error) {
     /* c8 ignore next -- a fault of ours, not of upstream */
     if (!(error instanceof ApiError)) throw error
     const lost = error.mayHaveSucceeded ? `; if there is one, ${LASTS}` : ''
-    report(wrong(SUBJECT, `was not created: ${error.code} (${error.reason})${lost}`, adviceOf(error, isByKey)))
+    report(wrong(CALL_SUBJECT, `was not created: ${error.code} (${error.reason})${lost}`, adviceOf(error, isByKey)))
   }
   return created
 }
@@ -105,20 +107,20 @@ function identifierOf ({ safetyIdentifierSecret }: CallTrial['config']): string 
 }
 
 /** The open sideband; null if none opens. */
-async function attach (trial: CallTrial, call: CreatedCall): Promise<Line | null> {
+async function attach (trial: CallTrial, call: CreatedCall): Promise<OpenSideband | null> {
   let refusals = 0
   for (;;) {
-    const line = await openLine(trial, call)
-    if ('inbox' in line) {
+    const sideband = await openSideband(trial, call)
+    if ('inbox' in sideband) {
       const after = refusals === 0 ? '' : `, after it was not found ${refusals} times`
-      trial.report(ok(SUBJECT, `the key attaches a sideband${after}`))
-      return line
+      trial.report(ok(CALL_SUBJECT, `the key attaches a sideband${after}`))
+      return sideband
     }
-    const pauseMs = line.isGone ? NOT_FOUND_MS[refusals++] : undefined
+    const pauseMs = sideband.isGone ? NOT_FOUND_MS[refusals++] : undefined
     if (pauseMs === undefined) {
-      const why = line.isGone ? 'the call is not found' : `the connection fails (${line.reason})`
+      const why = sideband.isGone ? 'the call is not found' : `the connection fails (${sideband.reason})`
       trial.report(wrong(
-        SUBJECT, `no sideband attaches: ${why}`,
+        CALL_SUBJECT, `no sideband attaches: ${why}`,
         'the service refuses calls that it cannot follow: use the key of the project that creates them'
       ))
       return null
@@ -128,48 +130,50 @@ async function attach (trial: CallTrial, call: CreatedCall): Promise<Line | null
 }
 
 /** The sideband that is open afterwards; null if none is. */
-async function reopen (trial: CallTrial, call: CreatedCall, line: Line): Promise<Line | null> {
-  line.close()
-  const again = await openLine(trial, call)
+async function reopen (trial: CallTrial, call: CreatedCall, sideband: OpenSideband): Promise<OpenSideband | null> {
+  sideband.close()
+  const again = await openSideband(trial, call)
   if ('inbox' in again) {
-    trial.report(ok(SUBJECT, 'goes on when its sideband closes, and another one attaches'))
+    trial.report(ok(CALL_SUBJECT, 'goes on when its sideband closes, and another one attaches'))
     return again
   }
   trial.report(wrong(
-    SUBJECT, 'no other sideband attaches when the first one has closed',
+    CALL_SUBJECT, 'no other sideband attaches when the first one has closed',
     'here a lost connection ends a call: find out whether a proxy closes idle ones'
   ))
   return null
 }
 
-async function hangUp (trial: CallTrial, call: CreatedCall, line: Line | null): Promise<void> {
+async function hangUp (trial: CallTrial, call: CreatedCall, sideband: OpenSideband | null): Promise<void> {
   const { report, waitMs } = trial
   const first = await askToHangUp(trial, call, HANG_UP_TRIES)
   if (!first.isOver) {
     report(wrong(
-      SUBJECT, `${call.id} cannot be hung up: ${first.answer}; ${LASTS}`,
+      CALL_SUBJECT, `${call.id} cannot be hung up: ${first.answer}; ${LASTS}`,
       'let the key end calls: the service can end none'
     ))
-    return line?.close()
+    return sideband?.close()
   }
-  const closing = line === null ? null : await Promise.race([line.closed, wait(waitMs, null, { ref: false })])
-  line?.close()
+  const closing = sideband === null ? null : await Promise.race([sideband.closed, wait(waitMs, null, { ref: false })])
+  sideband?.close()
   const closes = closing === null ? 'stays open' : `closes with ${closing.code}`
-  report(ok(SUBJECT, `is hung up: ${first.answer}${line === null ? '' : `; its sideband ${closes}`}`))
+  report(ok(CALL_SUBJECT, `is hung up: ${first.answer}${sideband === null ? '' : `; its sideband ${closes}`}`))
 
   const second = await askToHangUp(trial, call, 1)
   report(second.isOver
-    ? ok(SUBJECT, `a second hang-up is answered with ${second.answer}`)
-    : note(SUBJECT, `a second hang-up is answered with ${second.answer}`, 'the service takes it for a call that lasts'))
-  if (line === null) return
-  const after = await openLine(trial, call)
+    ? ok(CALL_SUBJECT, `a second hang-up is answered with ${second.answer}`)
+    : note(
+      CALL_SUBJECT, `a second hang-up is answered with ${second.answer}`, 'the service takes it for a call that lasts'
+    ))
+  if (sideband === null) return
+  const after = await openSideband(trial, call)
   if ('inbox' in after) after.close()
   report('inbox' in after || !after.isGone
     ? note(
-      SUBJECT, 'that it has ended is not reported to a sideband that attaches',
+      CALL_SUBJECT, 'that it has ended is not reported to a sideband that attaches',
       'set idle_seconds low: it ends what clients have left'
     )
-    : ok(SUBJECT, 'no sideband attaches to one that has ended, by which the service sees it'))
+    : ok(CALL_SUBJECT, 'no sideband attaches to one that has ended, by which the service sees it'))
 }
 
 type HungUp = Readonly<{ isOver: boolean, answer: string }>

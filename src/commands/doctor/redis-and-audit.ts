@@ -26,7 +26,9 @@ export async function checkRedis (address: RedisAddress, now = () => performance
   const { isUp } = state()
   await store.close()
   if (isUp) {
-    return ok('redis', `${where} answers and accepts writes${logged.warned ? POLICY_UNKNOWN : ', and evicts no keys'}`)
+    return ok(
+      'redis', `${where} answers and accepts writes${logged.warned ? EVICTION_UNKNOWN : ', and evicts no keys'}`
+    )
   }
   const reason = logged.reason ?? 'redis_timeout'
   return wrong('redis', `${where} cannot be used: ${reason.replace(/^redis_/, '')}`, REDIS_ADVICE[reason] ??
@@ -42,7 +44,7 @@ function describe (address: RedisAddress): string {
   return list([address])
 }
 
-const POLICY_UNKNOWN = '; its maxmemory-policy is not known, and must be noeviction'
+const EVICTION_UNKNOWN = '; its maxmemory-policy is not known, and must be noeviction'
 
 const CERTIFICATE = /cert|signed|unable_to|altname/
 

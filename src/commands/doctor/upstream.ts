@@ -14,7 +14,7 @@ import type { Mint } from '../../upstream/mint.ts'
 import type { Clocks } from './clock.ts'
 import { connectionFault, type Finding, note, ok, wrong } from './finding.ts'
 
-const SUBJECT = 'upstream'
+const UPSTREAM_SUBJECT = 'upstream'
 const LIFETIME_SECONDS = 10
 
 export async function checkUpstream (
@@ -27,44 +27,46 @@ export async function checkUpstream (
     clocks.record(baseUrl.host, date, sentAtMs)
     return findingFor(status, where)
   } catch (error) {
-    return connectionFault(SUBJECT, where, error)
+    return connectionFault(UPSTREAM_SUBJECT, where, error)
   }
 }
 
 function findingFor (status: number, where: string): Finding {
-  if (status === 200) return ok(SUBJECT, `${where} answers and accepts the key`)
+  if (status === 200) return ok(UPSTREAM_SUBJECT, `${where} answers and accepts the key`)
   if (status === 401) {
     return wrong(
-      SUBJECT,
+      UPSTREAM_SUBJECT,
       `${where} answers 401: it rejects the key`,
       'put a valid key into OPENAI_API_KEY or its file; for Azure set OPENAI_AUTH_SCHEME=api-key'
     )
   }
   if (status === 403) {
     return note(
-      SUBJECT,
+      UPSTREAM_SUBJECT,
       `${where} answers 403: the key is valid, but may not list models`,
       'give it the right to mint (realtime), and try it: npm run doctor -- --mint'
     )
   }
   if (status === 404 || status === 405) {
     return note(
-      SUBJECT,
+      UPSTREAM_SUBJECT,
       `${where} answers ${status}: this does not show whether it accepts the key`,
       'try it: npm run doctor -- --mint; if that fails, fix OPENAI_BASE_URL'
     )
   }
   if (status === 429) {
-    return note(SUBJECT, `${where} answers 429: it limits this key`, 'check the limits and the credit of its account')
+    return note(
+      UPSTREAM_SUBJECT, `${where} answers 429: it limits this key`, 'check the limits and the credit of its account'
+    )
   }
   if (status >= 300 && status < 400) {
     return wrong(
-      SUBJECT,
+      UPSTREAM_SUBJECT,
       `${where} answers ${status}: redirects are not followed`,
       'set OPENAI_BASE_URL to the address that it redirects to'
     )
   }
-  return wrong(SUBJECT, `${where} answers ${status}`, status >= 500
+  return wrong(UPSTREAM_SUBJECT, `${where} answers ${status}`, status >= 500
     ? 'it is down: check its status page, or its log'
     : 'fix OPENAI_BASE_URL')
 }

@@ -8,13 +8,13 @@ import type { WebSocket } from 'ws'
 import { admit, admitKey, bearerOf } from '../admit.ts'
 import { checkCallSession } from './checks.ts'
 import { type Conversation, startConversation } from './conversation.ts'
+import { createEmulatedPeer } from './emulated-peer.ts'
 import { invalidValue, missingParameter, OpenaiError, unknownParameter } from './error.ts'
-import { createLine } from './line.ts'
 import { completeSession } from './session-object.ts'
 import type { SessionConfig, SessionStore } from './session-store.ts'
 
 /** Undocumented behaviour that servers show, or may show. */
-export type Moods = Readonly<{
+export type Quirks = Readonly<{
   /** Whether a client's `session.update` is shown to the sideband. Default true. */
   mirrorsUpdates?: boolean
   /** 401 to the key at `/calls`, as Azure answers: only a client secret creates. */
@@ -27,20 +27,20 @@ export type CallsOptions = Readonly<{
   store: SessionStore
   apiKey: string
   sessionSeconds: number
-  moods: Moods
+  quirks: Quirks
   log: (line: string) => void
   /** The type of each event that is sent to a sideband, with the offer of its call. */
   onSideband: (offer: string, type: string) => void
 }>
 
-export type Calls = Readonly<{
+export type EmulatedCalls = Readonly<{
   routes: (app: FastifyInstance) => Promise<void>
   /** How a sideband is joined to the call once it is open. Throws OpenaiError. */
   attach: (callId: string, authorization: string | undefined) => (sideband: WebSocket) => void
   end: () => Promise<void>
 }>
 
-type Call = {
+type EmulatedCall = {
   readonly offer: string
   readonly conversation: Conversation
   readonly sidebands: Set<WebSocket>
@@ -49,26 +49,26 @@ type Call = {
 }
 
 const PATHS = ['/v1/realtime/calls', '/v1/realtime/translations/calls']
-const SDP_LIMIT_BYTES = 64 * 1024
+const OFFER_LIMIT_BYTES = 64 * 1024
 const FORM_LIMIT_BYTES = 256 * 1024
 const OVER = 'Your session hit the maximum duration of 60 minutes.'
 
-export function createCalls (
-  { store, apiKey, sessionSeconds, moods, log, onSideband }: CallsOptions
-): Calls {
+export function createEmulatedCalls (
+  { store, apiKey, sessionSeconds, quirks, log, onSideband }: CallsOptions
+): EmulatedCalls {
   /** Live calls. A call that was never joined lives until its session ends. */
-  const calls = new Map<string, Call>()
+  const calls = new Map<string, EmulatedCall>()
 
   async function routes (app: FastifyInstance): Promise<void> {
     // OpenAI takes requests from pages of any origin: the secret alone decides.
     await app.register(cors, { origin: '*', methods: ['POST'], exposedHeaders: ['Location', 'x-request-id'] })
     app.addHook('onResponse', async ({ method, url }, reply) => log(`${method} ${url} ${reply.statusCode}`))
     app.addContentTypeParser(
-      'application/sdp', { parseAs: 'string', bodyLimit: SDP_LIMIT_BYTES }, (_request, body, done) => done(null, body)
+      'application/sdp', { parseAs: 'string', bodyLimit: OFFER_LIMIT_BYTES }, (_request, body, done) => done(null, body)
     )
     app.addContentTypeParser(
       'multipart/form-data', { parseAs: 'buffer', bodyLimit: FORM_LIMIT_BYTES },
-      ({ headers }: FastifyRequest, body: Buffer<ArrayBuffer>) => readForm(headers['content-type'] as string, body)
+      ({ headers }: FastifyRequest, body: Buffer<ArrayBuffer>) => parseForm(headers['content-type'] as string, body)
     )
     for (const path of PATHS) {
       app.post(path, async ({ headers, body }, reply) => {
@@ -77,7 +77,7 @@ export function createCalls (
           : callOfPage(headers.authorization, path, body)
         // A call and its session are named alike.
         const id = String(config.session.id).replace(/^sess/, 'rtc')
-        const answer = await pickUp(id, offer, config)
+        const answer = await answerOffer(id, offer, config)
         return reply.code(201).header('location', `${path}/${id}`)
           .type(body instanceof FormData ? 'text/plain; charset=utf-8' : 'application/sdp').send(answer)
       })
@@ -91,7 +91,7 @@ export function createCalls (
 
   async function callOfServer (authorization: string | undefined, form: FormData) {
     admitKey(authorization, apiKey)
-    if (moods.refusesKeyAtCalls) throw new OpenaiError(401, 'This operation requires ephemeral tokens.')
+    if (quirks.refusesKeyAtCalls) throw new OpenaiError(401, 'This operation requires ephemeral tokens.')
     const { sdp, session } = await partsOf(form)
     const asked = checkCallSession(session)
     const complete = completeSession('realtime', asked, 0)
@@ -107,18 +107,18 @@ export function createCalls (
   }
 
   /** The SDP answer. Throws OpenaiError where the offer is none. */
-  async function pickUp (id: string, offer: string, config: SessionConfig): Promise<string> {
+  async function answerOffer (id: string, offer: string, config: SessionConfig): Promise<string> {
     const hangUp = () => { call.end(1000, '') }
-    const line = createLine({
+    const peer = createEmulatedPeer({
       onFrame: (frame) => call.conversation.hear(frame),
       onChannel: (channel) => converse(channel, call.conversation, hangUp),
       onEnd: hangUp
     })
-    const call: Call = {
+    const call: EmulatedCall = {
       offer,
-      conversation: startConversation(config, { voice: line, mirrorsUpdates: moods.mirrorsUpdates ?? true }),
+      conversation: startConversation(config, { voice: peer, mirrorsUpdates: quirks.mirrorsUpdates ?? true }),
       sidebands: new Set(),
-      refusals: moods.refusedAttaches ?? 0,
+      refusals: quirks.refusedAttaches ?? 0,
       end: async (code, reason) => {
         // Closing the connection calls this function again.
         if (!calls.delete(id)) return
@@ -126,20 +126,20 @@ export function createCalls (
         log(`${id} ended`)
         call.conversation.end()
         for (const sideband of call.sidebands) sideband.close(code, reason)
-        await line.close()
+        await peer.close()
       }
     }
     calls.set(id, call)
     const longest = setTimeout(() => call.end(1001, OVER), sessionSeconds * 1000)
     try {
-      return await line.answer(offer)
+      return await peer.answer(offer)
     } catch (error) {
       await call.end(1000, '')
       throw error
     }
   }
 
-  function find (id: string): Call {
+  function find (id: string): EmulatedCall {
     const call = calls.get(id)
     if (call === undefined) throw notFound()
     return call
@@ -158,7 +158,7 @@ export function createCalls (
 }
 
 function watch (
-  sideband: WebSocket, { offer, conversation, sidebands }: Call, onSideband: CallsOptions['onSideband']
+  sideband: WebSocket, { offer, conversation, sidebands }: EmulatedCall, onSideband: CallsOptions['onSideband']
 ): void {
   const { receive, leave } = conversation.join((event) => {
     sideband.send(JSON.stringify(event))
@@ -182,7 +182,7 @@ function converse (channel: RTCDataChannel, conversation: Conversation, hangUp: 
   channel.stateChange.subscribe((state) => { if (state === 'closed') hangUp() })
 }
 
-async function readForm (type: string, body: Buffer<ArrayBuffer>): Promise<FormData> {
+async function parseForm (type: string, body: Buffer<ArrayBuffer>): Promise<FormData> {
   try {
     return await new Response(body, { headers: { 'content-type': type } }).formData()
   } catch {

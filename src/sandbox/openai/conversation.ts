@@ -3,16 +3,16 @@
 
 import { getIn, isObject, type JsonObject } from '../../json.ts'
 import { checkGaSession } from './checks.ts'
-import { createEar } from './ear.ts'
 import { invalidValue, missingParameter, openaiEnvelope, OpenaiError, unknownParameter } from './error.ts'
 import { type ActiveResponse, type CancelReason, type Emit, startResponse, textOf } from './response.ts'
 import { updateSession } from './session-object.ts'
 import { newId, type SessionConfig } from './session-store.ts'
+import { createSpeechDetector } from './speech-detector.ts'
 
 export type Send = (event: JsonObject) => void
 
 /** The speaker of a call. */
-export type Voice = Readonly<{ play: (milliseconds: number, ended: () => void) => void, hush: () => void }>
+export type Voice = Readonly<{ play: (milliseconds: number, ended: () => void) => void, stopPlaying: () => void }>
 
 export type Participant = Readonly<{ receive: (message: string) => void, leave: () => void }>
 
@@ -51,7 +51,7 @@ export function startConversation (
     const found = getIn(session, ['audio', 'input', 'turn_detection'])
     return isObject(found) ? found : null
   }
-  const ear = createEar(detection, (event) => event === 'started' ? speechStarted() : speechStopped())
+  const detector = createSpeechDetector(detection, (event) => event === 'started' ? speechStarted() : speechStopped())
 
   const emit: Emit = (type, fields) => {
     const event = { type, event_id: newId('event'), ...fields }
@@ -87,7 +87,7 @@ export function startConversation (
       case 'conversation.item.delete': case 'conversation.item.truncate': case 'conversation.item.retrieve':
         return withItem(event, reply)
       case 'output_audio_buffer.clear':
-        return hush()
+        return stopPlaying()
       // Audio that a WebSocket appends is ignored.
       case 'input_audio_buffer.append':
         return
@@ -120,8 +120,8 @@ export function startConversation (
     if (hasSpoken && ownVoice !== undefined && ownVoice !== voiceIn(session)) {
       throw voiceIsSet('response.audio.output.voice')
     }
-    const heardMs = ear.atMs() - answeredMs
-    answeredMs = ear.atMs()
+    const heardMs = detector.atMs() - answeredMs
+    answeredMs = detector.atMs()
     const modalities = asked.output_modalities ?? session.output_modalities
     let isOver = false
     const response = startResponse({
@@ -140,11 +140,11 @@ export function startConversation (
 
   function stopResponse (reason: CancelReason): void {
     active?.cancel(reason)
-    if (playing !== null) hush()
+    if (playing !== null) stopPlaying()
   }
 
   function play (responseId: string, milliseconds: number): void {
-    if (playing !== null) hush()
+    if (playing !== null) stopPlaying()
     playing = responseId
     hasSpoken = true
     emit('output_audio_buffer.started', { response_id: responseId })
@@ -154,22 +154,22 @@ export function startConversation (
     })
   }
 
-  function hush (): void {
-    voice?.hush()
+  function stopPlaying (): void {
+    voice?.stopPlaying()
     if (playing !== null) emit('output_audio_buffer.cleared', { response_id: playing })
     playing = null
   }
 
   function speechStarted (): void {
     turnItem = newId('item')
-    emit('input_audio_buffer.speech_started', { audio_start_ms: ear.atMs(), item_id: turnItem })
+    emit('input_audio_buffer.speech_started', { audio_start_ms: detector.atMs(), item_id: turnItem })
     if (detection()?.interrupt_response !== false) stopResponse('turn_detected')
   }
 
   function speechStopped (): void {
     const itemId = turnItem ?? newId('item')
     turnItem = null
-    emit('input_audio_buffer.speech_stopped', { audio_end_ms: ear.atMs(), item_id: itemId })
+    emit('input_audio_buffer.speech_stopped', { audio_end_ms: detector.atMs(), item_id: itemId })
     commit(itemId)
     if (config.kind === 'realtime' && detection()?.create_response !== false && active === null) respond({})
   }
@@ -184,7 +184,7 @@ export function startConversation (
       item_id: itemId,
       content_index: 0,
       transcript: 'Something was said.',
-      usage: { type: 'duration', seconds: Math.ceil((ear.atMs() - answeredMs) / 1000) }
+      usage: { type: 'duration', seconds: Math.ceil((detector.atMs() - answeredMs) / 1000) }
     })
   }
 
@@ -237,10 +237,10 @@ export function startConversation (
       if (as === 'client') send({ type: 'session.created', event_id: newId('event'), session })
       return { receive: (message) => receive(send, message), leave: () => participants.delete(send) }
     },
-    hear: ear.hear,
+    hear: detector.hear,
     end: () => {
       participants.clear()
-      ear.close()
+      detector.close()
       stopResponse('client_cancelled')
     }
   }

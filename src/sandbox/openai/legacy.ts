@@ -6,7 +6,7 @@ import { invalidValue, unknownParameter } from './error.ts'
 import { DEFAULT_INSTRUCTIONS } from './session-object.ts'
 import { newId } from './session-store.ts'
 
-const TURN_DETECTION = { type: 'server_vad', threshold: 0.5, prefix_padding_ms: 300, silence_duration_ms: 200 }
+const LEGACY_SERVER_VAD = { type: 'server_vad', threshold: 0.5, prefix_padding_ms: 300, silence_duration_ms: 200 }
 const INPUT = { input_audio_format: 'pcm16', input_audio_transcription: null, input_audio_noise_reduction: null }
 
 const DEFAULTS = {
@@ -19,7 +19,7 @@ const DEFAULTS = {
     speed: 1,
     ...INPUT,
     output_audio_format: 'pcm16',
-    turn_detection: { ...TURN_DETECTION, create_response: true, interrupt_response: true },
+    turn_detection: { ...LEGACY_SERVER_VAD, create_response: true, interrupt_response: true },
     tools: [],
     tool_choice: 'auto',
     temperature: 0.8,
@@ -33,7 +33,7 @@ const DEFAULTS = {
     object: 'realtime.transcription_session',
     modalities: ['audio', 'text'],
     ...INPUT,
-    turn_detection: TURN_DETECTION,
+    turn_detection: LEGACY_SERVER_VAD,
     include: null
   }
 } satisfies Record<string, JsonObject>

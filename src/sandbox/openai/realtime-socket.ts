@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { surviveErrors } from '../../http/parse-errors.ts'
 import { admit, bearerOf } from '../admit.ts'
-import type { Calls } from './calls.ts'
+import type { EmulatedCalls } from './calls.ts'
 import { startConversation } from './conversation.ts'
 import { openaiEnvelope, OpenaiError } from './error.ts'
 import type { SessionStore } from './session-store.ts'
@@ -16,7 +16,7 @@ const PATHS = ['/v1/realtime', '/v1/realtime/translations']
 
 /** The function that comes back ends every session. */
 export function serveRealtimeSockets (
-  server: Server, store: SessionStore, calls: Calls, log: (line: string) => void
+  server: Server, store: SessionStore, calls: EmulatedCalls, log: (line: string) => void
 ): () => void {
   const sockets = new WebSocketServer({
     noServer: true,

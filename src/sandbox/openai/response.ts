@@ -1,4 +1,4 @@
-// One response of the model, in the recorded order of its events: spoken where there is a line to speak on, else text.
+// One response of the model, in the recorded order of its events: spoken where there is a voice for it, else text.
 
 import { getIn, isObject, type Json, type JsonObject } from '../../json.ts'
 import { newId } from './session-store.ts'

@@ -8,7 +8,7 @@ export const DEFAULT_INSTRUCTIONS = 'Your knowledge cutoff is 2023-10. You are a
   'Act like a human, but remember that you aren\'t a human and that you can\'t do human things in the real world.'
 
 const PCM = { type: 'audio/pcm', rate: 24_000 }
-const TURN_DETECTION: Readonly<Record<string, JsonObject>> = {
+const DETECTION_DEFAULTS: Readonly<Record<string, JsonObject>> = {
   server_vad: {
     type: 'server_vad',
     threshold: 0.5,
@@ -21,7 +21,7 @@ const TURN_DETECTION: Readonly<Record<string, JsonObject>> = {
   semantic_vad: { type: 'semantic_vad', eagerness: 'auto', create_response: true, interrupt_response: true }
 }
 const INPUT = {
-  format: PCM, transcription: null, noise_reduction: null, turn_detection: TURN_DETECTION.server_vad as JsonObject
+  format: PCM, transcription: null, noise_reduction: null, turn_detection: DETECTION_DEFAULTS.server_vad as JsonObject
 }
 
 const DEFAULTS: Readonly<Record<Kind, JsonObject>> = {
@@ -78,5 +78,5 @@ const WHOLE: readonly (readonly [Path, (asked: Json) => Json])[] = [
 ]
 
 function completeTurnDetection (asked: Json): Json {
-  return isObject(asked) ? { ...TURN_DETECTION[String(asked.type)], ...asked } : asked
+  return isObject(asked) ? { ...DETECTION_DEFAULTS[String(asked.type)], ...asked } : asked
 }

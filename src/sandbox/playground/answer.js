@@ -3,8 +3,8 @@
 import { callView } from './call.js'
 import { connection } from './connection.js'
 import { countdown } from './countdown.js'
-import { byId, copyButton, folded, h, masked, pretty, speak } from './page.js'
-import { duration, explain } from './words.js'
+import { announce, byId, copyButton, folded, h, masked, pretty } from './page.js'
+import { duration, explain } from './texts.js'
 
 /** Ends the countdown, the connection or the call of the previous response. */
 let endLast = async () => {}
@@ -29,12 +29,12 @@ export function showRefused (exchange, { kind, sessions, isCall = false }) {
   const retryAfter = exchange.headers['retry-after'] ?? null
   const explanation = explain({ code, message, param: param ?? null, retryAfter }, { kind, sessions, isCall })
   show('refused', [
-    h('p', { class: 'verdict' }, `Refused, ${exchange.status}`),
+    h('p', { class: 'headline' }, `Refused, ${exchange.status}`),
     param && h('p', { class: 'path' }, h('span', { class: 'unseen' }, 'Refused path: '), h('code', {}, param)),
     h('p', {}, explanation.text, explanation.advice === '' ? '' : ` ${explanation.advice}`),
     ...folds(exchange, true)
   ])
-  speak(`Refused. ${param ? `${param}: ` : ''}${explanation.text} ${explanation.advice}`)
+  announce(`Refused. ${param ? `${param}: ` : ''}${explanation.text} ${explanation.advice}`)
 }
 
 export function showGranted (exchange, { kind, limits, isReal }) {
@@ -45,7 +45,7 @@ export function showGranted (exchange, { kind, limits, isReal }) {
   const connecting = connection({ kind, url: headers['x-realtime-url'], secret: value, model: session.model, isReal })
   const life = lifetime(expiresAt, connecting.expire)
   show('granted', [
-    h('p', { class: 'verdict' }, 'Minted'),
+    h('p', { class: 'headline' }, 'Minted'),
     h('div', { class: 'secret' },
       h('div', {}, h('span', { class: 'caption' }, 'Client secret'), h('code', { id: 'secret' }, masked(value))),
       copyButton('the client secret', () => value)),
@@ -56,7 +56,7 @@ export function showGranted (exchange, { kind, limits, isReal }) {
     ...folds(exchange)
   ])
   endLast = async () => { life.end(); connecting.end() }
-  speak(`Minted. The secret is valid for ${duration(expiresAt - nowSeconds())}.`)
+  announce(`Minted. The secret is valid for ${duration(expiresAt - nowSeconds())}.`)
 }
 
 /** `call` is what `callView` takes. */
@@ -93,7 +93,7 @@ function lifetime (expiresAt, onEnd) {
     left: () => expiresAt - Date.now() / 1000,
     words: (left) => left > 0 ? `valid for another ${duration(left)}` : 'has expired: it opens no more sessions',
     onOver: () => {
-      speak('The secret has expired.')
+      announce('The secret has expired.')
       onEnd()
     }
   })

@@ -1,9 +1,9 @@
 // Buttons that try to break out of the policy in a call. Each shows what became of it, and how long that took: from
 // sending it to the event, on the page's own data channel, that undoes it.
 
-import { h, speak } from './page.js'
+import { announce, h } from './page.js'
 import { changeRuleOf } from './service.js'
-import { becameOf, describeChangeRule } from './words.js'
+import { becameOf, describeChangeRule } from './texts.js'
 
 /** If OpenAI does not report a change, Ephemint finds it when it reads the session, which is every 20 s. */
 const WAIT_MS = 25_000
@@ -142,7 +142,7 @@ export function breakOuts ({ send, url, allow }) {
       stop()
       if (UNDONE.includes(what)) undone = one
       result.textContent = becameOf(what, ms, message)
-      speak(`${title}: ${result.textContent}`)
+      announce(`${title}: ${result.textContent}`)
     }
 
     function stop () {

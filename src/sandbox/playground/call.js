@@ -3,10 +3,10 @@
 import { breakOuts, noBreakOuts } from './break-out.js'
 import { countdown } from './countdown.js'
 import { messageForm } from './message.js'
-import { byId, folded, h, pretty, speak } from './page.js'
+import { announce, byId, folded, h, pretty } from './page.js'
 import { reach, Unreachable } from './service.js'
 import { sidebandOf } from './sideband.js'
-import { endOf } from './words.js'
+import { endOf } from './texts.js'
 
 const POLL_MS = 2000
 /** Once the line has ended, to learn why. */
@@ -27,7 +27,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
   let lineEndedMs = null
   let endsAtMs = performance.now() + seconds * 1000
 
-  const verdict = h('p', { class: 'verdict' }, 'Call in progress')
+  const headline = h('p', { class: 'headline' }, 'Call in progress')
   const state = h('p', { class: 'state' }, lineState)
   const say = voice.speak !== undefined &&
     h('button', { type: 'button', hidden: true, onclick: () => voice.speak(TONE_SECONDS) }, 'Say something')
@@ -44,7 +44,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
   const sideband = isReal ? null : sidebandOf(line.offer)
   const receipt = h('div', { class: 'receipt', hidden: true })
   const element = h('div', { class: 'call' },
-    verdict,
+    headline,
     time.element,
     h('div', { class: 'state-row' }, state, h('div', { class: 'buttons' }, say, hangUpButton)),
     message,
@@ -141,11 +141,11 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
     sideband?.end()
     tries?.end(cause, lineEndedMs ?? performance.now())
     hungUp.then(line.close)
-    verdict.textContent = 'Call ended'
+    headline.textContent = 'Call ended'
     for (const part of [time.element, say, hangUpButton, message]) if (part) part.hidden = true
     receipt.hidden = false
     state.textContent = reason
-    speak(`The call has ended. ${reason}`)
+    announce(`The call has ended. ${reason}`)
     // The focused button is hidden now.
     if (wasHere) byId('answer').focus()
   }
@@ -158,7 +158,7 @@ export function callView ({ exchange, url, access, line, voice, hasEvents, isRea
   function setState (text) {
     if (state.textContent === text) return
     state.textContent = text
-    speak(text)
+    announce(text)
   }
 }
 

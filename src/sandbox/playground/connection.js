@@ -2,7 +2,7 @@
 
 import { connectByWebRtc, connectByWebSocket } from './connect.js'
 import { messageForm } from './message.js'
-import { h, masked, pretty, speak } from './page.js'
+import { announce, h, masked, pretty } from './page.js'
 
 /** Call `expire` when the secret has expired; an open session goes on. */
 export function connection ({ kind, url, secret, model, isReal }) {
@@ -96,7 +96,7 @@ export function connection ({ kind, url, secret, model, isReal }) {
 
   function setState (text) {
     state.textContent = text
-    speak(text)
+    announce(text)
   }
 
   function enable (isEnabled) {

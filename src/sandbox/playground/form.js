@@ -1,7 +1,7 @@
 // A form of the fields that the policy allows. An empty control is left out of the request.
 
 import { h } from './page.js'
-import { describe, valueName } from './words.js'
+import { describe, valueName } from './texts.js'
 
 const NOTHING = 'left to the policy'
 /** For narrow controls. */

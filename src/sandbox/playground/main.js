@@ -3,12 +3,12 @@
 import { clearAnswer, showCall, showGranted, showRefused } from './answer.js'
 import { InvalidField, policyForm } from './form.js'
 import { NoMicrophone } from './line.js'
-import { byId, copyButton, h, pretty, radios, speak, tabs } from './page.js'
+import { announce, byId, copyButton, h, pretty, radios, tabs } from './page.js'
 import { placeCall } from './place-call.js'
 import { refusals } from './refusals.js'
 import { ask, BETA_ROUTES, CALL_ROUTE, ownToken, reach, ROUTES, signInsOf, tidyToken, Unreachable } from './service.js'
 import { callSnippets, snippets } from './snippets.js'
-import { describeCalls } from './words.js'
+import { describeCalls } from './texts.js'
 
 const KINDS = { realtime: 'Realtime', transcription: 'Transcription', translation: 'Translation' }
 
@@ -122,7 +122,7 @@ async function signIn (chosen) {
   byId('mint').disabled = false
   policy = exchange.ok ? exchange.answer : null
   showForm()
-  if (exchange.ok) speak(`${chosen.title} may mint ${Object.keys(policy.sessions).join(', ') || 'nothing'}.`)
+  if (exchange.ok) announce(`${chosen.title} may mint ${Object.keys(policy.sessions).join(', ') || 'nothing'}.`)
   else showRefused(exchange, { kind, sessions: undefined })
 }
 
@@ -205,7 +205,7 @@ async function mint () {
 async function send (path, body) {
   if (current === undefined) return showTrouble('Not signed in: choose a user first.')
   const [mine, signedIn] = [turn, current]
-  speak('Minting …')
+  announce('Minting …')
   const exchange = await ask(config, signedIn, path, body)
   // Another user has been chosen meanwhile.
   if (mine !== turn) return
@@ -234,7 +234,7 @@ async function call () {
     // Otherwise the user's own call could be in the way.
     await clearAnswer()
     if (mine !== turn) return
-    speak('Calling …')
+    announce('Calling …')
     const placed = await placeCall(request)
     if (mine !== turn) placed.leave()
     else if (placed.exchange.ok) {

@@ -16,7 +16,7 @@ export function h (tag, properties = {}, ...children) {
 export const byId = (id) => document.getElementById(id)
 
 /** Announces `text` to screen readers. */
-export function speak (text) {
+export function announce (text) {
   byId('spoken').textContent = text
 }
 
@@ -40,11 +40,11 @@ export function copyButton (name, read) {
     try {
       await navigator.clipboard.writeText(read())
       button.textContent = 'Copied'
-      speak(`Copied ${name}.`)
+      announce(`Copied ${name}.`)
       setTimeout(() => { button.textContent = 'Copy' }, 2000)
     } catch {
       button.textContent = 'Not copied'
-      speak('The browser does not allow this page to copy.')
+      announce('The browser does not allow this page to copy.')
     }
   })
   return button

@@ -2,9 +2,9 @@
 
 import { readFileSync } from 'node:fs'
 import { safetyIdentifier } from '../../../src/callers/safety-identifier.ts'
-import { CANARIES, ISSUER } from '../../support/app.ts'
+import { APP_ISSUER, CANARIES } from '../../support/app.ts'
 import type { Happened } from './faults.ts'
-import type { Answered } from './load.ts'
+import type { AnsweredCall } from './load.ts'
 import { MAX_SECONDS, type Plan, policyNameOf, subjectOf } from './plan.ts'
 import type { Seen } from './world.ts'
 
@@ -23,7 +23,7 @@ export type Line = Readonly<
 
 export type Books = Readonly<{
   seen: readonly Seen[]
-  answers: readonly Answered[]
+  answers: readonly AnsweredCall[]
   lines: readonly Line[]
   torn: number
   kills: number
@@ -154,7 +154,7 @@ export function countBy (names: readonly string[]): Map<string, number> {
 }
 
 export const identifierOf = ({ caller }: Pick<Plan, 'caller'>) =>
-  safetyIdentifier(ISSUER, subjectOf(caller), CANARIES.SAFETY_IDENTIFIER_SECRET)
+  safetyIdentifier(APP_ISSUER, subjectOf(caller), CANARIES.SAFETY_IDENTIFIER_SECRET)
 
 const nameOf = ({ call, plan }: Seen) => `${call.id} (${plan.end})`
 const summaryOf = ({ reason, seconds, complete, usage }: Omit<Line, 'repeated'>) =>

@@ -8,12 +8,12 @@ import {
 import type { Random } from './random.ts'
 import type { Seen, SoakWorld } from './world.ts'
 
-export type Answered = Readonly<{
+export type AnsweredCall = Readonly<{
   plan: Plan, status: number | null, code: string | null, id: string | null, requestId: string
 }>
 
-export type Load = Readonly<{
-  answers: readonly Answered[]
+export type CallsLoad = Readonly<{
+  answers: readonly AnsweredCall[]
   /** The seconds that the limits have counted, by caller. */
   secondsTaken: () => Promise<readonly number[]>
   /** How often a caller found its own call unknown. */
@@ -22,8 +22,8 @@ export type Load = Readonly<{
   pause: () => Promise<void>
   resume: () => void
   /** Begins a call of this caller now. */
-  begin: (caller: number) => Promise<Answered>
-  hangUp: (answered: Answered) => Promise<void>
+  begin: (caller: number) => Promise<AnsweredCall>
+  hangUp: (answered: AnsweredCall) => Promise<void>
 }>
 
 const MAX_CREATING = 24
@@ -38,13 +38,13 @@ const MOST_TRIES = 90
 const SET_ASIDE_MS = 5000
 const SOON_MS = 300
 
-export async function startLoad (world: SoakWorld, random: Random, alive: number): Promise<Load> {
+export async function startCallsLoad (world: SoakWorld, random: Random, alive: number): Promise<CallsLoad> {
   const { plans, seenOf, anyUp, speak, end, replicas, isLocal } = world
   const exp = Math.floor(Date.now() / 1000) + 7200
   const tokens = await Promise.all(Array.from({ length: CALLERS_COUNT }, (_, caller) =>
     tokenOf({ sub: subjectOf(caller), exp, plan: policyNameOf(caller) })))
   const free = Array.from({ length: CALLERS_COUNT }, (_, caller) => caller)
-  const answers: Answered[] = []
+  const answers: AnsweredCall[] = []
   const underWay = new Set<Promise<void>>()
   let lost = 0
   const state = { isRunning: false, creating: 0 }
@@ -56,14 +56,14 @@ export async function startLoad (world: SoakWorld, random: Random, alive: number
     })
   }
 
-  async function create (plan: Plan): Promise<Answered> {
+  async function create (plan: Plan): Promise<AnsweredCall> {
     plans[plan.index] = plan
     state.creating++
     const signals = [PATIENCE_MS, plan.goneAfterMs].flatMap((ms) => ms === null ? [] : [AbortSignal.timeout(ms)])
     const none = { plan, status: null, code: null, id: null, requestId: '' }
     const answered = await ask('/v1/realtime/calls', plan.caller, {
       headers: { 'content-type': 'application/sdp' }, body: offerOf(plan.index), signal: AbortSignal.any(signals)
-    }).then(async (response): Promise<Answered> => {
+    }).then(async (response): Promise<AnsweredCall> => {
       const text = await response.text()
       return {
         plan,
@@ -80,7 +80,7 @@ export async function startLoad (world: SoakWorld, random: Random, alive: number
 
   const isLive = (one: Seen | undefined) => one?.call.isLive() === true
 
-  async function hangUp ({ plan: { caller }, id }: Answered): Promise<void> {
+  async function hangUp ({ plan: { caller }, id }: AnsweredCall): Promise<void> {
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const answer = await ask(`/v1/realtime/calls/${id}/hangup`, caller, { signal: AbortSignal.timeout(HANG_UP_MS) })
         .then(async (response) => ({ status: response.status, body: await response.json() as { status?: string } }))
@@ -93,7 +93,7 @@ export async function startLoad (world: SoakWorld, random: Random, alive: number
     }
   }
 
-  const endings: Readonly<Record<End, (answered: Answered, one: Seen) => Promise<unknown>>> = {
+  const endings: Readonly<Record<End, (answered: AnsweredCall, one: Seen) => Promise<unknown>>> = {
     client: hangUp,
     operator: async ({ id }, one) => {
       for (let tries = 0; isLive(one) && tries < MOST_TRIES; tries++) {

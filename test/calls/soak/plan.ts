@@ -34,7 +34,7 @@ const policy = (name: PolicyName, more = '') => `
     realtime:
       fixed: { model: gpt-realtime-2.1, instructions: 'You are Ada.' }
       calls: { max_seconds: ${MAX_SECONDS[name]}, when_full: replace${more} }`
-export const POLICY = `${CALLERS}
+export const SOAK_POLICY = `${CALLERS}
 policies:${policy('long')}${policy('short')}${policy('quiet', ', idle_seconds: 5')}
 `
 

@@ -16,7 +16,7 @@ import { until } from '../../support/until.ts'
 import { failure } from '../../support/upstream.ts'
 import type { Call } from '../../support/upstream-call.ts'
 import { type CallReplicas, startCallReplicas } from '../call-replicas.ts'
-import { indexIn, type Plan, POLICY } from './plan.ts'
+import { indexIn, type Plan, SOAK_POLICY } from './plan.ts'
 import type { Random } from './random.ts'
 
 export type Totals = { responses: number, input: number, output: number }
@@ -70,7 +70,7 @@ const READY_MS = 60_000
 
 export async function startSoakWorld (owner: Owner, random: Random, isLocal: boolean): Promise<SoakWorld> {
   const world = await startCallReplicas(owner, {
-    count: 0, policy: POLICY, redisOptions: ['--appendonly', 'yes', '--appendfsync', 'always']
+    count: 0, policy: SOAK_POLICY, redisOptions: ['--appendonly', 'yes', '--appendfsync', 'always']
   })
   const { redis, upstream } = world
   const upstreamProxy = await startFaultProxy(owner, { host: '127.0.0.1', port: Number(new URL(upstream.url).port) })

@@ -12,7 +12,7 @@ import { policyEnvironment, readConfig } from '../../../src/config/environment.t
 import { isObject, type JsonObject } from '../../../src/json.ts'
 import type { Policies } from '../../../src/policy/policy.ts'
 import { readRulebook } from '../../../src/rulebook/rulebook.ts'
-import type { Moods } from '../../../src/sandbox/openai/calls.ts'
+import type { Quirks } from '../../../src/sandbox/openai/calls.ts'
 import { startUpstream } from '../../../src/sandbox/openai/upstream.ts'
 import { openUpstream } from '../../../src/service.ts'
 import { errorEvent } from '../../support/call-events.ts'
@@ -69,9 +69,9 @@ async function callAt (t: Test, url: string, { env = {}, policy = POLICY, waitMs
 /** The findings that are not ok and have advice. */
 const bad = (found: readonly Finding[]) => found.filter(({ state, advice }) => state !== 'ok' && advice !== undefined)
 
-async function callEmulator (t: Test, moods: Moods, options: Options = {}): Promise<Finding[]> {
+async function callEmulator (t: Test, quirks: Quirks, options: Options = {}): Promise<Finding[]> {
   const logged: string[] = []
-  const upstream = await startUpstream({ apiKey: KEY, moods, log: (line) => logged.push(line) })
+  const upstream = await startUpstream({ apiKey: KEY, quirks, log: (line) => logged.push(line) })
   t.teardown(upstream.close)
   const found = await callAt(t, upstream.url, options)
   const created = logged.filter((line) => /calls 201$/.test(line)).length

@@ -115,7 +115,7 @@ t.test('what creates no call is refused and named', { buffered: true }, async (t
 t.test('a server that takes no key at /calls says so, and calls with a client secret then', {
   buffered: true
 }, async (t) => {
-  const url = await start(t, { moods: { refusesKeyAtCalls: true } })
+  const url = await start(t, { quirks: { refusesKeyAtCalls: true } })
   const { offer, take, next } = await createPhone(t)
   const refused = await create(url, { sdp: offer, session: JSON.stringify(realtime) })
   t.equal(refused.status, 401)
@@ -138,7 +138,7 @@ t.test('a server that takes no key at /calls says so, and calls with a client se
 t.test('a sideband is refused before the upgrade: a wrong key, an unknown call, one that has ended', {
   buffered: true
 }, async (t) => {
-  const url = await start(t, { moods: { refusedAttaches: 2 } })
+  const url = await start(t, { quirks: { refusedAttaches: 2 } })
   const { id } = await call(t, url)
   t.equal((await refusal(t, url, id, 'sk-wrong')).status, 401)
   t.match(await refusal(t, url, 'rtc_unknown'), { status: 404, body: NOT_FOUND })
@@ -208,7 +208,7 @@ t.test('one session is shared: updates of either side reach both, errors only th
 })
 
 t.test('a server may keep the client\'s updates from the sideband', { buffered: true }, async (t) => {
-  const url = await start(t, { moods: { mirrorsUpdates: false } })
+  const url = await start(t, { quirks: { mirrorsUpdates: false } })
   const { phone, id, answer } = await call(t, url)
   const sideband = await attach(t, url, id)
   await join(phone, answer)

@@ -4,10 +4,10 @@ import type { JsonObject } from '../json.ts'
 import { applyPolicy, type Asked, askedFor, type Granted } from './apply.ts'
 import type { CallRules, SessionRules } from './compile.ts'
 import type { Conceal } from './conceal.ts'
-import { type Hidden, reportOnlyIn, revealSecrets } from './hidden.ts'
+import { type RedactedSession, reportOnlyIn, restoreSecrets } from './redacted.ts'
 import { type CheckSession, createSessionCheck } from './session-check.ts'
 
-export type GrantedCall = Readonly<{
+export type CallTerms = Readonly<{
   granted: Pick<Granted, 'session' | 'model' | 'prompt'>
   /** The values of the session that the policy fixes; none where it only reports. */
   fixed: JsonObject
@@ -15,10 +15,10 @@ export type GrantedCall = Readonly<{
   conceal: Conceal | null
 }>
 
-export function grantedOf (
+export function termsOfCall (
   sessionRules: SessionRules,
   { claims, asked, granted, rules }: Readonly<{ claims: JsonObject, asked: Asked, granted: Granted, rules: CallRules }>
-): GrantedCall {
+): CallTerms {
   return {
     granted,
     fixed: rules.onChange === 'report' ? {} : fixedOf(sessionRules, granted.session),
@@ -28,25 +28,25 @@ export function grantedOf (
 }
 
 /** A call as another replica has left it; `asked` is the session of its request. */
-export type LeftCall = Readonly<{
+export type AdoptableCall = Readonly<{
   claims: JsonObject
   asked: JsonObject
-  sent: Hidden
+  sent: RedactedSession
   model: string | null
   prompt: string | null
   rules: CallRules
 }>
 
 /** `sessionRules` are of its policy as it is now; undefined where that grants no such session any more. */
-export function regrantedOf (sessionRules: SessionRules | undefined, call: LeftCall): GrantedCall {
+export function termsOfAdopted (sessionRules: SessionRules | undefined, call: AdoptableCall): CallTerms {
   const { claims, model, prompt, rules } = call
   if (sessionRules === undefined) return withoutRules(call)
   try {
     const asked = askedFor(call.asked)
     const now = applyPolicy(sessionRules, claims, asked)
-    const { session, missing } = revealSecrets(call.sent, now.session)
+    const { session, missing } = restoreSecrets(call.sent, now.session)
     const granted = { ...now, session, model, prompt }
-    const { checkSession, ...rest } = grantedOf(sessionRules, { claims, asked, granted, rules })
+    const { checkSession, ...rest } = termsOfCall(sessionRules, { claims, asked, granted, rules })
     return { ...rest, checkSession: reportOnlyIn(missing, checkSession) }
   // A refusal, or a record that another version wrote: the call goes on either way, and its duration is still held.
   } catch {
@@ -55,13 +55,13 @@ export function regrantedOf (sessionRules: SessionRules | undefined, call: LeftC
 }
 
 /** Nothing can be checked, and nothing is shown: a value may be a secret of the policy. */
-function withoutRules ({ sent, model, prompt }: LeftCall): GrantedCall {
+function withoutRules ({ sent, model, prompt }: AdoptableCall): CallTerms {
   const granted = { session: sent.shown, model, prompt }
   return { granted, fixed: {}, checkSession: acceptAll, conceal: () => ({}) }
 }
 
 const acceptAll: CheckSession = (_baseline, session) =>
-  ({ baseline: session, refused: [], ignored: [], remarkable: [], corrections: [] })
+  ({ baseline: session, refused: [], ignored: [], reportedOnly: [], corrections: [] })
 
 function fixedOf ({ fixed: { source } }: SessionRules, session: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(session).filter(([name]) => Object.hasOwn(source, name)))

@@ -1,4 +1,4 @@
-// The line of one call: a WebRTC peer on this machine that takes the user's voice, plays the answer's, carries events.
+// The peer of one call, by WebRTC on this machine: it takes the user's voice, plays the answer's, carries events.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import {
@@ -15,23 +15,23 @@ const HANDSHAKE_RECORDS = 32
 /** Browsers check every 2.5 s, and others, as RFC 7675 has it, every 5 s. */
 const WATCH_MS = 7000
 
-export type Line = Readonly<{
+export type EmulatedPeer = Readonly<{
   /** The SDP answer. Throws OpenaiError where the offer is none. */
   answer: (offer: string) => Promise<string>
   /** Plays in real time; what was being played is cut off. */
   play: (milliseconds: number, ended: () => void) => void
-  hush: () => void
+  stopPlaying: () => void
   close: () => Promise<void>
 }>
 
-export type LineEvents = Readonly<{
+export type PeerEvents = Readonly<{
   onFrame: (frame: Buffer) => void
   onChannel: (channel: RTCDataChannel) => void
   onEnd: () => void
 }>
 
-export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
-  const peer = createPeer()
+export function createEmulatedPeer ({ onFrame, onChannel, onEnd }: PeerEvents): EmulatedPeer {
+  const connection = createConnection()
   const voice = new MediaStreamTrack({ kind: 'audio' })
   let sent = 0
   let playing: NodeJS.Timeout | undefined
@@ -39,27 +39,27 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
   let watching: NodeJS.Timeout | undefined
   let received = -1
 
-  peer.connectionStateChange.subscribe((state) => {
+  connection.connectionStateChange.subscribe((state) => {
     if (state === 'failed' || state === 'disconnected' || state === 'closed') onEnd()
     if (state !== 'connected') return
-    skipRecordNumbers(peer)
+    skipRecordNumbers(connection)
     watching = setInterval(endIfGone, WATCH_MS)
   })
-  peer.onDataChannel.subscribe((channel) => {
+  connection.onDataChannel.subscribe((channel) => {
     if (channel.label !== CHANNEL) return
     events = channel
     onChannel(channel)
   })
-  peer.onTrack.subscribe((track) => { track.onReceiveRtp.subscribe(({ payload }) => onFrame(payload)) })
+  connection.onTrack.subscribe((track) => { track.onReceiveRtp.subscribe(({ payload }) => onFrame(payload)) })
 
   /** ICE lite asks nothing of the page, but hears the checks that it sends while it is there. */
   async function endIfGone (): Promise<void> {
     const before = received
-    received = receivedBy(await peer.getStats())
+    received = receivedBy(await connection.getStats())
     if (received === before) onEnd()
   }
 
-  function hush (): void {
+  function stopPlaying (): void {
     clearInterval(playing)
   }
 
@@ -67,19 +67,19 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
     answer: async (offer) => {
       if (!offer.startsWith('v=0') || /^m=video/m.test(offer) || !/^m=audio/m.test(offer)) throw unanswerable()
       try {
-        await peer.setRemoteDescription({ type: 'offer', sdp: offer })
-        for (const transceiver of peer.getTransceivers()) {
+        await connection.setRemoteDescription({ type: 'offer', sdp: offer })
+        for (const transceiver of connection.getTransceivers()) {
           await transceiver.sender.replaceTrack(voice)
           transceiver.setDirection('sendrecv')
         }
-        await peer.setLocalDescription(await peer.createAnswer())
+        await connection.setLocalDescription(await connection.createAnswer())
       } catch {
         throw unanswerable()
       }
-      return peer.localDescription?.sdp as string
+      return connection.localDescription?.sdp as string
     },
     play: (milliseconds, ended) => {
-      hush()
+      stopPlaying()
       const frames = hum(milliseconds)
       const startedAt = performance.now()
       let played = 0
@@ -95,19 +95,19 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
           sent++
         }
         if (played < frames.length) return
-        hush()
+        stopPlaying()
         ended()
       }, FRAME_MS)
     },
-    hush,
+    stopPlaying,
     close: async () => {
-      hush()
+      stopPlaying()
       clearInterval(watching)
       // werift sends no DTLS alert: the page sees the end of its channel, once that has gone out.
       events?.close()
       if (events?.readyState === 'closing') await Promise.race([events.stateChange.asPromise(), wait(GOODBYE_MS)])
-      await peer.close()
-      endHandshake(peer)
+      await connection.close()
+      endHandshake(connection)
     }
   }
 }
@@ -117,7 +117,7 @@ export function createLine ({ onFrame, onChannel, onEnd }: LineEvents): Line {
  * interface is bound. ICE lite, as the browser then does the checks: candidates that it hides behind mDNS names need
  * not be found.
  */
-function createPeer (): RTCPeerConnection {
+function createConnection (): RTCPeerConnection {
   return new RTCPeerConnection({
     codecs: { audio: [usePCMU()], video: [] },
     iceServers: [],
@@ -133,8 +133,8 @@ function createPeer (): RTCPeerConnection {
  * werift (0.24 and 0.25) restarts the numbers of its DTLS records after its Finished, so that two have the same number.
  * A browser drops the later one as a replay: an event came a second late, with the next attempt.
  */
-function skipRecordNumbers (peer: RTCPeerConnection): void {
-  for (const { dtls } of peer.dtlsTransports) {
+function skipRecordNumbers (connection: RTCPeerConnection): void {
+  for (const { dtls } of connection.dtlsTransports) {
     if (dtls !== undefined) dtls.dtls.recordSequenceNumber += HANDSHAKE_RECORDS
   }
 }
@@ -142,8 +142,8 @@ function skipRecordNumbers (peer: RTCPeerConnection): void {
 /**
  * werift begins or repeats its part of a handshake for half a minute after a close, too: no process could end before.
  */
-function endHandshake (peer: RTCPeerConnection): void {
-  for (const { dtls } of peer.dtlsTransports) {
+function endHandshake (connection: RTCPeerConnection): void {
+  for (const { dtls } of connection.dtlsTransports) {
     if (dtls === undefined) continue
     dtls.dtls.flight = Infinity
     Object.assign(dtls, { connect: async () => {} })

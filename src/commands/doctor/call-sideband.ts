@@ -24,19 +24,19 @@ export type CallTrial = Readonly<{
   pause: (ms: number) => Promise<unknown>
 }>
 
-export type Line = Readonly<{
+export type OpenSideband = Readonly<{
   inbox: Inbox
   send: (event: JsonObject) => void
   close: () => void
   closed: Promise<Closing>
 }>
 
-export const SUBJECT = 'call'
+export const CALL_SUBJECT = 'call'
 
 /** Resolves to the open sideband, or to the reason why it did not open. */
-export function openLine (
+export function openSideband (
   { upstream }: Pick<CallTrial, 'upstream'>, { id, key }: CreatedCall
-): Promise<Line | Closing> {
+): Promise<OpenSideband | Closing> {
   const inbox = openInbox()
   const { promise: closed, resolve: close } = Promise.withResolvers<Closing>()
   return new Promise((resolve) => {

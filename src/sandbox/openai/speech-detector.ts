@@ -9,7 +9,7 @@ const LOUD_AT_HALF = 0.02
 const LOUD_FRAMES = 6
 const SILENCE_MS = 500
 
-export type Ear = Readonly<{
+export type SpeechDetector = Readonly<{
   /** One frame of the user's audio. */
   hear: (frame: Uint8Array) => void
   /** Milliseconds of audio so far. */
@@ -18,9 +18,9 @@ export type Ear = Readonly<{
 }>
 
 /** `detection` is the session's turn detection at the moment; null: it is off. */
-export function createEar (
+export function createSpeechDetector (
   detection: () => JsonObject | null, onSpeech: (event: 'started' | 'stopped') => void
-): Ear {
+): SpeechDetector {
   let frames = 0
   let loudFrames = 0
   let silence: NodeJS.Timeout | undefined

@@ -1,7 +1,7 @@
 // A call that another replica left, and that its policy does not grant any more.
 
 import t from 'tap'
-import { regrantedOf } from '../../src/policy/granted-call.ts'
+import { termsOfAdopted } from '../../src/policy/call-terms.ts'
 import { CALL_RULES, rulesOf } from './harness.ts'
 
 const LEFT = {
@@ -16,9 +16,11 @@ const LEFT = {
 t.test('where its policy is gone, or refuses its request, nothing of a call is refused or written down', async (t) => {
   const refusing = rulesOf({ session: { calls: {}, fixed: { model: LEFT.model, instructions: 'You are Ada.' } } })
   for (const rules of [undefined, refusing]) {
-    const { checkSession, conceal, fixed } = regrantedOf(rules, LEFT)
+    const { checkSession, conceal, fixed } = termsOfAdopted(rules, LEFT)
     const session = { instructions: 'Other.' }
-    t.same(checkSession({}, session), { baseline: session, refused: [], ignored: [], remarkable: [], corrections: [] })
+    t.same(checkSession({}, session), {
+      baseline: session, refused: [], ignored: [], reportedOnly: [], corrections: []
+    })
     t.same(conceal?.(session), {})
     t.same(fixed, {})
   }

@@ -4,7 +4,7 @@
 import { ApiError } from '../errors.ts'
 import { createBreaker, type Verdict } from '../outbound/breaker.ts'
 import type { Log } from '../records/log.ts'
-import type { Answer } from './attempt.ts'
+import type { UpstreamAnswer } from './attempt.ts'
 
 const FAILURES_IN_A_ROW = 10
 const OF_ONE_CALLER = 3
@@ -12,14 +12,16 @@ const PROBE_AFTER_MS = 2000
 
 export type UpstreamBreaker = Readonly<{
   isOpen: () => boolean
-  ask: (attempt: () => Promise<Answer | ApiError>, safetyIdentifier: string) => Promise<Answer | ApiError>
+  ask: (
+    attempt: () => Promise<UpstreamAnswer | ApiError>, safetyIdentifier: string
+  ) => Promise<UpstreamAnswer | ApiError>
 }>
 
 /** `now` is monotonic, in milliseconds. */
 export function createUpstreamBreaker (
   log: Pick<Log, 'error' | 'warn'>, now = () => performance.now()
 ): UpstreamBreaker {
-  const breaker = createBreaker<Answer | ApiError>({
+  const breaker = createBreaker<UpstreamAnswer | ApiError>({
     failuresInARow: FAILURES_IN_A_ROW,
     ofOneCaller: OF_ONE_CALLER,
     probeAfterMs: PROBE_AFTER_MS,
@@ -40,7 +42,7 @@ function breakerOpen (): ApiError {
 }
 
 /** A 429 or a 400 does not mean that upstream is down. If no connection was made, no request can be the cause. */
-function classify (outcome: Answer | ApiError): Verdict {
+function classify (outcome: UpstreamAnswer | ApiError): Verdict {
   if (!(outcome instanceof ApiError)) return outcome.status >= 500 ? 'failure' : 'success'
   const { code, reason } = outcome
   return code === 'upstream_unavailable' || reason === 'connect_timeout' || reason === 'tls' ? 'outage' : 'failure'

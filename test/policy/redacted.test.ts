@@ -2,13 +2,13 @@
 
 import t from 'tap'
 import { compileConceal } from '../../src/policy/conceal.ts'
-import { baselineOf, hideSecrets } from '../../src/policy/hidden.ts'
+import { baselineOf, redactSecrets } from '../../src/policy/redacted.ts'
 
 const SESSION = { instructions: 'the secret text', speed: 1 }
 const conceal = compileConceal([{ path: ['instructions'], value: 'the secret text' }])
 
 t.test('a hidden field comes back from a session that still has it, else from what was sent, else not at all', (t) => {
-  const hidden = hideSecrets(SESSION, conceal)
+  const hidden = redactSecrets(SESSION, conceal)
   t.same(hidden.shown, { speed: 1 })
   t.notMatch(JSON.stringify(hidden), /secret text/)
   t.same(baselineOf(hidden, SESSION, {}), SESSION)
@@ -18,6 +18,6 @@ t.test('a hidden field comes back from a session that still has it, else from wh
 })
 
 t.test('without secrets nothing is hidden', (t) => {
-  t.same(hideSecrets(SESSION, null), { shown: SESSION, hidden: {} })
+  t.same(redactSecrets(SESSION, null), { shown: SESSION, hidden: {} })
   t.end()
 })

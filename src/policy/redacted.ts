@@ -9,10 +9,10 @@ import { splitPath } from './compile.ts'
 import type { Conceal } from './conceal.ts'
 import type { CheckSession } from './session-check.ts'
 
-/** `hidden`: dotted field → SHA-256 of its JSON, in hex. */
-export type Hidden = Readonly<{ shown: JsonObject, hidden: Readonly<Record<string, string>> }>
+/** `hidden`, by which name it is stored: dotted field → SHA-256 of its JSON, in hex. */
+export type RedactedSession = Readonly<{ shown: JsonObject, hidden: Readonly<Record<string, string>> }>
 
-export function hideSecrets (session: JsonObject, conceal: Conceal | null): Hidden {
+export function redactSecrets (session: JsonObject, conceal: Conceal | null): RedactedSession {
   if (conceal === null) return { shown: session, hidden: {} }
   const concealed = conceal(session)
   const fields = new Map(leafPaths(session).map(fieldOf).map((field) => [field.join('.'), field]))
@@ -23,9 +23,9 @@ export function hideSecrets (session: JsonObject, conceal: Conceal | null): Hidd
   }
 }
 
-/** Takes hidden fields from `source` where it has the same value; `missing` are the others. */
-export function revealSecrets (
-  { shown, hidden }: Hidden, source: JsonObject
+/** Takes redacted fields from `source` where it has the same value; `missing` are the others. */
+export function restoreSecrets (
+  { shown, hidden }: RedactedSession, source: JsonObject
 ): Readonly<{ session: JsonObject, missing: readonly Path[] }> {
   const fields = Object.entries(hidden).map(([name, digest]) => [splitPath(name), digest] as const)
   const isThere = ([field, digest]: typeof fields[number]) => digestOf(source, field) === digest
@@ -37,9 +37,9 @@ export function revealSecrets (
   }
 }
 
-/** The baseline that was hidden; `sent` has the value of a field that is another now. */
-export function baselineOf (hidden: Hidden, latest: JsonObject, sent: JsonObject): JsonObject {
-  const { session, missing } = revealSecrets(hidden, latest)
+/** The baseline that was redacted; `sent` has the value of a field that is another now. */
+export function baselineOf (redacted: RedactedSession, latest: JsonObject, sent: JsonObject): JsonObject {
+  const { session, missing } = restoreSecrets(redacted, latest)
   return missing.reduce((known, field) => {
     const value = getIn(sent, field)
     return value === undefined ? known : withIn(known, field, value)
@@ -51,11 +51,11 @@ export function reportOnlyIn (fields: readonly Path[], checkSession: CheckSessio
   if (fields.length === 0) return checkSession
   const isUnknown = (path: Path) => fields.some((field) => overlaps(field, path))
   return (...asked) => {
-    const { refused, remarkable, corrections, ...rest } = checkSession(...asked)
+    const { refused, reportedOnly, corrections, ...rest } = checkSession(...asked)
     return {
       ...rest,
       refused: refused.filter((path) => !isUnknown(path)),
-      remarkable: [...remarkable, ...refused.filter(isUnknown)],
+      reportedOnly: [...reportedOnly, ...refused.filter(isUnknown)],
       corrections: corrections.filter(({ field }) => !isUnknown(field))
     }
   }
