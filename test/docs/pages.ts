@@ -6,6 +6,8 @@ import { dirname, join } from 'node:path'
 export const ROOT = join(import.meta.dirname, '../..')
 export const PAGES = ['README.md', ...globSync('docs/*.md', { cwd: ROOT }).sort()]
 
+export const CONTRIBUTORS_PAGES = ['.github/CONTRIBUTING.md', '.github/SECURITY.md']
+
 export const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8')
 
 export type Block = Readonly<{ page: string, language: string, text: string }>
