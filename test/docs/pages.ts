@@ -17,6 +17,12 @@ export const BLOCKS: readonly Block[] = PAGES.flatMap((page) => {
   return found.map(([, language = '', text = '']) => ({ page, language, text }))
 })
 
+/** The lines of those `sh` blocks of a page that contain a text. */
+export function shellLines (page: string, contains = ''): string[] {
+  const found = [...read(page).matchAll(/^```sh\n([^]*?)^```$/gm)].map(([, lines = '']) => lines)
+  return found.filter((lines) => lines.includes(contains)).flatMap((lines) => lines.trim().split('\n'))
+}
+
 /** The page without its fenced blocks. */
 export function prose (page: string): string {
   return read(page).replace(/^```[^]*?^```$/gm, '')
