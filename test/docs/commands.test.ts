@@ -2,6 +2,7 @@
 // and kubectl are checked and not run. A new command in a block needs a test that runs it.
 
 import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { cpSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { promisify } from 'node:util'
@@ -173,7 +174,11 @@ t.test('the lines of "Run it" start a service that becomes ready', { skip: CURL.
   let output = ''
   // A process group of its own: npm's shell keeps signals to itself.
   const child = spawn('sh', ['-c', start], { cwd: folder, env: envIn(folder), detached: true })
-  t.teardown(() => process.kill(-(child.pid as number), 'SIGKILL'))
+  const closed = once(child, 'close')
+  t.teardown(async () => {
+    if (child.exitCode === null) process.kill(-(child.pid as number), 'SIGKILL')
+    await closed
+  })
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { output += chunk })
   await until('the service to be ready', async () => {
     if (child.exitCode !== null) throw new Error(`the service ended: ${output}`)
