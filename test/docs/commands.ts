@@ -25,7 +25,7 @@ const PACKAGES = new Set(TOOLS.split(/\s+/).map((tool) => tool.split(':')[1]))
 
 /** Files that a reader makes or has. */
 const OWN_FILES = [
-  '.env', 'ephemint.yaml', 'openai_api_key', 'safety_identifier_secret', 'offer.sdp', 'subjects.txt', 'cases.yaml'
+  '.env', 'ephemint.yaml', 'openai_api_key', 'safety_identifier_secret', 'offer.sdp', 'subjects.txt'
 ]
 
 /** Commands that name nothing of this project. */
