@@ -1,7 +1,7 @@
 // The pages: the README is short, its limits come first, links lead somewhere, and the language is plain.
 
 import t from 'tap'
-import { brokenLinks, PAGES, prose, read, tableRows } from './pages.ts'
+import { brokenLinks, CONTRIBUTORS_PAGES, PAGES, prose, read, tableRows } from './pages.ts'
 
 const README = read('README.md').split('\n')
 
@@ -18,7 +18,7 @@ t.test('the README lists every page once', async (t) => {
   t.same(listed.sort(), PAGES.filter((page) => page !== 'README.md'))
 })
 
-for (const page of PAGES) {
+for (const page of [...PAGES, ...CONTRIBUTORS_PAGES, 'CHANGELOG.md']) {
   t.test(`every link of ${page} leads to a file and a heading that exist`, async (t) => {
     t.same(brokenLinks(page), [])
   })

@@ -6,6 +6,8 @@ import { dirname, join } from 'node:path'
 export const ROOT = join(import.meta.dirname, '../..')
 export const PAGES = ['README.md', ...globSync('docs/*.md', { cwd: ROOT }).sort()]
 
+export const CONTRIBUTORS_PAGES = ['.github/CONTRIBUTING.md', '.github/SECURITY.md']
+
 export const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8')
 
 export type Block = Readonly<{ page: string, language: string, text: string }>
@@ -14,6 +16,12 @@ export const BLOCKS: readonly Block[] = PAGES.flatMap((page) => {
   const found = [...read(page).matchAll(/^```(\S*)\n([^]*?)^```$/gm)]
   return found.map(([, language = '', text = '']) => ({ page, language, text }))
 })
+
+/** The lines of those `sh` blocks of a page that contain a text. */
+export function shellLines (page: string, contains = ''): string[] {
+  const found = [...read(page).matchAll(/^```sh\n([^]*?)^```$/gm)].map(([, lines = '']) => lines)
+  return found.filter((lines) => lines.includes(contains)).flatMap((lines) => lines.trim().split('\n'))
+}
 
 /** The page without its fenced blocks. */
 export function prose (page: string): string {

@@ -1,14 +1,14 @@
-// Every block between fences in README and docs is run, or held against what it shows. A new block needs a check here.
+// Every block between fences in README and docs is run, or held against what it shows. A new block needs a check: of
+// `sh` in commands.test.ts, of any other language here.
 
 import { execFile } from 'node:child_process'
-import { existsSync, globSync } from 'node:fs'
+import { globSync } from 'node:fs'
 import { dirname } from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
 import { ERROR_CODES } from '../../src/errors.ts'
 import { isObject, type Json } from '../../src/json.ts'
 import { createMetrics } from '../../src/records/metrics.ts'
-import { welcome } from '../../src/sandbox/welcome.ts'
 import { ENDPOINT_RECIPES, RECIPES } from '../callers/recipes.ts'
 import { OPS, startCalls } from '../calls/harness.ts'
 import { CANARIES, POLICY, startApp } from '../support/app.ts'
@@ -16,7 +16,8 @@ import { callCommand } from '../support/command.ts'
 import { UNCOUNTED } from '../support/processes.ts'
 import { program } from '../support/programs.ts'
 import { OFFER } from '../support/sdp.ts'
-import { type Block, BLOCKS, PAGES, read, ROOT } from './pages.ts'
+import { SCRIPTS } from './commands.ts'
+import { type Block, BLOCKS, read, ROOT, shellLines } from './pages.ts'
 
 const blocks = (language: string, contains = ''): readonly Block[] =>
   BLOCKS.filter((block) => block.language === language && block.text.includes(contains))
@@ -26,12 +27,11 @@ const only = (language: string, contains: string): string => {
   return (found[0] as Block).text
 }
 
-const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
 const SMALLEST = only('yaml', 'name: everyone')
 
 function shell (line: string, cwd: string): Promise<string> {
   // Runs the script as npm does, but in a folder with the files that the page names.
-  const script = (name: string) => (scripts[name] as string).replace('src/', `${ROOT}/src/`)
+  const script = (name: string) => (SCRIPTS[name] as string).replace('src/', `${ROOT}/src/`)
   const command = line.replace(/npm run -s ([\w-]+)(?: --)?/g, (_, name: string) => script(name))
   const PATH = `${dirname(process.execPath)}:${process.env.PATH}`
   const [env, ...before] = UNCOUNTED
@@ -51,86 +51,8 @@ t.test('code of clients is what the tests run, to the letter, and all of it is s
   t.same(blocks('js').map(({ text }) => text).sort(), files.sort())
 })
 
-const SANDBOX = {
-  ephemint: 'http://127.0.0.1:8080',
-  identityProvider: 'http://127.0.0.1:8101',
-  ops: null,
-  playground: '',
-  upstream: '',
-  real: false,
-  policyFile: ''
-}
-
 const EXAMPLE_HOST = 'https://mint.example.com'
 const EXAMPLE_OPS = 'http://127.0.0.1:9090'
-
-/** Commands of `sh` blocks, and how each is known to work. */
-const COMMANDS: Record<string, (line: string, dir: string) => unknown> = {
-  'npm ci && npm run dev': () => t.match(read('.ci/run'), /npm ci\n[^]*npm run dev/, 'CI pastes it'),
-  'npm ci && npm test': () => t.match(read('.ci/run'), /npm ci\n[^]*npm test/, 'CI pastes it'),
-  'npm run bench': () => t.match(read('.ci/run'), 'npm run bench', 'CI runs it, shortened'),
-  [`curl -sS -X POST ${EXAMPLE_HOST}`]: (line) => t.match(read('docs/calls.md'), line, 'run below'),
-  [`curl -sS ${EXAMPLE_HOST}`]: (line) => t.match(read('docs/calls.md'), line, 'run below'),
-  [`curl -sS -i ${EXAMPLE_HOST}`]: (line) => t.match(read('docs/calls.md'), line, 'run below'),
-  [`curl -sS -X POST ${EXAMPLE_OPS}`]: (line) => t.match(read('docs/operating.md'), line, 'run below'),
-  [`curl -sS "${EXAMPLE_OPS}`]: (line) => t.match(read('docs/operating.md'), line, 'run below'),
-  [`curl -sS ${EXAMPLE_OPS}`]: (line) => t.match(read('docs/operating.md'), line, 'run below'),
-  'curl -sS -X POST': (line) => t.match(welcome(SANDBOX), line, 'the sandbox prints it, and CI pastes it'),
-  'node --max-semi': (line) => t.equal(line, scripts.start),
-  'sed -n': async (line, dir) => {
-    const [, name, file] = /\^(\w+)=.*> (\S+)$/.exec(line) ?? []
-    await shell(`mkdir -p deploy/secrets; echo ${name}=an-example > .env; ${line}`, dir)
-    t.equal(await shell(`cat ${file}`, dir), 'an-example\n')
-  },
-  'cp ephemint.yaml deploy/policy/': () => t.match(read('docker-compose.yml'), 'source: ./deploy/policy'),
-  'sh deploy/upgrade.sh': () => t.ok(read('test/compose.test.ts').includes("'upgrade.sh'"), 'run there'),
-  'docker compose up --build': () => t.match(read('docker-compose.yml'), 'context: .'),
-  'cp ephemint.yaml openai_api_key': (line) => {
-    const files = line.split(' ').slice(1, -1)
-    for (const file of files) t.match(read('deploy/kubernetes/kustomization.yaml'), `files/${file}`)
-  },
-  'docker compose exec ephemint-1 node': (line) => inContainer(line),
-  'docker compose exec -T ephemint-1 node': (line) => inContainer(line),
-  'docker compose exec ephemint-1 tail': (line) =>
-    t.match(read('docker-compose.yml'), `AUDIT_FILE: ${line.split(' ').at(-1)}\n`),
-  // This image has curl; the one that ends in -slim does not.
-  'docker compose exec gateway curl -sS http://ephemint-1:9090/metrics': () =>
-    t.match(read('docker-compose.yml'), /gateway:\n +image: nginx:[\d.]+-alpine\n/),
-  'kubectl -n ephemint exec deploy/ephemint': (line) => inContainer(line),
-  'kubectl apply -k': () => t.ok(existsSync(`${ROOT}/test/kubernetes.test.ts`), 'its manifests are checked there'),
-  'grep -rnw A8 test': async (line) => t.match(await shell(line, ROOT), /tokens\.test\.ts/)
-}
-
-/** The image has Node.js and `src`, without npm. */
-async function inContainer (line: string): Promise<void> {
-  const [, script = ''] = /node (src\/commands\/\S+\.ts)/.exec(line) ?? []
-  t.ok(script !== '' && existsSync(`${ROOT}/${script}`), line)
-  t.match(read('Dockerfile'), 'COPY src src')
-}
-
-t.test('every command works', async (t) => {
-  const dir = t.testdir({})
-  for (const line of blocks('sh').flatMap(({ text }) => text.trimEnd().split('\n'))) {
-    const [, check] = Object.entries(COMMANDS).find(([start]) => line.startsWith(start)) ?? []
-    t.ok(check !== undefined, `a check for ${line}`)
-    await check?.(line, dir)
-  }
-})
-
-t.test('every npm script that a page names exists, with the options that it names', async (t) => {
-  for (const page of PAGES) t.same(unknownScripts(read(page)), [], page)
-})
-
-function unknownScripts (text: string): string[] {
-  return [...text.matchAll(/npm run (?:-s )?([a-z-]+)(?: -- ([^`\n]*))?/g)].flatMap(([whole, name = '', args = '']) => {
-    const [path] = /(?:src|test)\/\S+\.ts/.exec(scripts[name] ?? '') ?? []
-    if (scripts[name] === undefined) return [whole]
-    const source = path === undefined ? '' : read(path)
-    const isKnown = (option: string) => new RegExp(`\\b${option}'?: \\{ type|--${option}\\b`).test(source)
-    const options = [...args.matchAll(/--([a-z-]+)/g)].map(([, option = '']) => option)
-    return options.filter((option) => !isKnown(option)).map((option) => `${name} --${option}`)
-  })
-}
 
 t.test('what a command prints is what the page shows', async (t) => {
   const dir = t.testdir({
@@ -274,12 +196,11 @@ t.test('the commands of calls make, list, read and end one', { skip: CURL.skip }
   const app = await startCalls(t, { calls: '{ concurrent: 2 }' })
   const dir = t.testdir({ 'offer.sdp': OFFER })
   const variables = { USER_TOKEN: await app.token(), CALL_ID: '' }
-  const lines = blocks('sh').flatMap(({ page, text }) => page === 'docs/calls.md' ? text.trim().split('\n') : [])
   const run = (line: string | undefined) => shell(
     Object.entries(variables).map(([name, value]) => `${name}=${value}; `).join('') +
       line?.replace(EXAMPLE_HOST, app.url), dir
   )
-  const [alone, form, list, one, hangUp, ...more] = lines
+  const [alone, form, list, one, hangUp, ...more] = shellLines('docs/calls.md')
   t.same(more, [])
   const [, location = ''] = /^HTTP\S+ 201 [^]*^location: (\S+)/im.exec(await run(alone)) ?? []
   variables.CALL_ID = location.split('/').at(-1) as string
@@ -297,10 +218,9 @@ t.test('the commands of administration show and end calls, and take a replica ou
   const claims = { sub: 'bob' }
   const [path] = [(await app.begin()).headers.get('location'), await app.begin({ claims })]
   const variables = { ADMIN_TOKEN: CANARIES.ADMIN_TOKEN, CALL_ID: path?.split('/').at(-1) }
-  const lines = blocks('sh', EXAMPLE_OPS).flatMap(({ text }) => text.trim().split('\n'))
   const opsUrl = app.logLines().find(({ msg }) => msg === 'listening')?.ops_url as string
   const answers: Json[] = []
-  for (const line of lines) {
+  for (const line of shellLines('docs/operating.md', '$ADMIN_TOKEN')) {
     const set = Object.entries(variables).map(([name, value]) => `${name}=${value}; `).join('')
     answers.push(JSON.parse(await shell(set + line.replace(EXAMPLE_OPS, opsUrl), '.')))
   }
