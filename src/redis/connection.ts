@@ -80,6 +80,7 @@ export function connectRedis<Name extends string> (
   }
 
   function rise (): void {
+    /* c8 ignore next -- a close in the moment of a check */
     if (state === 'closed') return
     if (state === 'lost') log.warn({}, 'Redis is back')
     state = 'up'

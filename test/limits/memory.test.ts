@@ -261,6 +261,8 @@ t.test('a caller whose seconds were all taken and came back may be forgotten', (
   const { slots } = limits.reserve({ buckets: [], seconds, most: 600, least: 5, credit: null }) as Reserved
   for (const name of ['b', 'c']) limits.take([caller(name, { day: 1 })])
   t.throws(() => limits.take([caller('d', { day: 1 })]), { code: 'limits_unavailable', reason: 'store_full' })
+  limits.giveSecondsBack([], 590)
+  t.throws(() => limits.take([caller('d', { day: 1 })]), { code: 'limits_unavailable', reason: 'store_full' })
   limits.giveSecondsBack(slots, 590)
   t.match(limits.take([caller('d', { day: 1 })]), { taken: true })
   t.end()
