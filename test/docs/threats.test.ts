@@ -40,8 +40,9 @@ t.test('only the name of a test that runs counts, also in a table of names', asy
   t.same(rowsIn(`
     t.test('A1, fault 2: a name', { skip: NO_REDIS }, async () => {})
     browser.test(\`B1: a name with \${value}\`, async () => {})
+    t.test('G1: a name ' + 'in two pieces', async () => {})
     const LAWS = { 'C1: a key': [['D1: the first item of a row', 200], ['E1: alone']] }
     const ROWS = [{ name: 'edge M3a: a property', answer: 'F1: a value' }]
-  `), ['A1', 'fault 2', 'B1', 'C1', 'D1', 'edge M3a'])
+  `), ['A1', 'fault 2', 'B1', 'G1', 'C1', 'D1', 'edge M3a'])
   t.match(namesIn("export const LAWS = { 'A1: a key': 1 }"), [{ within: 'LAWS' }])
 })

@@ -57,10 +57,17 @@ function declared (statement: ts.Statement): string {
 
 function isName (node: ts.Node): boolean {
   if (!ts.isStringLiteralLike(node) && !ts.isTemplateExpression(node)) return false
+  const whole = concatenated(node)
+  const { parent } = whole
+  if (ts.isPropertyAssignment(parent)) return parent.name === whole || parent.name.getText() === 'name'
+  if (ts.isArrayLiteralExpression(parent)) return parent.elements.length > 1 && parent.elements[0] === whole
+  return isTest(parent) && parent.arguments[0] === whole
+}
+
+/** What a text begins that is written in several pieces. */
+function concatenated (node: ts.Node): ts.Node {
   const { parent } = node
-  if (ts.isPropertyAssignment(parent)) return parent.name === node || parent.name.getText() === 'name'
-  if (ts.isArrayLiteralExpression(parent)) return parent.elements.length > 1 && parent.elements[0] === node
-  return isTest(parent) && parent.arguments[0] === node
+  return ts.isBinaryExpression(parent) && parent.left === node ? concatenated(parent) : node
 }
 
 /** The text, or the part of a template before what is put into it. */
