@@ -8,6 +8,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ApiError, type ErrorCode } from '../src/errors.ts'
+import { forgeHmac } from './callers/forge.ts'
 import { type Answer, type App, type AppOptions, CALLERS, CANARIES, ORIGIN, startApp } from './support/app.ts'
 import { startCallsUpstream } from './support/calls-upstream.ts'
 import { startCountingUpstream } from './support/counting.ts'
@@ -283,7 +284,7 @@ t.test('F9, F1: a key from a file is in no argument, variable, probe or debug ou
   }
 })
 
-t.test('F10: whatever clients and upstream send, each log line is a single line, escaped and short', async (t) => {
+t.test('A8, F10: whatever clients and upstream send, each log line is a single line, escaped and short', async (t) => {
   const app = await startApp(t, {
     policy: `${CALLERS}
 policies: [{ name: all, when: any, limits: none, realtime: { fixed: {}, allow: { model: { type: string } } } }]`
@@ -310,9 +311,14 @@ policies: [{ name: all, when: any, limits: none, realtime: { fixed: {}, allow: {
   await app.mint('client_secrets', {}, {
     authorization: `Bearer ${await app.token({ sub: 'x'.repeat(2000), iss: long.slice(0, 4000) })}`
   })
+  for (const kid of [hostile, hostile + 'x'.repeat(4000)]) {
+    const claims = { iss: 'https://auth.test/', aud: 'voice', sub: 'ada', exp: inSeconds(60) }
+    const authorization = `Bearer ${forgeHmac('x'.repeat(32), claims, { kid })}`
+    t.equal((await app.mint('client_secrets', {}, { authorization })).status, 401)
+  }
   await app.mint('client_secrets', {}, { origin: 'https://x'.padEnd(5000, '\u0085') })
   await app.request(`/v1/realtime/${encodeURIComponent(hostile)}?${'x'.repeat(5000)}`)
-  t.equal(app.audit.kept.length, 7)
+  t.equal(app.audit.kept.length, 9)
   for (const line of [...app.audit.kept, ...app.log.kept]) {
     // eslint-disable-next-line no-control-regex
     t.match(line, /^[^\0-\x1f\x7f-\x9f\u2028\u2029]+\n$/)

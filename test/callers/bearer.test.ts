@@ -1,7 +1,9 @@
 // Threats of the group "Tokens" that take several requests, or a place other than the header.
 
 import t from 'tap'
+import { startApp } from '../support/app.ts'
 import { answers, startHostileIssuer } from '../support/hostile-issuer.ts'
+import { exchange } from '../support/raw-http.ts'
 import { forge, forgeHmac } from './forge.ts'
 import { assertPassed, assertRefused, bearer, NOW, type SentHeaders, serve, SITE } from './harness.ts'
 import { attacker, base, BOTH, ISSUER, rsa, signed, start, tampered } from './issuers.ts'
@@ -45,12 +47,29 @@ t.test('A9: unknown keys cause one fetch, not one each', async (t) => {
   t.equal(keys.requests.length, before + 2)
 })
 
-t.test('A25: a token that does not fit into the headers gets 431', async (t) => {
-  const { ask } = await start(t)
-  for (const token of [
-    'a'.repeat(1_000_000), '.'.repeat(100_000),
-    signed(Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`c${i}`, i])))
-  ]) t.equal((await ask(bearer(token)).catch(() => ({ status: 431 }))).status, 431)
+const HUGE = {
+  '1 MB': 'a'.repeat(1_000_000),
+  'a million dots': '.'.repeat(1_000_000),
+  '100,000 levels': forge(rsa, '['.repeat(100_000) + ']'.repeat(100_000)),
+  '60,000 claims': signed(Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`c${i}`, i])))
+}
+
+t.test('A25, A26: a token that does not fit into the headers gets 431', async (t) => {
+  const app = await startApp(t)
+  for (const [name, token] of Object.entries(HUGE)) {
+    const post = `POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${token}\r\n\r\n`
+    t.same((await exchange(app, post, 1)).map(({ status }) => status), [431], name)
+  }
+  t.equal(app.upstream.requests.length, 0)
+})
+
+t.test('A25, A26: where it fits it is too large, whatever it says', async (t) => {
+  const { callers } = await start(t)
+  for (const [name, token] of Object.entries(HUGE)) {
+    const request = { raw: { rawHeaders: ['authorization', `Bearer ${token}`] }, headers: {} }
+    const expected = { code: 'invalid_credentials', reason: 'token_too_large' }
+    await t.rejects(async () => callers.authenticate(request as never), expected, name)
+  }
 })
 
 t.test('A35: a token elsewhere in the request does not count', async (t) => {

@@ -132,10 +132,15 @@ const REFUSED: Record<string, Record<string, readonly (string | SentHeaders)[]>>
   },
   'A26 depth, and JSON that is not an object': {
     token_malformed: [
-      '['.repeat(2500) + ']'.repeat(2500), `{"a":${'{"a":'.repeat(40)}1${'}'.repeat(41)}`,
+      // As deep as 8 KiB of a token can be, closed or not.
+      '['.repeat(2850) + ']'.repeat(2850), '['.repeat(5700), '{"a":'.repeat(1140),
+      `{"a":${'{"a":'.repeat(40)}1${'}'.repeat(41)}`,
       '[]', 'null', '"text"', '7', '', '{', '{}{}', '\ufeff{}', '{"sub":"a",}', '{\'sub\':\'a\'}'
     ].flatMap((claims) => [forge(rsa, claims), forge(rsa, base(), claims)]),
-    token_too_large: [signed(Object.fromEntries(Array.from({ length: 700 }, (_, i) => [`c${i}`, i])))]
+    token_too_large: [
+      signed(Object.fromEntries(Array.from({ length: 700 }, (_, i) => [`c${i}`, i]))),
+      signed({}, { huge: 'x'.repeat(6000) })
+    ]
   },
   'A26 bytes that are not UTF-8': {
     token_malformed: [Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), Buffer.from('{}', 'utf16le')].flatMap(

@@ -36,6 +36,19 @@ t.test('E1: headers that name another address change nothing where no proxy is t
   t.same(statuses, [200, 200, 429, 429, 429, 429])
 })
 
+t.test('E1: ten thousand values of such headers are one address', async (t) => {
+  const app = await startApp(t, { env: LIMITED })
+  const asked = `GET /v1/realtime/policy HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await app.token()}\r\n`
+  const naming = (address: string) =>
+    `${asked}X-Forwarded-For: ${address}\r\nForwarded: for=${address}\r\nX-Real-IP: ${address}\r\n\r\n`
+  const statuses: number[] = []
+  for (let i = 0; i < 34; i++) {
+    const requests = Array.from({ length: 100 }, (_, k) => naming(`198.18.${i}.${k}`))
+    statuses.push(...(await exchange(app, requests.join(''), requests.length)).map(({ status }) => status))
+  }
+  t.same([200, 429].map((wanted) => statuses.filter((status) => status === wanted).length), [2, 3398])
+})
+
 t.test('E1, E4: behind a trusted proxy each client is counted for itself', async (t) => {
   for (const trust of ['1', '127.0.0.1', '127.0.0.0/8, 10.0.0.0/8']) {
     const app = await startApp(t, { env: { ...LIMITED, TRUST_PROXY: trust } })

@@ -176,7 +176,7 @@ t.test('call form: no bytes at all end in anything but a form that Node reads to
   }), { numRuns: times(300) })
 })
 
-t.test('call offer: alone, it is UTF-8 of type application/sdp', async (t) => {
+t.test('B11, B18: an offer alone is UTF-8 of type application/sdp, of 64 KiB at most', async (t) => {
   for (const type of ['application/sdp; charset=latin1', 'application/sdp; x=y', 'application/sdpx']) {
     t.equal(outcomeOf(SDP, OFFER, type), 'unsupported_media_type null', type)
   }

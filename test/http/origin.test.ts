@@ -5,6 +5,7 @@ import t from 'tap'
 import { registerOrigin } from '../../src/http/origin.ts'
 import { ORIGIN, POLICY, startApp } from '../support/app.ts'
 import { exchange } from '../support/raw-http.ts'
+import { failure, GA } from '../support/upstream.ts'
 
 const URL = '/v1/realtime/client_secrets'
 const EXPOSED = 'X-Realtime-Url, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, X-Request-Id, Retry-After'
@@ -82,6 +83,32 @@ t.test('C14: a page of an allowed origin can read answers, refusals too', async 
     t.equal(headers.get('access-control-allow-origin'), ORIGIN)
     t.equal(headers.get('access-control-expose-headers'), EXPOSED)
     t.equal(headers.get('retry-after') !== null, status === 429)
+  }
+  for (const [status, failing] of [
+    [502, failure(401)], [503, failure(503, null, { headers: { 'retry-after': '30' } })]
+  ] as const) {
+    app.upstream.answer(GA, failing)
+    const authorization = `Bearer ${await app.token({ sub: `met ${status}` })}`
+    const { status: answered, headers } = await app.mint('client_secrets', {}, { origin: ORIGIN, authorization })
+    t.equal(answered, status)
+    t.equal(headers.get('access-control-allow-origin'), ORIGIN)
+    t.equal(headers.get('access-control-expose-headers'), EXPOSED)
+    t.equal(headers.get('retry-after'), status === 503 ? '30' : null)
+  }
+})
+
+t.test('C9: every answer says that it depends on the origin, also one to a request without any', async (t) => {
+  const app = await startApp(t)
+  const token = { authorization: `Bearer ${await app.token()}` }
+  for (const [status, path, method, sent] of [
+    [200, URL, 'POST', token], [401, URL, 'POST', {}], [405, URL, 'GET', {}], [404, '/nowhere', 'GET', {}],
+    [200, '/livez', 'GET', {}]
+  ] as const) {
+    for (const origin of [{}, { origin: ORIGIN }, { origin: 'https://evil.test' }] as Record<string, string>[]) {
+      const { status: answered, headers } = await app.request(path, { method, headers: { ...sent, ...origin } })
+      t.equal(answered, origin.origin === 'https://evil.test' ? 403 : status, `${method} ${path}`)
+      t.match(headers.get('vary'), /\bOrigin\b/)
+    }
   }
 })
 

@@ -15,6 +15,8 @@ import { until } from '../support/until.ts'
 const BIG = 'x'.repeat(100_000)
 /** The most that the kernel buffers of answers that are not read. */
 const KERNEL_BYTES = 16 * 1024 * 1024
+/** A few reads of Node, which stops after the one that it has begun. */
+const READS_BYTES = 3 * 64 * 1024
 /** So many that the kernel cannot buffer all their answers. */
 const REQUESTS = 1000
 
@@ -116,6 +118,25 @@ t.test('edge H1b: a client that stops reading is served no further until it read
   t.ok(received > REQUESTS * BIG.length)
   t.equal(seen.begun, REQUESTS)
   t.equal(seen.behindUnread, 0)
+})
+
+t.test('edge H1b: of 500 connections with 14,000 requests each, eight are begun and little more is read', async (t) => {
+  const { open, server, seen } = await serve(t, () => {})
+  const served: Socket[] = []
+  server.on('connection', (socket) => served.push(socket))
+  const requests = Buffer.from(get('/').repeat(14_000))
+  for (let i = 0; i < 500; i++) (await open()).pause().write(requests)
+  await until('eight of each', () => seen.begun === 500 * 8)
+  let before = -1
+  await until('no more to be read', () => {
+    const read = served.reduce((sum, { bytesRead }) => sum + bytesRead, 0)
+    const isStill = read === before
+    before = read
+    return isStill
+  })
+  t.equal(seen.begun, 500 * 8)
+  const most = Math.max(...served.map(({ bytesRead }) => bytesRead))
+  t.ok(most <= READS_BYTES, `${most} bytes of ${requests.length}`)
 })
 
 t.test('edge H1c: a connection whose answer is not read is closed, ended by a whole request or not', async (t) => {

@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import { createMemoryStore } from '../../src/limits/memory.ts'
-import { POLICY, startApp } from '../support/app.ts'
+import { CALLERS, ORIGIN, POLICY, startApp } from '../support/app.ts'
 import { failure, GA, json } from '../support/upstream.ts'
 
 const limited = (limits: string) => POLICY.replace('limits: { minute: 50, day: 500 }', `limits: ${limits}`)
@@ -107,6 +107,31 @@ t.test('E5, E7: all routes and kinds and tokens of a caller count together, and 
   for (const sub of ['Ada', 'ada.', 'bob', 'adá', 'ada\u0301']) {
     t.equal((await app.mint('sessions', {}, { authorization: `Bearer ${await app.token({ sub })}` })).status, 200, sub)
   }
+})
+
+t.test('E5: a subject in another case, with a point or in another form of Unicode is another caller', async (t) => {
+  const app = await startApp(t, { policy: limited('{ day: 1 }') })
+  for (const sub of ['ada', 'Ada', 'ada.', 'ad\u00e1', 'ada\u0301', '\uff41da']) {
+    const as = { authorization: `Bearer ${await app.token({ sub })}` }
+    t.equal((await app.mint('sessions', {}, as)).status, 200, sub)
+    t.equal((await app.mint('sessions', {}, as)).status, 429, sub)
+  }
+})
+
+t.test('E7, E8: tokens and cookies of one issuer count together, a subject of another issuer for itself', async (t) => {
+  const other = `${CALLERS.replace('secret_env: TOKEN_SECRET', 'secret_env: TOKEN_SECRET, cookie: session').trimEnd()}
+  - jwt: { issuer: 'https://other.test/', audience: voice, secret_env: TOKEN_SECRET }
+`
+  const app = await startApp(t, { policy: limited('{ day: 2 }').replace(CALLERS, other) })
+  const bearer = async (claims: object) => ({ authorization: `Bearer ${await app.token({ ...claims })}` })
+  const cookie = { authorization: undefined, cookie: `session=${await app.token()}`, origin: ORIGIN }
+  const statuses = []
+  for (const sent of [await bearer({ jti: '1' }), cookie, await bearer({ jti: '2' }), cookie]) {
+    statuses.push((await app.mint('client_secrets', {}, sent)).status)
+  }
+  t.same(statuses, [200, 200, 429, 429])
+  const { status, headers } = await app.mint('client_secrets', {}, await bearer({ iss: 'https://other.test/' }))
+  t.same([status, headers.get('ratelimit-remaining')], [200, '1'])
 })
 
 t.test('a total is shared by all callers of the policy', async (t) => {

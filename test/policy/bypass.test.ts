@@ -132,11 +132,16 @@ const ROWS: Record<string, Row[]> = {
     sessionRow({ tools: [{ type: 'mcp', server_label: 'crm', connector_id: 'connector_gmail' }] }, 'tools'),
     sessionRow({ tools: [{ type: 'mcp', server_label: 'crm', tunnel_id: 't' }] }, 'tools')
   ],
-  'D12: too many or too large tools': [
+  'D12: too many or too large tools, or others of the same name': [
     sessionRow({ tools: Array(1000).fill({ type: 'function', name: 'f' }) }, 'tools'),
     sessionRow(
       { tools: [{ type: 'function', name: 'find', parameters: { $ref: 'https://evil.example/schema' } }] }, 'tools'
     ),
+    sessionRow({ tools: [...SENT.tools, { type: 'function', name: 'find', description: 'of another' }] }, 'tools'),
+    ...[
+      { description: 'x'.repeat(1_000_000) }, { enum: Array(100_000).fill('x'.repeat(10)) },
+      { properties: Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`p${i}`, { type: 'null' }])) }
+    ].map((parameters) => sessionRow({ tools: [{ type: 'function', name: 'find', parameters }] }, 'tools')),
     sessionRow({ tools: { 0: SENT.tools[0] as Json } }, 'tools.0.type')
   ],
   'D13: a choice of tools': [

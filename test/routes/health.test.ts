@@ -51,7 +51,7 @@ async function startBoth (t: Test, missing: () => string[]) {
   return [app, { port: (ops.server.address() as AddressInfo).port }]
 }
 
-t.test('field F22: without a Host every other route stays 400, and health routes are strict otherwise', async (t) => {
+t.test('B6, field F22: without a Host every other route is 400, and health routes are strict otherwise', async (t) => {
   for (const at of await startBoth(t, () => [])) {
     for (const bytes of [
       'GET /v1/realtime/policy HTTP/1.0\r\n\r\n', 'POST /v1/realtime/client_secrets HTTP/1.0\r\n\r\n',

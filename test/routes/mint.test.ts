@@ -220,7 +220,7 @@ t.test('a kind that the policy does not name is refused', async (t) => {
   t.equal(app.auditLines()[0]?.reason, 'kind_not_named')
 })
 
-t.test('nothing that a client sends but its choices reaches upstream', async (t) => {
+t.test('D22: nothing that a client sends but its choices reaches upstream', async (t) => {
   const app = await startApp(t, { env: { OPENAI_ORG_ID: 'org-ours', OPENAI_PROJECT_ID: 'proj-ours' } })
   await app.mint('client_secrets', {}, {
     cookie: 'a=b',
