@@ -30,11 +30,11 @@ t.test('a change is still undone after another replica has gone on with the call
   await upstream.attached(call.id, 2)
   call.change({ instructions: 'Other.' })
   await until('it to be undone', () => call.session().instructions === 'You are Ada.')
-  t.match(two.lines('call.changed'), [{ did: 'restored', paths: ['instructions'] }])
+  t.match(await two.wrote('call.changed'), [{ did: 'restored', paths: ['instructions'] }])
   call.push(responseDone('resp_1', usageOf({ inputText: 3 })), responseDone('resp_2', usageOf({ inputText: 4 })))
   await until('its usage', async () => ((await two.get(path)).body.usage as any).responses === 2)
   t.match((await two.hangUp(path)).body, { status: 'ended', end_reason: 'client' })
-  t.match(two.lines('call.ended'), [{
+  t.match(await two.wrote('call.ended'), [{
     reason: 'client', started: true, complete: false, changes: 1, usage: { responses: 2, input: { text: 7 } }
   }])
   t.match(await (await fetch(await metricsOf(two))).text(), /ephemint_calls_adopted_total 1/)
@@ -55,7 +55,7 @@ t.test('a secret of the policy does not lie in Redis, and is put back by a repli
   await upstream.attached(call.id, 2)
   call.change({ instructions: 'Other.' })
   await until('it to be undone', () => call.session().instructions === SECRET)
-  t.match(two.lines('call.changed'), [{ did: 'restored' }])
+  t.match(await two.wrote('call.changed'), [{ did: 'restored' }])
 })
 
 t.test('where the secret is another now, a change is reported and not undone', { skip: NO_REDIS }, async (t) => {
@@ -88,7 +88,7 @@ t.test('a call whose policy has gone is watched, and ends as its caller wants', 
   t.same(two.lines('call.changed'), [])
   t.equal(await statusAt(two, path), 'live')
   await two.operate(`/calls/${id}/hangup`, {})
-  t.match(two.lines('call.ended'), [{ reason: 'operator', policy: 'pro' }])
+  t.match(await two.wrote('call.ended'), [{ reason: 'operator', policy: 'pro' }])
 })
 
 t.test('a caller who is blocked where the call is found is hung up', { skip: NO_REDIS }, async (t) => {
@@ -131,7 +131,7 @@ t.test('a call whose client went before it was answered costs its seconds, also 
     await redis.control.hset(key, 'state', 'ending', 'data', left)
   })
   const [{ seconds } = { seconds: 0 }] = await two.wrote('call.ended') as { seconds: number }[]
-  t.match(two.lines('call.ended'), [{ reason: 'client_gone', started: false }])
+  t.match(await two.wrote('call.ended'), [{ reason: 'client_gone', started: false }])
   await until('the rest to be back', async () =>
     (await two.limits()).call_seconds.hour.remaining === 600 - seconds)
 })

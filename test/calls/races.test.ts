@@ -77,7 +77,7 @@ for (const { name, prepare, at } of MOMENTS) {
     await app.disconnected(1)
     release()
     await nothingIsLeft(t, app)
-    t.match(app.lines('call.ended'), [{ reason: 'client_gone', started: false, hangup_confirmed: true }])
+    t.match(await app.wrote('call.ended'), [{ reason: 'client_gone', started: false, hangup_confirmed: true }])
     await app.wrote('call.refused')
     t.match(await app.limits(), { minute: { remaining: 9 }, call_seconds: { hour: { remaining: 1200 } } })
   })
@@ -91,8 +91,8 @@ for (const { name, prepare, at } of MOMENTS) {
     release()
     t.match(await answer, { status: 403, body: { error: { code: 'caller_blocked' } } })
     await nothingIsLeft(t, app)
-    t.match(app.lines('call.ended'), [{ reason: 'blocked' }])
-    t.match(app.lines('call.refused'), [{ code: 'caller_blocked' }])
+    t.match(await app.wrote('call.ended'), [{ reason: 'blocked' }])
+    t.match(await app.wrote('call.refused'), [{ code: 'caller_blocked' }])
   })
 
   t.test(`call: a policy without calls ${name}: hung up, 403`, async (t) => {
@@ -115,7 +115,7 @@ for (const { name, prepare, at } of MOMENTS) {
     release()
     t.match(await answer, { status: 403, body: { error: { code: 'no_policy' } } })
     await nothingIsLeft(t, app)
-    t.match(app.lines('call.ended'), [{ reason: 'blocked' }])
+    t.match(await app.wrote('call.ended'), [{ reason: 'blocked' }])
   })
 
   t.test(`call: hung up by an operator ${name}: no call is left, and it is refused`, async (t) => {
@@ -130,8 +130,8 @@ for (const { name, prepare, at } of MOMENTS) {
     t.match(await answer, { status: 403, body: { error: { code: 'policy_violation', param: null } } })
     t.same((await ended).body, { matched: 1, ended: 1 })
     await nothingIsLeft(t, app)
-    t.match(app.lines('call.ended'), [{ reason: 'operator' }])
-    t.match(app.lines('call.refused'), [{ code: 'policy_violation', reason: 'operator' }])
+    t.match(await app.wrote('call.ended'), [{ reason: 'operator' }])
+    t.match(await app.wrote('call.refused'), [{ code: 'policy_violation', reason: 'operator' }])
   })
 
   t.test(`call: a stop ${name}: hung up, 503 draining`, async (t) => {
@@ -144,7 +144,7 @@ for (const { name, prepare, at } of MOMENTS) {
     t.match(await answer, { status: 503, body: { error: { code: 'draining' } } })
     await stopped
     await nothingIsLeft(t, app)
-    t.match(app.lines('call.ended'), [{ reason: 'shutdown' }])
+    t.match(await app.wrote('call.ended'), [{ reason: 'shutdown' }])
   })
 }
 
@@ -159,7 +159,7 @@ for (const { name, prepare, at } of MOMENTS.slice(1)) {
     t.match(await app.hangUp(`/v1/realtime/calls/${id}`), { status: 200, body: { status: 'ended' } })
     t.match(await answer, { status: 400, body: { error: { code: 'invalid_request' } } })
     await nothingIsLeft(t, app)
-    t.match(app.lines('call.ended'), [{ reason: 'client' }])
+    t.match(await app.wrote('call.ended'), [{ reason: 'client' }])
   })
 }
 
@@ -205,7 +205,7 @@ t.test('call: the block and the answer at the same moment: the books agree', asy
   await swapped
   await app.wrote('call.ended')
   t.equal(app.lines('call.started').length, status === 201 ? 1 : 0)
-  t.match(app.lines('call.ended'), [{ reason: 'blocked', started: status === 201 }])
+  t.match(await app.wrote('call.ended'), [{ reason: 'blocked', started: status === 201 }])
   t.equal(app.upstream.live(), 0)
 })
 

@@ -72,7 +72,7 @@ async function assertShared (t: Test, world: CallReplicas, after: () => Promise<
   call.push(responseDone('resp_2', usageOf({})))
   await until('its usage', async () => ((await world.get(one, path)).body.usage as any).responses === 2)
   t.match(await hangUp(world, two, path), { status: 'ended', end_reason: 'client' })
-  t.match(world.lines('call.ended'), [{ reason: 'client', complete: true, usage: { responses: 2 } }])
+  t.match(await world.wrote('call.ended', 1), [{ reason: 'client', complete: true, usage: { responses: 2 } }])
   t.equal(world.upstream.hangUps.length, 1)
 }
 
@@ -86,6 +86,7 @@ async function assertAdopted (t: Test, world: CallReplicas, control: Redis): Pro
   await world.upstream.attached(call.id, 2)
   await until('it to be found', async () => (await world.get(two, path)).body.status === 'live')
   t.match(await hangUp(world, two, path), { status: 'ended', end_reason: 'client' })
+  await until('its line', () => two.audit.some(({ event }) => event === 'call.ended'))
   t.match(two.audit.filter(({ event }) => event === 'call.ended'), [{ reason: 'client', complete: false }])
   t.equal(world.upstream.live(), 0)
 }

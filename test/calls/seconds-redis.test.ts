@@ -31,7 +31,7 @@ t.test('call: what a call takes, and what it gives back, another replica sees', 
   t.same([await left(one), await left(two)], [900, 900])
   one.clock.pass(41_200)
   await one.hangUp(answer.headers.get('location') as string)
-  t.match(one.lines('call.ended'), [{ seconds: 42 }])
+  t.match(await one.wrote('call.ended'), [{ seconds: 42 }])
   t.same([await left(one), await left(two)], [1158, 1158])
   t.match(await two.limits(), { day: { remaining: 99 } })
 })
@@ -42,7 +42,7 @@ t.test('call: a call takes what is left; under 5 s the next is refused', { skip:
   t.equal(first.headers.get('x-call-seconds'), '300')
   const refused = await two.begin()
   t.match(refused, { status: 429, body: { error: { code: 'rate_limit_exceeded' } } })
-  t.match(two.lines('call.refused'), [{ code: 'rate_limit_exceeded', reason: 'call_seconds_hour' }])
+  t.match(await two.wrote('call.refused'), [{ code: 'rate_limit_exceeded', reason: 'call_seconds_hour' }])
   t.ok(Number(refused.headers.get('retry-after')) > 3000)
   t.equal(refused.headers.get('x-should-retry'), 'false')
   t.equal(two.upstream.creations.length, 0)
@@ -55,7 +55,7 @@ t.test('call: a call takes what is left; under 5 s the next is refused', { skip:
   await two.pass(294_000)
   t.match(await two.wrote('call.ended'), [{ reason: 'max_duration', seconds: 294 }])
   t.match(await one.begin(), { status: 429 })
-  t.match(one.lines('call.refused'), [{ reason: 'call_seconds_hour' }])
+  t.match(await one.wrote('call.refused'), [{ reason: 'call_seconds_hour' }])
 })
 
 t.test('call: a creation that fails takes no seconds from Redis', { skip: NO_REDIS }, async (t) => {

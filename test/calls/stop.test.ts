@@ -35,7 +35,7 @@ t.test('fault 53: a stop leaves no call to a service that has just died', { skip
   await one.clock.expire(STOP_MS)
   await stopped
   await asked
-  t.match(one.lines('call.ended'), [{ reason: 'client', hangup_confirmed: false }])
+  t.match(await one.wrote('call.ended'), [{ reason: 'client', hangup_confirmed: false }])
   t.equal(await redis.control.hget(key, 'state'), 'done', 'its place is free')
 })
 
