@@ -6,6 +6,7 @@ import { clientKey, trustedProxies, withoutPort } from '../../src/http/address.t
 import { createAddressLimit } from '../../src/http/address-limit.ts'
 import { type App, POLICY, startApp } from '../support/app.ts'
 import { exchange } from '../support/raw-http.ts'
+import { times } from '../support/times.ts'
 
 const LIMITED = { ADDRESS_LIMIT_PER_MINUTE: '2' }
 const from = (app: App, forwarded: string) => app.mint('client_secrets', {}, { 'x-forwarded-for': forwarded })
@@ -36,17 +37,18 @@ t.test('E1: headers that name another address change nothing where no proxy is t
   t.same(statuses, [200, 200, 429, 429, 429, 429])
 })
 
-t.test('E1: ten thousand values of such headers are one address', async (t) => {
+t.test('E1: however many values of such headers are one address', async (t) => {
   const app = await startApp(t, { env: LIMITED })
   const asked = `GET /v1/realtime/policy HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${await app.token()}\r\n`
   const naming = (address: string) =>
     `${asked}X-Forwarded-For: ${address}\r\nForwarded: for=${address}\r\nX-Real-IP: ${address}\r\n\r\n`
   const statuses: number[] = []
-  for (let i = 0; i < 34; i++) {
+  const rounds = times(4)
+  for (let i = 0; i < rounds; i++) {
     const requests = Array.from({ length: 100 }, (_, k) => naming(`198.18.${i}.${k}`))
     statuses.push(...(await exchange(app, requests.join(''), requests.length)).map(({ status }) => status))
   }
-  t.same([200, 429].map((wanted) => statuses.filter((status) => status === wanted).length), [2, 3398])
+  t.same([200, 429].map((wanted) => statuses.filter((status) => status === wanted).length), [2, 100 * rounds - 2])
 })
 
 t.test('E1, E4: behind a trusted proxy each client is counted for itself', async (t) => {

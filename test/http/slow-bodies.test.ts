@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { type App, POLICY, startApp } from '../support/app.ts'
+import { times } from '../support/times.ts'
 import { until } from '../support/until.ts'
 
 const [OF_CALLER, OF_ADDRESS] = [32, 256]
@@ -26,7 +27,7 @@ async function begin (t: Test, app: App, sub: string, count: number) {
 
 const as = async (app: App, sub: string) => ({ authorization: `Bearer ${await app.token({ sub })}` })
 
-t.test('edge M3a: one caller has 32 slow bodies of 2,500, the rest is refused, and others mint', async (t) => {
+t.test('edge M3a: one caller has 32 slow bodies of any number, the rest is refused, and others mint', async (t) => {
   const app = await startApp(t, { policy: UNLIMITED })
   const { sockets, statuses } = await begin(t, app, 'slow', 300)
   await until('the refusals', () => statuses.length === 300 - OF_CALLER)
@@ -34,8 +35,8 @@ t.test('edge M3a: one caller has 32 slow bodies of 2,500, the rest is refused, a
   t.match(
     app.auditLines().at(-1), { event: 'mint.refused', code: 'rate_limit_exceeded', reason: 'slow_bodies_of_caller' }
   )
-  // Ten waves: a process may not have a descriptor for each of 2,500 at both ends.
-  for (let wave = 0; wave < 10; wave++) {
+  // In waves: a process may not have a descriptor for each of thousands at both ends.
+  for (let wave = 0; wave < times(1); wave++) {
     const more = await begin(t, app, 'slow', 220)
     await until('the refusals', () => more.statuses.length === 220)
     t.same([...new Set(more.statuses)], [429])
