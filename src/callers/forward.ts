@@ -16,6 +16,11 @@ const NEVER_PASSED = new Set([
   'content-length', 'content-type', 'content-encoding', 'accept-encoding', 'proxy-authorization', 'proxy-connection'
 ])
 
+/** Whether requests to a forward endpoint pass no proxy, which could read the credential. */
+export function isSentDirectly (url: string): boolean {
+  return url.startsWith('http:')
+}
+
 export function compileForward (entry: ForwardEntry, at: string, context: CompileContext): Credential {
   const { report } = context
   const { issuer, url, cookie, header, insecure_http: insecureHttp } = entry
@@ -48,8 +53,7 @@ export function compileForward (entry: ForwardEntry, at: string, context: Compil
   reviewSubject(entry, names, at, context)
 
   const check = createChecker(issuer, context)
-  // A proxy would read the credential.
-  const isDirect = url.startsWith('http:')
+  const isDirect = isSentDirectly(url)
 
   async function verify (headers: Record<string, string>, signal: AbortSignal): Promise<Caller> {
     const response = await context.send(url, { headers, signal, maxBytes: MAX_BYTES, isDirect })

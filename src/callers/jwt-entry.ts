@@ -12,6 +12,8 @@ import { hmacSecrets } from './hmac-secrets.ts'
 import type { KeySet } from './jwks.ts'
 import { algorithmNamed, type JwtEntry } from './schema.ts'
 
+export const DEFAULT_TOLERANCE_SECONDS = 30
+
 export type JwtRule = Readonly<{
   issuers: readonly string[]
   /** The token's `aud` must contain one of them; null: `require` replaces the check. */
@@ -75,7 +77,7 @@ export function compileJwt (entry: JwtEntry, at: string, context: CompileContext
     type: entry.type === undefined ? null : normalizeType(entry.type),
     cookie: entry.cookie ?? null,
     header: entry.header?.toLowerCase() ?? null,
-    toleranceSeconds: entry.clock_tolerance ?? 30,
+    toleranceSeconds: entry.clock_tolerance ?? DEFAULT_TOLERANCE_SECONDS,
     maxLifetimeSeconds: entry.max_lifetime ?? Infinity
   }
 }

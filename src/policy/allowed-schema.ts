@@ -63,7 +63,7 @@ export function schemaCompiler (): CompileSchema {
       throw new Error('has a part with an $id of its own: leave that out')
     }
     try {
-      return acceptsOnly(ajv.compile(schema))
+      return withoutThrowing(ajv.compile(schema))
     } catch (error) {
       throw new Error(withoutValues(error as Error))
     }
@@ -71,7 +71,7 @@ export function schemaCompiler (): CompileSchema {
 }
 
 /** Ajv calls an object's own `toString` and `valueOf`, and throws if a client put a number there: no match. */
-function acceptsOnly (validate: (value: unknown) => unknown): Accepts {
+function withoutThrowing (validate: (value: unknown) => unknown): Accepts {
   return (value) => {
     try {
       return validate(value) === true
@@ -152,6 +152,6 @@ export function pathsIn (schema: Json, path: Path): Path[] {
 
 /** Whether it has an enum or a const with an object in it. */
 export function listsObjects (schema: Json): boolean {
-  const lists = ({ enum: listed, const: only }: JsonObject) => [...list(listed), only].some(isObject)
+  const lists = ({ enum: listed, const: constant }: JsonObject) => [...list(listed), constant].some(isObject)
   return isObject(schema) && (lists(schema) || someSubschema(schema, lists))
 }

@@ -6,16 +6,17 @@ import {
   deepestPath, getIn, isObject, type Json, type JsonObject, merge, omitIn, overlaps, type Path,
   withIn
 } from '../json.ts'
+import { SECRET_SECONDS } from '../realtime/nulls.ts'
 import { checkSession, modelPath } from '../realtime/session.ts'
 import { type Prompt, ruleAt, type RuleNode, type SessionRules } from './compile.ts'
 import { choosePrompt } from './prompt.ts'
 import { MissingValue, type Scope, type Template } from './template.ts'
 
-/** The client's request, translated to a GA session if its body was a legacy one. */
+/** The client's request, converted to a GA session if its body was a legacy one. */
 export type Asked = Readonly<{
   session: JsonObject
   expiresAfter: Json | undefined
-  /** Paths added by the translation of a legacy body: not checked as the client's. */
+  /** Paths added by the conversion of a legacy body: not checked as the client's. */
   added: readonly Path[]
   /** Names of legacy fields without a GA equivalent. */
   dropped: readonly string[]
@@ -41,7 +42,7 @@ export type Granted = Readonly<{
   expiresAfterSeconds: number
   model: string | null
   prompt: string | null
-  /** Dotted paths sent by the client and dropped by the policy or the translation. */
+  /** Dotted paths sent by the client and dropped by the policy or the conversion. */
   ignored: readonly string[]
   /** The paths under `allow` that the client has set. */
   accepted: Checked['accepted']
@@ -52,7 +53,7 @@ export function applyPolicy (rules: SessionRules, claims: JsonObject, asked: Ask
   const refuse = (path: Path): never => violation(asked.sessionParam(path))
   const { prompt, fixed, profile, defaults } = configuredBy(rules, claims, asked)
 
-  const client = translateAlias(rules, rules.prompts.size > 0 ? omitIn(asked.session, ['prompt']) : asked.session)
+  const client = replaceAlias(rules, rules.prompts.size > 0 ? omitIn(asked.session, ['prompt']) : asked.session)
   const checked: Checked = { accepted: [], ignored: [] }
   const accepts: Check['accepts'] = (rule, value, path) => meets(rule, value, path, asked.added)
   checkValue(client, rules.client, [fixed, profile], [], { added: asked.added, accepts, refuse, checked })
@@ -134,7 +135,7 @@ export function checkValue (
     return
   }
   const hasRulesBelow = rule !== undefined && rule.below.size > 0
-  // Fields added by the translation do not count: the client may have sent an empty object.
+  // Fields added by the conversion do not count: the client may have sent an empty object.
   const sent = isObject(value) ? insideOf(path, added).reduce(omitIn, value) : value
   if (isObject(value) && isObject(sent) && (path.length === 0 || hasRulesBelow || Object.keys(sent).length > 0)) {
     for (const key of Object.keys(sent)) {
@@ -148,7 +149,7 @@ export function checkValue (
   if (!configured.some(repeats)) refuse(path)
 }
 
-/** Fields added by the translation must meet the schema only if it names them. */
+/** Fields added by the conversion must meet the schema only if it names them. */
 function meets ({ accepts: schema, names }: RuleNode, value: Json, path: Path, added: readonly Path[]): boolean {
   if (!isFiniteThroughout(value)) return false
   if (schema?.(value)) return true
@@ -171,7 +172,7 @@ export function isFiniteThroughout (value: Json): boolean {
 }
 
 /** Replaces the old name of a model once, at the model path only, before the client's values are checked. */
-function translateAlias (rules: SessionRules, session: JsonObject): JsonObject {
+function replaceAlias (rules: SessionRules, session: JsonObject): JsonObject {
   const path = modelPath(rules.kind)
   const asked = rules.aliases.size > 0 ? getIn(session, path) : undefined
   const model = typeof asked === 'string' ? rules.aliases.get(asked) : undefined
@@ -186,7 +187,8 @@ function lifetime ({ expiresAfter: { default: seconds, max } }: SessionRules, as
   for (const [key, value] of Object.entries(given)) {
     const fits = key === 'anchor'
       ? value === 'created_at'
-      : key === 'seconds' && Number.isInteger(value) && (value as number) >= 10 && (value as number) <= max
+      : key === 'seconds' && Number.isInteger(value) && (value as number) >= SECRET_SECONDS.minimum &&
+        (value as number) <= max
     if (!fits) return violation([at, ...deepestPath([key], value)].join('.').slice(0, MAX_PARAM_LENGTH))
   }
   return given.seconds as number | undefined ?? seconds

@@ -31,6 +31,6 @@ function membersOfItems (items: Json, nodes: readonly TSchema[], path: Path): st
 }
 
 /** Whether the schema names null: `true` and `{}` admit it without naming it. */
-function namesNull ({ type = null, enum: values = null, const: only }: { [key: string]: Json }): boolean {
-  return [type].flat().includes('null') || list(values).includes(null) || only === null
+function namesNull ({ type = null, enum: values = null, const: constant }: { [key: string]: Json }): boolean {
+  return [type].flat().includes('null') || list(values).includes(null) || constant === null
 }

@@ -4,6 +4,7 @@
 import Type, { type Static } from 'typebox'
 import { CallerEntry } from '../callers/schema.ts'
 import { LEAST_CALL_SECONDS } from '../limits/limits.ts'
+import { SECRET_SECONDS } from '../realtime/nulls.ts'
 import { described, optional } from '../schema/describe.ts'
 
 const closed = { additionalProperties: false }
@@ -13,7 +14,7 @@ const path = Type.String({ pattern: '^[^.]+(\\.[^.]+)*$', description: 'A dotted
 const scalar = Type.Union([Type.String(), Type.Number(), Type.Boolean()])
 const jsonObject = Type.Record(Type.String(), Type.Unknown())
 const jsonSchema = Type.Union([Type.Boolean(), jsonObject])
-const secretSeconds = Type.Integer({ minimum: 10, maximum: 7200 })
+const secretSeconds = Type.Integer(SECRET_SECONDS)
 
 const When = Type.Union([
   described('Every authenticated caller.', Type.Literal('any')),

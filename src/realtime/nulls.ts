@@ -6,6 +6,9 @@ import { isObject, type Json, type JsonObject, variantsOf } from '../json.ts'
 
 type Node = TSchema & { anyOf?: Node[], properties?: Record<string, Node>, items?: Node, const?: Json }
 
+/** How long OpenAI lets a client secret live. */
+export const SECRET_SECONDS = { minimum: 10, maximum: 7200 } as const
+
 /** `expires_after` of a request. */
 export const Lifetime = Type.Object({ anchor: Type.Literal('created_at'), seconds: Type.Integer() })
 

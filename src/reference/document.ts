@@ -131,7 +131,7 @@ export function openapiDocument (): Document {
 
 function describe (operation: Operation): OperationObject {
   const { tag, path, id, summary, description, request, answer, isLimited } = operation
-  const granted = {
+  const success = {
     description: answer.description,
     headers: headerRefs('X-Request-Id', ...answer.headers, ...isLimited ? LIMITS : []),
     content: { [answer.type]: { schema: schemaRef(answer.name), examples: answer.examples } }
@@ -150,7 +150,7 @@ function describe (operation: Operation): OperationObject {
           [type, { schema: schemaRef(schema), examples }]))
       }
     },
-    responses: { [answer.status]: granted, ...refusalsOf(operation) }
+    responses: { [answer.status]: success, ...refusalsOf(operation) }
   }
 }
 

@@ -93,7 +93,7 @@ const MINTS: Readonly<Record<string, MintText>> = {
 }
 
 export const OPERATIONS: readonly Operation[] = [
-  ...MINT_ROUTES.map(({ url, answer }): Operation => {
+  ...MINT_ROUTES.map(({ url, answerSchema }): Operation => {
     const { request: schema, answer: name, ...text } = MINTS[url] as MintText
     return {
       ...text,
@@ -108,7 +108,7 @@ export const OPERATIONS: readonly Operation[] = [
         description: 'The secret, and the session that it opens.',
         headers: ['X-Realtime-Url'],
         name,
-        schema: answer,
+        schema: answerSchema,
         examples: ANSWERS[text.id] as Examples
       },
       isLimited: true,

@@ -81,7 +81,7 @@ function renderHeader ([name, { schema, description }]: [string, Document['compo
 function renderOperation ({ path, method, operation }: RouteEntry, components: Document['components']): string {
   // Statuses are in order.
   const responses = Object.entries(operation.responses)
-  const [status, granted] = responses[0] as [string, Response]
+  const [status, success] = responses[0] as [string, Response]
   const refusals = responses.slice(1)
   const bodies = contentsOf(operation.requestBody)
   const shownCode = bodies.length === 0 ? 'origin_not_allowed' : 'policy_violation'
@@ -93,8 +93,8 @@ ${paragraphs(operation.description)}
 ${operation.security?.length === 0 ? '<p>Needs no credential.</p>' : ''}
 ${bodies.map((body) => `<h3>Body</h3>${renderContent(body, components)}`).join('\n')}
 <h3>Response <b class="ok">${status}</b></h3>
-<p>${inline(granted.description)}${listOf(granted)}</p>
-${contentsOf(granted).map((content) => renderContent(content, components)).join('\n')}
+<p>${inline(success.description)}${headerLinks(success)}</p>
+${contentsOf(success).map((content) => renderContent(content, components)).join('\n')}
 <h3>Refusals</h3>
 <div class="scroll"><table>
 <thead><tr><th scope="col">Status</th><th scope="col">Code</th><th scope="col">Meaning</th></tr></thead>
@@ -129,7 +129,7 @@ function examplesOf (response: Response): [code: string, example: Examples[strin
   return contentsOf(response).flatMap(([, { examples }]) => Object.entries(examples))
 }
 
-function listOf ({ headers }: Response): string {
+function headerLinks ({ headers }: Response): string {
   const links = Object.keys(headers).map((name) => `<a href="#header-${name}"><code>${name}</code></a>`)
   return ` Headers: ${links.join(', ')}.`
 }
@@ -151,13 +151,13 @@ function renderSchema (schema: Schema): string {
 }
 
 function members (schema: Schema): string {
-  const [only, ...more] = variantsOf(schema).filter((variant) => membersOf(variant).length > 0)
-  if (only === undefined) return schema.items === undefined ? '' : members(schema.items)
+  const [first, ...more] = variantsOf(schema).filter((variant) => membersOf(variant).length > 0)
+  if (first === undefined) return schema.items === undefined ? '' : members(schema.items)
   if (more.length > 0) {
-    return [only, ...more].map((variant) =>
+    return [first, ...more].map((variant) =>
       `<details open><summary>${typeOf(variant)}${kindOf(variant)}</summary>${members(variant)}</details>`).join('')
   }
-  const items = membersOf(only).map(([name, inner]) => member(name, inner, only.required?.includes(name) === true))
+  const items = membersOf(first).map(([name, inner]) => member(name, inner, first.required?.includes(name) === true))
   return `<ul class="members">${items.join('')}</ul>`
 }
 
@@ -189,9 +189,9 @@ function typeText (schema: Schema): string {
 }
 
 function variantText (schema: Schema): string {
-  const { $ref, const: only, enum: values, type = 'any', items } = schema
+  const { $ref, const: constant, enum: values, type = 'any', items } = schema
   if ($ref !== undefined) return `<a href="#schema-${nameOf(schema)}">${nameOf(schema)}</a>`
-  if (only !== undefined) return escape(JSON.stringify(only))
+  if (constant !== undefined) return escape(JSON.stringify(constant))
   if (values !== undefined) return values.map((value) => escape(JSON.stringify(value))).join(' or ')
   if (items !== undefined) return `array of ${typeText(items)}`
   return escape([type].flat().join(' or '))

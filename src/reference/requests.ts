@@ -3,6 +3,7 @@
 
 import { isObject, type Json, type JsonObject, type Path } from '../json.ts'
 import { type Field, FIELDS, FORMAT_NAMES, type LegacyKind } from '../realtime/legacy/fields.ts'
+import { SECRET_SECONDS } from '../realtime/nulls.ts'
 import { type Kind, sessionSchemas } from '../realtime/session.ts'
 
 const BY_POLICY = 'The policy decides what may be set here: see `GET /v1/realtime/policy`. ' +
@@ -43,7 +44,7 @@ export function requestSchemas (): JsonObject {
     },
     ExpiresAfter: closed('How long the secret can open sessions; a session then lasts up to 60 minutes.', {
       anchor: { const: 'created_at' },
-      seconds: { type: 'integer', minimum: 10, maximum: 7200, description: 'At most what the policy permits.' }
+      seconds: { type: 'integer', ...SECRET_SECONDS, description: 'At most what the policy permits.' }
     })
   }
 }

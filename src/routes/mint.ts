@@ -33,7 +33,7 @@ export type MintDeps = Readonly<{
 }>
 
 type Shape = (kind: Kind, minted: Minted, session: JsonObject) => JsonObject
-type MintRoute = Readonly<{ url: string, legacy: boolean, read: ReadBody, shape: Shape, answer: Type.TSchema }>
+type MintRoute = Readonly<{ url: string, legacy: boolean, read: ReadBody, shape: Shape, answerSchema: Type.TSchema }>
 
 export const MINT_ROUTES: readonly MintRoute[] = [
   {
@@ -41,35 +41,35 @@ export const MINT_ROUTES: readonly MintRoute[] = [
     legacy: false,
     read: readGa(['realtime', 'transcription']),
     shape: shapeGa,
-    answer: ClientSecretAnswer
+    answerSchema: ClientSecretAnswer
   },
   {
     url: '/v1/realtime/translations/client_secrets',
     legacy: false,
     read: readGa(['translation']),
     shape: shapeGa,
-    answer: TranslationAnswer
+    answerSchema: TranslationAnswer
   },
   {
     url: '/v1/realtime/sessions',
     legacy: true,
     read: readLegacyBody('realtime'),
     shape: shapeLegacy,
-    answer: LegacyAnswer
+    answerSchema: LegacyAnswer
   },
   {
     url: '/v1/realtime/transcription_sessions',
     legacy: true,
     read: readLegacyBody('transcription'),
     shape: shapeLegacy,
-    answer: LegacyTranscriptionAnswer
+    answerSchema: LegacyTranscriptionAnswer
   }
 ]
 
 export function registerMint (app: FastifyInstance, deps: MintDeps): void {
   const config = { audited: { family: 'mint', entry: mintEntry } } as const
   for (const route of MINT_ROUTES) {
-    app.post(route.url, { config, schema: { response: { 200: route.answer } } }, (request, reply) =>
+    app.post(route.url, { config, schema: { response: { 200: route.answerSchema } } }, (request, reply) =>
       mintFor(route, deps, request, reply))
   }
 }

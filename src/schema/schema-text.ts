@@ -22,8 +22,8 @@ export function describeSchema (node: SchemaNode): string {
 }
 
 function describeVariant (node: SchemaNode): string {
-  const { type = 'anything', const: only, enum: values, items, properties, minimum, maximum } = node
-  if (only !== undefined) return JSON.stringify(only)
+  const { type = 'anything', const: constant, enum: values, items, properties, minimum, maximum } = node
+  if (constant !== undefined) return JSON.stringify(constant)
   if (values !== undefined) return values.map((value) => JSON.stringify(value)).join(' or ')
   if (items !== undefined) return `a list of ${describeSchema(items)}`
   if (properties !== undefined) return `{ ${Object.keys(properties).join(', ')} }`

@@ -6,6 +6,7 @@ import { ApiError } from '../errors.ts'
 import { getIn, isObject, type Json, type JsonObject, leafPaths, omitIn, type Path } from '../json.ts'
 import { legacyCanCarry, writeLegacy } from '../realtime/legacy/request.ts'
 import { sessionFromLegacy } from '../realtime/legacy/session.ts'
+import { SECRET_SECONDS } from '../realtime/nulls.ts'
 import type { Kind } from '../realtime/session.ts'
 import type { UpstreamAnswer } from './attempt.ts'
 import { type Client, upstreamError, type UpstreamRequest } from './client.ts'
@@ -40,7 +41,6 @@ export type Mint = (request: MintRequest, context: Context) => Promise<Minted>
 
 const LEGACY_PATHS = { realtime: '/realtime/sessions', transcription: '/realtime/transcription_sessions' } as const
 const GONE_REMEMBERED_MS = 3_600_000
-const MAX_LIFETIME_SECONDS = 7200
 const CLOCK_SLACK_SECONDS = 300
 
 /** Throws ApiError. `now` is the wall clock, in milliseconds. */
@@ -134,7 +134,7 @@ function isSecret (value: Json | undefined): value is string {
 function isFuture (expiresAt: Json | undefined, nowMs: number): expiresAt is number {
   const seconds = nowMs / 1000
   return typeof expiresAt === 'number' && Number.isInteger(expiresAt) &&
-    expiresAt > seconds && expiresAt <= seconds + MAX_LIFETIME_SECONDS + CLOCK_SLACK_SECONDS
+    expiresAt > seconds && expiresAt <= seconds + SECRET_SECONDS.maximum + CLOCK_SLACK_SECONDS
 }
 
 function complaint (answer: UpstreamAnswer, route: Route, { clientParam }: MintRequest): string | null {

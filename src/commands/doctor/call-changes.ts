@@ -1,13 +1,13 @@
 // Changes that a client can make by its data channel, and which of them the sideband sees and corrects.
 
 import { getIn, isObject, type Json, type JsonObject } from '../../json.ts'
+import { TURN_DETECTION } from '../../policy/compile.ts'
 import { REALTIME_CALLS } from '../../realtime/call-protocol.ts'
 import { CALL_SUBJECT, type CallTrial, type OpenSideband } from './call-sideband.ts'
 import { note, ok, wrong } from './finding.ts'
 
 const CHANGED = 'Changed by the client of ephemint-doctor.'
 const JOIN_TIMES = 2
-const DETECTION = ['audio', 'input', 'turn_detection']
 const SILENCE_MS = 730
 
 type IsMet = (session: JsonObject) => boolean
@@ -113,7 +113,7 @@ async function tryNested (trial: Trial, before: JsonObject): Promise<void> {
   const change = (threshold: number, more: JsonObject) => updateAsClient(
     trial,
     { audio: { input: { turn_detection: { type: 'server_vad', threshold, ...more } } } },
-    (session) => getIn(session, [...DETECTION, 'threshold']) === threshold
+    (session) => getIn(session, [...TURN_DETECTION, 'threshold']) === threshold
   )
   await change(0.6, { silence_duration_ms: SILENCE_MS })
   const after = await change(0.7, {})
@@ -123,7 +123,7 @@ async function tryNested (trial: Trial, before: JsonObject): Promise<void> {
     )
     return
   }
-  const isMerged = getIn(after, [...DETECTION, 'silence_duration_ms']) === SILENCE_MS
+  const isMerged = getIn(after, [...TURN_DETECTION, 'silence_duration_ms']) === SILENCE_MS
   trial.report(ok(CALL_SUBJECT, `a change of turn_detection ${isMerged ? 'is merged into it' : 'replaces it whole'}`))
   const output = (session: JsonObject) => JSON.stringify(getIn(session, ['audio', 'output']) ?? null)
   trial.report(output(after) === output(before)

@@ -1,9 +1,7 @@
 // Compares this machine's clock with the Date headers of others: tokens are verified by it.
 
+import { DEFAULT_TOLERANCE_SECONDS } from '../../callers/jwt-entry.ts'
 import { type Finding, note, ok, wrong } from './finding.ts'
-
-/** The default tolerance for tokens. */
-const TOLERANCE_SECONDS = 30
 
 export type Clocks = Readonly<{
   /** Call when a response arrives: `date` is its Date header, `sentAtMs` the time of the request. */
@@ -23,7 +21,7 @@ export function compareClocks (now: () => number = Date.now): Clocks {
       if (ahead.size === 0) {
         return [note('clock', 'no response had a Date header', 'compare the clock by hand: date -u')]
       }
-      const off = [...ahead].filter(([, seconds]) => Math.abs(seconds) > TOLERANCE_SECONDS)
+      const off = [...ahead].filter(([, seconds]) => Math.abs(seconds) > DEFAULT_TOLERANCE_SECONDS)
       if (off.length === 0) return [ok('clock', `agrees with ${[...ahead.keys()].join(', ')}`)]
       const advice = off.length === ahead.size
         ? 'set the clock of this machine, and run NTP: tokens and secrets are checked by it'

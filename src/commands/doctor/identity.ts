@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { claimReader } from '../../callers/claims.ts'
 import type { CompileContext } from '../../callers/compile.ts'
+import { isSentDirectly } from '../../callers/forward.ts'
 import { compileIntrospection } from '../../callers/introspection.ts'
 import { compileJwt } from '../../callers/jwt-entry.ts'
 import type { CallerEntry, ForwardEntry, IntrospectionEntry, JwtEntry } from '../../callers/schema.ts'
@@ -84,7 +85,7 @@ async function checkForward (entry: ForwardEntry, at: string, context: CheckCont
   const { url } = entry
   const { origin, pathname } = new URL(url)
   const where = origin + pathname
-  const isDirect = url.startsWith('http:')
+  const isDirect = isSentDirectly(url)
   const answer = await request(url, context, isDirect).catch((error) => connectionFault(at, where, error))
   if ('state' in answer) return answer
   const { status } = answer

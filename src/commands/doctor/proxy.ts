@@ -1,5 +1,6 @@
 // Says which requests go by a proxy, and which directly.
 
+import { isSentDirectly } from '../../callers/forward.ts'
 import type { CallerEntry, JwtEntry } from '../../callers/schema.ts'
 import type { Config } from '../../config/environment.ts'
 import { routeOf } from '../../outbound/proxy.ts'
@@ -15,8 +16,7 @@ export function describeRoutes (
     ...(forward === undefined ? [] : [forward.url]),
     ...(introspection === undefined ? [] : [introspection.url])
   ])
-  // A credential is never forwarded through a proxy by plain http.
-  const direct = new Set(entries.flatMap(({ forward }) => forward?.url.startsWith('http:') ? [forward.url] : []))
+  const direct = new Set(entries.flatMap(({ forward }) => forward && isSentDirectly(forward.url) ? [forward.url] : []))
   const ways = [upstream.baseUrl.href, ...identity].map((url) => {
     const target = new URL(url)
     const proxy = direct.has(url) ? null : routeOf(proxies, target)

@@ -5,7 +5,7 @@ import type { Kind } from '../session.ts'
 
 export type LegacyKind = Exclude<Kind, 'translation'>
 
-/** Undefined if the value has no translation. */
+/** Undefined if the value has no counterpart. */
 type Translate = (value: Json) => Json | undefined
 
 export type Field = Readonly<{

@@ -14,7 +14,7 @@ export type LegacyRequest = {
   /** As sent: checked by the policy. */
   expiresAfter: Json | undefined
   expiresAfterPath: Path
-  /** GA paths that the translation added. */
+  /** GA paths that the conversion added. */
   added: Path[]
   /** Names of fields without a GA equivalent: reported as ignored. */
   dropped: string[]
@@ -55,7 +55,7 @@ export function readLegacy (kind: LegacyKind, { client_secret: secret, ...given 
   return { session, ...readLifetime(kind, secret), added, dropped }
 }
 
-/** Before the translation: it would read a null as a value. */
+/** Before the conversion, which would read a null as a value. */
 function withoutUnset (kind: LegacyKind, body: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(body).flatMap(([name, value]) => {
     const field = FIELDS[kind].find((known) => known.name === name)

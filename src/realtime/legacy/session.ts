@@ -1,4 +1,4 @@
-// Translates session objects of upstream's responses, GA ↔ legacy. Does not throw: values without a translation are
+// Converts session objects of upstream's responses, GA ↔ legacy. Does not throw: values without a counterpart are
 // left out, and so is a `client_secret` inside a session.
 
 import { getIn, type JsonObject, setIn } from '../../json.ts'
@@ -20,8 +20,8 @@ export function sessionFromLegacy (kind: LegacyKind, session: JsonObject): JsonO
   const ga: JsonObject = { type: kind, ...identity(kind, session) }
   for (const { name, path, read } of FIELDS[kind]) {
     const value = getIn(session, [name])
-    const translated = value === undefined ? undefined : read(value)
-    if (path !== null && translated !== undefined) setIn(ga, path, translated)
+    const converted = value === undefined ? undefined : read(value)
+    if (path !== null && converted !== undefined) setIn(ga, path, converted)
   }
   return ga
 }
