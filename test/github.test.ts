@@ -102,14 +102,14 @@ t.test('a release needs a tag and passed CI; its image has an SBOM, provenance a
 t.test('a release is refused unless the tag is the version and CHANGELOG.md has nothing unreleased', async (t) => {
   const [step] = stepsOf(workflow('release')).filter(({ run }) => run?.includes('CHANGELOG.md'))
   const isReleased = (changelog: string, tag = 'v1.2.0') => {
-    const folder = t.testdir({ 'package.json': '{"version":"1.2.0"}', 'CHANGELOG.md': changelog, output: '' })
+    const folder = t.testdir({ 'CHANGELOG.md': changelog, output: '' })
     const env = {
       PATH: process.env.PATH,
       GITHUB_OUTPUT: join(folder, 'output'),
       GITHUB_REF_NAME: tag,
       GITHUB_REPOSITORY: 'Owner/Name'
     }
-    const run = `jq () { node -p 'require("./package.json").version'; }\n${step?.run}`
+    const run = `jq () { echo 1.2.0; }\n${step?.run}`
     const { status } = spawnSync('bash', ['-e', '-c', run], { cwd: folder, env })
     return status === 0 && readFileSync(join(folder, 'output'), 'utf8') === 'image=ghcr.io/owner/name\nversion=1.2.0\n'
   }

@@ -106,8 +106,7 @@ export function rowsWithoutTest (): string[] {
 }
 
 /** The page with its last column as it should be. */
-export function withTests (page: string): string {
-  const byRow = testsByRow()
+export function withTests (page: string, byRow: ReadonlyMap<string, readonly string[]>): string {
   const top = tests(page)
   const links = (row: string) => (byRow.get(row) ?? []).map(link).join(', ') || '–'
   const withLinks = top.replace(LINE, (_, row: string, middle: string) => `| ${row} |${middle} ${links(row)} |`)
@@ -123,6 +122,6 @@ function link (path: string): string {
 }
 
 if (import.meta.main) {
-  writeFileSync(join(ROOT, PAGE), withTests(read(PAGE)))
+  writeFileSync(join(ROOT, PAGE), withTests(read(PAGE), testsByRow()))
   console.log(`${PAGE} is written`)
 }
