@@ -18,7 +18,8 @@ const UNCOUNTED = [
 const WAITING = /^test\/(calls|faults)\//
 /** How much longer tests take than the size of their files says. */
 const FACTORS: readonly (readonly [path: RegExp, factor: number])[] = [
-  [/^test\/browser\//, 8], [/^test\/(faults\/|calls\/(adoption|sharing)\.|(caddy|compose|haproxy|nginx)\.)/, 4]
+  [/^test\/browser\//, 8], [/^test\/(faults\/|calls\/(adoption|sharing)\.|(caddy|compose|haproxy|nginx)\.)/, 4],
+  [/^test\/calls\//, 1.5], [/^test\/(callers|policy|routes|rulebook)\//, 0.3]
 ]
 const FACTOR_OF_FIRST = 30
 /** Weight of a process. More would leave a processor idle at the end of a run, less cost a start. */
