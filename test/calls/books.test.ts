@@ -151,8 +151,10 @@ async function play (
   async function pass (seconds: number): Promise<void> {
     await app.settle()
     await until('all that happened to be written down', isQuiet)
-    for (let left = seconds; left > 0; left -= MAX_JUMP_SECONDS) await app.pass(1000 * Math.min(left, MAX_JUMP_SECONDS))
-    await until('all that was due to be written down', isQuiet)
+    for (let left = seconds; left > 0; left -= MAX_JUMP_SECONDS) {
+      await app.pass(1000 * Math.min(left, MAX_JUMP_SECONDS))
+      await until('all that was due to be written down', isQuiet)
+    }
   }
 
   for (let step = 0; queue.length > 0 || live.length > 0; step++) {
