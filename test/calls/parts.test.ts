@@ -10,7 +10,7 @@ import { createLeash } from '../../src/calls/leash.ts'
 import { createPlaces } from '../../src/calls/place.ts'
 import { createRemoteCalls, type KnownCall, viewIn } from '../../src/calls/remote.ts'
 import type { Adopted, Found, Sight } from '../../src/calls/shared.ts'
-import { holdShared } from '../../src/calls/shared-holding.ts'
+import { holdShared, type SharedHoldingDeps } from '../../src/calls/shared-holding.ts'
 import type { CallView } from '../../src/calls/view.ts'
 import { type Clock, systemClock } from '../../src/clock.ts'
 import { ApiError } from '../../src/errors.ts'
@@ -161,39 +161,6 @@ t.test('call: those of other replicas are ended and read together; an answer tha
   }
   t.same(over, ['two', 'three', 'one', 'two'], 'no longer than any request waits')
   t.equal(asked.length, 60)
-})
-
-t.test('call: one that began without Redis goes on by the fence that Redis then gives it', async (t) => {
-  const fences: number[] = []
-  const snapshot = () => ({ state: 'live', ageMs: 0, record: {}, view: null }) as unknown as Snapshot
-  const holding = holdShared({
-    clock: createTestClock(),
-    shared: {
-      isUp: () => true,
-      write: async (_replica, [call]) => [fences.push(call?.fence ?? 0) * 1000],
-      claim: async (_id, fence) => fences.push(fence) > 0,
-      release: async () => {},
-      read: async () => [],
-      handOver: async () => {}
-    },
-    limits: { reserve: async () => RESERVED, giveSecondsBack: nothing },
-    replica: { id: () => 'one', mayAct: () => true, ready: async () => {} },
-    isLocal: true,
-    replacedAlone: () => null,
-    writeLine: async () => {},
-    onReleased: nothing
-  }, { call: 'rtc_1', caller: 'ada', policy: 'pro', concurrent: 1, whenFull: 'refuse', total: null })
-  await holding.reserve(WINDOWS, snapshot)
-  await holding.write(snapshot())
-  await holding.write(snapshot())
-  await holding.conclude({
-    line: () => ({}) as CallEnd,
-    starting: Promise.resolve(),
-    view: {} as CallView,
-    record: () => snapshot().record,
-    unusedSeconds: 0
-  })
-  t.same(fences, [1, 1000, 2000])
 })
 
 t.test('call: hang-up: the longest possible end comes before the next attempt', async (t) => {
@@ -489,39 +456,59 @@ const passerOf = (clock: TestClock) => async (seconds: number): Promise<void> =>
   }
 }
 
-t.test('call: one that began without Redis is claimed at its end where it may have been written down', async (t) => {
-  const steps: string[] = []
-  const snapshot = () => ({ state: 'setup', ageMs: 0, record: {}, view: null }) as unknown as Snapshot
+const snapshotOf = (state: string) => ({ state, ageMs: 0, record: {}, view: null }) as unknown as Snapshot
+
+/** Holds a call that began without Redis, which is there again. */
+async function holdAlone (
+  shared: Pick<SharedHoldingDeps['shared'], 'write' | 'claim' | 'release'>, writeLine: SharedHoldingDeps['writeLine']
+) {
   const holding = holdShared({
     clock: createTestClock(),
-    shared: {
-      isUp: () => true,
-      write: async () => { throw new ApiError('limits_unavailable', { reason: 'redis_timeout' }) },
-      claim: async (id) => Boolean(steps.push(`claimed ${id}`)),
-      release: async (id) => { steps.push(`released ${id}`) },
-      read: async () => [],
-      handOver: async () => {}
-    },
+    shared: { ...shared, isUp: () => true, read: async () => [], handOver: async () => {} },
     limits: { reserve: async () => RESERVED, giveSecondsBack: nothing },
     replica: { id: () => 'one', mayAct: () => true, ready: async () => {} },
     isLocal: true,
     replacedAlone: () => null,
-    writeLine: async (_line, onWritten = nothing) => {
-      steps.push('line')
-      onWritten()
-    },
+    writeLine,
     onReleased: nothing
   }, { call: 'rtc_1', caller: 'ada', policy: 'pro', concurrent: 1, whenFull: 'refuse', total: null })
-  await holding.reserve(WINDOWS, snapshot)
-  await t.rejects(holding.write(snapshot()), { code: 'limits_unavailable' })
-  await holding.conclude({
+  await holding.reserve(WINDOWS, () => snapshotOf('setup'))
+  const conclude = () => holding.conclude({
     line: () => ({}) as CallEnd,
     starting: Promise.resolve(),
     view: {} as CallView,
-    record: () => snapshot().record,
+    record: () => snapshotOf('setup').record,
     unusedSeconds: 0
   })
+  return { write: holding.write, conclude }
+}
+
+t.test('call: one that began without Redis is claimed at its end where it may have been written down', async (t) => {
+  const steps: string[] = []
+  const { write, conclude } = await holdAlone({
+    write: async () => { throw new ApiError('limits_unavailable', { reason: 'redis_timeout' }) },
+    claim: async (id) => Boolean(steps.push(`claimed ${id}`)),
+    release: async (id) => { steps.push(`released ${id}`) }
+  }, async (_line, onWritten = nothing) => {
+    steps.push('line')
+    onWritten()
+  })
+  await t.rejects(write(snapshotOf('setup')), { code: 'limits_unavailable' })
+  await conclude()
   t.same(steps, ['claimed rtc_1', 'line', 'released rtc_1'])
+})
+
+t.test('call: one that began without Redis goes on by the fence that Redis then gives it', async (t) => {
+  const fences: number[] = []
+  const { write, conclude } = await holdAlone({
+    write: async (_replica, [call]) => [fences.push(call?.fence ?? 0) * 1000],
+    claim: async (_id, fence) => fences.push(fence) > 0,
+    release: async () => {}
+  }, async () => {})
+  await write(snapshotOf('live'))
+  await write(snapshotOf('live'))
+  await conclude()
+  t.same(fences, [1, 1000, 2000])
 })
 
 t.test('call: a replica without its lease hangs up no call whose record is damaged, and writes no line', async (t) => {
